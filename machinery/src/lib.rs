@@ -1,0 +1,11 @@
+//! What all parts of Skiff share, pure: no sockets, no files, no async, no clock.
+//!
+//! Objects are [`serde_json::Value`] trees here. Start at [`catalogue`] for which resources exist, at `schema` for what
+//! their fields are, and at [`status`] for how an error is told to a client.
+
+pub mod catalogue;
+pub mod field;
+pub mod gvk;
+pub mod meta;
+pub mod names;
+pub mod status;
