@@ -1,0 +1,144 @@
+//! The bed: one test's own network, mount, process, IPC and host-name namespaces.
+//!
+//! The work is in `holder.sh` (lives as long as the test and cleans up) and `setup.sh` (runs inside). Nothing here
+//! needs a destructor to have run: the holder sees its pipe close.
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::eventually;
+
+/// Namespaces with a folder. Dropping it ends every process inside and removes the folder and its cgroups.
+pub struct Bed {
+    folder: PathBuf,
+    unshare_pid: u32,
+    holder: Child,
+    pipe: Option<ChildStdin>,
+}
+
+/// What a finished program left: its standard streams as text.
+#[derive(Clone, Debug)]
+pub struct Output {
+    pub success: bool,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Bed {
+    /// Makes the namespaces, or `None` with a printed notice where the test does not run as root.
+    pub fn new(name: &str) -> Result<Option<Self>> {
+        if !is_root() {
+            println!("SKIPPED: {name} needs root for namespaces");
+            return Ok(None);
+        }
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("skiff-test-{}-{count}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        let mut command = Command::new("sh");
+        command.args(["-c", include_str!("holder.sh"), "holder"]).arg(&folder).arg(include_str!("setup.sh"));
+        // Out of the terminal's process group: Ctrl-C is to reach the test, and the holder through its pipe.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+        let mut holder = command.spawn().context("start the holder of the namespaces")?;
+        let pipe = holder.stdin.take();
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().context("standard output of the holder")?).read_line(&mut line)?;
+        let unshare_pid = line.trim().parse().context("process id of the namespaces")?;
+        let bed = Self { folder, unshare_pid, holder, pipe };
+        eventually("the namespaces are set up", Duration::from_secs(10), || {
+            if bed.folder.join("ready").exists() { Ok(()) } else { bail!("setup.sh has not ended") }
+        })?;
+        Ok(Some(bed))
+    }
+
+    /// A folder on the machine's disk that inside and outside see under the same path.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Name of the bed, and the cgroup parent to hand to what runs in it.
+    pub fn name(&self) -> String {
+        self.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// A command that runs `program` inside. Its process ids are those of the bed.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        let of = |kind: &str, namespace: &str| format!("--{kind}=/proc/{}/ns/{namespace}", self.unshare_pid);
+        command.args([of("net", "net"), of("mount", "mnt"), of("ipc", "ipc"), of("uts", "uts")]);
+        command.args([of("pid", "pid_for_children"), "--wd=/".into(), "--".into()]).arg(program);
+        command
+    }
+
+    /// Runs a command line to its end, whatever its exit status.
+    pub fn output(&self, arguments: &[&str]) -> Result<Output> {
+        let (program, rest) = arguments.split_first().context("an empty command line")?;
+        let output = self.command(program).args(rest).stdin(Stdio::null()).output();
+        let output = output.with_context(|| format!("run {arguments:?}"))?;
+        Ok(Output {
+            success: output.status.success(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// Runs a command line that must succeed and returns its standard output.
+    pub fn run(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.output(arguments)?;
+        if !output.success {
+            bail!("{} failed:\n{}{}", arguments.join(" "), output.stdout, output.stderr);
+        }
+        Ok(output.stdout)
+    }
+
+    /// Starts a program that stays, with both streams in `<folder>/<log>.log`.
+    pub fn start(&self, log: &str, command: &mut Command) -> Result<Child> {
+        let path = self.log_path(log);
+        let file = std::fs::File::options().create(true).append(true).open(&path);
+        let file = file.with_context(|| format!("open {}", path.display()))?;
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        command.spawn().with_context(|| format!("start {log}"))
+    }
+
+    pub fn log_path(&self, log: &str) -> PathBuf {
+        self.folder.join(format!("{log}.log"))
+    }
+
+    /// The last lines of every log in the folder, for the message of a failed test.
+    pub fn logs(&self) -> String {
+        let mut text = String::new();
+        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                let log = String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).into_owned();
+                let lines: Vec<&str> = log.lines().collect();
+                let tail = lines[lines.len().saturating_sub(40)..].join("\n");
+                let _ = writeln!(text, "---- {} ----\n{tail}", path.display());
+            }
+        }
+        text
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{}", self.logs());
+        }
+        drop(self.pipe.take());
+        let _ = self.holder.wait();
+    }
+}
+
+fn is_root() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
+    uids.split_whitespace().nth(1) == Some("0")
+}

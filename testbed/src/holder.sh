@@ -1,0 +1,19 @@
+# Holds the namespaces of one test and removes what they leave, whatever becomes of the test.
+#
+# $1 is the bed's folder; its last part names the cgroups. Standard input is a pipe from the test: its end is the end of
+# the test, also after a panic or a SIGKILL, which no destructor sees. So this shell must outlive every signal but that.
+trap '' HUP INT TERM
+bed=$1
+name=${bed##*/}
+
+# Killing the first process of the process namespace ends all others with it: runtimes, shims, containers.
+unshare --net --mount --pid --ipc --uts --fork --kill-child --mount-proc --propagation private \
+    sh -eu -c "$2" setup "$bed" </dev/null 2>"$bed/setup.log" &
+unshare=$!
+echo "$unshare"
+cat >/dev/null
+
+kill -9 $(cat "/proc/$unshare/task/$unshare/children") 2>/dev/null
+wait "$unshare" 2>/dev/null
+find /sys/fs/cgroup -depth -type d -path "*/$name*" -exec rmdir {} \; 2>/dev/null
+rm -rf "$bed"

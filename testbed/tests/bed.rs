@@ -1,0 +1,41 @@
+//! The bed itself: it is separate from the machine, and leaves nothing, also when its test is killed.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use testbed::{Bed, Registry, eventually, images};
+
+#[test]
+fn is_a_machine_of_its_own_and_leaves_nothing() -> Result<()> {
+    let Some(bed) = Bed::new("own")? else { return Ok(()) };
+    let links = bed.run(&["ip", "-br", "link"])?;
+    ensure!(links.lines().count() == 3, "lo, eth0, uplink and no other: {links}");
+    bed.run(&["sh", "-ec", "echo x >/etc/skiff-bed; echo x >/run/skiff-bed; echo x >/var/lib/kubelet/skiff-bed"])?;
+    for path in ["/etc/skiff-bed", "/run/skiff-bed", "/var/lib/kubelet/skiff-bed"] {
+        ensure!(!Path::new(path).exists(), "{path} is outside");
+    }
+    let cgroups = std::fs::read_dir("/sys/fs/cgroup")?.count();
+    let inside = bed.run(&["ls", "/sys/fs/cgroup"])?.lines().count();
+    ensure!(cgroups == inside, "{cgroups} cgroup entries outside, {inside} inside");
+    let processes = bed.run(&["ps", "-e", "-o", "comm="])?;
+    ensure!(processes.lines().count() <= 3, "only its own processes: {processes}");
+    let mut stray = bed.start("stray", bed.command("sleep").arg("1000"))?;
+    let folder = bed.folder().to_owned();
+    drop(bed);
+    ensure!(!stray.wait()?.success(), "a process inside ends with the bed");
+    ensure!(!folder.exists(), "the folder is gone");
+    Ok(())
+}
+
+#[test]
+fn a_registry_serves_what_was_pushed() -> Result<()> {
+    let Some(bed) = Bed::new("registry")? else { return Ok(()) };
+    let registry = Registry::start(&bed, 5000)?;
+    registry.push(&bed, &images::busybox("docker.io/library/busybox:latest")?, "busybox:latest")?;
+    let tags = eventually("the tag is listed", Duration::from_secs(5), || {
+        bed.run(&["curl", "-sSf", "http://127.0.0.1:5000/v2/library/busybox/tags/list"])
+    })?;
+    ensure!(tags.contains("latest"), "{tags}");
+    Ok(())
+}
