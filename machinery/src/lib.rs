@@ -6,6 +6,9 @@
 pub mod catalogue;
 pub mod field;
 pub mod gvk;
+pub mod intstr;
 pub mod meta;
 pub mod names;
+pub mod quantity;
+pub mod selector;
 pub mod status;

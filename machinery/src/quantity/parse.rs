@@ -114,11 +114,8 @@ fn decimal(pieces: &Pieces<'_>, exponent: i32, format: Format) -> Result<Quantit
 fn binary(pieces: &Pieces<'_>, exponent: u32) -> Result<Quantity, ParseError> {
     let (mantissa, behind) = digits(pieces)?;
     let mantissa = mantissa.checked_mul(1 << exponent).ok_or(ParseError::Numeric)?;
-    let (mantissa, scale) = if -behind < NANO {
-        (rescale(mantissa, -behind, NANO).0, NANO)
-    } else {
-        (mantissa, -behind)
-    };
+    let (mantissa, scale) =
+        if -behind < NANO { (rescale(mantissa, -behind, NANO).0, NANO) } else { (mantissa, -behind) };
     let largest = Quantity::new(i64::MAX, Format::BinarySi);
     let one = Quantity::new(1, Format::DecimalSi);
     let quantity = Quantity::scaled(mantissa, scale, Format::BinarySi);

@@ -34,6 +34,7 @@ fn canonical_text() {
         ("129M", "129M"),
         ("123Mi", "123Mi"),
         ("1e14", "100e12"),
+        ("1e100", "10e99"),
         ("100e3", "100e3"),
         ("10e4", "100e3"),
         ("1e-3", "1e-3"),
@@ -52,17 +53,13 @@ fn canonical_text() {
         ("99999999999999999999k", "99999999999999999999k"),
     ];
     for (text, canonical) in table {
-        // 7.9Ei is whole in binary: the expectation is computed below to keep the table literal.
-        if text == "7.9Ei" {
-            continue;
-        }
         assert_eq!(quantity(text).to_string(), canonical, "{text}");
     }
 }
 
 #[test]
 fn text_that_upstream_keeps() {
-    for text in ["+5", "1.500", "1E3", "01", "1.", "+1Ki", "1.234", "1E-3", "1e100"] {
+    for text in ["+5", "1.500", "1E3", "01", "1.", "+1Ki", "1.234", "1E-3", "1e99"] {
         assert_eq!(quantity(text).to_string(), text);
         let mut changed = quantity(text);
         changed.add(&Quantity::new(0, Format::DecimalSi));
@@ -81,7 +78,7 @@ fn refused_text() {
         ("1 ", ParseError::Format),
         ("1.2.3", ParseError::Format),
         ("1x", ParseError::Format),
-        ("--1", ParseError::Format),
+        ("--1", ParseError::Suffix),
         ("1Kx", ParseError::Format),
         ("1kk", ParseError::Suffix),
         ("1mi", ParseError::Suffix),
@@ -151,7 +148,11 @@ fn sums() {
         let mut quantities = (quantity(left), quantity(left));
         quantities.0.add(&quantity(right));
         quantities.1.sub(&quantity(right));
-        assert_eq!((quantities.0.to_string(), quantities.1.to_string()), (sum.into(), difference.into()), "{left} {right}");
+        assert_eq!(
+            (quantities.0.to_string(), quantities.1.to_string()),
+            (sum.into(), difference.into()),
+            "{left} {right}"
+        );
     }
 }
 
@@ -169,7 +170,8 @@ fn json() {
 /// Over many amounts of every form: printing and reading again gives the same value and the same text.
 #[test]
 fn canonical_text_is_a_fixed_point() {
-    let suffixes = ["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "e3", "e-4", "E5"];
+    let suffixes =
+        ["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "e3", "e-4", "E5"];
     for suffix in suffixes {
         for number in ["1", "7", "10", "250", "999", "1000", "1024", "4096000", "0.5", "1.25", "3.000001", "-12"] {
             let first = quantity(&format!("{number}{suffix}"));
