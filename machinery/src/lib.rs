@@ -10,5 +10,6 @@ pub mod intstr;
 pub mod meta;
 pub mod names;
 pub mod quantity;
+pub mod schema;
 pub mod selector;
 pub mod status;

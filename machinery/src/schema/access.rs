@@ -1,0 +1,108 @@
+//! Reading a [`Schema`]: fields by name, what server-side apply and patches ask of a field.
+
+use super::{Field, ListType, Ref, Schema, Type};
+
+impl Schema {
+    /// Orders the fields for [`Schema::field`]. To be called after `fields` was filled.
+    pub fn seal(mut self) -> Self {
+        let mut index: Vec<u16> = (0..self.fields.len() as u16).collect();
+        index.sort_by(|a, b| self.fields[*a as usize].name.cmp(&self.fields[*b as usize].name));
+        self.index = index;
+        self
+    }
+
+    /// Position of the field of that JSON name in `fields`.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        let found = self.index.binary_search_by(|at| self.fields[*at as usize].name.as_ref().cmp(name)).ok()?;
+        Some(self.index[found] as usize)
+    }
+
+    /// The field of that JSON name.
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.position(name).map(|at| &self.fields[at])
+    }
+
+    /// The schema that a dotted path of field names leads to, lists and maps stepped through (`spec.template.spec`).
+    pub fn at(&self, path: &str) -> Option<&Schema> {
+        path.split('.').try_fold(self, |schema, name| schema.field(name)?.ty.message())
+    }
+
+    /// Last part of the definition name.
+    pub fn short_name(&self) -> &str {
+        self.name.rsplit('.').next().unwrap_or(&self.name)
+    }
+}
+
+impl Field {
+    /// Keys naming an element of a `listType=map`; empty otherwise.
+    pub fn list_keys(&self) -> &[super::Text] {
+        match &self.list {
+            ListType::Map(keys) => keys,
+            _ => &[],
+        }
+    }
+
+    /// Whether server-side apply owns this field as one value.
+    pub fn is_atomic(&self) -> bool {
+        match &self.ty {
+            Type::List(_) | Type::WrappedList(_) => matches!(self.list, ListType::Unstated | ListType::Atomic),
+            Type::Map(_) => self.atomic,
+            Type::Message(message) => self.atomic || (message.atomic && !self.granular),
+            _ => true,
+        }
+    }
+}
+
+impl Type {
+    /// The message that this is, or a list or map of.
+    pub fn message(&self) -> Option<&Schema> {
+        match self {
+            Self::Message(message) => Some(message),
+            Self::List(element) | Self::WrappedList(element) | Self::Map(element) => element.message(),
+            Self::SchemaOrBool(message) | Self::SchemaOrArray(message) | Self::SchemaOrStrings(message) => {
+                Some(message)
+            }
+            _ => None,
+        }
+    }
+
+    /// Element type of a list or map.
+    pub fn element(&self) -> Option<&Type> {
+        match self {
+            Self::List(element) | Self::WrappedList(element) | Self::Map(element) => Some(element),
+            _ => None,
+        }
+    }
+
+    pub fn is_list(&self) -> bool {
+        matches!(self, Self::List(_) | Self::WrappedList(_))
+    }
+
+    /// A scalar that normalizing leaves alone.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.is_struct() && !matches!(self, Self::List(_) | Self::WrappedList(_) | Self::Map(_) | Self::Double)
+    }
+
+    /// Whether the protobuf and Go form is a struct with its own text form, not a plain scalar.
+    pub(crate) fn is_struct(&self) -> bool {
+        matches!(
+            self,
+            Self::Message(_)
+                | Self::Quantity
+                | Self::IntOrString
+                | Self::Time
+                | Self::MicroTime
+                | Self::Raw
+                | Self::FieldsV1
+                | Self::SchemaOrBool(_)
+                | Self::SchemaOrArray(_)
+                | Self::SchemaOrStrings(_)
+        )
+    }
+}
+
+impl Ref {
+    pub(super) fn builtin(position: u16) -> Self {
+        Self(super::Target::Builtin(position))
+    }
+}

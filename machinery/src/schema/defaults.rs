@@ -1,0 +1,56 @@
+//! The defaults that the facts table states. All others need more than one field and live with the kinds' hooks.
+
+use serde_json::{Map, Value};
+
+use super::{Default, Field, Schema, Type};
+
+/// Sets stated defaults wherever the object has the struct that holds the field (Kubernetes concept: API defaulting).
+pub fn default_static(schema: &Schema, object: &mut Value) {
+    let Value::Object(map) = object else { return };
+    for field in &schema.fields {
+        if !holds_defaults(&field.ty) && !matches!(field.default, Default::Stated(_)) {
+            continue;
+        }
+        if let Some(value) = map.get_mut(field.name.as_ref()) {
+            descend(&field.ty, value);
+        }
+        apply(field, map);
+    }
+}
+
+fn holds_defaults(ty: &Type) -> bool {
+    match ty {
+        Type::Message(_) => true,
+        Type::List(element) | Type::WrappedList(element) | Type::Map(element) => holds_defaults(element),
+        _ => false,
+    }
+}
+
+fn descend(ty: &Type, value: &mut Value) {
+    match (ty, value) {
+        (Type::Message(message), value) => default_static(message, value),
+        (Type::List(element) | Type::WrappedList(element), Value::Array(list)) if holds_defaults(element) => {
+            list.iter_mut().for_each(|value| descend(element, value));
+        }
+        (Type::Map(element), Value::Object(map)) if holds_defaults(element) => {
+            map.values_mut().for_each(|value| descend(element, value));
+        }
+        _ => {}
+    }
+}
+
+fn apply(field: &Field, map: &mut Map<String, Value>) {
+    let Default::Stated(text) = &field.default else { return };
+    let unset = match map.get(field.name.as_ref()) {
+        None | Some(Value::Null) => true,
+        Some(value) => !field.pointer && super::is_empty(&field.ty, value),
+    };
+    if !unset {
+        return;
+    }
+    let Ok(default) = serde_json::from_str::<Value>(text) else { return };
+    // A zero that is left out anyway need not be set.
+    if field.pointer || !super::is_empty(&field.ty, &default) {
+        map.insert(field.name.to_string(), default);
+    }
+}

@@ -1,0 +1,151 @@
+//! What a round trip through Go's structs makes of an object: nulls, unknown fields and empty optional values go, always
+//! written fields come with their zero value.
+//!
+//! Scalars are taken as they are: [`super::decode_json`] and the protobuf decoder give them their canonical form.
+
+use serde_json::{Map, Value};
+
+use super::{Field, Omit, Schema, Type};
+
+/// Brings an object to the form in which the API stores and answers it. A structural schema's own fields are left as they
+/// are (nulls too: custom defaulting decides about them).
+pub fn normalize(schema: &Schema, object: &mut Value) {
+    if !object.is_object() {
+        *object = Value::Object(Map::new());
+    }
+    let Value::Object(map) = object else { return };
+    if schema.structural {
+        return structural(schema, map);
+    }
+    map.retain(|name, value| match schema.field(name) {
+        Some(field) => keep(field, value),
+        None => false,
+    });
+    for field in &schema.fields {
+        if (field.omit == Omit::Never || by_value(field)) && !map.contains_key(field.name.as_ref()) {
+            if let Some(value) = written_when_unset(field) {
+                map.insert(field.name.to_string(), value);
+            }
+        }
+    }
+}
+
+/// Inside a custom object only the parts with a Go type (metadata, embedded resources) are brought to their form.
+fn structural(schema: &Schema, map: &mut Map<String, Value>) {
+    for (name, value) in map.iter_mut() {
+        let Some(field) = schema.field(name) else { continue };
+        each_message(&field.ty, value, &mut |message, object| {
+            if object.is_object() {
+                normalize(message, object);
+            }
+        });
+    }
+}
+
+fn each_message(ty: &Type, value: &mut Value, visit: &mut impl FnMut(&Schema, &mut Value)) {
+    match (ty, value) {
+        (Type::Message(message), value) => visit(message, value),
+        (Type::List(element) | Type::WrappedList(element), Value::Array(list)) => {
+            list.iter_mut().for_each(|value| each_message(element, value, visit));
+        }
+        (Type::Map(element), Value::Object(map)) => {
+            map.values_mut().for_each(|value| each_message(element, value, visit))
+        }
+        _ => {}
+    }
+}
+
+/// A struct held by value: Go writes it though it says `omitempty`; an unset time or raw extension as null.
+fn by_value(field: &Field) -> bool {
+    !field.pointer && field.omit == Omit::Empty && field.ty.is_struct()
+}
+
+/// Brings the value to form; false when it is left out.
+fn keep(field: &Field, value: &mut Value) -> bool {
+    if value.is_null() {
+        return false;
+    }
+    normalize_value(&field.ty, value);
+    if field.pointer {
+        return true;
+    }
+    match field.omit {
+        Omit::Never => true,
+        Omit::Empty => !is_empty(&field.ty, value),
+        Omit::Zero => !is_empty(&field.ty, value) && !value.as_object().is_some_and(Map::is_empty),
+    }
+}
+
+fn normalize_value(ty: &Type, value: &mut Value) {
+    match ty {
+        Type::Message(message) => normalize(message, value),
+        Type::List(element) | Type::WrappedList(element) => {
+            let Value::Array(list) = value else { return };
+            if element.is_plain() && list.iter().all(|value| !value.is_null()) {
+                return;
+            }
+            list.iter_mut().for_each(|value| normalize_element(element, value));
+        }
+        Type::Map(element) => {
+            let Value::Object(map) = value else { return };
+            map.values_mut().for_each(|value| normalize_element(element, value));
+        }
+        Type::Double => shorten(value),
+        Type::SchemaOrBool(message) | Type::SchemaOrArray(message) if value.is_object() => normalize(message, value),
+        Type::SchemaOrArray(message) => {
+            let Value::Array(list) = value else { return };
+            list.iter_mut().for_each(|value| normalize(message, value));
+        }
+        Type::SchemaOrStrings(message) if value.is_object() => normalize(message, value),
+        _ => {}
+    }
+}
+
+fn normalize_element(ty: &Type, value: &mut Value) {
+    if value.is_null() {
+        *value = zero(ty);
+    }
+    normalize_value(ty, value);
+}
+
+/// Go writes a whole number without a fraction.
+fn shorten(value: &mut Value) {
+    let whole = value.as_f64().filter(|number| value.is_f64() && number.fract() == 0.0 && number.abs() < 1e15);
+    if let Some(number) = whole {
+        *value = Value::from(number as i64);
+    }
+}
+
+/// Whether Go's `omitempty` leaves the value out (structs are never empty to it).
+pub fn is_empty(ty: &Type, value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty() && !ty.is_struct(),
+        Value::Number(number) => !ty.is_struct() && number.as_f64() == Some(0.0),
+        Value::Bool(value) => !value,
+        Value::Array(list) => list.is_empty() && ty.is_list(),
+        Value::Object(map) => map.is_empty() && matches!(ty, Type::Map(_)),
+    }
+}
+
+/// What an always written field holds when nothing was set. A raw extension that is not set is `null`.
+fn written_when_unset(field: &Field) -> Option<Value> {
+    if field.pointer {
+        return Some(Value::Null);
+    }
+    let mut value = zero(&field.ty);
+    normalize_value(&field.ty, &mut value);
+    Some(value)
+}
+
+/// A type's zero value as Go writes it.
+fn zero(ty: &Type) -> Value {
+    match ty {
+        Type::String => "".into(),
+        Type::Bool => false.into(),
+        Type::Int32 | Type::Int64 | Type::Double | Type::IntOrString => 0.into(),
+        Type::Quantity => "0".into(),
+        Type::Message(_) => Value::Object(Map::new()),
+        _ => Value::Null,
+    }
+}

@@ -1,0 +1,127 @@
+//! The schema against what upstream answers: round trips of every kind, and thousands of good and broken objects.
+
+use std::fs;
+use std::path::PathBuf;
+
+use machinery::gvk::{Gvk, split_api_version};
+use machinery::schema::{self, Schema};
+use serde_json::Value;
+
+/// The folder with upstream's data, or `None` with a notice.
+fn oracle(folder: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("SKIFF_ORACLE")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/oracle"), PathBuf::from);
+    let folder = root.join(folder);
+    if !folder.is_dir() {
+        println!("skipped: no upstream data at {}", folder.display());
+        return None;
+    }
+    Some(folder)
+}
+
+fn files(folder: &str, extension: &str) -> Vec<(String, Vec<u8>)> {
+    let Some(folder) = oracle(folder) else { return Vec::new() };
+    let entries =
+        fs::read_dir(folder).expect("listing the oracle").map(|entry| entry.expect("reading the oracle").path());
+    let mut paths: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
+    paths.sort();
+    let read = |path: &PathBuf| fs::read(path).expect("reading the oracle");
+    paths.iter().map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), read(path))).collect()
+}
+
+fn schema_of(object: &Value) -> Option<&'static Schema> {
+    let (group, version) = split_api_version(object["apiVersion"].as_str()?)?;
+    schema::builtin(&Gvk::new(group, version, object["kind"].as_str()?))
+}
+
+/// Group versions that are not served by default and hence not in the table.
+fn served(object: &Value) -> bool {
+    let version = object["apiVersion"].as_str().unwrap_or("").rsplit('/').next().unwrap_or("");
+    !version.contains("alpha") && !version.contains("beta") && object["apiVersion"] != "__internal"
+}
+
+#[test]
+fn every_round_trip_object_decodes_and_stays_itself() {
+    let mut failures = Vec::new();
+    let files = files("roundtrip", "json");
+    for (name, body) in &files {
+        let sent: Value = serde_json::from_slice(body).expect("oracle JSON");
+        if !served(&sent) {
+            continue;
+        }
+        let Some(schema) = schema_of(&sent) else {
+            // A watch event carries no type of its own.
+            if name != "core.v1.WatchEvent.json" {
+                failures.push(format!("{name}: no schema"));
+            }
+            continue;
+        };
+        match schema::decode_json(schema, body) {
+            Err(error) => failures.push(format!("{name}: {error}")),
+            Ok(mut decoded) => {
+                failures.extend(decoded.strict.iter().map(|text| format!("{name}: {text}")));
+                schema::normalize(schema, &mut decoded.object);
+                failures.extend(differences(&sent, &decoded.object).iter().map(|text| format!("{name}: {text}")));
+            }
+        }
+    }
+    println!("{} round trip objects", files.len());
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn upstream_refuses_to_decode_what_we_refuse() {
+    let mut failures = Vec::new();
+    let (mut refused, mut taken) = (0, 0);
+    for (name, body) in files("objects", "jsonl") {
+        for line in String::from_utf8(body).expect("oracle text").lines() {
+            let case: Value = serde_json::from_str(line).expect("oracle JSON");
+            let input = &case["input"];
+            let Some(schema) = schema_of(input) else {
+                failures.push(format!("{name}: no schema for {input}"));
+                continue;
+            };
+            let result = schema::decode_json(schema, input.to_string().as_bytes());
+            let ours = match &result {
+                Err(error) => Some(error.to_string()),
+                Ok(decoded) => (!decoded.strict.is_empty()).then(|| decoded.strict.join(", ")),
+            };
+            match (case["code"] == 400, ours) {
+                (true, Some(_)) => refused += 1,
+                (false, None) => taken += 1,
+                // Not its decoder's refusal: the object's namespace is not the path's.
+                (true, None) if name.starts_with("validation.Event") && input["metadata"]["namespace"] == "-1" => {}
+                (true, None) => failures.push(format!("{name}: upstream refuses {input}")),
+                (false, Some(text)) => failures.push(format!("{name}: we say {text}: upstream takes {input}")),
+            }
+        }
+    }
+    println!("{refused} refused and {taken} taken, as upstream does");
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
+}
+
+fn differences(expected: &Value, found: &Value) -> Vec<String> {
+    let mut all = Vec::new();
+    compare("", expected, found, &mut all);
+    all
+}
+
+fn compare(path: &str, expected: &Value, found: &Value, all: &mut Vec<String>) {
+    match (expected, found) {
+        (Value::Object(a), Value::Object(b)) => {
+            for name in a.keys().chain(b.keys().filter(|name| !a.contains_key(*name))) {
+                let (a, b) = (a.get(name), b.get(name));
+                match (a, b) {
+                    (Some(a), Some(b)) => compare(&format!("{path}.{name}"), a, b, all),
+                    _ => all.push(format!("{path}.{name}: expected {a:?}, found {b:?}")),
+                }
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            a.iter().zip(b).enumerate().for_each(|(at, (a, b))| compare(&format!("{path}[{at}]"), a, b, all));
+        }
+        _ if expected == found => {}
+        _ => all.push(format!("{path}: expected {expected}, found {found}")),
+    }
+}
