@@ -1,0 +1,111 @@
+//! Component configuration files: YAML of one kind, read strictly.
+
+use std::{fs, path::Path};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Why a configuration file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("failed to load config file {path}: {source}")]
+    Read { path: String, source: std::io::Error },
+    #[error("failed to load config file {path}: {problem}")]
+    Invalid { path: String, problem: String },
+}
+
+/// Reads a file whose `kind` is `kind` and whose `apiVersion` is one of `versions`. Unknown and duplicate fields are
+/// refused.
+pub fn load<T: DeserializeOwned>(path: &Path, kind: &str, versions: &[&str]) -> Result<T, Error> {
+    let shown = path.display().to_string();
+    let text = fs::read_to_string(path).map_err(|source| Error::Read { path: shown.clone(), source })?;
+    parse(&text, kind, versions).map_err(|problem| Error::Invalid { path: shown, problem })
+}
+
+/// As [`load`], from text.
+pub fn parse<T: DeserializeOwned>(text: &str, kind: &str, versions: &[&str]) -> Result<T, String> {
+    let value: Value = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
+    let (found_kind, found_version) = (member(&value, "kind")?, member(&value, "apiVersion")?);
+    if found_kind != kind || !versions.contains(&found_version) {
+        return Err(format!("no kind {found_kind:?} is registered for version {found_version:?}"));
+    }
+    // The type need not have these two itself.
+    let envelope = |name: &str| name == "kind" || name == "apiVersion";
+    let mut unknown = Vec::new();
+    let note = |path: serde_ignored::Path<'_>| unknown.push(shown(&path));
+    let typed: T = serde_ignored::deserialize(value, note).map_err(|error| error.to_string())?;
+    unknown.retain(|name: &String| !envelope(name));
+    match unknown.is_empty() {
+        true => Ok(typed),
+        false => {
+            let unknown: Vec<_> = unknown.iter().map(|name| format!("unknown field {name:?}")).collect();
+            Err(format!("strict decoding error: {}", unknown.join(", ")))
+        },
+    }
+}
+
+fn member<'a>(value: &'a Value, name: &str) -> Result<&'a str, String> {
+    let text = value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    text.ok_or_else(|| format!("Object '{}' is missing", if name == "kind" { "Kind" } else { name }))
+}
+
+/// A field's path as upstream writes it: `a.b[0].c`.
+fn shown(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path::*;
+    match path {
+        Root => String::new(),
+        Seq { parent, index } => format!("{}[{index}]", shown(parent)),
+        Map { parent, key } => match shown(parent) {
+            parent if parent.is_empty() => key.clone(),
+            parent => format!("{parent}.{key}"),
+        },
+        Some { parent } | NewtypeStruct { parent } | NewtypeVariant { parent } => shown(parent),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Example {
+        #[serde(default)]
+        max_pods: i32,
+        #[serde(default)]
+        inner: Vec<Inner>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Inner {
+        #[serde(default)]
+        name: String,
+    }
+
+    const HEAD: &str = "kind: Example\napiVersion: example/v1\n";
+
+    fn parsed(rest: &str) -> Result<Example, String> {
+        parse(&format!("{HEAD}{rest}"), "Example", &["example/v1"])
+    }
+
+    #[test]
+    fn known_fields_are_read() {
+        let example = parsed("maxPods: 7\ninner: [{name: a}]\n").unwrap();
+        assert_eq!((example.max_pods, &*example.inner[0].name), (7, "a"));
+    }
+
+    #[test]
+    fn unknown_fields_are_refused_in_upstreams_words() {
+        let error = parsed("maxpods: 7\ninner: [{nam: a}]\n").unwrap_err();
+        assert_eq!(error, "strict decoding error: unknown field \"maxpods\", unknown field \"inner[0].nam\"");
+    }
+
+    #[test]
+    fn other_kinds_and_duplicates_are_refused() {
+        assert!(parse::<Example>(HEAD, "Other", &["example/v1"]).unwrap_err().starts_with("no kind"));
+        assert!(parse::<Example>("maxPods: 1", "Example", &[]).unwrap_err().contains("'Kind' is missing"));
+        assert!(parsed("maxPods: 1\nmaxPods: 2\n").unwrap_err().contains("duplicate"));
+    }
+}

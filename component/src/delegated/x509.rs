@@ -1,0 +1,99 @@
+//! Users from client certificates: the common name is the user, organizations are groups.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use rustls::pki_types::CertificateDer;
+use x509_parser::{
+    prelude::{FromDer, X509Certificate},
+    x509::X509Name,
+};
+
+use super::User;
+use crate::tls;
+
+/// The authorities whose client certificates are taken.
+///
+/// Unlike webpki this also takes version 1 certificates, and a self-signed authority shown as the client certificate
+/// itself, as upstream does: `openssl x509 -new` makes such ones.
+#[derive(Clone, Debug)]
+pub struct ClientAuthority {
+    authorities: Vec<CertificateDer<'static>>,
+}
+
+impl ClientAuthority {
+    pub fn new(authorities: Vec<CertificateDer<'static>>) -> Self {
+        Self { authorities }
+    }
+
+    /// From a PEM bundle.
+    pub fn load(path: &Path) -> Result<Self, tls::Error> {
+        let shown = path.display().to_string();
+        let pem = std::fs::read(path).map_err(|source| tls::Error::Read { path: shown.clone(), source })?;
+        Ok(Self::new(tls::certificates_from_pem(&pem, &shown)?))
+    }
+
+    /// The user of the first certificate, if its chain ends at one of the authorities at the time `now`. Possession of
+    /// the key was proved in the handshake.
+    pub fn user(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> Option<User> {
+        let (leaf, intermediates) = chain.split_first()?;
+        let parsed = parse(leaf)?;
+        if !valid_at(&parsed, now) || !for_clients(&parsed) || !self.vouches(leaf, intermediates, now, MAX_DEPTH) {
+            return None;
+        }
+        let name = first(parsed.subject().iter_common_name())?;
+        let groups = parsed.subject().iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect();
+        let uid = uid(parsed.subject()).unwrap_or_default();
+        Some(User { name, uid, groups, extra: Vec::new() })
+    }
+
+    fn vouches(&self, leaf: &[u8], intermediates: &[CertificateDer<'_>], now: Timestamp, depth: usize) -> bool {
+        if self.authorities.iter().any(|authority| &**authority == leaf) {
+            return true;
+        }
+        let Some(parsed) = parse(leaf).filter(|_| depth > 0) else {
+            return false;
+        };
+        let direct = self.authorities.iter().filter_map(|der| parse(der)).any(|ca| valid_at(&ca, now) && signed(&parsed, &ca));
+        direct
+            || intermediates.iter().any(|der| {
+                let issuer = parse(der).filter(|ca| valid_at(ca, now) && ca.is_ca() && signed(&parsed, ca));
+                issuer.is_some() && self.vouches(der, intermediates, now, depth - 1)
+            })
+    }
+}
+
+/// Longer chains are nobody's honest work.
+const MAX_DEPTH: usize = 5;
+
+fn parse(der: &[u8]) -> Option<X509Certificate<'_>> {
+    X509Certificate::from_der(der).ok().map(|(_, certificate)| certificate)
+}
+
+fn valid_at(certificate: &X509Certificate<'_>, now: Timestamp) -> bool {
+    let validity = certificate.validity();
+    (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&now.as_second())
+}
+
+/// Without the extension a certificate may be used for everything.
+fn for_clients(certificate: &X509Certificate<'_>) -> bool {
+    match certificate.extended_key_usage() {
+        Ok(Some(usage)) => usage.value.client_auth || usage.value.any,
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}
+
+fn signed(certificate: &X509Certificate<'_>, authority: &X509Certificate<'_>) -> bool {
+    certificate.issuer() == authority.subject() && certificate.verify_signature(Some(authority.public_key())).is_ok()
+}
+
+fn first<'a>(mut values: impl Iterator<Item = &'a x509_parser::x509::AttributeTypeAndValue<'a>>) -> Option<String> {
+    values.next()?.as_str().ok().map(str::to_owned).filter(|text| !text.is_empty())
+}
+
+/// Kubernetes's own attribute for a user's UID.
+fn uid(subject: &X509Name<'_>) -> Option<String> {
+    let kubernetes_uid = x509_parser::der_parser::oid!(1.3.6.1.4.1.57683.2);
+    first(subject.iter_attributes().filter(|attribute| *attribute.attr_type() == kubernetes_uid))
+}

@@ -1,0 +1,43 @@
+//! Why a command line does not start the program.
+
+/// The end of parsing: an error of the user's, or a question answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// `--help` was given; the text goes to standard output, exit code 0.
+    #[error("{0}")]
+    Help(String),
+    /// `--version` was given; likewise.
+    #[error("{0}")]
+    Version(String),
+    #[error("unknown flag: --{flag}{hint}")]
+    Unknown { flag: String, hint: String },
+    #[error("unknown shorthand flag: '{letter}' in {argument}")]
+    UnknownShort { letter: char, argument: String },
+    #[error("unknown flag: --{flag} ({hint})")]
+    Retired { flag: String, hint: &'static str },
+    #[error("flag needs an argument: --{flag}")]
+    NoValue { flag: String },
+    #[error("invalid argument {value:?} for \"--{flag}\" flag: {problem}")]
+    Invalid { flag: String, value: String, problem: String },
+    #[error("unknown command {argument:?} for {program:?}")]
+    Positional { argument: String, program: String },
+}
+
+impl Error {
+    /// 0 for an answered question, 1 for an error, as upstream's programs.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Help(_) | Self::Version(_) => 0,
+            _ => 1,
+        }
+    }
+
+    /// Prints what the user must see: answers to standard output, errors to standard error as `Error: …`.
+    #[allow(clippy::print_stdout, clippy::print_stderr, reason = "the command line is not up yet, nor is logging")]
+    pub fn print(&self) {
+        match self {
+            Self::Help(text) | Self::Version(text) => println!("{}", text.trim_end()),
+            error => eprintln!("Error: {error}"),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Feeds a store from kube-rs's watcher and tells the handlers.
+
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
+};
+
+use futures::StreamExt;
+use kube::{
+    Api, Client,
+    runtime::watcher::{self, watcher},
+};
+use tokio::sync::watch;
+
+use super::{
+    Object, Selection, lock,
+    store::{Event, Store},
+};
+use crate::{random::Random, shutdown::Shutdown};
+
+/// Upstream's reflector: 800 ms doubling to 30 s, jittered by its own length.
+const BACKOFF_FIRST: Duration = Duration::from_millis(800);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+type Handler<K> = Box<dyn Fn(&Event<K>) + Send + Sync>;
+
+/// What an informer and its reflector share.
+///
+/// Locks are taken in the order `handlers`, `store`. Every change holds `handlers` from before the store is written
+/// until all handlers have run, so that a registration in between sees each object once, either by replay or by event.
+/// Handlers run without the store's lock and may read it.
+pub(super) struct Shared<K> {
+    store: RwLock<Store<K>>,
+    handlers: Mutex<Vec<Handler<K>>>,
+    synced: watch::Sender<bool>,
+}
+
+impl<K> Default for Shared<K> {
+    fn default() -> Self {
+        Self { store: RwLock::default(), handlers: Mutex::default(), synced: watch::Sender::new(false) }
+    }
+}
+
+impl<K: Object> Shared<K> {
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Store<K>> {
+        self.store.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Store<K>> {
+        self.store.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn subscribe(&self, handler: Handler<K>) {
+        let mut handlers = lock(&self.handlers);
+        let known = self.read().list();
+        known.into_iter().for_each(|object| handler(&Event::Added(object)));
+        handlers.push(handler);
+    }
+
+    pub(super) async fn synced(&self) {
+        // The sender lives as long as `self`, so waiting cannot fail.
+        let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
+    }
+
+    pub(super) fn has_synced(&self) -> bool {
+        *self.synced.borrow()
+    }
+
+    fn change<E: IntoIterator<Item = Event<K>>>(&self, change: impl FnOnce(&mut Store<K>) -> E) {
+        let handlers = lock(&self.handlers);
+        let events = change(&mut self.write());
+        for event in events {
+            handlers.iter().for_each(|handler| handler(&event));
+        }
+    }
+}
+
+/// Lists and watches until `shutdown`, reconnecting with jittered back-off.
+pub(super) async fn feed<K: Object>(
+    client: Client,
+    selection: Selection,
+    shared: Arc<Shared<K>>,
+    random: Random,
+    shutdown: Shutdown,
+) {
+    let api: Api<K> = Api::all(client);
+    let mut stream = pin!(watcher(api, config(&selection)));
+    let mut listed: Vec<Arc<K>> = Vec::new();
+    let mut delay = BACKOFF_FIRST;
+    while let Some(Some(event)) = shutdown.run_until(stream.next()).await {
+        match event {
+            Err(error) => {
+                tracing::warn!(kind = %K::kind(&()), %error, "list and watch failed, trying again");
+                if shutdown.run_until(tokio::time::sleep(random.jitter(delay, 1.0))).await.is_none() {
+                    return;
+                }
+                delay = (delay * 2).min(BACKOFF_MAX);
+                continue;
+            }
+            Ok(watcher::Event::Init) => listed = Vec::new(),
+            Ok(watcher::Event::InitApply(object)) => listed.push(lean(object)),
+            Ok(watcher::Event::InitDone) => {
+                let objects = std::mem::take(&mut listed);
+                shared.change(|store| store.replace(objects));
+                shared.synced.send_replace(true);
+            }
+            Ok(watcher::Event::Apply(object)) => shared.change(|store| store.apply(lean(object))),
+            Ok(watcher::Event::Delete(object)) => shared.change(|store| store.delete(lean(object))),
+        }
+        delay = BACKOFF_FIRST;
+    }
+}
+
+fn config(selection: &Selection) -> watcher::Config {
+    let mut config = watcher::Config::default();
+    config.label_selector = Some(selection.labels.clone()).filter(|text| !text.is_empty());
+    config.field_selector = Some(selection.fields.clone()).filter(|text| !text.is_empty());
+    config
+}
+
+/// Drops what no component reads: managed fields are often half of an object.
+fn lean<K: Object>(mut object: K) -> Arc<K> {
+    object.meta_mut().managed_fields = None;
+    Arc::new(object)
+}

@@ -1,0 +1,132 @@
+//! The endpoints that every component serves: health, metrics, configuration, version.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use super::health::Checks;
+use crate::{delegated::Delegated, metrics, version};
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Who may ask.
+#[derive(Clone)]
+pub enum Gate {
+    /// Everybody: a loopback health port, or upstream's open metrics port.
+    Open,
+    /// Who the API server lets; some paths are always open.
+    Delegated(Arc<Delegated>),
+}
+
+/// The service of a component's own port. Give it to [`super::accept`].
+#[derive(Clone)]
+pub struct Endpoints {
+    pub healthz: Checks,
+    pub livez: Checks,
+    pub readyz: Checks,
+    configz: Arc<serde_json::Value>,
+    gate: Gate,
+}
+
+impl Endpoints {
+    pub fn new(gate: Gate) -> Self {
+        Self {
+            healthz: Checks::new("healthz"),
+            livez: Checks::new("livez"),
+            readyz: Checks::new("readyz"),
+            configz: Arc::new(serde_json::json!({})),
+            gate,
+        }
+    }
+
+    /// What `/configz` answers: component configuration objects by name, such as `{"kubeletconfig": …}`.
+    pub fn with_configz(mut self, configz: serde_json::Value) -> Self {
+        self.configz = Arc::new(configz);
+        self
+    }
+
+    /// Adds a check to all three health endpoints.
+    pub fn check(&self, name: &str, check: impl Fn() -> super::Outcome + Clone + Send + Sync + 'static) {
+        for checks in [&self.healthz, &self.livez, &self.readyz] {
+            checks.add(name, check.clone());
+        }
+    }
+
+    /// The answer for a path that is one of these endpoints, for a server with more paths than these; `None` for others.
+    pub fn answer(&self, method: &Method, path: &str, query: &str) -> Option<Response<Full<Bytes>>> {
+        let (first, name) = match path.trim_start_matches('/').split_once('/') {
+            Some((first, name)) => (first, Some(name)),
+            None => (path.trim_start_matches('/'), None),
+        };
+        let checks = match (first, name) {
+            ("healthz", _) => &self.healthz,
+            ("livez", _) => &self.livez,
+            ("readyz", _) => &self.readyz,
+            ("metrics", None) => return Some(reading(method, || text(StatusCode::OK, PROMETHEUS, metrics::text()))),
+            ("configz", None) => return Some(reading(method, || json(&*self.configz))),
+            ("version", None) => return Some(reading(method, || json(&version::info()))),
+            _ => return None,
+        };
+        let (status, report) = checks.answer(name, query)?;
+        Some(reading(method, || text(status, TEXT, report)))
+    }
+
+    async fn respond(self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        if let Gate::Delegated(delegated) = &self.gate
+            && let Err(refusal) = delegated.admit(&request).await
+        {
+            return refusal.response();
+        }
+        let uri = request.uri();
+        let known = self.answer(request.method(), uri.path(), uri.query().unwrap_or_default());
+        known.unwrap_or_else(|| text(StatusCode::NOT_FOUND, TEXT, "404 page not found\n"))
+    }
+}
+
+impl tower::Service<Request<Incoming>> for Endpoints {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let endpoints = self.clone();
+        Box::pin(async move { Ok(endpoints.respond(request).await) })
+    }
+}
+
+fn reading(method: &Method, answer: impl FnOnce() -> Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    match *method {
+        Method::GET | Method::HEAD => answer(),
+        _ => text(StatusCode::METHOD_NOT_ALLOWED, TEXT, "Method Not Allowed\n"),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_vec_pretty(value) {
+        Ok(bytes) => text(StatusCode::OK, JSON, bytes),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
+    }
+}
+
+pub(crate) fn text(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,16 @@
+//! Serving HTTP: the accept loop every server here uses, and the endpoints every component has.
+//!
+//! [`accept`] takes connections (TLS or plain, HTTP/1.1 or HTTP/2) for any service. [`Endpoints`] is the service of
+//! `/healthz`, `/livez`, `/readyz`, `/metrics`, `/configz` and `/version`. Listeners and certificates are given by the
+//! caller.
+
+mod accept;
+mod endpoints;
+mod health;
+
+pub use self::{
+    accept::{PeerInfo, accept, bind},
+    endpoints::{Endpoints, Gate},
+    health::{Checks, Outcome},
+};
+pub(crate) use self::endpoints::text;
