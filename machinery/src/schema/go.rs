@@ -142,7 +142,7 @@ pub(super) fn quote(text: &str) -> String {
 }
 
 /// Go's words for bytes that are not JSON, from where serde_json stopped.
-pub(super) fn syntax_error(body: &[u8], error: &serde_json::Error) -> String {
+pub fn syntax_error(body: &[u8], error: &serde_json::Error) -> String {
     if error.is_eof() {
         return "unexpected end of JSON input".to_owned();
     }

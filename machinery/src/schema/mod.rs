@@ -22,6 +22,7 @@ pub use decode::{
 };
 pub use defaults::default_static;
 pub use facts::{builtin, kinds, message, messages};
+pub use go::syntax_error;
 pub use normalize::{is_empty, normalize};
 
 /// Text that is `'static` for built-in kinds and owned for custom ones.
