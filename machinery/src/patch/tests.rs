@@ -26,7 +26,7 @@ fn elements_merge_by_key_and_new_ones_follow_the_patch() {
     assert_eq!(names, ["a:1", "b:2", "d:1", "c:1"].map(str::to_owned));
     let env = containers(json!({"containers": [{"name": "a", "env": [{"name": "F", "value": "2"}], "args": ["y"]}]}))
         .unwrap();
-    assert_eq!(env[0]["env"], json!([{"name": "E", "value": "1"}, {"name": "F", "value": "2"}]));
+    assert_eq!(env[0]["env"], json!([{"name": "F", "value": "2"}, {"name": "E", "value": "1"}]));
     assert_eq!(env[0]["args"], json!(["y"]), "args has no merge strategy");
 }
 
