@@ -1,0 +1,89 @@
+//! Rules in the host's packet filter: texts for `iptables-restore`, and running it.
+//!
+//! The pure parts (`masq`, `portmap::rules`) write and read rule texts; [`Iptables`] hands them to the tools that the
+//! host has, so the back end (nft or legacy) is the host's choice and rules of other programs stay as they are.
+
+pub(crate) mod masq;
+pub(crate) mod names;
+pub(crate) mod nft;
+pub(crate) mod nft_masq;
+pub(crate) mod rules;
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::cni::Failure;
+
+/// The address family whose tools are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(crate) const ALL: [Family; 2] = [Family::V4, Family::V6];
+
+    pub(crate) fn of(address: std::net::IpAddr) -> Family {
+        if address.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+
+    fn tool(self) -> &'static str {
+        match self {
+            Family::V4 => "iptables",
+            Family::V6 => "ip6tables",
+        }
+    }
+}
+
+/// The family's iptables, holding the xtables lock only inside one call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Iptables(pub(crate) Family);
+
+impl Iptables {
+    /// Applies a table's changes (lines between `*nat` and `COMMIT`) in one transaction: all of them or none.
+    ///
+    /// `Ok(Err(text))`: the tool refused, as it does when a chain is there already or a rule to delete is not.
+    pub(crate) fn restore(self, table: &str, lines: &[String]) -> Result<Result<(), String>, Failure> {
+        let tool = format!("{}-restore", self.0.tool());
+        let input = format!("*{table}\n{}\nCOMMIT\n", lines.join("\n"));
+        let output = pipe(Command::new(&tool).args(["--noflush", "--wait", "60"]), &input)
+            .map_err(|error| Failure::internal(format!("failed to run {tool}: {error}")))?;
+        if output.status.success() {
+            return Ok(Ok(()));
+        }
+        Ok(Err(String::from_utf8_lossy(&output.stderr).trim().to_string()))
+    }
+
+    /// The rules of a table, or of one chain, as `-A …` lines; `None` when there is no such chain.
+    pub(crate) fn list(self, table: &str, chain: Option<&str>) -> Result<Option<Vec<String>>, Failure> {
+        let tool = self.0.tool();
+        let output = Command::new(tool)
+            .args(["--wait", "60", "-t", table, "-S"])
+            .args(chain)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| Failure::internal(format!("failed to run {tool}: {error}")))?;
+        if !output.status.success() {
+            return Ok(None);
+        }
+        Ok(Some(String::from_utf8_lossy(&output.stdout).lines().map(str::to_string).collect()))
+    }
+
+    /// Whether the tool is there at all; a host without IPv6 tools has no IPv6 rules to take away.
+    pub(crate) fn is_there(self) -> bool {
+        let tool = self.0.tool();
+        std::env::var_os("PATH")
+            .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(tool).is_file()))
+    }
+}
+
+/// Runs a tool with `input` on stdin.
+fn pipe(command: &mut Command, input: &str) -> std::io::Result<std::process::Output> {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // The tool's own words about why it stopped reading say more than "broken pipe".
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    child.wait_with_output()
+}
