@@ -1,1 +1,23 @@
-//! (header to be written by the room's builder)
+//! The reconcile loops: kube-controller-manager as a library.
+//!
+//! Enter by [`flags`], [`Options::from_flags`] and [`run`]. Each controller has a folder: `plan.rs` is its core, which
+//! turns what is into what to write and is pure; `mod.rs` is its shell, which reads caches and carries plans out.
+//! Controllers know the API only; they do not know one another, storage, or the other components.
+
+mod common;
+mod deployment;
+mod endpoints;
+mod endpointslice;
+mod flags;
+mod manager;
+mod names;
+mod namespace;
+mod options;
+mod replicaset;
+mod rootca;
+mod serviceaccount;
+mod serving;
+
+pub use self::flags::flags;
+pub use self::manager::{Error, Seams, run};
+pub use self::options::Options;

@@ -1,0 +1,94 @@
+//! What a controller has asked for and not yet seen come back through its watch.
+//!
+//! Without this a sync that runs before the cache has caught up would create the same pods twice.
+//! Creations are counted, deletions are remembered by name: a pod that is deleted again (its status
+//! changes on the way out) must not be counted as a second one.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use component::key::Key;
+use jiff::Timestamp;
+
+/// After this long an event is taken to be lost, and the controller looks at the cache as it is.
+const EXPIRY: Duration = Duration::from_secs(5 * 60);
+
+#[derive(Default)]
+pub(crate) struct Expectations {
+    of: Mutex<HashMap<Key, Pending>>,
+}
+
+struct Pending {
+    creations: usize,
+    deletions: HashSet<String>,
+    since: Timestamp,
+}
+
+impl Expectations {
+    pub(crate) fn expect_creations(&self, key: &Key, count: usize, now: Timestamp) {
+        self.lock().insert(key.clone(), Pending { creations: count, deletions: HashSet::new(), since: now });
+    }
+
+    /// Expects that these pods (names in the key's namespace) are seen to go.
+    pub(crate) fn expect_deletions(&self, key: &Key, names: impl IntoIterator<Item = String>, now: Timestamp) {
+        let deletions = names.into_iter().collect();
+        self.lock().insert(key.clone(), Pending { creations: 0, deletions, since: now });
+    }
+
+    pub(crate) fn creation_observed(&self, key: &Key) {
+        if let Some(pending) = self.lock().get_mut(key) {
+            pending.creations = pending.creations.saturating_sub(1);
+        }
+    }
+
+    pub(crate) fn deletion_observed(&self, key: &Key, name: &str) {
+        if let Some(pending) = self.lock().get_mut(key) {
+            pending.deletions.remove(name);
+        }
+    }
+
+    pub(crate) fn forget(&self, key: &Key) {
+        self.lock().remove(key);
+    }
+
+    /// Whether the cache has caught up with what was asked for, so that counting it makes sense.
+    pub(crate) fn satisfied(&self, key: &Key, now: Timestamp) -> bool {
+        self.lock().get(key).is_none_or(|pending| {
+            let fulfilled = pending.creations == 0 && pending.deletions.is_empty();
+            fulfilled || now.duration_since(pending.since).unsigned_abs() > EXPIRY
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Pending>> {
+        self.of.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn creations_are_counted_and_deletions_named() {
+        let all = Expectations::default();
+        let key = Key { namespace: "n".into(), name: "web".into() };
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        assert!(all.satisfied(&key, now));
+
+        all.expect_creations(&key, 2, now);
+        all.creation_observed(&key);
+        assert!(!all.satisfied(&key, now));
+        all.creation_observed(&key);
+        assert!(all.satisfied(&key, now));
+
+        all.expect_deletions(&key, ["a".to_string(), "b".to_string()], now);
+        all.deletion_observed(&key, "a");
+        all.deletion_observed(&key, "a");
+        assert!(!all.satisfied(&key, now), "the same pod twice is one deletion");
+        let late = Timestamp::from_second(1_000_000 + 301).unwrap();
+        assert!(all.satisfied(&key, late), "a lost event is not waited for for ever");
+        all.deletion_observed(&key, "b");
+        assert!(all.satisfied(&key, now));
+    }
+}

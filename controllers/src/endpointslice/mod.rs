@@ -1,0 +1,180 @@
+//! The EndpointSlice controller: for each Service that selects pods, slices that list them.
+//!
+//! Enter by [`run`]. This shell reads the caches, lets [`plan`] decide and writes the slices; slices of other makers
+//! (another `managed-by` label) it does not touch. It knows no proxy.
+
+mod endpoint;
+mod hints;
+mod plan;
+mod slice;
+#[cfg(test)]
+mod tests;
+mod tracker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use component::context::Context;
+use component::informer::{Event, Informer};
+use component::key::Key;
+use component::queue::{self, Backoff, Queue};
+use component::recorder::Type;
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, ResourceExt};
+
+use self::plan::{Nodes, Plan};
+use self::slice::SERVICE_NAME;
+use self::tracker::Tracker;
+use crate::common::error::{Doing, Error};
+use crate::common::map;
+use crate::common::service::{concerned, selecting, selects};
+
+/// Slices by the Service that they belong to.
+const BY_SERVICE: &str = "service";
+
+/// What the flags say about this controller.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) workers: usize,
+    pub(crate) max_endpoints_per_slice: usize,
+    /// How long changes of pods are collected before slices are written.
+    pub(crate) batch_period: Duration,
+}
+
+struct Controller {
+    ctx: Context,
+    settings: Settings,
+    services: Informer<Service>,
+    pods: Informer<Pod>,
+    nodes: Informer<Node>,
+    slices: Informer<EndpointSlice>,
+    queue: Queue<Key>,
+    tracker: Tracker,
+}
+
+/// Runs until the context's shutdown.
+pub(crate) async fn run(ctx: Context, settings: Settings) {
+    let backoff = Backoff { base: Duration::from_secs(1), max: Duration::from_secs(1000) };
+    let controller = Arc::new(Controller {
+        services: ctx.informers.of(),
+        pods: ctx.informers.of(),
+        nodes: ctx.informers.of(),
+        slices: ctx.informers.of(),
+        queue: Queue::with_backoff("endpoint_slice", backoff),
+        tracker: Tracker::default(),
+        ctx,
+        settings,
+    });
+    controller.slices.index(BY_SERVICE, |s| service_of(s).map(|key| key.to_string()).into_iter().collect());
+    controller.subscribe();
+    let synced = async {
+        controller.services.synced().await;
+        controller.pods.synced().await;
+        controller.nodes.synced().await;
+        controller.slices.synced().await;
+    };
+    let shutdown = controller.ctx.shutdown.clone();
+    if shutdown.run_until(synced).await.is_some() {
+        let workers = controller.settings.workers;
+        queue::run(controller.queue.clone(), workers, shutdown, |key| controller.sync(key)).await;
+    }
+}
+
+fn service_of(slice: &EndpointSlice) -> Option<Key> {
+    let name = map(&slice.metadata.labels).get(SERVICE_NAME).filter(|n| !n.is_empty())?;
+    slice::is_managed(slice).then(|| Key::new(slice.metadata.namespace.clone().unwrap_or_default(), name.clone()))
+}
+
+impl Controller {
+    fn subscribe(self: &Arc<Self>) {
+        let queue = self.queue.clone();
+        self.services.on_event(move |event| queue.add(Key::of(&**event.object())));
+        let (queue, services, batch) = (self.queue.clone(), self.services.clone(), self.settings.batch_period);
+        self.pods.on_event(move |event| {
+            concerned(&services, event).into_iter().for_each(|key| queue.add_after(key, batch));
+        });
+        let this = Arc::downgrade(self);
+        self.slices.on_event(move |event| {
+            if let Some(this) = this.upgrade() {
+                this.on_slice(event);
+            }
+        });
+    }
+
+    fn on_slice(&self, event: &Event<EndpointSlice>) {
+        let (now, before) = (service_of(event.object()), event.old().and_then(|old| service_of(old)));
+        if let (Event::Deleted(slice), Some(key)) = (event, &now) {
+            self.tracker.saw_deletion(key, slice);
+        }
+        before.into_iter().chain(now).for_each(|key| self.queue.add(key));
+    }
+
+    async fn sync(&self, key: Key) -> Result<(), Error> {
+        let Some(service) = self.services.get_key(&key) else {
+            self.tracker.forget(&key);
+            return Ok(());
+        };
+        let Some(spec) = selecting(&service) else { return Ok(()) };
+        let mut existing = self.slices.by_index(BY_SERVICE, &key.to_string());
+        existing.retain(|s| s.metadata.deletion_timestamp.is_none());
+        if self.tracker.is_stale(&key, &existing, self.ctx.clock.now()) {
+            // The events still to come wake this key; the delay is for one that never comes.
+            self.queue.add_after(key, tracker::EXPIRY);
+            return Ok(());
+        }
+        let mut pods = self.pods.in_namespace(&key.namespace);
+        pods.retain(|p| selects(&service, p));
+        let nodes = Zones(&self.nodes);
+        let plan = plan::plan(&service, spec, &pods, &existing, &nodes, self.settings.max_endpoints_per_slice);
+        let result = self.carry_out(&key, &service, plan).await;
+        if let Err(error) = &result {
+            let message = format!("Error updating Endpoint Slices for Service {key}: {error}");
+            self.ctx.recorder.event(&*service, Type::Warning, "FailedToUpdateEndpointSlices", &message);
+        }
+        result
+    }
+
+    async fn carry_out(&self, key: &Key, service: &Service, plan: Plan) -> Result<(), Error> {
+        let api = Api::<EndpointSlice>::namespaced(self.ctx.client.clone(), &key.namespace);
+        let now = || self.ctx.clock.now();
+        if service.metadata.deletion_timestamp.is_none() {
+            for slice in &plan.create {
+                match api.create(&PostParams::default(), slice).await.doing("create endpoint slice for service", key) {
+                    Err(e) if e.is_namespace_terminating() => return Ok(()),
+                    created => self.tracker.wrote(key, &created?, now()),
+                }
+            }
+        }
+        for slice in &plan.update {
+            let updated = api.replace(&slice.name_any(), &PostParams::default(), slice).await;
+            self.tracker.wrote(key, &updated.doing("update endpoint slice", Key::of(slice))?, now());
+        }
+        for slice in &plan.delete {
+            match api
+                .delete(&slice.name_any(), &DeleteParams::default())
+                .await
+                .doing("delete endpoint slice", Key::of(slice))
+            {
+                Err(e) if !e.is_not_found() => return Err(e),
+                _ => self.tracker.deleted(key, slice, now()),
+            }
+        }
+        match plan.nodes_missing.first() {
+            Some(node) => {
+                Err(Error::refused("sync endpoint slices of service", key, format!("node {node:?} not found")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+struct Zones<'a>(&'a Informer<Node>);
+
+impl Nodes for Zones<'_> {
+    fn zone(&self, node: &str) -> Option<Option<String>> {
+        let node = self.0.get("", node)?;
+        Some(map(&node.metadata.labels).get("topology.kubernetes.io/zone").cloned())
+    }
+}

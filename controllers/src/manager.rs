@@ -1,0 +1,150 @@
+//! Starts everything: the secure port, the election, and then the controllers that are asked for.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use component::clock::Clock;
+use component::context::Context;
+use component::leader::{self, Identity};
+use component::random::Random;
+use component::recorder::Source;
+use component::serve;
+use component::shutdown::Shutdown;
+use component::{client, tls};
+use futures::future::{BoxFuture, FutureExt, join_all};
+use tokio::net::TcpListener;
+
+use crate::names::CONTROLLERS;
+use crate::options::Options;
+use crate::{deployment, endpoints, endpointslice, namespace, replicaset, rootca, serviceaccount, serving};
+
+/// Why the controller manager could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    Options(String),
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    #[error("failed to create listener: {0}")]
+    Listen(#[from] std::io::Error),
+    #[error("self-signed serving certificate: {0}")]
+    Certificate(String),
+    #[error(transparent)]
+    Leader(#[from] leader::Error),
+}
+
+/// What the controller manager does not take from flags.
+pub struct Seams {
+    pub shutdown: Shutdown,
+    pub clock: Clock,
+    pub random: Random,
+    /// The secure port; None: the one that the flags name is opened.
+    pub listener: Option<TcpListener>,
+}
+
+impl Seams {
+    /// Real time and randomness, and the port of the flags.
+    pub fn system(shutdown: Shutdown) -> Self {
+        Seams { shutdown, clock: Clock::system(), random: Random::from_os(), listener: None }
+    }
+}
+
+/// Runs until shutdown. An error after the election was won means that the process should end.
+pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
+    let client = client::connect(options.client.clone())?;
+    let source = Source::new("kube-controller-manager");
+    let ctx = Context::with(client, source, seams.clock, seams.random, seams.shutdown.clone());
+    let listener = listener(&options, seams.listener)?;
+    let identity = identity(listener.as_ref(), &ctx.random)?;
+    let election = leader::Settings::from_flags(&options.values, "kube-controller-manager", identity)?;
+    let serving = match listener {
+        Some(listener) => {
+            let endpoints = serving::endpoints(&options.values, &ctx.client, ctx.clock)?;
+            let tls = serving::tls(&options.values, listener.local_addr()?.ip())?;
+            serve::accept(listener, Some(tls), endpoints, seams.shutdown.clone()).boxed()
+        }
+        None => futures::future::ready(()).boxed(),
+    };
+    for name in options.controllers.missing() {
+        tracing::warn!(controller = name, "is not built yet and will not run");
+    }
+    let leading = leader::run(election, &ctx, |leading| lead(&ctx, &options, leading));
+    // The port serves until the end of leading; what ends leading early ends the process.
+    let serving = tokio::spawn(serving);
+    let result = leading.await;
+    ctx.shutdown.trigger();
+    if serving.await.is_err() {
+        tracing::error!("the secure port's task panicked");
+    }
+    Ok(result.map(drop)?)
+}
+
+fn listener(options: &Options, given: Option<TcpListener>) -> Result<Option<TcpListener>, Error> {
+    if given.is_some() {
+        return Ok(given);
+    }
+    let port =
+        u16::try_from(options.values.int("secure-port")).map_err(|_| Error::Options("invalid --secure-port".into()))?;
+    match (port, options.values.ip("bind-address")) {
+        (0, _) => Ok(None),
+        (port, Some(address)) => Ok(Some(serve::bind(SocketAddr::new(address, port))?)),
+        (_, None) => Err(Error::Options("invalid --bind-address".into())),
+    }
+}
+
+fn identity(listener: Option<&TcpListener>, random: &Random) -> Result<Identity, Error> {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    Ok(match listener {
+        Some(listener) => Identity::holding(host, "kube-controller-manager", listener.local_addr()?, random),
+        None => Identity::unique(host, random),
+    })
+}
+
+/// Runs the controllers until leading ends; then they have a moment to finish what they are at.
+async fn lead(ctx: &Context, options: &Options, leading: Shutdown) {
+    let ctx = Context { shutdown: leading.clone(), ..ctx.clone() };
+    let options = Arc::new(options.clone());
+    let wanted = CONTROLLERS.iter().map(|(name, _)| *name).filter(|name| options.controllers.wants(name));
+    let tasks: Vec<_> =
+        wanted.filter_map(|name| start(name, &ctx, &options)).map(|controller| tokio::spawn(controller)).collect();
+    tracing::info!(controllers = tasks.len(), "started");
+    let all = join_all(tasks);
+    tokio::pin!(all);
+    tokio::select! {
+        _ = &mut all => {}
+        () = leading.cancelled() => {
+            let _ = tokio::time::timeout(options.shutdown_timeout, all).await;
+        }
+    }
+}
+
+/// The controller of that name, which tells its events under its own name. None for one that the flags leave nothing
+/// to do.
+fn start(name: &'static str, ctx: &Context, options: &Arc<Options>) -> Option<BoxFuture<'static, ()>> {
+    let voice = |component: &str| Context { recorder: ctx.recorder.with_source(Source::new(component)), ..ctx.clone() };
+    let workers = &options.workers;
+    Some(match name {
+        "deployment-controller" => deployment::run(voice(name), workers.deployment).boxed(),
+        "replicaset-controller" => replicaset::run(voice(name), workers.replica_set).boxed(),
+        "endpoints-controller" => {
+            endpoints::run(voice("endpoint-controller"), workers.endpoints, options.endpoints_batch_period).boxed()
+        }
+        "endpointslice-controller" => {
+            let settings = endpointslice::Settings {
+                workers: workers.slices,
+                max_endpoints_per_slice: options.max_endpoints_per_slice,
+                batch_period: options.slices_batch_period,
+            };
+            endpointslice::run(voice("endpoint-slice-controller"), settings).boxed()
+        }
+        "namespace-controller" => namespace::run(voice(name), workers.namespace).boxed(),
+        "serviceaccount-controller" => serviceaccount::run(voice(name), 1).boxed(),
+        "root-ca-certificate-publisher-controller" => {
+            rootca::run(voice(name), options.root_ca_file.clone(), options.client.clone()).boxed()
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,66 @@
+//! What the flags say, read once and checked.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use component::client::ClientConfig;
+use component::flags::Values;
+
+use crate::Error;
+use crate::names::Selection;
+
+/// The settings of the controller manager.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) values: Values,
+    pub(crate) client: ClientConfig,
+    pub(crate) controllers: Selection,
+    pub(crate) workers: Workers,
+    pub(crate) max_endpoints_per_slice: usize,
+    pub(crate) endpoints_batch_period: Duration,
+    pub(crate) slices_batch_period: Duration,
+    pub(crate) root_ca_file: Option<PathBuf>,
+    pub(crate) shutdown_timeout: Duration,
+}
+
+/// How many objects each controller works on at the same time.
+#[derive(Clone, Debug)]
+pub(crate) struct Workers {
+    pub(crate) deployment: usize,
+    pub(crate) replica_set: usize,
+    pub(crate) endpoints: usize,
+    pub(crate) slices: usize,
+    pub(crate) namespace: usize,
+}
+
+impl Options {
+    /// From the flags of [`crate::flags`].
+    pub fn from_flags(values: &Values) -> Result<Self, Error> {
+        let controllers = Selection::parse(&values.strings("controllers")).map_err(Error::Options)?;
+        let workers = |name: &str| match usize::try_from(values.int(name)) {
+            Ok(count @ 1..) => Ok(count),
+            _ => Err(Error::Options(format!("{name} must be greater than 0"))),
+        };
+        let max_endpoints_per_slice = match values.int("max-endpoints-per-slice") {
+            count @ 1..=1000 => count as usize,
+            _ => return Err(Error::Options("max-endpoints-per-slice must be between 1 and 1000".into())),
+        };
+        Ok(Options {
+            client: ClientConfig::from_flags("kube-controller-manager", values),
+            controllers,
+            workers: Workers {
+                deployment: workers("concurrent-deployment-syncs")?,
+                replica_set: workers("concurrent-replicaset-syncs")?,
+                endpoints: workers("concurrent-endpoint-syncs")?,
+                slices: workers("concurrent-service-endpoint-syncs")?,
+                namespace: workers("concurrent-namespace-syncs")?,
+            },
+            max_endpoints_per_slice,
+            endpoints_batch_period: values.duration("endpoint-updates-batch-period"),
+            slices_batch_period: values.duration("endpointslice-updates-batch-period"),
+            root_ca_file: values.opt_str("root-ca-file").map(PathBuf::from),
+            shutdown_timeout: values.duration("controller-shutdown-timeout"),
+            values: values.clone(),
+        })
+    }
+}

@@ -1,0 +1,241 @@
+//! The ReplicaSet controller: keeps as many pods of a template as asked for.
+//!
+//! Enter by [`run`]. This shell reads the caches, lets [`plan`] decide, makes and deletes the pods and writes the status.
+//! It does not know what a Deployment is, only that other ReplicaSets may have the same controller.
+
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use component::context::Context;
+use component::informer::{Event, Informer};
+use component::key::Key;
+use component::queue::{self, Queue};
+use futures::future::join_all;
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::PostParams;
+use kube::core::{Selector, SelectorExt};
+use kube::{Api, ResourceExt};
+
+use self::plan::Change;
+use crate::common::batch::slow_start;
+use crate::common::claim::claim_all;
+use crate::common::error::{Doing, Error};
+use crate::common::expectations::Expectations;
+use crate::common::owner::{
+    BY_CONTROLLER, controlled_or_orphan, controller_of, index_by_controller, is_controlled_by, selector,
+};
+use crate::common::pod_control::PodControl;
+use crate::common::{map, pods};
+
+struct Controller {
+    ctx: Context,
+    replica_sets: Informer<ReplicaSet>,
+    pods: Informer<Pod>,
+    queue: Queue<Key>,
+    expectations: Expectations,
+    pod_control: PodControl,
+}
+
+/// Runs until the context's shutdown.
+pub(crate) async fn run(ctx: Context, workers: usize) {
+    let controller = Arc::new(Controller {
+        replica_sets: ctx.informers.of(),
+        pods: ctx.informers.of(),
+        queue: Queue::new("replicaset"),
+        expectations: Expectations::default(),
+        pod_control: PodControl { client: ctx.client.clone(), recorder: ctx.recorder.clone() },
+        ctx,
+    });
+    index_by_controller(&controller.replica_sets);
+    index_by_controller(&controller.pods);
+    controller.subscribe();
+    let synced = async {
+        controller.replica_sets.synced().await;
+        controller.pods.synced().await;
+    };
+    let shutdown = controller.ctx.shutdown.clone();
+    if shutdown.run_until(synced).await.is_some() {
+        queue::run(controller.queue.clone(), workers, shutdown, |key| controller.sync(key)).await;
+    }
+}
+
+impl Controller {
+    fn subscribe(self: &Arc<Self>) {
+        let this = Arc::downgrade(self);
+        self.replica_sets.on_event(move |event| {
+            if let Some(this) = this.upgrade() {
+                this.on_replica_set(event);
+            }
+        });
+        let this = Arc::downgrade(self);
+        self.pods.on_event(move |event| {
+            if let Some(this) = this.upgrade() {
+                this.on_pod(event);
+            }
+        });
+    }
+
+    fn on_replica_set(&self, event: &Event<ReplicaSet>) {
+        let key = Key::of(&**event.object());
+        // A successor of the same name owes nothing of what its predecessor expected.
+        let replaced = event.old().is_some_and(|old| old.uid() != event.object().uid());
+        if replaced || matches!(event, Event::Deleted(_)) {
+            self.expectations.forget(&key);
+        }
+        self.queue.add(key);
+    }
+
+    fn on_pod(&self, event: &Event<Pod>) {
+        match event {
+            Event::Deleted(pod) => self.pod_going(pod),
+            Event::Added(pod) | Event::Updated { new: pod, .. } if pod.metadata.deletion_timestamp.is_some() => {
+                self.pod_going(pod);
+                if let Some(old) = event.old().filter(|old| old.labels() != pod.labels()) {
+                    self.pod_going(old);
+                }
+            }
+            Event::Added(pod) => match self.owner(pod) {
+                Some(key) => {
+                    self.expectations.creation_observed(&key);
+                    self.queue.add(key);
+                }
+                None => self.wake_selecting(pod),
+            },
+            Event::Updated { old, new } => self.pod_changed(old, new),
+        }
+    }
+
+    fn pod_going(&self, pod: &Pod) {
+        if let Some(key) = self.owner(pod) {
+            self.expectations.deletion_observed(&key, &pod.name_any());
+            self.queue.add(key);
+        }
+    }
+
+    fn pod_changed(&self, old: &Pod, new: &Pod) {
+        let (before, now) = (self.owner(old), self.owner(new));
+        if before != now {
+            before.into_iter().for_each(|key| self.queue.add(key));
+        }
+        match now {
+            Some(key) => self.queue.add(key),
+            None if old.labels() != new.labels() || old.owner_references() != new.owner_references() => {
+                self.wake_selecting(new);
+            }
+            None => {}
+        }
+    }
+
+    /// The ReplicaSet that controls the pod, if it is still the one of that UID.
+    fn owner(&self, pod: &Pod) -> Option<Key> {
+        let OwnerReference { kind, name, uid, .. } = controller_of(&pod.metadata)?;
+        let rs = self.replica_sets.get(pod.metadata.namespace.as_deref()?, name)?;
+        (kind == "ReplicaSet" && rs.metadata.uid.as_ref() == Some(uid)).then(|| Key::of(&*rs))
+    }
+
+    /// An orphan concerns whoever might adopt it.
+    fn wake_selecting(&self, pod: &Pod) {
+        if controller_of(&pod.metadata).is_some() {
+            return;
+        }
+        for rs in self.replica_sets.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default()) {
+            let selector = selector_of(&rs);
+            if selector.is_some_and(|s| !s.selects_all() && s.matches(map(&pod.metadata.labels))) {
+                self.queue.add(Key::of(&*rs));
+            }
+        }
+    }
+
+    async fn sync(&self, key: Key) -> Result<(), Error> {
+        let Some(rs) = self.replica_sets.get_key(&key) else {
+            self.expectations.forget(&key);
+            return Ok(());
+        };
+        let Some(selector) = selector_of(&rs) else {
+            return Err(Error::refused("sync replica set", key, "invalid label selector"));
+        };
+        // Asked before the pods are read: what is seen between the two is in the cache already.
+        let caught_up = self.expectations.satisfied(&key, self.ctx.clock.now());
+        let all = controlled_or_orphan(&self.pods, &rs.metadata);
+        let uid = rs.uid().unwrap_or_default();
+        let terminating = all.iter().filter(|p| pods::is_terminating(p) && is_controlled_by(&p.metadata, &uid)).count();
+        let active: Vec<_> = all.into_iter().filter(|p| pods::is_active(p)).collect();
+        let active = claim_all(&self.ctx.client, &*rs, &selector, active).await?;
+        let managed = match caught_up && rs.metadata.deletion_timestamp.is_none() {
+            true => self.manage(&key, &rs, &active).await,
+            false => Ok(()),
+        };
+        let now = self.ctx.clock.now();
+        let failure = managed.as_ref().err().map(Error::api_message);
+        self.write_status(&key, &rs, plan::status(&rs, &active, terminating, failure, now)).await?;
+        managed?;
+        if let Some(after) = plan::next_check(&rs, &active, now) {
+            self.queue.add_after(key, after);
+        }
+        Ok(())
+    }
+
+    async fn manage(&self, key: &Key, rs: &Arc<ReplicaSet>, active: &[Arc<Pod>]) -> Result<(), Error> {
+        match plan::change(rs, active, &self.related(rs), self.ctx.clock.now()) {
+            Change::None => Ok(()),
+            Change::Create(count) => self.create(key, rs, count).await,
+            Change::Delete(pods) => self.delete(key, rs, &pods).await,
+        }
+    }
+
+    async fn create(&self, key: &Key, rs: &ReplicaSet, count: usize) -> Result<(), Error> {
+        let Some(template) = rs.spec.as_ref().and_then(|s| s.template.as_ref()) else { return Ok(()) };
+        self.expectations.expect_creations(key, count, self.ctx.clock.now());
+        let (successes, result) = slow_start(count, || async {
+            match self.pod_control.create(rs, template).await {
+                // The rest would fail as well, and the namespace controller removes what there is.
+                Err(e) if e.is_namespace_terminating() => Ok(()),
+                other => other.map(drop),
+            }
+        })
+        .await;
+        (successes..count).for_each(|_| self.expectations.creation_observed(key));
+        result
+    }
+
+    async fn delete(&self, key: &Key, rs: &ReplicaSet, pods: &[Arc<Pod>]) -> Result<(), Error> {
+        self.expectations.expect_deletions(key, pods.iter().map(|p| p.name_any()), self.ctx.clock.now());
+        let deletions = pods.iter().map(|pod| async {
+            let name = pod.name_any();
+            let deleted = self.pod_control.delete(rs, &name).await;
+            if deleted.is_err() {
+                self.expectations.deletion_observed(key, &name);
+            }
+            deleted
+        });
+        let mut failed = join_all(deletions).await.into_iter().filter_map(Result::err).filter(|e| !e.is_not_found());
+        failed.next().map_or(Ok(()), Err)
+    }
+
+    /// The pods of all ReplicaSets with the same controller.
+    fn related(&self, rs: &ReplicaSet) -> Vec<Arc<Pod>> {
+        let Some(owner) = controller_of(&rs.metadata) else { return Vec::new() };
+        let siblings = self.replica_sets.by_index(BY_CONTROLLER, &owner.uid);
+        let uids = siblings.iter().filter_map(|rs| rs.uid());
+        uids.flat_map(|uid| self.pods.by_index(BY_CONTROLLER, &uid)).collect()
+    }
+
+    async fn write_status(&self, key: &Key, rs: &ReplicaSet, status: ReplicaSetStatus) -> Result<(), Error> {
+        if rs.status.as_ref() == Some(&status) {
+            return Ok(());
+        }
+        let api = Api::<ReplicaSet>::namespaced(self.ctx.client.clone(), &key.namespace);
+        let changed = ReplicaSet { status: Some(status), ..rs.clone() };
+        let written = api.replace_status(&key.name, &PostParams::default(), &changed).await;
+        written.map(drop).doing("update status of replica set", key)
+    }
+}
+
+fn selector_of(rs: &ReplicaSet) -> Option<Selector> {
+    rs.spec.as_ref().and_then(|s| selector(&s.selector))
+}
