@@ -125,3 +125,38 @@ fn compare(path: &str, expected: &Value, found: &Value, all: &mut Vec<String>) {
         _ => all.push(format!("{path}: expected {expected}, found {found}")),
     }
 }
+
+#[test]
+fn every_round_trip_pair_is_the_same_object_in_protobuf() {
+    let mut failures = Vec::new();
+    let (mut same_bytes, mut same_objects) = (0, 0);
+    for (name, body) in files("roundtrip", "pb") {
+        let path = oracle("roundtrip").expect("listed before").join(name.replace(".pb", ".json"));
+        let expected: Value = serde_json::from_slice(&fs::read(path).expect("the pair's JSON")).expect("oracle JSON");
+        let Some(schema) = schema_of(&expected).filter(|_| served(&expected)) else { continue };
+        match machinery::wire::decode(schema, &body) {
+            Err(error) => failures.push(format!("{name}: {error}")),
+            Ok(found) => {
+                let all = differences(&expected, &found);
+                same_objects += usize::from(all.is_empty());
+                failures.extend(all.iter().map(|text| format!("{name}: {text}")));
+            }
+        }
+        let encoded = machinery::wire::encode(schema, &expected);
+        if encoded == body {
+            same_bytes += 1;
+        } else {
+            let at = encoded.iter().zip(&body).position(|(a, b)| a != b).unwrap_or(0);
+            let near = |bytes: &[u8]| {
+                String::from_utf8_lossy(&bytes[at.saturating_sub(30)..(at + 20).min(bytes.len())]).into_owned()
+            };
+            failures.push(format!(
+                "{name}: bytes differ at {at}: expected {:?}, found {:?}",
+                near(&body),
+                near(&encoded)
+            ));
+        }
+    }
+    println!("{same_objects} decode to the same object, {same_bytes} encode to the same bytes");
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
+}

@@ -1,6 +1,6 @@
 //! Reading a [`Schema`]: fields by name, what server-side apply and patches ask of a field.
 
-use super::{Field, ListType, Ref, Schema, Type};
+use super::{Field, ListType, Ref, Schema, Type, WireField};
 
 impl Schema {
     /// Orders the fields for [`Schema::field`]. To be called after `fields` was filled.
@@ -8,6 +8,12 @@ impl Schema {
         let mut index: Vec<u16> = (0..self.fields.len() as u16).collect();
         index.sort_by(|a, b| self.fields[*a as usize].name.cmp(&self.fields[*b as usize].name));
         self.index = index;
+        let fields = self.fields.iter().enumerate().filter(|(_, field)| field.number != 0 && field.embed.is_none());
+        let fields = fields.map(|(at, field)| (field.number, WireField::Field(at as u16)));
+        let embeds = self.embeds.iter().enumerate().filter(|(_, embed)| embed.number != 0);
+        let embeds = embeds.map(|(at, embed)| (embed.number, WireField::Embed(at as u16)));
+        self.wire = fields.chain(embeds).collect();
+        self.wire.sort_by_key(|(number, _)| *number);
         self
     }
 
@@ -25,6 +31,16 @@ impl Schema {
     /// The schema that a dotted path of field names leads to, lists and maps stepped through (`spec.template.spec`).
     pub fn at(&self, path: &str) -> Option<&Schema> {
         path.split('.').try_fold(self, |schema, name| schema.field(name)?.ty.message())
+    }
+
+    /// What protobuf writes, by ascending number.
+    pub(crate) fn wire(&self) -> &[(u32, WireField)] {
+        &self.wire
+    }
+
+    pub(crate) fn by_number(&self, number: u32) -> Option<WireField> {
+        let found = self.wire.binary_search_by_key(&number, |(number, _)| *number).ok()?;
+        Some(self.wire[found].1)
     }
 
     /// Last part of the definition name.

@@ -9,9 +9,9 @@ mod decode;
 mod defaults;
 mod facts;
 mod go;
-mod literal;
+pub(crate) mod literal;
 mod normalize;
-mod time;
+pub(crate) mod time;
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -23,6 +23,7 @@ pub use decode::{
 pub use defaults::default_static;
 pub use facts::{builtin, kinds, message, messages};
 pub use go::syntax_error;
+pub(crate) use normalize::zero;
 pub use normalize::{is_empty, normalize};
 
 /// Text that is `'static` for built-in kinds and owned for custom ones.
@@ -39,6 +40,8 @@ pub struct Schema {
     pub fields: Vec<Field>,
     /// Positions in `fields`, ordered by JSON name.
     index: Vec<u16>,
+    /// What protobuf writes, ordered by number.
+    wire: Vec<(u32, WireField)>,
     /// Server-side apply owns it as a whole (`x-kubernetes-map-type: atomic`).
     pub atomic: bool,
     /// Top level of a registered kind.
@@ -63,6 +66,13 @@ pub struct Embed {
     pub message: Ref,
 }
 
+/// A position in [`Schema::fields`] or [`Schema::embeds`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum WireField {
+    Field(u16),
+    Embed(u16),
+}
+
 /// One field of a message.
 #[derive(Clone, Debug)]
 pub struct Field {
@@ -70,7 +80,7 @@ pub struct Field {
     pub name: Text,
     /// Protobuf field number; 0 when the field has none.
     pub number: u32,
-    /// Positions in [`Schema::embeds`] (of this message, then of the embedded one) when the field came from an inlined struct.
+    /// Position in [`Schema::embeds`] when the field came from an inlined struct; `number` is then that struct's.
     pub embed: Option<u16>,
     pub ty: Type,
     /// A pointer in Go: absent and zero are different.

@@ -139,7 +139,7 @@ fn written_when_unset(field: &Field) -> Option<Value> {
 }
 
 /// A type's zero value as Go writes it.
-fn zero(ty: &Type) -> Value {
+pub(crate) fn zero(ty: &Type) -> Value {
     match ty {
         Type::String => "".into(),
         Type::Bool => false.into(),

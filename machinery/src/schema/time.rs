@@ -22,6 +22,11 @@ pub(super) fn micros(text: Cow<'_, str>) -> Result<String, String> {
     Ok(format_micros(parse(&text, MICROS, true)?))
 }
 
+/// An instant from a canonical form or any other RFC 3339 text.
+pub(crate) fn instant(text: &str) -> Option<Timestamp> {
+    parse(text, SECONDS, false).ok()
+}
+
 pub(crate) fn format_seconds(instant: Timestamp) -> String {
     instant.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
