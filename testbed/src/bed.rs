@@ -63,7 +63,7 @@ impl Bed {
         &self.folder
     }
 
-    /// Name of the bed, and the cgroup parent to hand to what runs in it.
+    /// Name of the bed, of its host name and of its cgroups outside.
     pub fn name(&self) -> String {
         self.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }

@@ -15,9 +15,13 @@ fn is_a_machine_of_its_own_and_leaves_nothing() -> Result<()> {
     for path in ["/etc/skiff-bed", "/run/skiff-bed", "/var/lib/kubelet/skiff-bed"] {
         ensure!(!Path::new(path).exists(), "{path} is outside");
     }
-    let cgroups = std::fs::read_dir("/sys/fs/cgroup")?.count();
-    let inside = bed.run(&["ls", "/sys/fs/cgroup"])?.lines().count();
-    ensure!(cgroups == inside, "{cgroups} cgroup entries outside, {inside} inside");
+    bed.run(&["mkdir", "/sys/fs/cgroup/memory/skiff-bed"])
+        .or_else(|_| bed.run(&["mkdir", "/sys/fs/cgroup/skiff-bed"]))?;
+    for path in ["/sys/fs/cgroup/memory/skiff-bed", "/sys/fs/cgroup/skiff-bed"] {
+        ensure!(!Path::new(path).exists(), "{path} is outside");
+    }
+    let cgroups = cgroups_of(&bed)?;
+    ensure!(!cgroups.is_empty(), "the bed's cgroups are outside below its name");
     let processes = bed.run(&["ps", "-e", "-o", "comm="])?;
     ensure!(processes.lines().count() <= 3, "only its own processes: {processes}");
     let mut stray = bed.start("stray", bed.command("sleep").arg("1000"))?;
@@ -25,7 +29,16 @@ fn is_a_machine_of_its_own_and_leaves_nothing() -> Result<()> {
     drop(bed);
     ensure!(!stray.wait()?.success(), "a process inside ends with the bed");
     ensure!(!folder.exists(), "the folder is gone");
+    let left: Vec<_> = cgroups.iter().filter(|path| Path::new(path).exists()).collect();
+    ensure!(left.is_empty(), "{left:?}");
     Ok(())
+}
+
+fn cgroups_of(bed: &Bed) -> Result<Vec<String>> {
+    let pattern = format!("*/{}*", bed.name());
+    let output =
+        std::process::Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-path", &pattern]).output()?;
+    Ok(String::from_utf8(output.stdout)?.lines().map(String::from).collect())
 }
 
 #[test]

@@ -1,0 +1,49 @@
+# The commands of the README. Each prints what it does; scripts/ has the longer ones.
+.PHONY: help demo test up down reset check bench
+
+CARGO ?= cargo
+DATA_DIR ?= /var/lib/skiff
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+SKIFF := $(SUDO) $(TARGET)/release/skiff
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+help:
+	@echo "make demo   install what is missing, build, start a cluster, run a web server in it"
+	@echo "make test   all tests, with clusters in namespaces of their own"
+	@echo "make up     build and start a cluster on this machine"
+	@echo "make down   stop it and keep its data"
+	@echo "make reset  remove every trace of it"
+	@echo "make check  format, lints, unit tests, and the rules of ARCHITECTURE.md"
+	@echo "make bench  measure a cluster, beside the same work done by the container runtime alone"
+
+demo:
+	@scripts/demo.sh
+
+test:
+	@scripts/test.sh
+
+up:
+	@scripts/prepare.sh run build toolchain
+	$(CARGO) build --release --bins
+	$(SKIFF) up --data-dir $(DATA_DIR)
+
+down:
+	@scripts/registry.sh stop $(DATA_DIR)
+	$(SKIFF) down --data-dir $(DATA_DIR)
+
+reset:
+	@scripts/registry.sh stop $(DATA_DIR)
+	$(SKIFF) reset --data-dir $(DATA_DIR)
+
+check:
+	@scripts/prepare.sh build
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- --deny warnings
+	$(CARGO) test --workspace --lib --bins
+	$(CARGO) test --package skiff --test tidy
+
+bench:
+	@scripts/prepare.sh run build test
+	$(CARGO) build --release --bins
+	$(SUDO) env "PATH=$$PATH" $(CARGO) bench --package skiff --bench cluster

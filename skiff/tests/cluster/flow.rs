@@ -1,0 +1,100 @@
+//! The flow of the README, the life of a cluster around it, and that nothing stays when it is reset.
+
+use anyhow::{Result, ensure};
+use testbed::eventually;
+
+use crate::support::{Cluster, SOON};
+
+#[test]
+fn create_scale_expose_and_all_pods_answer() -> Result<()> {
+    let Some(cluster) = Cluster::up("flow", &[])? else { return Ok(()) };
+    let address = cluster.web()?;
+    cluster.all_answer(&address, "app=web")?;
+    ensure!(cluster.pods("app=web")?.len() == 3, "three pods");
+
+    talk_to_a_pod(&cluster)?;
+    update_and_undo(&cluster)?;
+    cluster.all_answer(&address, "app=web")?;
+
+    stop_and_start_keeps_the_data(&cluster, &address)?;
+    deletion_cascades(&cluster, &address)?;
+    reset_leaves_nothing(&cluster)
+}
+
+fn talk_to_a_pod(cluster: &Cluster) -> Result<()> {
+    let pods = cluster.pods("app=web")?;
+    let output = cluster.kubectl(&["exec", &pods[0], "--", "sh", "-c", "echo out; hostname"])?;
+    ensure!(output == format!("out\n{}\n", pods[0]), "{output}");
+    let failed = cluster.kubectl_output(&["exec", &pods[0], "--", "sh", "-c", "exit 7"])?;
+    ensure!(failed.stderr.contains("exit code 7"), "{failed:?}");
+    let wide = cluster.kubectl(&["get", "pods", "-o", "wide"])?;
+    ensure!(wide.starts_with("NAME ") && wide.contains("Running") && wide.contains(" node "), "{wide}");
+    Ok(())
+}
+
+fn update_and_undo(cluster: &Cluster) -> Result<()> {
+    cluster.kubectl(&["set", "env", "deployment/web", "COLOUR=blue"])?;
+    cluster.rolled_out("web")?;
+    let history = cluster.kubectl(&["rollout", "history", "deployment/web"])?;
+    ensure!(history.contains("2 "), "a second revision: {history}");
+    cluster.kubectl(&["rollout", "undo", "deployment/web"])?;
+    cluster.rolled_out("web")?;
+    let environment = cluster.value("deployment/web", ".spec.template.spec.containers[0].env")?;
+    ensure!(environment.is_empty(), "back to the first: {environment}");
+    eventually("old pods are gone", SOON, || {
+        let count = cluster.pods("app=web")?.len();
+        ensure!(count == 3, "{count} pods");
+        Ok(())
+    })
+}
+
+fn stop_and_start_keeps_the_data(cluster: &Cluster, address: &str) -> Result<()> {
+    let before = cluster.value("deployment/web", ".metadata.uid")?;
+    cluster.skiff(&["down"])?;
+    let processes = cluster.bed.run(&["ps", "-e", "-o", "args="])?;
+    for program in ["containerd", "nginx: ", "/pause", "skiff"] {
+        ensure!(
+            !processes.lines().any(|line| line.contains(program) && !line.contains("ps -e")),
+            "{program}:\n{processes}"
+        );
+    }
+    cluster.skiff_up(&[])?;
+    ensure!(cluster.value("deployment/web", ".metadata.uid")? == before, "the same object");
+    cluster.all_answer(address, "app=web")
+}
+
+fn deletion_cascades(cluster: &Cluster, address: &str) -> Result<()> {
+    cluster.kubectl(&["delete", "deployment,service", "web"])?;
+    eventually("pods go with their Deployment", SOON, || {
+        let left = cluster.kubectl(&["get", "pods,replicasets,endpointslices", "-l", "app=web", "-o", "name"])?;
+        ensure!(left.is_empty(), "{left}");
+        Ok(())
+    })?;
+    eventually("the Service's rules go", SOON, || {
+        ensure!(cluster.curl(&format!("http://{address}")).is_err(), "{address} still answers");
+        Ok(())
+    })
+}
+
+fn reset_leaves_nothing(cluster: &Cluster) -> Result<()> {
+    cluster.web()?;
+    cluster.skiff(&["reset"])?;
+    ensure!(!cluster.data().exists(), "the data folder is gone");
+    let links = cluster.bed.run(&["ip", "-br", "link"])?;
+    ensure!(links.lines().count() == 3, "lo, eth0, uplink: {links}");
+    let rules = cluster.bed.run(&["iptables-save"])?;
+    ensure!(!rules.contains("KUBE-") && !rules.contains("CNI-"), "{rules}");
+    let mounts = cluster.bed.run(&["cat", "/proc/mounts"])?;
+    ensure!(!mounts.contains("/data/"), "{mounts}");
+    let namespaces = cluster.bed.run(&["sh", "-c", "ls /run/netns 2>/dev/null || true"])?;
+    ensure!(namespaces.is_empty(), "{namespaces}");
+    let processes = cluster.bed.run(&["ps", "-e", "-o", "args="])?;
+    ensure!(!processes.contains("containerd") && !processes.contains("nginx: "), "{processes}");
+    let cgroups = cluster.bed.run(&["find", "/sys/fs/cgroup", "-type", "d", "-name", "kubepods*"])?;
+    ensure!(cgroups.is_empty(), "{cgroups}");
+    for folder in ["/var/lib/cni", "/run/containerd", "/var/log/containers"] {
+        let files = cluster.bed.run(&["sh", "-c", &format!("find {folder} -mindepth 1 2>/dev/null || true")])?;
+        ensure!(files.is_empty(), "{files}");
+    }
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! Whole clusters with real containers, each in a bed of its own, spoken to with kubectl and curl.
+//!
+//! One binary, so that it is linked once: `support` makes the cluster, every other module is a story.
+
+mod flow;
+mod restart;
+mod store;
+mod support;

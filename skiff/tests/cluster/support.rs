@@ -1,0 +1,120 @@
+//! A cluster in a bed, and what tests do with it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use testbed::{Bed, Output, Registry, eventually, images};
+
+/// For what takes a container runtime a moment on a busy machine of two cores.
+pub(crate) const SOON: Duration = Duration::from_secs(90);
+
+/// The program under test.
+const SKIFF: &str = env!("CARGO_BIN_EXE_skiff");
+
+pub(crate) struct Cluster {
+    pub(crate) bed: Bed,
+    _registry: Registry,
+}
+
+impl Cluster {
+    /// A cluster whose node is Ready, with nginx and busybox to be pulled; `None` where tests cannot make one.
+    pub(crate) fn up(name: &str, options: &[&str]) -> Result<Option<Self>> {
+        let Some(cluster) = Self::prepare(name)? else { return Ok(None) };
+        cluster.skiff_up(options)?;
+        Ok(Some(cluster))
+    }
+
+    /// Everything but the cluster itself.
+    pub(crate) fn prepare(name: &str) -> Result<Option<Self>> {
+        let Some(bed) = Bed::new(name)? else { return Ok(None) };
+        let registry = Registry::start(&bed, 5000)?;
+        registry.push(&bed, &images::nginx("docker.io/library/nginx:latest")?, "nginx:latest")?;
+        registry.push(&bed, &images::busybox("docker.io/library/busybox:latest")?, "busybox:latest")?;
+        let cluster = Self { bed, _registry: registry };
+        cluster._registry.write_mirror(&cluster.data().join("containerd/certs.d"))?;
+        Ok(Some(cluster))
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.bed.folder().join("data")
+    }
+
+    pub(crate) fn skiff_up(&self, options: &[&str]) -> Result<String> {
+        self.skiff(&[&["up", "--node-name=node"], options].concat())
+    }
+
+    /// Runs `skiff` with the data folder; it must succeed.
+    pub(crate) fn skiff(&self, arguments: &[&str]) -> Result<String> {
+        let data = self.data().display().to_string();
+        let line = [&[SKIFF], arguments, &["--data-dir", &data]].concat();
+        self.bed.run(&line).with_context(|| self.log())
+    }
+
+    /// The end of the parts' log.
+    pub(crate) fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.data().join("skiff.log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    /// Runs kubectl as administrator, whatever its exit status.
+    pub(crate) fn kubectl_output(&self, arguments: &[&str]) -> Result<Output> {
+        let kubeconfig = format!("KUBECONFIG={}", self.data().join("admin.kubeconfig").display());
+        let home = format!("HOME={}", self.bed.folder().display());
+        self.bed.output(&[&["env", &kubeconfig, &home, "kubectl"], arguments].concat())
+    }
+
+    /// Runs kubectl as administrator; it must succeed.
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.kubectl_output(arguments)?;
+        if !output.success {
+            bail!("kubectl {}: {}{}\n{}", arguments.join(" "), output.stdout, output.stderr, self.log());
+        }
+        Ok(output.stdout)
+    }
+
+    pub(crate) fn curl(&self, url: &str) -> Result<String> {
+        self.bed.run(&["curl", "--silent", "--show-error", "--fail", "--max-time", "5", url])
+    }
+
+    /// One value of an object, by kubectl's JSONPath.
+    pub(crate) fn value(&self, object: &str, path: &str) -> Result<String> {
+        self.kubectl(&["get", object, "-o", &format!("jsonpath={{{path}}}")])
+    }
+
+    /// Names of the pods with a label.
+    pub(crate) fn pods(&self, label: &str) -> Result<Vec<String>> {
+        let list = self.kubectl(&["get", "pods", "-l", label, "-o", "jsonpath={.items[*].metadata.name}"])?;
+        Ok(list.split_whitespace().map(String::from).collect())
+    }
+
+    pub(crate) fn rolled_out(&self, deployment: &str) -> Result<()> {
+        let status = ["rollout", "status", &format!("deployment/{deployment}"), "--timeout=120s"];
+        let done = self.kubectl(&status);
+        done.map(|_| ()).with_context(|| self.kubectl(&["describe", "pods"]).unwrap_or_default())
+    }
+
+    /// The README's flow: create, scale, expose. Returns the Service's address.
+    pub(crate) fn web(&self) -> Result<String> {
+        self.kubectl(&["create", "deployment", "web", "--image=nginx"])?;
+        self.kubectl(&["scale", "deployment", "web", "--replicas=3"])?;
+        self.kubectl(&["expose", "deployment", "web", "--port=80"])?;
+        self.rolled_out("web")?;
+        self.value("service/web", ".spec.clusterIP")
+    }
+
+    /// Until the Service answers with nginx's page, and each of its pods has answered a request.
+    pub(crate) fn all_answer(&self, address: &str, label: &str) -> Result<()> {
+        eventually("every pod answers", SOON, || {
+            for _ in 0..10 {
+                let page = self.curl(&format!("http://{address}"))?;
+                ensure!(page.contains("Welcome to nginx"), "nginx's page: {page}");
+            }
+            for pod in self.pods(label)? {
+                ensure!(self.kubectl(&["logs", &pod])?.contains("GET / "), "{pod} has answered");
+            }
+            Ok(())
+        })
+    }
+}
