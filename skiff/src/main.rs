@@ -1,1 +1,85 @@
-fn main() {}
+//! `skiff`: all of Kubernetes in one program.
+//!
+//! Called by a part's name (`kube-apiserver`, …, as a link or as first argument) it is that part, with upstream's
+//! flags: [`parts`]. Else it is the tool that makes, starts, stops and removes a cluster: [`up`], [`down`], [`reset`],
+//! [`status`]. It knows the parts' command lines and not how any of them works.
+
+mod cli;
+mod cni;
+mod daemon;
+mod down;
+mod files;
+mod flags;
+mod kubeconfig;
+mod layout;
+mod machine;
+mod node;
+mod node_address;
+mod notify;
+mod part;
+mod parts;
+mod pki;
+mod process;
+mod progress;
+mod reset;
+mod run;
+mod runtime;
+mod settings;
+mod status;
+mod up;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+use layout::Layout;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    if let Some((part, arguments)) = parts::called(&arguments) {
+        return parts::main(part, arguments);
+    }
+    match command(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprint_line(&format!("skiff: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Up(options) => up::up(*options)?,
+        Command::Down(folder) => down::down(&layout(folder)?)?,
+        Command::Reset(folder) => reset::reset(&layout(folder)?)?,
+        Command::Status(folder) => return status::status(&layout(folder)?),
+        Command::Kubeconfig(folder) => {
+            let path = layout(folder)?.admin_kubeconfig();
+            let text = files::read_if_present(&path)?;
+            print!("{}", text.with_context(|| format!("there is no {}: run skiff up first", path.display()))?);
+        }
+        Command::Version => println!("Skiff {}", component::version::GIT_VERSION),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The folder by its absolute path: it goes into configurations that others read from other folders.
+fn layout(folder: cli::DataDir) -> Result<Layout> {
+    let path = std::path::absolute(&folder.data_dir).context("the data folder's path")?;
+    Ok(Layout::new(path))
+}
+
+/// For errors of the command line, which are not logs.
+#[expect(clippy::print_stderr, reason = "the command line's own voice")]
+fn eprint_line(text: &str) {
+    eprintln!("{text}");
+}
+
+/// A runtime for one command of the tool.
+fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("start the asynchronous runtime")?.block_on(future)
+}

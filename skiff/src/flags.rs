@@ -1,0 +1,136 @@
+//! The command line of each part, as `up` passes it and as a person would type it.
+//!
+//! Pure. Upstream's programs take the same arguments: whoever leaves a part out of `up` can start theirs with the file
+//! that [`write_all`] leaves. Only `--storage-backend=embedded --data-dir` is Skiff's own.
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+
+use crate::files;
+use crate::kubeconfig::SECURE_PORT;
+use crate::layout::Layout;
+use crate::part::Part;
+use crate::settings::{Settings, Store};
+
+/// Leaves every part's arguments in the data folder, an argument a line, and the kubelet's configuration file.
+pub(crate) fn write_all(layout: &Layout, settings: &Settings) -> Result<()> {
+    for part in Part::ALL {
+        let lines = of(part, layout, settings)?.join("\n") + "\n";
+        files::write(&layout.flags(part), lines.as_bytes())?;
+    }
+    files::write(&layout.path("kubelet.yaml"), kubelet_configuration(layout, settings)?.as_bytes())
+}
+
+pub(crate) fn of(part: Part, layout: &Layout, settings: &Settings) -> Result<Vec<String>> {
+    Ok(match part {
+        Part::KubeApiserver => apiserver(layout, settings),
+        Part::KubeControllerManager => controller_manager(layout, settings),
+        Part::KubeScheduler => with_kubeconfig(layout, part, ["--bind-address=127.0.0.1", "--leader-elect=false"]),
+        Part::Kubelet => kubelet(layout, settings),
+        Part::KubeProxy => proxy(layout, settings),
+    })
+}
+
+fn apiserver(layout: &Layout, settings: &Settings) -> Vec<String> {
+    let pki = |name: &str| layout.text(&format!("pki/{name}"));
+    let mut flags = vec![
+        format!("--advertise-address={}", settings.node_address),
+        "--allow-privileged=true".to_owned(),
+        "--authorization-mode=Node,RBAC".to_owned(),
+        format!("--client-ca-file={}", pki("ca.crt")),
+        "--enable-admission-plugins=NodeRestriction".to_owned(),
+        format!("--kubelet-certificate-authority={}", pki("ca.crt")),
+        format!("--kubelet-client-certificate={}", pki("kube-apiserver-kubelet-client.crt")),
+        format!("--kubelet-client-key={}", pki("kube-apiserver-kubelet-client.key")),
+        "--kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname".to_owned(),
+        format!("--secure-port={SECURE_PORT}"),
+        "--service-account-issuer=https://kubernetes.default.svc.cluster.local".to_owned(),
+        format!("--service-account-key-file={}", pki("sa.pub")),
+        format!("--service-account-signing-key-file={}", pki("sa.key")),
+        format!("--service-cluster-ip-range={}", settings.service_cidr),
+        format!("--tls-cert-file={}", pki("kube-apiserver.crt")),
+        format!("--tls-private-key-file={}", pki("kube-apiserver.key")),
+    ];
+    match &settings.store {
+        Store::Embedded => {
+            flags.push("--storage-backend=embedded".to_owned());
+            flags.push(format!("--data-dir={}", layout.text("store")));
+        }
+        Store::Etcd { servers } => flags.push(format!("--etcd-servers={servers}")),
+    }
+    flags
+}
+
+fn controller_manager(layout: &Layout, settings: &Settings) -> Vec<String> {
+    let mut flags = with_kubeconfig(
+        layout,
+        Part::KubeControllerManager,
+        ["--allocate-node-cidrs=true", "--bind-address=127.0.0.1", "--leader-elect=false"],
+    );
+    flags.extend([
+        format!("--cluster-cidr={}", settings.cluster_cidr),
+        format!("--service-cluster-ip-range={}", settings.service_cidr),
+        format!("--client-ca-file={}", layout.text("pki/ca.crt")),
+        format!("--cluster-signing-cert-file={}", layout.text("pki/ca.crt")),
+        format!("--cluster-signing-key-file={}", layout.text("pki/ca.key")),
+        format!("--root-ca-file={}", layout.text("pki/ca.crt")),
+        format!("--service-account-private-key-file={}", layout.text("pki/sa.key")),
+        "--use-service-account-credentials=true".to_owned(),
+    ]);
+    flags
+}
+
+fn with_kubeconfig<const N: usize>(layout: &Layout, part: Part, more: [&str; N]) -> Vec<String> {
+    let file = layout.kubeconfig(part).display().to_string();
+    let mut flags: Vec<String> = ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"]
+        .map(|flag| format!("--{flag}={file}"))
+        .to_vec();
+    flags.extend(more.map(String::from));
+    flags
+}
+
+fn kubelet(layout: &Layout, settings: &Settings) -> Vec<String> {
+    vec![
+        format!("--config={}", layout.text("kubelet.yaml")),
+        format!("--kubeconfig={}", layout.kubeconfig(Part::Kubelet).display()),
+        format!("--root-dir={}", layout.text("kubelet")),
+        format!("--hostname-override={}", settings.node_name),
+        format!("--node-ip={}", settings.node_address),
+    ]
+}
+
+fn kubelet_configuration(layout: &Layout, settings: &Settings) -> Result<String> {
+    let own = || format!("unix://{}", layout.containerd_socket().display());
+    let mut configuration = json!({
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "authentication": {
+            "anonymous": {"enabled": false},
+            "webhook": {"enabled": true},
+            "x509": {"clientCAFile": layout.certificate("ca")},
+        },
+        "authorization": {"mode": "Webhook"},
+        "cgroupDriver": "cgroupfs",
+        "clusterDNS": [settings.dns_address()?],
+        "clusterDomain": "cluster.local",
+        "containerRuntimeEndpoint": settings.container_runtime_endpoint.clone().unwrap_or_else(own),
+        "failSwapOn": false,
+        "podLogsDir": layout.path("logs/pods"),
+        "staticPodPath": layout.path("manifests"),
+        "tlsCertFile": layout.certificate("kubelet-server"),
+        "tlsPrivateKeyFile": layout.key("kubelet-server"),
+    });
+    if !settings.cgroup_root.is_empty() {
+        configuration["cgroupRoot"] = settings.cgroup_root.as_str().into();
+    }
+    serde_yaml_ng::to_string(&configuration).context("encode the kubelet's configuration")
+}
+
+fn proxy(layout: &Layout, settings: &Settings) -> Vec<String> {
+    vec![
+        format!("--kubeconfig={}", layout.kubeconfig(Part::KubeProxy).display()),
+        format!("--cluster-cidr={}", settings.cluster_cidr),
+        format!("--hostname-override={}", settings.node_name),
+        "--proxy-mode=iptables".to_owned(),
+    ]
+}

@@ -1,0 +1,87 @@
+//! The one thing `skiff` asks the API about: this machine's Node, whether it is Ready and which pod addresses it has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use component::client::{self, ClientConfig};
+use component::informer::{Event, Informer, Informers, Selection};
+use component::shutdown::Shutdown;
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::Node;
+use tokio::sync::watch;
+
+use crate::cni;
+use crate::layout::Layout;
+use crate::settings::Settings;
+
+/// A client with the administrator's identity. Must be called on a runtime.
+pub(crate) fn client(layout: &Layout) -> Result<kube::Client> {
+    let config = ClientConfig::from_kubeconfig("skiff", layout.admin_kubeconfig());
+    client::connect(config).context("make a client for the API server")
+}
+
+/// Keeps the CNI configuration at the addresses that the node was given, and calls `ready` when it is first Ready.
+/// Returns when `shutdown` comes.
+pub(crate) async fn keep_configured(
+    layout: &Layout,
+    settings: &Settings,
+    shutdown: &Shutdown,
+    ready: impl FnOnce(),
+) -> Result<()> {
+    let mut nodes = watch_node(client(layout)?, &settings.node_name, shutdown);
+    let mut ready = Some(ready);
+    let mut written = None;
+    while let Some(changed) = shutdown.run_until(nodes.changed()).await {
+        changed.context("watch the node")?;
+        let Some(node) = nodes.borrow_and_update().clone() else { continue };
+        let cidr = pod_cidr(&node);
+        if cidr.is_some() && cidr != written {
+            written = cidr;
+            if let Some(cidr) = cidr {
+                cni::write_configuration(layout, cidr)?;
+            }
+        }
+        if is_ready(&node)
+            && let Some(ready) = ready.take()
+        {
+            ready();
+        }
+    }
+    Ok(())
+}
+
+/// Returns once the node is Ready.
+pub(crate) async fn wait_until_ready(layout: &Layout, timeout: Duration) -> Result<()> {
+    let settings = Settings::load(layout)?.context("there is no cluster in the data folder")?;
+    let shutdown = Shutdown::new();
+    let mut nodes = watch_node(client(layout)?, &settings.node_name, &shutdown);
+    let ready = nodes.wait_for(|node| node.as_deref().is_some_and(is_ready));
+    match tokio::time::timeout(timeout, ready).await {
+        Ok(node) => node.map(|_| ()).context("watch the node"),
+        Err(_) => bail!("the node {} is not Ready after {timeout:?}", settings.node_name),
+    }
+}
+
+/// The node as it is now, `None` while there is none.
+fn watch_node(client: kube::Client, name: &str, shutdown: &Shutdown) -> watch::Receiver<Option<Arc<Node>>> {
+    let selection = Selection::fields(format!("metadata.name={name}"));
+    let informer: Informer<Node> = Informers::new(client, shutdown.clone()).selected(selection);
+    let (sender, receiver) = watch::channel(None);
+    informer.on_event(move |event| {
+        sender.send_replace(match event {
+            Event::Added(node) | Event::Updated { new: node, .. } => Some(node.clone()),
+            Event::Deleted(_) => None,
+        });
+    });
+    receiver
+}
+
+pub(crate) fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.iter().filter_map(|status| status.conditions.as_ref()).flatten();
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+fn pod_cidr(node: &Node) -> Option<IpNet> {
+    node.spec.as_ref()?.pod_cidr.as_ref()?.parse().ok()
+}

@@ -1,0 +1,132 @@
+//! The certificates of a cluster: one authority, and a certificate for each identity and each server.
+//!
+//! Enter at [`ensure`]: it keeps what is right and renews the rest. [`wanted`] is the list, with kubeadm's names;
+//! `issue` makes a certificate, `check` says why one on disk is not right. The clock is an argument; only this file
+//! reads and writes.
+
+mod check;
+mod issue;
+
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+
+use crate::files;
+use crate::layout::Layout;
+use issue::Authority;
+
+/// The cluster's certificate authority and the keys it is stored under.
+pub(crate) const CA: &str = "ca";
+pub(crate) const SERVICE_ACCOUNT: &str = "sa";
+
+/// What a certificate must say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Want {
+    /// File name below `pki/`, without extension.
+    pub(crate) name: &'static str,
+    pub(crate) common_name: String,
+    /// Kubernetes reads a client's groups from here.
+    pub(crate) organization: Option<&'static str>,
+    pub(crate) dns_names: Vec<String>,
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) usage: Usage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Usage {
+    Client,
+    Server,
+}
+
+/// The facts that certificates depend on.
+pub(crate) struct Names<'a> {
+    pub(crate) node: &'a str,
+    pub(crate) node_address: IpAddr,
+    /// The first address of the service range: the ClusterIP of the `kubernetes` Service.
+    pub(crate) service_address: IpAddr,
+}
+
+/// Every certificate below the authority. Identities are those of the bootstrap RBAC policy and the Node authorizer.
+pub(crate) fn wanted(names: &Names<'_>) -> Vec<Want> {
+    let loopback = IpAddr::from([127, 0, 0, 1]);
+    let client = |name, common_name: &str, organization| Want {
+        name,
+        common_name: common_name.to_owned(),
+        organization,
+        dns_names: Vec::new(),
+        addresses: Vec::new(),
+        usage: Usage::Client,
+    };
+    let service =
+        ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+    let mut server_names: Vec<String> = service.map(String::from).to_vec();
+    server_names.extend(["localhost".to_owned(), names.node.to_owned()]);
+    let serving = |name, common_name: &str, dns_names, addresses| Want {
+        name,
+        common_name: common_name.to_owned(),
+        organization: None,
+        dns_names,
+        addresses,
+        usage: Usage::Server,
+    };
+    vec![
+        client("admin", "kubernetes-admin", Some("system:masters")),
+        client("kube-apiserver-kubelet-client", "kube-apiserver-kubelet-client", Some("system:masters")),
+        client("kube-controller-manager", "system:kube-controller-manager", None),
+        client("kube-scheduler", "system:kube-scheduler", None),
+        client("kube-proxy", "system:kube-proxy", None),
+        client("kubelet", &format!("system:node:{}", names.node), Some("system:nodes")),
+        serving(
+            "kube-apiserver",
+            "kube-apiserver",
+            server_names,
+            vec![names.service_address, names.node_address, loopback],
+        ),
+        serving("kubelet-server", names.node, vec![names.node.to_owned()], vec![names.node_address, loopback]),
+    ]
+}
+
+/// Makes `pki/` hold the authority, the ServiceAccount key pair and every wanted certificate, renewing what is missing,
+/// says something else, or expires soon. Returns what was made, for the log. A new authority renews all below it.
+pub(crate) fn ensure(layout: &Layout, names: &Names<'_>, now: Timestamp) -> Result<Vec<String>> {
+    let mut made = Vec::new();
+    let authority = ensure_authority(layout, now, &mut made)?;
+    if !layout.key(SERVICE_ACCOUNT).exists() {
+        let (private, public) = issue::key_pair()?;
+        files::write_secret(&layout.key(SERVICE_ACCOUNT), private.as_bytes())?;
+        files::write(&layout.path("pki/sa.pub"), public.as_bytes())?;
+        made.push(format!("{SERVICE_ACCOUNT}: missing"));
+    }
+    for want in wanted(names) {
+        let (certificate, key) = (layout.certificate(want.name), layout.key(want.name));
+        let pair = files::read_if_present(&certificate)?.zip(files::read_if_present(&key)?);
+        let present = pair.filter(|(certificate, key)| check::has_key(certificate, key)).map(|pair| pair.0);
+        let Some(reason) = check::reason_to_renew(present.as_deref(), &want, &authority, now) else { continue };
+        let issued = authority.issue(&want, now).with_context(|| format!("issue the certificate {}", want.name))?;
+        // The key first: a crash between the two leaves a certificate that is missing or of the old key, and the
+        // check compares keys.
+        files::write_secret(&key, issued.key.as_bytes())?;
+        files::write(&certificate, issued.certificate.as_bytes())?;
+        made.push(format!("{}: {reason}", want.name));
+    }
+    Ok(made)
+}
+
+fn ensure_authority(layout: &Layout, now: Timestamp, made: &mut Vec<String>) -> Result<Authority> {
+    let (certificate, key) = (layout.certificate(CA), layout.key(CA));
+    let present = files::read_if_present(&certificate)?.zip(files::read_if_present(&key)?);
+    if let Some((certificate, key)) = present
+        && !check::expires_soon(&certificate, now)
+    {
+        return Authority::load(&certificate, &key).context("read the certificate authority");
+    }
+    let (authority, issued) = Authority::create(now).context("make the certificate authority")?;
+    files::write_secret(&key, issued.key.as_bytes())?;
+    files::write(&certificate, issued.certificate.as_bytes())?;
+    made.push(format!("{CA}: missing or expiring"));
+    Ok(authority)
+}
+
+#[cfg(test)]
+mod tests;

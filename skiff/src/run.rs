@@ -1,0 +1,83 @@
+//! `skiff up --foreground`: makes what the parts need and runs them all in this process until a signal comes.
+
+use anyhow::{Context as _, Result, bail};
+use component::shutdown::Shutdown;
+use tokio::task::JoinSet;
+
+use crate::layout::Layout;
+use crate::notify::Notifier;
+use crate::part::Part;
+use crate::settings::Settings;
+use crate::{cni, daemon, files, flags, kubeconfig, node, parts, pki, runtime};
+
+pub(crate) fn foreground(layout: Layout, settings: Settings) -> Result<()> {
+    let Some(_lock) = daemon::lock(&layout)? else { bail!("the cluster in {} runs already", layout.root().display()) };
+    parts::start_logging()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("start the asynchronous runtime")?.block_on(run(layout, settings))
+}
+
+async fn run(layout: Layout, settings: Settings) -> Result<()> {
+    let notifier = Notifier::from_environment();
+    let shutdown = Shutdown::from_signals().context("listen for signals")?;
+    notifier.status("making certificates and configurations");
+    prepare(&layout, &settings)?;
+
+    let mut tasks = JoinSet::new();
+    notifier.status("starting the API server, the controllers, the scheduler, the proxy and containerd");
+    for part in Part::ALL.into_iter().filter(|part| *part != Part::Kubelet && settings.runs(*part)) {
+        parts::spawn(&mut tasks, part, flags::of(part, &layout, &settings)?, &shutdown);
+    }
+    // The kubelet refuses to start without a runtime, and needs the pause image for its first pod.
+    runtime::ensure(&layout, &settings).await?;
+    if settings.runs(Part::Kubelet) {
+        notifier.status("starting the kubelet");
+        parts::spawn(&mut tasks, Part::Kubelet, flags::of(Part::Kubelet, &layout, &settings)?, &shutdown);
+    }
+    let watch = async {
+        notifier.status("waiting for the node to be Ready");
+        node::keep_configured(&layout, &settings, &shutdown, || notifier.ready()).await
+    };
+    tokio::select! {
+        ended = watch => ended?,
+        () = shutdown.cancelled() => {}
+    }
+    notifier.stopping();
+    shutdown.trigger();
+    while tasks.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Everything on disk that the parts read. Repeating it changes nothing that is right.
+fn prepare(layout: &Layout, settings: &Settings) -> Result<()> {
+    let names = pki::Names {
+        node: &settings.node_name,
+        node_address: settings.node_address,
+        service_address: settings.service_address()?,
+    };
+    for made in pki::ensure(layout, &names, jiff::Timestamp::now())? {
+        tracing::info!(certificate = made, "certificate made");
+    }
+    kubeconfig::write_all(layout)?;
+    flags::write_all(layout, settings)?;
+    let executable = std::env::current_exe().context("find this program's own file")?;
+    cni::install_plugins(layout, &cni::program_beside(&executable))?;
+    if !layout.path("cni/net.d/10-skiff.conflist").exists() {
+        cni::write_configuration(layout, settings.first_node_cidr()?)?;
+    }
+    for folder in ["manifests", "store", "logs/pods"] {
+        std::fs::create_dir_all(layout.path(folder)).with_context(|| format!("make {}", layout.text(folder)))?;
+    }
+    set_sysctls()
+}
+
+/// Without these a node routes no pod traffic, or bridged packets pass the packet filter unseen.
+fn set_sysctls() -> Result<()> {
+    for name in ["net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables"] {
+        let path = std::path::Path::new("/proc/sys").join(name);
+        if files::read_if_present(&path)?.is_some_and(|value| value.trim() != "1") {
+            std::fs::write(&path, "1").with_context(|| format!("set {}", path.display()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! The pause image: made here, imported once, never pulled.
+
+use anyhow::{Context as _, Result};
+use oci_archive::{Config, Image, Layer};
+
+use super::config::PAUSE_IMAGE;
+use super::{cri, ctr, own_endpoint};
+use crate::layout::Layout;
+
+pub(super) async fn ensure_pause(layout: &Layout) -> Result<()> {
+    let mut runtime = cri::Runtime::connect(&own_endpoint(layout)).await?;
+    if runtime.has_image(PAUSE_IMAGE).await? {
+        return Ok(());
+    }
+    let path = layout.path("containerd/pause.tar");
+    std::fs::write(&path, archive()?).with_context(|| format!("write {}", path.display()))?;
+    ctr(layout, &["images", "import", &path.display().to_string()]).await.context("import the pause image")?;
+    // Image garbage collection passes over pinned images.
+    ctr(layout, &["images", "label", PAUSE_IMAGE, "io.cri-containerd.pinned=pinned"]).await?;
+    std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))
+}
+
+/// The program alone: a sandbox needs no other file.
+fn archive() -> Result<Vec<u8>> {
+    let mut layer = Layer::default();
+    layer.file("pause", 0o755, pause::PROGRAM)?;
+    let config = Config { entrypoint: vec!["/pause".into()], user: "65535:65535".into(), ..Config::default() };
+    let image = Image { reference: PAUSE_IMAGE.to_owned(), config, layers: vec![layer] };
+    image.to_archive().context("make the pause image")
+}

@@ -1,0 +1,105 @@
+//! The container runtime: a containerd of the cluster's own, with everything below the data folder.
+//!
+//! Enter at [`ensure`], which leaves a runtime that answers and has the pause image; [`stop`] ends it. A containerd of
+//! the machine is left alone even when one runs: its CNI folders, sandbox image and OOM settings are somebody else's,
+//! and often wrong for Kubernetes. `config` is pure; `cri` asks the runtime about pods.
+
+mod config;
+pub(crate) mod cri;
+mod image;
+
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::net::UnixStream;
+
+use crate::layout::Layout;
+use crate::notify::{self, Listener, Message};
+use crate::process;
+use crate::settings::Settings;
+use crate::{files, machine};
+
+/// Longest that containerd may take to start, and to stop.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Starts containerd unless it runs, and imports the pause image unless it is there.
+pub(crate) async fn ensure(layout: &Layout, settings: &Settings) -> Result<()> {
+    if let Some(endpoint) = &settings.container_runtime_endpoint {
+        let mut runtime = cri::Runtime::connect(endpoint).await?;
+        return runtime.version().await.map(|_| ());
+    }
+    if server_pid(layout).await.is_none() {
+        start(layout).await?;
+    }
+    image::ensure_pause(layout).await
+}
+
+/// The process that listens on the cluster's containerd socket.
+pub(crate) async fn server_pid(layout: &Layout) -> Option<Pid> {
+    let stream = UnixStream::connect(layout.containerd_socket()).await.ok()?;
+    stream.peer_cred().ok()?.pid().map(Pid::from_raw)
+}
+
+async fn start(layout: &Layout) -> Result<()> {
+    let program = machine::find_program("containerd").context("containerd is not installed")?;
+    let config = layout.path("containerd/config.toml");
+    let text = config::containerd(layout, &config::Host::look());
+    files::write(&config, text.as_bytes())?;
+    std::fs::create_dir_all(layout.path("containerd/certs.d")).context("make the folder of registry mirrors")?;
+
+    let socket = layout.path("containerd/notify.sock");
+    let listener = Listener::bind(&socket)?;
+    let log = process::open_log(&layout.path("containerd/containerd.log"))?;
+    let mut command = std::process::Command::new(program);
+    command.arg("--config").arg(&config).env(notify::VARIABLE, &socket);
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    // Not ended with us: containers live on while the parts stop and start.
+    command.process_group(0);
+    let mut child = tokio::process::Command::from(command).spawn().context("start containerd")?;
+    let ready = async {
+        loop {
+            if listener.receive().await?.contains(&Message::Ready) {
+                return Ok(());
+            }
+        }
+    };
+    tokio::select! {
+        ready = ready => ready,
+        status = child.wait() => bail!("containerd ended at once ({}):\n{}", status?, tail(layout)),
+        () = tokio::time::sleep(START_TIMEOUT) => bail!("containerd did not start within {START_TIMEOUT:?}:\n{}", tail(layout)),
+    }
+}
+
+fn tail(layout: &Layout) -> String {
+    process::log_tail(&layout.path("containerd/containerd.log"), 10)
+}
+
+/// Ends the cluster's containerd; succeeds when none runs. Containers are not its children and live on.
+pub(crate) async fn stop(layout: &Layout) -> Result<()> {
+    let Some(pid) = server_pid(layout).await else { return Ok(()) };
+    kill(pid, Signal::SIGTERM).or_else(process::gone_is_fine).context("stop containerd")?;
+    process::wait_for_exit(pid, STOP_TIMEOUT).await.context("wait for containerd to end")
+}
+
+/// The CRI address of the cluster's own containerd.
+pub(crate) fn own_endpoint(layout: &Layout) -> String {
+    format!("unix://{}", layout.containerd_socket().display())
+}
+
+/// Runs `ctr` on the cluster's containerd, in the namespace that CRI uses.
+async fn ctr(layout: &Layout, arguments: &[&str]) -> Result<()> {
+    let program = machine::find_program("ctr").unwrap_or_else(|| Path::new("ctr").to_owned());
+    let mut command = tokio::process::Command::new(program);
+    command.arg("--address").arg(layout.containerd_socket()).args(["--namespace", "k8s.io"]).args(arguments);
+    let output = command.output().await.context("run ctr")?;
+    if !output.status.success() {
+        bail!("ctr {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! What a cluster was made with. Kept in its data folder, so that `up` again needs no flags.
+
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result, bail};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::layout::Layout;
+use crate::part::Part;
+use crate::{cli, files, node_address};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Settings {
+    pub(crate) node_name: String,
+    pub(crate) node_address: IpAddr,
+    /// Pods get addresses from here, each node a /24 of it.
+    pub(crate) cluster_cidr: IpNet,
+    /// Services get ClusterIPs from here.
+    pub(crate) service_cidr: IpNet,
+    pub(crate) store: Store,
+    /// Parent of all pods' cgroups; empty is the root.
+    pub(crate) cgroup_root: String,
+    /// Parts that `up` leaves out, for others to take their places.
+    pub(crate) without: Vec<Part>,
+    /// Somebody else's CRI runtime, as a `unix://` address; without one, `up` starts its own containerd.
+    pub(crate) container_runtime_endpoint: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Store {
+    Embedded,
+    Etcd { servers: String },
+}
+
+impl Settings {
+    /// What the data folder holds, with what the command line says instead; saved again.
+    pub(crate) fn resolve(layout: &Layout, options: &cli::Up) -> Result<Self> {
+        let mut settings = match Self::load(layout)? {
+            Some(settings) => settings,
+            None => Self::fresh(options)?,
+        };
+        settings.apply(options)?;
+        let text = serde_json::to_vec_pretty(&settings).context("encode the settings")?;
+        files::write(&layout.settings(), &text)?;
+        Ok(settings)
+    }
+
+    /// `None` when there is no cluster in the folder.
+    pub(crate) fn load(layout: &Layout) -> Result<Option<Self>> {
+        let path = layout.settings();
+        let Some(text) = files::read_if_present(&path)? else { return Ok(None) };
+        serde_json::from_str(&text).map(Some).with_context(|| format!("read {}", path.display()))
+    }
+
+    fn fresh(options: &cli::Up) -> Result<Self> {
+        let node_name = match &options.node_name {
+            Some(name) => name.clone(),
+            None => nix::unistd::gethostname().context("read the host name")?.to_string_lossy().to_lowercase(),
+        };
+        let node_address = match options.node_ip {
+            Some(address) => address,
+            None => node_address::of_default_route()?,
+        };
+        Ok(Self {
+            node_name,
+            node_address,
+            cluster_cidr: IpNet::new(IpAddr::from([10, 244, 0, 0]), 16)?,
+            service_cidr: IpNet::new(IpAddr::from([10, 96, 0, 0]), 12)?,
+            store: Store::Embedded,
+            cgroup_root: String::new(),
+            without: Vec::new(),
+            container_runtime_endpoint: None,
+        })
+    }
+
+    fn apply(&mut self, options: &cli::Up) -> Result<()> {
+        let set = |to: &mut _, from: &Option<_>| from.iter().for_each(|from: &String| *to = from.clone());
+        set(&mut self.node_name, &options.node_name);
+        set(&mut self.cgroup_root, &options.cgroup_root);
+        if let Some(address) = options.node_ip {
+            self.node_address = address;
+        }
+        if let Some(range) = options.cluster_cidr {
+            self.cluster_cidr = range;
+        }
+        if let Some(range) = options.service_cidr {
+            self.service_cidr = range;
+        }
+        if !options.without.is_empty() {
+            self.without = options.without.clone();
+        }
+        if options.container_runtime_endpoint.is_some() {
+            self.container_runtime_endpoint = options.container_runtime_endpoint.clone();
+        }
+        match (options.store, &options.etcd_servers) {
+            (Some(cli::StoreKind::Embedded), Some(_)) => bail!("--etcd-servers needs --store=etcd"),
+            (Some(cli::StoreKind::Etcd), None) => bail!("--store=etcd needs --etcd-servers"),
+            (Some(cli::StoreKind::Embedded), None) => self.store = Store::Embedded,
+            (_, Some(servers)) => self.store = Store::Etcd { servers: servers.clone() },
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    /// The ClusterIP of the `kubernetes` Service: the first address of the range.
+    pub(crate) fn service_address(&self) -> Result<IpAddr> {
+        self.service_cidr.hosts().next().with_context(|| format!("{} has no addresses", self.service_cidr))
+    }
+
+    /// The ClusterIP that cluster DNS answers on, the tenth of the range as with kubeadm.
+    pub(crate) fn dns_address(&self) -> Result<IpAddr> {
+        self.service_cidr.hosts().nth(9).with_context(|| format!("{} has no tenth address", self.service_cidr))
+    }
+
+    /// The range the first node gets, so that its CNI configuration can be there before the node is.
+    pub(crate) fn first_node_cidr(&self) -> Result<IpNet> {
+        let length = if self.cluster_cidr.addr().is_ipv4() { 24 } else { 64 };
+        let mut subnets = self.cluster_cidr.subnets(length)?;
+        subnets.next().with_context(|| format!("{} has no room for a node", self.cluster_cidr))
+    }
+
+    pub(crate) fn runs(&self, part: Part) -> bool {
+        !self.without.contains(&part)
+    }
+}
