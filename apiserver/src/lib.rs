@@ -1,1 +1,4 @@
 //! (header to be written by the room's builder)
+
+pub mod cache;
+pub mod store;
