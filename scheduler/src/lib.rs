@@ -1,1 +1,27 @@
-//! (header to be written by the room's builder)
+//! Pods to nodes: kube-scheduler as a library.
+//!
+//! Enter by [`flags`], [`Options::from_flags`] and [`run`]. The parts, from the inside out: [`objects`] (what is read of
+//! the API's objects), [`snapshot`] (the cluster as it stands), [`plugins`] and [`framework`] (one decision), [`queue`]
+//! (who is next), [`core`] (events in, decisions out); all these are pure. `shell` carries decisions to the API. Nothing
+//! here knows the kubelet, containers or storage.
+
+pub mod config;
+pub mod core;
+pub mod event;
+mod flags;
+pub mod framework;
+pub mod objects;
+mod options;
+pub mod plugins;
+pub mod preemption;
+mod program;
+pub mod queue;
+mod serving;
+mod shell;
+pub mod snapshot;
+#[cfg(test)]
+mod testkit;
+
+pub use flags::flags;
+pub use options::Options;
+pub use program::{Error, Seams, run};

@@ -1,0 +1,165 @@
+//! The scheduler without its surroundings: events go in, decisions come out.
+//!
+//! Enter at [`Core::step`]: it takes the next pod, decides, and assumes the decision, all in one go, so that no event can
+//! fall between a decision and its record. Knows no API, no task and no timer; time and randomness are given.
+
+mod events;
+mod metrics;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use crate::framework::{Diagnosis, Nominated, Profile, Walk, schedule};
+use crate::objects::{Pod, PodDisruptionBudget};
+use crate::preemption::{self, Preemption};
+use crate::queue::{Backoff, Popped, Queue};
+use crate::snapshot::Snapshot;
+
+/// What [`Core::step`] came to.
+#[derive(Debug)]
+pub enum Step {
+    /// Bind `pod` to `node`; it already counts there. Answer with [`Core::bound`] or [`Core::binding_failed`].
+    Bind { pod: Arc<Pod>, node: Box<str>, attempts: u32, arrived: Timestamp },
+    /// No node takes the pod; tell so, and, where others can make room, ask them to.
+    Unschedulable { pod: Arc<Pod>, message: String, preemption: Option<Preemption> },
+    /// Nothing to do before this time; without one, before the next event.
+    Idle(Option<Timestamp>),
+}
+
+pub struct Core {
+    snapshot: Snapshot,
+    queue: Queue,
+    profiles: Vec<Profile>,
+    nominated: Nominated,
+    budgets: std::collections::BTreeMap<(String, String), Arc<PodDisruptionBudget>>,
+    walk: Walk,
+    random: SmallRng,
+}
+
+impl Core {
+    /// `seed` decides between equally good nodes.
+    pub fn new(profiles: Vec<Profile>, pauses: Backoff, seed: u64) -> Self {
+        Self {
+            snapshot: Snapshot::default(),
+            queue: Queue::new(pauses),
+            profiles,
+            nominated: Nominated::new(),
+            budgets: std::collections::BTreeMap::new(),
+            walk: Walk::default(),
+            random: SmallRng::seed_from_u64(seed),
+        }
+    }
+
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    fn profile(&self, pod: &Pod) -> Option<&Profile> {
+        self.profiles.iter().find(|profile| profile.scheduler_name == pod.scheduler_name)
+    }
+
+    /// Decides about the next pod that is due.
+    pub fn step(&mut self, now: Timestamp) -> Step {
+        loop {
+            let Some(popped) = self.queue.pop(now) else {
+                self.report_lengths();
+                return Step::Idle(self.queue.next_wakeup());
+            };
+            if popped.pod.is_terminating() || self.snapshot.is_placed(popped.pod.uid()) {
+                self.queue.remove(popped.pod.uid());
+                continue;
+            }
+            if let Some(step) = self.decide(popped, now) {
+                self.report_lengths();
+                return step;
+            }
+        }
+    }
+
+    fn decide(&mut self, popped: Popped, now: Timestamp) -> Option<Step> {
+        let Popped { pod, attempts, arrived } = popped;
+        let profile = self.profiles.iter().find(|profile| profile.scheduler_name == pod.scheduler_name)?;
+        let started = std::time::Instant::now();
+        let result = schedule(profile, &pod, &mut self.snapshot, &self.nominated, &mut self.walk, &mut self.random);
+        let step = match result {
+            Ok(placement) => {
+                let node: Box<str> = self.snapshot.node(placement.slot).name().into();
+                let placed = Arc::new(Pod { node_name: node.clone(), ..Pod::clone(&pod) });
+                self.snapshot.assume(placement.slot, placed);
+                self.forget_nomination(pod.uid());
+                metrics::attempt("scheduled", &pod, started);
+                Step::Bind { pod, node, attempts, arrived }
+            }
+            Err(diagnosis) => {
+                metrics::attempt("unschedulable", &pod, started);
+                self.turn_away(pod, diagnosis, now)
+            }
+        };
+        Some(step)
+    }
+
+    fn turn_away(&mut self, pod: Arc<Pod>, mut diagnosis: Diagnosis, now: Timestamp) -> Step {
+        let mut found = None;
+        if let Some(profile) = self.profiles.iter().find(|p| p.scheduler_name == pod.scheduler_name && p.preempts) {
+            let budgets: Vec<_> = self.budgets.values().cloned().collect();
+            let offset = rand::RngExt::random::<u32>(&mut self.random) as usize;
+            match preemption::find(profile, &pod, &mut self.snapshot, &diagnosis, &budgets, offset) {
+                Ok(preemption) => found = Some(preemption),
+                Err(message) => diagnosis.preemption = Some(format!("preemption: {message}")),
+            }
+        }
+        if let Some(preemption) = &found {
+            self.nominate(&pod, &preemption.node);
+        }
+        self.queue.unschedulable(pod.uid(), diagnosis.rejected_by, now);
+        Step::Unschedulable { message: diagnosis.message(), pod, preemption: found }
+    }
+
+    /// The API took the binding; the placed pod's own event follows or came already.
+    pub fn bound(&mut self, pod: &Pod) {
+        self.queue.remove(pod.uid());
+    }
+
+    /// The API did not take the binding: the pod's room is free again, and the pod is tried later.
+    pub fn binding_failed(&mut self, pod: &Pod, now: Timestamp) {
+        // A binding whose answer was lost may have been taken; then the pod's event has confirmed it.
+        if !self.snapshot.is_assumed(pod.uid()) {
+            return;
+        }
+        if let Some((_, placed)) = self.snapshot.remove_pod(pod.uid()) {
+            self.queue.failed(pod.uid(), now);
+            self.wake(&crate::event::Event::PodDelete(&placed), now);
+        }
+    }
+
+    /// Asking for room failed: the pod is tried again without waiting for the pods that were to go.
+    pub fn preemption_failed(&mut self, pod: &Pod, now: Timestamp) {
+        self.forget_nomination(pod.uid());
+        self.queue.failed(pod.uid(), now);
+    }
+
+    fn nominate(&mut self, pod: &Arc<Pod>, node: &str) {
+        self.forget_nomination(pod.uid());
+        if let Some(slot) = self.snapshot.slot(node) {
+            let promised =
+                Arc::new(Pod { node_name: node.into(), nominated_node_name: node.into(), ..Pod::clone(pod) });
+            self.nominated.entry(slot).or_default().push(promised);
+        }
+    }
+
+    fn forget_nomination(&mut self, uid: &str) {
+        self.nominated.retain(|_, pods| {
+            pods.retain(|pod| pod.uid() != uid);
+            !pods.is_empty()
+        });
+    }
+
+    fn report_lengths(&self) {
+        metrics::lengths(self.queue.lengths());
+    }
+}

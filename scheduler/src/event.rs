@@ -1,0 +1,64 @@
+//! What happened in the cluster that may let a waiting pod fit.
+
+use crate::objects::{Node, Pod};
+
+/// A change after the fact. Only placed pods make pod events; the exception is [`Event::OwnUpdate`].
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    NodeAdd(&'a Node),
+    NodeUpdate {
+        old: &'a Node,
+        new: &'a Node,
+    },
+    NodeDelete(&'a Node),
+    PodAdd(&'a Pod),
+    PodUpdate {
+        old: &'a Pod,
+        new: &'a Pod,
+    },
+    PodDelete(&'a Pod),
+    /// The waiting pod itself changed.
+    OwnUpdate {
+        old: &'a Pod,
+        new: &'a Pod,
+    },
+}
+
+impl<'a> Event<'a> {
+    /// The node as it is now, if this is about a node that came or changed, and as it was before.
+    pub fn node(&self) -> Option<(Option<&'a Node>, &'a Node)> {
+        match *self {
+            Self::NodeAdd(node) => Some((None, node)),
+            Self::NodeUpdate { old, new } => Some((Some(old), new)),
+            _ => None,
+        }
+    }
+
+    /// Upstream's label for metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::NodeAdd(_) => "NodeAdd",
+            Self::NodeUpdate { .. } => "NodeUpdate",
+            Self::NodeDelete(_) => "NodeDelete",
+            Self::PodAdd(_) => "AssignedPodAdd",
+            Self::PodUpdate { .. } => "AssignedPodUpdate",
+            Self::PodDelete(_) => "AssignedPodDelete",
+            Self::OwnUpdate { .. } => "UnscheduledPodUpdate",
+        }
+    }
+}
+
+/// Whether a node's new state can matter to any waiting pod; heartbeats and image lists do not.
+pub fn node_changed(old: &Node, new: &Node) -> bool {
+    old.metadata.labels != new.metadata.labels
+        || old.taints != new.taints
+        || old.unschedulable != new.unschedulable
+        || old.allocatable != new.allocatable
+}
+
+/// Whether a placed pod's new state can matter to any waiting pod.
+pub fn pod_changed(old: &Pod, new: &Pod) -> bool {
+    old.metadata.labels != new.metadata.labels
+        || old.requests != new.requests
+        || old.is_terminating() != new.is_terminating()
+}

@@ -1,0 +1,56 @@
+//! One scheduling cycle: filter nodes, score the feasible ones, pick the best.
+//!
+//! Enter at [`schedule`]. A pure function of pod, snapshot and [`Walk`]: it places nothing and tells nobody.
+
+mod diagnosis;
+mod filter;
+mod profile;
+mod score;
+
+pub use diagnosis::{Diagnosis, NO_NODES, Tally};
+pub use filter::{Walk, fits};
+pub use profile::{Enabled, PluginSet, Profile};
+
+use rand::rngs::SmallRng;
+
+use crate::objects::Pod;
+use crate::snapshot::{Slot, Snapshot};
+
+/// A node for a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    pub slot: Slot,
+    /// How many nodes were looked at, and how many of them would have done.
+    pub evaluated: usize,
+    pub feasible: usize,
+}
+
+/// Pods that wait for room on a node that was promised to them, by slot.
+pub type Nominated = std::collections::HashMap<Slot, Vec<std::sync::Arc<Pod>>>;
+
+/// Finds the best node for a pod, or says why there is none.
+///
+/// `snapshot` is changed only while nominated pods are tried out, and is the same afterwards. Equal pods, snapshots,
+/// walks and random streams give equal placements.
+pub fn schedule(
+    profile: &Profile,
+    pod: &Pod,
+    snapshot: &mut Snapshot,
+    nominated: &Nominated,
+    walk: &mut Walk,
+    random: &mut SmallRng,
+) -> Result<Placement, Diagnosis> {
+    if snapshot.is_empty() {
+        return Err(Diagnosis::no_nodes());
+    }
+    let mut found = filter::feasible(profile, pod, snapshot, walk);
+    filter::respect_nominated(profile, pod, snapshot, nominated, &mut found);
+    let feasible = found.feasible.len();
+    let evaluated = feasible + found.diagnosis.rejected_nodes();
+    let slot = match found.feasible.as_slice() {
+        [] => return Err(found.diagnosis),
+        [only] => *only,
+        several => score::best(profile, pod, snapshot, several, random),
+    };
+    Ok(Placement { slot, evaluated, feasible })
+}

@@ -1,0 +1,80 @@
+//! Which plugins schedule the pods of one `schedulerName`, and how much their scores weigh.
+
+use std::sync::Arc;
+
+use crate::plugins::{
+    Plugin, image_locality::ImageLocality, inter_pod_affinity::InterPodAffinity, node_affinity::NodeAffinity,
+    node_name::NodeName, node_ports::NodePorts, node_resources_balanced_allocation::NodeResourcesBalancedAllocation,
+    node_resources_fit::NodeResourcesFit, node_unschedulable::NodeUnschedulable,
+    pod_topology_spread::PodTopologySpread, scheduling_gates::SchedulingGates, taint_toleration::TaintToleration,
+};
+
+/// A plugin of a profile.
+#[derive(Clone)]
+pub struct Enabled {
+    pub plugin: Arc<dyn Plugin>,
+    pub filters: bool,
+    /// What its scores are multiplied by; 0 when it does not score.
+    pub weight: i64,
+}
+
+/// Plugins of a profile, by their place in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PluginSet(u64);
+
+impl PluginSet {
+    pub fn insert(&mut self, index: usize) {
+        self.0 |= 1 << index;
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        (0..u64::BITS as usize).filter(move |index| self.0 & (1 << index) != 0)
+    }
+}
+
+#[derive(Clone)]
+pub struct Profile {
+    pub scheduler_name: Box<str>,
+    /// In the order in which they filter; the first that turns a node away gives the reason. At most 64.
+    pub plugins: Vec<Enabled>,
+    /// How much of the cluster to look at before the best is good enough, in percent; 0 chooses by cluster size.
+    pub percentage_of_nodes_to_score: usize,
+    /// Whether pods may push out those of lower priority.
+    pub preempts: bool,
+}
+
+impl Profile {
+    /// Upstream's default plugins and weights.
+    pub fn default_named(scheduler_name: &str) -> Self {
+        let filter = |plugin: Arc<dyn Plugin>| Enabled { plugin, filters: true, weight: 0 };
+        let both = |plugin: Arc<dyn Plugin>, weight| Enabled { plugin, filters: true, weight };
+        let score = |plugin: Arc<dyn Plugin>| Enabled { plugin, filters: false, weight: 1 };
+        Self {
+            scheduler_name: scheduler_name.into(),
+            plugins: vec![
+                filter(Arc::new(SchedulingGates)),
+                filter(Arc::new(NodeUnschedulable)),
+                filter(Arc::new(NodeName)),
+                both(Arc::new(TaintToleration), 3),
+                both(Arc::<NodeAffinity>::default(), 2),
+                filter(Arc::new(NodePorts)),
+                both(Arc::<NodeResourcesFit>::default(), 1),
+                both(Arc::<PodTopologySpread>::default(), 2),
+                both(Arc::<InterPodAffinity>::default(), 2),
+                score(Arc::<NodeResourcesBalancedAllocation>::default()),
+                score(Arc::new(ImageLocality)),
+            ],
+            percentage_of_nodes_to_score: 0,
+            preempts: true,
+        }
+    }
+
+    /// The place of a plugin, by name.
+    pub fn index_of(&self, name: &str) -> Option<usize> {
+        self.plugins.iter().position(|enabled| enabled.plugin.name() == name)
+    }
+}

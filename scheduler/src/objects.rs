@@ -1,0 +1,73 @@
+//! What the scheduler reads of the API's objects, decoded straight into the shape that scheduling works on.
+//!
+//! Enter at [`Pod`] and [`Node`]. Whole typed objects would cost several kilobytes a pod and a parse of every quantity
+//! and selector a cycle; here that is done once, when an object enters, and the rest is dropped. Nothing here decides.
+
+mod affinity;
+mod node;
+mod node_selector;
+mod owners;
+mod pod;
+mod requests;
+mod resources;
+mod taints;
+
+pub use affinity::{AffinityTerm, NamespaceLabels, PodAffinity, WeightedTerm};
+pub use node::{Node, Taint};
+pub use node_selector::{NodeTerm, RequiredNodeAffinity, WeightedNodeTerm};
+pub use owners::{Namespace, PodDisruptionBudget, ReplicaSet, ReplicationController, Service, StatefulSet};
+pub use pod::{Controller, HostPort, Pod, ScheduledCondition, SpreadConstraint, WhenUnsatisfiable};
+pub use resources::{Resources, ScoredRequests, is_extended};
+pub use taints::{Toleration, first_untolerated, tolerates};
+
+/// Makes a decoded type what informers can list and watch.
+macro_rules! api_resource {
+    ($scope:ident $type:ty, $group:literal, $version:literal, $kind:literal, $plural:literal) => {
+        impl kube::Resource for $type {
+            type DynamicType = ();
+            type Scope = k8s_openapi::$scope;
+
+            fn kind((): &()) -> std::borrow::Cow<'_, str> {
+                $kind.into()
+            }
+
+            fn group((): &()) -> std::borrow::Cow<'_, str> {
+                $group.into()
+            }
+
+            fn version((): &()) -> std::borrow::Cow<'_, str> {
+                $version.into()
+            }
+
+            fn plural((): &()) -> std::borrow::Cow<'_, str> {
+                $plural.into()
+            }
+
+            fn meta(&self) -> &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+                &self.metadata
+            }
+
+            fn meta_mut(&mut self) -> &mut k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+                &mut self.metadata
+            }
+        }
+    };
+}
+pub(crate) use api_resource;
+
+/// Keeps of an object's metadata what scheduling reads.
+pub(crate) fn lean_metadata(
+    metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+) -> k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+    k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+        name: metadata.name,
+        namespace: metadata.namespace,
+        uid: metadata.uid,
+        labels: metadata.labels,
+        resource_version: metadata.resource_version,
+        generation: metadata.generation,
+        deletion_timestamp: metadata.deletion_timestamp,
+        creation_timestamp: metadata.creation_timestamp,
+        ..Default::default()
+    }
+}

@@ -1,0 +1,193 @@
+//! NodeResourcesFit: a node must have what the pod requests; scores by the profile's strategy, emptier nodes first
+//! unless told otherwise.
+
+use std::borrow::Cow;
+
+use super::{Candidate, Filter, Normalize, Plugin, Rejection, Score};
+use crate::event::Event;
+use crate::objects::{Node, Pod, Resources, is_extended};
+use crate::snapshot::{NodeInfo, Slot, Snapshot};
+
+/// A resource to score by, and how much it counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeightedResource {
+    pub name: Box<str>,
+    pub weight: i64,
+}
+
+impl WeightedResource {
+    /// CPU and memory, equally.
+    pub fn defaults() -> Vec<Self> {
+        ["cpu", "memory"].map(|name| Self { name: name.into(), weight: 1 }).into()
+    }
+}
+
+/// A point of a line from utilization (percent) to score (0 to [`super::SCORE_MAX`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShapePoint {
+    pub utilization: i64,
+    pub score: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    LeastAllocated,
+    MostAllocated,
+    /// Points by rising utilization; never empty.
+    RequestedToCapacityRatio(Vec<ShapePoint>),
+}
+
+pub struct NodeResourcesFit {
+    /// Extended resources that are not looked at.
+    pub ignored_resources: Vec<String>,
+    /// Domains of extended resources that are not looked at.
+    pub ignored_resource_groups: Vec<String>,
+    pub strategy: Strategy,
+    pub resources: Vec<WeightedResource>,
+}
+
+impl Default for NodeResourcesFit {
+    fn default() -> Self {
+        Self {
+            ignored_resources: Vec::new(),
+            ignored_resource_groups: Vec::new(),
+            strategy: Strategy::LeastAllocated,
+            resources: WeightedResource::defaults(),
+        }
+    }
+}
+
+impl NodeResourcesFit {
+    fn ignores(&self, name: &str) -> bool {
+        let group = name.split('/').next().unwrap_or_default();
+        is_extended(name)
+            && (self.ignored_resources.iter().any(|ignored| ignored == name)
+                || self.ignored_resource_groups.iter().any(|ignored| ignored == group))
+    }
+
+    /// What is missing on a node where `requested` is taken; nothing when the pod fits.
+    fn missing(&self, pod: &Pod, requested: &Resources, allocatable: &Resources) -> Option<Rejection> {
+        let mut rejection = Rejection { reasons: Vec::new(), preemptable: true };
+        if requested.pods + 1 > allocatable.pods {
+            rejection.reasons.push("Too many pods".into());
+        }
+        let mut need = |wanted: i64, used: i64, capacity: i64, reason: &dyn Fn() -> Cow<'static, str>| {
+            if wanted > 0 && wanted > capacity - used {
+                rejection.reasons.push(reason());
+                rejection.preemptable &= wanted <= capacity;
+            }
+        };
+        let wanted = &pod.requests;
+        need(wanted.milli_cpu, requested.milli_cpu, allocatable.milli_cpu, &|| "Insufficient cpu".into());
+        need(wanted.memory, requested.memory, allocatable.memory, &|| "Insufficient memory".into());
+        let storage = (wanted.ephemeral_storage, requested.ephemeral_storage, allocatable.ephemeral_storage);
+        need(storage.0, storage.1, storage.2, &|| "Insufficient ephemeral-storage".into());
+        for (name, amount) in wanted.scalars.iter().filter(|(name, _)| !self.ignores(name)) {
+            need(*amount, requested.scalar(name), allocatable.scalar(name), &|| format!("Insufficient {name}").into());
+        }
+        (!rejection.reasons.is_empty()).then_some(rejection)
+    }
+
+    fn fits_empty(&self, pod: &Pod, node: &Node) -> bool {
+        self.missing(pod, &Resources::default(), &node.allocatable).is_none()
+    }
+
+    fn score_of(&self, requested: i64, capacity: i64) -> i64 {
+        match &self.strategy {
+            Strategy::LeastAllocated if requested > capacity => 0,
+            Strategy::LeastAllocated => (capacity - requested) * super::SCORE_MAX / capacity,
+            Strategy::MostAllocated => requested.min(capacity) * super::SCORE_MAX / capacity,
+            Strategy::RequestedToCapacityRatio(shape) if requested > capacity => on_line(shape, 100),
+            Strategy::RequestedToCapacityRatio(shape) => on_line(shape, requested * 100 / capacity),
+        }
+    }
+
+    fn node_score(&self, pod: &Pod, candidate: Candidate<'_>) -> i64 {
+        let ratio = matches!(self.strategy, Strategy::RequestedToCapacityRatio(_));
+        let (mut sum, mut weights) = (0, 0);
+        for resource in &self.resources {
+            let Some((requested, capacity)) = amounts(pod, candidate, &resource.name) else { continue };
+            let score = self.score_of(requested, capacity);
+            if !ratio || score > 0 {
+                sum += score * resource.weight;
+                weights += resource.weight;
+            }
+        }
+        match weights {
+            0 => 0,
+            weights if ratio => (sum * 2 + weights) / (weights * 2),
+            weights => sum / weights,
+        }
+    }
+}
+
+/// What would be requested of a resource with the pod, and how much the node has. Pods without requests count a little.
+fn amounts(pod: &Pod, candidate: Candidate<'_>, name: &str) -> Option<(i64, i64)> {
+    let NodeInfo { requested, scored, .. } = candidate.info;
+    let allocatable = &candidate.node.allocatable;
+    let (requested, capacity) = match name {
+        "cpu" => (scored.milli_cpu + pod.scored_requests.milli_cpu, allocatable.milli_cpu),
+        "memory" => (scored.memory + pod.scored_requests.memory, allocatable.memory),
+        "ephemeral-storage" => {
+            (requested.ephemeral_storage + pod.requests.ephemeral_storage, allocatable.ephemeral_storage)
+        }
+        name => match pod.requests.scalar(name) {
+            0 => return None,
+            wanted => (requested.scalar(name) + wanted, allocatable.scalar(name)),
+        },
+    };
+    (capacity != 0).then_some((requested, capacity))
+}
+
+fn on_line(shape: &[ShapePoint], utilization: i64) -> i64 {
+    let Some(after) = shape.iter().position(|point| utilization <= point.utilization) else {
+        return shape.last().map_or(0, |point| point.score);
+    };
+    let Some(before) = after.checked_sub(1) else {
+        return shape[0].score;
+    };
+    let (from, to) = (shape[before], shape[after]);
+    from.score + (to.score - from.score) * (utilization - from.utilization) / (to.utilization - from.utilization)
+}
+
+/// Whether any of the resources that `wanted` asks for is more in `more` than in `less`.
+fn any_grew(wanted: &Resources, less: &Resources, more: &Resources) -> bool {
+    (wanted.milli_cpu > 0 && more.milli_cpu > less.milli_cpu)
+        || (wanted.memory > 0 && more.memory > less.memory)
+        || (wanted.ephemeral_storage > 0 && more.ephemeral_storage > less.ephemeral_storage)
+        || wanted.scalars.iter().any(|(name, amount)| *amount > 0 && more.scalar(name) > less.scalar(name))
+}
+
+impl Plugin for NodeResourcesFit {
+    fn name(&self) -> &'static str {
+        "NodeResourcesFit"
+    }
+
+    fn filter<'a>(&'a self, pod: &'a Pod, _: &'a Snapshot) -> Filter<'a> {
+        Filter::Check(Box::new(|candidate| {
+            match self.missing(pod, &candidate.info.requested, &candidate.node.allocatable) {
+                None => Ok(()),
+                Some(rejection) => Err(rejection),
+            }
+        }))
+    }
+
+    fn score<'a>(&'a self, pod: &'a Pod, _: &'a Snapshot, _: &'a [Slot]) -> Score<'a> {
+        Score::Run { score: Box::new(|candidate| self.node_score(pod, candidate)), normalize: Normalize::AsIs }
+    }
+
+    fn wakes(&self, pod: &Pod, event: &Event<'_>, _: &Snapshot) -> bool {
+        match event {
+            Event::PodDelete(_) => true,
+            Event::PodUpdate { old, new } => any_grew(&pod.requests, &new.requests, &old.requests),
+            Event::OwnUpdate { old, new } => any_grew(&old.requests, &new.requests, &old.requests),
+            event => event.node().is_some_and(|(old, new)| {
+                let grew = |old: &Node| {
+                    new.allocatable.pods > old.allocatable.pods
+                        || any_grew(&pod.requests, &old.allocatable, &new.allocatable)
+                };
+                self.fits_empty(pod, new) && old.is_none_or(grew)
+            }),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The scheduler among its surroundings: informers feed the core, its decisions go to the API.
+//!
+//! Enter at [`run`]. One task decides; each binding and each report is a task of its own. What to decide is
+//! [`crate::core`]'s business.
+
+mod bind;
+mod feed;
+mod report;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use component::context::Context;
+use jiff::Timestamp;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use crate::core::{Core, Step};
+
+/// How many decisions may be on their way to the API at once. More would only queue there.
+const IN_FLIGHT_MAX: usize = 256;
+/// Decisions in a row before other tasks of the thread get their turn.
+const BURST: usize = 16;
+
+/// What the tasks of one scheduler share.
+pub(crate) struct Shared {
+    pub(crate) context: Context,
+    core: Mutex<Core>,
+    /// Told after every event.
+    news: Notify,
+}
+
+impl Shared {
+    pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.context.clock.now()
+    }
+
+    /// Changes the core and lets the deciding task look again.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Core, Timestamp)) {
+        change(&mut self.core(), self.now());
+        self.news.notify_one();
+    }
+}
+
+/// Schedules until shutdown. Ends early, with `false`, when shutdown comes before the first lists are in.
+pub(crate) async fn run(core: Core, context: Context) -> bool {
+    let shutdown = context.shutdown.clone();
+    let shared = Arc::new(Shared { context, core: Mutex::new(core), news: Notify::new() });
+    if shutdown.run_until(feed::start(&shared)).await.is_none() {
+        return false;
+    }
+    tracing::info!("scheduling");
+    shutdown.run_until(decide(&shared)).await;
+    true
+}
+
+async fn decide(shared: &Arc<Shared>) {
+    let slots = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+    loop {
+        for _ in 0..BURST {
+            let Ok(slot) = slots.clone().acquire_owned().await else { return };
+            let step = shared.core().step(shared.now());
+            if let Step::Idle(until) = step {
+                drop(slot);
+                wait(shared, until).await;
+            } else {
+                carry_out(shared, step, slot);
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn carry_out(shared: &Arc<Shared>, step: Step, slot: OwnedSemaphorePermit) {
+    let shared = shared.clone();
+    match step {
+        Step::Idle(_) => {}
+        Step::Bind { pod, node, attempts, arrived } => {
+            tokio::spawn(async move {
+                bind::bind(&shared, pod, &node, attempts, arrived).await;
+                drop(slot);
+            });
+        }
+        Step::Unschedulable { pod, message, preemption } => {
+            tokio::spawn(async move {
+                report::unschedulable(&shared, pod, message, preemption).await;
+                drop(slot);
+            });
+        }
+    }
+}
+
+/// Until an event, or until `until`.
+async fn wait(shared: &Shared, until: Option<Timestamp>) {
+    let Some(until) = until else { return shared.news.notified().await };
+    // A little late rather than a moment early, which would find nothing due and wait again.
+    let pause = shared.context.clock.until(until) + Duration::from_millis(1);
+    let _ = tokio::time::timeout(pause, shared.news.notified()).await;
+}

@@ -1,0 +1,46 @@
+//! From the informers into the core.
+
+use std::sync::Arc;
+
+use component::informer::{Event, Object, Selection};
+
+use super::Shared;
+use crate::core::Core;
+use crate::objects::{
+    Namespace, Node, Pod, PodDisruptionBudget, ReplicaSet, ReplicationController, Service, StatefulSet,
+};
+
+/// Registers all handlers and returns once every first list is in the core.
+pub(super) async fn start(shared: &Arc<Shared>) {
+    let live = Selection::fields("status.phase!=Succeeded,status.phase!=Failed");
+    let on_node = |core: &mut Core, event: &Event<Node>, now| core.on_node(event, now);
+    let on_pod = |core: &mut Core, event: &Event<Pod>, now| core.on_pod(event, now);
+    tokio::join!(
+        follow(shared, Selection::default(), on_node),
+        follow(shared, live, on_pod),
+        follow(shared, Selection::default(), |core, event: &Event<Namespace>, _| core.on_namespace(event)),
+        follow(shared, Selection::default(), |core, event: &Event<Service>, _| core.on_service(event)),
+        follow(shared, Selection::default(), |core, event: &Event<ReplicaSet>, _| core.on_replica_set(event)),
+        follow(shared, Selection::default(), |core, event: &Event<StatefulSet>, _| core.on_stateful_set(event)),
+        follow(shared, Selection::default(), |core, event: &Event<ReplicationController>, _| {
+            core.on_replication_controller(event);
+        }),
+        follow(shared, Selection::default(), |core, event: &Event<PodDisruptionBudget>, _| core.on_budget(event)),
+    );
+}
+
+async fn follow<K: Object>(
+    shared: &Arc<Shared>,
+    selection: Selection,
+    take: impl Fn(&mut Core, &Event<K>, jiff::Timestamp) + Send + Sync + 'static,
+) {
+    let informer = shared.context.informers.selected::<K>(selection);
+    // The informer outlives this scheduler, so it must not keep it alive.
+    let weak = Arc::downgrade(shared);
+    informer.on_event(move |event| {
+        if let Some(shared) = weak.upgrade() {
+            shared.change(|core, now| take(core, event, now));
+        }
+    });
+    informer.synced().await;
+}
