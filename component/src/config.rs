@@ -24,7 +24,9 @@ pub fn load<T: DeserializeOwned>(path: &Path, kind: &str, versions: &[&str]) -> 
 
 /// As [`load`], from text.
 pub fn parse<T: DeserializeOwned>(text: &str, kind: &str, versions: &[&str]) -> Result<T, String> {
-    let value: Value = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
+    // Through YAML's own tree: it refuses duplicate keys, where JSON's would take the last.
+    let tree: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).map_err(|error| yaml_problem(&error))?;
+    let value = serde_json::to_value(tree).map_err(|error| error.to_string())?;
     let (found_kind, found_version) = (member(&value, "kind")?, member(&value, "apiVersion")?);
     if found_kind != kind || !versions.contains(&found_version) {
         return Err(format!("no kind {found_kind:?} is registered for version {found_version:?}"));
@@ -40,13 +42,24 @@ pub fn parse<T: DeserializeOwned>(text: &str, kind: &str, versions: &[&str]) -> 
         false => {
             let unknown: Vec<_> = unknown.iter().map(|name| format!("unknown field {name:?}")).collect();
             Err(format!("strict decoding error: {}", unknown.join(", ")))
-        },
+        }
     }
 }
 
 fn member<'a>(value: &'a Value, name: &str) -> Result<&'a str, String> {
     let text = value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     text.ok_or_else(|| format!("Object '{}' is missing", if name == "kind" { "Kind" } else { name }))
+}
+
+fn yaml_problem(error: &serde_yaml_ng::Error) -> String {
+    let text = error.to_string();
+    let line = error.location().map(|location| location.line()).unwrap_or_default();
+    match text.split_once("duplicate entry with key ").and_then(|(_, rest)| rest.split('"').nth(1)) {
+        Some(key) => {
+            format!("strict decoding error: yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map")
+        }
+        None => format!("error converting YAML to JSON: yaml: {text}"),
+    }
 }
 
 /// A field's path as upstream writes it: `a.b[0].c`.
@@ -99,13 +112,13 @@ mod tests {
     #[test]
     fn unknown_fields_are_refused_in_upstreams_words() {
         let error = parsed("maxpods: 7\ninner: [{nam: a}]\n").unwrap_err();
-        assert_eq!(error, "strict decoding error: unknown field \"maxpods\", unknown field \"inner[0].nam\"");
+        assert_eq!(error, "strict decoding error: unknown field \"inner[0].nam\", unknown field \"maxpods\"");
     }
 
     #[test]
     fn other_kinds_and_duplicates_are_refused() {
         assert!(parse::<Example>(HEAD, "Other", &["example/v1"]).unwrap_err().starts_with("no kind"));
         assert!(parse::<Example>("maxPods: 1", "Example", &[]).unwrap_err().contains("'Kind' is missing"));
-        assert!(parsed("maxPods: 1\nmaxPods: 2\n").unwrap_err().contains("duplicate"));
+        assert!(parsed("maxPods: 1\nmaxPods: 2\n").unwrap_err().contains("key \"maxPods\" already set in map"));
     }
 }

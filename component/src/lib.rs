@@ -20,7 +20,7 @@ pub mod random;
 pub mod recorder;
 pub mod serve;
 pub mod shutdown;
-#[cfg(any(test, feature = "testing"))]
+#[cfg(feature = "testing")]
 pub mod testing;
 pub mod tls;
 pub mod version;

@@ -54,9 +54,7 @@ impl Random {
 
     /// A name suffix of `length` characters from upstream's alphabet, such as `x7k2p`.
     pub fn suffix(&self, length: usize) -> String {
-        (0..length)
-            .map(|_| char::from(SUFFIX_ALPHABET[self.below(SUFFIX_ALPHABET.len() as u64) as usize]))
-            .collect()
+        (0..length).map(|_| char::from(SUFFIX_ALPHABET[self.below(SUFFIX_ALPHABET.len() as u64) as usize])).collect()
     }
 
     /// Puts `items` into a random order.

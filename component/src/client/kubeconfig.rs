@@ -175,7 +175,11 @@ impl Kubeconfig {
         let pem = |data: &str, file: &str, what| Pem::from_either(data, file, folder, what);
         Ok(Endpoint {
             server: cluster.server.clone(),
-            authority: pem(&cluster.certificate_authority_data, &cluster.certificate_authority, "certificate-authority-data")?,
+            authority: pem(
+                &cluster.certificate_authority_data,
+                &cluster.certificate_authority,
+                "certificate-authority-data",
+            )?,
             insecure_skip_tls_verify: cluster.insecure_skip_tls_verify,
             tls_server_name: non_empty(&cluster.tls_server_name),
             namespace: non_empty(&context.namespace),

@@ -243,7 +243,8 @@ impl Service<Uri> for Connector {
                 None => ServerName::try_from(uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned())?,
             };
             let handshake = tls.connect(name, tcp.into_inner());
-            let stream = tokio::time::timeout(CONNECT_TIMEOUT, handshake).await.map_err(|_| "TLS handshake timeout")??;
+            let stream =
+                tokio::time::timeout(CONNECT_TIMEOUT, handshake).await.map_err(|_| "TLS handshake timeout")??;
             Ok(Stream::Tls(Box::new(TokioIo::new(stream))))
         })
     }
@@ -268,7 +269,11 @@ impl Connection for Stream {
 }
 
 impl rt::Read for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: rt::ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: rt::ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),

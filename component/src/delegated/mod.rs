@@ -15,9 +15,7 @@ use http::{HeaderMap, Request, Response, StatusCode, header::AUTHORIZATION};
 use http_body_util::Full;
 use k8s_openapi::api::{
     authentication::v1::{TokenReview, TokenReviewSpec, UserInfo},
-    authorization::v1::{
-        NonResourceAttributes, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
-    },
+    authorization::v1::{NonResourceAttributes, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
 };
 use kube::{Api, Client, api::PostParams};
 
@@ -174,7 +172,8 @@ impl Delegated {
     /// Who asks. `Ok(None)`: what was shown is not valid, or nothing was and anonymous requests are off. The answer is 401.
     pub async fn authenticate(&self, headers: &HeaderMap, peer: Option<&PeerInfo>) -> Result<Option<User>, Error> {
         let certificates = peer.map(|peer| &*peer.certificates).unwrap_or_default();
-        if let Some(user) = self.authority.as_ref().and_then(|authority| authority.user(certificates, self.clock.now())) {
+        if let Some(user) = self.authority.as_ref().and_then(|authority| authority.user(certificates, self.clock.now()))
+        {
             return Ok(Some(user));
         }
         match bearer_token(headers) {
@@ -302,7 +301,8 @@ fn review_spec(user: &User, attributes: &Attributes) -> SubjectAccessReviewSpec 
         user: Some(user.name.clone()),
         uid: text(&user.uid),
         groups: Some(user.groups.clone()).filter(|groups| !groups.is_empty()),
-        extra: Some(user.extra.iter().cloned().collect()).filter(|extra: &std::collections::BTreeMap<_, _>| !extra.is_empty()),
+        extra: Some(user.extra.iter().cloned().collect())
+            .filter(|extra: &std::collections::BTreeMap<_, _>| !extra.is_empty()),
         ..SubjectAccessReviewSpec::default()
     };
     match attributes {

@@ -54,7 +54,8 @@ impl ClientAuthority {
         let Some(parsed) = parse(leaf).filter(|_| depth > 0) else {
             return false;
         };
-        let direct = self.authorities.iter().filter_map(|der| parse(der)).any(|ca| valid_at(&ca, now) && signed(&parsed, &ca));
+        let direct =
+            self.authorities.iter().filter_map(|der| parse(der)).any(|ca| valid_at(&ca, now) && signed(&parsed, &ca));
         direct
             || intermediates.iter().any(|der| {
                 let issuer = parse(der).filter(|ca| valid_at(ca, now) && ca.is_ca() && signed(&parsed, ca));

@@ -59,11 +59,17 @@ pub enum Kind {
 pub enum Effect {
     Works,
     /// Accepted, without effect, for this reason; warns.
-    None { reason: &'static str },
+    None {
+        reason: &'static str,
+    },
     /// Works, with a warning that says what to use instead.
-    Deprecated { hint: &'static str },
+    Deprecated {
+        hint: &'static str,
+    },
     /// Refused with this hint: upstream no longer has it.
-    Retired { hint: &'static str },
+    Retired {
+        hint: &'static str,
+    },
 }
 
 /// One row of a table.

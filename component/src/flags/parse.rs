@@ -12,10 +12,9 @@ use crate::version;
 
 pub(super) fn parse(set: &FlagSet, arguments: Vec<String>) -> Result<Values, Error> {
     let arguments = normalize(set, arguments)?;
-    let matches = command(set).try_get_matches_from(arguments).map_err(|error| Error::Positional {
-        argument: error.to_string(),
-        program: set.name.to_owned(),
-    })?;
+    let matches = command(set)
+        .try_get_matches_from(arguments)
+        .map_err(|error| Error::Positional { argument: error.to_string(), program: set.name.to_owned() })?;
     let mut given: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
     for flag in set.flags() {
         if let Some(values) = matches.get_many::<String>(flag.name) {
@@ -107,11 +106,9 @@ fn version_answer(value: Option<&str>) -> Result<Error, Error> {
     match value {
         None | Some("true") => Ok(Error::Version(format!("Kubernetes {}", version::GIT_VERSION))),
         Some("raw") => Ok(Error::Version(format!("{:#?}", version::info()))),
-        Some(other) => Err(Error::Invalid {
-            flag: "version".into(),
-            value: other.into(),
-            problem: "must be true or raw".into(),
-        }),
+        Some(other) => {
+            Err(Error::Invalid { flag: "version".into(), value: other.into(), problem: "must be true or raw".into() })
+        }
     }
 }
 

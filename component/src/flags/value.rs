@@ -81,15 +81,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
     let mut total = 0.0_f64;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(|| {
-            format!("time: missing unit in duration {text:?}")
-        })?;
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or_else(|| format!("time: missing unit in duration {text:?}"))?;
         let number: f64 = rest[..digits].parse().map_err(|_| invalid())?;
         rest = &rest[digits..];
         let unit_end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        total += number * unit_nanos(&rest[..unit_end]).ok_or_else(|| {
-            format!("time: unknown unit {:?} in duration {text:?}", &rest[..unit_end])
-        })?;
+        total += number
+            * unit_nanos(&rest[..unit_end])
+                .ok_or_else(|| format!("time: unknown unit {:?} in duration {text:?}", &rest[..unit_end]))?;
         rest = &rest[unit_end..];
     }
     Duration::try_from_secs_f64((total / 1e9 * 1e9).round() / 1e9).map_err(|_| invalid())
@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn durations_as_go_reads_them() {
-        let good = [("0", 0), ("1s", 1000), ("1m30s", 90_000), ("1.5h", 5_400_000), ("250ms", 250), ("1h0m0s", 3_600_000)];
+        let good =
+            [("0", 0), ("1s", 1000), ("1m30s", 90_000), ("1.5h", 5_400_000), ("250ms", 250), ("1h0m0s", 3_600_000)];
         for (text, ms) in good {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }

@@ -14,26 +14,21 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use kube::Resource;
+use kube::{Api, Resource, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
 
-pub use self::store::Event;
 use self::reflect::Shared;
+pub use self::store::Event;
 use crate::{key::Key, random::Random, shutdown::Shutdown};
 
 /// What can be kept in an informer: every k8s-openapi object that lists and watches.
-pub trait Object:
-    Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static
-{
-}
+pub trait Object: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static {}
 
 impl<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static> Object for K {}
 
-/// What part of a kind an informer keeps. The default is everything in all namespaces.
+/// What part of a kind an informer keeps. The default is everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Selection {
-    /// One namespace; empty for all.
-    pub namespace: String,
     /// A label selector such as `app=web`; empty for all.
     pub labels: String,
     /// A field selector such as `spec.nodeName=node-1`; empty for all.
@@ -48,14 +43,9 @@ impl Selection {
     pub fn labels(labels: impl Into<String>) -> Self {
         Self { labels: labels.into(), ..Self::default() }
     }
-
-    pub fn in_namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.namespace = namespace.into();
-        self
-    }
 }
 
-type Running = HashMap<(TypeId, Selection), Box<dyn Any + Send + Sync>>;
+type Running = HashMap<(TypeId, String, Selection), Box<dyn Any + Send + Sync>>;
 
 /// All informers of one component. Cheap to clone; clones share their informers.
 #[derive(Clone)]
@@ -79,19 +69,25 @@ impl Informers {
 
     /// The informer of some objects of a kind, with a reflector for each different selection.
     pub fn selected<K: Object>(&self, selection: Selection) -> Informer<K> {
+        self.run(Api::all(self.client.clone()), "", selection)
+    }
+
+    /// As [`Informers::selected`], of one namespace: for whom may not list the others.
+    pub fn namespaced<K>(&self, namespace: &str, selection: Selection) -> Informer<K>
+    where
+        K: Object + Resource<Scope = NamespaceResourceScope>,
+    {
+        self.run(Api::namespaced(self.client.clone(), namespace), namespace, selection)
+    }
+
+    fn run<K: Object>(&self, api: Api<K>, namespace: &str, selection: Selection) -> Informer<K> {
         let mut running = lock(&self.running);
-        let slot = (TypeId::of::<K>(), selection.clone());
+        let slot = (TypeId::of::<K>(), namespace.to_owned(), selection.clone());
         if let Some(informer) = running.get(&slot).and_then(|any| any.downcast_ref::<Informer<K>>()) {
             return informer.clone();
         }
         let informer = Informer(Arc::new(Shared::default()));
-        let feed = reflect::feed(
-            self.client.clone(),
-            selection,
-            informer.0.clone(),
-            self.random.clone(),
-            self.shutdown.clone(),
-        );
+        let feed = reflect::feed(api, selection, informer.0.clone(), self.random.clone(), self.shutdown.clone());
         tokio::spawn(feed);
         running.insert(slot, Box::new(informer.clone()));
         informer

@@ -1,14 +1,13 @@
 //! Feeds a store from kube-rs's watcher and tells the handlers.
 
 use std::{
-    pin::pin,
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
 
 use futures::StreamExt;
 use kube::{
-    Api, Client,
+    Api,
     runtime::watcher::{self, watcher},
 };
 use tokio::sync::watch;
@@ -19,8 +18,8 @@ use super::{
 };
 use crate::{random::Random, shutdown::Shutdown};
 
-/// Upstream's reflector: 800 ms doubling to 30 s, jittered by its own length.
-const BACKOFF_FIRST: Duration = Duration::from_millis(800);
+/// Jittered by its own length. Upstream's reflector starts with 800 ms; a server on the same machine is back sooner.
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 type Handler<K> = Box<dyn Fn(&Event<K>) + Send + Sync>;
@@ -78,20 +77,26 @@ impl<K: Object> Shared<K> {
 
 /// Lists and watches until `shutdown`, reconnecting with jittered back-off.
 pub(super) async fn feed<K: Object>(
-    client: Client,
+    api: Api<K>,
     selection: Selection,
     shared: Arc<Shared<K>>,
     random: Random,
     shutdown: Shutdown,
 ) {
-    let api: Api<K> = Api::all(client);
-    let mut stream = pin!(watcher(api, config(&selection)));
+    let start = || watcher(api.clone(), config(&selection)).boxed();
+    let mut stream = start();
     let mut listed: Vec<Arc<K>> = Vec::new();
     let mut delay = BACKOFF_FIRST;
     while let Some(Some(event)) = shutdown.run_until(stream.next()).await {
         match event {
             Err(error) => {
                 tracing::warn!(kind = %K::kind(&()), %error, "list and watch failed, trying again");
+                if is_expired(&error) {
+                    // kube's watcher lists again after 410 as an event, but asks for the same version for ever after
+                    // 410 as an answer.
+                    stream = start();
+                    continue;
+                }
                 if shutdown.run_until(tokio::time::sleep(random.jitter(delay, 1.0))).await.is_none() {
                     return;
                 }
@@ -112,11 +117,19 @@ pub(super) async fn feed<K: Object>(
     }
 }
 
+fn is_expired(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
+}
+
+/// Lists, then watches. A streaming list would save a request, but kube's watcher asks for it at version 0: after 410,
+/// another server's cache could take the store back in time.
 fn config(selection: &Selection) -> watcher::Config {
-    let mut config = watcher::Config::default();
-    config.label_selector = Some(selection.labels.clone()).filter(|text| !text.is_empty());
-    config.field_selector = Some(selection.fields.clone()).filter(|text| !text.is_empty());
-    config
+    let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    watcher::Config {
+        label_selector: given(&selection.labels),
+        field_selector: given(&selection.fields),
+        ..watcher::Config::default()
+    }
 }
 
 /// Drops what no component reads: managed fields are often half of an object.

@@ -8,11 +8,7 @@ use super::{
     Error, Settings,
     decide::{Action, JITTER, Observed, decide, released},
 };
-use crate::{
-    context::Context,
-    recorder::Type,
-    shutdown::Shutdown,
-};
+use crate::{context::Context, recorder::Type, shutdown::Shutdown};
 
 /// Runs `lead` once this process leads, until `lead` ends, shutdown comes or the Lease is lost.
 ///
@@ -112,7 +108,7 @@ impl<'a> Candidate<'a> {
 
     async fn try_once(&mut self) -> kube::Result<bool> {
         let name = self.settings.name.clone();
-        let ours = self.lease.take().filter(|lease| self.is_ours(lease));
+        let ours = self.lease.clone().filter(|lease| self.is_ours(lease));
         let lease = match ours {
             // The holder writes without reading first: a lost race shows as a conflict.
             Some(lease) => Some(lease),
@@ -144,17 +140,23 @@ impl<'a> Candidate<'a> {
     }
 
     /// Gives the Lease up, so that a standby need not wait. The work has ended: nobody leads twice.
-    async fn release(&mut self) {
-        let Some(lease) = self.lease.take() else {
-            return;
-        };
-        let lease = released(lease, self.context.clock.now());
-        let name = self.settings.name.clone();
-        match timeout(self.settings.retry_period, self.api.replace(&name, &PostParams::default(), &lease)).await {
-            Ok(Ok(_)) => {}
+    async fn release(&self) {
+        let name = &self.settings.name;
+        match timeout(self.settings.retry_period, self.try_release()).await {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(lease = name, %error, "releasing lease failed"),
             Err(_) => tracing::warn!(lease = name, "releasing lease took too long"),
         }
+    }
+
+    /// Reads first: a renewal may have been cut off before its answer was taken.
+    async fn try_release(&self) -> kube::Result<()> {
+        let name = &self.settings.name;
+        if let Some(lease) = self.api.get_opt(name).await?.filter(|lease| self.is_ours(lease)) {
+            let lease = released(lease, self.context.clock.now());
+            self.api.replace(name, &PostParams::default(), &lease).await?;
+        }
+        Ok(())
     }
 
     fn report(&mut self, leader: String) {

@@ -10,10 +10,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::{
-    api::core::v1::Event,
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
-};
+use k8s_openapi::{api::core::v1::Event, apimachinery::pkg::apis::meta::v1::Time};
 use serde_json::{Value, json};
 
 const CACHE_LENGTH: usize = 4096;
@@ -32,7 +29,11 @@ pub(super) enum Verdict {
     Drop,
     Create(Box<Event>, Id),
     /// It was told before: patch that one, or create `event` if it is gone.
-    Patch { event: Box<Event>, patch: Value, id: Id },
+    Patch {
+        event: Box<Event>,
+        patch: Value,
+        id: Id,
+    },
 }
 
 struct Bucket {
@@ -139,15 +140,8 @@ impl Told {
 }
 
 fn combined(event: Event, message: &str, now: Timestamp) -> Event {
-    let object = event.involved_object.name.as_deref().unwrap_or_default();
     Event {
-        metadata: ObjectMeta {
-            name: Some(format!("{object}.{:x}", now.as_nanosecond())),
-            namespace: event.metadata.namespace.clone(),
-            ..ObjectMeta::default()
-        },
         message: Some(format!("(combined from similar events): {message}")),
-        count: Some(1),
         first_timestamp: Some(Time(now)),
         last_timestamp: Some(Time(now)),
         ..event
@@ -158,7 +152,13 @@ fn combined(event: Event, message: &str, now: Timestamp) -> Event {
 fn subject(event: &Event) -> Id {
     let (source, object) = (event.source.clone().unwrap_or_default(), event.involved_object.clone());
     let parts = [
-        source.component, source.host, object.kind, object.namespace, object.name, object.uid, object.api_version,
+        source.component,
+        source.host,
+        object.kind,
+        object.namespace,
+        object.name,
+        object.uid,
+        object.api_version,
         event.type_.clone(),
     ];
     parts.into_iter().map(Option::unwrap_or_default).collect()

@@ -7,7 +7,12 @@
 mod correlate;
 mod write;
 
-use std::sync::LazyLock;
+use std::sync::{
+    Arc, LazyLock,
+    atomic::{AtomicI64, Ordering},
+};
+
+use jiff::Timestamp;
 
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference},
@@ -23,7 +28,11 @@ use crate::{clock::Clock, metrics, shutdown::Shutdown};
 const QUEUE_LENGTH: usize = 1000;
 
 static DROPPED: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    metrics::counter("skiff_events_dropped_total", "Events that were not told, by component and cause", &["component", "cause"])
+    metrics::counter(
+        "skiff_events_dropped_total",
+        "Events that were not told, by component and cause",
+        &["component", "cause"],
+    )
 });
 
 /// Whether an event is news or trouble.
@@ -68,6 +77,8 @@ pub struct Recorder {
     queue: mpsc::Sender<Event>,
     source: Source,
     clock: Clock,
+    /// The nanosecond of the last event's name.
+    last_name: Arc<AtomicI64>,
 }
 
 impl Recorder {
@@ -75,18 +86,18 @@ impl Recorder {
     pub fn start(client: kube::Client, source: Source, clock: Clock, shutdown: Shutdown) -> Self {
         let (queue, events) = mpsc::channel(QUEUE_LENGTH);
         tokio::spawn(write::run(client, events, source.component.clone(), clock, shutdown));
-        Self { queue, source, clock }
+        Self { queue, source, clock, last_name: Arc::default() }
     }
 
     /// Tells nobody: for tests and for a component without an API server.
     pub fn silent() -> Self {
         let (queue, _) = mpsc::channel(1);
-        Self { queue, source: Source::default(), clock: Clock::system() }
+        Self { queue, source: Source::default(), clock: Clock::system(), last_name: Arc::default() }
     }
 
     /// The same recorder, telling as `source`: a controller manager has many voices.
     pub fn with_source(&self, source: Source) -> Self {
-        Self { queue: self.queue.clone(), source, clock: self.clock }
+        Self { source, ..self.clone() }
     }
 
     /// Tells that something happened to `object`. `reason` is short and CamelCase.
@@ -114,6 +125,13 @@ impl Recorder {
         }
     }
 
+    /// `now`, or a little later: two events of one instant need two names.
+    fn name_nanosecond(&self, now: Timestamp) -> i64 {
+        let now = i64::try_from(now.as_nanosecond()).unwrap_or_default();
+        let next = |last: i64| Some(now.max(last + 1));
+        self.last_name.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).map_or(now, |last| now.max(last + 1))
+    }
+
     fn make(&self, regarding: ObjectReference, kind: Type, reason: &str, message: String) -> Event {
         let now = self.clock.now();
         let object = regarding.name.as_deref().unwrap_or_default();
@@ -121,7 +139,7 @@ impl Recorder {
         let namespace = regarding.namespace.clone().filter(|namespace| !namespace.is_empty());
         Event {
             metadata: ObjectMeta {
-                name: Some(format!("{object}.{:x}", now.as_nanosecond())),
+                name: Some(format!("{object}.{:x}", self.name_nanosecond(now))),
                 namespace: Some(namespace.unwrap_or_else(|| "default".to_owned())),
                 ..ObjectMeta::default()
             },

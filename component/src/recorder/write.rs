@@ -64,7 +64,11 @@ impl Writer {
                     return;
                 }
                 Err(kube::Error::Api(status)) => {
-                    tracing::debug!(code = status.code, message = status.message, "server rejected event, not retrying");
+                    tracing::debug!(
+                        code = status.code,
+                        message = status.message,
+                        "server rejected event, not retrying"
+                    );
                     return self.dropped("rejected");
                 }
                 Err(error) => tracing::debug!(%error, attempt, "sending event failed, trying again"),

@@ -8,9 +8,9 @@ mod accept;
 mod endpoints;
 mod health;
 
+pub(crate) use self::endpoints::text;
 pub use self::{
     accept::{PeerInfo, accept, bind},
     endpoints::{Endpoints, Gate},
     health::{Checks, Outcome},
 };
-pub(crate) use self::endpoints::text;

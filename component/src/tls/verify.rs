@@ -168,12 +168,10 @@ fn names(certificate: &X509Certificate<'_>, wanted: &ServerName<'_>) -> bool {
     };
     names.value.general_names.iter().any(|name| match (name, wanted) {
         (GeneralName::DNSName(name), ServerName::DnsName(wanted)) => dns_matches(name, wanted.as_ref()),
-        (GeneralName::IPAddress(octets), ServerName::IpAddress(wanted)) => {
-            match std::net::IpAddr::from(*wanted) {
-                std::net::IpAddr::V4(address) => address.octets() == **octets,
-                std::net::IpAddr::V6(address) => address.octets() == **octets,
-            }
-        }
+        (GeneralName::IPAddress(octets), ServerName::IpAddress(wanted)) => match std::net::IpAddr::from(*wanted) {
+            std::net::IpAddr::V4(address) => address.octets() == **octets,
+            std::net::IpAddr::V6(address) => address.octets() == **octets,
+        },
         _ => false,
     })
 }
@@ -201,7 +199,8 @@ fn verify_signature(
     let spki = parsed.public_key();
     let identifier = algorithm_identifier(spki.raw).ok_or(CertificateError::BadEncoding)?;
     let mapping = provider.signature_verification_algorithms.mapping;
-    let candidates = mapping.iter().filter(|(scheme, _)| *scheme == signed.scheme).flat_map(|(_, algorithms)| *algorithms);
+    let candidates =
+        mapping.iter().filter(|(scheme, _)| *scheme == signed.scheme).flat_map(|(_, algorithms)| *algorithms);
     for algorithm in candidates.filter(|algorithm| *algorithm.public_key_alg_id() == *identifier) {
         let key = &spki.subject_public_key.data;
         if algorithm.verify_signature(key, message, signed.signature()).is_ok() {

@@ -2,6 +2,8 @@
 //!
 //! [`counter`], [`gauge`] and [`histogram`] make a family and register it; [`text`] is what `/metrics` answers.
 
+mod process;
+
 use std::sync::LazyLock;
 
 use prometheus::{
@@ -14,13 +16,34 @@ use crate::version;
 static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
     let registry = Registry::new();
     let opts = Opts::new("kubernetes_build_info", "What this process was built from; always 1.");
-    let labels = ["major", "minor", "git_version", "git_commit", "git_tree_state", "build_date", "go_version",
-        "compiler", "platform"];
+    let labels = [
+        "major",
+        "minor",
+        "git_version",
+        "git_commit",
+        "git_tree_state",
+        "build_date",
+        "go_version",
+        "compiler",
+        "platform",
+    ];
     if let Ok(info) = IntGaugeVec::new(opts, &labels) {
-        let values = [version::MAJOR, version::MINOR, version::GIT_VERSION, version::GIT_COMMIT,
-            version::GIT_TREE_STATE, version::BUILD_DATE, version::GO_VERSION, version::COMPILER, version::PLATFORM];
+        let values = [
+            version::MAJOR,
+            version::MINOR,
+            version::GIT_VERSION,
+            version::GIT_COMMIT,
+            version::GIT_TREE_STATE,
+            version::BUILD_DATE,
+            version::GO_VERSION,
+            version::COMPILER,
+            version::PLATFORM,
+        ];
         info.with_label_values(&values).set(1);
         let _ = registry.register(Box::new(info));
+    }
+    if let Ok(process) = process::Process::new() {
+        let _ = registry.register(Box::new(process));
     }
     registry
 });

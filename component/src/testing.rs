@@ -1,1 +1,0 @@
-//! A small API server in memory, for the tests of whoever uses a [`kube::Client`].

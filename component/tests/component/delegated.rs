@@ -1,0 +1,110 @@
+use std::time::Duration;
+
+use component::{
+    clock::Clock,
+    delegated::{Attributes, ClientAuthority, Decision, Delegated, Settings, User},
+    testing::FakeApi,
+    tls,
+};
+use http::{HeaderMap, header::AUTHORIZATION};
+use rustls::pki_types::CertificateDer;
+use serde_json::json;
+
+use crate::support::{Authority, Pair, START};
+
+fn headers(authorization: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(AUTHORIZATION, authorization.parse().unwrap());
+    headers
+}
+
+fn delegated(fake: &FakeApi, settings: Settings) -> std::sync::Arc<Delegated> {
+    Delegated::new(Some(fake.client()), settings, Clock::simulated(START.parse().unwrap())).unwrap()
+}
+
+fn reviews(fake: &FakeApi, resource: &str) -> usize {
+    fake.received().iter().filter(|request| request.resource == resource).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_are_looked_up_and_remembered_for_a_while() {
+    let fake = FakeApi::new();
+    fake.react(|request| {
+        let known = request.body["spec"]["token"] == "good";
+        let status =
+            if known { json!({"authenticated": true, "user": {"username": "u", "groups": ["g"]}}) } else { json!({}) };
+        (request.resource == "tokenreviews").then(|| (201, json!({"spec": {"token": ""}, "status": status})))
+    });
+    let delegated = delegated(&fake, Settings::default());
+    let user = delegated.authenticate(&headers("Bearer good"), None).await.unwrap();
+    assert_eq!(user, Some(User::named("u", ["g"])));
+    delegated.authenticate(&headers("bearer good"), None).await.unwrap();
+    assert_eq!(reviews(&fake, "tokenreviews"), 1);
+    tokio::time::advance(Duration::from_secs(11)).await;
+    delegated.authenticate(&headers("Bearer good"), None).await.unwrap();
+    assert_eq!(reviews(&fake, "tokenreviews"), 2);
+    assert_eq!(delegated.authenticate(&headers("Bearer bad"), None).await.unwrap(), None);
+    assert_eq!(delegated.authenticate(&HeaderMap::new(), None).await.unwrap(), Some(User::anonymous()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn access_is_asked_with_all_attributes() {
+    let fake = FakeApi::new();
+    fake.react(|request| {
+        let allowed = request.body["spec"]["resourceAttributes"]["subresource"] == "log";
+        let status = json!({"allowed": allowed, "reason": "because"});
+        (request.resource == "subjectaccessreviews").then(|| (201, json!({"spec": {}, "status": status})))
+    });
+    let delegated = delegated(&fake, Settings::default());
+    let attributes = |subresource: &str| Attributes::Resource {
+        verb: "get".into(),
+        group: String::new(),
+        version: "v1".into(),
+        resource: "nodes".into(),
+        subresource: subresource.into(),
+        namespace: String::new(),
+        name: "node-1".into(),
+    };
+    let user = User::named("u", ["g"]);
+    for _ in 0..2 {
+        assert_eq!(delegated.authorize(&user, &attributes("log")).await.unwrap(), Decision::Allow);
+        let denied = delegated.authorize(&user, &attributes("proxy")).await.unwrap();
+        assert_eq!(denied, Decision::Deny("because".to_owned()));
+    }
+    assert_eq!(reviews(&fake, "subjectaccessreviews"), 2);
+    let sent = &fake.received()[0].body["spec"];
+    assert_eq!(sent["user"], "u");
+    assert_eq!(sent["resourceAttributes"]["name"], "node-1");
+    let masters = User::named("admin", ["system:masters"]);
+    assert_eq!(delegated.authorize(&masters, &attributes("proxy")).await.unwrap(), Decision::Allow);
+    let open = Attributes::NonResource { verb: "get".into(), path: "/healthz".into() };
+    assert_eq!(delegated.authorize(&User::anonymous(), &open).await.unwrap(), Decision::Allow);
+    assert_eq!(reviews(&fake, "subjectaccessreviews"), 2);
+}
+
+fn chain(pem: &str) -> Vec<CertificateDer<'static>> {
+    tls::certificates_from_pem(pem.as_bytes(), "test").unwrap()
+}
+
+#[test]
+fn a_client_certificate_says_who_and_only_of_a_known_authority() {
+    let (ours, theirs) = (Authority::new("ca"), Authority::new("ca"));
+    let authority = ClientAuthority::new(chain(&ours.pem()));
+    let now = START.parse().unwrap();
+    let node = ours.issue("system:node:a", "system:nodes", &[]);
+    let user = authority.user(&chain(&node.certificate), now).unwrap();
+    assert_eq!(user, User::named("system:node:a", ["system:nodes"]));
+    assert_eq!(authority.user(&chain(&theirs.issue("system:node:a", "", &[]).certificate), now), None);
+    assert_eq!(authority.user(&[], now), None);
+    let long_ago = "1960-01-01T00:00:00Z".parse().unwrap();
+    assert_eq!(authority.user(&chain(&node.certificate), long_ago), None);
+}
+
+#[test]
+fn a_version_1_authority_vouches_for_itself() {
+    let certificate = chain(&Pair::version_1().certificate);
+    let user = ClientAuthority::new(certificate.clone()).user(&certificate, "2027-01-01T00:00:00Z".parse().unwrap());
+    assert_eq!(user, Some(User::named("kubernetes", ["system:masters"])));
+    let other = ClientAuthority::new(chain(&Authority::new("other").pem()));
+    assert_eq!(other.user(&certificate, "2027-01-01T00:00:00Z".parse().unwrap()), None);
+}
