@@ -9,6 +9,7 @@ mod deployment;
 mod endpoints;
 mod endpointslice;
 mod flags;
+mod garbagecollector;
 mod manager;
 mod names;
 mod namespace;
@@ -17,6 +18,8 @@ mod replicaset;
 mod rootca;
 mod serviceaccount;
 mod serving;
+#[cfg(test)]
+mod tests;
 
 pub use self::flags::flags;
 pub use self::manager::{Error, Seams, run};

@@ -16,7 +16,9 @@ use tokio::net::TcpListener;
 
 use crate::names::CONTROLLERS;
 use crate::options::Options;
-use crate::{deployment, endpoints, endpointslice, namespace, replicaset, rootca, serviceaccount, serving};
+use crate::{
+    deployment, endpoints, endpointslice, garbagecollector, namespace, replicaset, rootca, serviceaccount, serving,
+};
 
 /// Why the controller manager could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +146,9 @@ fn start(name: &'static str, ctx: &Context, options: &Arc<Options>) -> Option<Bo
         "serviceaccount-controller" => serviceaccount::run(voice(name), 1).boxed(),
         "root-ca-certificate-publisher-controller" => {
             rootca::run(voice(name), options.root_ca_file.clone(), options.client.clone()).boxed()
+        }
+        "garbage-collector-controller" if options.collect_garbage => {
+            garbagecollector::run(voice(name), workers.garbage_collector).boxed()
         }
         _ => return None,
     })

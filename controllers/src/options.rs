@@ -21,6 +21,7 @@ pub struct Options {
     pub(crate) slices_batch_period: Duration,
     pub(crate) root_ca_file: Option<PathBuf>,
     pub(crate) shutdown_timeout: Duration,
+    pub(crate) collect_garbage: bool,
 }
 
 /// How many objects each controller works on at the same time.
@@ -31,6 +32,7 @@ pub(crate) struct Workers {
     pub(crate) endpoints: usize,
     pub(crate) slices: usize,
     pub(crate) namespace: usize,
+    pub(crate) garbage_collector: usize,
 }
 
 impl Options {
@@ -54,12 +56,14 @@ impl Options {
                 endpoints: workers("concurrent-endpoint-syncs")?,
                 slices: workers("concurrent-service-endpoint-syncs")?,
                 namespace: workers("concurrent-namespace-syncs")?,
+                garbage_collector: workers("concurrent-gc-syncs")?,
             },
             max_endpoints_per_slice,
             endpoints_batch_period: values.duration("endpoint-updates-batch-period"),
             slices_batch_period: values.duration("endpointslice-updates-batch-period"),
             root_ca_file: values.opt_str("root-ca-file").map(PathBuf::from),
             shutdown_timeout: values.duration("controller-shutdown-timeout"),
+            collect_garbage: values.bool("enable-garbage-collector"),
             values: values.clone(),
         })
     }

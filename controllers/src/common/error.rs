@@ -43,6 +43,10 @@ impl Error {
         self.status().is_some_and(|s| s.code == 404)
     }
 
+    pub(crate) fn is_conflict(&self) -> bool {
+        self.status().is_some_and(|s| s.code == 409 && s.reason == "Conflict")
+    }
+
     pub(crate) fn is_already_exists(&self) -> bool {
         self.status().is_some_and(|s| s.reason == "AlreadyExists")
     }

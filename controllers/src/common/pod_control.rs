@@ -44,7 +44,7 @@ impl PodControl {
     pub(crate) async fn delete<O: Namespaced>(&self, owner: &O, name: &str) -> Result<(), Error> {
         let deleted = self.api(owner).delete(name, &DeleteParams::default()).await.doing("delete pod", name);
         match &deleted {
-            Ok(_) => self.recorder.event(owner, Type::Normal, "SuccessfulDelete", &format!("Deleted pod: {name}")),
+            Ok(_) => self.recorder.event(owner, Type::Normal, "SuccessfulDelete", format!("Deleted pod: {name}")),
             Err(e) if e.is_not_found() => {}
             Err(e) => {
                 let message = format!("Error deleting: {}", e.api_message());

@@ -151,10 +151,8 @@ fn canonical(subsets: &Option<Vec<EndpointSubset>>) -> Vec<String> {
         .flatten()
         .map(|s| {
             let mut s = s.clone();
-            for addresses in [&mut s.addresses, &mut s.not_ready_addresses] {
-                if let Some(addresses) = addresses {
-                    addresses.sort_by(|a, b| a.ip.cmp(&b.ip));
-                }
+            for addresses in [&mut s.addresses, &mut s.not_ready_addresses].into_iter().flatten() {
+                addresses.sort_by(|a, b| a.ip.cmp(&b.ip));
             }
             if let Some(ports) = &mut s.ports {
                 ports.sort_by(|a, b| (&a.name, a.port).cmp(&(&b.name, b.port)));

@@ -129,7 +129,7 @@ impl Family<'_> {
         for slice in slices {
             match self.retain(slice, &mut group) {
                 Kept::Unchanged => unchanged.push(slice),
-                Kept::Changed(slice) => updated.push(slice),
+                Kept::Changed(slice) => updated.push(*slice),
                 Kept::Empty => changes.delete.push(slice.clone()),
             }
         }
@@ -168,7 +168,7 @@ impl Family<'_> {
         let mut slice = slice.clone();
         slice.endpoints = Some(kept);
         slice.metadata.labels = Some(labels_for(self.service, self.spec));
-        Kept::Changed(slice)
+        Kept::Changed(Box::new(slice))
     }
 
     fn fill(&self, slice: &mut EndpointSlice, group: &mut Group) {
@@ -225,7 +225,7 @@ impl Family<'_> {
 
 enum Kept {
     Unchanged,
-    Changed(EndpointSlice),
+    Changed(Box<EndpointSlice>),
     Empty,
 }
 
