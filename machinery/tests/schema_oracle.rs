@@ -1,5 +1,7 @@
 //! The schema against what upstream answers: round trips of every kind, and thousands of good and broken objects.
 
+mod oracle;
+
 use std::fs;
 use std::path::PathBuf;
 
@@ -7,20 +9,10 @@ use machinery::gvk::{Gvk, split_api_version};
 use machinery::schema::{self, Schema};
 use serde_json::Value;
 
-/// The folder with upstream's data, or `None` with a notice.
-fn oracle(folder: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("SKIFF_ORACLE")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/oracle"), PathBuf::from);
-    let folder = root.join(folder);
-    if !folder.is_dir() {
-        println!("skipped: no upstream data at {}", folder.display());
-        return None;
-    }
-    Some(folder)
-}
+use oracle::differences;
 
 fn files(folder: &str, extension: &str) -> Vec<(String, Vec<u8>)> {
-    let Some(folder) = oracle(folder) else { return Vec::new() };
+    let Some(folder) = oracle::folder(folder) else { return Vec::new() };
     let entries =
         fs::read_dir(folder).expect("listing the oracle").map(|entry| entry.expect("reading the oracle").path());
     let mut paths: Vec<PathBuf> =
@@ -101,37 +93,12 @@ fn upstream_refuses_to_decode_what_we_refuse() {
     assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
 }
 
-fn differences(expected: &Value, found: &Value) -> Vec<String> {
-    let mut all = Vec::new();
-    compare("", expected, found, &mut all);
-    all
-}
-
-fn compare(path: &str, expected: &Value, found: &Value, all: &mut Vec<String>) {
-    match (expected, found) {
-        (Value::Object(a), Value::Object(b)) => {
-            for name in a.keys().chain(b.keys().filter(|name| !a.contains_key(*name))) {
-                let (a, b) = (a.get(name), b.get(name));
-                match (a, b) {
-                    (Some(a), Some(b)) => compare(&format!("{path}.{name}"), a, b, all),
-                    _ => all.push(format!("{path}.{name}: expected {a:?}, found {b:?}")),
-                }
-            }
-        }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            a.iter().zip(b).enumerate().for_each(|(at, (a, b))| compare(&format!("{path}[{at}]"), a, b, all));
-        }
-        _ if expected == found => {}
-        _ => all.push(format!("{path}: expected {expected}, found {found}")),
-    }
-}
-
 #[test]
 fn every_round_trip_pair_is_the_same_object_in_protobuf() {
     let mut failures = Vec::new();
     let (mut same_bytes, mut same_objects) = (0, 0);
     for (name, body) in files("roundtrip", "pb") {
-        let path = oracle("roundtrip").expect("listed before").join(name.replace(".pb", ".json"));
+        let path = oracle::folder("roundtrip").expect("listed before").join(name.replace(".pb", ".json"));
         let expected: Value = serde_json::from_slice(&fs::read(path).expect("the pair's JSON")).expect("oracle JSON");
         let Some(schema) = schema_of(&expected).filter(|_| served(&expected)) else { continue };
         match machinery::wire::decode(schema, &body) {

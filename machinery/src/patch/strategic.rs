@@ -71,7 +71,7 @@ impl<'a> Shape<'a> {
     }
 }
 
-fn merge_key<'a>(field: Option<&'a Field>) -> &'a str {
+fn merge_key(field: Option<&Field>) -> &str {
     field.and_then(|field| field.patch.merge_key.as_deref()).unwrap_or("")
 }
 

@@ -137,6 +137,28 @@ pub fn kinds() -> Vec<Gvk> {
         .collect()
 }
 
+/// Every group version that has resources or reviews of its own.
+pub fn group_versions() -> Vec<(&'static str, &'static str)> {
+    let packages = registry()
+        .packages
+        .iter()
+        .filter(|package| !matches!(package.group, "-" | "meta.k8s.io" | "apidiscovery.k8s.io"));
+    packages.map(|package| (package.group, package.version)).collect()
+}
+
+/// The kind that a built-in message is, in its own package's group version.
+pub fn kind_of(schema: &Schema) -> Option<Gvk> {
+    let (prefix, short) = schema.name.rsplit_once('.')?;
+    let package = registry().packages.iter().find(|package| package.openapi == prefix)?;
+    schema.kind.then(|| Gvk::new(package.group, package.version, short))
+}
+
+/// Every message that OpenAPI publishes. Reads the whole table.
+pub fn published() -> Vec<&'static Schema> {
+    let registry = registry();
+    (0..registry.slots.len()).map(|position| at(position as u16)).filter(|schema| !schema.hidden).collect()
+}
+
 pub(super) fn at(position: u16) -> &'static Schema {
     let slot = &registry().slots[position as usize];
     slot.schema.get_or_init(|| read_message(slot))

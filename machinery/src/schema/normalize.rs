@@ -22,10 +22,9 @@ pub fn normalize(schema: &Schema, object: &mut Value) {
         None => false,
     });
     for field in &schema.fields {
-        if (field.omit == Omit::Never || by_value(field)) && !map.contains_key(field.name.as_ref()) {
-            if let Some(value) = written_when_unset(field) {
-                map.insert(field.name.to_string(), value);
-            }
+        let unset = (field.omit == Omit::Never || by_value(field)) && !map.contains_key(field.name.as_ref());
+        if unset {
+            map.insert(field.name.to_string(), written_when_unset(field));
         }
     }
 }
@@ -129,13 +128,13 @@ pub fn is_empty(ty: &Type, value: &Value) -> bool {
 }
 
 /// What an always written field holds when nothing was set. A raw extension that is not set is `null`.
-fn written_when_unset(field: &Field) -> Option<Value> {
+fn written_when_unset(field: &Field) -> Value {
     if field.pointer {
-        return Some(Value::Null);
+        return Value::Null;
     }
     let mut value = zero(&field.ty);
     normalize_value(&field.ty, &mut value);
-    Some(value)
+    value
 }
 
 /// A type's zero value as Go writes it.
