@@ -41,9 +41,9 @@ check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	$(CARGO) test --workspace --lib --bins
-	$(CARGO) test --package skiff --test tidy
+	$(CARGO) test --workspace --test tidy
 
 bench:
 	@scripts/prepare.sh run build test
 	$(CARGO) build --release --bins
-	$(SUDO) env "PATH=$$PATH" $(CARGO) bench --package skiff --bench cluster
+	$(SUDO) env "PATH=$$PATH" $(CARGO) bench --workspace --bench cluster

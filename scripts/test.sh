@@ -18,13 +18,26 @@ stage() {
     fi
 }
 
-# Clusters need root; cargo and its files stay the caller's.
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo --preserve-env "$@"; fi; }
+# Namespaces, containers and packet-filter rules need root; the build, and its files, stay the caller's.
+if [ "$(id -u)" != 0 ]; then
+    host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+    export "CARGO_TARGET_${host}_RUNNER=sudo --preserve-env"
+fi
+
+# Always the whole workspace, narrowed by target: for other packages cargo would choose other features and build anew.
+part_tests() {
+    cargo metadata --no-deps --offline --format-version 1 |
+        jq -r '.packages[].targets[] | select(.kind == ["test"]) | .name' |
+        grep -vx -e cluster -e tidy | sort -u | sed 's/^/--test /'
+}
 
 stage "install what is missing" scripts/prepare.sh run build test
-stage "build" cargo test --workspace --bins --lib --tests --no-run
 stage "build the programs" cargo build --workspace --bins
+stage "build the tests" cargo test --workspace --lib --bins --tests --no-run
 stage "unit tests" cargo test --workspace --lib --bins
 stage "documentation's examples" cargo test --workspace --doc
-stage "rules of the house" cargo test --package skiff --test tidy
+stage "rules of the house" cargo test --workspace --test tidy
+# shellcheck disable=SC2046 # words are wanted
+stage "tests of each part, stores included" cargo test --workspace $(part_tests)
+stage "clusters with real containers" cargo test --workspace --test cluster
 printf '\nAll stages passed:\n%s' "$times"
