@@ -16,6 +16,8 @@ pub mod pod_topology_spread;
 pub mod priority_sort;
 pub mod scheduling_gates;
 pub mod taint_toleration;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 
