@@ -11,12 +11,12 @@ mod tests;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 
 use crate::framework::{Diagnosis, Nominated, Profile, Walk, schedule};
 use crate::objects::{Pod, PodDisruptionBudget};
-use crate::preemption::{self, Preemption};
+use crate::preemption::{self, Preemption, Refusal};
 use crate::queue::{Backoff, Popped, Queue};
 use crate::snapshot::Snapshot;
 
@@ -26,9 +26,17 @@ pub enum Step {
     /// Bind `pod` to `node`; it already counts there. Answer with [`Core::bound`] or [`Core::binding_failed`].
     Bind { pod: Arc<Pod>, node: Box<str>, attempts: u32, arrived: Timestamp },
     /// No node takes the pod; tell so, and, where others can make room, ask them to.
-    Unschedulable { pod: Arc<Pod>, message: String, preemption: Option<Preemption> },
+    Unschedulable { pod: Arc<Pod>, message: String, preemption: Option<Preemption>, nominated: Nominate },
     /// Nothing to do before this time; without one, before the next event.
     Idle(Option<Timestamp>),
+}
+
+/// What to tell about the node that a pod is promised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Nominate {
+    Keep,
+    Clear,
+    Node(Box<str>),
 }
 
 pub struct Core {
@@ -104,20 +112,41 @@ impl Core {
     }
 
     fn turn_away(&mut self, pod: Arc<Pod>, mut diagnosis: Diagnosis, now: Timestamp) -> Step {
-        let mut found = None;
-        if let Some(profile) = self.profiles.iter().find(|p| p.scheduler_name == pod.scheduler_name && p.preempts) {
-            let budgets: Vec<_> = self.budgets.values().cloned().collect();
-            let offset = rand::RngExt::random::<u32>(&mut self.random) as usize;
-            match preemption::find(profile, &pod, &mut self.snapshot, &diagnosis, &budgets, offset) {
-                Ok(preemption) => found = Some(preemption),
-                Err(message) => diagnosis.preemption = Some(format!("preemption: {message}")),
+        let mut nominated = Nominate::Keep;
+        let mut preemption = None;
+        match self.find_room(&pod, &diagnosis) {
+            None => {}
+            Some(Ok(mut found)) => {
+                found.displaced = self.nominate(&pod, &found.node);
+                nominated = Nominate::Node(found.node.clone());
+                preemption = Some(found);
+            }
+            Some(Err(refusal)) => {
+                diagnosis.preemption = Some(format!("preemption: {}", refusal.message));
+                if refusal.hopeless {
+                    self.forget_nomination(pod.uid());
+                    nominated = Nominate::Clear;
+                }
             }
         }
-        if let Some(preemption) = &found {
-            self.nominate(&pod, &preemption.node);
-        }
         self.queue.unschedulable(pod.uid(), diagnosis.rejected_by, now);
-        Step::Unschedulable { message: diagnosis.message(), pod, preemption: found }
+        let mut message = diagnosis.message();
+        if let Some((slot, shortfall)) = &diagnosis.nearest {
+            let node = self.snapshot.node(*slot).name();
+            message.push_str(&format!(" The nearest node, {node}, lacks {shortfall}."));
+        }
+        Step::Unschedulable { message, pod, preemption, nominated }
+    }
+
+    /// Whom to push out for a pod; `None` where its profile does not.
+    fn find_room(&mut self, pod: &Pod, diagnosis: &Diagnosis) -> Option<Result<Preemption, Refusal>> {
+        let profile = self.profiles.iter().find(|profile| profile.scheduler_name == pod.scheduler_name)?;
+        if !profile.preempts || diagnosis.nodes == 0 {
+            return None;
+        }
+        let budgets: Vec<_> = self.budgets.values().cloned().collect();
+        let offset = self.random.random::<u32>() as usize;
+        Some(preemption::find(profile, pod, &mut self.snapshot, diagnosis, &budgets, offset))
     }
 
     /// The API took the binding; the placed pod's own event follows or came already.
@@ -143,13 +172,16 @@ impl Core {
         self.queue.failed(pod.uid(), now);
     }
 
-    fn nominate(&mut self, pod: &Arc<Pod>, node: &str) {
+    /// Promises a node to a pod. Returns pods of lower priority that were promised it: they must look elsewhere.
+    fn nominate(&mut self, pod: &Arc<Pod>, node: &str) -> Vec<Arc<Pod>> {
         self.forget_nomination(pod.uid());
-        if let Some(slot) = self.snapshot.slot(node) {
-            let promised =
-                Arc::new(Pod { node_name: node.into(), nominated_node_name: node.into(), ..Pod::clone(pod) });
-            self.nominated.entry(slot).or_default().push(promised);
-        }
+        let Some(slot) = self.snapshot.slot(node) else { return Vec::new() };
+        let promised = Pod { node_name: node.into(), nominated_node_name: node.into(), ..Pod::clone(pod) };
+        let there = self.nominated.entry(slot).or_default();
+        let (displaced, mut kept): (Vec<_>, Vec<_>) = there.drain(..).partition(|other| other.priority < pod.priority);
+        kept.push(Arc::new(promised));
+        *there = kept;
+        displaced
     }
 
     fn forget_nomination(&mut self, uid: &str) {

@@ -6,6 +6,8 @@ mod diagnosis;
 mod filter;
 mod profile;
 mod score;
+#[cfg(test)]
+mod tests;
 
 pub use diagnosis::{Diagnosis, NO_NODES, Tally};
 pub use filter::{Walk, fits};

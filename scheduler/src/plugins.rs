@@ -21,6 +21,8 @@ mod tests;
 
 use std::borrow::Cow;
 
+use machinery::quantity::{Format, Quantity};
+
 use crate::event::Event;
 use crate::objects::{Node, Pod};
 use crate::snapshot::{NodeInfo, Slot, Snapshot};
@@ -34,15 +36,47 @@ pub struct Rejection {
     pub reasons: Vec<Cow<'static, str>>,
     /// False when not even an empty node would help: preempting pods is of no use.
     pub preemptable: bool,
+    /// What is missing most on this node, where something can be counted.
+    pub shortfall: Option<Shortfall>,
+}
+
+/// How much of a resource a node lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortfall {
+    pub resource: Box<str>,
+    /// In the resource's unit: thousandths of CPUs, bytes, or pieces.
+    pub lacking: i64,
+    /// What the pod asks for.
+    pub wanted: i64,
+}
+
+impl Shortfall {
+    /// Whether this is a smaller part of what is wanted than `other` is.
+    pub fn is_less_than(&self, other: &Self) -> bool {
+        let cross = |a: i64, b: i64| i128::from(a) * i128::from(b);
+        cross(self.lacking, other.wanted) < cross(other.lacking, self.wanted)
+    }
+}
+
+impl std::fmt::Display for Shortfall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let amount = match &*self.resource {
+            "cpu" => Quantity::from_milli(self.lacking, Format::DecimalSi),
+            "memory" | "ephemeral-storage" => Quantity::new(self.lacking, Format::BinarySi),
+            name if name.starts_with("hugepages-") => Quantity::new(self.lacking, Format::BinarySi),
+            _ => Quantity::new(self.lacking, Format::DecimalSi),
+        };
+        write!(f, "{amount} {}", self.resource)
+    }
 }
 
 impl Rejection {
     pub fn preemptable(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { reasons: vec![reason.into()], preemptable: true }
+        Self { reasons: vec![reason.into()], preemptable: true, shortfall: None }
     }
 
     pub fn lasting(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { reasons: vec![reason.into()], preemptable: false }
+        Self { reasons: vec![reason.into()], preemptable: false, shortfall: None }
     }
 }
 

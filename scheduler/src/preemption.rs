@@ -3,6 +3,9 @@
 //! Enter at [`find`]. It tries out on the snapshot itself and leaves it as it was. Rule: Kubernetes concept "Pod Priority
 //! and Preemption"; the choice between nodes is upstream's.
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -23,6 +26,16 @@ pub struct Preemption {
     pub node: Box<str>,
     /// Most important first; never empty.
     pub victims: Vec<Arc<Pod>>,
+    /// Pods of lower priority that the node was promised to, and is no longer.
+    pub displaced: Vec<Arc<Pod>>,
+}
+
+/// Why nobody is asked to go, in upstream's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub message: String,
+    /// No node can be made to fit: one that was promised to the pod earlier is promised in vain.
+    pub hopeless: bool,
 }
 
 struct Candidate {
@@ -32,7 +45,7 @@ struct Candidate {
     violations: usize,
 }
 
-/// The node where the least harm is done, or, in upstream's words, why none helps.
+/// The node where the least harm is done, or why none helps.
 ///
 /// `offset` is where among the nodes to start, so that it is not always the same that are tried.
 pub fn find(
@@ -42,12 +55,13 @@ pub fn find(
     diagnosis: &Diagnosis,
     budgets: &[Arc<PodDisruptionBudget>],
     offset: usize,
-) -> Result<Preemption, String> {
+) -> Result<Preemption, Refusal> {
+    let not_now = |message: &str| Err(Refusal { message: message.to_owned(), hopeless: false });
     if pod.never_preempts {
-        return Err("not eligible due to preemptionPolicy=Never.".to_owned());
+        return not_now("not eligible due to preemptionPolicy=Never.");
     }
     if waits_for_victims(pod, snapshot, diagnosis) {
-        return Err("not eligible due to a terminating pod on the nominated node.".to_owned());
+        return not_now("not eligible due to a terminating pod on the nominated node.");
     }
     let nodes = &diagnosis.preemptable;
     let mut tally = Tally::new(diagnosis.nodes);
@@ -63,8 +77,9 @@ pub fn find(
             break;
         }
     }
-    let best = candidates.into_iter().min_by_key(harm).ok_or_else(|| tally.message())?;
-    Ok(Preemption { node: snapshot.node(best.slot).name().into(), victims: best.victims })
+    let hopeless = || Refusal { message: tally.message(), hopeless: true };
+    let best = candidates.into_iter().min_by_key(harm).ok_or_else(hopeless)?;
+    Ok(Preemption { node: snapshot.node(best.slot).name().into(), victims: best.victims, displaced: Vec::new() })
 }
 
 /// The pod already has a node promised, and pods there are going: making more go would be rash.

@@ -84,9 +84,9 @@ fn carry_out(shared: &Arc<Shared>, step: Step, slot: OwnedSemaphorePermit) {
                 drop(slot);
             });
         }
-        Step::Unschedulable { pod, message, preemption } => {
+        Step::Unschedulable { pod, message, preemption, nominated } => {
             tokio::spawn(async move {
-                report::unschedulable(&shared, pod, message, preemption).await;
+                report::unschedulable(&shared, pod, message, preemption, nominated).await;
                 drop(slot);
             });
         }

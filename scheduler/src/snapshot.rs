@@ -10,6 +10,8 @@ mod node_info;
 mod order;
 mod spread_owners;
 mod terms;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -110,6 +110,7 @@ impl Core {
     /// A nomination from an earlier life of the scheduler still holds.
     fn renominate(&mut self, pod: &Arc<Pod>) {
         if !pod.nominated_node_name.is_empty() {
+            // Whoever it displaced was told in that earlier life.
             self.nominate(pod, &pod.nominated_node_name);
         }
     }

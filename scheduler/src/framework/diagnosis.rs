@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::profile::PluginSet;
-use crate::plugins::Rejection;
+use crate::plugins::{Rejection, Shortfall};
 use crate::snapshot::Slot;
 
 /// What is said when the cluster has no nodes at all.
@@ -20,6 +20,8 @@ pub struct Diagnosis {
     pub preemptable: Vec<Slot>,
     /// What preemption has to add, with its own words.
     pub preemption: Option<String>,
+    /// The node that lacks the least, of those that only lack resources.
+    pub nearest: Option<(Slot, Shortfall)>,
     refused: Option<String>,
     reasons: HashMap<Cow<'static, str>, usize>,
     rejected_nodes: usize,
@@ -56,6 +58,11 @@ impl Diagnosis {
         self.rejected_nodes += 1;
         if rejection.preemptable {
             self.preemptable.push(slot);
+        }
+        if let Some(shortfall) = rejection.shortfall
+            && self.nearest.as_ref().is_none_or(|(_, nearest)| shortfall.is_less_than(nearest))
+        {
+            self.nearest = Some((slot, shortfall));
         }
         self.count(rejection.reasons);
     }

@@ -1,9 +1,7 @@
 //! NodeResourcesFit: a node must have what the pod requests; scores by the profile's strategy, emptier nodes first
 //! unless told otherwise.
 
-use std::borrow::Cow;
-
-use super::{Candidate, Filter, Normalize, Plugin, Rejection, Score};
+use super::{Candidate, Filter, Normalize, Plugin, Rejection, Score, Shortfall};
 use crate::event::Event;
 use crate::objects::{Node, Pod, Resources, is_extended};
 use crate::snapshot::{NodeInfo, Slot, Snapshot};
@@ -67,23 +65,17 @@ impl NodeResourcesFit {
 
     /// What is missing on a node where `requested` is taken; nothing when the pod fits.
     fn missing(&self, pod: &Pod, requested: &Resources, allocatable: &Resources) -> Option<Rejection> {
-        let mut rejection = Rejection { reasons: Vec::new(), preemptable: true };
+        let mut rejection = Rejection { reasons: Vec::new(), preemptable: true, shortfall: None };
         if requested.pods + 1 > allocatable.pods {
             rejection.reasons.push("Too many pods".into());
         }
-        let mut need = |wanted: i64, used: i64, capacity: i64, reason: &dyn Fn() -> Cow<'static, str>| {
-            if wanted > 0 && wanted > capacity - used {
-                rejection.reasons.push(reason());
-                rejection.preemptable &= wanted <= capacity;
-            }
-        };
         let wanted = &pod.requests;
-        need(wanted.milli_cpu, requested.milli_cpu, allocatable.milli_cpu, &|| "Insufficient cpu".into());
-        need(wanted.memory, requested.memory, allocatable.memory, &|| "Insufficient memory".into());
-        let storage = (wanted.ephemeral_storage, requested.ephemeral_storage, allocatable.ephemeral_storage);
-        need(storage.0, storage.1, storage.2, &|| "Insufficient ephemeral-storage".into());
+        need(&mut rejection, "cpu", wanted.milli_cpu, requested.milli_cpu, allocatable.milli_cpu);
+        need(&mut rejection, "memory", wanted.memory, requested.memory, allocatable.memory);
+        let storage = [wanted, requested, allocatable].map(|resources| resources.ephemeral_storage);
+        need(&mut rejection, "ephemeral-storage", storage[0], storage[1], storage[2]);
         for (name, amount) in wanted.scalars.iter().filter(|(name, _)| !self.ignores(name)) {
-            need(*amount, requested.scalar(name), allocatable.scalar(name), &|| format!("Insufficient {name}").into());
+            need(&mut rejection, name, *amount, requested.scalar(name), allocatable.scalar(name));
         }
         (!rejection.reasons.is_empty()).then_some(rejection)
     }
@@ -118,6 +110,24 @@ impl NodeResourcesFit {
             weights if ratio => (sum * 2 + weights) / (weights * 2),
             weights => sum / weights,
         }
+    }
+}
+
+/// Adds to the rejection if the node lacks some of a resource.
+fn need(rejection: &mut Rejection, resource: &str, wanted: i64, used: i64, capacity: i64) {
+    let lacking = wanted - (capacity - used);
+    if wanted <= 0 || lacking <= 0 {
+        return;
+    }
+    rejection.reasons.push(match resource {
+        "cpu" => "Insufficient cpu".into(),
+        "memory" => "Insufficient memory".into(),
+        name => format!("Insufficient {name}").into(),
+    });
+    rejection.preemptable &= wanted <= capacity;
+    let shortfall = Shortfall { resource: resource.into(), lacking, wanted };
+    if rejection.shortfall.as_ref().is_none_or(|worst| worst.is_less_than(&shortfall)) {
+        rejection.shortfall = Some(shortfall);
     }
 }
 

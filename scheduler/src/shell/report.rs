@@ -8,17 +8,23 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
 
 use super::{Shared, bind::recorder};
+use crate::core::Nominate;
 use crate::objects::Pod;
 use crate::preemption::Preemption;
 
 /// Upstream's limit of an event's note.
 const NOTE_BYTES_MAX: usize = 1024;
 
-pub(super) async fn unschedulable(shared: &Shared, pod: Arc<Pod>, message: String, preemption: Option<Preemption>) {
+pub(super) async fn unschedulable(
+    shared: &Shared,
+    pod: Arc<Pod>,
+    message: String,
+    preemption: Option<Preemption>,
+    nominated: Nominate,
+) {
     tracing::info!(pod = pod.name(), namespace = pod.namespace(), message, "unable to schedule pod; waiting");
     recorder(shared, &pod).event(&*pod, Type::Warning, "FailedScheduling", cut(&message));
-    let nominated = preemption.as_ref().map(|preemption| &*preemption.node);
-    tell_condition(shared, &pod, &message, nominated).await;
+    tell_condition(shared, &pod, &message, &nominated).await;
     if let Some(preemption) = preemption
         && let Err(error) = make_room(shared, &pod, &preemption).await
     {
@@ -28,10 +34,14 @@ pub(super) async fn unschedulable(shared: &Shared, pod: Arc<Pod>, message: Strin
 }
 
 /// The `PodScheduled` condition and the nominated node, if they are news.
-async fn tell_condition(shared: &Shared, pod: &Pod, message: &str, nominated: Option<&str>) {
+async fn tell_condition(shared: &Shared, pod: &Pod, message: &str, nominated: &Nominate) {
     let known = pod.scheduled.as_ref();
     let same = known.is_some_and(|c| &*c.status == "False" && &*c.reason == "Unschedulable" && &*c.message == message);
-    let nominated = nominated.filter(|node| **node != *pod.nominated_node_name);
+    let nominated = match nominated {
+        Nominate::Node(node) if *node != pod.nominated_node_name => Some(json!(node)),
+        Nominate::Clear if !pod.nominated_node_name.is_empty() => Some(json!(null)),
+        _ => None,
+    };
     if same && nominated.is_none() {
         return;
     }
@@ -44,7 +54,7 @@ async fn tell_condition(shared: &Shared, pod: &Pod, message: &str, nominated: Op
     }
     let mut status = json!({ "conditions": [condition] });
     if let Some(node) = nominated {
-        status["nominatedNodeName"] = json!(node);
+        status["nominatedNodeName"] = node;
     }
     patch_status(shared, pod, status).await.unwrap_or_else(|error| {
         tracing::warn!(pod = pod.name(), namespace = pod.namespace(), %error, "updating pod condition failed");
@@ -59,6 +69,9 @@ async fn patch_status(shared: &Shared, pod: &Pod, status: serde_json::Value) -> 
 }
 
 async fn make_room(shared: &Shared, pod: &Pod, preemption: &Preemption) -> kube::Result<()> {
+    for displaced in &preemption.displaced {
+        patch_status(shared, displaced, json!({ "nominatedNodeName": null })).await?;
+    }
     for victim in preemption.victims.iter().filter(|victim| !victim.is_terminating()) {
         let message = format!("{}: preempting to accommodate a higher priority pod", pod.scheduler_name);
         let condition = json!({
