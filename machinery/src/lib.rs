@@ -3,6 +3,7 @@
 //! Objects are [`serde_json::Value`] trees here. Start at [`catalogue`] for which resources exist, at `schema` for what
 //! their fields are, and at [`status`] for how an error is told to a client.
 
+pub mod apply;
 pub mod catalogue;
 pub mod field;
 pub mod gvk;

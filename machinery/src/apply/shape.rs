@@ -1,0 +1,179 @@
+//! How a value is owned: as a whole, or by its fields, entries or elements.
+
+use serde_json::{Map, Value};
+
+use super::set::{self, Element};
+use crate::schema::{Default, Field, ListType, Omit, Schema, Text, Type};
+
+#[derive(Clone, Copy)]
+pub(super) enum Shape<'a> {
+    /// A scalar, or something that is owned whole.
+    Leaf,
+    Struct(&'a Schema),
+    /// String keys, each its own.
+    Map(&'a Type),
+    /// Elements named by themselves.
+    Set,
+    /// Elements named by keys.
+    Keyed(&'a [Text], &'a Type),
+    /// Not in the schema: an object is a map of such, all else a leaf.
+    Deduced,
+}
+
+impl<'a> Shape<'a> {
+    pub(super) fn of_field(field: &'a Field) -> Self {
+        match &field.ty {
+            Type::List(element) | Type::WrappedList(element) => match &field.list {
+                ListType::Set => Self::Set,
+                ListType::Map(keys) => Self::Keyed(keys, element),
+                ListType::Unstated | ListType::Atomic => Self::Leaf,
+            },
+            Type::Message(message) if field.granular => Self::Struct(message),
+            _ if field.atomic => Self::Leaf,
+            ty => Self::of_type(ty),
+        }
+    }
+
+    /// Of an element or entry.
+    pub(super) fn of_type(ty: &'a Type) -> Self {
+        match ty {
+            Type::Message(message) if message.atomic => Self::Leaf,
+            Type::Message(message) => Self::Struct(message),
+            Type::Map(element) => Self::Map(element),
+            _ => Self::Leaf,
+        }
+    }
+
+    /// Of the value under a name; `None` when the schema has no such field.
+    pub(super) fn child(self, name: &str) -> Option<Self> {
+        match self {
+            Self::Struct(schema) => match schema.field(name) {
+                Some(field) => Some(Self::of_field(field)),
+                None if schema.preserve_unknown => Some(Self::Deduced),
+                None => None,
+            },
+            Self::Map(ty) => Some(Self::of_type(ty)),
+            Self::Deduced => Some(Self::Deduced),
+            Self::Leaf | Self::Set | Self::Keyed(..) => None,
+        }
+    }
+
+    /// Of what a path step leads to.
+    pub(super) fn step(self, element: &str) -> Self {
+        match (element.split_at_checked(2), self) {
+            (Some(("f:", name)), shape) => shape.child(name).unwrap_or(Self::Deduced),
+            (Some(("k:", _)), Self::Keyed(_, ty)) => Self::of_type(ty),
+            _ => Self::Leaf,
+        }
+    }
+
+    /// Whether the name is a stated field, not an entry of a map.
+    pub(super) fn names(self, name: &str) -> bool {
+        matches!(self, Self::Struct(schema) if schema.field(name).is_some())
+    }
+
+    /// What a deduced value turns out to be: an object is a map.
+    pub(super) fn is_map(self, value: Option<&Value>) -> bool {
+        match self {
+            Self::Struct(_) | Self::Map(_) => true,
+            Self::Deduced => value.is_some_and(Value::is_object),
+            _ => false,
+        }
+    }
+
+    pub(super) fn is_list(self) -> bool {
+        matches!(self, Self::Set | Self::Keyed(..))
+    }
+
+    /// The path step that names an element of a list. The error is upstream's.
+    pub(super) fn element(self, value: &Value) -> Result<Element, String> {
+        match self {
+            Self::Keyed(keys, ty) => keyed(keys, ty, value),
+            _ => match value {
+                Value::Object(_) => Err("associative list without keys has an element that's a map type".to_owned()),
+                Value::Array(_) => Err("not supported: associative list with lists as elements".to_owned()),
+                Value::Null => Err("associative list without keys has an element that's an explicit null".to_owned()),
+                scalar => Ok(format!("v:{scalar}")),
+            },
+        }
+    }
+}
+
+fn keyed(keys: &[Text], ty: &Type, value: &Value) -> Result<Element, String> {
+    let map = match value {
+        Value::Object(map) => map,
+        Value::Null => return Err("associative list with keys may not have a null element".to_owned()),
+        _ => return Err("associative list with keys may not have non-map elements".to_owned()),
+    };
+    let mut named = Map::new();
+    for key in keys {
+        let value = map.get(key.as_ref()).cloned().or_else(|| key_default(ty.message()?.field(key)?));
+        if let Some(value) = value {
+            named.insert(key.to_string(), value);
+        }
+    }
+    if named.is_empty() {
+        let keys: Vec<String> = keys.iter().map(|key| format!("{key:?}")).collect();
+        return Err(format!(
+            "associative list with keys has an element that omits all key fields [{}] (and doesn't have default values for any key fields)",
+            keys.join(" ")
+        ));
+    }
+    Ok(format!("k:{}", Value::Object(named)))
+}
+
+/// A key that is not given takes the default that the schema publishes.
+fn key_default(field: &Field) -> Option<Value> {
+    match (&field.default, &field.ty) {
+        (Default::Stated(text), _) => serde_json::from_str(text).ok(),
+        (Default::Implied, Type::String) if field.omit == Omit::Never && !field.pointer => Some("".into()),
+        (Default::Implied, Type::Int32 | Type::Int64) if field.omit == Omit::Never && !field.pointer => Some(0.into()),
+        _ => None,
+    }
+}
+
+/// An element's position among others: first of each name, with the names that occur more than once.
+pub(super) struct Indexed<'v> {
+    pub(super) order: Vec<Element>,
+    pub(super) values: std::collections::BTreeMap<Element, Vec<&'v Value>>,
+}
+
+impl<'v> Indexed<'v> {
+    /// Elements that cannot be named are left out.
+    pub(super) fn of(shape: Shape<'_>, list: Option<&'v Value>) -> Self {
+        let mut indexed = Self { order: Vec::new(), values: std::collections::BTreeMap::new() };
+        for value in list.and_then(Value::as_array).into_iter().flatten() {
+            let Ok(element) = shape.element(value) else { continue };
+            indexed.order.push(element.clone());
+            indexed.values.entry(element).or_default().push(value);
+        }
+        indexed
+    }
+
+    pub(super) fn one(&self, element: &str) -> Option<&'v Value> {
+        self.values.get(element).and_then(|values| values.first().copied())
+    }
+
+    pub(super) fn count(&self, element: &str) -> usize {
+        self.values.get(element).map_or(0, Vec::len)
+    }
+}
+
+pub(super) fn field(name: &str) -> Element {
+    set::field(name)
+}
+
+/// Every name of either object, in order.
+pub(super) fn names<'v>(a: Option<&'v Value>, b: Option<&'v Value>) -> std::collections::BTreeSet<&'v str> {
+    let names = |value: Option<&'v Value>| value.and_then(Value::as_object).into_iter().flat_map(|map| map.keys());
+    names(a).chain(names(b)).map(String::as_str).collect()
+}
+
+/// No object or list, or an empty one.
+pub(super) fn is_bare(value: Option<&Value>) -> bool {
+    match value {
+        Some(Value::Object(map)) => map.is_empty(),
+        Some(Value::Array(list)) => list.is_empty(),
+        _ => true,
+    }
+}

@@ -1,0 +1,220 @@
+use serde_json::{Value, json};
+
+use super::{ApplyError, FieldSet, Request, apply, empty, update};
+use crate::gvk::Gvk;
+use crate::schema::{Schema, builtin, normalize};
+
+fn schema() -> &'static Schema {
+    builtin(&Gvk::new("apps", "v1", "Deployment")).expect("a built-in kind")
+}
+
+/// A server that stores one Deployment.
+#[derive(Default)]
+struct Server {
+    stored: Option<Value>,
+}
+
+impl Server {
+    fn request<'a>(manager: &'a str, now: &'a str, ignored: &'a FieldSet) -> Request<'a> {
+        Request { schema: schema(), api_version: "apps/v1", subresource: "", manager, now, ignored, reset: false }
+    }
+
+    fn apply(&mut self, manager: &str, spec: Value, force: bool) -> Result<(), ApplyError> {
+        let mut config = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}});
+        for (name, value) in spec.as_object().into_iter().flatten() {
+            config[name] = value.clone();
+        }
+        let ignored = FieldSet::of(&["status"]);
+        let live = self.stored.clone().unwrap_or_else(|| empty(schema(), "apps/v1"));
+        let request = Self::request(manager, "2026-01-01T00:00:00Z", &ignored);
+        let mut object = apply(&request, &live, &config, force)?;
+        self.store(&mut object);
+        Ok(())
+    }
+
+    fn update(&mut self, manager: &str, change: impl FnOnce(&mut Value)) {
+        let live = self.stored.clone();
+        let mut new = live.clone().unwrap_or_else(|| empty(schema(), "apps/v1"));
+        change(&mut new);
+        normalize(schema(), &mut new);
+        let ignored = FieldSet::of(&["status"]);
+        update(&Self::request(manager, "2026-01-02T00:00:00Z", &ignored), live.as_ref(), &mut new);
+        self.store(&mut new);
+    }
+
+    fn store(&mut self, object: &mut Value) {
+        normalize(schema(), object);
+        object["metadata"]["uid"] = "u".into();
+        self.stored = Some(object.take());
+    }
+
+    fn at(&self, pointer: &str) -> Value {
+        self.stored.as_ref().and_then(|object| object.pointer(pointer)).cloned().unwrap_or_default()
+    }
+
+    fn fields_of(&self, manager: &str) -> Value {
+        let entries = self.at("/metadata/managedFields");
+        let entry = entries.as_array().into_iter().flatten().find(|entry| entry["manager"] == manager);
+        entry.map_or(Value::Null, |entry| entry["fieldsV1"].clone())
+    }
+}
+
+fn labels(labels: Value) -> Value {
+    json!({"metadata": {"name": "d", "labels": labels}})
+}
+
+#[test]
+fn a_create_is_owned_by_its_creator_field_by_field() {
+    let mut server = Server::default();
+    server.update("kubectl-create", |object| {
+        object["metadata"] = json!({"name": "d", "namespace": "default", "labels": {"app": "d"}});
+        object["spec"] = json!({
+            "replicas": 1, "selector": {"matchLabels": {"app": "d"}},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%"}},
+            "template": {"metadata": {"labels": {"app": "d"}}, "spec": {"securityContext": {}, "containers": [
+                {"name": "c", "image": "i", "resources": {}, "ports": [{"containerPort": 80, "protocol": "TCP"}]},
+            ]}},
+        });
+    });
+    assert_eq!(
+        server.at("/metadata/managedFields"),
+        json!([{
+            "manager": "kubectl-create", "operation": "Update", "apiVersion": "apps/v1",
+            "time": "2026-01-02T00:00:00Z", "fieldsType": "FieldsV1",
+            "fieldsV1": {
+                "f:metadata": {"f:labels": {".": {}, "f:app": {}}},
+                "f:spec": {
+                    "f:replicas": {}, "f:selector": {},
+                    "f:strategy": {"f:rollingUpdate": {".": {}, "f:maxSurge": {}}, "f:type": {}},
+                    "f:template": {
+                        "f:metadata": {"f:labels": {".": {}, "f:app": {}}},
+                        "f:spec": {
+                            "f:securityContext": {},
+                            "f:containers": {"k:{\"name\":\"c\"}": {
+                                ".": {}, "f:image": {}, "f:name": {}, "f:resources": {},
+                                "f:ports": {".": {}, "k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {
+                                    ".": {}, "f:containerPort": {}, "f:protocol": {},
+                                }},
+                            }},
+                        },
+                    },
+                },
+            },
+        }])
+    );
+}
+
+#[test]
+fn what_is_no_longer_applied_goes() {
+    let mut server = Server::default();
+    server.apply("a", labels(json!({"x": "1", "y": "2"})), false).unwrap();
+    assert_eq!(server.fields_of("a"), json!({"f:metadata": {"f:labels": {"f:x": {}, "f:y": {}}}}));
+    server.apply("a", labels(json!({"x": "1"})), false).unwrap();
+    assert_eq!(server.at("/metadata/labels"), json!({"x": "1"}));
+    server.apply("a", json!({}), false).unwrap();
+    assert_eq!(server.at("/metadata/labels"), Value::Null);
+    assert_eq!(server.at("/metadata/managedFields"), Value::Null);
+}
+
+#[test]
+fn what_another_one_owns_stays() {
+    let mut server = Server::default();
+    server.apply("a", labels(json!({"x": "1", "y": "2"})), false).unwrap();
+    server.apply("b", labels(json!({"y": "2", "z": "3"})), false).unwrap();
+    server.apply("a", labels(json!({"x": "1"})), false).unwrap();
+    assert_eq!(server.at("/metadata/labels"), json!({"x": "1", "y": "2", "z": "3"}));
+    assert_eq!(server.fields_of("b"), json!({"f:metadata": {"f:labels": {"f:y": {}, "f:z": {}}}}));
+}
+
+#[test]
+fn a_different_value_conflicts_unless_forced() {
+    let mut server = Server::default();
+    server.apply("a", json!({"spec": {"replicas": 1, "paused": true}}), false).unwrap();
+    let error = server.apply("b", json!({"spec": {"replicas": 2}}), false).unwrap_err();
+    assert_eq!(error.to_string(), "Apply failed with 1 conflict: conflict with \"a\": .spec.replicas");
+    let error = server.apply("b", json!({"spec": {"replicas": 2, "paused": false}}), false).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Apply failed with 2 conflicts: conflicts with \"a\":\n- .spec.paused\n- .spec.replicas"
+    );
+    server.apply("b", json!({"spec": {"replicas": 2}}), true).unwrap();
+    assert_eq!(server.at("/spec/replicas"), json!(2));
+    assert_eq!(server.fields_of("a"), json!({"f:spec": {"f:paused": {}}}));
+    assert_eq!(server.fields_of("b"), json!({"f:spec": {"f:replicas": {}}}));
+}
+
+#[test]
+fn a_plain_update_takes_fields_over() {
+    let mut server = Server::default();
+    server.apply("a", json!({"spec": {"replicas": 1}}), false).unwrap();
+    server.update("scaler", |object| object["spec"]["replicas"] = 3.into());
+    assert_eq!(server.fields_of("a"), Value::Null);
+    assert_eq!(server.fields_of("scaler"), json!({"f:spec": {"f:replicas": {}}}));
+    let error = server.apply("a", json!({"spec": {"replicas": 1}}), false).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Apply failed with 1 conflict: conflict with \"scaler\" using apps/v1: .spec.replicas"
+    );
+}
+
+#[test]
+fn elements_of_a_keyed_list_have_owners_of_their_own() {
+    let container = |name: &str, image: &str| json!({"name": name, "image": image});
+    let pod = |containers: Value| json!({"spec": {"template": {"spec": {"containers": containers}}}});
+    let mut server = Server::default();
+    server.apply("a", pod(json!([container("web", "web:1")])), false).unwrap();
+    server.apply("b", pod(json!([container("proxy", "proxy:1")])), false).unwrap();
+    let names = |server: &Server| -> Vec<String> {
+        let containers = server.at("/spec/template/spec/containers");
+        containers.as_array().into_iter().flatten().map(|c| c["name"].as_str().unwrap_or("").to_owned()).collect()
+    };
+    assert_eq!(names(&server), ["web", "proxy"]);
+    server.apply("b", pod(json!([])), false).unwrap();
+    assert_eq!(names(&server), ["web"]);
+    let error = server.apply("b", pod(json!([container("web", "web:2")])), false).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Apply failed with 1 conflict: conflict with \"a\": .spec.template.spec.containers[name=\"web\"].image"
+    );
+}
+
+#[test]
+fn what_was_there_before_belongs_to_the_past() {
+    let mut server = Server::default();
+    server.update("old", |object| object["metadata"]["labels"] = json!({"x": "1"}));
+    server.stored.as_mut().unwrap()["metadata"].as_object_mut().unwrap().remove("managedFields");
+    server.apply("a", labels(json!({"y": "2"})), false).unwrap();
+    assert_eq!(server.at("/metadata/labels"), json!({"x": "1", "y": "2"}));
+    assert_eq!(server.fields_of("before-first-apply"), json!({"f:metadata": {"f:labels": {".": {}, "f:x": {}}}}));
+}
+
+#[test]
+fn a_configuration_that_does_not_fit_is_refused() {
+    let refused = |spec: Value| Server::default().apply("a", spec, false).unwrap_err().to_string();
+    let prefix = "failed to create typed patch object (/d; apps/v1, Kind=Deployment): ";
+    assert_eq!(refused(json!({"spec": {"foo": 1}})), format!("{prefix}.spec.foo: field not declared in schema"));
+    let twice = json!({"spec": {"template": {"spec": {"containers": [{"name": "c"}, {"name": "c"}]}}}});
+    assert_eq!(
+        refused(twice),
+        format!("{prefix}.spec.template.spec.containers: duplicate entries for key [name=\"c\"]")
+    );
+    assert_eq!(refused(json!({"metadata": {"name": "d", "managedFields": []}})), "metadata.managedFields must be nil");
+}
+
+#[test]
+fn updaters_beyond_ten_are_folded() {
+    let mut server = Server::default();
+    for at in 0..12 {
+        server.update(&format!("m{at}"), |object| object["metadata"]["labels"][format!("l{at}")] = "v".into());
+    }
+    let entries = server.at("/metadata/managedFields");
+    assert_eq!(entries.as_array().map(Vec::len), Some(10));
+    assert!(server.fields_of("ancient-changes").pointer("/f:metadata/f:labels/f:l0").is_some());
+}
+
+#[test]
+fn field_sets_keep_their_json_form() {
+    let fields = json!({"f:a": {".": {}, "f:b": {}}, "f:l": {"k:{\"n\":\"x\"}": {".": {}, "f:n": {}}, "v:\"q\"": {}}});
+    assert_eq!(FieldSet::from_fields_v1(&fields).unwrap().to_fields_v1(), fields);
+    assert_eq!(FieldSet::from_fields_v1(&json!({"x": {}})), None);
+}
