@@ -62,6 +62,29 @@ pub fn info() -> Info {
     }
 }
 
+impl Info {
+    /// As Go prints the structure: what upstream's `--version=raw` says.
+    pub fn to_go_string(&self) -> String {
+        let fields = [
+            ("Major", &self.major),
+            ("Minor", &self.minor),
+            ("EmulationMajor", &self.emulation_major),
+            ("EmulationMinor", &self.emulation_minor),
+            ("MinCompatibilityMajor", &self.min_compatibility_major),
+            ("MinCompatibilityMinor", &self.min_compatibility_minor),
+            ("GitVersion", &self.git_version),
+            ("GitCommit", &self.git_commit),
+            ("GitTreeState", &self.git_tree_state),
+            ("BuildDate", &self.build_date),
+            ("GoVersion", &self.go_version),
+            ("Compiler", &self.compiler),
+            ("Platform", &self.platform),
+        ];
+        let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{name}:{value:?}")).collect();
+        format!("version.Info{{{}}}", fields.join(", "))
+    }
+}
+
 /// The `User-Agent` of a component: `kubelet/v1.36.2+skiff.1 (linux/amd64) kubernetes/0000000`.
 pub fn user_agent(component: &str) -> String {
     format!("{component}/{GIT_VERSION} ({PLATFORM}) kubernetes/{}", &GIT_COMMIT[..7.min(GIT_COMMIT.len())])

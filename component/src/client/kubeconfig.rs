@@ -10,6 +10,8 @@ use serde::Deserialize;
 
 use super::{ClientConfig, Error};
 
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
 /// A kubeconfig file.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
@@ -130,12 +132,28 @@ impl Endpoint {
         let mut endpoint = match (&config.kubeconfig, &config.master) {
             (Some(path), _) => Self::from_file(path, config.context.as_deref())?,
             (None, Some(_)) => Self::anonymous(),
-            (None, None) => return Err(Error::Nothing),
+            (None, None) => Self::in_cluster(Path::new(SERVICE_ACCOUNT), |name| std::env::var(name).ok())?,
         };
         if let Some(master) = &config.master {
             endpoint.server.clone_from(master);
         }
         Ok(endpoint)
+    }
+
+    /// The API server as a pod sees it: its address by environment, a token and an authority in `folder`.
+    pub(super) fn in_cluster(folder: &Path, environment: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        let named = |name| environment(name).filter(|value| !value.is_empty());
+        let (host, port) = (named("KUBERNETES_SERVICE_HOST"), named("KUBERNETES_SERVICE_PORT"));
+        let (Some(host), Some(port)) = (host, port) else {
+            return Err(Error::Nothing);
+        };
+        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        Ok(Self {
+            server: format!("https://{host}:{port}"),
+            authority: Some(Pem::File(folder.join("ca.crt"))),
+            identity: Identity { token_file: Some(folder.join("token")), ..Identity::default() },
+            ..Self::anonymous()
+        })
     }
 
     fn anonymous() -> Self {
@@ -224,4 +242,50 @@ impl Pem {
 
 fn non_empty(text: &str) -> Option<String> {
     Some(text.to_owned()).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(user: &str) -> Result<Endpoint, String> {
+        let text = format!(
+            "current-context: c\ncontexts: [{{name: c, context: {{cluster: k, user: u, namespace: ns}}}}]\n\
+             clusters: [{{name: k, cluster: {{server: 'https://a:6443', certificate-authority: pki/ca.crt}}}}]\n\
+             users: [{{name: u, user: {user}}}]\n"
+        );
+        serde_yaml_ng::from_str::<Kubeconfig>(&text).unwrap().resolve(None, Path::new("/etc/kubernetes"))
+    }
+
+    #[test]
+    fn relative_files_are_the_kubeconfigs() {
+        let endpoint = resolved("{client-certificate: a.crt, client-key: /abs/a.key, tokenFile: token}").unwrap();
+        assert!(matches!(endpoint.authority, Some(Pem::File(path)) if path == Path::new("/etc/kubernetes/pki/ca.crt")));
+        let Some((Pem::File(certificate), Pem::File(key))) = endpoint.identity.certificate else {
+            panic!("no files");
+        };
+        assert_eq!((certificate, key), ("/etc/kubernetes/a.crt".into(), "/abs/a.key".into()));
+        assert_eq!(endpoint.identity.token_file, Some("/etc/kubernetes/token".into()));
+        assert_eq!(endpoint.namespace.as_deref(), Some("ns"));
+    }
+
+    #[test]
+    fn inline_data_wins_and_may_be_wrapped() {
+        let endpoint = resolved("{client-certificate: x, client-certificate-data: \"YQ\\n==\", client-key-data: Yg==}");
+        let Some((Pem::Inline(certificate), Pem::Inline(key))) = endpoint.unwrap().identity.certificate else {
+            panic!("not inline");
+        };
+        assert_eq!((&*certificate, &*key), (&b"a"[..], &b"b"[..]));
+        assert!(resolved("{client-certificate-data: '%'}").is_err());
+        assert!(resolved("{exec: {command: x}}").err().unwrap().contains("not supported"));
+    }
+
+    #[test]
+    fn a_pod_finds_its_server_by_environment() {
+        let both = |name: &str| Some(if name.ends_with("HOST") { "fd00::1" } else { "443" }.to_owned());
+        let endpoint = Endpoint::in_cluster(Path::new("/folder"), both).unwrap();
+        assert_eq!(endpoint.server, "https://[fd00::1]:443");
+        assert_eq!(endpoint.identity.token_file, Some("/folder/token".into()));
+        assert!(matches!(Endpoint::in_cluster(Path::new("/folder"), |_| None), Err(Error::Nothing)));
+    }
 }

@@ -7,6 +7,7 @@
 mod credentials;
 mod kubeconfig;
 mod limit;
+mod metrics;
 mod transport;
 
 use std::path::PathBuf;

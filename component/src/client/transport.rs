@@ -12,7 +12,7 @@ use std::{
 
 use futures::future::BoxFuture;
 use http::{
-    HeaderValue, Request, Response, Uri,
+    HeaderValue, Request, Response, StatusCode, Uri,
     header::{ACCEPT, AUTHORIZATION, USER_AGENT},
     uri::{Authority, PathAndQuery, Scheme},
 };
@@ -26,7 +26,7 @@ use hyper_util::{
 };
 use kube::client::Body;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::Instant};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower::{BoxError, Service};
 
@@ -34,6 +34,7 @@ use super::{
     Endpoint, Error,
     credentials::{Certificate, Header},
     limit::Limiter,
+    metrics,
 };
 use crate::tls::{self, Trust};
 
@@ -137,7 +138,12 @@ impl Service<Request<Body>> for Transport {
         Box::pin(async move {
             inner.limiter.acquire().await;
             inner.prepare(&mut request)?;
-            inner.http().request(request).await.map_err(describe)
+            let (method, started) = (request.method().clone(), Instant::now());
+            let answer = inner.http().request(request).await;
+            let status = answer.as_ref().map(|answer| answer.status());
+            let code = status.as_ref().map_or("<error>", StatusCode::as_str);
+            metrics::observe(method.as_str(), inner.base.authority.as_str(), code, started.elapsed());
+            answer.map_err(describe)
         })
     }
 }

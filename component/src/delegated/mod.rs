@@ -5,95 +5,26 @@
 //! says anonymous. [`Delegated::authorize`] asks by SubjectAccessReview. Answers are kept for a while. What the verbs and
 //! resources of a server are is its own business.
 
+mod authority;
 mod cache;
+mod subject;
 mod x509;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, header::AUTHORIZATION};
-use http_body_util::Full;
+use http::{HeaderMap, Request, header::AUTHORIZATION};
 use k8s_openapi::api::{
-    authentication::v1::{TokenReview, TokenReviewSpec, UserInfo},
-    authorization::v1::{NonResourceAttributes, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+    authentication::v1::{TokenReview, TokenReviewSpec},
+    authorization::v1::SubjectAccessReview,
 };
 use kube::{Api, Client, api::PostParams};
 
-use self::cache::Cache;
-pub use self::x509::ClientAuthority;
-use crate::{clock::Clock, flags::Values, serve::PeerInfo, tls};
-
-/// Who asks.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct User {
-    pub name: String,
-    pub uid: String,
-    pub groups: Vec<String>,
-    pub extra: Vec<(String, Vec<String>)>,
-}
-
-impl User {
-    /// Who shows nothing.
-    pub fn anonymous() -> Self {
-        Self::named("system:anonymous", ["system:unauthenticated"])
-    }
-
-    pub fn named<'a>(name: &str, groups: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { name: name.into(), groups: groups.into_iter().map(str::to_owned).collect(), ..Self::default() }
-    }
-}
-
-/// What somebody asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Attributes {
-    Resource {
-        verb: String,
-        group: String,
-        version: String,
-        resource: String,
-        subresource: String,
-        namespace: String,
-        name: String,
-    },
-    NonResource {
-        verb: String,
-        path: String,
-    },
-}
-
-/// What the API server said about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    Allow,
-    /// With the reason, if one was told.
-    Deny(String),
-}
-
-/// Why a request is refused.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Refusal {
-    #[error("Unauthorized")]
-    Unauthorized,
-    #[error("Forbidden (user={}, {request})", user.name)]
-    Forbidden { user: User, request: String },
-    #[error("Authorization error (user={}, {request})", user.name)]
-    Failed { user: User, request: String },
-}
-
-impl Refusal {
-    pub fn status(&self) -> StatusCode {
-        match self {
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Forbidden { .. } => StatusCode::FORBIDDEN,
-            Self::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
-    /// As text, as upstream's kubelet answers.
-    pub fn response(&self) -> Response<Full<Bytes>> {
-        crate::serve::text(self.status(), "text/plain; charset=utf-8", format!("{self}\n"))
-    }
-}
+use self::{authority::Authorities, cache::Cache, subject::review_spec};
+pub use self::{
+    subject::{Attributes, Decision, Refusal, User},
+    x509::ClientAuthority,
+};
+use crate::{clock::Clock, flags::Values, informer::Informers, serve::PeerInfo, tls};
 
 /// How to delegate. The defaults are those of upstream's secure ports.
 #[derive(Clone, Debug)]
@@ -155,7 +86,7 @@ pub enum Error {
 pub struct Delegated {
     client: Option<Client>,
     settings: Settings,
-    authority: Option<ClientAuthority>,
+    authorities: Authorities,
     clock: Clock,
     tokens: Cache<String, Option<User>>,
     decisions: Cache<(User, Attributes), Decision>,
@@ -165,20 +96,26 @@ impl Delegated {
     /// Without a client nobody but holders of certificates is known, and nobody but `system:masters` is let in where
     /// access is reviewed. Fails when the client authorities cannot be read.
     pub fn new(client: Option<Client>, settings: Settings, clock: Clock) -> Result<Arc<Self>, tls::Error> {
-        let authority = settings.client_ca_file.as_deref().map(ClientAuthority::load).transpose()?;
-        Ok(Arc::new(Self { client, settings, authority, clock, tokens: Cache::new(), decisions: Cache::new() }))
+        let authorities = Authorities::new(settings.client_ca_file.clone())?;
+        Ok(Arc::new(Self { client, settings, authorities, clock, tokens: Cache::new(), decisions: Cache::new() }))
+    }
+
+    /// Takes the client authorities that the API server publishes (`kube-system/extension-apiserver-authentication`),
+    /// now and as they change, unless a file was given. Upstream's secure ports do so when `--client-ca-file` is not.
+    pub fn follow_cluster(&self, informers: &Informers) {
+        self.authorities.follow(informers);
     }
 
     /// Who asks. `Ok(None)`: what was shown is not valid, or nothing was and anonymous requests are off. The answer is 401.
     pub async fn authenticate(&self, headers: &HeaderMap, peer: Option<&PeerInfo>) -> Result<Option<User>, Error> {
         let certificates = peer.map(|peer| &*peer.certificates).unwrap_or_default();
-        if let Some(user) = self.authority.as_ref().and_then(|authority| authority.user(certificates, self.clock.now()))
-        {
-            return Ok(Some(user));
+        let shown = if certificates.is_empty() { None } else { self.authorities.current() };
+        if let Some(user) = shown.as_ref().and_then(|authority| authority.user(certificates, self.clock.now())) {
+            return Ok(Some(user.authenticated()));
         }
         match bearer_token(headers) {
-            Some(token) => self.review_token(token).await,
-            None if self.authority.is_some() && !certificates.is_empty() => Ok(None),
+            Some(token) => Ok(self.review_token(token).await?.map(User::authenticated)),
+            None if shown.is_some() => Ok(None),
             None => Ok(self.settings.anonymous.then(User::anonymous)),
         }
     }
@@ -268,59 +205,7 @@ impl Delegated {
     }
 }
 
-impl std::fmt::Display for Attributes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Resource { verb, resource, subresource, .. } => {
-                write!(f, "verb={verb}, resource={resource}, subresource={subresource}")
-            }
-            Self::NonResource { verb, path } => write!(f, "verb={verb}, path={path}"),
-        }
-    }
-}
-
-impl From<UserInfo> for User {
-    fn from(info: UserInfo) -> Self {
-        Self {
-            name: info.username.unwrap_or_default(),
-            uid: info.uid.unwrap_or_default(),
-            groups: info.groups.unwrap_or_default(),
-            extra: info.extra.unwrap_or_default().into_iter().collect(),
-        }
-    }
-}
-
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
     Some(token.trim()).filter(|token| scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())
-}
-
-fn review_spec(user: &User, attributes: &Attributes) -> SubjectAccessReviewSpec {
-    let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-    let mut spec = SubjectAccessReviewSpec {
-        user: Some(user.name.clone()),
-        uid: text(&user.uid),
-        groups: Some(user.groups.clone()).filter(|groups| !groups.is_empty()),
-        extra: Some(user.extra.iter().cloned().collect())
-            .filter(|extra: &std::collections::BTreeMap<_, _>| !extra.is_empty()),
-        ..SubjectAccessReviewSpec::default()
-    };
-    match attributes {
-        Attributes::Resource { verb, group, version, resource, subresource, namespace, name } => {
-            spec.resource_attributes = Some(ResourceAttributes {
-                verb: text(verb),
-                group: text(group),
-                version: text(version),
-                resource: text(resource),
-                subresource: text(subresource),
-                namespace: text(namespace),
-                name: text(name),
-                ..ResourceAttributes::default()
-            });
-        }
-        Attributes::NonResource { verb, path } => {
-            spec.non_resource_attributes = Some(NonResourceAttributes { verb: text(verb), path: text(path) });
-        }
-    }
-    spec
 }

@@ -1,6 +1,6 @@
 //! Users from client certificates: the common name is the user, organizations are groups.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
@@ -18,12 +18,12 @@ use crate::tls;
 /// itself, as upstream does: `openssl x509 -new` makes such ones.
 #[derive(Clone, Debug)]
 pub struct ClientAuthority {
-    authorities: Vec<CertificateDer<'static>>,
+    authorities: Arc<[CertificateDer<'static>]>,
 }
 
 impl ClientAuthority {
-    pub fn new(authorities: Vec<CertificateDer<'static>>) -> Self {
-        Self { authorities }
+    pub fn new(authorities: impl Into<Arc<[CertificateDer<'static>]>>) -> Self {
+        Self { authorities: authorities.into() }
     }
 
     /// From a PEM bundle.

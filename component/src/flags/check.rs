@@ -9,11 +9,11 @@ use super::{Effect, FlagSet, value};
 ///
 /// Whether a row that claims to work is really read is checked by the component: see [`super::Values`].
 pub fn check_table(set: &FlagSet) {
-    let mut seen = BTreeSet::new();
+    let mut seen = BTreeSet::from(["help", "version"]);
+    set.flags().for_each(|flag| assert!(seen.insert(flag.name), "flag {} is there twice", flag.name));
     let help = set.help(100);
     for flag in set.flags() {
         let name = flag.name;
-        assert!(seen.insert(name), "flag {name} is there twice");
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
         assert!(name.chars().all(plain), "flag {name}: not upstream's style");
         if let Effect::Retired { hint } = flag.effect {

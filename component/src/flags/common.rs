@@ -4,10 +4,12 @@ use super::{Group, Kind::*, flag};
 
 const TEXT_ONLY: &str = "klog's file handling was removed upstream; logs go to standard error";
 
-/// `--version`, `--help` are known to every table; these are the rest of upstream's global flags.
+/// Upstream's global flags. Every table answers them without naming them; included, they show in `--help`.
 pub fn global() -> Group {
-    Group::new("Global flags", [])
+    Group::new(GLOBAL, [])
 }
+
+pub(super) const GLOBAL: &str = "Global flags";
 
 /// Logging flags of k8s.io/component-base.
 pub fn logging() -> Group {

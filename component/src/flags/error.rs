@@ -19,7 +19,7 @@ pub enum Error {
     NoValue { flag: String },
     #[error("invalid argument {value:?} for \"--{flag}\" flag: {problem}")]
     Invalid { flag: String, value: String, problem: String },
-    #[error("unknown command {argument:?} for {program:?}")]
+    #[error("{program:?} does not take any arguments, got [{argument:?}]")]
     Positional { argument: String, program: String },
 }
 

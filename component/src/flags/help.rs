@@ -2,15 +2,19 @@
 
 use std::fmt::Write;
 
-use super::{Effect, Flag, FlagSet, Kind};
+use super::{Effect, Flag, FlagSet, Kind, common::GLOBAL, flag};
 
 const INDENT: usize = 16;
 
 pub(super) fn text(set: &FlagSet, width: usize) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "{}\n\nUsage:\n  {} [flags]", wrap(set.about, width, 0), set.name);
+    let questions = questions();
     for group in &set.groups {
         let mut flags: Vec<_> = group.flags.iter().filter(|f| !matches!(f.effect, Effect::Retired { .. })).collect();
+        if group.heading == GLOBAL {
+            flags.extend(&questions);
+        }
         flags.sort_by_key(|flag| flag.name);
         if !flags.is_empty() {
             let _ = writeln!(text, "\n{}:\n", group.heading);
@@ -18,6 +22,14 @@ pub(super) fn text(set: &FlagSet, width: usize) -> String {
         flags.into_iter().for_each(|flag| row(&mut text, flag, width));
     }
     text
+}
+
+/// What every program answers.
+fn questions() -> [Flag; 2] {
+    [
+        flag("help", Kind::Bool, "", "Tells this, and ends.").short('h'),
+        flag("version", Kind::Bool, "", "Tells the version, and ends; with --version=raw, all there is to tell of it."),
+    ]
 }
 
 fn row(text: &mut String, flag: &Flag, width: usize) {

@@ -23,6 +23,8 @@ mod common;
 mod error;
 mod help;
 mod parse;
+#[cfg(test)]
+mod tests;
 mod value;
 mod values;
 

@@ -1,20 +1,24 @@
-//! From arguments to values: clap splits them, pflag's habits are laid on top.
+//! From arguments to values: clap parses, with pflag's habits laid on top.
 //!
-//! clap alone would not take `_` for `-` in names, would let a bool take the next argument, and words its errors for
-//! people who write clap programs.
+//! pflag takes `_` for `-` in names, says what is wrong in its own words, and answers `--version=raw`.
 
 use std::collections::BTreeMap;
 
-use clap::{Arg, ArgAction, Command};
+use clap::{
+    Arg, ArgAction, ArgMatches, Command,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use super::{Effect, Error, Flag, FlagSet, Kind, Values, value};
 use crate::version;
 
 pub(super) fn parse(set: &FlagSet, arguments: Vec<String>) -> Result<Values, Error> {
-    let arguments = normalize(set, arguments)?;
-    let matches = command(set)
-        .try_get_matches_from(arguments)
-        .map_err(|error| Error::Positional { argument: error.to_string(), program: set.name.to_owned() })?;
+    let arguments = arguments.into_iter().map(dashes);
+    let matches = command(set).try_get_matches_from(arguments).map_err(|error| translate(set, &error))?;
+    if matches.contains_id("help") && last(&matches, "help") != Some("false") {
+        return Err(Error::Help(set.help(help_width())));
+    }
+    answer_version(last(&matches, "version"))?;
     let mut given: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
     for flag in set.flags() {
         if let Some(values) = matches.get_many::<String>(flag.name) {
@@ -26,16 +30,54 @@ pub(super) fn parse(set: &FlagSet, arguments: Vec<String>) -> Result<Values, Err
     Ok(Values::new(set, given))
 }
 
-fn command(set: &FlagSet) -> Command {
-    let mut command = Command::new(set.name).no_binary_name(true).disable_help_flag(true).disable_version_flag(true);
-    for flag in set.flags() {
-        let arg = Arg::new(flag.name).long(flag.name).action(ArgAction::Append).allow_hyphen_values(true);
-        command = command.arg(arg.num_args(1).require_equals(true));
+/// `--some_flag=x_y` is `--some-flag=x_y`.
+fn dashes(argument: String) -> String {
+    match argument.split_once('=') {
+        _ if !argument.starts_with("--") => argument,
+        Some((name, value)) => format!("{}={value}", name.replace('_', "-")),
+        None => argument.replace('_', "-"),
     }
-    command
+}
+
+fn last<'a>(matches: &'a ArgMatches, name: &str) -> Option<&'a str> {
+    matches.get_many::<String>(name)?.next_back().map(String::as_str)
+}
+
+fn command(set: &FlagSet) -> Command {
+    let command = Command::new(set.name).no_binary_name(true).disable_help_flag(true).disable_version_flag(true);
+    let questions = [switch("help").short('h'), switch("version")];
+    command.args(questions).args(set.flags().map(|flag| {
+        let arg = match (flag.kind, flag.effect) {
+            // A retired flag swallows whatever follows it, so that the hint is what the user sees.
+            (_, Effect::Retired { .. }) => long(flag.name).num_args(0..=1).default_missing_value(""),
+            (Kind::Bool, _) => switch(flag.name),
+            _ => long(flag.name).num_args(1),
+        };
+        match flag.short {
+            Some(letter) => arg.short(letter),
+            None => arg,
+        }
+    }))
+}
+
+fn long(name: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::Append).allow_hyphen_values(true)
+}
+
+/// A flag that never takes the next argument as its value.
+fn switch(name: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .action(ArgAction::Append)
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("true")
 }
 
 fn check(flag: &Flag, text: &str) -> Result<(), Error> {
+    if let Effect::Retired { hint } = flag.effect {
+        return Err(Error::Retired { flag: flag.name.to_owned(), hint });
+    }
     // An empty value unsets an address, as `--bind-address=""` in many unit files.
     if text.is_empty() && matches!(flag.kind, Kind::Ip | Kind::Cidr | Kind::Map) {
         return Ok(());
@@ -44,96 +86,43 @@ fn check(flag: &Flag, text: &str) -> Result<(), Error> {
     value::check(flag.kind, text).map_err(invalid)
 }
 
-/// Brings every argument into the form `--name=value`, and stops at what ends parsing.
-fn normalize(set: &FlagSet, arguments: Vec<String>) -> Result<Vec<String>, Error> {
-    let mut normal = Vec::with_capacity(arguments.len());
-    let mut arguments = arguments.into_iter();
-    while let Some(argument) = arguments.next() {
-        let (flag, value) = match argument.strip_prefix("--") {
-            Some("") => break,
-            Some(long) => long_flag(set, long)?,
-            None if argument.len() > 1 && argument.starts_with('-') => short_flag(set, &argument)?,
-            None => return Err(Error::Positional { argument, program: set.name.to_owned() }),
-        };
-        let value = match value {
-            Some(value) => value,
-            None if flag.kind == Kind::Bool => "true".to_owned(),
-            None => arguments.next().ok_or_else(|| Error::NoValue { flag: flag.name.to_owned() })?,
-        };
-        normal.push(format!("--{}={value}", flag.name));
-    }
-    Ok(normal)
-}
-
-fn long_flag<'a>(set: &'a FlagSet, argument: &str) -> Result<(&'a Flag, Option<String>), Error> {
-    let (name, value) = match argument.split_once('=') {
-        Some((name, value)) => (name, Some(value.to_owned())),
-        None => (argument, None),
+/// clap's errors in pflag's words.
+fn translate(set: &FlagSet, error: &clap::Error) -> Error {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        _ => String::new(),
     };
-    let wanted = name.replace('_', "-");
-    let Some(flag) = set.find(&wanted) else {
-        return Err(match wanted.as_str() {
-            "help" => Error::Help(set.help(help_width())),
-            "version" => version_answer(value.as_deref())?,
-            _ => Error::Unknown { flag: name.to_owned(), hint: did_you_mean(set, &wanted) },
-        });
-    };
-    match flag.effect {
-        Effect::Retired { hint } => Err(Error::Retired { flag: name.to_owned(), hint }),
-        _ => Ok((flag, value)),
+    let argument = context(ContextKind::InvalidArg);
+    // Of an argument that it knows, clap tells the usage: `--name <name>`.
+    let name = argument.trim_start_matches('-').split([' ', '=']).next().unwrap_or_default().to_owned();
+    match (error.kind(), argument.strip_prefix('-')) {
+        (ErrorKind::UnknownArgument, None) => Error::Positional { argument, program: set.name.to_owned() },
+        (ErrorKind::UnknownArgument, Some(rest)) if rest.starts_with('-') => {
+            let suggested = context(ContextKind::SuggestedArg);
+            let hint = if suggested.is_empty() { suggested } else { format!(" (did you mean {suggested}?)") };
+            Error::Unknown { flag: name, hint }
+        }
+        (ErrorKind::UnknownArgument, Some(rest)) => {
+            Error::UnknownShort { letter: rest.chars().next().unwrap_or('-'), argument: argument.clone() }
+        }
+        _ => Error::NoValue { flag: name },
     }
-}
-
-fn short_flag<'a>(set: &'a FlagSet, argument: &str) -> Result<(&'a Flag, Option<String>), Error> {
-    let mut rest = argument.chars().skip(1);
-    let letter = rest.next().unwrap_or('-');
-    let value: String = rest.collect();
-    if letter == 'h' {
-        return Err(Error::Help(set.help(help_width())));
-    }
-    let flag = set.flags().find(|flag| flag.short == Some(letter));
-    let flag = flag.ok_or_else(|| Error::UnknownShort { letter, argument: argument.to_owned() })?;
-    let value = value.strip_prefix('=').unwrap_or(&value);
-    Ok((flag, Some(value.to_owned()).filter(|value| !value.is_empty())))
 }
 
 fn help_width() -> usize {
     std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100)
 }
 
-/// `--version`, `--version=true`, `--version=raw`; `false` is as if it were not there, which nobody writes.
-fn version_answer(value: Option<&str>) -> Result<Error, Error> {
-    match value {
-        None | Some("true") => Ok(Error::Version(format!("Kubernetes {}", version::GIT_VERSION))),
-        Some("raw") => Ok(Error::Version(format!("{:#?}", version::info()))),
-        Some(other) => {
-            Err(Error::Invalid { flag: "version".into(), value: other.into(), problem: "must be true or raw".into() })
-        }
+/// `--version`, `--version=true`, `--version=raw`; `--version=false` asks nothing.
+fn answer_version(given: Option<&str>) -> Result<(), Error> {
+    let invalid = |text: &str, problem| Error::Invalid { flag: "version".into(), value: text.into(), problem };
+    match given {
+        None => Ok(()),
+        Some("raw") => Err(Error::Version(version::info().to_go_string())),
+        Some(text) => match value::parse_bool(text) {
+            Ok(true) => Err(Error::Version(format!("Kubernetes {}", version::GIT_VERSION))),
+            Ok(false) => Ok(()),
+            Err(problem) => Err(invalid(text, problem)),
+        },
     }
-}
-
-/// The nearest flag, when it is near.
-fn did_you_mean(set: &FlagSet, wanted: &str) -> String {
-    let living = set.flags().filter(|flag| !matches!(flag.effect, Effect::Retired { .. }));
-    let nearest = living.map(|flag| (distance(flag.name, wanted), flag.name)).min();
-    match nearest {
-        Some((far, name)) if far <= 1 + wanted.len() / 5 => format!(" (did you mean --{name}?)"),
-        _ => String::new(),
-    }
-}
-
-/// Levenshtein's edit distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, a) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -1,14 +1,17 @@
 //! The election itself.
 
+use std::sync::LazyLock;
+
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::ObjectReference};
 use kube::{Api, api::PostParams};
+use prometheus::IntGaugeVec;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Error, Settings,
     decide::{Action, JITTER, Observed, decide, released},
 };
-use crate::{context::Context, recorder::Type, shutdown::Shutdown};
+use crate::{context::Context, metrics::int_gauge, recorder::Type, shutdown::Shutdown};
 
 /// Runs `lead` once this process leads, until `lead` ends, shutdown comes or the Lease is lost.
 ///
@@ -25,16 +28,20 @@ where
     if !settings.elect {
         return Ok(Some(lead(leading).await));
     }
+    MASTER.with_label_values(&[&settings.name]).set(0);
     let mut candidate = Candidate::new(settings, context);
     if context.shutdown.run_until(candidate.acquire()).await.is_none() {
         return Ok(None);
     }
     candidate.tell("became leader");
+    let status = MASTER.with_label_values(&[&candidate.settings.name]);
+    status.set(1);
     let mut work = std::pin::pin!(lead(leading.clone()));
     let finished = tokio::select! {
         value = &mut work => Some(value),
         () = candidate.hold() => None,
     };
+    status.set(0);
     match finished {
         Some(value) => {
             candidate.release().await;
@@ -49,6 +56,11 @@ where
         }
     }
 }
+
+static MASTER: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help = "Whether this process holds the lease of that name: 1 it does, 0 it does not.";
+    int_gauge("leader_election_master_status", help, &["name"])
+});
 
 struct Candidate<'a> {
     settings: Settings,

@@ -4,7 +4,7 @@
 
 mod process;
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use prometheus::{
     Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -82,8 +82,18 @@ fn registered<C: Collector + Clone + 'static>(name: &str, made: prometheus::Resu
     family
 }
 
+type Hook = Box<dyn Fn() -> bool + Send>;
+
+static HOOKS: Mutex<Vec<Hook>> = Mutex::new(Vec::new());
+
+/// Calls `hook` before metrics are told, to bring up to date what changes with time alone; until it returns `false`.
+pub fn before_scrape(hook: impl Fn() -> bool + Send + 'static) {
+    HOOKS.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(hook));
+}
+
 /// All families in Prometheus's text format.
 pub fn text() -> Vec<u8> {
+    HOOKS.lock().unwrap_or_else(PoisonError::into_inner).retain(|hook| hook());
     let mut text = Vec::new();
     if let Err(error) = TextEncoder::new().encode(&REGISTRY.gather(), &mut text) {
         tracing::error!(%error, "writing metrics failed");

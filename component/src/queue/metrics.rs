@@ -75,9 +75,12 @@ impl Metrics {
         }
     }
 
-    /// Upstream refreshes the two work gauges twice a second; here every touch of the queue and every scrape does.
-    pub(super) fn observe<T: Item>(&self, state: &State<T>) {
-        self.depth.set(state.len() as i64);
+    pub(super) fn depth(&self, depth: usize) {
+        self.depth.set(depth as i64);
+    }
+
+    /// How long work takes that has not ended. Upstream refreshes these twice a second; here it is done when asked.
+    pub(super) fn working<T: Item>(&self, state: &State<T>) {
         let now = Instant::now();
         let seconds = state.in_work().map(|since| now.saturating_duration_since(since).as_secs_f64());
         let (sum, max) = seconds.fold((0.0, 0.0_f64), |(sum, max), one| (sum + one, max.max(one)));

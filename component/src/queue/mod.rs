@@ -19,6 +19,7 @@ use tokio::{sync::Notify, time::Instant};
 
 pub use self::run::run;
 use self::{metrics::Metrics, state::State};
+use crate::metrics::before_scrape;
 
 /// What can wait in a queue.
 pub trait Item: Clone + Eq + Hash + Debug + Send + 'static {}
@@ -71,19 +72,26 @@ impl<T: Item> Queue<T> {
     }
 
     pub fn with_backoff(name: &'static str, backoff: Backoff) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             backoff,
             state: Mutex::new(State::default()),
             failures: Mutex::default(),
             changed: Notify::new(),
             metrics: Metrics::new(name),
-        }))
+        });
+        let weak = Arc::downgrade(&inner);
+        before_scrape(move || weak.upgrade().map(|inner| Self(inner).observe()).is_some());
+        Self(inner)
+    }
+
+    fn observe(&self) {
+        self.with(|state| self.0.metrics.working(state));
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut State<T>) -> R) -> R {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = f(&mut state);
-        self.0.metrics.observe(&state);
+        self.0.metrics.depth(state.len());
         result
     }
 

@@ -7,10 +7,12 @@
 mod accept;
 mod endpoints;
 mod health;
+mod secure;
 
 pub(crate) use self::endpoints::text;
 pub use self::{
     accept::{PeerInfo, accept, bind},
     endpoints::{Endpoints, Gate},
     health::{Checks, Outcome},
+    secure::{SecureError, secure_address, secure_endpoints, secure_tls},
 };

@@ -140,6 +140,50 @@ impl ResolvesClientCert for ReloadingKey {
     }
 }
 
+/// A bundle of certificates from a file, read again when it changes. While it cannot be read, the last good one counts.
+#[derive(Debug)]
+pub struct ReloadingBundle {
+    path: PathBuf,
+    current: Mutex<Bundle>,
+}
+
+#[derive(Debug)]
+struct Bundle {
+    certificates: Arc<[CertificateDer<'static>]>,
+    stamp: Stamp,
+    checked: Instant,
+}
+
+impl ReloadingBundle {
+    /// Reads the file for the first time.
+    pub fn load(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        let path = path.into();
+        let stamp = stamp(&path, &path);
+        let certificates = read_bundle(&path)?;
+        Ok(Self { path, current: Mutex::new(Bundle { certificates, stamp, checked: Instant::now() }) })
+    }
+
+    /// The certificates as the file has them now.
+    pub fn current(&self) -> Arc<[CertificateDer<'static>]> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.checked.elapsed() >= RECHECK {
+            current.checked = Instant::now();
+            let stamp = stamp(&self.path, &self.path);
+            if stamp != current.stamp {
+                match read_bundle(&self.path) {
+                    Ok(certificates) => (current.certificates, current.stamp) = (certificates, stamp),
+                    Err(error) => tracing::warn!(%error, "keeping the last certificate bundle"),
+                }
+            }
+        }
+        current.certificates.clone()
+    }
+}
+
+fn read_bundle(path: &Path) -> Result<Arc<[CertificateDer<'static>]>, Error> {
+    Ok(certificates_from_pem(&read(path)?, &path.display().to_string())?.into())
+}
+
 fn read_pair(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, Error> {
     let chain = certificates_from_pem(&read(certificate)?, &certificate.display().to_string())?;
     let secret = key_from_pem(&read(key)?, &key.display().to_string())?;

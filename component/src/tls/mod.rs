@@ -19,7 +19,7 @@ use rustls::{
 };
 
 pub use self::{
-    files::{FixedKey, ReloadingKey, certificates_from_pem, key_from_pem},
+    files::{FixedKey, ReloadingBundle, ReloadingKey, certificates_from_pem, key_from_pem},
     verify::AnyClientCertificate,
 };
 
@@ -51,6 +51,14 @@ pub fn certified_key(
     let key = provider().key_provider.load_private_key(key);
     let key = key.map_err(|error| Error::Unusable { what: what.to_owned(), problem: error.to_string() })?;
     Ok(Arc::new(CertifiedKey::new(chain, key)))
+}
+
+/// A serving certificate made up now, as upstream's `--cert-dir` default does, for `names`: host names and addresses.
+pub fn self_signed(names: Vec<String>) -> Result<FixedKey, Error> {
+    let what = "self-signed serving certificate";
+    let made = rcgen::generate_simple_self_signed(names).map_err(unusable(what))?;
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(unusable(what))?;
+    Ok(FixedKey(certified_key(vec![made.cert.der().clone()], key, what)?))
 }
 
 /// How a server speaks TLS: offers HTTP/2 and HTTP/1.1, asks for a client certificate, and only makes sure that the

@@ -3,14 +3,18 @@ use std::time::Duration;
 use component::{
     clock::Clock,
     delegated::{Attributes, ClientAuthority, Decision, Delegated, Settings, User},
+    informer::{Informers, Selection},
+    serve::PeerInfo,
+    shutdown::Shutdown,
     testing::FakeApi,
     tls,
 };
 use http::{HeaderMap, header::AUTHORIZATION};
+use k8s_openapi::api::core::v1::ConfigMap;
 use rustls::pki_types::CertificateDer;
 use serde_json::json;
 
-use crate::support::{Authority, Pair, START};
+use crate::support::{Authority, Pair, START, soon};
 
 fn headers(authorization: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -37,7 +41,7 @@ async fn tokens_are_looked_up_and_remembered_for_a_while() {
     });
     let delegated = delegated(&fake, Settings::default());
     let user = delegated.authenticate(&headers("Bearer good"), None).await.unwrap();
-    assert_eq!(user, Some(User::named("u", ["g"])));
+    assert_eq!(user, Some(User::named("u", ["g", "system:authenticated"])));
     delegated.authenticate(&headers("bearer good"), None).await.unwrap();
     assert_eq!(reviews(&fake, "tokenreviews"), 1);
     tokio::time::advance(Duration::from_secs(11)).await;
@@ -80,6 +84,34 @@ async fn access_is_asked_with_all_attributes() {
     let open = Attributes::NonResource { verb: "get".into(), path: "/healthz".into() };
     assert_eq!(delegated.authorize(&User::anonymous(), &open).await.unwrap(), Decision::Allow);
     assert_eq!(reviews(&fake, "subjectaccessreviews"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_authorities_that_the_cluster_publishes_are_taken() {
+    let (fake, ca) = (FakeApi::new(), Authority::new("ca"));
+    let delegated = delegated(&fake, Settings::default());
+    let certificate = chain(&ca.issue("admin", "system:masters", &[]).certificate);
+    let local = "127.0.0.1:1".parse().unwrap();
+    let peer = PeerInfo { remote: local, local, tls: true, certificates: certificate.into() };
+    let nobody = HeaderMap::new();
+    let before = delegated.authenticate(&nobody, Some(&peer)).await.unwrap();
+    assert_eq!(before, Some(User::anonymous()), "no authority is known yet");
+
+    let informers = Informers::new(fake.client(), Shutdown::new());
+    delegated.follow_cluster(&informers);
+    let name = "extension-apiserver-authentication";
+    fake.put(&json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "kube-system"},
+        "data": {"client-ca-file": ca.pem()},
+    }));
+    let selection = Selection::fields(format!("metadata.name={name}"));
+    let map = informers.namespaced::<ConfigMap>("kube-system", selection);
+    soon(map.synced()).await;
+    while map.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let user = delegated.authenticate(&nobody, Some(&peer)).await.unwrap();
+    assert_eq!(user, Some(User::named("admin", ["system:masters", "system:authenticated"])));
 }
 
 fn chain(pem: &str) -> Vec<CertificateDer<'static>> {
