@@ -1,4 +1,36 @@
-//! (header to be written by the room's builder)
+//! The API over a store: kube-apiserver as a library.
+//!
+//! Enter by [`flags`], [`Options::from_flags`] and [`run`]. A request's way is in [`server`]; the verbs are in
+//! [`rest`], what is special about a kind in [`kinds`], what is kept in [`store`], what is read from in [`cache`].
+//! No controller logic lives here, and nothing is known of containers.
 
+mod admission;
+mod api;
+mod authn;
+mod authz;
+mod bootstrap;
 pub mod cache;
+mod catalogue;
+mod connect;
+mod discovery;
+mod errors;
+mod flags;
+mod http_body;
+mod index;
+mod keys;
+mod kinds;
+mod openapi;
+mod options;
+mod protobuf;
+mod request;
+mod rest;
+mod run;
+mod server;
+mod services;
+mod serving;
 pub mod store;
+mod stored;
+
+pub use self::flags::flags;
+pub use self::options::{Options, OptionsError};
+pub use self::run::{Error, Seams, run};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use apiserver::cache::{
     Cache, EventKind, Fields, Indexed, Indexer, Labels, Options, Resource, WatchEnd, WatchFrom, Watcher,
 };
-use apiserver::store::embedded::Embedded;
+use apiserver::store::embedded::{self, Embedded};
 use apiserver::store::embedded::disk::Folder;
 use apiserver::store::{Commit, RangeRequest, Revision, Store};
 use bytes::Bytes;
@@ -40,7 +40,7 @@ impl Indexer for Plain {
 
 async fn store(folder: &tempfile::TempDir) -> Arc<dyn Store> {
     let disk = Arc::new(Folder::open(folder.path()).unwrap());
-    Arc::new(Embedded::start(disk, Clock::system()).await.unwrap())
+    Arc::new(Embedded::start(disk, Clock::system(), embedded::Options::default()).await.unwrap())
 }
 
 async fn ready(store: &Arc<dyn Store>, ring_bytes_max: usize) -> (Arc<Cache>, Shutdown) {

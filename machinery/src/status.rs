@@ -108,6 +108,14 @@ impl Status {
         Self::new(405, "MethodNotAllowed", message).about(of, "")
     }
 
+    /// The path exists, the method does not: what the router answers before any resource is asked.
+    pub fn method_not_supported() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        let mut status = Self::new(405, "MethodNotAllowed", message);
+        status.details = Some(Details::default());
+        status
+    }
+
     pub fn not_acceptable(message: impl Into<String>) -> Self {
         Self::new(406, "NotAcceptable", message)
     }
@@ -165,6 +173,11 @@ impl Status {
             })
             .collect();
         status
+    }
+
+    /// A patch that does not fit the object.
+    pub fn unprocessable(message: impl Into<String>) -> Self {
+        Self::new(422, "Invalid", message)
     }
 
     pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u32) -> Self {

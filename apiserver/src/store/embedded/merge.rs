@@ -16,12 +16,6 @@ use super::state::Shared;
 
 use super::index::Place;
 
-/// Less dead weight than this is left alone.
-const DEAD_BYTES_MIN: u64 = 4 << 20;
-/// A merged file is not larger than this, unless one of its parts was.
-const MERGED_BYTES_MAX: u64 = 16 << 20;
-/// Smaller files are merged with their neighbours even when nothing in them is dead.
-const SMALL_BYTES: u64 = 2 << 20;
 const WRITE_BYTES: usize = 1 << 20;
 
 /// Merges if it is worth it. Must not run twice at a time. Blocks.
@@ -34,10 +28,10 @@ pub(super) fn run(shared: &Shared) -> io::Result<()> {
     };
     let dead: u64 = closed.iter().map(|segment| segment.dead).sum();
     let live = closed.iter().map(live).sum::<u64>();
-    if dead < DEAD_BYTES_MIN.max(live / 2) {
+    if dead < (shared.options.segment_bytes_max / 4).max(live / 2) {
         return Ok(());
     }
-    for run in plan(&closed) {
+    for run in plan(&closed, shared.options.segment_bytes_max) {
         merge(shared, run)?;
     }
     Ok(())
@@ -47,13 +41,13 @@ fn live(segment: &Segment) -> u64 {
     segment.end.saturating_sub(segment.dead)
 }
 
-/// Runs of neighbours to be merged into one file each, the oldest first.
-fn plan(closed: &[Segment]) -> Vec<&[Segment]> {
+/// Runs of neighbours to be merged into one file each, the oldest first: all with anything dead in them, and small ones.
+fn plan(closed: &[Segment], merged_bytes_max: u64) -> Vec<&[Segment]> {
     let mut runs = Vec::new();
     let (mut start, mut size) = (0, 0);
     for (at, segment) in closed.iter().enumerate() {
-        let take = segment.dead > 0 || segment.end < SMALL_BYTES;
-        if at > start && (!take || size + live(segment) > MERGED_BYTES_MAX) {
+        let take = segment.dead > 0 || segment.end < merged_bytes_max / 8;
+        if at > start && (!take || size + live(segment) > merged_bytes_max) {
             runs.push(&closed[start..at]);
             (start, size) = (at, 0);
         }

@@ -41,6 +41,23 @@ const COMMIT_BYTES_MAX: usize = 4 << 20;
 /// A range of more values than this is read in a thread that may block.
 const INLINE_VALUES: usize = 8;
 
+/// Sizes. The defaults are right but for tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// A file of the log is closed, and the next begun, before it grows larger than this; much less than 4 GiB.
+    pub segment_bytes_max: u64,
+    /// Room is made ready ahead in such steps: writing into a file's existing blocks spares the file system its journal.
+    pub room_bytes: u64,
+    /// The newest batches of changes, kept in memory for watchers that keep up.
+    pub tail_bytes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { segment_bytes_max: 16 << 20, room_bytes: 512 << 10, tail_bytes_max: 256 << 10 }
+    }
+}
+
 /// The embedded store. Dropping it closes it.
 #[derive(Debug)]
 pub struct Embedded {
@@ -54,12 +71,12 @@ pub struct Embedded {
 impl Embedded {
     /// Reads the log on `disk` and starts a thread to write it, and a task to expire keys. Fails when the log cannot be
     /// read or is damaged before its end.
-    pub async fn start(disk: Arc<dyn Disk>, clock: Clock) -> Result<Self, Error> {
+    pub async fn start(disk: Arc<dyn Disk>, clock: Clock, options: Options) -> Result<Self, Error> {
         let failed = |error: std::io::Error| Error::Failed { operation: "open the log", reason: error.to_string() };
         let on = disk.clone();
         let recovered = tokio::task::spawn_blocking(move || recovery::recover(&*on)).await;
         let (state, active, ready) = recovered.map_err(|error| failed(error.into()))?.map_err(failed)?;
-        let shared = Arc::new(Shared::new(disk, state));
+        let shared = Arc::new(Shared::new(disk, state, options));
         let (requests, received) = mpsc::channel(QUEUE);
         let (end, ended) = oneshot::channel();
         let writer = Writer::new(shared.clone(), clock, active, ready);

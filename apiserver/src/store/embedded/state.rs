@@ -7,14 +7,12 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
+use super::Options;
 use super::disk::{Disk, File};
 use super::index::{Index, Version};
 use super::record;
 use super::segment::Segment;
 use crate::store::{Batch, ChangeKind, Entry, Error, Range, RangeRequest, Revision};
-
-/// Newest batches kept for watchers that keep up; the others read the log.
-const TAIL_BYTES_MAX: usize = 256 << 10;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -124,11 +122,11 @@ impl State {
         self.tail.get(usize::try_from((from + 1).checked_sub(first)?).ok()?).cloned()
     }
 
-    pub(super) fn publish(&mut self, batch: Batch) {
+    pub(super) fn publish(&mut self, batch: Batch, tail_bytes_max: usize) {
         self.revision = batch.revision.0;
         self.tail_bytes += weight(&batch);
         self.tail.push_back(Arc::new(batch));
-        while self.tail_bytes > TAIL_BYTES_MAX && self.tail.len() > 1 {
+        while self.tail_bytes > tail_bytes_max && self.tail.len() > 1 {
             self.tail_bytes -= self.tail.pop_front().map_or(0, |batch| weight(&batch));
         }
     }
@@ -157,6 +155,7 @@ fn weight(batch: &Batch) -> usize {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) disk: Arc<dyn Disk>,
+    pub(super) options: Options,
     state: RwLock<State>,
     /// The newest revision, for those who wait. Set after the state.
     pub(super) revision: watch::Sender<u64>,
@@ -166,10 +165,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(disk: Arc<dyn Disk>, state: State) -> Self {
+    pub(super) fn new(disk: Arc<dyn Disk>, state: State, options: Options) -> Self {
         let revision = watch::Sender::new(state.revision);
         let closed = component::shutdown::Shutdown::new();
-        Self { disk, state: RwLock::new(state), revision, closed, expiry: Notify::new() }
+        Self { disk, options, state: RwLock::new(state), revision, closed, expiry: Notify::new() }
     }
 
     pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {

@@ -19,10 +19,6 @@ use crate::store::{Batch, Change, ChangeKind, Commit, CommitError, Condition, En
 /// Commits and bytes in one group.
 const GROUP_COMMITS_MAX: usize = 512;
 const GROUP_BYTES_MAX: usize = 4 << 20;
-/// A segment is closed when it has this size.
-const SEGMENT_BYTES_MAX: u64 = 16 << 20;
-/// Room is made ready ahead in such steps: writing into a file's existing blocks spares the file system its journal.
-const ROOM_BYTES: u64 = 512 << 10;
 
 pub(super) enum Request {
     Commit(Commit, oneshot::Sender<Result<Revision, CommitError>>),
@@ -201,12 +197,12 @@ impl Writer {
     /// Appends the buffer to the log; where in the active segment it begins.
     fn append(&mut self) -> io::Result<u64> {
         let length = self.buffer.len() as u64;
-        if self.active.end > 0 && self.active.end + length > SEGMENT_BYTES_MAX {
+        if self.active.end > 0 && self.active.end + length > self.shared.options.segment_bytes_max {
             self.roll()?;
         }
         let offset = self.active.end;
         if offset + length > self.ready {
-            let room = (offset + length).next_multiple_of(ROOM_BYTES);
+            let room = (offset + length).next_multiple_of(self.shared.options.room_bytes);
             self.active.file.write_all_at(&vec![0; (room - self.ready) as usize], self.ready)?;
             self.active.file.sync()?;
             self.ready = room;
@@ -246,7 +242,7 @@ impl Writer {
                     state.expiries.insert(expiry);
                 }
             }
-            state.publish(made.batch);
+            state.publish(made.batch, self.shared.options.tail_bytes_max);
         }
         if let Some(segment) = state.segments.get_mut(&number) {
             segment.end = self.active.end;

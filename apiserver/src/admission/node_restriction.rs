@@ -1,0 +1,255 @@
+//! `NodeRestriction`: a kubelet changes only its own node and what runs on it (Kubernetes reference: "Admission
+//! Controllers", NodeRestriction).
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use machinery::field::quote;
+use machinery::meta;
+use machinery::status::Status;
+use serde_json::Value;
+
+use super::{Attributes, Operation, Plugin};
+use crate::api::Api;
+use crate::request::NODES;
+
+pub const NAME: &str = "NodeRestriction";
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+pub struct NodeRestriction;
+
+#[async_trait]
+impl Plugin for NodeRestriction {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn validate(
+        &self,
+        api: &Api,
+        attributes: &Attributes<'_>,
+        object: &Value,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
+        if !attributes.user.is_in(NODES) {
+            return Ok(());
+        }
+        let Some(node) = attributes.user.node_name() else {
+            let why = format!("could not determine node from user {}", quote(&attributes.user.name));
+            return Err(attributes.forbidden(&why));
+        };
+        let row = &attributes.served.row;
+        let judged = match (row.group.as_ref(), row.plural.as_ref(), attributes.info.subresource.as_str()) {
+            ("", "pods", "") => judge_pod(api, attributes, node, object),
+            ("", "pods", "status") => judge_pod_status(node, object, old),
+            ("", "pods", "eviction") => own_pod(api, attributes, node, "evict"),
+            ("", "pods", other) => {
+                Err(format!("unexpected pod subresource {}, only 'status' and 'eviction' are allowed", quote(other)))
+            }
+            ("", "nodes", _) => judge_node(attributes, node, object, old),
+            ("", "serviceaccounts", "token") => judge_token(api, attributes, node, object),
+            ("coordination.k8s.io", "leases", _) => judge_lease(attributes, node, object),
+            _ => Ok(()),
+        };
+        judged.map_err(|why| attributes.forbidden_object(object, &why))
+    }
+}
+
+fn judge_pod(api: &Api, attributes: &Attributes<'_>, node: &str, pod: &Value) -> Result<(), String> {
+    match attributes.operation {
+        Operation::Create => judge_mirror(api, node, pod),
+        Operation::Delete => own_pod(api, attributes, node, "delete"),
+        operation => {
+            let operation = format!("{operation:?}").to_uppercase();
+            Err(format!(
+                "unexpected operation {}, node {} can only create and delete mirror pods",
+                quote(&operation),
+                quote(node)
+            ))
+        }
+    }
+}
+
+fn own_pod(api: &Api, attributes: &Attributes<'_>, node: &str, verb: &str) -> Result<(), String> {
+    let info = attributes.info;
+    match api.peek_named("", "pods", &info.namespace, &info.name) {
+        Some(pod) if meta::text(&pod, "spec.nodeName") == node => Ok(()),
+        _ => Err(format!("node {} can only {verb} pods with spec.nodeName set to itself", quote(node))),
+    }
+}
+
+fn judge_mirror(api: &Api, node: &str, pod: &Value) -> Result<(), String> {
+    let name = quote(node);
+    if meta::annotation(pod, MIRROR).is_none() {
+        return Err(format!("pod does not have {} annotation, node {name} can only create mirror pods", quote(MIRROR)));
+    }
+    if meta::text(pod, "spec.nodeName") != node {
+        return Err(format!("node {name} can only create pods with spec.nodeName set to itself"));
+    }
+    let own = format!("node {name} can only create pods with an owner reference set to itself");
+    let [owner] = meta::list(pod, "metadata.ownerReferences") else { return Err(own) };
+    if owner["apiVersion"] != "v1" || owner["kind"] != "Node" || owner["name"] != node {
+        return Err(own);
+    }
+    if owner["controller"] != true {
+        return Err(format!("node {name} can only create pods with a controller owner reference set to itself"));
+    }
+    if owner["blockOwnerDeletion"] == true {
+        return Err(format!("node {name} must not set blockOwnerDeletion on an owner reference"));
+    }
+    let stored = api.peek_named("", "nodes", "", node).ok_or_else(|| format!("nodes {name} not found"))?;
+    let (expected, given) = (owner["uid"].as_str().unwrap_or_default(), meta::uid(&stored));
+    if expected != given {
+        return Err(format!("node {node} UID mismatch: expected {expected} got {given}"));
+    }
+    for kind in ["secret", "configMap", "projected", "persistentVolumeClaim"] {
+        if meta::list(pod, "spec.volumes").iter().any(|volume| !volume[kind].is_null()) {
+            return Err(format!("node {name} can not create pods that reference {kind}s"));
+        }
+    }
+    Ok(())
+}
+
+fn judge_pod_status(node: &str, pod: &Value, old: Option<&Value>) -> Result<(), String> {
+    let name = quote(node);
+    let Some(old) = old else { return Err("unexpected operation".to_owned()) };
+    if meta::text(old, "spec.nodeName") != node {
+        return Err(format!("node {name} can only update pod status for pods with spec.nodeName set to itself"));
+    }
+    if meta::map(pod, "metadata.labels") != meta::map(old, "metadata.labels") {
+        return Err(format!("node {name} cannot update labels through pod status"));
+    }
+    if pod["status"]["resourceClaimStatuses"] != old["status"]["resourceClaimStatuses"] {
+        return Err(format!("node {name} cannot update resource claim statues"));
+    }
+    Ok(())
+}
+
+fn judge_node(attributes: &Attributes<'_>, node: &str, new: &Value, old: Option<&Value>) -> Result<(), String> {
+    let (name, asked) = (quote(node), &attributes.info.name);
+    // A create names the node in its body.
+    let asked = if asked.is_empty() { meta::name(new) } else { asked };
+    if asked != node {
+        return Err(format!("node {name} is not allowed to modify node {}", quote(asked)));
+    }
+    match (attributes.operation, old) {
+        (Operation::Create, _) => {
+            let forbidden = forbidden_labels(new, None);
+            if !forbidden.is_empty() {
+                return Err(format!("node {name} is not allowed to set the following labels: {}", joined(&forbidden)));
+            }
+        }
+        (Operation::Update, Some(old)) => {
+            if meta::list(new, "spec.taints") != meta::list(old, "spec.taints") {
+                return Err(format!("node {name} is not allowed to modify taints"));
+            }
+            if meta::list(new, "metadata.ownerReferences") != meta::list(old, "metadata.ownerReferences") {
+                return Err(format!("node {name} is not allowed to modify ownerReferences"));
+            }
+            let forbidden = forbidden_labels(new, Some(old));
+            if !forbidden.is_empty() {
+                return Err(format!("is not allowed to modify labels: {}", joined(&forbidden)));
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn joined(labels: &BTreeSet<String>) -> String {
+    labels.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Changed labels that only the cluster's owner may set.
+fn forbidden_labels(new: &Value, old: Option<&Value>) -> BTreeSet<String> {
+    let none = Value::Null;
+    let (new, old) = (meta::map(new, "metadata.labels"), meta::map(old.unwrap_or(&none), "metadata.labels"));
+    let changed = new.keys().chain(old.keys()).filter(|key| new.get(*key) != old.get(*key));
+    changed.filter(|key| is_forbidden(key)).cloned().collect()
+}
+
+fn is_forbidden(label: &str) -> bool {
+    let Some((domain, _)) = label.split_once('/') else { return false };
+    let within = |parent: &str| domain == parent || domain.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.'));
+    within("node-restriction.kubernetes.io")
+        || ((within("kubernetes.io") || within("k8s.io")) && !is_kubelet_label(label, domain))
+}
+
+const KUBELET_LABELS: [&str; 14] = [
+    "kubernetes.io/hostname",
+    "topology.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region",
+    "beta.kubernetes.io/instance-type",
+    "node.kubernetes.io/instance-type",
+    "beta.kubernetes.io/os",
+    "kubernetes.io/os",
+    "beta.kubernetes.io/arch",
+    "kubernetes.io/arch",
+    "node.kubernetes.io/windows-build",
+    "kubernetes.io/instance-type",
+    "kubernetes.io/region",
+];
+
+fn is_kubelet_label(label: &str, domain: &str) -> bool {
+    let kubelet_domain = |parent: &str| domain == parent || domain.ends_with(&format!(".{parent}"));
+    KUBELET_LABELS.contains(&label) || kubelet_domain("kubelet.kubernetes.io") || kubelet_domain("node.kubernetes.io")
+}
+
+fn judge_token(api: &Api, attributes: &Attributes<'_>, node: &str, request: &Value) -> Result<(), String> {
+    if attributes.operation != Operation::Create {
+        return Ok(());
+    }
+    let bound = meta::at(request, "spec.boundObjectRef");
+    let text = |name: &str| bound[name].as_str().unwrap_or_default();
+    if text("kind") != "Pod" || text("apiVersion") != "v1" || text("name").is_empty() {
+        return Err("node requested token not bound to a pod".to_owned());
+    }
+    let uid = text("uid");
+    if uid.is_empty() {
+        return Err("node requested token with a pod binding without a uid".to_owned());
+    }
+    let pod = api
+        .peek_named("", "pods", &attributes.info.namespace, text("name"))
+        .ok_or_else(|| format!("pods {} not found", quote(text("name"))))?;
+    if meta::uid(&pod) != uid {
+        return Err(format!(
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+        ));
+    }
+    if meta::text(&pod, "spec.nodeName") != node {
+        return Err("node requested token bound to a pod scheduled on a different node".to_owned());
+    }
+    Ok(())
+}
+
+fn judge_lease(attributes: &Attributes<'_>, node: &str, lease: &Value) -> Result<(), String> {
+    let info = attributes.info;
+    if info.namespace != "kube-node-lease" {
+        return Err(format!(
+            "can only access leases in the {} system namespace",
+            quote("kube-node-lease")
+        ));
+    }
+    let name = if info.name.is_empty() { meta::name(lease) } else { &info.name };
+    if name != node {
+        return Err("can only access node lease with the same name as the requesting node".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_that_a_kubelet_may_set() {
+        for allowed in ["a", "example.com/a", "kubernetes.io/hostname", "node.kubernetes.io/x", "x.kubelet.kubernetes.io/a"] {
+            assert!(!is_forbidden(allowed), "{allowed}");
+        }
+        for forbidden in ["node-restriction.kubernetes.io/a", "kubernetes.io/role", "a.k8s.io/b", "node-role.kubernetes.io/master"] {
+            assert!(is_forbidden(forbidden), "{forbidden}");
+        }
+    }
+}

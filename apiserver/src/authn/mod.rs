@@ -1,0 +1,74 @@
+//! Authentication: who sent a request (Kubernetes concept: "Authenticating").
+//!
+//! Enter at [`Authenticator::authenticate`]. A client certificate is tried first, then a bearer token; a credential
+//! that is there and wrong is refused, never treated as anonymous.
+
+pub mod static_tokens;
+pub mod tokens;
+
+use component::delegated::ClientAuthority;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use machinery::status::Status;
+use rustls::pki_types::CertificateDer;
+
+use crate::api::Api;
+use crate::request::User;
+
+/// How requests are authenticated.
+pub struct Authenticator {
+    pub client_ca: Option<ClientAuthority>,
+    pub static_tokens: static_tokens::StaticTokens,
+    /// Requests without credentials are `system:anonymous`; else they are refused, but for the probe endpoints.
+    pub anonymous: bool,
+}
+
+fn from_certificate(user: component::delegated::User) -> User {
+    User { name: user.name, uid: user.uid, groups: user.groups, ..User::default() }.authenticated()
+}
+
+impl Authenticator {
+    pub async fn authenticate(
+        &self,
+        api: &Api,
+        headers: &HeaderMap,
+        peer: &[CertificateDer<'static>],
+    ) -> Result<User, Status> {
+        if let (Some(authority), [_, ..]) = (&self.client_ca, peer) {
+            return match authority.user(peer, api.clock.now()) {
+                Some(user) => Ok(from_certificate(user)),
+                None => {
+                    tracing::warn!("unable to authenticate the request: client certificate is not signed by the client CA, or not valid now");
+                    Err(Status::unauthorized())
+                }
+            };
+        }
+        match bearer(headers) {
+            Some(token) => self.token(api, token).await.map(User::authenticated),
+            None if self.anonymous => Ok(User::anonymous()),
+            None => Err(Status::unauthorized()),
+        }
+    }
+
+    async fn token(&self, api: &Api, token: &str) -> Result<User, Status> {
+        if let Some(user) = self.static_tokens.find(token) {
+            return Ok(user);
+        }
+        let Some(tokens) = &api.tokens else { return Err(Status::unauthorized()) };
+        match tokens.authenticate(api, token, &[]).await {
+            Ok(authenticated) => Ok(authenticated.user),
+            Err(error) => {
+                tracing::warn!(%error, "unable to authenticate the request: token refused");
+                Err(Status::unauthorized())
+            }
+        }
+    }
+}
+
+/// The token of `Authorization: Bearer …`.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?.trim();
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}

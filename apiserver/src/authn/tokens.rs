@@ -1,0 +1,243 @@
+//! ServiceAccount tokens: signed JWTs bound to an audience and, mostly, to a pod.
+//!
+//! Kubernetes concept: "Managing Service Accounts", bound tokens; the claims are upstream's, so that either server
+//! takes the other's tokens when they share the key.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use machinery::meta;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::api::Api;
+use crate::request::User;
+
+/// Signs and verifies tokens.
+pub struct Tokens {
+    issuer: String,
+    /// Audiences of the API server; the issuer when `--api-audiences` is not given.
+    pub audiences: Vec<String>,
+    signer: Signer,
+    verifiers: Vec<Verifier>,
+}
+
+struct Signer {
+    key: EncodingKey,
+    algorithm: Algorithm,
+    key_id: String,
+}
+
+struct Verifier {
+    key: DecodingKey,
+    algorithm: Algorithm,
+    pub key_id: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("service account key: {0}")]
+    Key(String),
+    #[error("token: {0}")]
+    Token(String),
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct ObjectRef {
+    pub name: String,
+    #[serde(default)]
+    pub uid: String,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Private {
+    pub namespace: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<ObjectRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<ObjectRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<ObjectRef>,
+    pub serviceaccount: ObjectRef,
+    /// Seconds since the epoch after which use of the token is worth a warning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warnafter: Option<i64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Claims {
+    pub aud: Vec<String>,
+    pub exp: i64,
+    pub iat: i64,
+    pub iss: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub jti: String,
+    #[serde(rename = "kubernetes.io")]
+    pub private: Private,
+    pub nbf: i64,
+    pub sub: String,
+}
+
+/// Who a token is for, and which of the asked audiences it is good for.
+pub struct Authenticated {
+    pub user: User,
+    pub audiences: Vec<String>,
+}
+
+impl Tokens {
+    /// `signing_key` and `verifying_keys`: PEM; a private key is good for verifying too.
+    pub fn new(
+        issuer: &str,
+        audiences: Vec<String>,
+        signing_key: &[u8],
+        verifying_keys: &[Vec<u8>],
+    ) -> Result<Self, Error> {
+        let (key, algorithm, public) = crate::keys::signing(signing_key).map_err(Error::Key)?;
+        let signer = Signer { key, algorithm, key_id: key_id(&public.der) };
+        let mut verifiers = vec![Verifier::of(public, algorithm)];
+        for pem in verifying_keys {
+            for (public, algorithm) in crate::keys::verifying(pem).map_err(Error::Key)? {
+                verifiers.push(Verifier::of(public, algorithm));
+            }
+        }
+        verifiers.dedup_by(|a, b| a.key_id == b.key_id);
+        let audiences = if audiences.is_empty() { vec![issuer.to_owned()] } else { audiences };
+        Ok(Self { issuer: issuer.to_owned(), audiences, signer, verifiers })
+    }
+
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// Signs claims; `exp`, `aud` and the rest are the caller's.
+    pub fn sign(&self, claims: &Claims) -> Result<String, Error> {
+        let mut header = Header::new(self.signer.algorithm);
+        header.typ = None;
+        header.kid = Some(self.signer.key_id.clone());
+        jsonwebtoken::encode(&header, claims, &self.signer.key).map_err(|error| Error::Token(error.to_string()))
+    }
+
+    /// Checks signature, issuer, times, audiences (the server's own when none are asked for), and that the account and
+    /// the object that the token is bound to still exist.
+    pub async fn authenticate(&self, api: &Api, token: &str, audiences: &[String]) -> Result<Authenticated, Error> {
+        let claims = self.verify(token, api.clock.now().as_second())?;
+        let wanted = if audiences.is_empty() { &self.audiences } else { audiences };
+        let good: Vec<String> = wanted.iter().filter(|audience| claims.aud.contains(audience)).cloned().collect();
+        if good.is_empty() {
+            return Err(Error::Token(format!("token audiences {:?} is invalid for the target audiences {wanted:?}", claims.aud)));
+        }
+        check_alive(api, &claims).await?;
+        Ok(Authenticated { user: user_of(&claims), audiences: good })
+    }
+
+    fn verify(&self, token: &str, now: i64) -> Result<Claims, Error> {
+        let refused = |error: jsonwebtoken::errors::Error| Error::Token(error.to_string());
+        let header = jsonwebtoken::decode_header(token).map_err(refused)?;
+        let mut last = Error::Token("no key verifies it".to_owned());
+        let candidates = self
+            .verifiers
+            .iter()
+            .filter(|verifier| header.kid.as_ref().is_none_or(|kid| *kid == verifier.key_id))
+            .filter(|verifier| verifier.algorithm == header.alg);
+        for verifier in candidates {
+            let mut validation = Validation::new(verifier.algorithm);
+            validation.validate_aud = false;
+            // The clock is an argument here; the library would read the machine's.
+            validation.validate_exp = false;
+            validation.required_spec_claims.clear();
+            match jsonwebtoken::decode::<Claims>(token, &verifier.key, &validation) {
+                Ok(data) => return self.check_claims(data.claims, now),
+                Err(error) => last = refused(error),
+            }
+        }
+        Err(last)
+    }
+
+    fn check_claims(&self, claims: Claims, now: i64) -> Result<Claims, Error> {
+        /// Clocks of servers differ a little.
+        const LEEWAY_SECONDS: i64 = 60;
+        if claims.iss != self.issuer {
+            return Err(Error::Token(format!("issued by {}, not by this cluster", claims.iss)));
+        }
+        if claims.exp + LEEWAY_SECONDS < now {
+            return Err(Error::Token("service account token has expired".to_owned()));
+        }
+        if claims.nbf - LEEWAY_SECONDS > now {
+            return Err(Error::Token("service account token is not valid yet".to_owned()));
+        }
+        Ok(claims)
+    }
+
+    /// The public keys as a JSON Web Key Set document.
+    pub fn key_ids(&self) -> Vec<&str> {
+        self.verifiers.iter().map(|verifier| verifier.key_id.as_str()).collect()
+    }
+}
+
+impl Verifier {
+    fn of(public: crate::keys::Public, algorithm: Algorithm) -> Self {
+        Self { key_id: key_id(&public.der), key: public.key, algorithm }
+    }
+}
+
+/// Upstream names a key by the hash of its public part.
+fn key_id(public_der: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(public_der))
+}
+
+async fn check_alive(api: &Api, claims: &Claims) -> Result<(), Error> {
+    let namespace = &claims.private.namespace;
+    let mut bound = vec![("serviceaccounts", namespace.as_str(), &claims.private.serviceaccount)];
+    bound.extend(claims.private.pod.iter().map(|pod| ("pods", namespace.as_str(), pod)));
+    bound.extend(claims.private.secret.iter().map(|secret| ("secrets", namespace.as_str(), secret)));
+    for (plural, namespace, reference) in bound {
+        let found = find(api, plural, namespace, &reference.name).await?;
+        let Some(found) = found else {
+            return Err(Error::Token(format!("{plural} {namespace}/{} does not exist", reference.name)));
+        };
+        if meta::uid(&found) != reference.uid {
+            return Err(Error::Token(format!("{plural} {namespace}/{} was made anew", reference.name)));
+        }
+        // A pod that is being deleted keeps its token for its grace and a minute more.
+        if plural != "pods" && meta::is_deleting(&found) {
+            return Err(Error::Token(format!("{plural} {namespace}/{} is being deleted", reference.name)));
+        }
+    }
+    Ok(())
+}
+
+/// The cache first; what it lacks is asked of the store, for it may have been made a moment ago.
+async fn find(api: &Api, plural: &str, namespace: &str, name: &str) -> Result<Option<Value>, Error> {
+    if let Some(found) = api.peek_named("", plural, namespace, name) {
+        return Ok(Some(found));
+    }
+    let Some(served) = api.catalogue.find("", "v1", plural) else { return Ok(None) };
+    let found = api.read(served, namespace, name).await.map_err(|status| Error::Token(status.message))?;
+    Ok(found.map(|found| found.object))
+}
+
+fn user_of(claims: &Claims) -> User {
+    let (namespace, account) = (&claims.private.namespace, &claims.private.serviceaccount);
+    let mut user = User {
+        name: format!("system:serviceaccount:{namespace}:{}", account.name),
+        uid: account.uid.clone(),
+        groups: vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")],
+        ..User::default()
+    };
+    let mut extra = |name: &str, value: &str| {
+        if !value.is_empty() {
+            user.extra.insert(format!("authentication.kubernetes.io/{name}"), vec![value.to_owned()]);
+        }
+    };
+    for (kind, reference) in [("pod", &claims.private.pod), ("node", &claims.private.node)] {
+        if let Some(reference) = reference {
+            extra(&format!("{kind}-name"), &reference.name);
+            extra(&format!("{kind}-uid"), &reference.uid);
+        }
+    }
+    if !claims.jti.is_empty() {
+        extra("credential-id", &format!("JTI={}", claims.jti));
+    }
+    user
+}

@@ -1,0 +1,111 @@
+//! What a cluster has from its first moment: namespaces, roles, priority classes, its own Service.
+//!
+//! Enter at [`run`]. Everything is converged (made when missing, mended where the server owns it), through the same
+//! create and update as any client's, so that several servers may do it at once.
+
+mod namespaces;
+mod policy;
+mod priorities;
+mod service;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use machinery::meta;
+use machinery::status::Status;
+use serde_json::Value;
+
+pub use service::Advertised;
+
+use crate::api::Api;
+use crate::catalogue::Served;
+use crate::request::{MASTERS, Query, RequestInfo, User};
+use crate::rest::Call;
+use crate::rest::create::create_object;
+use crate::rest::params::WriteOptions;
+use crate::rest::update::{Part, change};
+
+/// Makes what is missing, then keeps the `kubernetes` Service's endpoints true until shutdown.
+/// `ready` is called once everything stands.
+pub async fn run(api: Arc<Api>, advertised: Advertised, with_roles: bool, ready: impl FnOnce() + Send) {
+    let mut wait = Duration::from_millis(100);
+    while let Err(status) = converge(&api, &advertised, with_roles).await {
+        tracing::error!(%status, "bootstrapping the cluster failed; trying again");
+        tokio::select! {
+            () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(10)),
+            () = api.shutdown.cancelled() => return,
+        }
+    }
+    ready();
+    service::keep(&api, &advertised).await;
+}
+
+async fn converge(api: &Api, advertised: &Advertised, with_roles: bool) -> Result<(), Status> {
+    namespaces::ensure(api).await?;
+    if with_roles {
+        policy::ensure(api).await?;
+    }
+    priorities::ensure(api).await?;
+    service::ensure(api, advertised).await
+}
+
+/// A call that the server makes of itself.
+fn own_call(served: &Arc<Served>, verb: &str, namespace: &str, name: &str) -> Call {
+    Call {
+        method: Method::POST,
+        info: RequestInfo {
+            verb: verb.to_owned(),
+            is_resource: true,
+            group: served.row.group.to_string(),
+            version: served.row.version.to_string(),
+            namespace: namespace.to_owned(),
+            resource: served.row.plural.to_string(),
+            name: name.to_owned(),
+            ..RequestInfo::default()
+        },
+        query: Query::default(),
+        headers: HeaderMap::new(),
+        user: User { name: "system:apiserver".into(), groups: vec![MASTERS.into()], ..User::default() },
+        served: served.clone(),
+        body: Bytes::new(),
+        upgrade: None,
+    }
+}
+
+fn row<'a>(api: &'a Api, group: &str, plural: &str) -> Result<&'a Arc<Served>, Status> {
+    api.catalogue.find(group, "v1", plural).ok_or_else(|| Status::internal_error(format!("{plural} are not served")))
+}
+
+/// Makes the object unless one of its name is there. Returns whether it was made.
+async fn ensure(api: &Api, group: &str, plural: &str, object: Value) -> Result<bool, Status> {
+    let served = row(api, group, plural)?;
+    let (namespace, name) = (meta::namespace(&object).to_owned(), meta::name(&object).to_owned());
+    if api.peek(served, &namespace, &name)?.is_some() {
+        return Ok(false);
+    }
+    let call = own_call(served, "create", &namespace, "");
+    match create_object(api, &call, object, &WriteOptions::default()).await {
+        Ok(_) => Ok(true),
+        Err(status) if status.reason == "AlreadyExists" => Ok(false),
+        Err(status) => Err(status),
+    }
+}
+
+/// Makes the object, or mends the one that is there.
+async fn ensure_as(
+    api: &Api,
+    group: &str,
+    plural: &str,
+    object: Value,
+    mend: impl Fn(&Value) -> Value,
+) -> Result<(), Status> {
+    let (namespace, name) = (meta::namespace(&object).to_owned(), meta::name(&object).to_owned());
+    if ensure(api, group, plural, object).await? {
+        return Ok(());
+    }
+    let served = row(api, group, plural)?;
+    let call = own_call(served, "update", &namespace, &name);
+    change(api, &call, Part::Main, &WriteOptions::default(), |old| Ok(mend(old))).await.map(|_| ())
+}

@@ -1,0 +1,106 @@
+//! The catalogue as served: each row with its schema and its hooks, found by path or by storage key.
+//!
+//! Enter at [`Catalogue::builtin`]. The rows themselves are data in `machinery::catalogue`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use machinery::catalogue::{BUILTIN, Resource};
+use machinery::gvk::{Gvk, Gvr};
+use machinery::schema::{self, Schema};
+
+use crate::cache;
+use crate::kinds::{Hooks, hooks_of};
+
+/// A row with all that hangs on it.
+pub struct Served {
+    /// Position in the catalogue; the watch cache indexes by it.
+    pub id: cache::Resource,
+    pub row: Resource,
+    pub schema: &'static Schema,
+    pub hooks: &'static Hooks,
+    /// `{"apiVersion":"v1","kind":"Pod",`: how a stored body begins, which items of a list leave out.
+    pub body_prefix: String,
+}
+
+#[derive(Clone)]
+pub struct Catalogue {
+    served: Arc<Vec<Arc<Served>>>,
+    by_path: Arc<HashMap<Gvr, Arc<Served>>>,
+    by_storage: Arc<BTreeMap<String, Arc<Served>>>,
+    store_prefix: Arc<str>,
+}
+
+impl Catalogue {
+    /// The built-in rows below `store_prefix` (`/registry`).
+    pub fn builtin(store_prefix: &str) -> Self {
+        let served: Vec<Arc<Served>> = BUILTIN
+            .iter()
+            .filter_map(|row| Some((row, schema::builtin(&row.gvk())?)))
+            .enumerate()
+            .map(|(id, (row, schema))| Arc::new(Served::new(cache::Resource(id as u32), row.clone(), schema)))
+            .collect();
+        let by_path = served.iter().map(|served| (served.row.gvr(), served.clone())).collect();
+        let by_storage = served
+            .iter()
+            .filter_map(|served| Some((served.row.storage.as_ref()?.to_string(), served.clone())))
+            .collect();
+        Self {
+            served: Arc::new(served),
+            by_path: Arc::new(by_path),
+            by_storage: Arc::new(by_storage),
+            store_prefix: store_prefix.trim_end_matches('/').into(),
+        }
+    }
+
+    pub fn rows(&self) -> &[Arc<Served>] {
+        &self.served
+    }
+
+    pub fn row(&self, id: cache::Resource) -> Option<&Arc<Served>> {
+        self.served.get(id.0 as usize)
+    }
+
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Served>> {
+        self.by_path.get(&Gvr::new(group, version, plural))
+    }
+
+    pub fn find_kind(&self, gvk: &Gvk) -> Option<&Arc<Served>> {
+        self.served.iter().find(|served| served.row.gvk() == *gvk)
+    }
+
+    /// The row that a store key belongs to; `None` for keys of others.
+    pub fn find_key(&self, key: &str) -> Option<&Arc<Served>> {
+        let below = key.strip_prefix(&*self.store_prefix)?.strip_prefix('/')?;
+        let mut segments = below.splitn(3, '/');
+        let (first, second) = (segments.next()?, segments.next()?);
+        self.by_storage.get(first).or_else(|| self.by_storage.get(&format!("{first}/{second}")))
+    }
+
+    /// Where the objects of a row lie: `/registry/pods/` or, within a namespace, `/registry/pods/<ns>/`.
+    pub fn prefix(&self, served: &Served, namespace: &str) -> String {
+        let storage = served.row.storage.as_deref().unwrap_or_default();
+        if namespace.is_empty() || !served.row.namespaced {
+            format!("{}/{storage}/", self.store_prefix)
+        } else {
+            format!("{}/{storage}/{namespace}/", self.store_prefix)
+        }
+    }
+
+    pub fn key(&self, served: &Served, namespace: &str, name: &str) -> String {
+        let mut key = self.prefix(served, namespace);
+        key.push_str(name);
+        key
+    }
+
+    pub fn store_prefix(&self) -> &str {
+        &self.store_prefix
+    }
+}
+
+impl Served {
+    fn new(id: cache::Resource, row: Resource, schema: &'static Schema) -> Self {
+        let body_prefix = format!("{{\"apiVersion\":\"{}\",\"kind\":\"{}\",", row.api_version(), row.kind);
+        Self { id, hooks: hooks_of(&row), body_prefix, row, schema }
+    }
+}

@@ -1,0 +1,136 @@
+//! Requests to a node's kubelet, over HTTP/1.1 and TLS with the server's own client certificate.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{Request, Uri};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use machinery::meta;
+use machinery::status::Status;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use crate::api::Api;
+use crate::http_body::{Body, Response};
+
+const PORT: u64 = 10250;
+
+/// How the server reaches kubelets (`--kubelet-client-certificate`, `--kubelet-certificate-authority`, …).
+pub struct KubeletClient {
+    pub tls: Arc<ClientConfig>,
+    /// `--kubelet-preferred-address-types`, in order.
+    pub address_types: Vec<String>,
+}
+
+/// Where a node's kubelet listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub host: String,
+    pub port: u16,
+}
+
+impl KubeletClient {
+    /// The kubelet of a node, from the addresses in the node's status.
+    pub fn endpoint(&self, api: &Api, node: &str) -> Result<Endpoint, Status> {
+        let object = api.peek_named("", "nodes", "", node).ok_or_else(|| {
+            Status::not_found(machinery::status::GroupResource { group: "", resource: "nodes" }, node)
+        })?;
+        endpoint_of(&object, &self.address_types)
+            .ok_or_else(|| Status::internal_error(format!("no preferred addresses found; known addresses: {}", object["status"]["addresses"])))
+    }
+
+    /// Sends one request and returns the answer; its body streams, and it may be upgraded.
+    pub async fn send(&self, endpoint: &Endpoint, mut request: Request<Body>) -> Result<http::Response<Incoming>, Status> {
+        let unreachable = |error: &dyn std::fmt::Display| {
+            Status::internal_error(format!("error dialing backend: kubelet at {}:{}: {error}", endpoint.host, endpoint.port))
+        };
+        let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(|error| unreachable(&error))?;
+        // Streams carry keystrokes.
+        stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
+        let name = server_name(&endpoint.host).map_err(|error| unreachable(&error))?;
+        let connector = tokio_rustls::TlsConnector::from(self.tls.clone());
+        let stream = connector.connect(name, stream).await.map_err(|error| unreachable(&error))?;
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|error| unreachable(&error))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, "connection to kubelet ended");
+            }
+        });
+        let authority = format!("{}:{}", bracketed(&endpoint.host), endpoint.port);
+        if let Ok(host) = authority.parse() {
+            request.headers_mut().insert(http::header::HOST, host);
+        }
+        sender.send_request(request).await.map_err(|error| unreachable(&error))
+    }
+}
+
+fn endpoint_of(node: &Value, address_types: &[String]) -> Option<Endpoint> {
+    let addresses = meta::list(node, "status.addresses");
+    let host = address_types.iter().find_map(|wanted| addresses.iter().find(|address| address["type"] == **wanted))?;
+    let port = meta::at(node, "status.daemonEndpoints.kubeletEndpoint.Port").as_u64().unwrap_or(PORT);
+    Some(Endpoint { host: host["address"].as_str()?.to_owned(), port: u16::try_from(port).ok()? })
+}
+
+fn server_name(host: &str) -> Result<ServerName<'static>, String> {
+    ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())
+}
+
+fn bracketed(host: &str) -> String {
+    if host.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()) { format!("[{host}]") } else { host.to_owned() }
+}
+
+/// A path and query of the kubelet's API, each segment escaped.
+pub fn uri(segments: &[&str], query: &[(String, String)]) -> Result<Uri, Status> {
+    let path: String = segments.iter().map(|segment| format!("/{}", escape(segment))).collect();
+    let query: Vec<String> = query.iter().map(|(key, value)| format!("{}={}", escape(key), escape(value))).collect();
+    let text = if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) };
+    text.parse().map_err(Status::internal_error)
+}
+
+fn escape(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+/// The kubelet's answer as this server's: body and content type are passed on.
+pub fn pass_on(answer: http::Response<Incoming>) -> Response {
+    let (parts, body) = answer.into_parts();
+    let mut response = Response::new(body.map_err(Into::into).boxed_unsync());
+    *response.status_mut() = parts.status;
+    if let Some(value) = parts.headers.get(http::header::CONTENT_TYPE) {
+        response.headers_mut().insert(http::header::CONTENT_TYPE, value.clone());
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn takes_the_preferred_address() {
+        let node = json!({"status": {
+            "addresses": [{"type": "Hostname", "address": "a"}, {"type": "InternalIP", "address": "10.0.0.1"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": 1234}},
+        }});
+        let types = ["InternalIP".to_owned(), "Hostname".to_owned()];
+        assert_eq!(endpoint_of(&node, &types), Some(Endpoint { host: "10.0.0.1".into(), port: 1234 }));
+        assert_eq!(endpoint_of(&json!({}), &types), None);
+    }
+
+    #[test]
+    fn paths_are_escaped() {
+        let uri = uri(&["exec", "ns", "a b"], &[("command".into(), "ls -l&x".into())]).unwrap();
+        assert_eq!(uri.to_string(), "/exec/ns/a%20b?command=ls%20-l%26x");
+    }
+}

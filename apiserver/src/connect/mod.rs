@@ -1,0 +1,30 @@
+//! Connections through the server to a node: logs, exec, attach, port-forward.
+//!
+//! Enter at [`dispatch`]. What the client's stream carries is the kubelet's business: after the upgrade both sides'
+//! bytes are passed on as they come (Kubernetes concept: "Communication between Nodes and the Control Plane").
+
+pub mod kubelet;
+mod pod;
+mod splice;
+
+use std::sync::Arc;
+
+use machinery::status::Status;
+
+use crate::admission::{Attributes, Operation};
+use crate::api::Api;
+use crate::http_body::Response;
+use crate::rest::Call;
+
+pub async fn dispatch(api: &Arc<Api>, call: Call) -> Result<Response, Status> {
+    let found = api.read(&call.served, &call.info.namespace, call.name()).await?.ok_or_else(|| call.not_found())?;
+    let attributes = Attributes::of(&call, Operation::Connect, false);
+    if call.info.subresource != "log" {
+        api.admission.validate(api, &attributes, &found.object, None).await?;
+    }
+    match (call.served.row.plural.as_ref(), call.info.subresource.as_str()) {
+        ("pods", "log") => pod::log(api, &call, &found.object).await,
+        ("pods", "exec" | "attach" | "portforward") => pod::stream(api, call, &found.object).await,
+        _ => Err(Status::service_unavailable("proxying to pods, services and nodes is not built yet")),
+    }
+}

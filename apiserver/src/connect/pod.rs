@@ -1,0 +1,187 @@
+//! A pod's log and streams: the API's parameters in the kubelet's words.
+
+use std::sync::Arc;
+
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderName, Request, StatusCode};
+use machinery::meta;
+use machinery::status::Status;
+use serde_json::Value;
+
+use super::kubelet::{self, Endpoint};
+use super::splice;
+use crate::api::Api;
+use crate::http_body::{Response, empty};
+use crate::request::Query;
+use crate::rest::Call;
+
+/// Options of a log request that the kubelet takes under the same names.
+const LOG_OPTIONS: [&str; 9] = [
+    "follow",
+    "previous",
+    "sinceSeconds",
+    "sinceTime",
+    "timestamps",
+    "tailLines",
+    "limitBytes",
+    "stream",
+    "insecureSkipTLSVerifyBackend",
+];
+/// Headers of an upgrade that both hops must agree on.
+const STREAM_HEADERS: [&str; 6] = [
+    "x-stream-protocol-version",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-protocol",
+    "sec-websocket-extensions",
+    "origin",
+];
+
+pub async fn log(api: &Arc<Api>, call: &Call, pod: &Value) -> Result<Response, Status> {
+    let container = choose_container(pod, call.query.text("container"))?;
+    let node = meta::text(pod, "spec.nodeName");
+    if node.is_empty() {
+        // No node, no log: upstream answers with nothing.
+        return Ok(crate::rest::respond::body_response(200, "text/plain", empty()));
+    }
+    let query: Vec<(String, String)> = LOG_OPTIONS
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), call.query.text(name)?.to_owned())))
+        .collect();
+    let uri = kubelet::uri(&["containerLogs", &call.info.namespace, call.name(), &container], &query)?;
+    let request = Request::get(uri).body(empty()).map_err(Status::internal_error)?;
+    let endpoint = api.kubelets.endpoint(api, node)?;
+    let answer = api.kubelets.send(&endpoint, request).await?;
+    if answer.status().is_success() {
+        return Ok(kubelet::pass_on(answer));
+    }
+    Err(kubelet_refused(answer).await)
+}
+
+/// The kubelet's refusal, told as upstream does: its text as the message.
+async fn kubelet_refused(answer: http::Response<hyper::body::Incoming>) -> Status {
+    use http_body_util::{BodyExt, Limited};
+    const TEXT_BYTES_MAX: usize = 4096;
+    let code = answer.status().as_u16();
+    let text = Limited::new(answer.into_body(), TEXT_BYTES_MAX).collect().await;
+    let text = text.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned()).unwrap_or_default();
+    match code {
+        400 => Status::bad_request(text),
+        404 => {
+            let mut status = Status::unknown_path();
+            status.message = if text.is_empty() { status.message } else { text };
+            status
+        }
+        _ => Status::internal_error(format!("kubelet answered {code}: {text}")),
+    }
+}
+
+pub async fn stream(api: &Arc<Api>, mut call: Call, pod: &Value) -> Result<Response, Status> {
+    let node = meta::text(pod, "spec.nodeName");
+    if node.is_empty() {
+        let of = call.served.row.group_resource();
+        return Err(Status::bad_request(format!("{of} {} does not have a host assigned", call.name())));
+    }
+    let endpoint = api.kubelets.endpoint(api, node)?;
+    let uri = stream_uri(&call, pod)?;
+    let mut request = Request::builder().method(call.method.clone()).uri(uri);
+    let upgrade = call.headers.get(UPGRADE).ok_or_else(|| Status::bad_request("Upgrade request required"))?;
+    request = request.header(CONNECTION, "Upgrade").header(UPGRADE, upgrade);
+    for name in STREAM_HEADERS {
+        for value in call.headers.get_all(name) {
+            request = request.header(HeaderName::from_static(name), value);
+        }
+    }
+    let request = request.body(empty()).map_err(Status::internal_error)?;
+    let answer = send_upgrade(api, &endpoint, request).await?;
+    let client = call.upgrade.take().ok_or_else(|| Status::bad_request("the connection cannot be upgraded"))?;
+    Ok(splice::join(client, answer, api.shutdown.clone()))
+}
+
+async fn send_upgrade(
+    api: &Api,
+    endpoint: &Endpoint,
+    request: Request<crate::http_body::Body>,
+) -> Result<http::Response<hyper::body::Incoming>, Status> {
+    let answer = api.kubelets.send(endpoint, request).await?;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(answer);
+    }
+    Err(kubelet_refused(answer).await)
+}
+
+fn stream_uri(call: &Call, pod: &Value) -> Result<http::Uri, Status> {
+    let (namespace, name) = (call.info.namespace.as_str(), call.name());
+    match call.info.subresource.as_str() {
+        "portforward" => {
+            let ports = call.query.all("ports").map(|port| ("port".to_owned(), port.to_owned()));
+            kubelet::uri(&["portForward", namespace, name], &ports.collect::<Vec<_>>())
+        }
+        kind => {
+            let container = choose_container(pod, call.query.text("container"))?;
+            kubelet::uri(&[kind, namespace, name, &container], &stream_options(&call.query))
+        }
+    }
+}
+
+/// `stdin` is `input` to the kubelet, and true is `1`.
+fn stream_options(query: &Query) -> Vec<(String, String)> {
+    let flags = [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")];
+    let flags = flags.iter().filter(|(name, _)| query.is_true(name)).map(|(_, own)| ((*own).to_owned(), "1".to_owned()));
+    flags.chain(query.all("command").map(|part| ("command".to_owned(), part.to_owned()))).collect()
+}
+
+/// The container that was asked for, the one that the pod names as its default, or the only one.
+fn choose_container(pod: &Value, asked: Option<&str>) -> Result<String, Status> {
+    const DEFAULT: &str = "kubectl.kubernetes.io/default-container";
+    let names = |list: &str| -> Vec<&str> {
+        meta::list(&pod["spec"], list).iter().filter_map(|container| container["name"].as_str()).collect()
+    };
+    let (main, init, ephemeral) = (names("containers"), names("initContainers"), names("ephemeralContainers"));
+    let pod_name = meta::name(pod);
+    if let Some(asked) = asked {
+        if main.iter().chain(&init).chain(&ephemeral).any(|name| *name == asked) {
+            return Ok(asked.to_owned());
+        }
+        return Err(Status::bad_request(format!("container {asked} is not valid for pod {pod_name}")));
+    }
+    if let Some(name) = meta::annotation(pod, DEFAULT).filter(|name| main.contains(name)) {
+        return Ok(name.to_owned());
+    }
+    match main.as_slice() {
+        [only] => Ok((*only).to_owned()),
+        [] => Err(Status::bad_request(format!("a container name must be specified for pod {pod_name}"))),
+        several => {
+            let mut why = format!("a container name must be specified for pod {pod_name}, choose one of: [{}]", several.join(" "));
+            if !init.is_empty() {
+                why.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
+            }
+            Err(Status::bad_request(why))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn chooses_the_container() {
+        let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}, {"name": "b"}]}});
+        assert_eq!(choose_container(&pod, Some("b")).unwrap(), "b");
+        assert!(choose_container(&pod, Some("c")).is_err());
+        assert_eq!(
+            choose_container(&pod, None).unwrap_err().message,
+            "a container name must be specified for pod p, choose one of: [a b]"
+        );
+    }
+
+    #[test]
+    fn options_are_translated() {
+        let query = Query::parse("stdin=true&tty=0&command=ls&command=-l");
+        let options = stream_options(&query);
+        let shown: Vec<String> = options.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!(shown, ["input=1", "command=ls", "command=-l"]);
+    }
+}

@@ -1,0 +1,237 @@
+//! Discovery: which groups, versions and resources there are, read from the catalogue's rows.
+//!
+//! Kubernetes API concept: "API discovery". Both forms are served: one document a group version, and all in one
+//! (aggregated), by what the client accepts.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use machinery::catalogue::{Resource, Subresource};
+use machinery::status::Status;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::catalogue::Catalogue;
+use crate::http_body::{Response, empty, full};
+use crate::rest::negotiate::Accept;
+use crate::rest::respond;
+
+/// Answers `/api`, `/apis` and what is below them but no resource; `None` for other paths.
+pub fn answer(catalogue: &Catalogue, path: &str, headers: &HeaderMap) -> Option<Result<Response, Status>> {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let document = match parts.as_slice() {
+        ["api"] => return Some(root(catalogue, headers, true)),
+        ["apis"] => return Some(root(catalogue, headers, false)),
+        ["api", "v1"] => resource_list(catalogue, "", "v1"),
+        ["apis", group] => group_document(catalogue, group),
+        ["apis", group, version] => resource_list(catalogue, group, version),
+        _ => return None,
+    };
+    let accept = Accept::of(headers, false);
+    Some(match (document, accept) {
+        (Some(document), Ok(accept)) => respond::encoded(accept, 200, &document),
+        (None, _) => Err(Status::unknown_path()),
+        (_, Err(status)) => Err(status),
+    })
+}
+
+fn root(catalogue: &Catalogue, headers: &HeaderMap, is_core: bool) -> Result<Response, Status> {
+    let accepted = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if let Some(version) = aggregated_version(accepted) {
+        return aggregated(catalogue, headers, is_core, version);
+    }
+    let accept = Accept::of(headers, false)?;
+    let document = if is_core {
+        json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
+    } else {
+        let groups: Vec<Value> = groups(catalogue).keys().filter(|group| !group.is_empty()).map(|group| group_entry(catalogue, group)).collect();
+        json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+    };
+    respond::encoded(accept, 200, &document)
+}
+
+/// The version of aggregated discovery that the client asks for first.
+fn aggregated_version(accepted: &str) -> Option<&'static str> {
+    accepted.split(',').find_map(|clause| {
+        let has = |part: &str| clause.split(';').any(|own| own.trim() == part);
+        if !has("as=APIGroupDiscoveryList") || !has("g=apidiscovery.k8s.io") {
+            return None;
+        }
+        ["v2", "v2beta1"].into_iter().find(|version| has(&format!("v={version}")))
+    })
+}
+
+fn groups(catalogue: &Catalogue) -> BTreeMap<String, Vec<String>> {
+    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for served in catalogue.rows() {
+        let versions = groups.entry(served.row.group.to_string()).or_default();
+        if !versions.contains(&served.row.version.to_string()) {
+            versions.push(served.row.version.to_string());
+        }
+    }
+    // v2 before v1: the newest stable version is preferred.
+    for versions in groups.values_mut() {
+        versions.sort_by(|a, b| b.cmp(a));
+    }
+    groups
+}
+
+fn group_entry(catalogue: &Catalogue, group: &str) -> Value {
+    let versions = groups(catalogue).remove(group).unwrap_or_default();
+    let entries: Vec<Value> =
+        versions.iter().map(|version| json!({"groupVersion": format!("{group}/{version}"), "version": version})).collect();
+    json!({"name": group, "versions": entries, "preferredVersion": entries.first()})
+}
+
+fn group_document(catalogue: &Catalogue, group: &str) -> Option<Value> {
+    groups(catalogue).contains_key(group).then(|| {
+        let mut document = group_entry(catalogue, group);
+        document["kind"] = json!("APIGroup");
+        document["apiVersion"] = json!("v1");
+        document
+    })
+}
+
+fn rows<'a>(catalogue: &'a Catalogue, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Resource> {
+    catalogue.rows().iter().map(|served| &served.row).filter(move |row| row.group == group && row.version == version)
+}
+
+fn resource_list(catalogue: &Catalogue, group: &str, version: &str) -> Option<Value> {
+    let mut resources: Vec<Value> = Vec::new();
+    for row in rows(catalogue, group, version) {
+        resources.push(entry(row));
+        resources.extend(row.subresources.iter().map(|subresource| subresource_entry(row, subresource)));
+    }
+    if resources.is_empty() {
+        return None;
+    }
+    resources.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+    let group_version = machinery::gvk::api_version(group, version);
+    Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources}))
+}
+
+fn entry(row: &Resource) -> Value {
+    let mut entry = json!({
+        "name": row.plural, "singularName": row.singular, "namespaced": row.namespaced, "kind": row.kind,
+        "verbs": row.verbs,
+    });
+    if !row.short_names.is_empty() {
+        entry["shortNames"] = json!(row.short_names);
+    }
+    if !row.categories.is_empty() {
+        entry["categories"] = json!(row.categories);
+    }
+    if row.storage.is_some() {
+        entry["storageVersionHash"] = json!(storage_version_hash(row));
+    }
+    entry
+}
+
+/// Tells clients whether the stored form changed: upstream's hash of group, version and kind.
+fn storage_version_hash(row: &Resource) -> String {
+    let hash = Sha256::digest(format!("{}/{}/{}", row.group, row.version, row.kind));
+    STANDARD.encode(&hash[..8])
+}
+
+fn subresource_entry(row: &Resource, subresource: &Subresource) -> Value {
+    let mut entry = json!({
+        "name": format!("{}/{}", row.plural, subresource.name), "singularName": "",
+        "namespaced": row.namespaced, "kind": subresource.kind.map_or(row.kind.as_ref(), |(_, _, kind)| kind),
+        "verbs": subresource.verbs,
+    });
+    if let Some((group, version, _)) = subresource.kind.filter(|(group, version, _)| *group != row.group || *version != row.version) {
+        entry["group"] = json!(group);
+        entry["version"] = json!(version);
+    }
+    entry
+}
+
+fn aggregated(catalogue: &Catalogue, headers: &HeaderMap, is_core: bool, version: &str) -> Result<Response, Status> {
+    let groups = groups(catalogue);
+    let items: Vec<Value> = groups
+        .iter()
+        .filter(|(group, _)| group.is_empty() == is_core)
+        .map(|(group, versions)| {
+            let versions: Vec<Value> = versions.iter().map(|version| aggregated_version_entry(catalogue, group, version)).collect();
+            let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
+            json!({"metadata": metadata, "versions": versions})
+        })
+        .collect();
+    let api_version = format!("apidiscovery.k8s.io/{version}");
+    let document = json!({"kind": "APIGroupDiscoveryList", "apiVersion": api_version, "metadata": {}, "items": items});
+    let bytes = serde_json::to_vec(&document).map_err(Status::internal_error)?;
+    let tag = format!("\"{:X}\"", u128::from_be_bytes(Sha256::digest(&bytes)[..16].try_into().unwrap_or_default()));
+    let unchanged = headers.get(IF_NONE_MATCH).is_some_and(|given| given.as_bytes() == tag.as_bytes());
+    let mut response = Response::new(if unchanged { empty() } else { full(bytes) });
+    if unchanged {
+        *response.status_mut() = http::StatusCode::NOT_MODIFIED;
+    }
+    let media_type = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+    let set = response.headers_mut();
+    set.insert(CONTENT_TYPE, HeaderValue::from_str(&media_type).map_err(Status::internal_error)?);
+    set.insert(ETAG, HeaderValue::from_str(&tag).map_err(Status::internal_error)?);
+    set.insert(VARY, HeaderValue::from_static("Accept"));
+    set.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    Ok(response)
+}
+
+fn aggregated_version_entry(catalogue: &Catalogue, group: &str, version: &str) -> Value {
+    let mut rows: Vec<&Resource> = rows(catalogue, group, version).collect();
+    rows.sort_by(|a, b| a.plural.cmp(&b.plural));
+    let resources: Vec<Value> = rows.into_iter().map(aggregated_entry).collect();
+    json!({"version": version, "resources": resources, "freshness": "Current"})
+}
+
+fn kind_of(group: &str, version: &str, kind: &str) -> Value {
+    json!({"group": group, "version": version, "kind": kind})
+}
+
+fn aggregated_entry(row: &Resource) -> Value {
+    let mut entry = json!({
+        "resource": row.plural, "responseKind": kind_of("", "", &row.kind),
+        "scope": if row.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": row.singular, "verbs": row.verbs,
+    });
+    if !row.short_names.is_empty() {
+        entry["shortNames"] = json!(row.short_names);
+    }
+    if !row.categories.is_empty() {
+        entry["categories"] = json!(row.categories);
+    }
+    if !row.subresources.is_empty() {
+        entry["subresources"] = row
+            .subresources
+            .iter()
+            .map(|subresource| {
+                let kind = match subresource.kind {
+                    Some((group, version, kind)) if group != row.group || version != row.version => kind_of(group, version, kind),
+                    Some((_, _, kind)) => kind_of("", "", kind),
+                    None => kind_of("", "", &row.kind),
+                };
+                json!({"subresource": subresource.name, "responseKind": kind, "verbs": subresource.verbs})
+            })
+            .collect();
+    }
+    entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_as_upstream() {
+        let row = machinery::catalogue::BUILTIN.iter().find(|row| row.plural == "configmaps").unwrap();
+        assert_eq!(storage_version_hash(row), "qFsyl6wFWjQ=");
+    }
+
+    #[test]
+    fn the_first_accepted_version_is_answered() {
+        let kubectl = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+        assert_eq!(aggregated_version(kubectl), Some("v2"));
+        assert_eq!(aggregated_version("application/json"), None);
+    }
+}

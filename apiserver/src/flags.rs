@@ -1,0 +1,158 @@
+//! The flags of kube-apiserver: upstream's names, defaults and groups.
+
+use component::flags::Kind::{Bool, Duration, Int, Ip, String, Strings};
+use component::flags::{FlagSet, flag, retired};
+
+pub fn flags() -> FlagSet {
+    FlagSet::new(
+        "kube-apiserver",
+        "The API server validates and stores the objects of the cluster, and is the one place through which all other parts meet.",
+    )
+    .group(
+        "Generic flags",
+        [
+            flag("advertise-address", Ip, "", "The address that members of the cluster reach this server by. Without it --bind-address, and when that is unspecified the machine's own address."),
+            flag("cors-allowed-origins", Strings, "", "Allowed origins for CORS.").without_effect("browsers are not served yet"),
+            flag("default-not-ready-toleration-seconds", Int, "300", "Toleration of not-ready:NoExecute that pods get.").without_effect("always 300"),
+            flag("default-unreachable-toleration-seconds", Int, "300", "Toleration of unreachable:NoExecute that pods get.").without_effect("always 300"),
+            flag("enable-priority-and-fairness", Bool, "true", "Queue requests by priority.").without_effect("requests are not queued yet"),
+            flag("external-hostname", String, "", "The host name in generated URLs.").without_effect("no URLs are generated"),
+            flag("feature-gates", Strings, "", "Features to switch: name=true,….").without_effect("there are no switchable features"),
+            flag("goaway-chance", component::flags::Kind::Float, "0", "Chance of closing a connection after a request.").without_effect("connections are kept"),
+            flag("livez-grace-period", Duration, "0s", "How long start may take before /livez fails.").without_effect("/livez tells the truth at once"),
+            flag("max-mutating-requests-inflight", Int, "200", "Writes in flight.").without_effect("requests are not queued yet"),
+            flag("max-requests-inflight", Int, "400", "Reads in flight.").without_effect("requests are not queued yet"),
+            flag("min-request-timeout", Int, "1800", "Least seconds of a watch that names none.").without_effect("always 30 to 60 minutes"),
+            flag("request-timeout", Duration, "1m0s", "How long a request may take.").without_effect("each wait has its own deadline"),
+            flag("runtime-config", Strings, "", "APIs to switch on or off.").without_effect("all APIs that work are on"),
+            flag("shutdown-delay-duration", Duration, "0s", "Time to go on serving after SIGTERM.").without_effect("shutdown begins at once"),
+            flag("storage-backend", String, "etcd3", "Where objects are kept: etcd3, or embedded (with --data-dir)."),
+            flag("data-dir", String, "", "The folder of the embedded store (Skiff's own flag)."),
+            flag("emulated-version", Strings, "", "Version to emulate.").without_effect("only this version"),
+        ],
+    )
+    .group("Secure serving flags", serving())
+    .group(
+        "Insecure serving flags",
+        [
+            flag("insecure-port", Int, "0", "A port without TLS, authentication and authorization; 0 is none. Refused unless --authorization-mode=AlwaysAllow."),
+            flag("insecure-bind-address", Ip, "127.0.0.1", "The address of --insecure-port."),
+            retired("address", "use --bind-address for the secure port, or --insecure-bind-address"),
+            retired("port", "use --secure-port, or --insecure-port"),
+        ],
+    )
+    .group("Etcd flags", etcd())
+    .group(
+        "Authentication flags",
+        [
+            flag("anonymous-auth", Bool, "true", "Take requests without credentials as system:anonymous. Off when the authorization mode is AlwaysAllow."),
+            flag("client-ca-file", String, "", "Authorities whose client certificates are taken."),
+            flag("token-auth-file", String, "", "Static bearer tokens: token,user,uid,\"groups\" a line."),
+            flag("enable-bootstrap-token-auth", Bool, "false", "Take bootstrap tokens.").without_effect("bootstrap tokens are not built yet"),
+            flag("service-account-issuer", Strings, "", "Who tokens say has issued them; the first issues, all are taken."),
+            flag("service-account-key-file", component::flags::Kind::StringArray, "", "Keys that verify ServiceAccount tokens."),
+            flag("service-account-signing-key-file", String, "", "The key that signs ServiceAccount tokens."),
+            flag("service-account-lookup", Bool, "true", "Check that a token's account still exists.").without_effect("always checked"),
+            flag("service-account-max-token-expiration", Duration, "0s", "Longest life of a token.").without_effect("not limited yet"),
+            flag("service-account-extend-token-expiration", Bool, "true", "Let tokens of old clients live longer.").without_effect("always on"),
+            flag("service-account-jwks-uri", String, "", "Where the token keys are published.").without_effect("discovery of token keys is not built yet"),
+            flag("api-audiences", Strings, "", "Audiences of this server; the issuer when not given."),
+            flag("requestheader-client-ca-file", String, "", "The authority of front proxies.").without_effect(NO_PROXY),
+            flag("requestheader-allowed-names", Strings, "", "Names of front proxies.").without_effect(NO_PROXY),
+            flag("requestheader-extra-headers-prefix", Strings, "", "Headers with a user's extra.").without_effect(NO_PROXY),
+            flag("requestheader-group-headers", Strings, "", "Headers with a user's groups.").without_effect(NO_PROXY),
+            flag("requestheader-username-headers", Strings, "", "Headers with a user's name.").without_effect(NO_PROXY),
+            flag("proxy-client-cert-file", String, "", "This server's certificate towards extension servers.").without_effect(NO_PROXY),
+            flag("proxy-client-key-file", String, "", "The key of --proxy-client-cert-file.").without_effect(NO_PROXY),
+        ],
+    )
+    .group(
+        "Authorization flags",
+        [
+            flag("authorization-mode", Strings, "", "Who decides, in order: AlwaysAllow, AlwaysDeny, Node, RBAC. AlwaysAllow when not given."),
+        ],
+    )
+    .group(
+        "Admission flags",
+        [
+            flag("enable-admission-plugins", Strings, "", "Admission plug-ins besides the default ones."),
+            flag("disable-admission-plugins", Strings, "", "Admission plug-ins to leave out."),
+            flag("admission-control-config-file", String, "", "Configuration of admission plug-ins.").without_effect("the plug-ins have no configuration yet"),
+        ],
+    )
+    .group(
+        "Auditing flags",
+        ["audit-log-path", "audit-policy-file", "audit-log-maxage", "audit-log-maxbackup", "audit-log-maxsize", "audit-log-format"]
+            .map(|name| flag(name, String, "", "Auditing.").without_effect("auditing is not built yet")),
+    )
+    .group(
+        "Misc flags",
+        [
+            flag("allow-privileged", Bool, "false", "Allow privileged containers."),
+            flag("apiserver-count", Int, "1", "Number of servers.").without_effect("servers find each other by lease"),
+            flag("endpoint-reconciler-type", String, "lease", "How the kubernetes endpoints are kept.").without_effect("always lease"),
+            flag("enable-aggregator-routing", Bool, "false", "Route to endpoints of extension servers.").without_effect(NO_PROXY),
+            flag("encryption-provider-config", String, "", "Encryption at rest.").without_effect("encryption at rest is not built yet"),
+            flag("event-ttl", Duration, "1h0m0s", "How long events are kept.").without_effect("always an hour"),
+            flag("kubelet-certificate-authority", String, "", "Authorities of kubelets' serving certificates."),
+            flag("kubelet-client-certificate", String, "", "This server's certificate towards kubelets."),
+            flag("kubelet-client-key", String, "", "The key of --kubelet-client-certificate."),
+            flag("kubelet-preferred-address-types", Strings, "Hostname,InternalDNS,InternalIP,ExternalDNS,ExternalIP", "Which address of a node to take."),
+            flag("kubelet-timeout", Duration, "5s", "How long a kubelet may take to answer.").without_effect("streams have no limit"),
+            flag("kubernetes-service-node-port", Int, "0", "Node port of the kubernetes Service.").without_effect("it is a ClusterIP"),
+            flag("service-cluster-ip-range", String, "10.0.0.0/24", "Addresses of Services: one CIDR, or one a family."),
+            flag("service-node-port-range", String, "30000-32767", "Ports of Services of type NodePort."),
+            flag("profiling", Bool, "true", "Serve profiles.").without_effect("profiles are not built yet"),
+            flag("watch-cache", Bool, "true", "Cache what is watched.").without_effect("the cache is part of the design"),
+            flag("watch-cache-sizes", Strings, "", "Cache sizes.").without_effect("the cache is bounded by bytes"),
+        ],
+    )
+    .include(component::flags::logging())
+    .include(component::flags::global())
+}
+
+const NO_PROXY: &str = "extension servers are not built yet";
+
+fn serving() -> Vec<component::flags::Flag> {
+    vec![
+        flag("bind-address", Ip, "0.0.0.0", "The address of the secure port."),
+        flag("secure-port", Int, "6443", "The port that serves HTTPS."),
+        flag("cert-dir", String, "/var/run/kubernetes", "Where the self-made serving certificate is kept when --tls-cert-file is not given."),
+        flag("tls-cert-file", String, "", "The serving certificate, with its chain."),
+        flag("tls-private-key-file", String, "", "The key of --tls-cert-file."),
+        flag("tls-cipher-suites", Strings, "", "Cipher suites.").without_effect("rustls offers only safe suites"),
+        flag("tls-min-version", String, "", "The least TLS version: VersionTLS12 or VersionTLS13."),
+        flag("tls-sni-cert-key", component::flags::Kind::StringArray, "", "Certificates by server name.").without_effect("one serving certificate"),
+        flag("http2-max-streams-per-connection", Int, "0", "Streams on one connection.").without_effect("always 1000"),
+        flag("permit-address-sharing", Bool, "false", "SO_REUSEADDR.").without_effect("always on"),
+        flag("permit-port-sharing", Bool, "false", "SO_REUSEPORT.").without_effect("one process serves a port"),
+    ]
+}
+
+fn etcd() -> Vec<component::flags::Flag> {
+    vec![
+        flag("etcd-servers", Strings, "", "URLs of the etcd servers."),
+        flag("etcd-cafile", String, "", "Authorities of the etcd servers' certificates."),
+        flag("etcd-certfile", String, "", "This server's certificate towards etcd."),
+        flag("etcd-keyfile", String, "", "The key of --etcd-certfile."),
+        flag("etcd-prefix", String, "/registry", "The prefix of all keys."),
+        flag("etcd-compaction-interval", Duration, "5m0s", "How often history is compacted."),
+        flag("etcd-count-metric-poll-period", Duration, "1m0s", "How often objects are counted.").without_effect("counts come from the cache"),
+        flag("etcd-db-metric-poll-interval", Duration, "30s", "How often the store's size is read.").without_effect("not measured"),
+        flag("etcd-healthcheck-timeout", Duration, "2s", "Deadline of the etcd health check.").without_effect("health is told by the watch"),
+        flag("etcd-readycheck-timeout", Duration, "2s", "Deadline of the etcd ready check.").without_effect("readiness is told by the watch"),
+        flag("etcd-servers-overrides", Strings, "", "etcd servers by resource.").without_effect("one store holds all"),
+        flag("storage-media-type", String, "application/vnd.kubernetes.protobuf", "Encoding of stored objects.").without_effect("JSON is written, both are read"),
+        flag("delete-collection-workers", Int, "1", "Workers of a deletecollection.").without_effect("one by one"),
+        flag("enable-garbage-collector", Bool, "true", "Whether the controller manager collects garbage.").without_effect("orphans are marked by the request"),
+        flag("lease-reuse-duration-seconds", Int, "60", "How long an etcd lease is shared.").without_effect("leases are shared by their length"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_row_works_or_says_that_it_does_not() {
+        component::flags::check_table(&super::flags());
+    }
+}

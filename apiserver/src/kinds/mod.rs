@@ -1,0 +1,103 @@
+//! What is special about a kind: its defaults, its rules, its columns. One [`Hooks`] value a kind that differs.
+//!
+//! Enter at [`hooks_of`]. The generic verbs in [`crate::rest`] call these and know no kind by name; a hook sees only
+//! the object (and the stored one on an update): no store, no clock, no network.
+
+use machinery::catalogue::Resource;
+use machinery::field::ErrorList;
+use machinery::names::{self, NameCheck};
+use serde_json::Value;
+
+/// A column of `kubectl get` (Kubernetes API concept: "Receiving resources as Tables").
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    pub name: &'static str,
+    /// `string`, `integer`, `date`, `boolean`.
+    pub kind: &'static str,
+    /// 0: always shown; 1: with `-o wide`.
+    pub priority: i32,
+    pub description: &'static str,
+}
+
+/// How long a deletion waits for the object's owner to end it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grace {
+    /// The object goes at once (unless finalizers hold it).
+    Immediate,
+    /// The kubelet ends it: seconds to wait.
+    Seconds(i64),
+}
+
+/// The differences of one kind from a plain object. Every field has a default in [`Hooks::PLAIN`].
+pub struct Hooks {
+    pub name: NameCheck,
+    /// Fills what the client left out. Runs on every decoded body and is idempotent.
+    pub default: fn(&mut Value),
+    /// Removes what a client may not set on a create.
+    pub prepare_create: fn(&mut Value),
+    /// Carries over from the stored object what a client may not change through the main resource.
+    pub prepare_update: fn(new: &mut Value, old: &Value),
+    /// Carries over what a client may not change through `/status`.
+    pub prepare_status: fn(new: &mut Value, old: &Value),
+    pub validate: fn(&Value) -> ErrorList,
+    /// Rules about the change alone; `validate` runs as well.
+    pub validate_update: fn(new: &Value, old: &Value) -> ErrorList,
+    pub validate_status: fn(new: &Value, old: &Value) -> ErrorList,
+    /// Words for the `Warning` header about an accepted object.
+    pub warnings: fn(&Value) -> Vec<String>,
+    /// Whether `metadata.generation` counts changes of the desired state.
+    pub has_generation: bool,
+    /// Selectable fields besides `metadata.name` and `metadata.namespace`: label, dotted path.
+    pub fields: &'static [(&'static str, &'static str)],
+    pub columns: &'static [Column],
+    /// The cells of one row, in the order of `columns`; the first is the name. `now` is in seconds since the epoch.
+    pub cells: fn(&Value, now: i64) -> Vec<Value>,
+    /// `asked`: the `gracePeriodSeconds` of the request.
+    pub grace: fn(&Value, asked: Option<i64>) -> Grace,
+    /// Something besides `metadata.finalizers` keeps a deleted object (a namespace's `spec.finalizers`).
+    pub is_held: fn(&Value) -> bool,
+    /// What else changes when a deletion begins.
+    pub on_deletion: fn(&mut Value),
+    /// An update of an object that is not there creates it.
+    pub creates_on_update: bool,
+    /// An update without `resourceVersion` is taken as it is.
+    pub updates_unconditionally: bool,
+    /// Holds addresses and ports that are written in the same commit ([`crate::services`]).
+    pub allocates: bool,
+    /// Seconds after which the store forgets the object.
+    pub time_to_live_seconds: Option<u64>,
+}
+
+impl Hooks {
+    pub const PLAIN: Hooks = Hooks {
+        name: names::dns_subdomain,
+        default: |_| {},
+        prepare_create: |_| {},
+        prepare_update: |_, _| {},
+        prepare_status: |_, _| {},
+        validate: |_| Vec::new(),
+        validate_update: |_, _| Vec::new(),
+        validate_status: |_, _| Vec::new(),
+        warnings: |_| Vec::new(),
+        has_generation: false,
+        fields: &[],
+        columns: crate::rest::table::PLAIN_COLUMNS,
+        cells: crate::rest::table::plain_cells,
+        grace: |_, _| Grace::Immediate,
+        is_held: |_| false,
+        on_deletion: |_| {},
+        creates_on_update: false,
+        updates_unconditionally: true,
+        allocates: false,
+        time_to_live_seconds: None,
+    };
+}
+
+static PLAIN: Hooks = Hooks::PLAIN;
+
+/// The hooks of a row.
+pub fn hooks_of(row: &Resource) -> &'static Hooks {
+    match (row.group.as_ref(), row.plural.as_ref()) {
+        _ => &PLAIN,
+    }
+}

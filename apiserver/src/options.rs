@@ -1,0 +1,202 @@
+//! What the server is told by its flags, checked: every mistake in one message.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use component::flags::Values;
+
+use crate::authz::Mode;
+use crate::services::{AddressRange, PortRange, ServiceRanges};
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct OptionsError(pub String);
+
+#[derive(Clone, Debug)]
+pub enum StoreChoice {
+    Embedded { folder: PathBuf },
+    Etcd(crate::store::etcd::Options),
+}
+
+pub struct Options {
+    pub values: Values,
+    pub store: StoreChoice,
+    pub modes: Vec<Mode>,
+    pub anonymous: bool,
+    pub issuer: String,
+    pub ranges: ServiceRanges,
+    pub advertise: IpAddr,
+    pub secure: SocketAddr,
+    pub insecure: Option<SocketAddr>,
+}
+
+impl Options {
+    pub fn from_flags(values: &Values) -> Result<Self, OptionsError> {
+        let mut wrong: Vec<String> = Vec::new();
+        let store = store(values, &mut wrong);
+        if values.opt_str("service-account-signing-key-file").is_none() {
+            wrong.push("service-account-signing-key-file and service-account-issuer are required flags".to_owned());
+        }
+        let issuer = values.strings("service-account-issuer").into_iter().next().unwrap_or_default();
+        if issuer.is_empty() {
+            wrong.push("service-account-issuer is a required flag, --service-account-signing-key-file and --service-account-issuer are required flags".to_owned());
+        }
+        let modes = modes(values, &mut wrong);
+        let ranges = ranges(values, &mut wrong);
+        let insecure = insecure(values, &modes, &mut wrong);
+        let secure = SocketAddr::new(
+            values.ip("bind-address").unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+            port(values, "secure-port", &mut wrong),
+        );
+        let (Some(store), Some(ranges), true) = (store, ranges, wrong.is_empty()) else {
+            return Err(OptionsError(told(&wrong)));
+        };
+        let allows_all = modes.contains(&Mode::AlwaysAllow);
+        Ok(Self {
+            anonymous: values.bool("anonymous-auth") && !allows_all,
+            advertise: values.ip("advertise-address").unwrap_or_else(|| own_address(secure.ip())),
+            values: values.clone(),
+            store,
+            modes,
+            issuer,
+            ranges,
+            secure,
+            insecure,
+        })
+    }
+}
+
+/// Upstream's arrangement of several errors.
+fn told(wrong: &[String]) -> String {
+    match wrong {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    }
+}
+
+fn port(values: &Values, name: &str, wrong: &mut Vec<String>) -> u16 {
+    let given = values.int(name);
+    u16::try_from(given).unwrap_or_else(|_| {
+        wrong.push(format!("--{name} {given} must be between 0 and 65535, inclusive"));
+        0
+    })
+}
+
+fn store(values: &Values, wrong: &mut Vec<String>) -> Option<StoreChoice> {
+    match values.str("storage-backend") {
+        "embedded" => match values.opt_str("data-dir") {
+            Some(folder) => Some(StoreChoice::Embedded { folder: folder.into() }),
+            None => {
+                wrong.push("--data-dir must be specified for --storage-backend=embedded".to_owned());
+                None
+            }
+        },
+        "etcd3" | "" => {
+            let servers = values.strings("etcd-servers");
+            if servers.is_empty() {
+                wrong.push("--etcd-servers must be specified".to_owned());
+                return None;
+            }
+            let file = |name: &str| values.opt_str(name).map(PathBuf::from);
+            let certificate = match (file("etcd-certfile"), file("etcd-keyfile")) {
+                (Some(certificate), Some(key)) => Some((certificate, key)),
+                (None, None) => None,
+                _ => {
+                    wrong.push("--etcd-certfile and --etcd-keyfile must be specified together".to_owned());
+                    return None;
+                }
+            };
+            Some(StoreChoice::Etcd(crate::store::etcd::Options {
+                servers,
+                ca_file: file("etcd-cafile"),
+                certificate,
+                timeout: std::time::Duration::from_secs(10),
+            }))
+        }
+        other => {
+            wrong.push(format!("--storage-backend invalid, allowed values: etcd3, embedded. If not specified, it will default to 'etcd3' (given: {other})"));
+            None
+        }
+    }
+}
+
+fn modes(values: &Values, wrong: &mut Vec<String>) -> Vec<Mode> {
+    let given = values.strings("authorization-mode");
+    if given.is_empty() {
+        return vec![Mode::AlwaysAllow];
+    }
+    let parsed = given.iter().filter_map(|name| match Mode::parse(name) {
+        Some(mode) => Some(mode),
+        None => {
+            wrong.push(format!("unknown authorization mode {name:?}, must be one of {:?}", Mode::NAMES));
+            None
+        }
+    });
+    parsed.collect()
+}
+
+fn ranges(values: &Values, wrong: &mut Vec<String>) -> Option<ServiceRanges> {
+    let mut addresses = Vec::new();
+    for text in values.str("service-cluster-ip-range").split(',').filter(|text| !text.is_empty()) {
+        match AddressRange::parse(text) {
+            Ok(range) => addresses.push(range),
+            Err(error) => wrong.push(format!("service-cluster-ip-range {text:?} is not a valid cidr: {error}")),
+        }
+    }
+    let ports = PortRange::parse(values.str("service-node-port-range"));
+    if ports.is_none() {
+        wrong.push(format!("--service-node-port-range {:?} is not a valid port range", values.str("service-node-port-range")));
+    }
+    Some(ServiceRanges { addresses, ports: ports? })
+}
+
+fn insecure(values: &Values, modes: &[Mode], wrong: &mut Vec<String>) -> Option<SocketAddr> {
+    let port = port(values, "insecure-port", wrong);
+    if port == 0 {
+        return None;
+    }
+    if modes != [Mode::AlwaysAllow] {
+        wrong.push("--insecure-port is only for --authorization-mode=AlwaysAllow: everyone who reaches it may do everything".to_owned());
+        return None;
+    }
+    let address = values.ip("insecure-bind-address").unwrap_or(Ipv4Addr::LOCALHOST.into());
+    Some(SocketAddr::new(address, port))
+}
+
+/// The address to tell others when none is given: the one that is bound, or the one that the machine would send from.
+fn own_address(bound: IpAddr) -> IpAddr {
+    if !bound.is_unspecified() {
+        return bound;
+    }
+    // Nothing is sent: connecting a datagram socket only makes the kernel choose a route.
+    let chosen = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
+        .and_then(|socket| socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).and_then(|()| socket.local_addr()));
+    chosen.map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(flags: &[&str]) -> Result<Options, OptionsError> {
+        let values = crate::flags().parse(flags.iter().copied()).expect("flags of the table");
+        Options::from_flags(&values)
+    }
+
+    #[test]
+    fn names_all_that_is_missing() {
+        let message = parse(&[]).err().expect("nothing is given").to_string();
+        assert!(message.contains("--etcd-servers must be specified"), "{message}");
+        assert!(message.contains("service-account-issuer is a required flag"), "{message}");
+    }
+
+    #[test]
+    fn an_open_mode_takes_no_anonymous_requests() {
+        let base = ["--etcd-servers=http://127.0.0.1:1", "--service-account-issuer=x", "--service-account-signing-key-file=k"];
+        assert!(!parse(&base).unwrap().anonymous);
+        let rbac = [&base[..], &["--authorization-mode=Node,RBAC"]].concat();
+        assert!(parse(&rbac).unwrap().anonymous);
+        let open = [&rbac[..], &["--insecure-port=8080"]].concat();
+        assert!(parse(&open).is_err(), "an insecure port beside RBAC is refused");
+    }
+}

@@ -1,0 +1,198 @@
+//! What a request asks for, read from its method, path and query; and who asks.
+//!
+//! Enter at [`RequestInfo::parse`]. Pure: neither the catalogue nor the store is known here, so a path to a resource
+//! that does not exist parses as well as any (Kubernetes concept: "Kubernetes API Concepts", resource URIs).
+
+mod query;
+mod user;
+
+pub use query::Query;
+pub use user::{AUTHENTICATED, MASTERS, NODES, User};
+
+use http::Method;
+
+/// The attributes of a request that authorization, admission and routing decide by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestInfo {
+    /// `get`, `list`, `watch`, `create`, … for resources; the lower-case method otherwise.
+    pub verb: String,
+    pub path: String,
+    /// False for `/version`, `/healthz`, discovery and the like.
+    pub is_resource: bool,
+    pub group: String,
+    pub version: String,
+    pub namespace: String,
+    pub resource: String,
+    pub subresource: String,
+    pub name: String,
+    /// What stands behind the subresource: the path below `…/proxy/`.
+    pub rest: String,
+}
+
+/// Subresources of a namespace itself; anything else behind a namespace's name is a resource inside it.
+const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
+
+impl RequestInfo {
+    pub fn parse(method: &Method, path: &str, query: &Query) -> Self {
+        let mut info =
+            Self { verb: method.as_str().to_lowercase(), path: path.to_owned(), ..Self::default() };
+        let parts: Vec<&str> = path.trim_matches('/').split('/').filter(|part| !part.is_empty()).collect();
+        let parts = match parts.as_slice() {
+            ["api", version, rest @ ..] if !rest.is_empty() => {
+                info.version = (*version).to_owned();
+                rest
+            }
+            ["apis", group, version, rest @ ..] if !rest.is_empty() => {
+                info.group = (*group).to_owned();
+                info.version = (*version).to_owned();
+                rest
+            }
+            _ => return info,
+        };
+        info.is_resource = true;
+        let parts = info.take_verb(method, parts);
+        info.take_resource(parts);
+        info.refine_verb(query);
+        info
+    }
+
+    /// Reads the verb from the method; `/watch/` before the resource is the old way to ask for a watch.
+    fn take_verb<'a>(&mut self, method: &Method, parts: &'a [&'a str]) -> &'a [&'a str] {
+        self.verb = match *method {
+            Method::POST => "create",
+            Method::GET | Method::HEAD => "get",
+            Method::PUT => "update",
+            Method::PATCH => "patch",
+            Method::DELETE => "delete",
+            _ => "",
+        }
+        .to_owned();
+        match parts {
+            ["watch", rest @ ..] if !rest.is_empty() => {
+                self.verb = "watch".to_owned();
+                rest
+            }
+            _ => parts,
+        }
+    }
+
+    fn take_resource(&mut self, parts: &[&str]) {
+        let parts = match parts {
+            ["namespaces", namespace] => {
+                self.namespace = (*namespace).to_owned();
+                parts
+            }
+            ["namespaces", namespace, next, ..] => {
+                self.namespace = (*namespace).to_owned();
+                if NAMESPACE_SUBRESOURCES.contains(next) { parts } else { &parts[2..] }
+            }
+            _ => parts,
+        };
+        let mut parts = parts.iter();
+        let mut next = || parts.next().map(|part| (*part).to_owned()).unwrap_or_default();
+        self.resource = next();
+        self.name = next();
+        self.subresource = next();
+        self.rest = parts.copied().collect::<Vec<_>>().join("/");
+    }
+
+    fn refine_verb(&mut self, query: &Query) {
+        if !self.name.is_empty() {
+            return;
+        }
+        match self.verb.as_str() {
+            "get" => self.verb = if query.is_true("watch") { "watch" } else { "list" }.to_owned(),
+            "delete" => self.verb = "deletecollection".to_owned(),
+            _ => {}
+        }
+        if matches!(self.verb.as_str(), "list" | "watch" | "deletecollection") {
+            self.name = single_name(query.get("fieldSelector").unwrap_or_default());
+        }
+    }
+
+    /// Whether the path itself names one object (a field selector may have put a name there for authorization).
+    pub fn names_object(&self) -> bool {
+        !self.name.is_empty() && !matches!(self.verb.as_str(), "list" | "deletecollection")
+    }
+
+    /// `resource/subresource`, as RBAC rules write it.
+    pub fn resource_path(&self) -> String {
+        if self.subresource.is_empty() {
+            self.resource.clone()
+        } else {
+            format!("{}/{}", self.resource, self.subresource)
+        }
+    }
+}
+
+/// The name that `metadata.name=x` selects, so that a right on one named object covers its list and watch.
+fn single_name(field_selector: &str) -> String {
+    field_selector
+        .split(',')
+        .find_map(|term| term.trim().strip_prefix("metadata.name="))
+        .map(|value| value.trim_start_matches('=').to_owned())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(method: Method, uri: &str) -> RequestInfo {
+        let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+        RequestInfo::parse(&method, path, &Query::parse(query))
+    }
+
+    fn check(method: Method, uri: &str, expected: [&str; 7]) {
+        let info = parse(method, uri);
+        let found = [
+            &info.verb,
+            &info.group,
+            &info.version,
+            &info.namespace,
+            &info.resource,
+            &info.name,
+            &info.subresource,
+        ];
+        assert_eq!(found, expected, "{uri}");
+        assert!(info.is_resource);
+    }
+
+    #[test]
+    fn reads_resource_paths() {
+        check(Method::GET, "/api/v1/pods", ["list", "", "v1", "", "pods", "", ""]);
+        check(Method::GET, "/api/v1/namespaces/a/pods/b", ["get", "", "v1", "a", "pods", "b", ""]);
+        check(Method::GET, "/api/v1/namespaces", ["list", "", "v1", "", "namespaces", "", ""]);
+        check(Method::GET, "/api/v1/namespaces/a", ["get", "", "v1", "a", "namespaces", "a", ""]);
+        check(Method::PUT, "/api/v1/namespaces/a/finalize", ["update", "", "v1", "a", "namespaces", "a", "finalize"]);
+        check(Method::GET, "/api/v1/pods?watch", ["watch", "", "v1", "", "pods", "", ""]);
+        check(Method::GET, "/api/v1/pods?watch=0", ["list", "", "v1", "", "pods", "", ""]);
+        check(Method::GET, "/api/v1/watch/namespaces/a/pods", ["watch", "", "v1", "a", "pods", "", ""]);
+        check(
+            Method::GET,
+            "/api/v1/pods?fieldSelector=metadata.name%3Dx&watch=1",
+            ["watch", "", "v1", "", "pods", "x", ""],
+        );
+        check(
+            Method::PATCH,
+            "/apis/apps/v1/namespaces/a/deployments/b/scale",
+            ["patch", "apps", "v1", "a", "deployments", "b", "scale"],
+        );
+        check(Method::DELETE, "/apis/apps/v1/deployments", ["deletecollection", "apps", "v1", "", "deployments", "", ""]);
+    }
+
+    #[test]
+    fn keeps_what_stands_behind_a_proxy() {
+        let info = parse(Method::GET, "/api/v1/namespaces/a/pods/b:80/proxy/x/y");
+        assert_eq!((info.subresource.as_str(), info.rest.as_str()), ("proxy", "x/y"));
+    }
+
+    #[test]
+    fn other_paths_are_not_resources() {
+        for path in ["/version", "/api", "/apis/apps/v1", "/"] {
+            let info = parse(Method::GET, path);
+            assert!(!info.is_resource, "{path}");
+            assert_eq!(info.verb, "get");
+        }
+    }
+}

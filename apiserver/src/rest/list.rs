@@ -1,0 +1,297 @@
+//! Get and list, answered from the watch cache.
+//!
+//! Kubernetes API concepts: "Resource versions", "Retrieving large results sets in chunks". A list is written straight
+//! from the cached bodies: no copy of the objects is made to answer it.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::{BufMut, Bytes, BytesMut};
+use machinery::selector::FieldSelector;
+use machinery::status::Status;
+use serde_json::{Value, json};
+
+use super::negotiate::{Accept, Format, Shape};
+use super::params::{ListOptions, Match};
+use super::table::{self, Include};
+use super::{Call, respond};
+use crate::api::Api;
+use crate::cache::{Item, Snapshot};
+use crate::catalogue::Served;
+use crate::errors;
+use crate::http_body::{Response, stream};
+use crate::index::field_position;
+use crate::store::Revision;
+
+pub async fn get(api: &Api, call: &Call) -> Result<Response, Status> {
+    let accept = call.accept()?;
+    match call.query.text("resourceVersion") {
+        None => {
+            api.consistent().await?;
+        }
+        Some(text) => {
+            let version: u64 = text.parse().map_err(|_| Status::bad_request("invalid resource version"))?;
+            wait_for(api, Revision(version)).await?;
+        }
+    }
+    let key = api.catalogue.key(&call.served, &call.info.namespace, call.name());
+    let item = api.cache.get(call.served.id, &key).ok_or_else(|| call.not_found())?;
+    if accept.shape == Shape::Object && accept.format == Format::Json && !accept.pretty {
+        return Ok(respond::bytes_response(200, Format::Json, item.body.clone()));
+    }
+    let object = parse(&item)?;
+    respond::object(accept, 200, &call.served, &object, api.clock.now().as_second())
+}
+
+fn parse(item: &Item) -> Result<Value, Status> {
+    serde_json::from_slice(&item.body).map_err(Status::internal_error)
+}
+
+/// Waits until the cache has seen `revision`; a version from the future is told so at the deadline.
+pub async fn wait_for(api: &Api, revision: Revision) -> Result<(), Status> {
+    if api.cache.revision() >= revision {
+        return Ok(());
+    }
+    let newest = api.consistent().await?;
+    if newest < revision { Err(errors::too_large(newest.0)) } else { Ok(()) }
+}
+
+/// What a list found, not yet encoded.
+pub struct Found {
+    pub items: Vec<Arc<Item>>,
+    pub revision: Revision,
+    pub continue_token: Option<String>,
+    pub remaining: Option<usize>,
+}
+
+pub async fn list(api: &Api, call: &Call) -> Result<Response, Status> {
+    let accept = call.accept()?;
+    let options = ListOptions::parse(&call.query, false)?;
+    let found = select(api, call, &options).await?;
+    respond_list(api, call, accept, &found)
+}
+
+/// Finds the objects of a list request.
+pub async fn select(api: &Api, call: &Call, options: &ListOptions) -> Result<Found, Status> {
+    let served = &call.served;
+    check_fields(&options.fields, served)?;
+    let prefix = api.catalogue.prefix(served, &call.info.namespace);
+    let (snapshot, after) = match &options.continue_token {
+        Some(token) => resume(api, call, &prefix, token).await?,
+        None => (begin(api, call, &prefix, options).await?, String::new()),
+    };
+    let mut chosen = snapshot.iter_after(&after).filter(|item| is_selected(item, options, served));
+    if options.limit == 0 {
+        let items = chosen.cloned().collect();
+        return Ok(Found { items, revision: snapshot.revision(), continue_token: None, remaining: None });
+    }
+    let items: Vec<Arc<Item>> = chosen.by_ref().take(options.limit).cloned().collect();
+    let rest = chosen.count();
+    let continue_token = (rest > 0).then(|| items.last().map(|last| token(snapshot.revision(), last, &prefix))).flatten();
+    if rest > 0 {
+        api.cache.keep(served.id, &snapshot);
+    }
+    // Upstream tells how many remain only where no selector makes that costly.
+    let unselected = options.labels.is_everything() && options.fields.is_everything();
+    let remaining = (rest > 0 && unselected).then_some(rest);
+    Ok(Found { items, revision: snapshot.revision(), continue_token, remaining })
+}
+
+async fn begin(api: &Api, call: &Call, prefix: &str, options: &ListOptions) -> Result<Snapshot, Status> {
+    let id = call.served.id;
+    match (options.resource_version, options.resource_version_match) {
+        (Some(version), Some(Match::Exact)) => {
+            let at = Revision(version);
+            wait_for(api, at).await?;
+            api.cache.list_at(id, prefix, "", at).await.map_err(|error| errors::store(&error))
+        }
+        (Some(version), _) if version > 0 => {
+            wait_for(api, Revision(version)).await?;
+            Ok(api.cache.list(id, prefix))
+        }
+        (Some(_), _) => Ok(api.cache.list(id, prefix)),
+        (None, _) => {
+            api.consistent().await?;
+            Ok(api.cache.list(id, prefix))
+        }
+    }
+}
+
+/// The list of a continue token and the key after which to go on.
+async fn resume(api: &Api, call: &Call, prefix: &str, token: &str) -> Result<(Snapshot, String), Status> {
+    let (revision, name) = parse_token(token).ok_or_else(|| Status::bad_request("continue key is not valid"))?;
+    let after = format!("{prefix}{name}");
+    let Some(revision) = revision else {
+        api.consistent().await?;
+        return Ok((api.cache.list(call.served.id, prefix), after));
+    };
+    match api.cache.list_at(call.served.id, prefix, &after, revision).await {
+        Ok(snapshot) => Ok((snapshot, after)),
+        Err(crate::store::Error::Compacted { .. }) => {
+            let fresh = encode_token(-1, &name);
+            Err(Status::expired(
+                "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+            )
+            .with_continue(fresh))
+        }
+        Err(error) => Err(errors::store(&error)),
+    }
+}
+
+fn token(revision: Revision, last: &Item, prefix: &str) -> String {
+    let name = last.key.strip_prefix(prefix).unwrap_or(&last.key);
+    encode_token(revision.0 as i64, name)
+}
+
+fn encode_token(revision: i64, name: &str) -> String {
+    URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": format!("{name}\0")}).to_string())
+}
+
+/// The revision (none: the newest) and the last key that was answered, below the list's prefix.
+fn parse_token(token: &str) -> Option<(Option<Revision>, String)> {
+    let token: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).ok()?).ok()?;
+    if token["v"] != "meta.k8s.io/v1" {
+        return None;
+    }
+    let start = token["start"].as_str()?;
+    if start.starts_with('/') || start.split('/').any(|part| part == "..") {
+        return None;
+    }
+    let revision = token["rv"].as_i64()?;
+    let revision = (revision > 0).then_some(Revision(revision as u64));
+    Some((revision, start.trim_end_matches('\0').to_owned()))
+}
+
+/// Refuses field selectors that the resource does not support.
+pub fn check_fields(fields: &FieldSelector, served: &Served) -> Result<(), Status> {
+    match fields.terms().iter().find(|term| field_position(served, &term.field).is_none()) {
+        None => Ok(()),
+        Some(term) if served.hooks.fields.is_empty() => {
+            Err(Status::bad_request(format!("{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", machinery::field::quote(&term.field))))
+        }
+        Some(term) => Err(Status::bad_request(format!("field label not supported: {}", term.field))),
+    }
+}
+
+pub fn is_selected(item: &Item, options: &ListOptions, served: &Served) -> bool {
+    (options.labels.is_everything() || options.labels.matches(|key| item.labels.get(key)))
+        && (options.fields.is_everything()
+            || options.fields.matches(|name| item.fields.get(field_position(served, name)?)))
+}
+
+pub fn respond_list(api: &Api, call: &Call, accept: Accept, found: &Found) -> Result<Response, Status> {
+    let served = &call.served;
+    let metadata = list_metadata(found);
+    if accept.shape == Shape::Object && accept.format == Format::Json && !accept.pretty {
+        return Ok(json_list(served, &metadata, &found.items));
+    }
+    let objects = found.items.iter().map(|item| parse(item)).collect::<Result<Vec<Value>, Status>>()?;
+    let list = match accept.shape {
+        Shape::Object => list_of(served.row.api_version(), served.row.list_kind(), metadata, strip_kinds(objects)),
+        Shape::Table => {
+            let now = api.clock.now().as_second();
+            let include = Include::parse(call.query.text("includeObject"));
+            let rows = objects.iter().map(|object| table::row(served, object, now, include)).collect();
+            table::of_rows(served, metadata, rows, true)
+        }
+        Shape::Partial | Shape::PartialList => {
+            let items = objects.iter().map(respond::partial).collect();
+            list_of("meta.k8s.io/v1".into(), "PartialObjectMetadataList".into(), metadata, items)
+        }
+    };
+    respond::encoded(accept, 200, &list)
+}
+
+fn list_metadata(found: &Found) -> Value {
+    let mut metadata = json!({"resourceVersion": found.revision.to_string()});
+    if let Some(token) = &found.continue_token {
+        metadata["continue"] = json!(token);
+    }
+    if let Some(remaining) = found.remaining {
+        metadata["remainingItemCount"] = json!(remaining);
+    }
+    metadata
+}
+
+fn list_of(api_version: String, kind: String, metadata: Value, items: Vec<Value>) -> Value {
+    json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items})
+}
+
+/// Items of a list of one kind do not repeat it.
+fn strip_kinds(mut objects: Vec<Value>) -> Vec<Value> {
+    for object in &mut objects {
+        if let Some(fields) = object.as_object_mut() {
+            fields.remove("apiVersion");
+            fields.remove("kind");
+        }
+    }
+    objects
+}
+
+const CHUNK_BYTES: usize = 64 * 1024;
+
+fn json_list(served: &Served, metadata: &Value, items: &[Arc<Item>]) -> Response {
+    let head = format!(
+        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
+        served.row.list_kind(),
+        served.row.api_version(),
+    );
+    let chunks = ListChunks { head: Some(head), prefix: served.body_prefix.clone(), items: items.to_vec(), at: 0, done: false };
+    respond::body_response(200, Format::Json.media_type(), stream(futures::stream::iter(chunks)))
+}
+
+/// Writes the list piece by piece, as the client takes it.
+struct ListChunks {
+    head: Option<String>,
+    prefix: String,
+    items: Vec<Arc<Item>>,
+    at: usize,
+    done: bool,
+}
+
+impl Iterator for ListChunks {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.done {
+            return None;
+        }
+        let mut chunk = BytesMut::with_capacity(CHUNK_BYTES + 4096);
+        if let Some(head) = self.head.take() {
+            chunk.put_slice(head.as_bytes());
+        }
+        while chunk.len() < CHUNK_BYTES {
+            let Some(item) = self.items.get(self.at) else {
+                chunk.put_slice(b"]}");
+                self.done = true;
+                break;
+            };
+            if self.at > 0 {
+                chunk.put_u8(b',');
+            }
+            match item.body.strip_prefix(self.prefix.as_bytes()) {
+                Some(rest) => {
+                    chunk.put_u8(b'{');
+                    chunk.put_slice(rest);
+                }
+                None => chunk.put_slice(&item.body),
+            }
+            self.at += 1;
+        }
+        Some(chunk.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_go_there_and_back() {
+        assert_eq!(parse_token(&encode_token(7, "ns/a")), Some((Some(Revision(7)), "ns/a".into())));
+        assert_eq!(parse_token(&encode_token(-1, "a")), Some((None, "a".into())));
+        assert_eq!(parse_token("garbage"), None);
+        assert_eq!(parse_token(&encode_token(7, "../a")), None);
+    }
+}

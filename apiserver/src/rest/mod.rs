@@ -1,0 +1,93 @@
+//! The verbs, once for all kinds: decode, admit, default, validate, compare-and-swap; read and watch from the cache.
+//!
+//! Enter at [`dispatch`]. No kind is named here: what differs is in [`crate::kinds`] hooks, in [`crate::admission`]
+//! plug-ins, and in [`subresource`] for what has a shape of its own (scale, binding, eviction, token).
+
+pub mod body;
+pub mod create;
+pub mod current;
+pub mod delete;
+pub mod list;
+pub mod negotiate;
+pub mod params;
+pub mod patch;
+pub mod respond;
+pub mod review;
+pub mod subresource;
+pub mod system;
+pub mod table;
+pub mod update;
+pub mod watch;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use hyper::upgrade::OnUpgrade;
+use machinery::status::Status;
+
+use crate::api::Api;
+use crate::catalogue::Served;
+use crate::http_body::Response;
+use crate::request::{Query, RequestInfo, User};
+
+/// One authenticated and authorized request for a resource.
+pub struct Call {
+    pub method: Method,
+    pub info: RequestInfo,
+    pub query: Query,
+    pub headers: HeaderMap,
+    pub user: User,
+    pub served: Arc<Served>,
+    pub body: Bytes,
+    /// The client's side of an upgrade, for streams.
+    pub upgrade: Option<OnUpgrade>,
+}
+
+impl Call {
+    /// The name that a not-found or conflict answer tells.
+    pub fn name(&self) -> &str {
+        &self.info.name
+    }
+
+    pub fn not_found(&self) -> Status {
+        Status::not_found(self.served.row.group_resource(), self.name())
+    }
+
+    pub fn accept(&self) -> Result<negotiate::Accept, Status> {
+        negotiate::Accept::of(&self.headers, self.query.is_true("pretty"))
+    }
+
+    pub fn user_agent(&self) -> &str {
+        self.headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+/// Answers a request for a resource that the catalogue has.
+pub async fn dispatch(api: &Arc<Api>, call: Call) -> Result<Response, Status> {
+    if !call.info.subresource.is_empty() {
+        return subresource::dispatch(api, call).await;
+    }
+    let row = &call.served.row;
+    if !row.allows(&call.info.verb) {
+        return Err(not_allowed(&call));
+    }
+    if row.storage.is_none() {
+        return review::create(api, call).await;
+    }
+    match call.info.verb.as_str() {
+        "get" => list::get(api, &call).await,
+        "list" => list::list(api, &call).await,
+        "watch" => watch::watch(api, &call).await,
+        "create" => create::create(api, &call).await,
+        "update" => update::update(api, &call).await,
+        "patch" => patch::patch(api, &call).await,
+        "delete" => delete::delete(api, &call).await,
+        "deletecollection" => delete::delete_collection(api, &call).await,
+        _ => Err(not_allowed(&call)),
+    }
+}
+
+pub fn not_allowed(_call: &Call) -> Status {
+    Status::method_not_supported()
+}

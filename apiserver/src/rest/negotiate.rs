@@ -1,0 +1,122 @@
+//! Which encoding and which shape a client asks for, and which encoding its body has.
+//!
+//! Kubernetes API concept: "Alternate representations of resources"; the first acceptable clause of `Accept` wins.
+
+use http::HeaderMap;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use machinery::status::Status;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    #[default]
+    Json,
+    Yaml,
+    Protobuf,
+}
+
+impl Format {
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Yaml => "application/yaml",
+            Self::Protobuf => "application/vnd.kubernetes.protobuf",
+        }
+    }
+}
+
+/// The object itself, or one of the views that the server derives from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shape {
+    #[default]
+    Object,
+    Table,
+    Partial,
+    PartialList,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accept {
+    pub format: Format,
+    pub shape: Shape,
+    pub pretty: bool,
+}
+
+impl Accept {
+    pub fn of(headers: &HeaderMap, pretty: bool) -> Result<Self, Status> {
+        let asked = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let clauses = asked.split(',').map(str::trim).filter(|clause| !clause.is_empty());
+        let mut any = false;
+        for clause in clauses {
+            any = true;
+            if let Some((format, shape)) = parse_clause(clause) {
+                return Ok(Self { format, shape, pretty });
+            }
+        }
+        if any {
+            Err(Status::not_acceptable(
+                "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf",
+            ))
+        } else {
+            Ok(Self { pretty, ..Self::default() })
+        }
+    }
+}
+
+fn parse_clause(clause: &str) -> Option<(Format, Shape)> {
+    let mut parts = clause.split(';').map(str::trim);
+    let format = match parts.next()? {
+        "application/json" | "*/*" | "application/*" => Format::Json,
+        "application/yaml" => Format::Yaml,
+        "application/vnd.kubernetes.protobuf" => Format::Protobuf,
+        _ => return None,
+    };
+    let parameters: Vec<(&str, &str)> = parts.filter_map(|part| part.split_once('=')).collect();
+    let value = |name: &str| parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+    let shape = match value("as") {
+        None => Shape::Object,
+        Some(_) if value("g") != Some("meta.k8s.io") || !matches!(value("v"), Some("v1" | "v1beta1")) => return None,
+        Some("Table") => Shape::Table,
+        Some("PartialObjectMetadata") => Shape::Partial,
+        Some("PartialObjectMetadataList") => Shape::PartialList,
+        Some(_) => return None,
+    };
+    if format == Format::Protobuf && shape == Shape::Table {
+        return None;
+    }
+    Some((format, shape))
+}
+
+/// The encoding of a request's body; JSON when the client does not say.
+pub fn body_format(headers: &HeaderMap) -> Result<Format, Status> {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match given.split(';').next().unwrap_or_default().trim() {
+        "" | "application/json" => Ok(Format::Json),
+        "application/yaml" => Ok(Format::Yaml),
+        "application/vnd.kubernetes.protobuf" => Ok(Format::Protobuf),
+        _ => Err(Status::unsupported_media_type(
+            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accept(text: &str) -> Result<Accept, Status> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, text.parse().expect("a header value"));
+        Accept::of(&headers, false)
+    }
+
+    #[test]
+    fn takes_the_first_clause_it_can_serve() {
+        let table = accept("application/json;as=Table;v=v1;g=meta.k8s.io,application/json").unwrap();
+        assert_eq!(table.shape, Shape::Table);
+        let fallback = accept("application/json;as=Other;v=v1;g=meta.k8s.io,application/json").unwrap();
+        assert_eq!(fallback.shape, Shape::Object);
+        assert_eq!(accept("application/vnd.kubernetes.protobuf,application/json").unwrap().format, Format::Protobuf);
+        assert_eq!(accept("text/html").unwrap_err().code, 406);
+        assert_eq!(accept("text/html, */*").unwrap().format, Format::Json);
+    }
+}

@@ -1,0 +1,289 @@
+//! The options of a request, read from its query (and, for deletes, its body), checked in upstream's words.
+
+use machinery::field::{Error, ErrorList, Path};
+use machinery::selector::{FieldSelector, Selector};
+use machinery::status::Status;
+use serde_json::Value;
+
+use crate::request::Query;
+
+/// What to do about unknown and duplicate fields (Kubernetes API concept: "Field validation").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    Ignore,
+    #[default]
+    Warn,
+    Strict,
+}
+
+/// Options of create, update and patch.
+#[derive(Clone, Debug, Default)]
+pub struct WriteOptions {
+    pub dry_run: bool,
+    pub field_manager: Option<String>,
+    pub field_validation: FieldValidation,
+    /// Apply patches only.
+    pub force: bool,
+}
+
+impl WriteOptions {
+    /// `kind` names the options in an `Invalid` answer: `CreateOptions`, `UpdateOptions`, `PatchOptions`.
+    pub fn parse(query: &Query, kind: &str) -> Result<Self, Status> {
+        let mut errors = ErrorList::new();
+        let dry_run = parse_dry_run(query.all("dryRun"), &mut errors);
+        let field_manager = query.text("fieldManager").map(str::to_owned);
+        if let Some(manager) = &field_manager {
+            check_manager(manager, &mut errors);
+        }
+        let field_validation = match query.get("fieldValidation").unwrap_or_default() {
+            "" | "Warn" => FieldValidation::Warn,
+            "Ignore" => FieldValidation::Ignore,
+            "Strict" => FieldValidation::Strict,
+            other => {
+                let supported = ["", "Ignore", "Strict", "Warn"];
+                errors.push(Error::not_supported(&Path::new("fieldValidation"), other, &supported));
+                FieldValidation::default()
+            }
+        };
+        refuse("meta.k8s.io", kind, &errors)?;
+        Ok(Self { dry_run, field_manager, field_validation, force: query.is_true("force") })
+    }
+}
+
+fn refuse(group: &str, kind: &str, errors: &ErrorList) -> Result<(), Status> {
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(group, kind, "", errors)) }
+}
+
+fn parse_dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut ErrorList) -> bool {
+    let mut dry_run = false;
+    for value in values {
+        if value == "All" {
+            dry_run = true;
+        } else {
+            errors.push(Error::not_supported(&Path::new("dryRun"), Value::from(vec![value]), &["All"]));
+        }
+    }
+    dry_run
+}
+
+fn check_manager(manager: &str, errors: &mut ErrorList) {
+    let path = Path::new("fieldManager");
+    if manager.len() > 128 {
+        errors.push(Error::too_long(&path, 128));
+    }
+    if let Some((at, bad)) = manager.char_indices().find(|(_, c)| c.is_control()) {
+        let detail = format!("should only contain printable characters (got {bad:?} at position {at})");
+        errors.push(Error::invalid(&path, manager, detail));
+    }
+}
+
+/// How a list or watch relates to a resource version (Kubernetes API concept: "Resource versions").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Match {
+    NotOlderThan,
+    Exact,
+}
+
+/// Options of list, watch and deletecollection.
+#[derive(Clone, Debug)]
+pub struct ListOptions {
+    pub labels: Selector,
+    pub fields: FieldSelector,
+    /// `None`: not given; then the most recent state is asked for.
+    pub resource_version: Option<u64>,
+    pub resource_version_match: Option<Match>,
+    pub limit: usize,
+    pub continue_token: Option<String>,
+    pub timeout_seconds: Option<u64>,
+    pub allow_bookmarks: bool,
+    pub send_initial_events: Option<bool>,
+}
+
+impl ListOptions {
+    /// The field selector alone, which authorization looks at.
+    pub fn parse_fields(query: &Query) -> Result<FieldSelector, Status> {
+        parse_fields(query.get("fieldSelector").unwrap_or_default())
+    }
+
+    pub fn parse(query: &Query, is_watch: bool) -> Result<Self, Status> {
+        let mut options = Self {
+            labels: parse_labels(query.get("labelSelector").unwrap_or_default())?,
+            fields: parse_fields(query.get("fieldSelector").unwrap_or_default())?,
+            limit: number(query, "limit")?.unwrap_or(0),
+            continue_token: query.text("continue").map(str::to_owned),
+            timeout_seconds: number(query, "timeoutSeconds")?,
+            allow_bookmarks: query.is_true("allowWatchBookmarks"),
+            resource_version: parse_resource_version(query.text("resourceVersion"))?,
+            resource_version_match: None,
+            send_initial_events: None,
+        };
+        if let Some(given) = query.text("sendInitialEvents") {
+            options.send_initial_events = Some(given != "false" && given != "0");
+        }
+        let mut errors = ErrorList::new();
+        options.resource_version_match = match query.text("resourceVersionMatch") {
+            None => None,
+            Some("NotOlderThan") => Some(Match::NotOlderThan),
+            Some("Exact") => Some(Match::Exact),
+            Some(other) => {
+                let path = Path::new("resourceVersionMatch");
+                errors.push(Error::not_supported(&path, other, &["Exact", "NotOlderThan"]));
+                None
+            }
+        };
+        options.check(query, is_watch, &mut errors);
+        refuse("meta.k8s.io", "ListOptions", &errors)?;
+        Ok(options)
+    }
+
+    fn check(&self, query: &Query, is_watch: bool, errors: &mut ErrorList) {
+        let path = Path::new("resourceVersionMatch");
+        let given = query.text("resourceVersionMatch").is_some();
+        if is_watch {
+            self.check_watch(given, errors);
+            return;
+        }
+        if self.send_initial_events.is_some() {
+            let path = Path::new("sendInitialEvents");
+            errors.push(Error::forbidden(&path, "sendInitialEvents is forbidden for list"));
+        }
+        if !given {
+            return;
+        }
+        if self.resource_version.is_none() {
+            let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+            errors.push(Error::forbidden(&path, why));
+        }
+        if self.continue_token.is_some() {
+            errors.push(Error::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
+        }
+        if self.resource_version == Some(0) && self.resource_version_match == Some(Match::Exact) {
+            let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+            errors.push(Error::forbidden(&path, why));
+        }
+    }
+
+    fn check_watch(&self, match_given: bool, errors: &mut ErrorList) {
+        let path = Path::new("resourceVersionMatch");
+        match (self.send_initial_events, match_given) {
+            (None, true) => {
+                let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+                errors.push(Error::forbidden(&path, why));
+            }
+            (Some(_), false) => {
+                let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+                errors.push(Error::forbidden(&path, why));
+            }
+            (Some(_), true) if self.resource_version_match == Some(Match::Exact) => {
+                errors.push(Error::not_supported(&path, "Exact", &["NotOlderThan"]));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn parse_resource_version(text: Option<&str>) -> Result<Option<u64>, Status> {
+    let Some(text) = text else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| {
+        let error = Error::invalid(
+            &Path::new("resourceVersion"),
+            text,
+            format!("strconv.ParseUint: parsing {}: invalid syntax", machinery::field::quote(text)),
+        );
+        Status::bad_request(format!("invalid resource version {}: {error}", machinery::field::quote(text)))
+    })
+}
+
+fn parse_labels(text: &str) -> Result<Selector, Status> {
+    Selector::parse(text).map_err(|error| Status::bad_request(error.to_string()))
+}
+
+fn parse_fields(text: &str) -> Result<FieldSelector, Status> {
+    FieldSelector::parse(text).map_err(|error| Status::bad_request(error.to_string()))
+}
+
+fn number<T: std::str::FromStr>(query: &Query, name: &str) -> Result<Option<T>, Status> {
+    let Some(text) = query.text(name) else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| {
+        let quoted = machinery::field::quote(text);
+        Status::bad_request(format!("strconv.ParseInt: parsing {quoted}: invalid syntax"))
+    })
+}
+
+/// How dependents fare (Kubernetes concept: "Garbage Collection", cascading deletion).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    Orphan,
+    Background,
+    Foreground,
+}
+
+/// Options of a delete: from the body when there is one, else from the query.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteOptions {
+    pub dry_run: bool,
+    pub grace_period_seconds: Option<i64>,
+    pub propagation: Option<Propagation>,
+    pub uid: Option<String>,
+    pub resource_version: Option<String>,
+}
+
+impl DeleteOptions {
+    /// `body`: a decoded `DeleteOptions`, `None` when the request had no body.
+    pub fn parse(query: &Query, body: Option<&Value>) -> Result<Self, Status> {
+        let mut errors = ErrorList::new();
+        let mut options = match body {
+            Some(body) => Self::from_body(body, &mut errors),
+            None => Self::from_query(query, &mut errors)?,
+        };
+        if options.grace_period_seconds.is_some_and(|seconds| seconds < 0) {
+            // Upstream takes a negative period as one second.
+            options.grace_period_seconds = Some(1);
+        }
+        refuse("meta.k8s.io", "DeleteOptions", &errors)?;
+        Ok(options)
+    }
+
+    fn from_body(body: &Value, errors: &mut ErrorList) -> Self {
+        let dry_run = machinery::meta::list(body, "dryRun").iter().filter_map(Value::as_str);
+        let text = |path: &str| machinery::meta::at(body, path).as_str().map(str::to_owned);
+        Self {
+            dry_run: parse_dry_run(dry_run, errors),
+            grace_period_seconds: body["gracePeriodSeconds"].as_i64(),
+            propagation: propagation(body["propagationPolicy"].as_str(), body["orphanDependents"].as_bool(), errors),
+            uid: text("preconditions.uid"),
+            resource_version: text("preconditions.resourceVersion"),
+        }
+    }
+
+    fn from_query(query: &Query, errors: &mut ErrorList) -> Result<Self, Status> {
+        let orphan = query.text("orphanDependents").map(|_| query.is_true("orphanDependents"));
+        Ok(Self {
+            dry_run: parse_dry_run(query.all("dryRun"), errors),
+            grace_period_seconds: number(query, "gracePeriodSeconds")?,
+            propagation: propagation(query.text("propagationPolicy"), orphan, errors),
+            uid: None,
+            resource_version: None,
+        })
+    }
+}
+
+fn propagation(policy: Option<&str>, orphan: Option<bool>, errors: &mut ErrorList) -> Option<Propagation> {
+    let path = Path::new("propagationPolicy");
+    if policy.is_some() && orphan.is_some() {
+        let why = "orphanDependents and deletionPropagation cannot be both set";
+        errors.push(Error::invalid(&path, policy.unwrap_or_default(), why));
+    }
+    match (policy, orphan) {
+        (Some("Orphan"), _) => Some(Propagation::Orphan),
+        (Some("Background"), _) => Some(Propagation::Background),
+        (Some("Foreground"), _) => Some(Propagation::Foreground),
+        (Some(other), _) => {
+            errors.push(Error::not_supported(&path, other, &["Foreground", "Background", "Orphan", "nil"]));
+            None
+        }
+        (None, Some(true)) => Some(Propagation::Orphan),
+        (None, Some(false)) => Some(Propagation::Background),
+        (None, None) => None,
+    }
+}

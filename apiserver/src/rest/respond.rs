@@ -1,0 +1,84 @@
+//! From an object to an answer in the encoding and shape that the client asked for.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, WARNING};
+use http::{HeaderValue, StatusCode};
+use machinery::status::Status;
+use serde_json::{Value, json};
+
+use super::negotiate::{Accept, Format, Shape};
+use super::table;
+use crate::catalogue::Served;
+use crate::protobuf;
+use crate::http_body::{Body, Response, full};
+
+/// An object, as its own kind or as the view that was asked for.
+pub fn object(accept: Accept, code: u16, served: &Served, object: &Value, now: i64) -> Result<Response, Status> {
+    match accept.shape {
+        Shape::Object => encoded(accept, code, object),
+        Shape::Table => {
+            let table = table::of_object(served, object, now);
+            encoded(accept, code, &table)
+        }
+        Shape::Partial => encoded(accept, code, &partial(object)),
+        Shape::PartialList => Err(Status::not_acceptable("PartialObjectMetadataList is a view of lists")),
+    }
+}
+
+/// Any object as it is: reviews, Status, Table.
+pub fn encoded(accept: Accept, code: u16, object: &Value) -> Result<Response, Status> {
+    let bytes = encode(accept, object)?;
+    Ok(bytes_response(code, accept.format, bytes))
+}
+
+pub fn encode(accept: Accept, object: &Value) -> Result<Bytes, Status> {
+    let bytes = match accept.format {
+        Format::Json if accept.pretty => serde_json::to_vec_pretty(object).map_err(Status::internal_error)?,
+        Format::Json => serde_json::to_vec(object).map_err(Status::internal_error)?,
+        Format::Yaml => serde_yaml_ng::to_string(object).map_err(Status::internal_error)?.into_bytes(),
+        Format::Protobuf => protobuf::encode(object)?,
+    };
+    Ok(bytes.into())
+}
+
+pub fn bytes_response(code: u16, format: Format, bytes: Bytes) -> Response {
+    body_response(code, format.media_type(), full(bytes))
+}
+
+pub fn body_response(code: u16, media_type: &'static str, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+/// A failure. Told in JSON whatever was asked, except to clients that asked for nothing but protobuf or YAML.
+pub fn failure(status: &Status, accept: Accept) -> Response {
+    let object = status.to_value();
+    let accept = Accept { shape: Shape::Object, ..accept };
+    let mut response = encoded(accept, status.code, &object).unwrap_or_else(|_| {
+        bytes_response(status.code, Format::Json, object.to_string().into())
+    });
+    let retry_after = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+    if retry_after > 0 {
+        response.headers_mut().insert(http::header::RETRY_AFTER, retry_after.into());
+    }
+    response
+}
+
+/// `Warning: 299 - "text"`, once for each (RFC 7234 section 5.5).
+pub fn with_warnings(mut response: Response, warnings: &[String]) -> Response {
+    for warning in warnings {
+        let text = format!("299 - {}", machinery::field::quote(warning));
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            response.headers_mut().append(WARNING, value);
+        }
+    }
+    response
+}
+
+pub fn partial(object: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
+}

@@ -1,0 +1,113 @@
+//! `/scale`: the number of replicas of anything that has one, as `autoscaling/v1` `Scale`.
+
+use machinery::gvk::Gvk;
+use machinery::meta;
+use machinery::schema::{self, Schema};
+use machinery::selector::Selector;
+use machinery::status::Status;
+use serde_json::{Value, json};
+
+use crate::api::Api;
+use crate::http_body::Response;
+use crate::rest::body::{self, Decoded};
+use crate::rest::params::WriteOptions;
+use crate::rest::update::{Part, change};
+use crate::rest::{Call, not_allowed, respond};
+
+fn kind() -> Gvk {
+    Gvk::new("autoscaling", "v1", "Scale")
+}
+
+fn scale_schema() -> Result<&'static Schema, Status> {
+    schema::builtin(&kind()).ok_or_else(|| Status::internal_error("no schema for Scale"))
+}
+
+pub async fn dispatch(api: &Api, call: &Call) -> Result<Response, Status> {
+    let accept = call.accept()?;
+    let scale = match call.info.verb.as_str() {
+        "get" => {
+            let found = api.read(&call.served, &call.info.namespace, call.name()).await?;
+            scale_of(&found.ok_or_else(|| call.not_found())?.object)
+        }
+        "update" => update(api, call).await?,
+        "patch" => patch(api, call).await?,
+        _ => return Err(not_allowed(call)),
+    };
+    respond::encoded(accept, 200, &scale)
+}
+
+async fn update(api: &Api, call: &Call) -> Result<Value, Status> {
+    let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
+    let Decoded { object: scale, .. } =
+        body::decode(&call.body, &call.headers, scale_schema()?, &kind(), options.field_validation)?;
+    let changed = change(api, call, Part::Raw, &options, |old| apply(&scale, old, call)).await?;
+    Ok(scale_of(&changed.object))
+}
+
+async fn patch(api: &Api, call: &Call) -> Result<Value, Status> {
+    let options = WriteOptions::parse(&call.query, "PatchOptions")?;
+    let patch = crate::rest::patch::parse(call)?;
+    let schema = scale_schema()?;
+    let changed = change(api, call, Part::Raw, &options, |old| {
+        let patched = patch.apply(schema, &scale_of(old))?;
+        let decoded = schema::decode_value(schema, patched).map_err(|error| body::refused(&error, &kind()))?;
+        apply(&decoded.object, old, call)
+    });
+    Ok(scale_of(&changed.await?.object))
+}
+
+/// The object with the replicas that the scale wants.
+fn apply(scale: &Value, old: &Value, call: &Call) -> Result<Value, Status> {
+    let replicas = meta::at(scale, "spec.replicas").as_i64().unwrap_or(0);
+    if replicas < 0 {
+        let path = machinery::field::Path::new("spec").child("replicas");
+        let error = machinery::field::Error::invalid(&path, replicas, "must be greater than or equal to 0");
+        return Err(Status::invalid("autoscaling", "Scale", call.name(), &vec![error]));
+    }
+    let mut new = old.clone();
+    let version = meta::resource_version(scale);
+    let metadata = meta::metadata_mut(&mut new);
+    if version.is_empty() {
+        metadata.remove("resourceVersion");
+    } else {
+        metadata.insert("resourceVersion".into(), version.into());
+    }
+    let uid = meta::uid(scale);
+    if !uid.is_empty() {
+        metadata.insert("uid".into(), uid.into());
+    }
+    meta::object_mut(&mut new, "spec").insert("replicas".into(), json!(replicas));
+    Ok(new)
+}
+
+fn scale_of(object: &Value) -> Value {
+    let from = &object["metadata"];
+    let mut metadata = serde_json::Map::new();
+    for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if !from[name].is_null() {
+            metadata.insert(name.into(), from[name].clone());
+        }
+    }
+    let mut status = json!({"replicas": meta::at(object, "status.replicas").as_i64().unwrap_or(0)});
+    let selector = selector_text(meta::at(object, "spec.selector"));
+    if !selector.is_empty() {
+        status["selector"] = json!(selector);
+    }
+    json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
+        "spec": {"replicas": meta::at(object, "spec.replicas").as_i64().unwrap_or(0)}, "status": status,
+    })
+}
+
+/// The selector as a query writes it; a plain map of labels (ReplicationController) as well.
+fn selector_text(selector: &Value) -> String {
+    let has_parts = selector.get("matchLabels").is_some() || selector.get("matchExpressions").is_some();
+    let parsed = match selector.as_object() {
+        None => return String::new(),
+        Some(labels) if !has_parts => {
+            Selector::from_labels(labels.iter().map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default())))
+        }
+        Some(_) => Selector::from_label_selector(Some(selector)).unwrap_or_else(|_| Selector::nothing()),
+    };
+    parsed.to_string()
+}

@@ -1,0 +1,283 @@
+//! The part of `metadata` that is the server's: set on a create, carried over and checked on an update.
+//!
+//! Kubernetes API conventions: "Metadata"; concept: "Finalizers", "Owners and Dependents".
+
+use machinery::field::{Error, ErrorList, Path};
+use machinery::meta;
+use machinery::names;
+use machinery::status::Status;
+use serde_json::{Value, json};
+
+use crate::catalogue::Served;
+
+/// Characters of generated suffixes: no vowels, so that no word appears.
+const SUFFIX_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+pub const SUFFIX_LENGTH: usize = 5;
+const GENERATED_PREFIX_MAX: usize = names::LABEL_LENGTH_MAX - SUFFIX_LENGTH;
+
+/// What the server adds to a new object.
+pub struct Stamp {
+    pub uid: String,
+    /// RFC 3339, whole seconds.
+    pub now: String,
+    /// Random number from which a `generateName`'s suffix is made.
+    pub suffix: u64,
+}
+
+/// Puts the request's namespace in and checks that the body does not name another.
+pub fn ensure_namespace(object: &mut Value, namespace: &str) -> Result<(), Status> {
+    let given = meta::namespace(object);
+    if !given.is_empty() && given != namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    let metadata = meta::metadata_mut(object);
+    if namespace.is_empty() {
+        metadata.remove("namespace");
+    } else {
+        metadata.insert("namespace".into(), namespace.into());
+    }
+    Ok(())
+}
+
+/// Fills the system fields of a new object and gives it its generated name.
+pub fn stamp_new(object: &mut Value, served: &Served, stamp: &Stamp) {
+    let generated = generated_name(object, stamp);
+    let metadata = meta::metadata_mut(object);
+    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"] {
+        metadata.remove(name);
+    }
+    metadata.insert("uid".into(), stamp.uid.clone().into());
+    metadata.insert("creationTimestamp".into(), stamp.now.clone().into());
+    if let Some(name) = generated {
+        metadata.insert("name".into(), name.into());
+    }
+    if served.hooks.has_generation {
+        metadata.insert("generation".into(), json!(1));
+    }
+}
+
+fn generated_name(object: &Value, stamp: &Stamp) -> Option<String> {
+    let prefix = meta::text(object, "metadata.generateName");
+    if prefix.is_empty() || !meta::name(object).is_empty() {
+        return None;
+    }
+    let base: String = prefix.chars().take(GENERATED_PREFIX_MAX).collect();
+    Some(base + &suffix(stamp.suffix))
+}
+
+pub fn suffix(mut random: u64) -> String {
+    (0..SUFFIX_LENGTH)
+        .map(|_| {
+            let letter = SUFFIX_ALPHABET[(random % SUFFIX_ALPHABET.len() as u64) as usize];
+            random /= SUFFIX_ALPHABET.len() as u64;
+            char::from(letter)
+        })
+        .collect()
+}
+
+/// Carries over what no client changes, and counts the generation.
+pub fn stamp_update(new: &mut Value, old: &Value, served: &Served) {
+    let metadata = meta::metadata_mut(new);
+    for name in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
+        match old["metadata"].get(name) {
+            Some(value) => metadata.insert(name.into(), value.clone()),
+            None => metadata.remove(name),
+        };
+    }
+    if meta::text(new, "metadata.uid").is_empty() {
+        meta::metadata_mut(new).insert("uid".into(), old["metadata"]["uid"].clone());
+    }
+    if served.hooks.has_generation && desired_changed(new, old) {
+        let next = meta::generation(old) + 1;
+        meta::metadata_mut(new).insert("generation".into(), json!(next));
+    }
+}
+
+/// Whether anything but `metadata` and `status` differs.
+fn desired_changed(new: &Value, old: &Value) -> bool {
+    let desired = |object: &Value, other: &Value| {
+        object.as_object().is_some_and(|fields| {
+            fields.iter().any(|(name, value)| {
+                !matches!(name.as_str(), "metadata" | "status" | "apiVersion" | "kind") && other.get(name) != Some(value)
+            })
+        })
+    };
+    desired(new, old) || desired(old, new)
+}
+
+/// Rules of `metadata` on a create. `generateName` is checked by the name that was made of it.
+pub fn validate_new(object: &Value, served: &Served) -> ErrorList {
+    let path = Path::new("metadata");
+    let mut errors = ErrorList::new();
+    let name = meta::name(object);
+    let prefix = meta::text(object, "metadata.generateName");
+    if !prefix.is_empty() {
+        let masked = names::mask_trailing_dash(prefix);
+        let child = path.child("generateName");
+        errors.extend((served.hooks.name)(&masked).into_iter().map(|words| Error::invalid(&child, prefix, words)));
+    }
+    if name.is_empty() {
+        errors.push(Error::required(&path.child("name"), "name or generateName is required"));
+    } else {
+        let child = path.child("name");
+        errors.extend((served.hooks.name)(name).into_iter().map(|words| Error::invalid(&child, name, words)));
+    }
+    validate_namespace(object, served, &path, &mut errors);
+    errors.extend(validate_common(object, &path));
+    errors
+}
+
+fn validate_namespace(object: &Value, served: &Served, path: &Path, errors: &mut ErrorList) {
+    let namespace = meta::namespace(object);
+    let path = path.child("namespace");
+    match (served.row.namespaced, namespace.is_empty()) {
+        (true, true) => errors.push(Error::required(&path, "")),
+        (true, false) => {
+            errors.extend(names::dns_label(namespace).into_iter().map(|words| Error::invalid(&path, namespace, words)));
+        }
+        (false, false) => errors.push(Error::forbidden(&path, "not allowed on this type")),
+        (false, true) => {}
+    }
+}
+
+/// Labels, annotations, owner references and finalizers: the same on create and update, and inside templates.
+pub fn validate_common(object: &Value, path: &Path) -> ErrorList {
+    let mut errors = validate_labels(meta::at(object, "metadata.labels"), &path.child("labels"));
+    errors.extend(validate_annotations(meta::at(object, "metadata.annotations"), &path.child("annotations")));
+    errors.extend(validate_owners(meta::list(object, "metadata.ownerReferences"), &path.child("ownerReferences")));
+    errors.extend(validate_finalizers(object, &path.child("finalizers")));
+    errors
+}
+
+pub fn validate_labels(labels: &Value, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    for (key, value) in labels.as_object().into_iter().flatten() {
+        let value = value.as_str().unwrap_or_default();
+        errors.extend(names::qualified_name(key).into_iter().map(|words| Error::invalid(path, key.as_str(), words)));
+        errors.extend(names::label_value(value).into_iter().map(|words| Error::invalid(path, value, words)));
+    }
+    errors
+}
+
+const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
+
+pub fn validate_annotations(annotations: &Value, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let mut bytes = 0;
+    for (key, value) in annotations.as_object().into_iter().flatten() {
+        bytes += key.len() + value.as_str().unwrap_or_default().len();
+        let lower = key.to_lowercase();
+        errors.extend(names::qualified_name(&lower).into_iter().map(|words| Error::invalid(path, key.as_str(), words)));
+    }
+    if bytes > ANNOTATIONS_BYTES_MAX {
+        errors.push(Error::too_long(path, ANNOTATIONS_BYTES_MAX));
+    }
+    errors
+}
+
+fn validate_owners(owners: &[Value], path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let mut controller: Option<String> = None;
+    for (position, owner) in owners.iter().enumerate() {
+        let at = path.index(position);
+        let text = |name: &str| owner[name].as_str().unwrap_or_default();
+        let version = text("apiVersion");
+        if version.rsplit('/').next().unwrap_or_default().is_empty() {
+            errors.push(Error::invalid(&at.child("apiVersion"), version, "version must not be empty"));
+        }
+        for name in ["kind", "name", "uid"] {
+            if text(name).is_empty() {
+                errors.push(Error::invalid(&at.child(name), "", "must not be empty"));
+            }
+        }
+        if version == "v1" && text("kind") == "Event" {
+            let why = "/v1, Kind=Event is disallowed from being an owner";
+            errors.push(Error::invalid(&at, owner.clone(), why));
+        }
+        if owner["controller"].as_bool() == Some(true) {
+            let named = format!("{}/{}", text("kind"), text("name"));
+            match &controller {
+                Some(first) => errors.push(Error::invalid(
+                    path,
+                    Value::from(owners.to_vec()),
+                    format!("Only one reference can have Controller set to true. Found \"true\" in references for {first} and {named}"),
+                )),
+                None => controller = Some(named),
+            }
+        }
+    }
+    errors
+}
+
+fn validate_finalizers(object: &Value, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    for finalizer in meta::finalizers(object) {
+        errors.extend(names::qualified_name(finalizer).into_iter().map(|words| Error::invalid(path, finalizer, words)));
+    }
+    let has = |wanted: &str| meta::finalizers(object).any(|finalizer| finalizer == wanted);
+    if has(ORPHAN_FINALIZER) && has(FOREGROUND_FINALIZER) {
+        let why = format!("finalizer {ORPHAN_FINALIZER} and {FOREGROUND_FINALIZER} cannot be both set");
+        errors.push(Error::invalid(path, object["metadata"]["finalizers"].clone(), why));
+    }
+    errors
+}
+
+pub const ORPHAN_FINALIZER: &str = "orphan";
+pub const FOREGROUND_FINALIZER: &str = "foregroundDeletion";
+
+/// Rules of `metadata` on an update.
+pub fn validate_update(new: &Value, old: &Value, served: &Served) -> ErrorList {
+    let path = Path::new("metadata");
+    let mut errors = ErrorList::new();
+    if meta::is_deleting(old) {
+        errors.extend(refuse_new_finalizers(new, old, &path.child("finalizers")));
+    }
+    if meta::resource_version(new).is_empty() {
+        errors.push(Error::invalid(&path.child("resourceVersion"), "", "must be specified for an update"));
+    }
+    for name in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        let (now, before) = (&new["metadata"][name], &old["metadata"][name]);
+        let zero = |value: &Value| value.is_null() || value == "";
+        if now != before && !(zero(now) && zero(before)) {
+            errors.push(Error::invalid(&path.child(name), now.clone(), "field is immutable"));
+        }
+    }
+    validate_namespace(new, served, &path, &mut errors);
+    errors.extend(validate_common(new, &path));
+    errors
+}
+
+fn refuse_new_finalizers(new: &Value, old: &Value, path: &Path) -> Option<Error> {
+    let added: Vec<&str> =
+        meta::finalizers(new).filter(|finalizer| !meta::finalizers(old).any(|known| known == *finalizer)).collect();
+    if added.is_empty() {
+        return None;
+    }
+    let shown: Vec<String> = added.iter().map(|name| machinery::field::quote(name)).collect();
+    let why = format!(
+        "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+        shown.join(", ")
+    );
+    Some(Error::forbidden(path, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suffixes_are_five_safe_letters() {
+        assert_eq!(suffix(0), "bbbbb");
+        assert_eq!(suffix(u64::MAX).len(), SUFFIX_LENGTH);
+    }
+
+    #[test]
+    fn only_desired_state_counts_as_a_new_generation() {
+        let old = json!({"metadata": {"a": 1}, "spec": {"x": 1}, "status": {}});
+        assert!(!desired_changed(&json!({"metadata": {}, "spec": {"x": 1}, "status": {"y": 1}}), &old));
+        assert!(desired_changed(&json!({"metadata": {}, "spec": {"x": 2}, "status": {}}), &old));
+        assert!(desired_changed(&json!({"metadata": {}}), &old));
+    }
+}

@@ -1,0 +1,142 @@
+//! The server's own rendering of objects as rows, which `kubectl get` prints.
+//!
+//! Kubernetes API concept: "Receiving resources as Tables". Columns and cells are the kind's hooks.
+
+use machinery::meta;
+use serde_json::{Value, json};
+
+use super::respond::partial;
+use crate::catalogue::Served;
+use crate::kinds::Column;
+
+pub const NAME: Column = Column {
+    name: "Name",
+    kind: "string",
+    priority: 0,
+    description: "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names",
+};
+pub const AGE: Column = Column {
+    name: "Age",
+    kind: "string",
+    priority: 0,
+    description: "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata",
+};
+
+/// What a kind without columns of its own shows.
+pub const PLAIN_COLUMNS: &[Column] = &[NAME, AGE];
+
+pub fn plain_cells(object: &Value, now: i64) -> Vec<Value> {
+    vec![meta::name(object).into(), age(object, now).into()]
+}
+
+/// A table of one object.
+pub fn of_object(served: &Served, object: &Value, now: i64) -> Value {
+    let metadata = json!({"resourceVersion": meta::resource_version(object)});
+    of_rows(served, metadata, vec![row(served, object, now, Include::Metadata)], true)
+}
+
+/// What each row carries of its object (`includeObject` of the request).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Include {
+    None,
+    Metadata,
+    Object,
+}
+
+impl Include {
+    pub fn parse(text: Option<&str>) -> Self {
+        match text {
+            Some("None") => Self::None,
+            Some("Object") => Self::Object,
+            _ => Self::Metadata,
+        }
+    }
+}
+
+pub fn row(served: &Served, object: &Value, now: i64, include: Include) -> Value {
+    let mut row = json!({"cells": (served.hooks.cells)(object, now)});
+    match include {
+        Include::None => {}
+        Include::Metadata => row["object"] = partial(object),
+        Include::Object => row["object"] = object.clone(),
+    }
+    row
+}
+
+/// `with_columns` is false for all but the first table of a watch.
+pub fn of_rows(served: &Served, metadata: Value, rows: Vec<Value>, with_columns: bool) -> Value {
+    let columns: Vec<Value> =
+        if with_columns { served.hooks.columns.iter().map(definition).collect() } else { Vec::new() };
+    json!({
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+        "columnDefinitions": columns, "rows": rows,
+    })
+}
+
+fn definition(column: &Column) -> Value {
+    let format = if column.name == "Name" { "name" } else { "" };
+    json!({
+        "name": column.name, "type": column.kind, "format": format,
+        "description": column.description, "priority": column.priority,
+    })
+}
+
+/// How long ago the object was made, as `kubectl` shows ages.
+pub fn age(object: &Value, now: i64) -> String {
+    since(meta::text(object, "metadata.creationTimestamp"), now)
+}
+
+/// How long before `now` (seconds since the epoch) the RFC 3339 `time` was.
+pub fn since(time: &str, now: i64) -> String {
+    match time.parse::<jiff::Timestamp>() {
+        Ok(then) => human_duration(now - then.as_second()),
+        Err(_) => "<unknown>".to_owned(),
+    }
+}
+
+/// Two units at most, the coarser the longer it is: 7s, 3m20s, 15m, 4h2m, 26h, 3d, 2y40d.
+pub fn human_duration(seconds: i64) -> String {
+    if seconds < -1 {
+        return "<invalid>".to_owned();
+    }
+    let seconds = seconds.max(0);
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    let two = |major: i64, a: &str, minor: i64, b: &str| {
+        if minor == 0 { format!("{major}{a}") } else { format!("{major}{a}{minor}{b}") }
+    };
+    match seconds {
+        _ if seconds < 120 => format!("{seconds}s"),
+        _ if minutes < 10 => two(minutes, "m", seconds % 60, "s"),
+        _ if minutes < 180 => format!("{minutes}m"),
+        _ if hours < 8 => two(hours, "h", minutes % 60, "m"),
+        _ if hours < 48 => format!("{hours}h"),
+        _ if hours < 192 => two(days, "d", hours % 24, "h"),
+        _ if days < 365 * 2 => format!("{days}d"),
+        _ if days < 365 * 8 => two(days / 365, "y", days % 365, "d"),
+        _ => format!("{}y", days / 365),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::human_duration;
+
+    #[test]
+    fn shows_ages_as_kubectl_does() {
+        for (seconds, shown) in [
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (200, "3m20s"),
+            (900, "15m"),
+            (4 * 3600 + 120, "4h2m"),
+            (26 * 3600, "26h"),
+            (3 * 86400, "3d"),
+            (40 * 86400, "40d"),
+            (365 * 2 * 86400 + 86400, "2y1d"),
+            (-5, "<invalid>"),
+        ] {
+            assert_eq!(human_duration(seconds), shown);
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Update: the whole object, or the part that a subresource owns, by compare-and-swap.
+//!
+//! [`change`] is the loop behind every change of a stored object: update, patch, scale, binding, approval, graceful
+//! deletion. It reads the object, lets the caller say what it becomes, checks, and commits against the revision read.
+
+use machinery::meta;
+use machinery::status::Status;
+use serde_json::Value;
+
+use super::body::{self, Decoded};
+use super::create::{complete, create_object, put};
+use super::current::{self, Current};
+use super::params::WriteOptions;
+use super::{Call, respond, subresource, system};
+use crate::admission::{Attributes, Operation};
+use crate::api::Api;
+use crate::errors::{self, MODIFIED};
+use crate::http_body::Response;
+use crate::store::{Commit, CommitError, Condition, Write};
+
+/// How often a change that names no resource version is tried against a moving object.
+const ATTEMPTS_MAX: usize = 64;
+
+/// Which part of the object a request may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All but the status.
+    Main,
+    /// The status alone.
+    Status,
+    /// The fields at these dotted paths, which a subresource owns.
+    Owned(&'static [&'static str]),
+    /// What the caller decided; nothing is carried over.
+    Raw,
+}
+
+impl Part {
+    pub fn of(call: &Call) -> Self {
+        match call.info.subresource.as_str() {
+            "" => Self::Main,
+            "status" => Self::Status,
+            subresource => Self::Owned(subresource::owned_fields(subresource)),
+        }
+    }
+}
+
+pub async fn update(api: &Api, call: &Call) -> Result<Response, Status> {
+    let accept = call.accept()?;
+    let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
+    let served = &call.served;
+    let Decoded { mut object, warnings } =
+        body::decode(&call.body, &call.headers, served.schema, &served.row.gvk(), options.field_validation)?;
+    system::ensure_namespace(&mut object, &call.info.namespace)?;
+    check_name(&mut object, call)?;
+    let part = Part::of(call);
+    if part == Part::Main && served.hooks.creates_on_update && is_absent(api, call).await? {
+        meta::metadata_mut(&mut object).remove("resourceVersion");
+        let created = create_object(api, call, object, &options).await?;
+        let response = respond::object(accept, 201, served, &created.object, api.clock.now().as_second())?;
+        return Ok(respond::with_warnings(response, &[warnings, created.warnings].concat()));
+    }
+    let changed = change(api, call, part, &options, |_| Ok(object.clone())).await?;
+    let response = respond::object(accept, 200, served, &changed.object, api.clock.now().as_second())?;
+    Ok(respond::with_warnings(response, &[warnings, changed.warnings].concat()))
+}
+
+async fn is_absent(api: &Api, call: &Call) -> Result<bool, Status> {
+    Ok(api.read(&call.served, &call.info.namespace, call.name()).await?.is_none())
+}
+
+fn check_name(object: &mut Value, call: &Call) -> Result<(), Status> {
+    let given = meta::name(object);
+    if given.is_empty() {
+        return Err(Status::bad_request("name must be provided"));
+    }
+    if given != call.name() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({})",
+            call.name()
+        )));
+    }
+    Ok(())
+}
+
+/// What a change came to.
+pub struct Changed {
+    pub object: Value,
+    pub warnings: Vec<String>,
+    /// The change took the last finalizer of an object that was waiting to go.
+    pub removed: bool,
+}
+
+/// Changes a stored object: `make` says what it becomes from what it is, and may be called again when another writer
+/// was faster. A `resourceVersion` in what it returns must be the stored one; none means any.
+pub async fn change(
+    api: &Api,
+    call: &Call,
+    part: Part,
+    options: &WriteOptions,
+    make: impl Fn(&Value) -> Result<Value, Status>,
+) -> Result<Changed, Status> {
+    let served = &call.served;
+    let mut found = match api.peek(served, &call.info.namespace, call.name())? {
+        Some(current) => Some(current),
+        None => api.read(served, &call.info.namespace, call.name()).await?,
+    };
+    for _ in 0..ATTEMPTS_MAX {
+        let Some(current) = found else { return Err(call.not_found()) };
+        match attempt(api, call, part, options, &current, make(&current.object)).await? {
+            Attempt::Done(changed) => return Ok(changed),
+            Attempt::Moved(newer) => found = newer,
+        }
+    }
+    Err(Status::conflict(served.row.group_resource(), call.name(), MODIFIED))
+}
+
+enum Attempt {
+    Done(Changed),
+    /// Another writer was faster: what the object is now.
+    Moved(Option<Current>),
+}
+
+async fn attempt(
+    api: &Api,
+    call: &Call,
+    part: Part,
+    options: &WriteOptions,
+    current: &Current,
+    made: Result<Value, Status>,
+) -> Result<Attempt, Status> {
+    let served = &call.served;
+    let row = &served.row;
+    // The caller may have judged by what the cache had; if that is stale, look again before refusing.
+    let checked = made.and_then(|new| Ok((check_preconditions(&new, current, call)?, new)));
+    let (named_version, mut new) = match checked {
+        Ok(checked) => checked,
+        Err(status) => return refuse_or_refresh(api, call, current, status).await,
+    };
+    let old = &current.object;
+    complete(&mut new, served);
+    carry_over(&mut new, old, call, part);
+    system::stamp_update(&mut new, old, served);
+    let mut attributes = Attributes::of(call, Operation::Update, options.dry_run);
+    api.admission.mutate(api, &mut attributes, &mut new, Some(old)).await?;
+    complete(&mut new, served);
+    machinery::schema::normalize(served.schema, &mut new);
+    if served.hooks.has_generation {
+        system::stamp_update(&mut new, old, served);
+    }
+    check_valid(&new, old, call, part)?;
+    let companions = api.companions(served, Some(&mut new), Some(old)).await?;
+    api.admission.validate(api, &attributes, &new, Some(old)).await?;
+    let warnings = (served.hooks.warnings)(&new);
+    if current::is_same(&new, old) {
+        return Ok(Attempt::Done(Changed { object: old.clone(), warnings, removed: false }));
+    }
+    let removed = is_finished(&new) && !(served.hooks.is_held)(&new);
+    if options.dry_run {
+        return Ok(Attempt::Done(Changed { object: new, warnings, removed }));
+    }
+    let key = api.catalogue.key(served, &call.info.namespace, call.name());
+    let write = match removed {
+        true => Write::Delete { key: key.clone() },
+        false => put(key.clone(), current::encode(&new)?, served.hooks.time_to_live_seconds),
+    };
+    let mut commit = Commit {
+        conditions: vec![Condition::Modified { key: key.clone(), revision: current.revision }],
+        writes: vec![write],
+    };
+    let companions = match removed {
+        true => api.companions(served, None, Some(old)).await?,
+        false => companions,
+    };
+    commit.conditions.extend(companions.conditions);
+    commit.writes.extend(companions.writes);
+    match api.store.commit(commit).await {
+        Ok(revision) => {
+            current::set_resource_version(&mut new, revision);
+            Ok(Attempt::Done(Changed { object: new, warnings, removed }))
+        }
+        Err(CommitError::Conflict { key: conflicting, current: newer }) if conflicting == key => {
+            if named_version {
+                return Err(Status::conflict(row.group_resource(), call.name(), MODIFIED));
+            }
+            Ok(Attempt::Moved(newer.as_ref().map(Current::from_entry).transpose()?))
+        }
+        Err(CommitError::Conflict { .. }) => Ok(Attempt::Moved(Some(current.clone()))),
+        Err(error) => Err(errors::commit(&error, row.group_resource(), call.name())),
+    }
+}
+
+/// A refusal counts only if it was made from the newest state.
+async fn refuse_or_refresh(api: &Api, call: &Call, current: &Current, status: Status) -> Result<Attempt, Status> {
+    let newest = api.read(&call.served, &call.info.namespace, call.name()).await?;
+    if newest.as_ref().is_some_and(|newest| newest.revision == current.revision) {
+        return Err(status);
+    }
+    Ok(Attempt::Moved(newest))
+}
+
+/// An update of a deleted object without finalizers, whose grace is over, is its end.
+fn is_finished(object: &Value) -> bool {
+    meta::is_deleting(object)
+        && meta::finalizers(object).next().is_none()
+        && meta::at(object, "metadata.deletionGracePeriodSeconds").as_i64().unwrap_or(0) == 0
+}
+
+/// Whether the new object names the version it was made from. It must then be the stored one; so must a uid.
+fn check_preconditions(new: &Value, current: &Current, call: &Call) -> Result<bool, Status> {
+    let of = call.served.row.group_resource();
+    let version = meta::resource_version(new);
+    let named = !version.is_empty() && version != "0";
+    if named && version != current.revision.to_string() {
+        return Err(Status::conflict(of, call.name(), MODIFIED));
+    }
+    let (given, stored) = (meta::uid(new), meta::uid(&current.object));
+    if !given.is_empty() && given != stored {
+        let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {stored}");
+        return Err(Status::conflict(of, call.name(), &why));
+    }
+    Ok(named)
+}
+
+/// Puts back what this request may not change, and the version where an update without one is fine.
+fn carry_over(new: &mut Value, old: &Value, call: &Call, part: Part) {
+    let hooks = call.served.hooks;
+    match part {
+        Part::Main => {
+            if call.served.row.has_status() {
+                restore(new, old, |name| name == "status");
+            }
+            (hooks.prepare_update)(new, old);
+        }
+        Part::Status => {
+            restore(new, old, |name| !matches!(name, "status" | "metadata" | "apiVersion" | "kind"));
+            (hooks.prepare_status)(new, old);
+        }
+        Part::Owned(paths) => {
+            let asked = std::mem::replace(new, old.clone());
+            let version = asked["metadata"]["resourceVersion"].clone();
+            meta::metadata_mut(new).insert("resourceVersion".into(), version);
+            for path in paths {
+                set_at(new, path, meta::at(&asked, path).clone());
+            }
+        }
+        Part::Raw => {}
+    }
+    let unversioned = matches!(meta::resource_version(new), "" | "0");
+    if unversioned && (hooks.updates_unconditionally || part != Part::Main) {
+        let version = old["metadata"]["resourceVersion"].clone();
+        meta::metadata_mut(new).insert("resourceVersion".into(), version);
+    }
+}
+
+fn restore(new: &mut Value, old: &Value, belongs: impl Fn(&str) -> bool) {
+    let (Some(fields), Some(stored)) = (new.as_object_mut(), old.as_object()) else { return };
+    fields.retain(|name, _| !belongs(name));
+    fields.extend(stored.iter().filter(|(name, _)| belongs(name)).map(|(name, value)| (name.clone(), value.clone())));
+}
+
+/// Puts a value at a dotted path, or takes it away when it is null.
+fn set_at(object: &mut Value, path: &str, value: Value) {
+    match path.split_once('.') {
+        Some((first, rest)) => {
+            let mut inner = Value::Object(std::mem::take(meta::object_mut(object, first)));
+            set_at(&mut inner, rest, value);
+            object[first] = inner;
+        }
+        None => {
+            if let Some(fields) = object.as_object_mut() {
+                if value.is_null() {
+                    fields.remove(path);
+                } else {
+                    fields.insert(path.to_owned(), value);
+                }
+            }
+        }
+    }
+}
+
+fn check_valid(new: &Value, old: &Value, call: &Call, part: Part) -> Result<(), Status> {
+    let (row, hooks) = (&call.served.row, call.served.hooks);
+    let mut invalid = system::validate_update(new, old, &call.served);
+    match part {
+        Part::Main | Part::Raw | Part::Owned(_) => {
+            invalid.extend((hooks.validate)(new));
+            invalid.extend((hooks.validate_update)(new, old));
+        }
+        Part::Status => invalid.extend((hooks.validate_status)(new, old)),
+    }
+    if invalid.is_empty() { Ok(()) } else { Err(Status::invalid(&row.group, &row.kind, call.name(), &invalid)) }
+}

@@ -1,0 +1,279 @@
+//! Watch: the changes of a collection as they happen (Kubernetes API concept: "Efficient detection of changes").
+//!
+//! A watcher without selectors hands on the frames that the cache encoded once for all. With a selector an object
+//! that begins to match is ADDED, one that ceases to is DELETED.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::Stream;
+use machinery::status::Status;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::negotiate::{Accept, Format, Shape};
+use super::params::ListOptions;
+use super::table::{self, Include};
+use super::{Call, list, respond};
+use crate::api::Api;
+use crate::cache::event::frame;
+use crate::cache::{Event, EventKind, Item, WatchEnd, WatchFrom, Watcher};
+use crate::catalogue::Served;
+use crate::errors;
+use crate::http_body::{Response, stream};
+use crate::protobuf;
+use crate::store::Revision;
+
+/// Without `timeoutSeconds` a watch ends after 30 to 60 minutes, spread so that clients do not return together.
+const TIMEOUT_MIN: Duration = Duration::from_secs(30 * 60);
+/// How often a quiet watch is told how far it is.
+const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
+/// Frames sent at once when a burst is at hand.
+const BURST_BYTES: usize = 64 * 1024;
+
+pub async fn watch(api: &Arc<Api>, call: &Call) -> Result<Response, Status> {
+    let accept = call.accept()?;
+    let options = ListOptions::parse(&call.query, true)?;
+    list::check_fields(&options.fields, &call.served)?;
+    if accept.format == Format::Protobuf && accept.shape != Shape::Object {
+        return Err(Status::not_acceptable("views are watched as JSON"));
+    }
+    let frames = open(api.clone(), call, accept, options).await?;
+    let media_type = match accept.format {
+        Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+        Format::Json | Format::Yaml => "application/json",
+    };
+    Ok(respond::body_response(200, media_type, stream(frames)))
+}
+
+/// Opens the watch that a request asks for as a stream of encoded frames.
+pub async fn open(
+    api: Arc<Api>,
+    call: &Call,
+    accept: Accept,
+    options: ListOptions,
+) -> Result<impl Stream<Item = Bytes> + Send + use<>, Status> {
+    let timeout = match options.timeout_seconds {
+        Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
+        _ => api.random.jitter(TIMEOUT_MIN, 1.0),
+    };
+    let prefix = api.catalogue.prefix(&call.served, &call.info.namespace);
+    let (initial, bookmark_initial, after) = begin(&api, call, &prefix, &options).await?;
+    let watcher = api.cache.watch(call.served.id, &prefix, WatchFrom::After(after));
+    let watch = Watch {
+        encoder: Encoder {
+            served: call.served.clone(),
+            accept,
+            include: Include::parse(call.query.text("includeObject")),
+            columns_sent: false,
+            api: api.clone(),
+        },
+        options,
+        watcher,
+        initial: initial.into_iter(),
+        initial_end: bookmark_initial.then_some(after),
+        deadline: Instant::now() + timeout,
+        next_bookmark: Instant::now() + api.random.jitter(BOOKMARK_PERIOD, 0.25),
+        ended: false,
+    };
+    Ok(futures::stream::unfold(watch, |mut watch| async move { watch.chunk().await.map(|bytes| (bytes, watch)) }))
+}
+
+/// The objects to begin with, whether to mark their end, and the revision after which changes follow.
+async fn begin(
+    api: &Api,
+    call: &Call,
+    prefix: &str,
+    options: &ListOptions,
+) -> Result<(Vec<Arc<Item>>, bool, Revision), Status> {
+    let version = options.resource_version.unwrap_or(0);
+    let streamed = options.send_initial_events == Some(true);
+    if !streamed && version > 0 {
+        return Ok((Vec::new(), false, Revision(version)));
+    }
+    if options.resource_version.is_none() {
+        api.consistent().await?;
+    } else if version > 0 {
+        list::wait_for(api, Revision(version)).await?;
+    }
+    let snapshot = api.cache.list(call.served.id, prefix);
+    if options.send_initial_events == Some(false) {
+        return Ok((Vec::new(), false, snapshot.revision()));
+    }
+    let items = snapshot.iter().filter(|item| list::is_selected(item, options, &call.served)).cloned().collect();
+    Ok((items, streamed && options.allow_bookmarks, snapshot.revision()))
+}
+
+struct Watch {
+    encoder: Encoder,
+    options: ListOptions,
+    watcher: Watcher,
+    initial: std::vec::IntoIter<Arc<Item>>,
+    /// Set until the bookmark that ends the initial events was sent.
+    initial_end: Option<Revision>,
+    deadline: Instant,
+    next_bookmark: Instant,
+    ended: bool,
+}
+
+impl Watch {
+    /// The next frames; `None` when the watch is over.
+    async fn chunk(&mut self) -> Option<Bytes> {
+        if self.ended {
+            return None;
+        }
+        if let Some(bytes) = self.initial_chunk() {
+            return Some(bytes);
+        }
+        loop {
+            let bookmark_at = if self.options.allow_bookmarks { self.next_bookmark } else { self.deadline };
+            tokio::select! {
+                event = self.watcher.next() => match event {
+                    Ok(event) => {
+                        if let Some(bytes) = self.burst(event) {
+                            return Some(bytes);
+                        }
+                    }
+                    Err(end) => return self.finish(&end),
+                },
+                () = tokio::time::sleep_until(bookmark_at.min(self.deadline)) => {
+                    if Instant::now() >= self.deadline {
+                        return None;
+                    }
+                    self.next_bookmark = Instant::now() + BOOKMARK_PERIOD;
+                    let revision = self.watcher.progress();
+                    return self.encoder.bookmark(revision, false);
+                }
+                () = self.encoder.api.shutdown.cancelled() => return None,
+            }
+        }
+    }
+
+    fn initial_chunk(&mut self) -> Option<Bytes> {
+        let mut chunk = BytesMut::new();
+        for item in self.initial.by_ref() {
+            chunk.extend_from_slice(&self.encoder.item(EventKind::Added, &item)?);
+            if chunk.len() >= BURST_BYTES {
+                return Some(chunk.freeze());
+            }
+        }
+        if let Some(revision) = self.initial_end.take() {
+            chunk.extend_from_slice(&self.encoder.bookmark(revision, true)?);
+        }
+        (!chunk.is_empty()).then(|| chunk.freeze())
+    }
+
+    /// This event and those that are at hand behind it, in one write.
+    fn burst(&mut self, first: Arc<Event>) -> Option<Bytes> {
+        let first = self.encode(&first);
+        let Ok(Some(second)) = self.watcher.try_next() else { return first };
+        let mut chunk = BytesMut::from(first.unwrap_or_default().as_ref());
+        let mut next = Some(second);
+        while let Some(event) = next {
+            if let Some(bytes) = self.encode(&event) {
+                chunk.extend_from_slice(&bytes);
+            }
+            // An end shows itself again at the next wait.
+            next = if chunk.len() < BURST_BYTES { self.watcher.try_next().ok().flatten() } else { None };
+        }
+        (!chunk.is_empty()).then(|| chunk.freeze())
+    }
+
+    fn encode(&mut self, event: &Event) -> Option<Bytes> {
+        let kind = self.seen_as(event)?;
+        if kind == event.kind && self.encoder.shares_frames() {
+            return Some(event.frame());
+        }
+        self.encoder.item(kind, &event.item)
+    }
+
+    /// What the event is to this watcher: a change can bring an object into the selection or take it out.
+    fn seen_as(&self, event: &Event) -> Option<EventKind> {
+        let served = &self.encoder.served;
+        let selects = |item: &Item| list::is_selected(item, &self.options, served);
+        let before = event.previous.as_deref().is_some_and(selects);
+        let now = event.kind != EventKind::Deleted && selects(&event.item);
+        match (before, now) {
+            (false, false) => None,
+            (false, true) => Some(EventKind::Added),
+            (true, true) => Some(EventKind::Modified),
+            (true, false) => Some(EventKind::Deleted),
+        }
+    }
+
+    fn finish(&mut self, end: &WatchEnd) -> Option<Bytes> {
+        self.ended = true;
+        match end {
+            WatchEnd::Expired { .. } => self.encoder.error(&errors::watch(end)),
+            WatchEnd::Closed { reason } => {
+                tracing::debug!(reason, "watch closed");
+                None
+            }
+        }
+    }
+}
+
+/// Makes frames in the encoding and shape of one watcher.
+struct Encoder {
+    served: Arc<Served>,
+    accept: Accept,
+    include: Include,
+    columns_sent: bool,
+    api: Arc<Api>,
+}
+
+impl Encoder {
+    fn shares_frames(&self) -> bool {
+        self.accept.shape == Shape::Object && self.accept.format != Format::Protobuf
+    }
+
+    fn item(&mut self, kind: EventKind, item: &Item) -> Option<Bytes> {
+        if self.shares_frames() {
+            return Some(frame(kind, &item.body));
+        }
+        let object: Value = serde_json::from_slice(&item.body).ok()?;
+        let view = match self.accept.shape {
+            Shape::Object => object,
+            Shape::Table => {
+                let row = table::row(&self.served, &object, self.api.clock.now().as_second(), self.include);
+                let metadata = json!({"resourceVersion": item.revision.to_string()});
+                let with_columns = !std::mem::replace(&mut self.columns_sent, true);
+                table::of_rows(&self.served, metadata, vec![row], with_columns)
+            }
+            Shape::Partial | Shape::PartialList => respond::partial(&object),
+        };
+        self.event(kind.as_str(), &view)
+    }
+
+    fn bookmark(&mut self, revision: Revision, ends_initial: bool) -> Option<Bytes> {
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
+        if ends_initial {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let object = match self.accept.shape {
+            Shape::Table => table::of_rows(&self.served, metadata, Vec::new(), false),
+            Shape::Partial | Shape::PartialList => respond::partial(&json!({"metadata": metadata})),
+            Shape::Object => {
+                let row = &self.served.row;
+                let mut object = json!({"kind": row.kind, "apiVersion": row.api_version(), "metadata": metadata});
+                machinery::schema::normalize(self.served.schema, &mut object);
+                object
+            }
+        };
+        self.event("BOOKMARK", &object)
+    }
+
+    fn error(&mut self, status: &Status) -> Option<Bytes> {
+        self.event("ERROR", &status.to_value())
+    }
+
+    fn event(&self, word: &str, object: &Value) -> Option<Bytes> {
+        if self.accept.format == Format::Protobuf {
+            return protobuf::watch_frame(word, object).ok().map(Bytes::from);
+        }
+        let mut line = json!({"type": word, "object": object}).to_string();
+        line.push('\n');
+        Some(line.into())
+    }
+}

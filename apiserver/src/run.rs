@@ -1,0 +1,228 @@
+//! Starts the server: store, cache, authentication, bootstrap, ports; and stops it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use component::clock::Clock;
+use component::delegated::ClientAuthority;
+use component::flags::Values;
+use component::random::Random;
+use component::serve::{self, Endpoints, Gate};
+use component::shutdown::Shutdown;
+use component::tls;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::admission::{self, Admission};
+use crate::api::Api;
+use crate::authn::Authenticator;
+use crate::authn::static_tokens::StaticTokens;
+use crate::authn::tokens::Tokens;
+use crate::authz::{self, Authorizer, Mode};
+use crate::bootstrap::{self, Advertised};
+use crate::cache::{self, Cache};
+use crate::catalogue::Catalogue;
+use crate::connect::kubelet::KubeletClient;
+use crate::index::CatalogueIndexer;
+use crate::openapi::OpenApi;
+use crate::options::{Options, StoreChoice};
+use crate::server::{Server, handle};
+use crate::serving;
+use crate::store::embedded::{self, Embedded};
+use crate::store::etcd::Etcd;
+use crate::store::{Store, compactor};
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    Options(String),
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    #[error("service account key: {0}")]
+    Tokens(String),
+    #[error("self-made serving certificate: {0}")]
+    Certificate(String),
+    #[error("failed to create listener: {0}")]
+    Listen(#[from] std::io::Error),
+}
+
+/// What the server does not take from flags.
+pub struct Seams {
+    pub shutdown: Shutdown,
+    pub clock: Clock,
+    pub random: Random,
+    /// The secure port; `None`: the one that the flags name is opened.
+    pub listener: Option<TcpListener>,
+}
+
+impl Seams {
+    /// Real time and randomness, and the ports of the flags.
+    pub fn system(shutdown: Shutdown) -> Self {
+        Self { shutdown, clock: Clock::system(), random: Random::from_os(), listener: None }
+    }
+}
+
+/// Runs until shutdown.
+pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
+    warn_of_open_doors(&options);
+    let Seams { shutdown, clock, random, listener } = seams;
+    // The port is opened first: a server that cannot have it should say so before it does anything.
+    let listener = match listener {
+        Some(listener) => listener,
+        None => serve::bind(options.secure)?,
+    };
+    let secure_port = listener.local_addr()?.port();
+    let tls = serving::server_config(&options)?;
+    let store = open_store(&options, &clock).await?;
+    let catalogue = Catalogue::builtin(options.values.str("etcd-prefix"));
+    let indexer = Arc::new(CatalogueIndexer { catalogue: catalogue.clone() });
+    let cache_options = cache::Options { prefix: format!("{}/", catalogue.store_prefix()), ..cache::Options::default() };
+    let cache = Cache::start(store.clone(), indexer, cache_options, shutdown.clone());
+    let advertised = Advertised { address: options.advertise, port: secure_port };
+    let insecure = options.insecure;
+    let interval = options.values.duration("etcd-compaction-interval");
+    let with_roles = options.modes.contains(&Mode::Rbac);
+    let api = Arc::new(build(options, catalogue, store.clone(), cache, clock, random, shutdown.clone())?);
+
+    let endpoints = endpoints(&api);
+    let mut tasks = JoinSet::new();
+    let server = |insecure| {
+        Arc::new(Server { api: api.clone(), endpoints: endpoints.clone(), openapi: OpenApi::default(), insecure })
+    };
+    tasks.spawn(serve_on(listener, Some(tls), server(false), shutdown.clone()));
+    if let Some(address) = insecure {
+        tasks.spawn(serve_on(serve::bind(address)?, None, server(true), shutdown.clone()));
+    }
+    tasks.spawn(authz::rbac::follow_when_ready(api.clone()));
+    tasks.spawn(compactor::run(store, interval, shutdown.clone()));
+    let bootstrapped = Arc::new(AtomicBool::new(false));
+    let is_bootstrapped = bootstrapped.clone();
+    endpoints.readyz.add("poststarthook/bootstrap", move || match is_bootstrapped.load(Ordering::Acquire) {
+        true => Ok(()),
+        false => Err("the cluster's own objects are still being made".to_owned()),
+    });
+    tasks.spawn(async move {
+        api.cache.ready().await;
+        bootstrap::run(api, advertised, with_roles, move || bootstrapped.store(true, Ordering::Release)).await;
+    });
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a task of the server panicked");
+            shutdown.trigger();
+        }
+    }
+    Ok(())
+}
+
+fn warn_of_open_doors(options: &Options) {
+    if options.modes.contains(&Mode::AlwaysAllow) {
+        tracing::warn!("authorization is off (AlwaysAllow): everyone who is authenticated may do everything; --authorization-mode=Node,RBAC closes it");
+    }
+    if let Some(address) = options.insecure {
+        tracing::warn!(%address, "INSECURE PORT: everyone who reaches it is the cluster's master, without TLS, without a name");
+    }
+}
+
+async fn open_store(options: &Options, clock: &Clock) -> Result<Arc<dyn Store>, Error> {
+    match &options.store {
+        StoreChoice::Embedded { folder } => {
+            let disk = embedded::disk::Folder::open(folder).map_err(|error| {
+                Error::Options(format!("--data-dir {}: {error}", folder.display()))
+            })?;
+            Ok(Arc::new(Embedded::start(Arc::new(disk), clock.clone(), embedded::Options::default()).await?))
+        }
+        StoreChoice::Etcd(etcd) => Ok(Arc::new(Etcd::connect(etcd.clone()).await?)),
+    }
+}
+
+fn build(
+    options: Options,
+    catalogue: Catalogue,
+    store: Arc<dyn Store>,
+    cache: Arc<Cache>,
+    clock: Clock,
+    random: Random,
+    shutdown: Shutdown,
+) -> Result<Api, Error> {
+    let values = &options.values;
+    Ok(Api {
+        catalogue,
+        store,
+        cache,
+        authenticator: authenticator(values, options.anonymous)?,
+        authorizer: Arc::new(Authorizer::new(options.modes)),
+        admission: admission(values)?,
+        tokens: Some(tokens(values, &options.issuer)?),
+        services: options.ranges,
+        kubelets: KubeletClient {
+            tls: serving::kubelet_config(values)?,
+            address_types: values.strings("kubelet-preferred-address-types"),
+        },
+        clock,
+        random,
+        shutdown,
+        allow_privileged: values.bool("allow-privileged"),
+    })
+}
+
+fn authenticator(values: &Values, anonymous: bool) -> Result<Authenticator, Error> {
+    let client_ca = values.opt_str("client-ca-file").map(|path| ClientAuthority::load(Path::new(path))).transpose()?;
+    let static_tokens = match values.opt_str("token-auth-file") {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|error| Error::Options(format!("reading {path}: {error}")))?;
+            StaticTokens::parse(&text).map_err(|error| Error::Options(error.to_string()))?
+        }
+        None => StaticTokens::default(),
+    };
+    Ok(Authenticator { client_ca, static_tokens, anonymous })
+}
+
+fn admission(values: &Values) -> Result<Admission, Error> {
+    let (enabled, disabled) = (values.strings("enable-admission-plugins"), values.strings("disable-admission-plugins"));
+    for name in enabled.iter().chain(&disabled) {
+        if !admission::PLUGINS.contains(&name.as_str()) {
+            tracing::warn!(plugin = name, "admission plug-in is not built yet and will not run");
+        }
+    }
+    // NodeRestriction alone is not on by default.
+    let is_enabled = |name: &str| {
+        let by_default = name != "NodeRestriction";
+        (by_default || enabled.iter().any(|own| own == name)) && !disabled.iter().any(|own| own == name)
+    };
+    Ok(Admission::new(is_enabled))
+}
+
+fn tokens(values: &Values, issuer: &str) -> Result<Tokens, Error> {
+    let read = |path: &str| std::fs::read(path).map_err(|error| Error::Tokens(format!("reading {path}: {error}")));
+    let signing = read(values.str("service-account-signing-key-file"))?;
+    let verifying = values.strings("service-account-key-file");
+    let verifying = verifying.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    Tokens::new(issuer, values.strings("api-audiences"), &signing, &verifying)
+        .map_err(|error| Error::Tokens(error.to_string()))
+}
+
+fn endpoints(api: &Arc<Api>) -> Endpoints {
+    let endpoints = Endpoints::new(Gate::Open);
+    let cache = api.cache.clone();
+    endpoints.readyz.add("informer-sync", move || {
+        if cache.is_ready() { Ok(()) } else { Err("the watch cache is still loading".to_owned()) }
+    });
+    endpoints
+}
+
+async fn serve_on(
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    server: Arc<Server>,
+    shutdown: Shutdown,
+) {
+    let service = tower::service_fn(move |request| {
+        let server = server.clone();
+        async move { Ok::<_, std::convert::Infallible>(handle(server, request).await) }
+    });
+    serve::accept(listener, tls, service, shutdown).await;
+}

@@ -1,0 +1,201 @@
+//! A request's way: request info, authentication, authorization, route (see ARCHITECTURE.md, "A request's way").
+//!
+//! Enter at [`handle`]. It ends in an answer whatever happens: a failure is a Status, a panic in a handler too.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use component::serve::{Endpoints, PeerInfo};
+use futures::FutureExt;
+use http::{Method, Request};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use machinery::status::Status;
+
+use crate::api::Api;
+use crate::authz;
+use crate::discovery;
+use crate::http_body::{Response, full};
+use crate::openapi::OpenApi;
+use crate::request::{Query, RequestInfo, User};
+use crate::rest::body::BYTES_MAX;
+use crate::rest::negotiate::Accept;
+use crate::rest::params::ListOptions;
+use crate::rest::{self, Call, respond};
+
+/// How long a client may take to send its body.
+const BODY_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What answers requests: the API and the endpoints about the server itself.
+pub struct Server {
+    pub api: Arc<Api>,
+    pub endpoints: Endpoints,
+    pub openapi: OpenApi,
+    /// The insecure port takes everyone as a master.
+    pub insecure: bool,
+}
+
+/// Answers one request.
+pub async fn handle(server: Arc<Server>, request: Request<Incoming>) -> Response {
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let accept = Accept::of(request.headers(), query.is_true("pretty")).unwrap_or_default();
+    let is_head = request.method() == Method::HEAD;
+    let answer = AssertUnwindSafe(route(&server, request, query)).catch_unwind().await;
+    let mut response = match answer {
+        Ok(Ok(response)) => response,
+        Ok(Err(status)) => respond::failure(&status, accept),
+        Err(_) => {
+            tracing::error!("a handler panicked; the request is answered with an internal error");
+            respond::failure(&Status::internal_error("the server made a mistake; its log says more"), accept)
+        }
+    };
+    if is_head {
+        *response.body_mut() = full(Bytes::new());
+    }
+    response
+}
+
+async fn route(server: &Server, mut request: Request<Incoming>, query: Query) -> Result<Response, Status> {
+    let api = &server.api;
+    let path = request.uri().path().to_owned();
+    let info = RequestInfo::parse(request.method(), &path, &query);
+    let user = identify(server, &request, &info).await?;
+    authorize(server, &user, &info, &query)?;
+    if !info.is_resource {
+        return other(server, &request, &path).await;
+    }
+    let served = api.catalogue.find(&info.group, &info.version, &info.resource).ok_or_else(Status::unknown_path)?;
+    check_scope(&info, served.row.namespaced)?;
+    let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
+    let (parts, body) = request.into_parts();
+    let body = if takes_body(&info) { read_body(body).await? } else { Bytes::new() };
+    let call = Call {
+        method: parts.method,
+        query,
+        headers: parts.headers,
+        user,
+        served: served.clone(),
+        body,
+        upgrade,
+        info,
+    };
+    rest::dispatch(api, call).await
+}
+
+/// A namespaced resource is written in its namespace, a cluster's never inside one.
+fn check_scope(info: &RequestInfo, namespaced: bool) -> Result<(), Status> {
+    let in_namespace = !info.namespace.is_empty() && info.resource != "namespaces";
+    let needs_namespace = namespaced && (info.names_object() || info.verb == "create");
+    let wrong = (in_namespace && !namespaced) || (needs_namespace && !in_namespace);
+    // Reviews of the caller's own rights name a namespace in their body.
+    if wrong { Err(Status::unknown_path()) } else { Ok(()) }
+}
+
+fn takes_body(info: &RequestInfo) -> bool {
+    matches!(info.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
+        && !matches!(info.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy")
+}
+
+async fn read_body(body: Incoming) -> Result<Bytes, Status> {
+    let collected = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, BYTES_MAX).collect()).await;
+    let collected = collected.map_err(|_| Status::timeout("the request's body did not arrive in time"))?;
+    collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
+        if error.downcast_ref::<LengthLimitError>().is_some() {
+            Status::request_entity_too_large(format!("Request entity too large: limit is {BYTES_MAX}"))
+        } else {
+            Status::bad_request(format!("unable to read the request's body: {error}"))
+        }
+    })
+}
+
+/// The probe endpoints answer everyone, as a load balancer needs.
+fn is_probe(path: &str) -> bool {
+    ["/healthz", "/livez", "/readyz"].iter().any(|probe| {
+        path == *probe || path.strip_prefix(probe).is_some_and(|rest| rest.starts_with('/'))
+    })
+}
+
+async fn identify(server: &Server, request: &Request<Incoming>, info: &RequestInfo) -> Result<User, Status> {
+    if server.insecure {
+        let groups = vec![crate::request::MASTERS.to_owned(), crate::request::AUTHENTICATED.to_owned()];
+        return Ok(User { name: "system:unsecured".to_owned(), groups, ..User::default() });
+    }
+    let peer = request.extensions().get::<PeerInfo>();
+    let certificates = peer.map(|peer| peer.certificates.as_ref()).unwrap_or_default();
+    let found = server.api.authenticator.authenticate(&server.api, request.headers(), certificates).await;
+    match found {
+        Err(_) if is_probe(&info.path) => Ok(User::anonymous()),
+        found => found,
+    }
+}
+
+fn authorize(server: &Server, user: &User, info: &RequestInfo, query: &Query) -> Result<(), Status> {
+    if is_probe(&info.path) && matches!(info.verb.as_str(), "get" | "head") {
+        return Ok(());
+    }
+    let fields = match info.verb.as_str() {
+        "list" | "watch" | "deletecollection" => ListOptions::parse_fields(query)?,
+        _ => Default::default(),
+    };
+    server.api.authorizer.check(&server.api, user, &authz::Attributes { info: info.clone(), fields })
+}
+
+/// Paths that are no resources: discovery, OpenAPI, version, health, metrics, the token keys.
+async fn other(server: &Server, request: &Request<Incoming>, path: &str) -> Result<Response, Status> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(Status::unknown_path());
+    }
+    if let Some(answer) = discovery::answer(&server.api.catalogue, path, request.headers()) {
+        return answer;
+    }
+    if let Some(answer) = server.openapi.answer(&server.api.catalogue, path, request) {
+        return answer;
+    }
+    let query = request.uri().query().unwrap_or_default();
+    if let Some(answer) = server.endpoints.answer(request.method(), path, query) {
+        return Ok(answer.map(|body| full_body(body)));
+    }
+    let accept = Accept::of(request.headers(), true)?;
+    match path.trim_end_matches('/') {
+        "" => respond::encoded(accept, 200, &serde_json::json!({"paths": paths(server)})),
+        "/version" => {
+            let info = serde_json::to_value(component::version::info()).map_err(Status::internal_error)?;
+            respond::encoded(accept, 200, &info)
+        }
+        _ => Err(Status::unknown_path()),
+    }
+}
+
+fn full_body(body: http_body_util::Full<Bytes>) -> crate::http_body::Body {
+    body.map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The list of paths at `/`.
+fn paths(server: &Server) -> Vec<String> {
+    let mut paths: Vec<String> = ["/api", "/api/v1", "/apis", "/apis/", "/healthz", "/healthz/ping", "/livez", "/livez/ping", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/readyz/ping", "/version"]
+        .map(str::to_owned)
+        .to_vec();
+    for served in server.api.catalogue.rows() {
+        let row = &served.row;
+        if !row.group.is_empty() {
+            paths.push(format!("/apis/{}", row.group));
+            paths.push(format!("/apis/{}/{}", row.group, row.version));
+        }
+    }
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_are_told_from_their_neighbours() {
+        assert!(is_probe("/livez") && is_probe("/readyz/ping"));
+        assert!(!is_probe("/livezz") && !is_probe("/metrics"));
+    }
+}

@@ -1,0 +1,170 @@
+//! Cluster addresses and node ports of Services (Kubernetes concept: "Service ClusterIP allocation").
+//!
+//! Enter at [`ServiceRanges::companions`]. What a Service holds is written in the commit that writes the Service, so
+//! that no address is lost or given twice, whatever dies when: IPAddress objects for addresses, upstream's bitmap under
+//! `ranges/servicenodeports` for ports.
+
+mod addresses;
+mod ports;
+
+use std::net::IpAddr;
+
+use machinery::field::{Error, ErrorList, Path};
+use machinery::meta;
+use machinery::status::Status;
+use serde_json::{Value, json};
+
+pub use addresses::AddressRange;
+pub use ports::PortRange;
+
+use crate::api::Api;
+use crate::store::{Commit, Condition, Write};
+
+/// `--service-cluster-ip-range` (one per family) and `--service-node-port-range`.
+pub struct ServiceRanges {
+    pub addresses: Vec<AddressRange>,
+    pub ports: PortRange,
+}
+
+impl ServiceRanges {
+    /// The address of the `kubernetes` Service: the first of the primary range.
+    pub fn kubernetes_address(&self) -> Option<IpAddr> {
+        self.addresses.first().and_then(|range| range.nth(1))
+    }
+
+    /// Completes `new` with what it needs, and says what must be written beside it.
+    pub async fn companions(&self, api: &Api, new: Option<&mut Value>, old: Option<&Value>) -> Result<Commit, Status> {
+        let mut commit = Commit::default();
+        let none = Value::Null;
+        let mut placeholder = Value::Null;
+        let new = new.unwrap_or(&mut placeholder);
+        let old = old.unwrap_or(&none);
+        if !new.is_null() {
+            self.complete_addresses(api, new, old)?;
+        }
+        let (held, wanted) = (cluster_ips(old), cluster_ips(new));
+        for address in wanted.iter().filter(|address| !held.contains(address)) {
+            self.claim(api, new, address, &mut commit)?;
+        }
+        for address in held.iter().filter(|address| !wanted.contains(address)) {
+            commit.writes.push(Write::Delete { key: address_key(api, address) });
+        }
+        self.ports.companions(api, new, old, &mut commit).await?;
+        Ok(commit)
+    }
+
+    /// Families, policy and addresses of a Service that has none yet.
+    fn complete_addresses(&self, api: &Api, new: &mut Value, old: &Value) -> Result<(), Status> {
+        let kind = meta::text(new, "spec.type").to_owned();
+        let spec = meta::object_mut(new, "spec");
+        if kind == "ExternalName" {
+            for name in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                spec.remove(name);
+            }
+            return Ok(());
+        }
+        let kept = meta::text(old, "spec.clusterIP");
+        let unset = spec.get("clusterIP").and_then(Value::as_str).unwrap_or_default().is_empty();
+        if unset && !kept.is_empty() && meta::text(old, "spec.type") != "ExternalName" {
+            for name in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                spec.insert(name.into(), old["spec"][name].clone());
+            }
+        }
+        self.complete_families(new);
+        if meta::text(new, "spec.clusterIP").is_empty() {
+            let addresses = self.choose(api, new)?;
+            let spec = meta::object_mut(new, "spec");
+            spec.insert("clusterIP".into(), json!(addresses.first()));
+            spec.insert("clusterIPs".into(), json!(addresses));
+        } else if meta::list(new, "spec.clusterIPs").is_empty() {
+            let address = new["spec"]["clusterIP"].clone();
+            meta::object_mut(new, "spec").insert("clusterIPs".into(), json!([address]));
+        }
+        Ok(())
+    }
+
+    fn complete_families(&self, new: &mut Value) {
+        let policy = match meta::text(new, "spec.ipFamilyPolicy") {
+            "" => "SingleStack",
+            policy => policy,
+        }
+        .to_owned();
+        let given = meta::list(new, "spec.ipFamilies").to_vec();
+        let families: Vec<Value> = if !given.is_empty() {
+            given
+        } else if let Ok(address) = meta::text(new, "spec.clusterIP").parse::<IpAddr>() {
+            vec![family_of(&address).into()]
+        } else if policy == "SingleStack" {
+            self.addresses.iter().take(1).map(|range| range.family().into()).collect()
+        } else {
+            self.addresses.iter().map(|range| range.family().into()).collect()
+        };
+        let spec = meta::object_mut(new, "spec");
+        spec.insert("ipFamilyPolicy".into(), policy.into());
+        spec.insert("ipFamilies".into(), families.into());
+    }
+
+    /// A free address in each of the Service's families.
+    fn choose(&self, api: &Api, new: &Value) -> Result<Vec<String>, Status> {
+        let families = meta::list(new, "spec.ipFamilies").iter().filter_map(Value::as_str);
+        families
+            .map(|family| {
+                let range = self.addresses.iter().find(|range| range.family() == family).ok_or_else(|| {
+                    let path = Path::new("spec").child("ipFamilies");
+                    invalid(new, Error::invalid(&path, json!([family]), "not configured on this cluster"))
+                })?;
+                let is_free = |address: &IpAddr| !is_taken(api, address);
+                range.choose(api.random.u64(), is_free).map(|address| address.to_string()).ok_or_else(|| {
+                    let path = Path::new("spec").child("clusterIPs");
+                    let why = format!("failed to allocate IP: range {range} is full");
+                    invalid(new, Error::internal(&path, why))
+                })
+            })
+            .collect()
+    }
+
+    fn claim(&self, api: &Api, service: &Value, address: &str, commit: &mut Commit) -> Result<(), Status> {
+        let path = Path::new("spec").child("clusterIPs");
+        let refuse = |why: String| invalid(service, Error::invalid(&path, json!(cluster_ips(service)), why));
+        let parsed: IpAddr = address.parse().map_err(|_| refuse(format!("failed to allocate IP {address}: not an IP address")))?;
+        if !self.addresses.iter().any(|range| range.contains(&parsed)) {
+            let ranges: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+            return Err(refuse(format!(
+                "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {}",
+                ranges.join(",")
+            )));
+        }
+        if is_taken(api, &parsed) {
+            return Err(refuse(format!("failed to allocate IP {address}: provided IP is already allocated")));
+        }
+        let key = address_key(api, address);
+        let object = addresses::object(service, &parsed, &api.new_uid(), &api.now_text());
+        let value = serde_json::to_vec(&object).map_err(Status::internal_error)?.into();
+        commit.conditions.push(Condition::Absent { key: key.clone() });
+        commit.writes.push(Write::Put { key, value, ttl: None });
+        Ok(())
+    }
+}
+
+pub fn family_of(address: &IpAddr) -> &'static str {
+    if address.is_ipv4() { "IPv4" } else { "IPv6" }
+}
+
+/// The addresses that a Service holds; headless and ExternalName ones hold none.
+fn cluster_ips(service: &Value) -> Vec<String> {
+    let listed = meta::list(service, "spec.clusterIPs").iter().filter_map(Value::as_str);
+    listed.filter(|address| !address.is_empty() && *address != "None").map(str::to_owned).collect()
+}
+
+fn address_key(api: &Api, address: &str) -> String {
+    format!("{}/ipaddresses/{address}", api.catalogue.store_prefix())
+}
+
+fn is_taken(api: &Api, address: &IpAddr) -> bool {
+    api.peek_named("networking.k8s.io", "ipaddresses", "", &address.to_string()).is_some()
+}
+
+fn invalid(service: &Value, error: Error) -> Status {
+    let errors: ErrorList = vec![error];
+    Status::invalid("", "Service", meta::name(service), &errors)
+}

@@ -1,0 +1,222 @@
+//! Node ports: upstream's bitmap of the ports in use, changed in the commit that changes the Service.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use machinery::field::{Error, ErrorList, Path};
+use machinery::meta;
+use machinery::status::Status;
+use serde_json::{Value, json};
+
+use crate::api::Api;
+use crate::errors;
+use crate::store::{Commit, Condition, Write};
+
+/// `--service-node-port-range`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    pub first: u16,
+    pub last: u16,
+}
+
+impl PortRange {
+    /// `30000-32767`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (first, last) = text.split_once('-')?;
+        let range = Self { first: first.trim().parse().ok()?, last: last.trim().parse().ok()? };
+        (range.first > 0 && range.first <= range.last).then_some(range)
+    }
+
+    pub async fn companions(
+        &self,
+        api: &Api,
+        new: &mut Value,
+        old: &Value,
+        commit: &mut Commit,
+    ) -> Result<(), Status> {
+        let held = ports_of(old);
+        if needs_ports(new) {
+            keep_ports(new, old);
+        }
+        let asked = ports_of(new);
+        let complete = !needs_ports(new) || meta::list(new, "spec.ports").iter().all(|port| port["nodePort"].as_u64().is_some_and(|port| port > 0));
+        if complete && asked == held {
+            return Ok(());
+        }
+        let key = format!("{}/ranges/servicenodeports", api.catalogue.store_prefix());
+        let (entry, _) = api.store.get(&key, None).await.map_err(|error| errors::store(&error))?;
+        let mut bitmap = match &entry {
+            Some(entry) => Bitmap::parse(&crate::stored::decode(&entry.value).map_err(Status::internal_error)?)?,
+            None => Bitmap::default(),
+        };
+        for port in held.iter().filter(|port| !asked.contains(port)) {
+            bitmap.set(port.saturating_sub(self.first), false);
+        }
+        self.claim(new, &held, &asked, &mut bitmap)?;
+        if needs_ports(new) {
+            self.fill(api, new, &mut bitmap)?;
+        }
+        commit.conditions.push(match &entry {
+            Some(entry) => Condition::Modified { key: key.clone(), revision: entry.modified },
+            None => Condition::Absent { key: key.clone() },
+        });
+        let value = serde_json::to_vec(&bitmap.object(self)).map_err(Status::internal_error)?.into();
+        commit.writes.push(Write::Put { key, value, ttl: None });
+        Ok(())
+    }
+
+    fn claim(&self, service: &Value, held: &[u16], asked: &[u16], bitmap: &mut Bitmap) -> Result<(), Status> {
+        let mut errors = ErrorList::new();
+        for port in asked.iter().filter(|port| !held.contains(port)) {
+            let position = meta::list(service, "spec.ports").iter().position(|entry| entry["nodePort"] == json!(port));
+            let path = Path::new("spec").child("ports").index(position.unwrap_or(0)).child("nodePort");
+            if !(self.first..=self.last).contains(port) {
+                let why = format!("provided port is not in the valid range. The range of valid ports is {}-{}", self.first, self.last);
+                errors.push(Error::invalid(&path, *port, why));
+            } else if bitmap.is_set(port - self.first) {
+                errors.push(Error::invalid(&path, *port, "provided port is already allocated"));
+            } else {
+                bitmap.set(port - self.first, true);
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(Status::invalid("", "Service", meta::name(service), &errors)) }
+    }
+
+    /// Chooses a free port for each entry that has none; the same port number over two protocols shares one.
+    fn fill(&self, api: &Api, service: &mut Value, bitmap: &mut Bitmap) -> Result<(), Status> {
+        let size = u64::from(self.last - self.first) + 1;
+        let name = meta::name(service).to_owned();
+        let mut chosen: Vec<(Value, Value, u16)> = Vec::new();
+        let Some(ports) = service["spec"]["ports"].as_array_mut() else { return Ok(()) };
+        for (position, entry) in ports.iter_mut().enumerate() {
+            if entry["nodePort"].as_u64().is_some_and(|port| port > 0) {
+                continue;
+            }
+            let shared = chosen.iter().find(|(port, protocol, _)| *port == entry["port"] && *protocol != entry["protocol"]);
+            let port = match shared {
+                Some((_, _, node_port)) => *node_port,
+                None => {
+                    let begin = api.random.below(size);
+                    let free = (0..size).map(|step| ((begin + step) % size) as u16).find(|offset| !bitmap.is_set(*offset));
+                    let offset = free.ok_or_else(|| {
+                        let path = Path::new("spec").child("ports").index(position).child("nodePort");
+                        let why = "failed to allocate a nodePort: range is full".to_owned();
+                        Status::invalid("", "Service", &name, &vec![Error::internal(&path, why)])
+                    })?;
+                    bitmap.set(offset, true);
+                    self.first + offset
+                }
+            };
+            chosen.push((entry["port"].clone(), entry["protocol"].clone(), port));
+            entry["nodePort"] = json!(port);
+        }
+        Ok(())
+    }
+}
+
+fn needs_ports(service: &Value) -> bool {
+    match meta::text(service, "spec.type") {
+        "NodePort" => true,
+        "LoadBalancer" => meta::at(service, "spec.allocateLoadBalancerNodePorts").as_bool().unwrap_or(true),
+        _ => false,
+    }
+}
+
+fn ports_of(service: &Value) -> Vec<u16> {
+    let listed = meta::list(service, "spec.ports").iter().filter_map(|port| port["nodePort"].as_u64());
+    let mut ports: Vec<u16> = listed.filter_map(|port| u16::try_from(port).ok()).filter(|port| *port > 0).collect();
+    let health = meta::at(service, "spec.healthCheckNodePort").as_u64().and_then(|port| u16::try_from(port).ok());
+    ports.extend(health.filter(|port| *port > 0));
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+/// An update that leaves a node port out keeps the one that the same port had.
+fn keep_ports(new: &mut Value, old: &Value) {
+    let before = meta::list(old, "spec.ports").to_vec();
+    let Some(ports) = new["spec"]["ports"].as_array_mut() else { return };
+    for entry in ports {
+        if entry["nodePort"].as_u64().is_some_and(|port| port > 0) {
+            continue;
+        }
+        let same = before.iter().find(|port| port["port"] == entry["port"] && port["protocol"] == entry["protocol"]);
+        if let Some(node_port) = same.and_then(|port| port["nodePort"].as_u64()) {
+            entry["nodePort"] = json!(node_port);
+        }
+    }
+}
+
+/// Bit n is the n-th port of the range; kept, like Go's big integers, as big-endian bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Bitmap {
+    /// Little-endian bytes: byte 0 holds bits 0 to 7.
+    bytes: Vec<u8>,
+}
+
+impl Bitmap {
+    fn parse(object: &Value) -> Result<Self, Status> {
+        let data = meta::text(object, "data");
+        let mut bytes = STANDARD.decode(data).map_err(Status::internal_error)?;
+        bytes.reverse();
+        Ok(Self { bytes })
+    }
+
+    fn is_set(&self, bit: u16) -> bool {
+        self.bytes.get(usize::from(bit / 8)).is_some_and(|byte| byte & (1 << (bit % 8)) != 0)
+    }
+
+    fn set(&mut self, bit: u16, value: bool) {
+        let at = usize::from(bit / 8);
+        if self.bytes.len() <= at {
+            self.bytes.resize(at + 1, 0);
+        }
+        let mask = 1 << (bit % 8);
+        if value {
+            self.bytes[at] |= mask;
+        } else {
+            self.bytes[at] &= !mask;
+        }
+    }
+
+    fn object(&self, range: &PortRange) -> Value {
+        let mut bytes = self.bytes.clone();
+        while bytes.last() == Some(&0) {
+            bytes.pop();
+        }
+        bytes.reverse();
+        json!({
+            "apiVersion": "v1", "kind": "RangeAllocation", "metadata": {},
+            "range": format!("{}-{}", range.first, range.last), "data": STANDARD.encode(bytes),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bitmap_survives_its_stored_form() {
+        let range = PortRange::parse("30000-32767").unwrap();
+        let mut bitmap = Bitmap::default();
+        bitmap.set(0, true);
+        bitmap.set(9, true);
+        let object = bitmap.object(&range);
+        assert_eq!(object["data"], STANDARD.encode([2, 1]), "big-endian, as Go writes it");
+        assert_eq!(Bitmap::parse(&object).unwrap(), bitmap);
+    }
+
+    #[test]
+    fn ports_are_kept_by_number_and_protocol() {
+        let old = json!({"spec": {"ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}]}});
+        let mut new = json!({"spec": {"ports": [{"port": 80, "protocol": "TCP"}, {"port": 80, "protocol": "UDP"}]}});
+        keep_ports(&mut new, &old);
+        assert_eq!(new["spec"]["ports"][0]["nodePort"], 30080);
+        assert!(new["spec"]["ports"][1]["nodePort"].is_null());
+    }
+
+    #[test]
+    fn ranges_are_read_strictly() {
+        assert!(PortRange::parse("32767-30000").is_none() && PortRange::parse("0-1").is_none());
+    }
+}

@@ -1,0 +1,82 @@
+//! TLS of the secure port, and towards kubelets.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use component::flags::Values;
+use component::tls::{self, FixedKey, MinVersion, ReloadingKey, Trust};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ClientConfig, ServerConfig};
+
+use crate::options::Options;
+use crate::run::Error;
+
+/// The certificate of the flags, or a self-signed one that is kept in `--cert-dir`.
+pub fn server_config(options: &Options) -> Result<Arc<ServerConfig>, Error> {
+    let values = &options.values;
+    let version: MinVersion = values.str("tls-min-version").parse().map_err(Error::Options)?;
+    match (values.opt_str("tls-cert-file"), values.opt_str("tls-private-key-file")) {
+        (Some(certificate), Some(key)) => {
+            let key = ReloadingKey::load(PathBuf::from(certificate), PathBuf::from(key))?;
+            Ok(Arc::new(tls::server_config(key, version)?))
+        }
+        (None, None) => Ok(Arc::new(tls::server_config(Arc::new(self_made(options)?), version)?)),
+        _ => Err(Error::Options("--tls-cert-file and --tls-private-key-file must be given together".to_owned())),
+    }
+}
+
+/// Upstream's file names, so that a restart keeps the certificate that clients have pinned.
+fn self_made(options: &Options) -> Result<FixedKey, Error> {
+    let folder = Path::new(options.values.str("cert-dir"));
+    let (certificate_path, key_path) = (folder.join("apiserver.crt"), folder.join("apiserver.key"));
+    let read = |path: &Path| std::fs::read(path);
+    if let (Ok(certificate), Ok(key)) = (read(&certificate_path), read(&key_path)) {
+        let chain = tls::certificates_from_pem(&certificate, &certificate_path.display().to_string())?;
+        let key = tls::key_from_pem(&key, &key_path.display().to_string())?;
+        return Ok(FixedKey(tls::certified_key(chain, key, "serving certificate")?));
+    }
+    let made = rcgen::generate_simple_self_signed(names(options)).map_err(|error| Error::Certificate(error.to_string()))?;
+    let write = || {
+        std::fs::create_dir_all(folder)?;
+        std::fs::write(&certificate_path, made.cert.pem())?;
+        std::fs::write(&key_path, made.signing_key.serialize_pem())?;
+        std::fs::set_permissions(&key_path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+    };
+    write().map_err(|error: std::io::Error| Error::Certificate(format!("keeping it in {}: {error}", folder.display())))?;
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())
+        .map_err(|error| Error::Certificate(error.to_owned()))?;
+    Ok(FixedKey(tls::certified_key(vec![made.cert.der().clone()], key, "serving certificate")?))
+}
+
+fn names(options: &Options) -> Vec<String> {
+    let mut names: Vec<String> = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1"]
+        .map(str::to_owned)
+        .to_vec();
+    names.push(options.advertise.to_string());
+    names.extend(options.ranges.kubernetes_address().as_ref().map(IpAddr::to_string));
+    names.dedup();
+    names
+}
+
+/// How the server speaks to kubelets: with its own certificate, and judging theirs only when told by whom they are
+/// signed, as upstream does.
+pub fn kubelet_config(values: &Values) -> Result<Arc<ClientConfig>, Error> {
+    let trust = match values.opt_str("kubelet-certificate-authority") {
+        Some(path) => {
+            let pem = std::fs::read(path).map_err(|error| Error::Options(format!("reading {path}: {error}")))?;
+            Trust::Authorities(tls::certificates_from_pem(&pem, path)?)
+        }
+        None => Trust::Anyone,
+    };
+    let certificate = match (values.opt_str("kubelet-client-certificate"), values.opt_str("kubelet-client-key")) {
+        (Some(certificate), Some(key)) => {
+            Some(ReloadingKey::load(PathBuf::from(certificate), PathBuf::from(key))? as Arc<dyn rustls::client::ResolvesClientCert>)
+        }
+        _ => None,
+    };
+    let mut config = tls::client_config(&trust, certificate)?;
+    // Streams are upgraded, which HTTP/2 cannot do.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
