@@ -13,11 +13,15 @@ mod garbagecollector;
 mod manager;
 mod names;
 mod namespace;
+mod nodeipam;
+mod nodelifecycle;
 mod options;
+mod podgc;
 mod replicaset;
 mod rootca;
 mod serviceaccount;
 mod serving;
+mod tainteviction;
 #[cfg(test)]
 mod tests;
 

@@ -17,7 +17,8 @@ use tokio::net::TcpListener;
 use crate::names::CONTROLLERS;
 use crate::options::Options;
 use crate::{
-    deployment, endpoints, endpointslice, garbagecollector, namespace, replicaset, rootca, serviceaccount, serving,
+    deployment, endpoints, endpointslice, garbagecollector, namespace, nodeipam, nodelifecycle, podgc, replicaset,
+    rootca, serviceaccount, serving, tainteviction,
 };
 
 /// Why the controller manager could not start, or had to stop.
@@ -150,6 +151,10 @@ fn start(name: &'static str, ctx: &Context, options: &Arc<Options>) -> Option<Bo
         "garbage-collector-controller" if options.collect_garbage => {
             garbagecollector::run(voice(name), workers.garbage_collector).boxed()
         }
+        "node-lifecycle-controller" => nodelifecycle::run(voice("node-controller"), options.nodes).boxed(),
+        "taint-eviction-controller" => tainteviction::run(voice(name)).boxed(),
+        "pod-garbage-collector-controller" => podgc::run(voice(name), options.terminated_pods).boxed(),
+        "node-ipam-controller" => nodeipam::run(voice("cidrAllocator"), options.node_cidrs.clone()?).boxed(),
         _ => return None,
     })
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use component::client::ClientConfig;
 use component::flags::Values;
 
-use crate::Error;
 use crate::names::Selection;
+use crate::{Error, nodeipam, nodelifecycle};
 
 /// The settings of the controller manager.
 #[derive(Clone, Debug)]
@@ -22,6 +22,9 @@ pub struct Options {
     pub(crate) root_ca_file: Option<PathBuf>,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) collect_garbage: bool,
+    pub(crate) nodes: nodelifecycle::Settings,
+    pub(crate) node_cidrs: Option<nodeipam::Settings>,
+    pub(crate) terminated_pods: usize,
 }
 
 /// How many objects each controller works on at the same time.
@@ -63,8 +66,24 @@ impl Options {
             slices_batch_period: values.duration("endpointslice-updates-batch-period"),
             root_ca_file: values.opt_str("root-ca-file").map(PathBuf::from),
             shutdown_timeout: values.duration("controller-shutdown-timeout"),
+            nodes: nodes(values),
+            node_cidrs: nodeipam::Settings::from_flags(values).map_err(Error::Options)?,
+            terminated_pods: usize::try_from(values.int("terminated-pod-gc-threshold")).unwrap_or(0),
             collect_garbage: values.bool("enable-garbage-collector"),
             values: values.clone(),
         })
+    }
+}
+
+fn nodes(values: &Values) -> nodelifecycle::Settings {
+    nodelifecycle::Settings {
+        monitor_grace: values.duration("node-monitor-grace-period"),
+        startup_grace: values.duration("node-startup-grace-period"),
+        rates: nodelifecycle::Rates {
+            eviction: values.float("node-eviction-rate"),
+            secondary: values.float("secondary-node-eviction-rate"),
+            large_cluster: usize::try_from(values.int("large-cluster-size-threshold")).unwrap_or(0),
+            unhealthy_zone: values.float("unhealthy-zone-threshold"),
+        },
     }
 }
