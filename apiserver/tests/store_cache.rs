@@ -7,8 +7,8 @@ use std::time::Duration;
 use apiserver::cache::{
     Cache, EventKind, Fields, Indexed, Indexer, Labels, Options, Resource, WatchEnd, WatchFrom, Watcher,
 };
-use apiserver::store::embedded::{self, Embedded};
 use apiserver::store::embedded::disk::Folder;
+use apiserver::store::embedded::{self, Embedded};
 use apiserver::store::{Commit, RangeRequest, Revision, Store};
 use bytes::Bytes;
 use component::clock::Clock;

@@ -9,8 +9,8 @@ use apiserver::store::embedded::disk::Folder;
 use apiserver::store::embedded::{self, Embedded};
 use apiserver::store::etcd::{self, Etcd};
 use apiserver::store::{
-    Batch, ChangeKind, Commit, CommitError, Condition, Entry, Error, Previous, RangeRequest, Revision, Store, WatchError,
-    Write,
+    Batch, ChangeKind, Commit, CommitError, Condition, Entry, Error, Previous, RangeRequest, Revision, Store,
+    WatchError, Write,
 };
 use bytes::Bytes;
 use component::clock::Clock;
@@ -361,12 +361,14 @@ async fn compacts(store: Shared) {
 }
 
 async fn expires(store: Shared) {
-    let short_lived = |key: &str| Write::Put { key: key.to_owned(), value: bytes("x"), ttl: Some(Duration::from_secs(2)) };
+    let short_lived =
+        |key: &str| Write::Put { key: key.to_owned(), value: bytes("x"), ttl: Some(Duration::from_secs(2)) };
     let mut batches = store.watch(Revision(3), Previous::Include);
     write(&store, [short_lived("/gone"), short_lived("/kept")]).await;
     write(&store, [put("/kept", "y")]).await;
     // Still there at once; a long time to live is no time at all for this test.
-    write(&store, [Write::Put { key: "/long".to_owned(), value: bytes("x"), ttl: Some(Duration::from_secs(3600)) }]).await;
+    write(&store, [Write::Put { key: "/long".to_owned(), value: bytes("x"), ttl: Some(Duration::from_secs(3600)) }])
+        .await;
     assert!(store.get("/gone", None).await.unwrap().0.is_some());
     assert_eq!(short(&next(&mut batches).await.unwrap()), "4: +/long=x");
     let expired = next(&mut batches).await.unwrap();

@@ -132,10 +132,7 @@ impl Etcd {
             });
         }
         let reads = commit.conditions.iter().map(|condition| TxnOp::get(condition.key(), None));
-        Ok(Txn::new()
-            .when(compares.collect::<Vec<_>>())
-            .and_then(writes)
-            .or_else(reads.collect::<Vec<_>>()))
+        Ok(Txn::new().when(compares.collect::<Vec<_>>()).and_then(writes).or_else(reads.collect::<Vec<_>>()))
     }
 }
 
