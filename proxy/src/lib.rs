@@ -1,1 +1,23 @@
-//! (header to be written by the room's builder)
+//! kube-proxy: Services as rules of the node's packet filter.
+//!
+//! Enter at [`run`]. `model` says which endpoints a Service's traffic goes to, `iptables` writes and applies the rules
+//! for it; both have pure cores. `run` is the thin shell around them: informers in, transactions out. Knows no pods and
+//! no containers: only Services, EndpointSlices and this node's Node.
+
+mod config;
+mod conntrack;
+mod flags;
+mod health;
+mod iptables;
+mod metrics;
+mod model;
+mod options;
+mod pending;
+mod run;
+mod serving;
+mod sysctl;
+mod view;
+
+pub use flags::flags;
+pub use options::Options;
+pub use run::{Error, Seams, run};

@@ -1,0 +1,219 @@
+//! The text for `iptables-restore --noflush`: everything, or only what changed. Pure.
+//!
+//! A restore is atomic per table, and nothing outside our chains is named in it but the jumps that are missing.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use super::base::{self, JUMPS, Jump};
+use super::{ServiceRules, Settings, Shared, names};
+
+/// A table's part of the text, in the order in which iptables must see it: chains made or emptied, old rules taken
+/// out, new ones put in, and chains deleted once nothing jumps to them.
+#[derive(Debug, Default)]
+struct Table {
+    chains: Vec<String>,
+    deletions: Vec<String>,
+    rules: Vec<String>,
+    removals: Vec<String>,
+}
+
+impl Table {
+    fn chain(&mut self, name: &str) {
+        self.chains.push(format!(":{name} - [0:0]"));
+    }
+
+    fn append(&mut self, chain: &str, rules: &[String]) {
+        self.rules.extend(rules.iter().map(|rule| format!("-A {chain} {rule}")));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.chains.is_empty() && self.deletions.is_empty() && self.rules.is_empty() && self.removals.is_empty()
+    }
+
+    fn write(&self, name: &str, out: &mut String) {
+        if self.is_empty() {
+            return;
+        }
+        out.push_str(&format!("*{name}\n"));
+        for line in self.chains.iter().chain(&self.deletions).chain(&self.rules).chain(&self.removals) {
+            out.push_str(line);
+            out.push('\n');
+        }
+        out.push_str("COMMIT\n");
+    }
+}
+
+/// What `iptables-save` shows of a table, as far as it matters here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Saved {
+    /// Names of chains, by table.
+    pub(crate) chains: BTreeMap<String, Vec<String>>,
+    /// Rules (`-A …`) of the kernel's own chains and of those that are kept, by table.
+    pub(crate) rules: BTreeMap<String, Vec<String>>,
+}
+
+impl Saved {
+    /// Reads the text of `iptables-save` (all tables).
+    pub(crate) fn parse(text: &str) -> Saved {
+        let mut saved = Saved::default();
+        let mut table = String::new();
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix('*') {
+                table = name.trim().to_string();
+            } else if let Some(chain) = line.strip_prefix(':') {
+                let name = chain.split(' ').next().unwrap_or(chain);
+                saved.chains.entry(table.clone()).or_default().push(name.to_string());
+            } else if line.starts_with("-A ") && !line.starts_with("-A KUBE-S") {
+                saved.rules.entry(table.clone()).or_default().push(line.to_string());
+            }
+        }
+        saved
+    }
+
+    fn has_chain(&self, table: &str, name: &str) -> bool {
+        self.chains.get(table).is_some_and(|chains| chains.iter().any(|chain| chain == name))
+    }
+
+    fn rules_of<'a>(&'a self, table: &str, chain: &str) -> impl Iterator<Item = &'a str> {
+        let prefix = format!("-A {chain} ");
+        let rules = self.rules.get(table).into_iter().flatten().map(String::as_str);
+        rules.filter(move |rule| rule.starts_with(&prefix))
+    }
+}
+
+/// Everything: our chains with what belongs in them, stale chains of Services gone, jumps and canaries where missing.
+pub(crate) fn full(settings: &Settings, services: &BTreeMap<String, Arc<ServiceRules>>, saved: &Saved) -> String {
+    let (mut mangle, mut filter, mut nat) = (Table::default(), Table::default(), Table::default());
+    for (name, table) in [("mangle", &mut mangle), ("filter", &mut filter), ("nat", &mut nat)] {
+        if !saved.has_chain(name, base::CANARY) {
+            table.chain(base::CANARY);
+        }
+        if name != "mangle" {
+            base::chains(name).iter().for_each(|chain| table.chain(chain));
+        }
+        for (_, kept) in base::KEPT.iter().filter(|(of, kept)| *of == name && !saved.has_chain(name, kept)) {
+            table.chain(kept);
+        }
+        table.deletions = misplaced(name, saved);
+        let jumps = JUMPS.iter().filter(|jump| jump.table == name);
+        table.rules.extend(
+            jumps.filter(|jump| !is_in_place(jump, saved)).map(|jump| format!("-I {} 1 {}", jump.from, jump.rule())),
+        );
+    }
+    if settings.localhost_node_ports && !settings.is_v6() && !has_martian_rule(saved) {
+        filter.append("KUBE-FIREWALL", &[base::MARTIANS.to_string()]);
+    }
+    for (chain, rules) in base::masquerade(settings) {
+        nat.append(chain, &rules);
+    }
+    for rules in services.values() {
+        for (shared, lines) in &rules.shared {
+            let table = if shared.is_nat() { &mut nat } else { &mut filter };
+            table.append(shared.chain(), lines);
+        }
+        for (chain, lines) in &rules.chains {
+            nat.chain(chain);
+            nat.append(chain, lines);
+        }
+    }
+    nat.append(Shared::NatServices.chain(), &base::node_port_tail(settings));
+    filter.append("KUBE-FORWARD", &base::forward(settings));
+    remove_stale_chains(&mut nat, services, saved);
+    let mut text = String::new();
+    mangle.write("mangle", &mut text);
+    filter.write("filter", &mut text);
+    nat.write("nat", &mut text);
+    text
+}
+
+fn remove_stale_chains(nat: &mut Table, services: &BTreeMap<String, Arc<ServiceRules>>, saved: &Saved) {
+    let wanted: HashSet<&String> = services.values().flat_map(|rules| rules.chains.keys()).collect();
+    let chains = saved.chains.get("nat").into_iter().flatten();
+    for chain in chains.filter(|chain| names::is_service_chain(chain) && !wanted.contains(chain)) {
+        nat.chain(chain);
+        nat.removals.push(format!("-X {chain}"));
+    }
+}
+
+/// Only what differs between the old and the new rules of some Services. Fails as a whole when somebody changed our
+/// chains meanwhile (a rule to take out is not there): then everything must be written again.
+pub(crate) fn difference(changes: &[(Option<Arc<ServiceRules>>, Option<Arc<ServiceRules>>)]) -> String {
+    let (mut filter, mut nat) = (Table::default(), Table::default());
+    let nothing = ServiceRules::default();
+    for (old, new) in changes {
+        let (old, new) = (old.as_deref().unwrap_or(&nothing), new.as_deref().unwrap_or(&nothing));
+        chain_difference(old, new, &mut nat);
+        shared_difference(old, new, &mut filter, &mut nat);
+    }
+    let mut text = String::new();
+    filter.write("filter", &mut text);
+    nat.write("nat", &mut text);
+    text
+}
+
+fn chain_difference(old: &ServiceRules, new: &ServiceRules, nat: &mut Table) {
+    for chain in old.chains.keys().filter(|chain| !new.chains.contains_key(*chain)) {
+        nat.chain(chain);
+        nat.removals.push(format!("-X {chain}"));
+    }
+    for (chain, rules) in new.chains.iter().filter(|(chain, rules)| old.chains.get(*chain) != Some(rules)) {
+        nat.chain(chain);
+        nat.append(chain, rules);
+    }
+}
+
+/// New rules go to the head: the order among Services does not matter, but the NodePorts' rule must stay last. Deletion
+/// comes first, so that a rule that only moved its target is never there twice.
+fn shared_difference(old: &ServiceRules, new: &ServiceRules, filter: &mut Table, nat: &mut Table) {
+    let empty = Vec::new();
+    let mut shared: Vec<Shared> = old.shared.keys().chain(new.shared.keys()).copied().collect();
+    shared.sort();
+    shared.dedup();
+    for shared in shared {
+        let table = if shared.is_nat() { &mut *nat } else { &mut *filter };
+        let (before, after) = (old.shared.get(&shared).unwrap_or(&empty), new.shared.get(&shared).unwrap_or(&empty));
+        let chain = shared.chain();
+        table
+            .deletions
+            .extend(before.iter().filter(|rule| !after.contains(rule)).map(|rule| format!("-D {chain} {rule}")));
+        table
+            .rules
+            .extend(after.iter().filter(|rule| !before.contains(rule)).map(|rule| format!("-I {chain} 1 {rule}")));
+    }
+}
+
+/// KUBE-POSTROUTING must see packets before any rule that could accept them. CNI's `ipMasq` chains accept what stays in
+/// the pods' subnet: a pod's packet to its own Service, turned round to itself, would keep its source and be dropped
+/// as coming from itself. Whoever was started first, here the order is put right. portmap's and other Kubernetes
+/// chains go by marks of their own and may stand before.
+fn is_in_place(jump: &Jump, saved: &Saved) -> bool {
+    let mut before = saved.rules_of(jump.table, jump.from).take_while(|rule| !is_jump(rule, jump));
+    let is_there = saved.rules_of(jump.table, jump.from).any(|rule| is_jump(rule, jump));
+    is_there && (jump.to != "KUBE-POSTROUTING" || before.all(may_go_first))
+}
+
+fn may_go_first(rule: &str) -> bool {
+    ["CNI-HOSTPORT-", "KUBE-"].iter().any(|prefix| rule.contains(&format!("-j {prefix}")))
+}
+
+/// The old jump is taken out where it stands.
+fn misplaced(table: &str, saved: &Saved) -> Vec<String> {
+    let jumps = JUMPS.iter().filter(|jump| jump.table == table && !is_in_place(jump, saved));
+    let rules = jumps.flat_map(|jump| saved.rules_of(table, jump.from).filter(|rule| is_jump(rule, jump)));
+    rules.map(|rule| rule.replacen("-A ", "-D ", 1)).collect()
+}
+
+/// The tools list a rule's matches in an order of their own: words are compared, not lines.
+fn is_jump(rule: &str, jump: &Jump) -> bool {
+    let sorted = |text: &str| {
+        let mut words: Vec<String> = text.split_whitespace().map(|word| word.replace('"', "")).collect();
+        words.sort();
+        words
+    };
+    sorted(rule) == sorted(&format!("-A {} {}", jump.from, jump.rule()))
+}
+
+fn has_martian_rule(saved: &Saved) -> bool {
+    saved.rules_of("filter", "KUBE-FIREWALL").any(|rule| rule.contains("block incoming localnet connections"))
+}

@@ -1,0 +1,246 @@
+//! The loop: waits for changes, lets them gather for a moment, and writes what they mean.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use component::context::Context;
+use tokio::time::{Instant, sleep_until};
+
+use super::{BY_SERVICE, Sources};
+use crate::conntrack::{self, Frontends};
+use crate::health::Health;
+use crate::iptables::rules::Compiler;
+use crate::iptables::syncer::Syncer;
+use crate::iptables::tool::Tool;
+use crate::iptables::{ServiceRules, Settings};
+use crate::metrics;
+use crate::model::{Endpoint, Family, ServicePort, endpoints, service_ports};
+use crate::options::{MinSyncPeriod, Options};
+use crate::pending::Changes;
+use crate::sysctl::Sysctl;
+use crate::view::{Fixed, Host};
+
+/// With more endpoints than this, rules go without the comments that only people read.
+const BRIEF_ABOVE_ENDPOINTS: usize = 1000;
+
+/// One family's part of the loop.
+struct FamilyLoop {
+    family: Family,
+    fixed: Fixed,
+    syncer: Syncer,
+    /// Endpoints by Service, to know when rules should be brief.
+    endpoint_counts: BTreeMap<String, usize>,
+    is_brief: bool,
+    has_failed: bool,
+}
+
+pub(super) struct Loop {
+    options: Options,
+    sources: Sources,
+    families: Vec<FamilyLoop>,
+    host: Host,
+    health: Health,
+    sysctl: Sysctl,
+    context: Context,
+}
+
+impl Loop {
+    pub(super) async fn new(
+        options: Options,
+        families: Vec<Family>,
+        sources: Sources,
+        health: Health,
+        sysctl: Sysctl,
+        context: Context,
+    ) -> Loop {
+        let host = Host::of(None, &options);
+        let mut loops = Vec::new();
+        for family in families {
+            let fixed =
+                Fixed { random_fully: Tool(family).has_random_fully().await, tcp_be_liberal: sysctl.is_tcp_liberal() };
+            loops.push(FamilyLoop {
+                family,
+                fixed,
+                syncer: Syncer::new(host.settings(&options, family, fixed)),
+                endpoint_counts: BTreeMap::new(),
+                is_brief: false,
+                has_failed: false,
+            });
+        }
+        Loop { options, sources, families: loops, host, health, sysctl, context }
+    }
+
+    /// Until shutdown. The first write waits for the first lists.
+    pub(super) async fn run(mut self) {
+        let shutdown = self.context.shutdown.clone();
+        if shutdown.run_until(self.sources.synced()).await.is_none() {
+            return;
+        }
+        let mut next_check = Instant::now() + self.options.sync_period;
+        self.sync(true).await;
+        let mut earliest = Instant::now();
+        loop {
+            let is_check = tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.sources.pending.changed() => false,
+                () = sleep_until(next_check) => true,
+            };
+            if is_check {
+                next_check = Instant::now() + self.options.sync_period;
+                self.check().await;
+            }
+            if shutdown.run_until(sleep_until(earliest)).await.is_none() {
+                return;
+            }
+            let start = Instant::now();
+            self.sync(false).await;
+            earliest = Instant::now() + self.pause(start.elapsed());
+        }
+    }
+
+    fn pause(&self, took: Duration) -> Duration {
+        match self.options.min_sync_period {
+            MinSyncPeriod::Given(period) => period,
+            MinSyncPeriod::Adaptive { max } => (10 * took).min(max),
+        }
+    }
+
+    async fn check(&mut self) {
+        self.sysctl.call_iptables_for_bridges();
+        for family in &mut self.families {
+            family.syncer.check_canaries().await;
+        }
+    }
+
+    /// Writes what changed; `everything` also when nothing did.
+    async fn sync(&mut self, everything: bool) {
+        let mut changes = self.sources.pending.take();
+        let mut is_whole = everything;
+        if changes.node || everything {
+            let node = self.sources.node.get("", &self.options.node_name);
+            self.health.set_node_eligible(node.as_deref().is_some_and(is_eligible));
+            let host = Host::of(node.as_deref(), &self.options);
+            is_whole |= host != self.host;
+            self.host = host;
+        }
+        if changes.is_empty() && !is_whole && !self.families.iter().any(|family| family.needs_sync()) {
+            return;
+        }
+        for family in &mut self.families {
+            let settings = self.host.settings(&self.options, family.family, family.fixed);
+            family.sync(settings, &self.sources, &self.host, &mut changes, is_whole, &self.health, &self.context).await;
+        }
+    }
+}
+
+/// A Service's ports in one family, each with its endpoints.
+type Ports = Vec<(ServicePort, Vec<Endpoint>)>;
+
+impl FamilyLoop {
+    fn needs_sync(&self) -> bool {
+        self.has_failed || self.syncer.is_dirty()
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call site; the loop's parts are borrowed one by one")]
+    async fn sync(
+        &mut self,
+        settings: Settings,
+        sources: &Sources,
+        host: &Host,
+        changes: &mut Changes,
+        is_whole: bool,
+        health: &Health,
+        context: &Context,
+    ) {
+        let (now, start) = (seconds(context), Instant::now());
+        metrics::queued(self.family, now);
+        health.queued(self.family);
+        let mut keys = changes.services.clone();
+        if is_whole {
+            keys.extend(self.all_services(sources));
+        }
+        self.syncer.set_settings(settings);
+        let mut ports: BTreeMap<String, Ports> =
+            keys.iter().map(|key| (key.clone(), self.ports(sources, host, key))).collect();
+        if self.count_endpoints(&ports) {
+            let rest: Vec<String> =
+                self.all_services(sources).into_iter().filter(|key| !ports.contains_key(key)).collect();
+            ports
+                .extend(rest.into_iter().map(|key| (key.clone(), self.ports(sources, host, &key))).collect::<Vec<_>>());
+        }
+        let compiler = Compiler { settings: self.syncer.settings(), node: &host.view, brief: self.is_brief };
+        let rules: BTreeMap<String, Option<Arc<ServiceRules>>> = ports
+            .iter()
+            .map(|(key, ports)| (key.clone(), (!ports.is_empty()).then(|| Arc::new(compiler.service(ports)))))
+            .collect();
+        let has_udp = ports.values().flatten().any(|(port, _)| port.protocol == "udp");
+        match self.syncer.sync(rules).await {
+            Ok(outcome) => {
+                self.has_failed = false;
+                health.updated(self.family);
+                metrics::synced(self.family, outcome, start.elapsed(), seconds(context), self.syncer.counts());
+                tracing::debug!(family = self.family.name(), ?outcome, elapsed = ?start.elapsed(), services = keys.len(), "rules are written");
+            }
+            Err(error) => {
+                self.has_failed = true;
+                metrics::failed(self.family);
+                tracing::error!(%error, family = self.family.name(), "writing rules failed; trying again");
+            }
+        }
+        if has_udp && !self.has_failed {
+            self.clean_flows(&ports).await;
+        }
+    }
+
+    fn all_services(&self, sources: &Sources) -> BTreeSet<String> {
+        let known = sources.services.list();
+        known.iter().map(|service| super::key_of(service)).chain(self.syncer.services().map(str::to_owned)).collect()
+    }
+
+    fn ports(&self, sources: &Sources, host: &Host, key: &str) -> Ports {
+        let (namespace, name) = key.split_once('/').unwrap_or(("", key));
+        let Some(service) = sources.services.get(namespace, name) else { return Vec::new() };
+        let ports = service_ports(&service, self.family);
+        if ports.is_empty() {
+            return Vec::new();
+        }
+        let slices = sources.slices.by_index(BY_SERVICE, key);
+        let with_endpoints = |port: ServicePort| {
+            let endpoints = endpoints(&slices, &port, self.family, &host.view);
+            (port, endpoints)
+        };
+        ports.into_iter().map(with_endpoints).collect()
+    }
+
+    /// True when rules must become brief, or may be long again.
+    fn count_endpoints(&mut self, ports: &BTreeMap<String, Ports>) -> bool {
+        for (key, ports) in ports {
+            match ports.iter().map(|(_, endpoints)| endpoints.len()).sum() {
+                0 => self.endpoint_counts.remove(key),
+                count => self.endpoint_counts.insert(key.clone(), count),
+            };
+        }
+        let is_brief = self.endpoint_counts.values().sum::<usize>() > BRIEF_ABOVE_ENDPOINTS;
+        std::mem::replace(&mut self.is_brief, is_brief) != is_brief
+    }
+
+    async fn clean_flows(&self, ports: &BTreeMap<String, Ports>) {
+        let mut frontends = Frontends::default();
+        ports.values().flatten().for_each(|(port, endpoints)| frontends.add(port, endpoints));
+        if !frontends.is_empty() {
+            conntrack::clean(self.family, &frontends).await;
+        }
+    }
+}
+
+/// A node that the autoscaler is about to delete, or that is being deleted, should get no new connections.
+fn is_eligible(node: &k8s_openapi::api::core::v1::Node) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
+    node.metadata.deletion_timestamp.is_none()
+        && !taints.into_iter().any(|taint| taint.key == "ToBeDeletedByClusterAutoscaler")
+}
+
+fn seconds(context: &Context) -> f64 {
+    context.clock.now().as_millisecond() as f64 / 1000.0
+}
