@@ -2,8 +2,9 @@
 //!
 //! kube-client alone speaks HTTP/1.1, which costs a connection for every watch. Here all requests of a client share one
 //! multiplexed connection, made again when it breaks. [`connect`] is the entry; `kubeconfig` says where to and as whom,
-//! `transport` carries the requests, `limit` holds them back. Kinds and paths are not known here.
+//! `transport` carries the requests over the connections of `connector`, `limit` holds them back. Kinds and paths are not known here.
 
+mod connector;
 mod credentials;
 mod kubeconfig;
 mod limit;

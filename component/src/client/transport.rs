@@ -4,7 +4,6 @@
 //! said GOAWAY. One that does not (an upstream proxy over plain http, say) gets HTTP/1.1 connections as needed.
 
 use std::{
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
@@ -13,40 +12,27 @@ use std::{
 use futures::future::BoxFuture;
 use http::{
     HeaderValue, Request, Response, StatusCode, Uri,
-    header::{ACCEPT, AUTHORIZATION, USER_AGENT},
+    header::{ACCEPT, AUTHORIZATION, RETRY_AFTER, USER_AGENT},
+    request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
 };
-use hyper::{body::Incoming, rt};
-use hyper_util::{
-    client::legacy::{
-        Client,
-        connect::{Connected, Connection, HttpConnector},
-    },
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-};
+use hyper::body::Incoming;
 use kube::client::Body;
 use rustls::pki_types::ServerName;
-use tokio::{net::TcpStream, time::Instant};
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio::time::{Instant, sleep};
 use tower::{BoxError, Service};
 
 use super::{
     Endpoint, Error,
+    connector::{Http, http_client},
     credentials::{Certificate, Header},
     limit::Limiter,
     metrics,
 };
 use crate::tls::{self, Trust};
 
-/// A stream's window holds a whole page of a list; the connection's, many of them.
-const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
-/// As Go's health check of HTTP/2 connections: a ping when nothing came for 30 s, dead after 15 s more.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(15);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-
-type Http = Client<Connector, Body>;
+/// How often a request is sent again because the server asked for it, as client-go's.
+const RETRIES_MAX: u32 = 10;
 
 /// A tower service that carries kube's requests. Clones share the connection.
 #[derive(Clone)]
@@ -108,6 +94,16 @@ impl Inner {
         current.1.clone()
     }
 
+    async fn send(&self, parts: &Parts, body: Body) -> Result<Response<Incoming>, BoxError> {
+        self.limiter.acquire().await;
+        let started = Instant::now();
+        let answer = self.http().request(Request::from_parts(parts.clone(), body)).await;
+        let status = answer.as_ref().map(Response::status);
+        let code = status.as_ref().map_or("<error>", StatusCode::as_str);
+        metrics::observe(parts.method.as_str(), self.base.authority.as_str(), code, started.elapsed());
+        answer.map_err(describe)
+    }
+
     fn prepare(&self, request: &mut Request<Body>) -> Result<(), http::Error> {
         let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
         let uri = Uri::builder().scheme(self.base.scheme.clone()).authority(self.base.authority.clone());
@@ -136,16 +132,30 @@ impl Service<Request<Body>> for Transport {
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let inner = self.0.clone();
         Box::pin(async move {
-            inner.limiter.acquire().await;
             inner.prepare(&mut request)?;
-            let (method, started) = (request.method().clone(), Instant::now());
-            let answer = inner.http().request(request).await;
-            let status = answer.as_ref().map(|answer| answer.status());
-            let code = status.as_ref().map_or("<error>", StatusCode::as_str);
-            metrics::observe(method.as_str(), inner.base.authority.as_str(), code, started.elapsed());
-            answer.map_err(describe)
+            let (parts, mut body) = request.into_parts();
+            for _ in 0..RETRIES_MAX {
+                let Some(copy) = body.try_clone() else {
+                    break;
+                };
+                let answer = inner.send(&parts, body).await?;
+                match retry_after(&answer) {
+                    None => return Ok(answer),
+                    Some(delay) => sleep(delay).await,
+                }
+                body = copy;
+            }
+            inner.send(&parts, body).await
         })
     }
+}
+
+/// How long to wait before the request is sent again: a server that is too busy, or not ready, says so.
+fn retry_after(answer: &Response<Incoming>) -> Option<Duration> {
+    let status = answer.status();
+    let busy = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
+    let seconds = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    busy.then_some(Duration::from_secs(seconds))
 }
 
 /// hyper's "client error (Connect)" hides the reason in its sources.
@@ -188,124 +198,4 @@ fn trust(base: &Base, endpoint: &Endpoint) -> Result<Option<Trust>, Error> {
     };
     let (pem, what) = authority.read("certificate-authority-data")?;
     Ok(Some(Trust::Authorities(tls::certificates_from_pem(&pem, &what)?)))
-}
-
-fn http_client(
-    trust: Option<&Trust>,
-    certificate: &Certificate,
-    server_name: Option<ServerName<'static>>,
-) -> Result<Http, Error> {
-    let tls = match trust {
-        None => None,
-        Some(trust) => {
-            let mut config = tls::client_config(trust, certificate.resolver())?;
-            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-            Some(TlsConnector::from(Arc::new(config)))
-        }
-    };
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    tcp.set_keepalive(Some(PING_INTERVAL));
-    Ok(Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(Duration::from_secs(90))
-        .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_keep_alive_interval(PING_INTERVAL)
-        .http2_keep_alive_timeout(PING_TIMEOUT)
-        .build(Connector { tcp, tls, server_name }))
-}
-
-/// Connects TCP, then TLS where the scheme says so.
-#[derive(Clone)]
-struct Connector {
-    tcp: HttpConnector,
-    tls: Option<TlsConnector>,
-    server_name: Option<ServerName<'static>>,
-}
-
-impl Service<Uri> for Connector {
-    type Response = Stream;
-    type Error = BoxError;
-    type Future = BoxFuture<'static, Result<Stream, BoxError>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Service::poll_ready(&mut self.tcp, context).map_err(Into::into)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.tcp.call(uri.clone());
-        let (tls, server_name) = (self.tls.clone(), self.server_name.clone());
-        Box::pin(async move {
-            let tcp = connecting.await?;
-            let Some(tls) = tls else {
-                return Ok(Stream::Plain(tcp));
-            };
-            let name = match server_name {
-                Some(name) => name,
-                None => ServerName::try_from(uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned())?,
-            };
-            let handshake = tls.connect(name, tcp.into_inner());
-            let stream =
-                tokio::time::timeout(CONNECT_TIMEOUT, handshake).await.map_err(|_| "TLS handshake timeout")??;
-            Ok(Stream::Tls(Box::new(TokioIo::new(stream))))
-        })
-    }
-}
-
-/// A connection of either kind.
-enum Stream {
-    Plain(TokioIo<TcpStream>),
-    Tls(Box<TokioIo<TlsStream<TcpStream>>>),
-}
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        match self {
-            Self::Plain(_) => Connected::new(),
-            Self::Tls(stream) => match stream.inner().get_ref().1.alpn_protocol() {
-                Some(b"h2") => Connected::new().negotiated_h2(),
-                _ => Connected::new(),
-            },
-        }
-    }
-}
-
-impl rt::Read for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: rt::ReadBufCursor<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl rt::Write for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
 }

@@ -16,6 +16,7 @@ use std::{
 
 use kube::{Api, Resource, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 use self::reflect::Shared;
 pub use self::store::Event;
@@ -54,12 +55,13 @@ pub struct Informers {
     random: Random,
     shutdown: Shutdown,
     running: Arc<Mutex<Running>>,
+    synced: Arc<Mutex<Vec<watch::Receiver<bool>>>>,
 }
 
 impl Informers {
     /// Starts nothing yet. Every reflector ends with `shutdown`.
     pub fn new(client: kube::Client, shutdown: Shutdown) -> Self {
-        Self { client, random: Random::from_os(), shutdown, running: Arc::default() }
+        Self { client, random: Random::from_os(), shutdown, running: Arc::default(), synced: Arc::default() }
     }
 
     /// The informer of all objects of a kind. The first call spawns its reflector on the current runtime.
@@ -80,6 +82,19 @@ impl Informers {
         self.run(Api::namespaced(self.client.clone(), namespace), namespace, selection)
     }
 
+    /// Returns once every informer that was asked for so far has its first list.
+    pub async fn synced(&self) {
+        let waiting = lock(&self.synced).clone();
+        for mut one in waiting {
+            // An error says that the informer is gone, which ends only with the process.
+            let _ = one.wait_for(|synced| *synced).await;
+        }
+    }
+
+    pub fn has_synced(&self) -> bool {
+        lock(&self.synced).iter().all(|one| *one.borrow())
+    }
+
     fn run<K: Object>(&self, api: Api<K>, namespace: &str, selection: Selection) -> Informer<K> {
         let mut running = lock(&self.running);
         let slot = (TypeId::of::<K>(), namespace.to_owned(), selection.clone());
@@ -88,6 +103,7 @@ impl Informers {
         }
         let informer = Informer(Arc::new(Shared::default()));
         let feed = reflect::feed(api, selection, informer.0.clone(), self.random.clone(), self.shutdown.clone());
+        lock(&self.synced).push(informer.0.watch_synced());
         tokio::spawn(feed);
         running.insert(slot, Box::new(informer.clone()));
         informer

@@ -62,6 +62,10 @@ impl<K: Object> Shared<K> {
         let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
     }
 
+    pub(super) fn watch_synced(&self) -> watch::Receiver<bool> {
+        self.synced.subscribe()
+    }
+
     pub(super) fn has_synced(&self) -> bool {
         *self.synced.borrow()
     }

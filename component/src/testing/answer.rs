@@ -198,7 +198,7 @@ fn patch(store: &mut Store, request: &Received) -> Outcome {
 
 /// The status subresource writes only the status (and what a node or pod says about itself in metadata).
 fn write(store: &mut Store, request: &Received, old: &Value, new: Value) -> Value {
-    let object = match &*request.subresource {
+    let mut object = match &*request.subresource {
         "status" => {
             let mut object = old.clone();
             object["status"] = new["status"].clone();
@@ -214,6 +214,9 @@ fn write(store: &mut Store, request: &Received, old: &Value, new: Value) -> Valu
         };
         strip(a) == strip(b)
     };
+    if old["spec"] != object["spec"] {
+        object["metadata"]["generation"] = json!(old["metadata"]["generation"].as_i64().unwrap_or(1) + 1);
+    }
     if same(old, &object) { old.clone() } else { store.put(place(request), object) }
 }
 

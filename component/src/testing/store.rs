@@ -127,6 +127,9 @@ impl Store {
                 if meta["uid"].is_null() {
                     meta["uid"] = json!(format!("00000000-0000-0000-0000-{:012x}", self.uids));
                 }
+                if meta["generation"].is_null() {
+                    meta["generation"] = json!(1);
+                }
                 if meta["creationTimestamp"].is_null() {
                     meta["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
                 }

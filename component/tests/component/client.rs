@@ -1,4 +1,10 @@
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
@@ -9,8 +15,10 @@ use component::{
     shutdown::Shutdown,
     tls::{self, FixedKey, MinVersion},
 };
+use futures::{StreamExt, stream};
 use http::{Request, Response, Version};
-use http_body_util::Full;
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
@@ -233,4 +241,91 @@ async fn what_cannot_work_is_said_at_once() {
     assert!(error(&bad).contains("must be http or https"));
     std::fs::write(bad.path(), "current-context: none").unwrap();
     assert!(error(&bad).contains("context \"none\" does not exist"));
+}
+
+#[tokio::test]
+async fn files_that_change_are_read_again() {
+    let authority = Authority::new("ca");
+    let server = Mirror::start(Some(&authority.issue("server", "", &["127.0.0.1"])), Some(authority.pem()));
+    let folder = tempfile::tempdir().unwrap();
+    let write = |user: &str| {
+        let pair = authority.issue(user, "", &[]);
+        std::fs::write(folder.path().join("crt"), &pair.certificate).unwrap();
+        std::fs::write(folder.path().join("key"), &pair.key).unwrap();
+        std::fs::write(folder.path().join("token"), format!("token-of-{user}\n")).unwrap();
+    };
+    write("a");
+    let file = |name: &str| json!(folder.path().join(name));
+    let user = json!({"client-certificate": file("crt"), "client-key": file("key"), "tokenFile": file("token")});
+    let cluster = json!({"certificate-authority-data": data(&authority.pem())});
+    let kubeconfig = kubeconfig(&format!("https://{}", server.address), cluster, user);
+    let client = client::connect(ClientConfig::from_kubeconfig("test", kubeconfig.path())).unwrap();
+    let first = ask(&client).await.unwrap();
+    assert_eq!((&*first["user"], &*first["authorization"]), ("a", "Bearer token-of-a"));
+
+    write("second-user");
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(61)).await;
+    tokio::time::resume();
+    let second = ask(&client).await.unwrap();
+    assert_eq!((&*second["user"], &*second["authorization"]), ("second-user", "Bearer token-of-second-user"));
+    assert_ne!(first["port"], second["port"], "a connection shows one certificate only");
+}
+
+#[tokio::test]
+async fn a_busy_server_is_asked_again_when_it_says() {
+    let listener = serve::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let service = tower::service_fn(move |request: Request<Incoming>| {
+        let busy = count.fetch_add(1, Ordering::SeqCst) < 2;
+        async move {
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            let answer = Response::builder().status(if busy { 429 } else { 200 }).header("retry-after", "0");
+            Ok::<_, std::convert::Infallible>(answer.body(Full::new(body)).unwrap())
+        }
+    });
+    tokio::spawn(serve::accept(listener, None, service, Shutdown::new()));
+    let client = client::connect(ClientConfig::from_master("test", format!("http://{address}"))).unwrap();
+    let api: Api<ConfigMap> = Api::namespaced(client, "ns");
+    let mut sent = ConfigMap::default();
+    sent.metadata.name = Some("a".to_owned());
+    let echoed = soon(api.create(&kube::api::PostParams::default(), &sent)).await.unwrap();
+    assert_eq!((echoed, asked.load(Ordering::SeqCst)), (sent, 3));
+}
+
+#[tokio::test]
+async fn many_watches_share_the_connection_and_do_not_hold_each_other_up() {
+    let authority = Authority::new("ca");
+    let pair = authority.issue("server", "", &["127.0.0.1"]);
+    let listener = serve::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let tls = tls::server_config(Arc::new(FixedKey(pair.certified())), MinVersion::Tls13).unwrap();
+    let ports: Arc<std::sync::Mutex<std::collections::BTreeSet<u16>>> = Arc::default();
+    let seen = ports.clone();
+    // Each watch gets one event of 100 KB, then stays open.
+    let service = tower::service_fn(move |request: Request<Incoming>| {
+        seen.lock().unwrap().insert(request.extensions().get::<PeerInfo>().unwrap().remote.port());
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "resourceVersion": "1"},
+            "data": {"k": "x".repeat(100_000)},
+        });
+        let line = format!("{}\n", json!({"type": "ADDED", "object": object}));
+        let first = stream::once(async move { Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(line))) });
+        let body = StreamBody::new(first.chain(stream::pending()));
+        async move { Ok::<_, std::convert::Infallible>(Response::new(body)) }
+    });
+    tokio::spawn(serve::accept(listener, Some(Arc::new(tls)), service, Shutdown::new()));
+    let cluster = json!({"certificate-authority-data": data(&authority.pem())});
+    let file = kubeconfig(&format!("https://{address}"), cluster, json!({}));
+    let client = client::connect(ClientConfig::from_kubeconfig("test", file.path())).unwrap();
+    let api: Api<ConfigMap> = Api::namespaced(client, "ns");
+    let mut open = Vec::new();
+    for _ in 0..200 {
+        let mut watch = Box::pin(soon(api.watch(&kube::api::WatchParams::default(), "0")).await.unwrap());
+        assert!(matches!(soon(watch.next()).await, Some(Ok(kube::api::WatchEvent::Added(_)))));
+        open.push(watch);
+    }
+    assert_eq!(ports.lock().unwrap().len(), 1);
 }

@@ -1,15 +1,26 @@
-use std::{net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
+use bytes::Bytes;
 use component::{
     clock::Clock,
     delegated::{Delegated, Settings},
+    flags::{self, FlagSet},
+    informer::Informers,
     serve::{self, Endpoints, Gate},
     shutdown::Shutdown,
+    testing::FakeApi,
+    tls::{self, Trust},
 };
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
+    sync::Notify,
 };
+use tokio_rustls::TlsConnector;
 
 use crate::support::soon;
 
@@ -77,4 +88,79 @@ async fn an_address_in_use_is_named() {
     let address = listener.local_addr().unwrap();
     let error = serve::bind(address).unwrap_err().to_string();
     assert!(error.starts_with(&format!("listen tcp {address}: ")), "{error}");
+}
+
+fn listen() -> (TcpListener, SocketAddr) {
+    let listener = serve::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+#[tokio::test]
+async fn running_requests_end_well_after_shutdown() {
+    let (listener, address) = listen();
+    let (shutdown, gate) = (Shutdown::new(), Arc::new(Notify::new()));
+    let (stop, open) = (shutdown.clone(), gate.clone());
+    let service = tower::service_fn(move |_: Request<Incoming>| {
+        let (stop, open) = (stop.clone(), open.clone());
+        async move {
+            stop.trigger();
+            open.notified().await;
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("done"))))
+        }
+    });
+    let serving = tokio::spawn(serve::accept(listener, None, service, shutdown.clone()));
+    let asking = tokio::spawn(async move { get(address, "/").await });
+    soon(shutdown.cancelled()).await;
+    gate.notify_one();
+    assert_eq!(soon(asking).await.unwrap(), (200, "done".to_owned()));
+    soon(serving).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_can_be_taken_over() {
+    let (listener, address) = listen();
+    let service = tower::service_fn(|request: Request<Incoming>| async {
+        tokio::spawn(async move {
+            let mut io = TokioIo::new(hyper::upgrade::on(request).await.unwrap());
+            let mut bytes = [0; 4];
+            io.read_exact(&mut bytes).await.unwrap();
+            io.write_all(&bytes).await.unwrap();
+            io.shutdown().await.unwrap();
+        });
+        let response = Response::builder().status(101).header("connection", "Upgrade").header("upgrade", "echo");
+        Ok::<_, Infallible>(response.body(Full::<Bytes>::default()).unwrap())
+    });
+    tokio::spawn(serve::accept(listener, None, service, Shutdown::new()));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nping").await.unwrap();
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 101") && answer.ends_with("\r\n\r\nping"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_component_serves_securely_by_its_flags_alone() {
+    let set = FlagSet::new("test", "A test.").include(flags::logging());
+    let set = flags::secure_serving("0").into_iter().fold(set, FlagSet::include);
+    let values = set.parse(["--bind-address=127.0.0.1"]).unwrap();
+    assert_eq!(serve::secure_address(&values).unwrap(), None, "port 0 is no port");
+    let values = set.parse(["--secure-port=10257", "--bind-address=127.0.0.1"]).unwrap();
+    assert_eq!(serve::secure_address(&values).unwrap(), Some("127.0.0.1:10257".parse().unwrap()));
+    assert!(serve::secure_address(&set.parse(["--secure-port=70000"]).unwrap()).is_err());
+
+    let (fake, (listener, address)) = (FakeApi::new(), listen());
+    let informers = Informers::new(fake.client(), Shutdown::new());
+    let endpoints = serve::secure_endpoints("test", &values, &fake.client(), &informers, Clock::system()).unwrap();
+    let tls = serve::secure_tls(&values).unwrap();
+    tokio::spawn(serve::accept(listener, Some(tls), endpoints, Shutdown::new()));
+    let config = tls::client_config(&Trust::Anyone, None).unwrap();
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let mut stream = TlsConnector::from(Arc::new(config)).connect("localhost".try_into().unwrap(), tcp).await.unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    let _ = soon(stream.read_to_string(&mut answer)).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"), "{answer}");
+    let half = set.parse(["--tls-cert-file=x"]).unwrap();
+    assert!(serve::secure_tls(&half).unwrap_err().to_string().contains("given together"));
 }

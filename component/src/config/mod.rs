@@ -1,9 +1,13 @@
 //! Component configuration files: YAML of one kind, read strictly.
 
+mod duration;
+
 use std::{fs, path::Path};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+pub use self::duration::Duration;
 
 /// Why a configuration file cannot be used.
 #[derive(Debug, thiserror::Error)]
