@@ -6,6 +6,8 @@
 mod bind;
 mod feed;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
