@@ -59,6 +59,8 @@ pub struct User {
     pub token_file: String,
     pub username: String,
     pub password: String,
+    #[serde(rename = "as")]
+    pub impersonate: String,
     pub exec: Option<serde_json::Value>,
     pub auth_provider: Option<serde_json::Value>,
 }
@@ -190,6 +192,9 @@ impl Kubeconfig {
         if user.is_none() && !context.user.is_empty() {
             return Err(format!("auth info {:?} does not exist", context.user));
         }
+        if !cluster.proxy_url.is_empty() {
+            return Err("proxy-url is not supported".to_owned());
+        }
         let pem = |data: &str, file: &str, what| Pem::from_either(data, file, folder, what);
         Ok(Endpoint {
             server: cluster.server.clone(),
@@ -210,6 +215,9 @@ impl User {
     fn identity(&self, folder: &Path) -> Result<Identity, String> {
         if self.exec.is_some() || self.auth_provider.is_some() {
             return Err("exec and auth-provider credentials are not supported".to_owned());
+        }
+        if !self.impersonate.is_empty() {
+            return Err("impersonation (as) is not supported".to_owned());
         }
         let pem = |data: &str, file: &str, what| Pem::from_either(data, file, folder, what);
         let certificate = pem(&self.client_certificate_data, &self.client_certificate, "client-certificate-data")?;

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{Effect, FlagSet, value};
+use super::{Effect, FlagSet, Values, value};
 
 /// Panics unless every row is sound: named once, in upstream's style, with a default of its kind and a help text; and
 /// each row that has no effect says why, is marked in `--help`, and warns by its name when given.
 ///
-/// Whether a row that claims to work is really read is checked by the component: see [`super::Values`].
+/// Whether a row that claims to work is really read is for [`check_effective`].
 pub fn check_table(set: &FlagSet) {
     let mut seen = BTreeSet::from(["help", "version"]);
     set.flags().for_each(|flag| assert!(seen.insert(flag.name), "flag {} is there twice", flag.name));
@@ -29,6 +29,16 @@ pub fn check_table(set: &FlagSet) {
             check_without_effect(set, name, reason);
         }
     }
+}
+
+/// Panics unless `read` reads every row of the table that claims to work, or `elsewhere` names it: a flag that is parsed
+/// and then ignored is a lie. `read` is what turns values into the component's options.
+pub fn check_effective(set: &FlagSet, read: impl FnOnce(&Values), elsewhere: &[&str]) {
+    let values = set.parse(Vec::<String>::new()).unwrap_or_else(|error| panic!("the defaults alone: {error}"));
+    read(&values);
+    let mut ignored = values.unread();
+    ignored.retain(|name| !elsewhere.contains(name));
+    assert!(ignored.is_empty(), "flags that claim to work and are read by nobody: {}", ignored.join(", "));
 }
 
 fn check_without_effect(set: &FlagSet, name: &str, reason: &str) {

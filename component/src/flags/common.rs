@@ -174,7 +174,8 @@ pub fn secure_serving(port: &'static str) -> [Group; 3] {
                 Bool,
                 "false",
                 "Go on when the settings cannot be looked up; requests may then be anonymous.",
-            ),
+            )
+            .without_effect("the lookup goes on beside the work and never keeps it from starting"),
             flag("client-ca-file", String, "", "The authorities whose client certificates are taken."),
             flag("requestheader-client-ca-file", String, "", "The authority of front proxies.")
                 .without_effect(NO_PROXY),

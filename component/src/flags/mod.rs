@@ -29,7 +29,7 @@ mod value;
 mod values;
 
 pub use self::{
-    check::check_table,
+    check::{check_effective, check_table},
     common::{client, global, leader_election, logging, secure_serving},
     error::Error,
     value::parse_duration,

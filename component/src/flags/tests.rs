@@ -169,6 +169,15 @@ fn the_shared_groups_are_sound() {
 }
 
 #[test]
+#[should_panic(expected = "read by nobody: profiling, workers")]
+fn a_flag_that_nobody_reads_is_found() {
+    let flags =
+        [flag("name", String, "", "Read."), flag("workers", Int, "", "Not."), flag("profiling", Bool, "", "Not.")];
+    let set = FlagSet::new("kube-example", "An example.").group("Generic flags", flags);
+    check_effective(&set, |values| drop(values.str("name").to_owned()), &[]);
+}
+
+#[test]
 #[should_panic(expected = "flag workers is there twice")]
 fn a_table_with_a_flag_twice_is_not_sound() {
     check_table(&set().group("More", [flag("workers", Int, "", "Again.")]));

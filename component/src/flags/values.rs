@@ -1,8 +1,9 @@
 //! What a command line said, read typed and by name.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -16,11 +17,13 @@ use super::{Effect, Flag, FlagSet, Kind, value};
 pub struct Values {
     flags: HashMap<&'static str, Flag>,
     given: BTreeMap<&'static str, Vec<String>>,
+    /// What was asked for, by any clone.
+    read: Arc<Mutex<BTreeSet<&'static str>>>,
 }
 
 impl Values {
     pub(super) fn new(set: &FlagSet, given: BTreeMap<&'static str, Vec<String>>) -> Self {
-        Self { flags: set.flags().map(|flag| (flag.name, flag.clone())).collect(), given }
+        Self { flags: set.flags().map(|flag| (flag.name, flag.clone())).collect(), given, read: Arc::default() }
     }
 
     /// Whether the command line gave the flag; then it wins over a configuration file.
@@ -109,6 +112,15 @@ impl Values {
         .collect()
     }
 
+    /// The flags that claim to work and that nobody has read yet, for [`super::check_effective`].
+    pub fn unread(&self) -> Vec<&'static str> {
+        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let working = self.flags.values().filter(|row| matches!(row.effect, Effect::Works | Effect::Deprecated { .. }));
+        let mut unread: Vec<_> = working.map(|row| row.name).filter(|name| !read.contains(name)).collect();
+        unread.sort_unstable();
+        unread
+    }
+
     /// Every flag with its value as text, for the log at start.
     pub fn all(&self) -> BTreeMap<&'static str, String> {
         let living = self.flags.values().filter(|row| !matches!(row.effect, Effect::Retired { .. }));
@@ -133,6 +145,7 @@ impl Values {
 
     fn row(&self, name: &str, kind: Option<Kind>) -> &Flag {
         let row = self.flags.get(name).unwrap_or_else(|| panic!("no flag {name} in the table"));
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(row.name);
         assert!(kind.is_none_or(|kind| kind == row.kind), "flag {name} is {:?}, read as {kind:?}", row.kind);
         row
     }

@@ -1,7 +1,9 @@
 //! The secure port as its flags say: the certificate, the address, and who may ask.
 
 use std::{
+    fs,
     net::{IpAddr, SocketAddr},
+    path::Path,
     sync::Arc,
 };
 
@@ -37,18 +39,33 @@ pub fn secure_address(values: &Values) -> Result<Option<SocketAddr>, SecureError
     Ok(Some(SocketAddr::new(address, port)).filter(|address| address.port() != 0))
 }
 
-/// TLS with the certificate of the flags, or with one made up now for this machine.
-pub fn secure_tls(values: &Values) -> Result<Arc<ServerConfig>, SecureError> {
+/// TLS with the certificate of the flags, with one kept under `component`'s name in `--cert-dir`, or with one made up
+/// now for this machine.
+pub fn secure_tls(component: &str, values: &Values) -> Result<Arc<ServerConfig>, SecureError> {
     let min_version: MinVersion = values.str("tls-min-version").parse().map_err(SecureError::Flags)?;
     let config = match (values.opt_str("tls-cert-file"), values.opt_str("tls-private-key-file")) {
         (Some(certificate), Some(key)) => tls::server_config(ReloadingKey::load(certificate, key)?, min_version)?,
-        (None, None) => tls::server_config(Arc::new(tls::self_signed(own_names(values))?), min_version)?,
+        (None, None) => match values.opt_str("cert-dir") {
+            Some(folder) => tls::server_config(kept(Path::new(folder), component, values)?, min_version)?,
+            None => tls::server_config(Arc::new(tls::self_signed(own_names(values))?.key), min_version)?,
+        },
         _ => {
             let problem = "tls-cert-file and tls-private-key-file must be given together";
             return Err(SecureError::Flags(problem.to_owned()));
         }
     };
     Ok(Arc::new(config))
+}
+
+/// The certificate in `folder`, made when it is not there.
+fn kept(folder: &Path, component: &str, values: &Values) -> Result<Arc<ReloadingKey>, SecureError> {
+    let (certificate, key) = (folder.join(format!("{component}.crt")), folder.join(format!("{component}.key")));
+    if !certificate.exists() || !key.exists() {
+        let made = tls::self_signed(own_names(values))?;
+        let written = fs::create_dir_all(folder).and_then(|()| made.write(&certificate, &key));
+        written.map_err(|error| SecureError::Flags(format!("writing {}: {error}", certificate.display())))?;
+    }
+    Ok(ReloadingKey::load(certificate, key)?)
 }
 
 fn own_names(values: &Values) -> Vec<String> {

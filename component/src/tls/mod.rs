@@ -7,7 +7,13 @@
 mod files;
 mod verify;
 
-use std::sync::Arc;
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::Arc,
+};
 
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion,
@@ -54,11 +60,28 @@ pub fn certified_key(
 }
 
 /// A serving certificate made up now, as upstream's `--cert-dir` default does, for `names`: host names and addresses.
-pub fn self_signed(names: Vec<String>) -> Result<FixedKey, Error> {
+pub fn self_signed(names: Vec<String>) -> Result<SelfSigned, Error> {
     let what = "self-signed serving certificate";
     let made = rcgen::generate_simple_self_signed(names).map_err(unusable(what))?;
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(unusable(what))?;
-    Ok(FixedKey(certified_key(vec![made.cert.der().clone()], key, what)?))
+    let key = FixedKey(certified_key(vec![made.cert.der().clone()], key, what)?);
+    Ok(SelfSigned { key, certificate_pem: made.cert.pem(), key_pem: made.signing_key.serialize_pem() })
+}
+
+/// A certificate that vouches for itself.
+pub struct SelfSigned {
+    pub key: FixedKey,
+    pub certificate_pem: String,
+    key_pem: String,
+}
+
+impl SelfSigned {
+    /// Writes both files; the key is its owner's alone to read.
+    pub fn write(&self, certificate: &Path, key: &Path) -> io::Result<()> {
+        let private = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(key);
+        private?.write_all(self.key_pem.as_bytes())?;
+        fs::write(certificate, &self.certificate_pem)
+    }
 }
 
 /// How a server speaks TLS: offers HTTP/2 and HTTP/1.1, asks for a client certificate, and only makes sure that the

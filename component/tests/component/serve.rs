@@ -152,7 +152,7 @@ async fn a_component_serves_securely_by_its_flags_alone() {
     let (fake, (listener, address)) = (FakeApi::new(), listen());
     let informers = Informers::new(fake.client(), Shutdown::new());
     let endpoints = serve::secure_endpoints("test", &values, &fake.client(), &informers, Clock::system()).unwrap();
-    let tls = serve::secure_tls(&values).unwrap();
+    let tls = serve::secure_tls("test", &values).unwrap();
     tokio::spawn(serve::accept(listener, Some(tls), endpoints, Shutdown::new()));
     let config = tls::client_config(&Trust::Anyone, None).unwrap();
     let tcp = TcpStream::connect(address).await.unwrap();
@@ -162,5 +162,13 @@ async fn a_component_serves_securely_by_its_flags_alone() {
     let _ = soon(stream.read_to_string(&mut answer)).await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"), "{answer}");
     let half = set.parse(["--tls-cert-file=x"]).unwrap();
-    assert!(serve::secure_tls(&half).unwrap_err().to_string().contains("given together"));
+    assert!(serve::secure_tls("test", &half).unwrap_err().to_string().contains("given together"));
+
+    let folder = tempfile::tempdir().unwrap();
+    let kept = set.parse([format!("--cert-dir={}/pki", folder.path().display())]).unwrap();
+    let certificate = || std::fs::read(folder.path().join("pki/test.crt")).unwrap();
+    serve::secure_tls("test", &kept).unwrap();
+    let first = certificate();
+    serve::secure_tls("test", &kept).unwrap();
+    assert_eq!(first, certificate(), "made once");
 }
