@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 
 use oracle::compare;
 
+const OWN_WORDS: &[&str] = &["v1.GroupResource", "v1.Patch", "v1.WatchEvent"];
+
 fn swagger() -> Option<Value> {
     let path = oracle::file("swagger.json")?;
     Some(serde_json::from_slice(&std::fs::read(path).expect("reading the oracle")).expect("oracle JSON"))
@@ -44,7 +46,9 @@ fn definitions_are_upstreams() {
         let mut all = Vec::new();
         compare("", &expected, found, &mut all);
         compared += 1;
-        all.retain(|text| !text.contains("description: expected"));
+        // The crate that gives the words has none for these; lists have words of our own.
+        let own_words = name.ends_with("List") || OWN_WORDS.iter().any(|short| name.ends_with(short));
+        all.retain(|text| !(own_words && text.contains("description: expected")));
         failures.extend(all.iter().map(|text| format!("{name}{text}")));
     }
     failures
