@@ -4,6 +4,8 @@
 
 mod arguments;
 mod profile;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -105,7 +105,7 @@ impl Core {
             }
             Err(diagnosis) => {
                 metrics::attempt("unschedulable", &pod, started);
-                self.turn_away(pod, diagnosis, now)
+                self.turn_away(pod, *diagnosis, now)
             }
         };
         Some(step)

@@ -41,16 +41,16 @@ pub fn schedule(
     nominated: &Nominated,
     walk: &mut Walk,
     random: &mut SmallRng,
-) -> Result<Placement, Diagnosis> {
+) -> Result<Placement, Box<Diagnosis>> {
     if snapshot.is_empty() {
-        return Err(Diagnosis::no_nodes());
+        return Err(Box::new(Diagnosis::no_nodes()));
     }
     let mut found = filter::feasible(profile, pod, snapshot, walk);
     filter::respect_nominated(profile, pod, snapshot, nominated, &mut found);
     let feasible = found.feasible.len();
     let evaluated = feasible + found.diagnosis.rejected_nodes();
     let slot = match found.feasible.as_slice() {
-        [] => return Err(found.diagnosis),
+        [] => return Err(Box::new(found.diagnosis)),
         [only] => *only,
         several => score::best(profile, pod, snapshot, several, random),
     };

@@ -101,6 +101,8 @@ pub enum Filter<'a> {
     Refuse(Rejection),
 }
 
+pub type Rescale<'a> = Box<dyn Fn(&mut [i64]) + 'a>;
+
 /// How raw scores of all feasible nodes become 0 to [`SCORE_MAX`].
 pub enum Normalize<'a> {
     AsIs,
@@ -108,7 +110,7 @@ pub enum Normalize<'a> {
     Highest,
     /// The highest becomes 0, none becomes 100.
     Lowest,
-    Custom(Box<dyn Fn(&mut [i64]) + 'a>),
+    Custom(Rescale<'a>),
 }
 
 /// What a plugin thinks of feasible nodes for one pod.

@@ -59,18 +59,18 @@ impl Core {
 
     fn pod_updated(&mut self, old: &Arc<Pod>, new: &Arc<Pod>, now: Timestamp) {
         if new.is_assigned() {
-            let confirmed = self.snapshot.is_placed(new.uid());
             // Bound by us or by somebody else: either way it waits no more.
             self.queue.remove(new.uid());
             self.forget_nomination(new.uid());
             self.snapshot.set_pod(new.clone());
-            if !old.is_assigned() && !confirmed {
+            if !old.is_assigned() {
                 self.wake(&Event::PodAdd(new), now);
             } else if pod_changed(old, new) {
                 self.wake(&Event::PodUpdate { old, new }, now);
             }
         } else if self.snapshot.is_assumed(new.uid()) {
             // Its binding is under way; the API refuses it if the pod is going.
+            self.queue.update(new.clone(), now, |_, _| false);
         } else if self.profile(new).is_some() {
             self.queued_pod_updated(old, new, now);
         }

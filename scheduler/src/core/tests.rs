@@ -135,3 +135,21 @@ fn a_pod_that_is_going_is_not_scheduled() {
     world.add(pod("p", json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})));
     assert_eq!(world.step(), "idle");
 }
+
+#[test]
+fn a_pod_that_wants_company_goes_when_it_is_bound() {
+    let term = json!({"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "db"}}});
+    let near = json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}});
+    let mut world = World::new(&[node("n", json!({})), node("m", json!({}))]);
+    world.add(pod("web", json!({"spec": {"affinity": near}})));
+    assert!(world.step().starts_with("web: 0/2 nodes are available: 2 node(s) didn't match pod affinity rules."));
+    let db = |fields| pod("db", all([json!({"metadata": {"labels": {"app": "db"}}}), fields]));
+    let waiting = db(json!({}));
+    world.add(waiting.clone());
+    let bound = world.step();
+    let host = bound.strip_prefix("db -> ").expect("a binding").to_owned();
+    assert_eq!(world.step(), "idle");
+    world.core.bound(&waiting);
+    world.pod(Change::Updated { old: waiting, new: db(on(&host)) });
+    assert_eq!(world.step(), format!("web -> {host}"));
+}

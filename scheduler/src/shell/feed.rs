@@ -1,38 +1,56 @@
 //! From the informers into the core.
 
+mod served;
+
 use std::sync::Arc;
 
 use component::informer::{Event, Object, Selection};
+use jiff::Timestamp;
 
+use self::served::Served;
 use super::Shared;
 use crate::core::Core;
 use crate::objects::{
     Namespace, Node, Pod, PodDisruptionBudget, ReplicaSet, ReplicationController, Service, StatefulSet,
 };
 
-/// Registers all handlers and returns once every first list is in the core.
+/// Registers all handlers and returns once every first list is in the core. Kinds that only improve decisions are left
+/// out where the API server does not have them.
 pub(super) async fn start(shared: &Arc<Shared>) {
+    let served = Served::ask(shared).await;
     let live = Selection::fields("status.phase!=Succeeded,status.phase!=Failed");
     let on_node = |core: &mut Core, event: &Event<Node>, now| core.on_node(event, now);
     let on_pod = |core: &mut Core, event: &Event<Pod>, now| core.on_pod(event, now);
     tokio::join!(
         follow(shared, Selection::default(), on_node),
         follow(shared, live, on_pod),
-        follow(shared, Selection::default(), |core, event: &Event<Namespace>, _| core.on_namespace(event)),
-        follow(shared, Selection::default(), |core, event: &Event<Service>, _| core.on_service(event)),
-        follow(shared, Selection::default(), |core, event: &Event<ReplicaSet>, _| core.on_replica_set(event)),
-        follow(shared, Selection::default(), |core, event: &Event<StatefulSet>, _| core.on_stateful_set(event)),
-        follow(shared, Selection::default(), |core, event: &Event<ReplicationController>, _| {
+        follow_if_served(shared, &served, |core, event: &Event<Namespace>, _| core.on_namespace(event)),
+        follow_if_served(shared, &served, |core, event: &Event<Service>, _| core.on_service(event)),
+        follow_if_served(shared, &served, |core, event: &Event<ReplicaSet>, _| core.on_replica_set(event)),
+        follow_if_served(shared, &served, |core, event: &Event<StatefulSet>, _| core.on_stateful_set(event)),
+        follow_if_served(shared, &served, |core, event: &Event<ReplicationController>, _| {
             core.on_replication_controller(event);
         }),
-        follow(shared, Selection::default(), |core, event: &Event<PodDisruptionBudget>, _| core.on_budget(event)),
+        follow_if_served(shared, &served, |core, event: &Event<PodDisruptionBudget>, _| core.on_budget(event)),
     );
+}
+
+async fn follow_if_served<K: Object>(
+    shared: &Arc<Shared>,
+    served: &Served,
+    take: impl Fn(&mut Core, &Event<K>, Timestamp) + Send + Sync + 'static,
+) {
+    if served.has::<K>() {
+        follow(shared, Selection::default(), take).await;
+    } else {
+        tracing::warn!(resource = %K::plural(&()), "not served by the API server, scheduling without it");
+    }
 }
 
 async fn follow<K: Object>(
     shared: &Arc<Shared>,
     selection: Selection,
-    take: impl Fn(&mut Core, &Event<K>, jiff::Timestamp) + Send + Sync + 'static,
+    take: impl Fn(&mut Core, &Event<K>, Timestamp) + Send + Sync + 'static,
 ) {
     let informer = shared.context.informers.selected::<K>(selection);
     // The informer outlives this scheduler, so it must not keep it alive.

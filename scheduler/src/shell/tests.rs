@@ -30,6 +30,7 @@ impl Cluster {
     fn start(objects: &[Value]) -> Self {
         let (fake, shutdown) = (FakeApi::new(), Shutdown::new());
         objects.iter().for_each(|object| fake.put(object));
+        fake.react(discovery);
         let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().unwrap());
         let source = Source::new("default-scheduler");
         let context = Context::with(fake.client(), source, clock, Random::seeded(1), shutdown.clone());
@@ -64,6 +65,19 @@ impl Cluster {
         let binding = |received: &Received| received.subresource == "binding" && received.name == pod;
         self.until(|all| all.iter().any(binding)).await;
     }
+}
+
+/// StatefulSets are not served: scheduling goes on without them.
+fn discovery(request: &Received) -> Option<(u16, Value)> {
+    let resources: &[&str] = match &*request.group {
+        _ if !request.resource.is_empty() => return None,
+        "" => &["pods", "nodes", "namespaces", "services", "replicationcontrollers"],
+        "apps" => &["replicasets"],
+        _ => return Some((404, json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound"}))),
+    };
+    let resource = |name: &&str| json!({"name": name, "singularName": "", "namespaced": true, "kind": "", "verbs": []});
+    let resources: Vec<Value> = resources.iter().map(resource).collect();
+    Some((200, json!({"kind": "APIResourceList", "groupVersion": "v1", "resources": resources})))
 }
 
 fn node(name: &str, cpu: &str) -> Value {

@@ -125,7 +125,7 @@ fn wishes_of_both_sides() {
     let liked = wanting(preferred("podAffinity", 5, term("web", json!({}))));
     let disliked = wanting(preferred("podAntiAffinity", 5, term("web", json!({}))));
     let needing = wanting(required("podAffinity", &[term("web", json!({}))]));
-    assert_eq!(scores(&plugin, &plain, &nodes, &[liked.clone()]), [100, 0]);
+    assert_eq!(scores(&plugin, &plain, &nodes, std::slice::from_ref(&liked)), [100, 0]);
     assert_eq!(scores(&plugin, &plain, &nodes, &[disliked]), [0, 100]);
     assert_eq!(scores(&plugin, &plain, &nodes, std::slice::from_ref(&needing)), [100, 0]);
     let deaf = InterPodAffinity { hard_pod_affinity_weight: 0, ..Default::default() };
