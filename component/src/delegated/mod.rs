@@ -196,10 +196,10 @@ impl Delegated {
         let user = user.ok_or(Refusal::Unauthorized)?;
         match self.authorize(&user, attributes).await {
             Ok(Decision::Allow) => Ok(user),
-            Ok(Decision::Deny(_)) => Err(Refusal::Forbidden { user, request: attributes.to_string() }),
+            Ok(Decision::Deny(_)) => Err(Refusal::Forbidden { user, request: attributes.clone() }),
             Err(error) => {
                 tracing::warn!(%error, "unable to authorize the request");
-                Err(Refusal::Failed { user, request: attributes.to_string() })
+                Err(Refusal::Failed { user, request: attributes.clone() })
             }
         }
     }

@@ -9,6 +9,7 @@ use k8s_openapi::api::{
     authentication::v1::UserInfo,
     authorization::v1::{NonResourceAttributes, ResourceAttributes, SubjectAccessReviewSpec},
 };
+use serde_json::json;
 
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -71,9 +72,9 @@ pub enum Refusal {
     #[error("Unauthorized")]
     Unauthorized,
     #[error("Forbidden (user={}, {request})", user.name)]
-    Forbidden { user: User, request: String },
+    Forbidden { user: User, request: Attributes },
     #[error("Authorization error (user={}, {request})", user.name)]
-    Failed { user: User, request: String },
+    Failed { user: User, request: Attributes },
 }
 
 impl Refusal {
@@ -83,6 +84,23 @@ impl Refusal {
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
+    }
+
+    /// As a Status, as upstream's secure ports answer.
+    pub fn status_response(&self) -> Response<Full<Bytes>> {
+        let (reason, message) = match self {
+            Self::Unauthorized => ("Unauthorized", "Unauthorized".to_owned()),
+            Self::Forbidden { user, request: Attributes::NonResource { verb, path } } => {
+                ("Forbidden", format!("forbidden: User {:?} cannot {verb} path {path:?}", user.name))
+            }
+            Self::Forbidden { .. } => ("Forbidden", format!("forbidden: {self}")),
+            Self::Failed { .. } => ("InternalError", format!("Internal Server Error: {self}")),
+        };
+        let status = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": message, "reason": reason, "code": self.status().as_u16(),
+        });
+        crate::serve::text(self.status(), "application/json", status.to_string())
     }
 
     /// As text, as upstream's kubelet answers.
@@ -95,7 +113,7 @@ impl std::fmt::Display for Attributes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Resource { verb, resource, subresource, .. } => {
-                write!(f, "verb={verb}, resource={resource}, subresource={subresource}")
+                write!(f, "verb={verb}, resource={resource}, subresource(s)=[{subresource}]")
             }
             Self::NonResource { verb, path } => write!(f, "verb={verb}, path={path}"),
         }

@@ -94,3 +94,63 @@ fn written(settings: &Settings, mut lease: Lease, acquired: Timestamp, renewed: 
     spec.lease_transitions = Some(transitions);
     lease
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{leader::Identity, random::Random};
+
+    fn lease(holder: &str) -> Lease {
+        let spec = LeaseSpec {
+            holder_identity: Some(holder.to_owned()),
+            lease_duration_seconds: Some(15),
+            acquire_time: Some(MicroTime(at(0))),
+            lease_transitions: Some(3),
+            ..LeaseSpec::default()
+        };
+        Lease { spec: Some(spec), ..Lease::default() }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_767_225_600 + seconds).unwrap()
+    }
+
+    /// What is decided `seconds` after the Lease was first seen: the transitions and the time of acquiring it.
+    fn decided(settings: &Settings, lease: Option<&Lease>, seconds: u64) -> Option<(i32, Timestamp)> {
+        let (mut observed, start) = (Observed::default(), Instant::now());
+        if let Some(spec) = lease.and_then(|lease| lease.spec.as_ref()) {
+            observed.see(spec, start);
+            observed.see(spec, start + Duration::from_secs(1));
+        }
+        match decide(settings, lease, &observed, start + Duration::from_secs(seconds), at(100)) {
+            Action::Wait { .. } => None,
+            Action::Write(lease) => {
+                let spec = lease.spec.unwrap();
+                assert_eq!(spec.holder_identity.as_deref(), Some(settings.identity.as_str()));
+                assert_eq!((spec.renew_time, spec.lease_duration_seconds), (Some(MicroTime(at(100))), Some(15)));
+                Some((spec.lease_transitions.unwrap(), spec.acquire_time.unwrap().0))
+            }
+        }
+    }
+
+    #[test]
+    fn whose_lease_it_is_decides() {
+        let random = Random::seeded(1);
+        let address = "127.0.0.1:10257".parse().unwrap();
+        let holding = || Identity::holding("h", "c", address, &random);
+        let before = holding();
+        let settings = Settings::new("c", holding());
+        let ours = lease(settings.identity.as_str());
+        let cases = [
+            ("not there", None, 0, Some((0, at(100)))),
+            ("ours", Some(ours), 0, Some((3, at(0)))),
+            ("of our earlier life", Some(lease(before.as_str())), 0, Some((4, at(100)))),
+            ("given up", Some(lease("")), 0, Some((4, at(100)))),
+            ("another's, fresh", Some(lease("other")), 14, None),
+            ("another's, silent", Some(lease("other")), 15, Some((4, at(100)))),
+        ];
+        for (what, lease, seconds, expected) in cases {
+            assert_eq!(decided(&settings, lease.as_ref(), seconds), expected, "{what}");
+        }
+    }
+}

@@ -197,3 +197,74 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
         self.map.entry(key).or_insert_with(|| unreachable!("inserted above"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_767_225_600 + seconds).unwrap()
+    }
+
+    fn event(number: usize, reason: &str, message: &str) -> Event {
+        let event = json!({
+            "metadata": {"name": format!("a.{number}"), "namespace": "ns"},
+            "involvedObject": {"kind": "Pod", "namespace": "ns", "name": "a"},
+            "reason": reason, "message": message, "type": "Normal", "count": 1, "source": {"component": "c"},
+        });
+        serde_json::from_value(event).unwrap()
+    }
+
+    /// `create`, `patch N` with the count, or `drop`.
+    fn told(verdict: &Verdict) -> String {
+        match verdict {
+            Verdict::Drop => "drop".to_owned(),
+            Verdict::Create(event, _) if event.message.as_deref().unwrap().starts_with("(combined") => {
+                "combine".to_owned()
+            }
+            Verdict::Create(..) => "create".to_owned(),
+            Verdict::Patch { patch, .. } => format!("patch {}", patch["count"]),
+        }
+    }
+
+    #[test]
+    fn the_same_again_counts_up_under_its_first_name() {
+        let mut correlator = Correlator::new();
+        let first = correlator.correlate(event(1, "R", "m"), at(0));
+        let again = correlator.correlate(event(2, "R", "m"), at(1));
+        assert_eq!((told(&first), told(&again)), ("create".to_owned(), "patch 2".to_owned()));
+        let Verdict::Patch { event: again, .. } = again else { unreachable!() };
+        assert_eq!(again.metadata.name.as_deref(), Some("a.1"));
+        assert_eq!(told(&correlator.correlate(event(3, "R", "other"), at(2))), "create");
+    }
+
+    #[test]
+    fn one_subject_has_a_burst_and_then_one_in_five_minutes() {
+        let mut correlator = Correlator::new();
+        let mut tell =
+            |number, seconds| told(&correlator.correlate(event(number, &format!("R{number}"), "m"), at(seconds)));
+        assert!((0..25).all(|number| tell(number, 0) == "create"));
+        assert_eq!(tell(25, 0), "drop");
+        assert_eq!(tell(26, 299), "drop");
+        assert_eq!(tell(27, 301), "create");
+        assert_eq!(tell(28, 302), "drop");
+    }
+
+    #[test]
+    fn many_messages_combine_until_ten_quiet_minutes_have_passed() {
+        let mut correlator = Correlator::new();
+        let mut tell = |number: usize, seconds| {
+            told(&correlator.correlate(event(number, "R", &format!("m{number}")), at(seconds)))
+        };
+        assert!((0..9).all(|number| tell(number, 0) == "create"));
+        assert_eq!((tell(9, 1), tell(10, 2), tell(11, 3)), ("combine".into(), "patch 2".into(), "patch 3".into()));
+        assert_eq!(tell(12, 3 + 601), "create");
+    }
+
+    #[test]
+    fn what_was_told_long_ago_is_forgotten_first() {
+        let mut recent = Recent::new();
+        (0..=CACHE_LENGTH).for_each(|number| recent.insert(number, number));
+        assert!(recent.get(&0).is_none() && recent.get(&1).is_some() && recent.map.len() == CACHE_LENGTH);
+    }
+}

@@ -33,6 +33,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Requests of a few objects fit a stream's window; one connection carries many clients' worth of streams.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// A client that gives up many watches at once is no attacker.
+const MAX_PENDING_RESETS: usize = 200;
 /// As upstream's API server.
 const MAX_STREAMS: u32 = 1000;
 const LISTEN_BACKLOG: u32 = 1024;
@@ -149,6 +151,7 @@ where
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .keep_alive_interval(PING_INTERVAL);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), with_peer).into_owned();
     watcher.watch(connection).await

@@ -85,7 +85,7 @@ impl Endpoints {
         if let Gate::Delegated(delegated) = &self.gate
             && let Err(refusal) = delegated.admit(&request).await
         {
-            return refusal.response();
+            return refusal.status_response();
         }
         let uri = request.uri();
         let known = self.answer(request.method(), uri.path(), uri.query().unwrap_or_default());

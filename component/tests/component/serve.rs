@@ -74,11 +74,14 @@ async fn behind_the_gate_only_the_probes_are_open() {
     let delegated = Delegated::new(None, Settings::default(), Clock::system()).unwrap();
     let (address, ..) = start(Endpoints::new(Gate::Delegated(Arc::clone(&delegated))));
     assert_eq!(get(address, "/healthz").await.0, 200);
-    assert_eq!(get(address, "/metrics").await.0, 403);
+    let (code, refusal) = get(address, "/metrics").await;
+    assert_eq!(code, 403);
+    assert!(refusal.contains(r#"forbidden: User \"system:anonymous\" cannot get path \"/metrics\""#), "{refusal}");
     let closed = Settings { anonymous: false, ..Settings::default() };
     let delegated = Delegated::new(None, closed, Clock::system()).unwrap();
     let (address, ..) = start(Endpoints::new(Gate::Delegated(delegated)));
-    assert_eq!(get(address, "/metrics").await, (401, "Unauthorized\n".to_owned()));
+    let (code, refusal) = get(address, "/metrics").await;
+    assert!(code == 401 && refusal.contains(r#""reason":"Unauthorized""#), "{refusal}");
     assert_eq!(get(address, "/readyz").await.0, 200);
 }
 
