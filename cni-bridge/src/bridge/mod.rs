@@ -132,8 +132,8 @@ fn addresses_before(request: &Request) -> Vec<ipnet::IpNet> {
     previous.map(|result| result.ips.iter().map(|ip| ip.address).collect()).unwrap_or_default()
 }
 
-/// Masquerading and spoof check rules of this attachment. Both back ends are cleaned, since the configuration may have
-/// changed since ADD.
+/// Masquerading and spoof check rules of this attachment. Unless iptables had them all, nftables is looked through, too:
+/// the configuration may have changed since ADD.
 fn remove_rules(request: &Request, conf: &BridgeConf, known: &[ipnet::IpNet]) -> Result<(), Failure> {
     let mut failures = Vec::new();
     if conf.macspoofchk {
@@ -141,8 +141,13 @@ fn remove_rules(request: &Request, conf: &BridgeConf, known: &[ipnet::IpNet]) ->
     }
     if conf.is_layer3() && conf.ip_masq {
         let owner = masq::Owner { network: &conf.name, container_id: &request.container_id };
-        failures.extend(masq::remove(owner, known).err());
-        failures.extend(nft_masq::remove(owner, &request.ifname).err());
+        let was_whole = masq::remove(owner, known).unwrap_or_else(|failure| {
+            failures.push(failure);
+            false
+        });
+        if !was_whole {
+            failures.extend(nft_masq::remove(owner, &request.ifname).err());
+        }
     }
     Failure::all(failures)
 }

@@ -45,29 +45,37 @@ pub(crate) fn ensure(owner: Owner, addresses: &[IpNet]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Removes the owner's rules, whatever is left of them. `addresses`: those that are known, to save a listing.
-pub(crate) fn remove(owner: Owner, addresses: &[IpNet]) -> Result<(), Failure> {
+/// Removes the owner's rules, whatever is left of them; `true` when they were all there, one restore a family.
+///
+/// `addresses`: those that the container had, as far as known. With them a listing is only needed when a rule is
+/// missing; without any, both families are looked through.
+pub(crate) fn remove(owner: Owner, addresses: &[IpNet]) -> Result<bool, Failure> {
     let mut failures = Vec::new();
+    let mut was_whole = !addresses.is_empty();
     for iptables in Family::ALL.map(Iptables).into_iter().filter(|iptables| iptables.is_there()) {
-        if let Err(failure) = remove_family(iptables, owner, &of_family(addresses, iptables.0)) {
-            failures.push(failure);
+        let ours = of_family(addresses, iptables.0);
+        if ours.is_empty() && !addresses.is_empty() {
+            continue;
+        }
+        match remove_family(iptables, owner, &ours) {
+            Ok(is_whole) => was_whole &= is_whole,
+            Err(failure) => failures.push(failure),
         }
     }
-    Failure::all(failures)
+    Failure::all(failures).map(|()| was_whole)
 }
 
-fn remove_family(iptables: Iptables, owner: Owner, addresses: &[IpNet]) -> Result<(), Failure> {
+fn remove_family(iptables: Iptables, owner: Owner, addresses: &[IpNet]) -> Result<bool, Failure> {
     if !addresses.is_empty() && iptables.restore("nat", &known_removal(owner, addresses))?.is_ok() {
-        return Ok(());
+        return Ok(true);
     }
     let chain = owner.chain();
     let lines = rules::removal(&iptables.list("nat", None)?.unwrap_or_default(), &chain);
-    if lines.is_empty() {
-        return Ok(());
+    if !lines.is_empty() {
+        let removed = iptables.restore("nat", &lines)?;
+        removed.map_err(|error| Failure::internal(format!("failed to remove chain {chain}: {error}")))?;
     }
-    iptables
-        .restore("nat", &lines)?
-        .map_err(|error| Failure::internal(format!("failed to remove chain {chain}: {error}")))
+    Ok(false)
 }
 
 /// GC: removes the chains of the network's containers that are not in `valid`. Chain names are hashes; the comment in
