@@ -96,9 +96,11 @@ impl Api {
     }
 
     pub fn new_uid(&self) -> String {
-        uuid::Builder::from_random_bytes(((u128::from(self.random.u64()) << 64) | u128::from(self.random.u64())).to_be_bytes())
-            .into_uuid()
-            .to_string()
+        uuid::Builder::from_random_bytes(
+            ((u128::from(self.random.u64()) << 64) | u128::from(self.random.u64())).to_be_bytes(),
+        )
+        .into_uuid()
+        .to_string()
     }
 
     /// What is written in the same commit as a change of this object: addresses and ports that a Service holds.

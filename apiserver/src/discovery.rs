@@ -47,7 +47,11 @@ fn root(catalogue: &Catalogue, headers: &HeaderMap, is_core: bool) -> Result<Res
     let document = if is_core {
         json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
     } else {
-        let groups: Vec<Value> = groups(catalogue).keys().filter(|group| !group.is_empty()).map(|group| group_entry(catalogue, group)).collect();
+        let groups: Vec<Value> = groups(catalogue)
+            .keys()
+            .filter(|group| !group.is_empty())
+            .map(|group| group_entry(catalogue, group))
+            .collect();
         json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
     };
     respond::encoded(accept, 200, &document)
@@ -81,8 +85,10 @@ fn groups(catalogue: &Catalogue) -> BTreeMap<String, Vec<String>> {
 
 fn group_entry(catalogue: &Catalogue, group: &str) -> Value {
     let versions = groups(catalogue).remove(group).unwrap_or_default();
-    let entries: Vec<Value> =
-        versions.iter().map(|version| json!({"groupVersion": format!("{group}/{version}"), "version": version})).collect();
+    let entries: Vec<Value> = versions
+        .iter()
+        .map(|version| json!({"groupVersion": format!("{group}/{version}"), "version": version}))
+        .collect();
     json!({"name": group, "versions": entries, "preferredVersion": entries.first()})
 }
 
@@ -142,7 +148,9 @@ fn subresource_entry(row: &Resource, subresource: &Subresource) -> Value {
         "namespaced": row.namespaced, "kind": subresource.kind.map_or(row.kind.as_ref(), |(_, _, kind)| kind),
         "verbs": subresource.verbs,
     });
-    if let Some((group, version, _)) = subresource.kind.filter(|(group, version, _)| *group != row.group || *version != row.version) {
+    if let Some((group, version, _)) =
+        subresource.kind.filter(|(group, version, _)| *group != row.group || *version != row.version)
+    {
         entry["group"] = json!(group);
         entry["version"] = json!(version);
     }
@@ -155,7 +163,8 @@ fn aggregated(catalogue: &Catalogue, headers: &HeaderMap, is_core: bool, version
         .iter()
         .filter(|(group, _)| group.is_empty() == is_core)
         .map(|(group, versions)| {
-            let versions: Vec<Value> = versions.iter().map(|version| aggregated_version_entry(catalogue, group, version)).collect();
+            let versions: Vec<Value> =
+                versions.iter().map(|version| aggregated_version_entry(catalogue, group, version)).collect();
             let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
             json!({"metadata": metadata, "versions": versions})
         })
@@ -207,7 +216,9 @@ fn aggregated_entry(row: &Resource) -> Value {
             .iter()
             .map(|subresource| {
                 let kind = match subresource.kind {
-                    Some((group, version, kind)) if group != row.group || version != row.version => kind_of(group, version, kind),
+                    Some((group, version, kind)) if group != row.group || version != row.version => {
+                        kind_of(group, version, kind)
+                    }
                     Some((_, _, kind)) => kind_of("", "", kind),
                     None => kind_of("", "", &row.kind),
                 };

@@ -15,7 +15,9 @@ pub fn store(error: &StoreError) -> Status {
         }
         StoreError::Future { newest } => too_large(newest.0),
         StoreError::Unavailable { .. } => logged(error, Status::service_unavailable("the store cannot be reached")),
-        StoreError::Timeout { .. } => logged(error, Status::timeout("request did not complete within the allotted timeout")),
+        StoreError::Timeout { .. } => {
+            logged(error, Status::timeout("request did not complete within the allotted timeout"))
+        }
         StoreError::Invalid { reason, .. } if reason.contains("too large") => {
             logged(error, Status::request_entity_too_large(format!("Request entity too large: {reason}")))
         }

@@ -117,12 +117,18 @@ fn serving() -> Vec<component::flags::Flag> {
     vec![
         flag("bind-address", Ip, "0.0.0.0", "The address of the secure port."),
         flag("secure-port", Int, "6443", "The port that serves HTTPS."),
-        flag("cert-dir", String, "/var/run/kubernetes", "Where the self-made serving certificate is kept when --tls-cert-file is not given."),
+        flag(
+            "cert-dir",
+            String,
+            "/var/run/kubernetes",
+            "Where the self-made serving certificate is kept when --tls-cert-file is not given.",
+        ),
         flag("tls-cert-file", String, "", "The serving certificate, with its chain."),
         flag("tls-private-key-file", String, "", "The key of --tls-cert-file."),
         flag("tls-cipher-suites", Strings, "", "Cipher suites.").without_effect("rustls offers only safe suites"),
         flag("tls-min-version", String, "", "The least TLS version: VersionTLS12 or VersionTLS13."),
-        flag("tls-sni-cert-key", component::flags::Kind::StringArray, "", "Certificates by server name.").without_effect("one serving certificate"),
+        flag("tls-sni-cert-key", component::flags::Kind::StringArray, "", "Certificates by server name.")
+            .without_effect("one serving certificate"),
         flag("http2-max-streams-per-connection", Int, "0", "Streams on one connection.").without_effect("always 1000"),
         flag("permit-address-sharing", Bool, "false", "SO_REUSEADDR.").without_effect("always on"),
         flag("permit-port-sharing", Bool, "false", "SO_REUSEPORT.").without_effect("one process serves a port"),
@@ -137,15 +143,22 @@ fn etcd() -> Vec<component::flags::Flag> {
         flag("etcd-keyfile", String, "", "The key of --etcd-certfile."),
         flag("etcd-prefix", String, "/registry", "The prefix of all keys."),
         flag("etcd-compaction-interval", Duration, "5m0s", "How often history is compacted."),
-        flag("etcd-count-metric-poll-period", Duration, "1m0s", "How often objects are counted.").without_effect("counts come from the cache"),
-        flag("etcd-db-metric-poll-interval", Duration, "30s", "How often the store's size is read.").without_effect("not measured"),
-        flag("etcd-healthcheck-timeout", Duration, "2s", "Deadline of the etcd health check.").without_effect("health is told by the watch"),
-        flag("etcd-readycheck-timeout", Duration, "2s", "Deadline of the etcd ready check.").without_effect("readiness is told by the watch"),
+        flag("etcd-count-metric-poll-period", Duration, "1m0s", "How often objects are counted.")
+            .without_effect("counts come from the cache"),
+        flag("etcd-db-metric-poll-interval", Duration, "30s", "How often the store's size is read.")
+            .without_effect("not measured"),
+        flag("etcd-healthcheck-timeout", Duration, "2s", "Deadline of the etcd health check.")
+            .without_effect("health is told by the watch"),
+        flag("etcd-readycheck-timeout", Duration, "2s", "Deadline of the etcd ready check.")
+            .without_effect("readiness is told by the watch"),
         flag("etcd-servers-overrides", Strings, "", "etcd servers by resource.").without_effect("one store holds all"),
-        flag("storage-media-type", String, "application/vnd.kubernetes.protobuf", "Encoding of stored objects.").without_effect("JSON is written, both are read"),
+        flag("storage-media-type", String, "application/vnd.kubernetes.protobuf", "Encoding of stored objects.")
+            .without_effect("JSON is written, both are read"),
         flag("delete-collection-workers", Int, "1", "Workers of a deletecollection.").without_effect("one by one"),
-        flag("enable-garbage-collector", Bool, "true", "Whether the controller manager collects garbage.").without_effect("orphans are marked by the request"),
-        flag("lease-reuse-duration-seconds", Int, "60", "How long an etcd lease is shared.").without_effect("leases are shared by their length"),
+        flag("enable-garbage-collector", Bool, "true", "Whether the controller manager collects garbage.")
+            .without_effect("orphans are marked by the request"),
+        flag("lease-reuse-duration-seconds", Int, "60", "How long an etcd lease is shared.")
+            .without_effect("leases are shared by their length"),
     ]
 }
 

@@ -54,7 +54,9 @@ pub fn verifying(pem: &[u8]) -> Result<Vec<(Public, Algorithm)>, String> {
 }
 
 fn private(text: &str) -> Option<Private> {
-    if let Ok(key) = rsa::RsaPrivateKey::from_pkcs8_pem(text).or_else(|_| rsa::RsaPrivateKey::from_pkcs1_pem(text).map_err(|_| ())) {
+    if let Ok(key) =
+        rsa::RsaPrivateKey::from_pkcs8_pem(text).or_else(|_| rsa::RsaPrivateKey::from_pkcs1_pem(text).map_err(|_| ()))
+    {
         return Some(Private::Rsa(Box::new(key)));
     }
     let key = p256::SecretKey::from_pkcs8_pem(text).ok().or_else(|| p256::SecretKey::from_sec1_pem(text).ok());
@@ -86,8 +88,8 @@ fn public_of_block(block: &Pem) -> Result<Option<(Public, Algorithm)>, String> {
     if let Ok(key) = rsa::RsaPublicKey::from_public_key_der(&der) {
         return Ok(Some((rsa_public(&key)?, Algorithm::RS256)));
     }
-    let key = p256::PublicKey::from_public_key_der(&der)
-        .map_err(|_| "a public key is neither RSA nor P-256".to_owned())?;
+    let key =
+        p256::PublicKey::from_public_key_der(&der).map_err(|_| "a public key is neither RSA nor P-256".to_owned())?;
     Ok(Some((p256_public(&key)?, Algorithm::ES256)))
 }
 

@@ -11,7 +11,9 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY,
+};
 use http::{Request, StatusCode};
 use machinery::catalogue::Resource;
 use machinery::openapi;
@@ -30,7 +32,12 @@ pub struct OpenApi {
 
 impl OpenApi {
     /// Answers `/openapi/…`; `None` for other paths.
-    pub fn answer<B>(&self, catalogue: &Catalogue, path: &str, request: &Request<B>) -> Option<Result<Response, Status>> {
+    pub fn answer<B>(
+        &self,
+        catalogue: &Catalogue,
+        path: &str,
+        request: &Request<B>,
+    ) -> Option<Result<Response, Status>> {
         let below = path.strip_prefix("/openapi/")?;
         let rows: Vec<&Resource> = catalogue.rows().iter().map(|served| &served.row).collect();
         Some(match below.trim_end_matches('/') {
@@ -54,7 +61,14 @@ impl OpenApi {
         respond(&openapi::v2(rows, &openapi::Custom::default()), request)
     }
 
-    fn v3<B>(&self, rows: &[&Resource], path: &str, group: &str, version: &str, request: &Request<B>) -> Result<Response, Status> {
+    fn v3<B>(
+        &self,
+        rows: &[&Resource],
+        path: &str,
+        group: &str,
+        version: &str,
+        request: &Request<B>,
+    ) -> Result<Response, Status> {
         let document = openapi::v3(group, version, rows, &openapi::Custom::default());
         let mut response = respond(&document, request)?;
         // The index names documents by hash, so a client that brings the right one may keep what it gets.
@@ -66,7 +80,8 @@ impl OpenApi {
     }
 
     fn index<B>(&self, rows: &[&Resource], request: &Request<B>) -> Result<Response, Status> {
-        let versions: BTreeSet<(&str, &str)> = rows.iter().map(|row| (row.group.as_ref(), row.version.as_ref())).collect();
+        let versions: BTreeSet<(&str, &str)> =
+            rows.iter().map(|row| (row.group.as_ref(), row.version.as_ref())).collect();
         let entries: Vec<(String, String)> = versions
             .into_iter()
             .map(|(group, version)| {
@@ -109,7 +124,8 @@ fn respond<B>(document: &Value, request: &Request<B>) -> Result<Response, Status
     } else {
         Response::new(full(bytes.clone()))
     };
-    let zipped = headers.get(ACCEPT_ENCODING).is_some_and(|given| given.to_str().is_ok_and(|text| text.contains("gzip")));
+    let zipped =
+        headers.get(ACCEPT_ENCODING).is_some_and(|given| given.to_str().is_ok_and(|text| text.contains("gzip")));
     if zipped && !unchanged {
         *response.body_mut() = full(gzip(&bytes).map_err(Status::internal_error)?);
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));

@@ -145,7 +145,10 @@ fn ranges(values: &Values, wrong: &mut Vec<String>) -> Option<ServiceRanges> {
     }
     let ports = PortRange::parse(values.str("service-node-port-range"));
     if ports.is_none() {
-        wrong.push(format!("--service-node-port-range {:?} is not a valid port range", values.str("service-node-port-range")));
+        wrong.push(format!(
+            "--service-node-port-range {:?} is not a valid port range",
+            values.str("service-node-port-range")
+        ));
     }
     Some(ServiceRanges { addresses, ports: ports? })
 }
@@ -156,7 +159,10 @@ fn insecure(values: &Values, modes: &[Mode], wrong: &mut Vec<String>) -> Option<
         return None;
     }
     if modes != [Mode::AlwaysAllow] {
-        wrong.push("--insecure-port is only for --authorization-mode=AlwaysAllow: everyone who reaches it may do everything".to_owned());
+        wrong.push(
+            "--insecure-port is only for --authorization-mode=AlwaysAllow: everyone who reaches it may do everything"
+                .to_owned(),
+        );
         return None;
     }
     let address = values.ip("insecure-bind-address").unwrap_or(Ipv4Addr::LOCALHOST.into());
@@ -192,7 +198,8 @@ mod tests {
 
     #[test]
     fn an_open_mode_takes_no_anonymous_requests() {
-        let base = ["--etcd-servers=http://127.0.0.1:1", "--service-account-issuer=x", "--service-account-signing-key-file=k"];
+        let base =
+            ["--etcd-servers=http://127.0.0.1:1", "--service-account-issuer=x", "--service-account-signing-key-file=k"];
         assert!(!parse(&base).unwrap().anonymous);
         let rbac = [&base[..], &["--authorization-mode=Node,RBAC"]].concat();
         assert!(parse(&rbac).unwrap().anonymous);

@@ -80,7 +80,8 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     let store = open_store(&options, &clock).await?;
     let catalogue = Catalogue::builtin(options.values.str("etcd-prefix"));
     let indexer = Arc::new(CatalogueIndexer { catalogue: catalogue.clone() });
-    let cache_options = cache::Options { prefix: format!("{}/", catalogue.store_prefix()), ..cache::Options::default() };
+    let cache_options =
+        cache::Options { prefix: format!("{}/", catalogue.store_prefix()), ..cache::Options::default() };
     let cache = Cache::start(store.clone(), indexer, cache_options, shutdown.clone());
     let advertised = Advertised { address: options.advertise, port: secure_port };
     let insecure = options.insecure;
@@ -120,7 +121,9 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
 
 fn warn_of_open_doors(options: &Options) {
     if options.modes.contains(&Mode::AlwaysAllow) {
-        tracing::warn!("authorization is off (AlwaysAllow): everyone who is authenticated may do everything; --authorization-mode=Node,RBAC closes it");
+        tracing::warn!(
+            "authorization is off (AlwaysAllow): everyone who is authenticated may do everything; --authorization-mode=Node,RBAC closes it"
+        );
     }
     if let Some(address) = options.insecure {
         tracing::warn!(%address, "INSECURE PORT: everyone who reaches it is the cluster's master, without TLS, without a name");
@@ -130,9 +133,8 @@ fn warn_of_open_doors(options: &Options) {
 async fn open_store(options: &Options, clock: &Clock) -> Result<Arc<dyn Store>, Error> {
     match &options.store {
         StoreChoice::Embedded { folder } => {
-            let disk = embedded::disk::Folder::open(folder).map_err(|error| {
-                Error::Options(format!("--data-dir {}: {error}", folder.display()))
-            })?;
+            let disk = embedded::disk::Folder::open(folder)
+                .map_err(|error| Error::Options(format!("--data-dir {}: {error}", folder.display())))?;
             Ok(Arc::new(Embedded::start(Arc::new(disk), clock.clone(), embedded::Options::default()).await?))
         }
         StoreChoice::Etcd(etcd) => Ok(Arc::new(Etcd::connect(etcd.clone()).await?)),
@@ -173,7 +175,8 @@ fn authenticator(values: &Values, anonymous: bool) -> Result<Authenticator, Erro
     let client_ca = values.opt_str("client-ca-file").map(|path| ClientAuthority::load(Path::new(path))).transpose()?;
     let static_tokens = match values.opt_str("token-auth-file") {
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| Error::Options(format!("reading {path}: {error}")))?;
+            let text =
+                std::fs::read_to_string(path).map_err(|error| Error::Options(format!("reading {path}: {error}")))?;
             StaticTokens::parse(&text).map_err(|error| Error::Options(error.to_string()))?
         }
         None => StaticTokens::default(),

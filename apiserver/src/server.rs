@@ -71,16 +71,8 @@ async fn route(server: &Server, mut request: Request<Incoming>, query: Query) ->
     let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
     let body = if takes_body(&info) { read_body(body).await? } else { Bytes::new() };
-    let call = Call {
-        method: parts.method,
-        query,
-        headers: parts.headers,
-        user,
-        served: served.clone(),
-        body,
-        upgrade,
-        info,
-    };
+    let call =
+        Call { method: parts.method, query, headers: parts.headers, user, served: served.clone(), body, upgrade, info };
     rest::dispatch(api, call).await
 }
 
@@ -112,9 +104,9 @@ async fn read_body(body: Incoming) -> Result<Bytes, Status> {
 
 /// The probe endpoints answer everyone, as a load balancer needs.
 fn is_probe(path: &str) -> bool {
-    ["/healthz", "/livez", "/readyz"].iter().any(|probe| {
-        path == *probe || path.strip_prefix(probe).is_some_and(|rest| rest.starts_with('/'))
-    })
+    ["/healthz", "/livez", "/readyz"]
+        .iter()
+        .any(|probe| path == *probe || path.strip_prefix(probe).is_some_and(|rest| rest.starts_with('/')))
 }
 
 async fn identify(server: &Server, request: &Request<Incoming>, info: &RequestInfo) -> Result<User, Status> {
@@ -174,9 +166,24 @@ fn full_body(body: http_body_util::Full<Bytes>) -> crate::http_body::Body {
 
 /// The list of paths at `/`.
 fn paths(server: &Server) -> Vec<String> {
-    let mut paths: Vec<String> = ["/api", "/api/v1", "/apis", "/apis/", "/healthz", "/healthz/ping", "/livez", "/livez/ping", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/readyz/ping", "/version"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut paths: Vec<String> = [
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/apis/",
+        "/healthz",
+        "/healthz/ping",
+        "/livez",
+        "/livez/ping",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/readyz",
+        "/readyz/ping",
+        "/version",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     for served in server.api.catalogue.rows() {
         let row = &served.row;
         if !row.group.is_empty() {

@@ -36,23 +36,32 @@ fn self_made(options: &Options) -> Result<FixedKey, Error> {
         let key = tls::key_from_pem(&key, &key_path.display().to_string())?;
         return Ok(FixedKey(tls::certified_key(chain, key, "serving certificate")?));
     }
-    let made = rcgen::generate_simple_self_signed(names(options)).map_err(|error| Error::Certificate(error.to_string()))?;
+    let made =
+        rcgen::generate_simple_self_signed(names(options)).map_err(|error| Error::Certificate(error.to_string()))?;
     let write = || {
         std::fs::create_dir_all(folder)?;
         std::fs::write(&certificate_path, made.cert.pem())?;
         std::fs::write(&key_path, made.signing_key.serialize_pem())?;
         std::fs::set_permissions(&key_path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
     };
-    write().map_err(|error: std::io::Error| Error::Certificate(format!("keeping it in {}: {error}", folder.display())))?;
+    write()
+        .map_err(|error: std::io::Error| Error::Certificate(format!("keeping it in {}: {error}", folder.display())))?;
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())
         .map_err(|error| Error::Certificate(error.to_owned()))?;
     Ok(FixedKey(tls::certified_key(vec![made.cert.der().clone()], key, "serving certificate")?))
 }
 
 fn names(options: &Options) -> Vec<String> {
-    let mut names: Vec<String> = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut names: Vec<String> = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        "localhost",
+        "127.0.0.1",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     names.push(options.advertise.to_string());
     names.extend(options.ranges.kubernetes_address().as_ref().map(IpAddr::to_string));
     names.dedup();
@@ -70,9 +79,8 @@ pub fn kubelet_config(values: &Values) -> Result<Arc<ClientConfig>, Error> {
         None => Trust::Anyone,
     };
     let certificate = match (values.opt_str("kubelet-client-certificate"), values.opt_str("kubelet-client-key")) {
-        (Some(certificate), Some(key)) => {
-            Some(ReloadingKey::load(PathBuf::from(certificate), PathBuf::from(key))? as Arc<dyn rustls::client::ResolvesClientCert>)
-        }
+        (Some(certificate), Some(key)) => Some(ReloadingKey::load(PathBuf::from(certificate), PathBuf::from(key))?
+            as Arc<dyn rustls::client::ResolvesClientCert>),
         _ => None,
     };
     let mut config = tls::client_config(&trust, certificate)?;

@@ -37,7 +37,9 @@ impl Plugin for DefaultTolerationSeconds {
 fn add(pod: &mut Value) {
     let tolerated = |taint: &str| {
         meta::list(pod, "spec.tolerations").iter().any(|toleration| {
-            let matches = |field: &str, wanted: &str| matches!(toleration[field].as_str(), None | Some("")) || toleration[field] == wanted;
+            let matches = |field: &str, wanted: &str| {
+                matches!(toleration[field].as_str(), None | Some("")) || toleration[field] == wanted
+            };
             matches("key", taint) && matches("effect", "NoExecute")
         })
     };

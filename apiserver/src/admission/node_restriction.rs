@@ -227,10 +227,7 @@ fn judge_token(api: &Api, attributes: &Attributes<'_>, node: &str, request: &Val
 fn judge_lease(attributes: &Attributes<'_>, node: &str, lease: &Value) -> Result<(), String> {
     let info = attributes.info;
     if info.namespace != "kube-node-lease" {
-        return Err(format!(
-            "can only access leases in the {} system namespace",
-            quote("kube-node-lease")
-        ));
+        return Err(format!("can only access leases in the {} system namespace", quote("kube-node-lease")));
     }
     let name = if info.name.is_empty() { meta::name(lease) } else { &info.name };
     if name != node {
@@ -245,10 +242,14 @@ mod tests {
 
     #[test]
     fn labels_that_a_kubelet_may_set() {
-        for allowed in ["a", "example.com/a", "kubernetes.io/hostname", "node.kubernetes.io/x", "x.kubelet.kubernetes.io/a"] {
+        for allowed in
+            ["a", "example.com/a", "kubernetes.io/hostname", "node.kubernetes.io/x", "x.kubelet.kubernetes.io/a"]
+        {
             assert!(!is_forbidden(allowed), "{allowed}");
         }
-        for forbidden in ["node-restriction.kubernetes.io/a", "kubernetes.io/role", "a.k8s.io/b", "node-role.kubernetes.io/master"] {
+        for forbidden in
+            ["node-restriction.kubernetes.io/a", "kubernetes.io/role", "a.k8s.io/b", "node-role.kubernetes.io/master"]
+        {
             assert!(is_forbidden(forbidden), "{forbidden}");
         }
     }

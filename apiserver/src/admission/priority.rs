@@ -45,7 +45,10 @@ impl Plugin for Priority {
         _old: Option<&Value>,
     ) -> Result<(), Status> {
         let writes = matches!(attributes.operation, Operation::Create | Operation::Update);
-        if !writes || !attributes.is("scheduling.k8s.io", "priorityclasses", "") || !meta::is_true(class, "globalDefault") {
+        if !writes
+            || !attributes.is("scheduling.k8s.io", "priorityclasses", "")
+            || !meta::is_true(class, "globalDefault")
+        {
             return Ok(());
         }
         match global_default(api)? {

@@ -71,8 +71,7 @@ async fn find(api: &Api, attributes: &Attributes<'_>, pod: &Value, name: &str) -
     };
     found.map(|found| found.object).ok_or_else(|| {
         let quoted = machinery::field::quote(name);
-        let why =
-            format!("error looking up service account {namespace}/{name}: serviceaccount {quoted} not found");
+        let why = format!("error looking up service account {namespace}/{name}: serviceaccount {quoted} not found");
         attributes.forbidden_object(pod, &why)
     })
 }

@@ -38,7 +38,9 @@ impl Authenticator {
             return match authority.user(peer, api.clock.now()) {
                 Some(user) => Ok(from_certificate(user)),
                 None => {
-                    tracing::warn!("unable to authenticate the request: client certificate is not signed by the client CA, or not valid now");
+                    tracing::warn!(
+                        "unable to authenticate the request: client certificate is not signed by the client CA, or not valid now"
+                    );
                     Err(Status::unauthorized())
                 }
             };

@@ -125,7 +125,10 @@ impl Tokens {
         let wanted = if audiences.is_empty() { &self.audiences } else { audiences };
         let good: Vec<String> = wanted.iter().filter(|audience| claims.aud.contains(audience)).cloned().collect();
         if good.is_empty() {
-            return Err(Error::Token(format!("token audiences {:?} is invalid for the target audiences {wanted:?}", claims.aud)));
+            return Err(Error::Token(format!(
+                "token audiences {:?} is invalid for the target audiences {wanted:?}",
+                claims.aud
+            )));
         }
         check_alive(api, &claims).await?;
         Ok(Authenticated { user: user_of(&claims), audiences: good })

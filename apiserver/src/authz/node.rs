@@ -33,7 +33,11 @@ pub fn authorize(api: &Api, user: &User, attributes: &Attributes) -> Decision {
             _ => {}
         }
     }
-    if RULES.iter().any(|(verbs, groups, resources)| covers(verbs, groups, resources, info)) { allow() } else { deny("") }
+    if RULES.iter().any(|(verbs, groups, resources)| covers(verbs, groups, resources, info)) {
+        allow()
+    } else {
+        deny("")
+    }
 }
 
 fn allow() -> Decision {
@@ -230,7 +234,12 @@ mod tests {
 
     #[test]
     fn a_lease_belongs_to_its_node() {
-        let mut info = RequestInfo { verb: "update".into(), namespace: "kube-node-lease".into(), name: "a".into(), ..RequestInfo::default() };
+        let mut info = RequestInfo {
+            verb: "update".into(),
+            namespace: "kube-node-lease".into(),
+            name: "a".into(),
+            ..RequestInfo::default()
+        };
         assert_eq!(lease("a", &info), allow());
         info.name = "b".into();
         assert_ne!(lease("a", &info), allow());

@@ -46,7 +46,8 @@ impl Rbac {
     pub fn authorize(&self, user: &User, attributes: &Attributes) -> Decision {
         let info = &attributes.info;
         for grant in self.index().grants_of(user) {
-            let applies = grant.namespace.as_ref().is_none_or(|namespace| info.is_resource && *namespace == info.namespace);
+            let applies =
+                grant.namespace.as_ref().is_none_or(|namespace| info.is_resource && *namespace == info.namespace);
             if applies && grant.rules.iter().any(|rule| rule.covers(info)) {
                 return Decision::Allow(format!("RBAC: allowed by {}", grant.origin));
             }
@@ -57,7 +58,8 @@ impl Rbac {
     /// All rules that hold for a user in a namespace (the cluster's too).
     pub fn rules_of(&self, user: &User, namespace: &str) -> Vec<Rule> {
         let index = self.index();
-        let grants = index.grants_of(user).filter(|grant| grant.namespace.as_deref().is_none_or(|own| own == namespace));
+        let grants =
+            index.grants_of(user).filter(|grant| grant.namespace.as_deref().is_none_or(|own| own == namespace));
         grants.flat_map(|grant| grant.rules.iter().cloned()).collect()
     }
 
@@ -148,7 +150,11 @@ pub fn rebuild(api: &Api) {
         let rows = plurals.iter().filter_map(|plural| api.catalogue.find(GROUP, "v1", plural));
         rows.flat_map(|served| {
             let snapshot = api.cache.list(served.id, &api.catalogue.prefix(served, ""));
-            snapshot.iter().filter_map(|item| Current::from_item(item).ok()).map(|current| current.object).collect::<Vec<_>>()
+            snapshot
+                .iter()
+                .filter_map(|item| Current::from_item(item).ok())
+                .map(|current| current.object)
+                .collect::<Vec<_>>()
         })
         .collect()
     };
@@ -183,7 +189,9 @@ mod tests {
 
     #[test]
     fn bindings_give_rules_to_their_subjects() {
-        let roles = [json!({"metadata": {"name": "reader"}, "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]})];
+        let roles = [
+            json!({"metadata": {"name": "reader"}, "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]}),
+        ];
         let bindings = [json!({
             "metadata": {"name": "b", "namespace": "a"},
             "roleRef": {"kind": "ClusterRole", "name": "reader"},

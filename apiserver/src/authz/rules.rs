@@ -71,11 +71,14 @@ impl Rule {
             }
             for group in &self.api_groups {
                 for resource in &self.resources {
-                    let part = Rule { verbs: one(verb), api_groups: one(group), resources: one(resource), ..Rule::default() };
+                    let part =
+                        Rule { verbs: one(verb), api_groups: one(group), resources: one(resource), ..Rule::default() };
                     if self.resource_names.is_empty() {
                         parts.push(part);
                     } else {
-                        parts.extend(self.resource_names.iter().map(|name| Rule { resource_names: one(name), ..part.clone() }));
+                        parts.extend(
+                            self.resource_names.iter().map(|name| Rule { resource_names: one(name), ..part.clone() }),
+                        );
                     }
                 }
             }
@@ -93,7 +96,9 @@ impl Rule {
             })
         };
         let url = |entry: &String| {
-            self.non_resource_urls.iter().any(|own| own == entry || own.strip_suffix('*').is_some_and(|prefix| entry.starts_with(prefix)))
+            self.non_resource_urls
+                .iter()
+                .any(|own| own == entry || own.strip_suffix('*').is_some_and(|prefix| entry.starts_with(prefix)))
         };
         all(&self.verbs, &part.verbs)
             && if part.non_resource_urls.is_empty() {
@@ -146,13 +151,16 @@ mod tests {
         assert!(!pods.covers(&ask("get", "apps", "pods", "", "x")));
         assert!(rule("*", "*", "*/scale", "-").covers(&ask("update", "apps", "deployments", "scale", "x")));
         let named = rule("get", "\"\"", "secrets", "a");
-        assert!(named.covers(&ask("get", "", "secrets", "", "a")) && !named.covers(&ask("get", "", "secrets", "", "b")));
+        assert!(
+            named.covers(&ask("get", "", "secrets", "", "a")) && !named.covers(&ask("get", "", "secrets", "", "b"))
+        );
     }
 
     #[test]
     fn covers_paths_by_prefix() {
         let mut info = RequestInfo { verb: "get".into(), path: "/healthz/etcd".into(), ..RequestInfo::default() };
-        let urls = |url: &str| Rule { verbs: vec!["get".into()], non_resource_urls: vec![url.into()], ..Rule::default() };
+        let urls =
+            |url: &str| Rule { verbs: vec!["get".into()], non_resource_urls: vec![url.into()], ..Rule::default() };
         assert!(urls("/healthz/*").covers(&info) && !urls("/healthz").covers(&info));
         info.path = "/healthz".into();
         assert!(urls("/healthz").covers(&info) && urls("*").covers(&info));

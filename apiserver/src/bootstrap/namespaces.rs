@@ -9,7 +9,8 @@ use crate::api::Api;
 const NAMES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", "default"];
 
 async fn ensure_one(api: &Api, name: &str) -> Result<(), Status> {
-    ensure_object(api, "", "namespaces", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})).await?;
+    ensure_object(api, "", "namespaces", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+        .await?;
     Ok(())
 }
 

@@ -32,7 +32,8 @@ fn mend(old: &Value, wanted: &Value) -> Value {
     let lists: &[&str] = if wanted["aggregationRule"].is_null() { &["rules", "subjects"] } else { &[] };
     for list in lists {
         let mut items = meta::list(old, list).to_vec();
-        let missing: Vec<Value> = meta::list(wanted, list).iter().filter(|item| !items.contains(item)).cloned().collect();
+        let missing: Vec<Value> =
+            meta::list(wanted, list).iter().filter(|item| !items.contains(item)).cloned().collect();
         if !missing.is_empty() {
             items.extend(missing);
             new[list] = Value::Array(items);
@@ -52,7 +53,8 @@ fn parse(table: &'static str) -> Vec<(&'static str, Value)> {
         let words: Vec<&str> = line.split_whitespace().collect();
         if line.starts_with(' ') {
             if let Some((plural, object)) = objects.last_mut() {
-                let (list, item) = if plural.ends_with("bindings") { ("subjects", subject(&words)) } else { ("rules", rule(&words)) };
+                let (list, item) =
+                    if plural.ends_with("bindings") { ("subjects", subject(&words)) } else { ("rules", rule(&words)) };
                 let items = &mut object[list];
                 if let Some(items) = items.as_array_mut() {
                     items.push(item);

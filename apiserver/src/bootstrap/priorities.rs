@@ -11,8 +11,16 @@ const HIGHEST: i64 = 2_000_000_000;
 
 pub async fn ensure(api: &Api) -> Result<(), Status> {
     let classes = [
-        ("system-cluster-critical", HIGHEST, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
-        ("system-node-critical", HIGHEST + 1000, "Used for system critical pods that must not be moved from their current node."),
+        (
+            "system-cluster-critical",
+            HIGHEST,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+        (
+            "system-node-critical",
+            HIGHEST + 1000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
     ];
     for (name, value, description) in classes {
         let class = json!({

@@ -48,10 +48,10 @@ impl Event {
         self.frame.get_or_init(|| frame(self.kind, &self.item.body)).clone()
     }
 
-    /// What it keeps in memory beyond the cache's own items at most, in bytes.
+    /// What it keeps in memory beyond the cache's own items, in bytes: its frame, and what the object was before. The
+    /// object itself is the cache's, or the next event's `previous`.
     pub(super) fn weight(&self) -> usize {
-        let item = self.item.weight() + self.item.body.len();
-        size_of::<Self>() + item + self.previous.as_ref().map_or(0, |item| item.weight())
+        size_of::<Self>() + self.item.body.len() + self.previous.as_ref().map_or(0, |item| item.weight())
     }
 }
 

@@ -36,13 +36,14 @@ use watcher::Shared;
 pub struct Options {
     /// What lies below this prefix is loaded; other keys only count as seen.
     pub prefix: String,
-    /// What one resource's ring of events may hold in memory.
+    /// What one resource's ring of events may hold in memory. A watcher that falls out of it costs a decoding an event
+    /// from there on, so a burst should fit.
     pub ring_bytes_max: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { prefix: "/registry/".to_owned(), ring_bytes_max: 512 << 10 }
+        Self { prefix: "/registry/".to_owned(), ring_bytes_max: 1 << 20 }
     }
 }
 

@@ -39,16 +39,28 @@ impl KubeletClient {
         let object = api.peek_named("", "nodes", "", node).ok_or_else(|| {
             Status::not_found(machinery::status::GroupResource { group: "", resource: "nodes" }, node)
         })?;
-        endpoint_of(&object, &self.address_types)
-            .ok_or_else(|| Status::internal_error(format!("no preferred addresses found; known addresses: {}", object["status"]["addresses"])))
+        endpoint_of(&object, &self.address_types).ok_or_else(|| {
+            Status::internal_error(format!(
+                "no preferred addresses found; known addresses: {}",
+                object["status"]["addresses"]
+            ))
+        })
     }
 
     /// Sends one request and returns the answer; its body streams, and it may be upgraded.
-    pub async fn send(&self, endpoint: &Endpoint, mut request: Request<Body>) -> Result<http::Response<Incoming>, Status> {
+    pub async fn send(
+        &self,
+        endpoint: &Endpoint,
+        mut request: Request<Body>,
+    ) -> Result<http::Response<Incoming>, Status> {
         let unreachable = |error: &dyn std::fmt::Display| {
-            Status::internal_error(format!("error dialing backend: kubelet at {}:{}: {error}", endpoint.host, endpoint.port))
+            Status::internal_error(format!(
+                "error dialing backend: kubelet at {}:{}: {error}",
+                endpoint.host, endpoint.port
+            ))
         };
-        let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(|error| unreachable(&error))?;
+        let stream =
+            TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(|error| unreachable(&error))?;
         // Streams carry keystrokes.
         stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
         let name = server_name(&endpoint.host).map_err(|error| unreachable(&error))?;

@@ -44,10 +44,8 @@ pub async fn log(api: &Arc<Api>, call: &Call, pod: &Value) -> Result<Response, S
         // No node, no log: upstream answers with nothing.
         return Ok(crate::rest::respond::body_response(200, "text/plain", empty()));
     }
-    let query: Vec<(String, String)> = LOG_OPTIONS
-        .iter()
-        .filter_map(|name| Some(((*name).to_owned(), call.query.text(name)?.to_owned())))
-        .collect();
+    let query: Vec<(String, String)> =
+        LOG_OPTIONS.iter().filter_map(|name| Some(((*name).to_owned(), call.query.text(name)?.to_owned()))).collect();
     let uri = kubelet::uri(&["containerLogs", &call.info.namespace, call.name(), &container], &query)?;
     let request = Request::get(uri).body(empty()).map_err(Status::internal_error)?;
     let endpoint = api.kubelets.endpoint(api, node)?;
@@ -127,7 +125,8 @@ fn stream_uri(call: &Call, pod: &Value) -> Result<http::Uri, Status> {
 /// `stdin` is `input` to the kubelet, and true is `1`.
 fn stream_options(query: &Query) -> Vec<(String, String)> {
     let flags = [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")];
-    let flags = flags.iter().filter(|(name, _)| query.is_true(name)).map(|(_, own)| ((*own).to_owned(), "1".to_owned()));
+    let flags =
+        flags.iter().filter(|(name, _)| query.is_true(name)).map(|(_, own)| ((*own).to_owned(), "1".to_owned()));
     flags.chain(query.all("command").map(|part| ("command".to_owned(), part.to_owned()))).collect()
 }
 
@@ -152,7 +151,10 @@ fn choose_container(pod: &Value, asked: Option<&str>) -> Result<String, Status> 
         [only] => Ok((*only).to_owned()),
         [] => Err(Status::bad_request(format!("a container name must be specified for pod {pod_name}"))),
         several => {
-            let mut why = format!("a container name must be specified for pod {pod_name}, choose one of: [{}]", several.join(" "));
+            let mut why = format!(
+                "a container name must be specified for pod {pod_name}, choose one of: [{}]",
+                several.join(" ")
+            );
             if !init.is_empty() {
                 why.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
             }

@@ -39,5 +39,9 @@ fn stream_headers(headers: &HeaderMap) -> HeaderMap {
     let passed = |name: &str| {
         matches!(name, "connection" | "upgrade" | "x-stream-protocol-version") || name.starts_with("sec-websocket-")
     };
-    headers.iter().filter(|(name, _)| passed(name.as_str())).map(|(name, value)| (name.clone(), value.clone())).collect()
+    headers
+        .iter()
+        .filter(|(name, _)| passed(name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }

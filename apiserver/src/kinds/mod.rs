@@ -3,6 +3,21 @@
 //! Enter at [`hooks_of`]. The generic verbs in [`crate::rest`] call these and know no kind by name; a hook sees only
 //! the object (and the stored one on an update): no store, no clock, no network.
 
+mod budget;
+mod certificate;
+mod config;
+mod defaults;
+mod endpoints;
+mod event;
+mod lease;
+mod namespace;
+mod node;
+mod pod;
+mod priority_class;
+mod rbac;
+mod service;
+mod workload;
+
 use machinery::catalogue::Resource;
 use machinery::field::ErrorList;
 use machinery::names::{self, NameCheck};
@@ -98,6 +113,24 @@ static PLAIN: Hooks = Hooks::PLAIN;
 /// The hooks of a row.
 pub fn hooks_of(row: &Resource) -> &'static Hooks {
     match (row.group.as_ref(), row.plural.as_ref()) {
+        ("", "configmaps") => &config::CONFIG_MAP,
+        ("", "events") => &event::HOOKS,
+        ("", "namespaces") => &namespace::HOOKS,
+        ("", "nodes") => &node::HOOKS,
+        ("", "pods") => &pod::HOOKS,
+        ("", "secrets") => &config::SECRET,
+        ("", "serviceaccounts") => &config::SERVICE_ACCOUNT,
+        ("", "services") => &service::HOOKS,
+        ("", "endpoints") => &endpoints::ENDPOINTS,
+        ("apps", "deployments") => &workload::DEPLOYMENT,
+        ("apps", "replicasets") => &workload::REPLICA_SET,
+        ("certificates.k8s.io", "certificatesigningrequests") => &certificate::HOOKS,
+        ("coordination.k8s.io", "leases") => &lease::HOOKS,
+        ("discovery.k8s.io", "endpointslices") => &endpoints::SLICE,
+        ("policy", "poddisruptionbudgets") => &budget::HOOKS,
+        ("rbac.authorization.k8s.io", "roles" | "clusterroles") => &rbac::ROLE,
+        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => &rbac::BINDING,
+        ("scheduling.k8s.io", "priorityclasses") => &priority_class::HOOKS,
         _ => &PLAIN,
     }
 }

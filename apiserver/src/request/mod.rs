@@ -34,8 +34,7 @@ const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 
 impl RequestInfo {
     pub fn parse(method: &Method, path: &str, query: &Query) -> Self {
-        let mut info =
-            Self { verb: method.as_str().to_lowercase(), path: path.to_owned(), ..Self::default() };
+        let mut info = Self { verb: method.as_str().to_lowercase(), path: path.to_owned(), ..Self::default() };
         let parts: Vec<&str> = path.trim_matches('/').split('/').filter(|part| !part.is_empty()).collect();
         let parts = match parts.as_slice() {
             ["api", version, rest @ ..] if !rest.is_empty() => {
@@ -145,15 +144,8 @@ mod tests {
 
     fn check(method: Method, uri: &str, expected: [&str; 7]) {
         let info = parse(method, uri);
-        let found = [
-            &info.verb,
-            &info.group,
-            &info.version,
-            &info.namespace,
-            &info.resource,
-            &info.name,
-            &info.subresource,
-        ];
+        let found =
+            [&info.verb, &info.group, &info.version, &info.namespace, &info.resource, &info.name, &info.subresource];
         assert_eq!(found, expected, "{uri}");
         assert!(info.is_resource);
     }
@@ -178,7 +170,11 @@ mod tests {
             "/apis/apps/v1/namespaces/a/deployments/b/scale",
             ["patch", "apps", "v1", "a", "deployments", "b", "scale"],
         );
-        check(Method::DELETE, "/apis/apps/v1/deployments", ["deletecollection", "apps", "v1", "", "deployments", "", ""]);
+        check(
+            Method::DELETE,
+            "/apis/apps/v1/deployments",
+            ["deletecollection", "apps", "v1", "", "deployments", "", ""],
+        );
     }
 
     #[test]

@@ -91,9 +91,8 @@ fn check_kind(object: &Value, expected: &Gvk) -> Result<(), Status> {
     let (group, version) = if api_version.is_empty() {
         (expected.group.as_str(), expected.version.as_str())
     } else {
-        split_api_version(api_version).ok_or_else(|| {
-            Status::bad_request(format!("unexpected GroupVersion string: {api_version}"))
-        })?
+        split_api_version(api_version)
+            .ok_or_else(|| Status::bad_request(format!("unexpected GroupVersion string: {api_version}")))?
     };
     let kind = if kind.is_empty() { &expected.kind } else { kind };
     let given = Gvk::new(group, version, kind);

@@ -121,4 +121,3 @@ pub fn complete(object: &mut Value, served: &crate::catalogue::Served) {
 pub fn put(key: String, value: Bytes, time_to_live_seconds: Option<u64>) -> Write {
     Write::Put { key, value, ttl: time_to_live_seconds.map(std::time::Duration::from_secs) }
 }
-

@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn a_new_time_of_a_manager_is_no_change() {
-        let old = json!({"metadata": {"resourceVersion": "1", "managedFields": [{"manager": "a", "time": "x"}]}, "data": {}});
+        let old =
+            json!({"metadata": {"resourceVersion": "1", "managedFields": [{"manager": "a", "time": "x"}]}, "data": {}});
         let mut new = json!({"metadata": {"managedFields": [{"manager": "a", "time": "y"}]}, "data": {}});
         assert!(is_same(&new, &old));
         new["data"]["k"] = json!("v");

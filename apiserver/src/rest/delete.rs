@@ -136,11 +136,16 @@ impl Step {
 
 fn check_preconditions(object: &Value, options: &DeleteOptions, call: &Call, name: &str) -> Result<(), Status> {
     let of = call.served.row.group_resource();
-    let pairs = [("UID", &options.uid, meta::uid(object)), ("ResourceVersion", &options.resource_version, meta::resource_version(object))];
+    let pairs = [
+        ("UID", &options.uid, meta::uid(object)),
+        ("ResourceVersion", &options.resource_version, meta::resource_version(object)),
+    ];
     for (what, wanted, found) in pairs {
         if wanted.as_ref().is_some_and(|wanted| wanted != found) {
             let wanted = wanted.as_deref().unwrap_or_default();
-            let why = format!("the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been deleted and then recreated");
+            let why = format!(
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been deleted and then recreated"
+            );
             return Err(Status::conflict(of, name, &why));
         }
     }
@@ -222,7 +227,7 @@ pub async fn delete_collection(api: &Api, call: &Call) -> Result<Response, Statu
             user: call.user.clone(),
             served: call.served.clone(),
             body: bytes::Bytes::new(),
-        upgrade: None,
+            upgrade: None,
         };
         match delete_object(api, &one, name, &options).await {
             Ok(_) => {}

@@ -88,7 +88,8 @@ pub async fn select(api: &Api, call: &Call, options: &ListOptions) -> Result<Fou
     }
     let items: Vec<Arc<Item>> = chosen.by_ref().take(options.limit).cloned().collect();
     let rest = chosen.count();
-    let continue_token = (rest > 0).then(|| items.last().map(|last| token(snapshot.revision(), last, &prefix))).flatten();
+    let continue_token =
+        (rest > 0).then(|| items.last().map(|last| token(snapshot.revision(), last, &prefix))).flatten();
     if rest > 0 {
         api.cache.keep(served.id, &snapshot);
     }
@@ -167,9 +168,10 @@ fn parse_token(token: &str) -> Option<(Option<Revision>, String)> {
 pub fn check_fields(fields: &FieldSelector, served: &Served) -> Result<(), Status> {
     match fields.terms().iter().find(|term| field_position(served, &term.field).is_none()) {
         None => Ok(()),
-        Some(term) if served.hooks.fields.is_empty() => {
-            Err(Status::bad_request(format!("{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", machinery::field::quote(&term.field))))
-        }
+        Some(term) if served.hooks.fields.is_empty() => Err(Status::bad_request(format!(
+            "{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+            machinery::field::quote(&term.field)
+        ))),
         Some(term) => Err(Status::bad_request(format!("field label not supported: {}", term.field))),
     }
 }
@@ -237,7 +239,8 @@ fn json_list(served: &Served, metadata: &Value, items: &[Arc<Item>]) -> Response
         served.row.list_kind(),
         served.row.api_version(),
     );
-    let chunks = ListChunks { head: Some(head), prefix: served.body_prefix.clone(), items: items.to_vec(), at: 0, done: false };
+    let chunks =
+        ListChunks { head: Some(head), prefix: served.body_prefix.clone(), items: items.to_vec(), at: 0, done: false };
     respond::body_response(200, Format::Json.media_type(), stream(futures::stream::iter(chunks)))
 }
 

@@ -37,7 +37,10 @@ pub enum Patch {
 /// Reads the patch of a request.
 pub fn parse(call: &Call) -> Result<Patch, Status> {
     let media_type = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let tree = || serde_json::from_slice(&call.body).map_err(|error| Status::bad_request(format!("error decoding patch: {error}")));
+    let tree = || {
+        serde_json::from_slice(&call.body)
+            .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))
+    };
     match media_type.split(';').next().unwrap_or_default().trim() {
         "application/json-patch+json" => Ok(Patch::Json(call.body.clone())),
         "application/merge-patch+json" => Ok(Patch::Merge(tree()?)),

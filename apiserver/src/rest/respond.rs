@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::negotiate::{Accept, Format, Shape};
 use super::table;
 use crate::catalogue::Served;
-use crate::protobuf;
 use crate::http_body::{Body, Response, full};
+use crate::protobuf;
 
 /// An object, as its own kind or as the view that was asked for.
 pub fn object(accept: Accept, code: u16, served: &Served, object: &Value, now: i64) -> Result<Response, Status> {
@@ -58,9 +58,8 @@ pub fn body_response(code: u16, media_type: &'static str, body: Body) -> Respons
 pub fn failure(status: &Status, accept: Accept) -> Response {
     let object = status.to_value();
     let accept = Accept { shape: Shape::Object, ..accept };
-    let mut response = encoded(accept, status.code, &object).unwrap_or_else(|_| {
-        bytes_response(status.code, Format::Json, object.to_string().into())
-    });
+    let mut response = encoded(accept, status.code, &object)
+        .unwrap_or_else(|_| bytes_response(status.code, Format::Json, object.to_string().into()));
     let retry_after = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
     if retry_after > 0 {
         response.headers_mut().insert(http::header::RETRY_AFTER, retry_after.into());

@@ -13,8 +13,8 @@ use super::params::WriteOptions;
 use super::subresource::bind_named;
 use super::{Call, respond};
 use crate::api::Api;
-use crate::authz::{Attributes, Decision};
 use crate::authz::rules::Rule;
+use crate::authz::{Attributes, Decision};
 use crate::http_body::Response;
 use crate::request::{RequestInfo, User};
 
@@ -102,7 +102,9 @@ fn access_review(api: &Api, user: &User, review: &Value, call: &Call) -> Result<
     let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
     if resource.is_null() == path.is_null() {
         let (field, why) = match resource.is_null() {
-            true => ("resourceAttributes", "exactly one of nonResourceAttributes or resourceAttributes must be specified"),
+            true => {
+                ("resourceAttributes", "exactly one of nonResourceAttributes or resourceAttributes must be specified")
+            }
             false => ("nonResourceAttributes", "cannot be specified in combination with resourceAttributes"),
         };
         let error = Error::invalid(&Path::new("spec").child(field), path.clone(), why);
@@ -166,7 +168,8 @@ fn fields_of(selector: &Value) -> FieldSelector {
 
 fn rules_review(api: &Api, user: &User, review: &Value) -> Value {
     let rules = api.authorizer.rbac.rules_of(user, meta::text(review, "spec.namespace"));
-    let (paths, resources): (Vec<&Rule>, Vec<&Rule>) = rules.iter().partition(|rule| !rule.non_resource_urls.is_empty());
+    let (paths, resources): (Vec<&Rule>, Vec<&Rule>) =
+        rules.iter().partition(|rule| !rule.non_resource_urls.is_empty());
     let with = |mut value: Value, name: &str, list: &[String]| {
         if !list.is_empty() {
             value[name] = json!(list);

@@ -100,7 +100,8 @@ fn desired_changed(new: &Value, old: &Value) -> bool {
     let desired = |object: &Value, other: &Value| {
         object.as_object().is_some_and(|fields| {
             fields.iter().any(|(name, value)| {
-                !matches!(name.as_str(), "metadata" | "status" | "apiVersion" | "kind") && other.get(name) != Some(value)
+                !matches!(name.as_str(), "metadata" | "status" | "apiVersion" | "kind")
+                    && other.get(name) != Some(value)
             })
         })
     };

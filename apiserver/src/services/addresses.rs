@@ -45,7 +45,8 @@ impl AddressRange {
 
     /// The address at an offset from the network's; `None` when that is outside.
     pub fn nth(&self, offset: u64) -> Option<IpAddr> {
-        (u128::from(offset) < (1u128 << self.host_bits.min(64))).then(|| address(self.first + u128::from(offset), self.is_v4))
+        (u128::from(offset) < (1u128 << self.host_bits.min(64)))
+            .then(|| address(self.first + u128::from(offset), self.is_v4))
     }
 
     /// How many addresses can be given out.

@@ -126,7 +126,8 @@ impl ServiceRanges {
     fn claim(&self, api: &Api, service: &Value, address: &str, commit: &mut Commit) -> Result<(), Status> {
         let path = Path::new("spec").child("clusterIPs");
         let refuse = |why: String| invalid(service, Error::invalid(&path, json!(cluster_ips(service)), why));
-        let parsed: IpAddr = address.parse().map_err(|_| refuse(format!("failed to allocate IP {address}: not an IP address")))?;
+        let parsed: IpAddr =
+            address.parse().map_err(|_| refuse(format!("failed to allocate IP {address}: not an IP address")))?;
         if !self.addresses.iter().any(|range| range.contains(&parsed)) {
             let ranges: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
             return Err(refuse(format!(

@@ -26,19 +26,14 @@ impl PortRange {
         (range.first > 0 && range.first <= range.last).then_some(range)
     }
 
-    pub async fn companions(
-        &self,
-        api: &Api,
-        new: &mut Value,
-        old: &Value,
-        commit: &mut Commit,
-    ) -> Result<(), Status> {
+    pub async fn companions(&self, api: &Api, new: &mut Value, old: &Value, commit: &mut Commit) -> Result<(), Status> {
         let held = ports_of(old);
         if needs_ports(new) {
             keep_ports(new, old);
         }
         let asked = ports_of(new);
-        let complete = !needs_ports(new) || meta::list(new, "spec.ports").iter().all(|port| port["nodePort"].as_u64().is_some_and(|port| port > 0));
+        let complete = !needs_ports(new)
+            || meta::list(new, "spec.ports").iter().all(|port| port["nodePort"].as_u64().is_some_and(|port| port > 0));
         if complete && asked == held {
             return Ok(());
         }
@@ -70,7 +65,10 @@ impl PortRange {
             let position = meta::list(service, "spec.ports").iter().position(|entry| entry["nodePort"] == json!(port));
             let path = Path::new("spec").child("ports").index(position.unwrap_or(0)).child("nodePort");
             if !(self.first..=self.last).contains(port) {
-                let why = format!("provided port is not in the valid range. The range of valid ports is {}-{}", self.first, self.last);
+                let why = format!(
+                    "provided port is not in the valid range. The range of valid ports is {}-{}",
+                    self.first, self.last
+                );
                 errors.push(Error::invalid(&path, *port, why));
             } else if bitmap.is_set(port - self.first) {
                 errors.push(Error::invalid(&path, *port, "provided port is already allocated"));
@@ -91,12 +89,14 @@ impl PortRange {
             if entry["nodePort"].as_u64().is_some_and(|port| port > 0) {
                 continue;
             }
-            let shared = chosen.iter().find(|(port, protocol, _)| *port == entry["port"] && *protocol != entry["protocol"]);
+            let shared =
+                chosen.iter().find(|(port, protocol, _)| *port == entry["port"] && *protocol != entry["protocol"]);
             let port = match shared {
                 Some((_, _, node_port)) => *node_port,
                 None => {
                     let begin = api.random.below(size);
-                    let free = (0..size).map(|step| ((begin + step) % size) as u16).find(|offset| !bitmap.is_set(*offset));
+                    let free =
+                        (0..size).map(|step| ((begin + step) % size) as u16).find(|offset| !bitmap.is_set(*offset));
                     let offset = free.ok_or_else(|| {
                         let path = Path::new("spec").child("ports").index(position).child("nodePort");
                         let why = "failed to allocate a nodePort: range is full".to_owned();

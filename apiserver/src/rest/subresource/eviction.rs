@@ -11,13 +11,13 @@ use super::call_of;
 use crate::api::Api;
 use crate::catalogue::Served;
 use crate::http_body::Response;
+use crate::request::Query;
 use crate::rest::body::{self, Decoded};
 use crate::rest::current::Current;
 use crate::rest::delete::delete_object;
 use crate::rest::params::{DeleteOptions, WriteOptions};
 use crate::rest::update::{Part, change};
 use crate::rest::{Call, respond};
-use crate::request::Query;
 
 pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
@@ -28,10 +28,14 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
         body::decode(&call.body, &call.headers, schema, &kind, options.field_validation)?;
     let name = meta::name(&eviction);
     if !name.is_empty() && name != call.name() {
-        return Err(Status::bad_request(format!("name in URL does not match name in Eviction object: {} != {name}", call.name())));
+        return Err(Status::bad_request(format!(
+            "name in URL does not match name in Eviction object: {} != {name}",
+            call.name()
+        )));
     }
     let pod = api.read(&call.served, &call.info.namespace, call.name()).await?.ok_or_else(|| call.not_found())?;
-    let mut delete = DeleteOptions::parse(&Query::default(), eviction.get("deleteOptions").filter(|given| given.is_object()))?;
+    let mut delete =
+        DeleteOptions::parse(&Query::default(), eviction.get("deleteOptions").filter(|given| given.is_object()))?;
     delete.dry_run |= options.dry_run;
     if needs_budget(&pod.object) {
         take_budgets(api, call, &pod.object, delete.dry_run).await?;

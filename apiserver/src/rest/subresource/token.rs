@@ -118,21 +118,32 @@ async fn bind(api: &Api, call: &Call, request: &Value, private: &mut Private) ->
         "Pod" => ("pods", call.info.namespace.as_str()),
         "Secret" => ("secrets", call.info.namespace.as_str()),
         "Node" => ("nodes", ""),
-        other => return Err(Status::bad_request(format!("cannot bind token for serviceaccount {} to object type {other}", machinery::field::quote(call.name())))),
+        other => {
+            return Err(Status::bad_request(format!(
+                "cannot bind token for serviceaccount {} to object type {other}",
+                machinery::field::quote(call.name())
+            )));
+        }
     };
     let served = api.catalogue.find("", "v1", plural).ok_or_else(Status::unknown_path)?;
     let of = served.row.group_resource();
     let found = api.read(served, namespace, text("name")).await?.ok_or_else(|| Status::not_found(of, text("name")))?;
     let uid = meta::uid(&found.object).to_owned();
     if !text("uid").is_empty() && text("uid") != uid {
-        let why = format!("the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated", text("uid"));
+        let why = format!(
+            "the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated",
+            text("uid")
+        );
         return Err(Status::conflict(of, text("name"), &why));
     }
     let reference = ObjectRef { name: text("name").to_owned(), uid };
     match plural {
         "pods" => {
             if meta::text(&found.object, "spec.serviceAccountName") != call.name() {
-                let why = format!("cannot bind token for serviceaccount {} to pod running with different serviceaccount name.", machinery::field::quote(call.name()));
+                let why = format!(
+                    "cannot bind token for serviceaccount {} to pod running with different serviceaccount name.",
+                    machinery::field::quote(call.name())
+                );
                 return Err(Status::bad_request(why));
             }
             private.node = node_of(api, meta::text(&found.object, "spec.nodeName"));

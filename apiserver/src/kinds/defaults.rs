@@ -1,0 +1,38 @@
+//! Small tools for defaults: set what is absent, and nothing else.
+
+use machinery::meta;
+use serde_json::{Map, Value};
+
+/// Sets a field that is absent, null or (a string) empty.
+pub fn set(fields: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
+    let absent = match fields.get(name) {
+        None | Some(Value::Null) => true,
+        Some(Value::String(text)) => text.is_empty(),
+        Some(_) => false,
+    };
+    if absent {
+        fields.insert(name.to_owned(), value.into());
+    }
+}
+
+/// Sets a number that is absent or zero, where zero means "not said".
+pub fn set_number(fields: &mut Map<String, Value>, name: &str, value: i64) {
+    if fields.get(name).and_then(Value::as_i64).unwrap_or(0) == 0 {
+        fields.insert(name.to_owned(), value.into());
+    }
+}
+
+/// The objects of a list, to fill each in.
+pub fn each<'a>(object: &'a mut Map<String, Value>, list: &str) -> impl Iterator<Item = &'a mut Map<String, Value>> + use<'a> {
+    object.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
+}
+
+/// An object field that is there.
+pub fn within<'a>(object: &'a mut Map<String, Value>, name: &str) -> Option<&'a mut Map<String, Value>> {
+    object.get_mut(name).and_then(Value::as_object_mut)
+}
+
+/// `spec`, made when it is absent.
+pub fn spec(object: &mut Value) -> &mut Map<String, Value> {
+    meta::object_mut(object, "spec")
+}

@@ -1,0 +1,80 @@
+//! Nodes (Kubernetes concept: "Nodes").
+
+use machinery::meta;
+use serde_json::Value;
+
+use super::{Column, Hooks};
+use crate::rest::table::{AGE, NAME, age};
+
+const fn column(name: &'static str, priority: i32, description: &'static str) -> Column {
+    Column { name, kind: "string", priority, description }
+}
+
+pub static HOOKS: Hooks = Hooks {
+    fields: &[("spec.unschedulable", "spec.unschedulable")],
+    columns: &[
+        NAME,
+        column("Status", 0, "The status of the node"),
+        column("Roles", 0, "The roles of the node"),
+        AGE,
+        column("Version", 0, "Kubelet Version reported by the node."),
+        column("Internal-IP", 1, "Address of the node inside the cluster."),
+        column("External-IP", 1, "Address of the node outside the cluster."),
+        column("OS-Image", 1, "OS Image reported by the node from /etc/os-release (e.g. Debian GNU/Linux 7 (wheezy))."),
+        column("Kernel-Version", 1, "Kernel Version reported by the node from 'uname -r' (e.g. 3.16.0-0.bpo.4-amd64)."),
+        column("Container-Runtime", 1, "ContainerRuntime Version reported by the node through runtime remote API (e.g. containerd://1.4.2)."),
+    ],
+    cells,
+    ..Hooks::PLAIN
+};
+
+const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
+
+fn cells(node: &Value, now: i64) -> Vec<Value> {
+    let address = |kind: &str| {
+        let found = meta::list(node, "status.addresses").iter().find(|address| address["type"] == kind);
+        Value::from(found.and_then(|address| address["address"].as_str()).unwrap_or("<none>"))
+    };
+    let info = |field: &str| {
+        let text = meta::text(&node["status"]["nodeInfo"], field);
+        Value::from(if text.is_empty() { "<unknown>" } else { text })
+    };
+    vec![
+        meta::name(node).into(),
+        status(node).into(),
+        roles(node).into(),
+        age(node, now).into(),
+        meta::text(node, "status.nodeInfo.kubeletVersion").into(),
+        address("InternalIP"),
+        address("ExternalIP"),
+        info("osImage"),
+        info("kernelVersion"),
+        info("containerRuntimeVersion"),
+    ]
+}
+
+fn status(node: &Value) -> String {
+    let ready = meta::list(node, "status.conditions").iter().find(|condition| condition["type"] == "Ready");
+    let mut status = match ready.and_then(|condition| condition["status"].as_str()) {
+        Some("True") => "Ready",
+        Some(_) => "NotReady",
+        None => "Unknown",
+    }
+    .to_owned();
+    if meta::is_true(node, "spec.unschedulable") {
+        status.push_str(",SchedulingDisabled");
+    }
+    status
+}
+
+fn roles(node: &Value) -> String {
+    let roles: Vec<&str> = meta::map(node, "metadata.labels")
+        .iter()
+        .filter_map(|(label, value)| match label.strip_prefix(ROLE_PREFIX) {
+            Some(role) if !role.is_empty() => Some(role),
+            _ if label == "kubernetes.io/role" => value.as_str().filter(|role| !role.is_empty()),
+            _ => None,
+        })
+        .collect();
+    if roles.is_empty() { "<none>".to_owned() } else { roles.join(",") }
+}

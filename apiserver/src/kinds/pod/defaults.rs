@@ -1,0 +1,183 @@
+//! What a pod's spec means where it says nothing (upstream's `SetDefaults_PodSpec` and kin).
+
+use serde_json::{Map, Value, json};
+
+use crate::kinds::defaults::{each, set, set_number, within};
+
+type Fields = Map<String, Value>;
+
+pub fn spec(spec: &mut Fields) {
+    set(spec, "enableServiceLinks", true);
+    set(spec, "dnsPolicy", "ClusterFirst");
+    set(spec, "restartPolicy", "Always");
+    set(spec, "schedulerName", "default-scheduler");
+    set(spec, "terminationGracePeriodSeconds", 30);
+    set(spec, "securityContext", json!({}));
+    service_account(spec);
+    let on_host = spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or(false);
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for container in each(spec, list) {
+            self::container(container, on_host);
+        }
+    }
+    for volume in each(spec, "volumes") {
+        self::volume(volume);
+    }
+}
+
+/// The field's old name is kept in step with the new one.
+fn service_account(spec: &mut Fields) {
+    let name = ["serviceAccountName", "serviceAccount"]
+        .iter()
+        .filter_map(|field| spec.get(*field)?.as_str())
+        .find(|name| !name.is_empty())
+        .map(str::to_owned);
+    if let Some(name) = name {
+        spec.insert("serviceAccountName".into(), name.clone().into());
+        spec.insert("serviceAccount".into(), name.into());
+    }
+}
+
+fn container(container: &mut Fields, on_host: bool) {
+    set(container, "terminationMessagePath", "/dev/termination-log");
+    set(container, "terminationMessagePolicy", "File");
+    set(container, "resources", json!({}));
+    let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
+    let policy = if is_latest(image) { "Always" } else { "IfNotPresent" };
+    set(container, "imagePullPolicy", policy);
+    for port in each(container, "ports") {
+        set(port, "protocol", "TCP");
+        if on_host {
+            let number = port.get("containerPort").and_then(Value::as_i64).unwrap_or(0);
+            set_number(port, "hostPort", number);
+        }
+    }
+    for env in each(container, "env") {
+        if let Some(field) = within(env, "valueFrom").and_then(|from| within(from, "fieldRef")) {
+            set(field, "apiVersion", "v1");
+        }
+    }
+    for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        if let Some(probe) = within(container, name) {
+            self::probe(probe);
+        }
+    }
+    if let Some(lifecycle) = within(container, "lifecycle") {
+        for hook in ["postStart", "preStop"] {
+            if let Some(get) = within(lifecycle, hook).and_then(|hook| within(hook, "httpGet")) {
+                http_get(get);
+            }
+        }
+    }
+    requests(container);
+}
+
+/// An image without a tag, or with the tag `latest`, is pulled each time; a digest never changes.
+fn is_latest(image: &str) -> bool {
+    if image.contains('@') {
+        return false;
+    }
+    let name = image.rsplit('/').next().unwrap_or_default();
+    name.split_once(':').is_none_or(|(_, tag)| tag == "latest")
+}
+
+/// A limit without a request is also the request.
+fn requests(container: &mut Fields) {
+    let Some(resources) = within(container, "resources") else { return };
+    let Some(limits) = resources.get("limits").and_then(Value::as_object).cloned() else { return };
+    if limits.is_empty() {
+        return;
+    }
+    let requests = resources.entry("requests").or_insert_with(|| json!({}));
+    if let Some(requests) = requests.as_object_mut() {
+        for (name, amount) in limits {
+            requests.entry(name).or_insert(amount);
+        }
+    }
+}
+
+fn probe(probe: &mut Fields) {
+    set_number(probe, "timeoutSeconds", 1);
+    set_number(probe, "periodSeconds", 10);
+    set_number(probe, "successThreshold", 1);
+    set_number(probe, "failureThreshold", 3);
+    if let Some(get) = within(probe, "httpGet") {
+        http_get(get);
+    }
+    if let Some(grpc) = within(probe, "grpc")
+        && grpc.get("service").is_none_or(Value::is_null)
+    {
+        grpc.insert("service".into(), "".into());
+    }
+}
+
+fn http_get(get: &mut Fields) {
+    set(get, "path", "/");
+    set(get, "scheme", "HTTP");
+}
+
+const MODE: i64 = 0o644;
+
+fn volume(volume: &mut Fields) {
+    let named_sources = volume.iter().any(|(name, value)| name != "name" && !value.is_null());
+    if !named_sources {
+        volume.insert("emptyDir".into(), json!({}));
+    }
+    for name in ["secret", "configMap", "downwardAPI", "projected"] {
+        if let Some(source) = within(volume, name) {
+            set(source, "defaultMode", MODE);
+            for item in each(source, "items") {
+                downward_item(item);
+            }
+        }
+    }
+    if let Some(path) = within(volume, "hostPath")
+        && path.get("type").is_none_or(Value::is_null)
+    {
+        path.insert("type".into(), "".into());
+    }
+    if let Some(projected) = within(volume, "projected") {
+        for source in each(projected, "sources") {
+            if let Some(token) = within(source, "serviceAccountToken") {
+                set(token, "expirationSeconds", 3600);
+            }
+            if let Some(downward) = within(source, "downwardAPI") {
+                each(downward, "items").for_each(downward_item);
+            }
+        }
+    }
+}
+
+fn downward_item(item: &mut Fields) {
+    if let Some(field) = within(item, "fieldRef") {
+        set(field, "apiVersion", "v1");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tag_decides_when_to_pull() {
+        for image in ["nginx", "nginx:latest", "reg:5000/a/nginx"] {
+            assert!(is_latest(image), "{image}");
+        }
+        for image in ["nginx:1.27", "nginx@sha256:00", "reg:5000/nginx:1"] {
+            assert!(!is_latest(image), "{image}");
+        }
+    }
+
+    #[test]
+    fn defaults_are_idempotent() {
+        let mut once = json!({"containers": [{"image": "a", "ports": [{"containerPort": 80}],
+            "readinessProbe": {"httpGet": {"port": 80}}, "resources": {"limits": {"cpu": "1"}}}],
+            "volumes": [{"name": "x"}]});
+        spec(once.as_object_mut().unwrap());
+        let mut twice = once.clone();
+        spec(twice.as_object_mut().unwrap());
+        assert_eq!(once, twice);
+        assert_eq!(once["containers"][0]["resources"]["requests"]["cpu"], "1");
+        assert_eq!(once["volumes"][0]["emptyDir"], json!({}));
+    }
+}

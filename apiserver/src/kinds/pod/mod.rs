@@ -1,0 +1,105 @@
+//! Pods (Kubernetes concept: "Pods"). The spec is shared with the templates of workloads.
+
+mod columns;
+pub mod defaults;
+
+use machinery::meta;
+use serde_json::{Value, json};
+
+use super::{Grace, Hooks};
+
+pub static HOOKS: Hooks = Hooks {
+    default: |pod| defaults::spec(super::defaults::spec(pod)),
+    prepare_create,
+    prepare_update: |_, _| {},
+    has_generation: true,
+    fields: &[
+        ("spec.nodeName", "spec.nodeName"),
+        ("spec.restartPolicy", "spec.restartPolicy"),
+        ("spec.schedulerName", "spec.schedulerName"),
+        ("spec.serviceAccountName", "spec.serviceAccountName"),
+        ("spec.hostNetwork", "spec.hostNetwork"),
+        ("status.phase", "status.phase"),
+        ("status.podIP", "status.podIP"),
+        ("status.podIPs", "status.podIP"),
+        ("status.nominatedNodeName", "status.nominatedNodeName"),
+    ],
+    columns: columns::COLUMNS,
+    cells: columns::cells,
+    grace,
+    ..Hooks::PLAIN
+};
+
+/// A new pod is pending, of the class that its resources put it in.
+fn prepare_create(pod: &mut Value) {
+    let class = quality_of_service(pod);
+    let mut status = json!({"phase": "Pending", "qosClass": class});
+    if !meta::list(pod, "spec.schedulingGates").is_empty() {
+        status["conditions"] = json!([{
+            "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+            "message": "Scheduling is blocked due to non-empty scheduling gates",
+        }]);
+    }
+    pod["status"] = status;
+}
+
+/// Kubernetes concept: "Pod Quality of Service Classes".
+pub fn quality_of_service(pod: &Value) -> &'static str {
+    let containers = ["initContainers", "containers"].into_iter().flat_map(|list| meta::list(&pod["spec"], list));
+    let mut guaranteed = true;
+    let mut any = false;
+    for container in containers {
+        let (requests, limits) = (meta::map(container, "resources.requests"), meta::map(container, "resources.limits"));
+        for name in ["cpu", "memory"] {
+            let (request, limit) = (amount(requests.get(name)), amount(limits.get(name)));
+            any |= request.is_some() || limit.is_some();
+            guaranteed &= limit.is_some() && (request.is_none() || request == limit);
+        }
+    }
+    match (any, guaranteed) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+    }
+}
+
+/// An amount that is there and not zero.
+fn amount(value: Option<&Value>) -> Option<machinery::quantity::Quantity> {
+    let text = value?.as_str().map(str::to_owned).or_else(|| Some(value?.to_string()))?;
+    machinery::quantity::Quantity::parse(&text).ok().filter(|amount| !amount.is_zero())
+}
+
+/// The kubelet ends what runs; what has no node, or has ended, goes at once.
+fn grace(pod: &Value, asked: Option<i64>) -> Grace {
+    let seconds = asked.or_else(|| meta::at(pod, "spec.terminationGracePeriodSeconds").as_i64()).unwrap_or(30).max(0);
+    let ended = matches!(meta::text(pod, "status.phase"), "Failed" | "Succeeded");
+    if meta::text(pod, "spec.nodeName").is_empty() || ended || seconds == 0 {
+        return Grace::Immediate;
+    }
+    Grace::Seconds(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(resources: Value) -> &'static str {
+        quality_of_service(&json!({"spec": {"containers": [{"resources": resources}]}}))
+    }
+
+    #[test]
+    fn classes_follow_requests_and_limits() {
+        assert_eq!(class(json!({})), "BestEffort");
+        assert_eq!(class(json!({"requests": {"cpu": "1"}})), "Burstable");
+        assert_eq!(class(json!({"limits": {"cpu": "1", "memory": "1Gi"}})), "Guaranteed");
+        assert_eq!(class(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}})), "Burstable");
+    }
+
+    #[test]
+    fn a_pod_without_node_goes_at_once() {
+        assert_eq!(grace(&json!({"spec": {}}), None), Grace::Immediate);
+        let pod = json!({"spec": {"nodeName": "a", "terminationGracePeriodSeconds": 7}});
+        assert_eq!(grace(&pod, None), Grace::Seconds(7));
+        assert_eq!(grace(&pod, Some(0)), Grace::Immediate);
+    }
+}

@@ -1,0 +1,119 @@
+//! Services (Kubernetes concept: "Service").
+
+use machinery::meta;
+use machinery::names;
+use serde_json::{Value, json};
+
+use super::defaults::{each, set, set_number, spec, within};
+use super::{Column, Hooks};
+use crate::rest::table::{AGE, NAME, age};
+
+const fn column(name: &'static str, priority: i32, description: &'static str) -> Column {
+    Column { name, kind: "string", priority, description }
+}
+
+pub static HOOKS: Hooks = Hooks {
+    name: names::dns1035_label,
+    default,
+    prepare_create: |service| service["status"] = json!({"loadBalancer": {}}),
+    allocates: true,
+    fields: &[("spec.clusterIP", "spec.clusterIP"), ("spec.type", "spec.type")],
+    columns: &[
+        NAME,
+        column("Type", 0, "Type determines how the Service is exposed."),
+        column("Cluster-IP", 0, "The address inside the cluster."),
+        column("External-IP", 0, "Addresses outside the cluster."),
+        column("Port(s)", 0, "The ports."),
+        AGE,
+        column("Selector", 1, "Which pods the traffic goes to."),
+    ],
+    cells,
+    ..Hooks::PLAIN
+};
+
+fn default(service: &mut Value) {
+    let fields = spec(service);
+    set(fields, "type", "ClusterIP");
+    set(fields, "sessionAffinity", "None");
+    let kind = fields["type"].as_str().unwrap_or_default().to_owned();
+    if fields["sessionAffinity"] == "ClientIP" {
+        let config = fields.entry("sessionAffinityConfig").or_insert_with(|| json!({}));
+        if let Some(config) = config.as_object_mut() {
+            config.entry("clientIP").or_insert_with(|| json!({}));
+            if let Some(client) = within(config, "clientIP") {
+                set_number(client, "timeoutSeconds", 10800);
+            }
+        }
+    }
+    if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
+        set(fields, "externalTrafficPolicy", "Cluster");
+    }
+    if kind != "ExternalName" {
+        set(fields, "internalTrafficPolicy", "Cluster");
+    }
+    if kind == "LoadBalancer" {
+        set(fields, "allocateLoadBalancerNodePorts", true);
+    }
+    for port in each(fields, "ports") {
+        set(port, "protocol", "TCP");
+        let number = port.get("port").cloned().unwrap_or(json!(0));
+        let unset = match port.get("targetPort") {
+            None | Some(Value::Null) => true,
+            Some(target) => target == 0 || target == "",
+        };
+        if unset {
+            port.insert("targetPort".into(), number);
+        }
+    }
+}
+
+fn cells(service: &Value, now: i64) -> Vec<Value> {
+    let or_none = |text: String| Value::from(if text.is_empty() { "<none>".to_owned() } else { text });
+    let selector: Vec<String> = meta::map(service, "spec.selector")
+        .iter()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    let cluster_ip: Vec<&str> = meta::list(service, "spec.clusterIPs").iter().filter_map(Value::as_str).collect();
+    vec![
+        meta::name(service).into(),
+        meta::text(service, "spec.type").into(),
+        or_none(cluster_ip.first().map(|address| (*address).to_owned()).unwrap_or_default()),
+        external(service).into(),
+        or_none(ports(service)),
+        age(service, now).into(),
+        or_none(selector.join(",")),
+    ]
+}
+
+fn external(service: &Value) -> String {
+    let own: Vec<&str> = meta::list(service, "spec.externalIPs").iter().filter_map(Value::as_str).collect();
+    let ingress = || {
+        meta::list(service, "status.loadBalancer.ingress")
+            .iter()
+            .filter_map(|ingress| ingress["ip"].as_str().or_else(|| ingress["hostname"].as_str()))
+            .collect::<Vec<_>>()
+    };
+    match meta::text(service, "spec.type") {
+        "ExternalName" => meta::text(service, "spec.externalName").to_owned(),
+        "LoadBalancer" => match [ingress(), own].concat() {
+            all if all.is_empty() => "<pending>".to_owned(),
+            all => all.join(","),
+        },
+        _ if own.is_empty() => "<none>".to_owned(),
+        _ => own.join(","),
+    }
+}
+
+fn ports(service: &Value) -> String {
+    let shown: Vec<String> = meta::list(service, "spec.ports")
+        .iter()
+        .map(|port| {
+            let protocol = port["protocol"].as_str().unwrap_or_default();
+            match port["nodePort"].as_u64().filter(|number| *number > 0) {
+                Some(node_port) => format!("{}:{node_port}/{protocol}", port["port"]),
+                None => format!("{}/{protocol}", port["port"]),
+            }
+        })
+        .collect();
+    shown.join(",")
+}
