@@ -4,9 +4,13 @@ use serde_json::{Map, Value};
 
 use super::{Default, Field, Schema, Type};
 
-/// Sets stated defaults wherever the object has the struct that holds the field (Kubernetes concept: API defaulting).
+/// Sets stated defaults wherever the object has the struct that holds the field (Kubernetes concept: API defaulting); of a
+/// custom resource all that its schema states.
 pub fn default_static(schema: &Schema, object: &mut Value) {
     let Value::Object(map) = object else { return };
+    if schema.structural {
+        return super::custom::default_structural(schema, map);
+    }
     for field in &schema.fields {
         if !holds_defaults(&field.ty) && !matches!(field.default, Default::Stated(_)) {
             continue;
@@ -26,7 +30,7 @@ fn holds_defaults(ty: &Type) -> bool {
     }
 }
 
-fn descend(ty: &Type, value: &mut Value) {
+pub(super) fn descend(ty: &Type, value: &mut Value) {
     match (ty, value) {
         (Type::Message(message), value) => default_static(message, value),
         (Type::List(element) | Type::WrappedList(element), Value::Array(list)) if holds_defaults(element) => {

@@ -109,10 +109,14 @@ pub fn builtin(gvk: &Gvk) -> Option<&'static Schema> {
 
 /// A message by its OpenAPI name, as `io.k8s.api.core.v1.PodSpec`.
 pub fn message(name: &str) -> Option<&'static Schema> {
+    position(name).map(at)
+}
+
+pub(super) fn position(name: &str) -> Option<u16> {
     let (prefix, short) = name.rsplit_once('.')?;
     let registry = registry();
     let package = registry.packages.iter().position(|package| package.openapi == prefix)?;
-    registry.by_name.get(&(package as u16, short)).map(|position| at(*position))
+    registry.by_name.get(&(package as u16, short)).copied()
 }
 
 /// Every message of a group version. Reads all its rows.

@@ -5,18 +5,23 @@
 //! Nothing here knows of resources, verbs or storage; rules across fields (validation) live with the API server.
 
 mod access;
+mod custom;
 mod decode;
 mod defaults;
 mod facts;
 mod go;
 pub(crate) mod literal;
 mod normalize;
+#[cfg(test)]
+mod tests;
 pub(crate) mod time;
+mod tree;
 
 use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::Arc;
 
+pub use custom::{custom, custom_definition, custom_list, definition_name};
 pub use decode::{
     DecodeError, Decoded, TypeMeta, decode_json, decode_value, decode_yaml, type_meta_json, type_meta_yaml,
 };
