@@ -1,1 +1,32 @@
-//! (header to be written by the room's builder)
+//! The kubelet: runs the pods of one node through a CRI runtime, and tells the API how they are.
+//!
+//! Enter at [`run`]. A pod's way: [`dispatch`] gives it a worker ([`pod::worker`]), which looks at the runtime
+//! ([`runtime`]), decides ([`pod::plan`], pure), makes volumes ([`volumes`]), images ([`images`]), sandboxes and
+//! containers, and tells the status ([`status`], pure). [`node`] keeps the Node object, [`server`] serves port 10250.
+//! Nothing here knows how the API stores objects, or what a Service's address does.
+
+pub mod cgroups;
+pub mod config;
+mod dispatch;
+pub mod env;
+mod file_watch;
+mod flags;
+pub mod images;
+pub mod node;
+mod options;
+mod orphans;
+mod paths;
+pub mod pod;
+pub mod probes;
+mod program;
+mod reporting;
+pub mod runtime;
+pub mod server;
+mod sources;
+mod static_pods;
+pub mod status;
+pub mod volumes;
+
+pub use flags::flags;
+pub use options::Options;
+pub use program::{Error, Seams, run};

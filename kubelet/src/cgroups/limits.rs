@@ -1,0 +1,89 @@
+//! Limits as the files of a cgroup. Pure, but for [`write`].
+
+use std::{fs, io, path::Path};
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::Error;
+use crate::{
+    pod::configs::resources::{PodTotal, cpu_quota_us, cpu_shares},
+    status::qos,
+};
+
+/// What a cgroup is held to; None writes nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// On the v1 scale.
+    pub cpu_shares: Option<i64>,
+    /// Per 100 ms; -1 for none.
+    pub cpu_quota_us: Option<i64>,
+    /// -1 for none.
+    pub memory_bytes: Option<i64>,
+    pub pids_max: Option<i64>,
+}
+
+impl Limits {
+    /// The pod's own cgroup: shares always, quota and memory where every container has a limit.
+    pub fn of_pod(pod: &Pod, pids_max: Option<i64>) -> Self {
+        if qos::of_pod(pod) == qos::BEST_EFFORT {
+            return Self { cpu_shares: Some(2), pids_max, ..Self::default() };
+        }
+        let total = PodTotal::of(pod);
+        Self {
+            cpu_shares: Some(cpu_shares(total.cpu_request_milli.unwrap_or(total.cpu_limit_milli))),
+            cpu_quota_us: (total.cpu_limit_milli > 0).then(|| cpu_quota_us(total.cpu_limit_milli)),
+            memory_bytes: (total.memory_limit_bytes > 0).then_some(total.memory_limit_bytes),
+            pids_max,
+        }
+    }
+
+    /// File → text for one v1 controller.
+    pub(super) fn v1(&self, controller: &str) -> Vec<(&'static str, String)> {
+        let rows = match controller {
+            "cpu" => vec![
+                ("cpu.shares", self.cpu_shares),
+                ("cpu.cfs_period_us", self.cpu_quota_us.map(|_| 100_000)),
+                ("cpu.cfs_quota_us", self.cpu_quota_us),
+            ],
+            "memory" => vec![("memory.limit_in_bytes", self.memory_bytes)],
+            "pids" => vec![("pids.max", self.pids_max)],
+            _ => vec![],
+        };
+        rows.into_iter().filter_map(|(file, value)| Some((file, value?.to_string()))).collect()
+    }
+
+    /// File → text for the unified hierarchy.
+    pub(super) fn v2(&self) -> Vec<(&'static str, String)> {
+        let or_max = |value: i64| if value < 0 { "max".to_owned() } else { value.to_string() };
+        let rows = [
+            ("cpu.weight", self.cpu_shares.map(|shares| cpu_weight(shares).to_string())),
+            ("cpu.max", self.cpu_quota_us.map(|quota| format!("{} 100000", or_max(quota)))),
+            ("memory.max", self.memory_bytes.map(or_max)),
+            ("pids.max", self.pids_max.map(or_max)),
+        ];
+        rows.into_iter().filter_map(|(file, text)| Some((file, text?))).collect()
+    }
+}
+
+/// The v2 weight of v1 shares: [2, 262144] onto [1, 10000], linear.
+pub fn cpu_weight(shares: i64) -> i64 {
+    1 + ((shares - 2) * 9999) / 262_142
+}
+
+/// Writes the files. One that the kernel does not have (a controller that is off) is passed over.
+pub(super) fn write(folder: &Path, files: &[(&'static str, String)]) -> Result<(), Error> {
+    for (file, text) in files {
+        let path = folder.join(file);
+        match fs::write(&path, text) {
+            Err(source) if !matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+                return Err(Error { operation: "write", path, source });
+            }
+            Err(_) if !path.exists() => {
+                tracing::debug!(file, folder = %folder.display(), "this cgroup has no such limit");
+            }
+            Err(source) => return Err(Error { operation: "write", path, source }),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}

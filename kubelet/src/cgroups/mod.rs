@@ -1,0 +1,225 @@
+//! The cgroup tree above the containers: `kubepods`, the QoS classes, one folder a pod.
+//!
+//! Enter at [`Cgroups`]. The roots are arguments: the folder of each v1 controller, or the one unified v2 root. The
+//! runtime makes the containers' own cgroups below. Nothing here knows CRI.
+
+mod limits;
+pub mod naming;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::{
+    pod::{configs::resources::PodTotal, spec},
+    status::qos,
+};
+pub use limits::Limits;
+use naming::{Name, Naming};
+
+/// The v1 controllers in which pods get a folder, as upstream's; those that the machine lacks are left out.
+const CONTROLLERS: [&str; 9] = ["cpu", "cpuacct", "cpuset", "memory", "pids", "hugetlb", "blkio", "devices", "freezer"];
+
+/// Where cgroups are made.
+#[derive(Debug, Clone)]
+pub enum Hierarchy {
+    /// Controller → its root folder.
+    V1(BTreeMap<String, PathBuf>),
+    /// The unified root.
+    V2(PathBuf),
+}
+
+impl Hierarchy {
+    /// Looks at what is mounted: v2 only if `cgroup_mount` itself is a cgroup2 file system (it then has
+    /// `cgroup.controllers`); a hybrid tree counts as v1.
+    pub fn detect(cgroup_mount: &Path) -> Self {
+        if cgroup_mount.join("cgroup.controllers").exists() {
+            return Self::V2(cgroup_mount.to_owned());
+        }
+        let present = CONTROLLERS.iter().map(|name| ((*name).to_owned(), cgroup_mount.join(name)));
+        Self::V1(present.filter(|(_, root)| root.is_dir()).collect())
+    }
+
+    pub fn is_v2(&self) -> bool {
+        matches!(self, Self::V2(_))
+    }
+}
+
+/// A cgroup operation that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} cgroup {path}: {source}")]
+pub struct Error {
+    pub operation: &'static str,
+    pub path: PathBuf,
+    #[source]
+    pub source: io::Error,
+}
+
+/// The kubelet's part of the cgroup tree.
+#[derive(Debug, Clone)]
+pub struct Cgroups {
+    hierarchy: Hierarchy,
+    naming: Naming,
+}
+
+impl Cgroups {
+    pub fn new(hierarchy: Hierarchy, naming: Naming) -> Self {
+        Self { hierarchy, naming }
+    }
+
+    pub fn naming(&self) -> &Naming {
+        &self.naming
+    }
+
+    /// Makes `kubepods` and the folders of the QoS classes.
+    ///
+    /// # Errors
+    /// The first folder or file that could not be written.
+    pub fn ensure_top(&self, allocatable: &Limits) -> Result<(), Error> {
+        self.ensure(&self.naming.kubepods(), allocatable)?;
+        let least = Limits { cpu_shares: Some(2), ..Limits::default() };
+        self.ensure(&self.naming.class(qos::BEST_EFFORT), &least)?;
+        self.ensure(&self.naming.class(qos::BURSTABLE), &least)
+    }
+
+    /// Burstable pods weigh against the others by the sum of their requests.
+    ///
+    /// # Errors
+    /// The file that could not be written.
+    pub fn weigh_burstable(&self, pods: &[std::sync::Arc<Pod>]) -> Result<(), Error> {
+        let burstable = pods.iter().filter(|pod| qos::of_pod(pod) == qos::BURSTABLE);
+        let milli: i64 = burstable.map(|pod| PodTotal::of(pod).cpu_request_milli.unwrap_or(0)).sum();
+        let shares = crate::pod::configs::resources::cpu_shares(milli);
+        let limits = Limits { cpu_shares: Some(shares), ..Limits::default() };
+        self.ensure(&self.naming.class(qos::BURSTABLE), &limits)
+    }
+
+    /// Makes the pod's cgroup with its limits.
+    ///
+    /// # Errors
+    /// The first folder or file that could not be written.
+    pub fn ensure_pod(&self, pod: &Pod, pids_max: Option<i64>) -> Result<(), Error> {
+        let limits = Limits::of_pod(pod, pids_max);
+        self.ensure(&self.naming.pod(qos::of_pod(pod), spec::uid(pod)), &limits)
+    }
+
+    /// Removes the pod's cgroup with everything below; processes that are left in it are an error.
+    ///
+    /// # Errors
+    /// All folders that stayed, the first as the error.
+    pub fn remove_pod(&self, class: &str, uid: &str) -> Result<(), Error> {
+        self.remove(&self.naming.pod(class, uid))
+    }
+
+    /// UIDs of all pods that have a cgroup, with their class.
+    pub fn pods(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        for class in [qos::GUARANTEED, qos::BURSTABLE, qos::BEST_EFFORT] {
+            for folder in self.folders(&self.naming.class(class)) {
+                let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+                let uids = entries.filter_map(|entry| naming::uid_of_folder(&entry.file_name().to_string_lossy()));
+                found.extend(uids.map(|uid| (class, uid)));
+            }
+        }
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    fn folders(&self, name: &Name) -> Vec<PathBuf> {
+        match &self.hierarchy {
+            Hierarchy::V1(roots) => roots.values().map(|root| root.join(name.folder())).collect(),
+            Hierarchy::V2(root) => vec![root.join(name.folder())],
+        }
+    }
+
+    fn ensure(&self, name: &Name, limits: &Limits) -> Result<(), Error> {
+        match &self.hierarchy {
+            Hierarchy::V1(roots) => {
+                for (controller, root) in roots {
+                    let folder = root.join(name.folder());
+                    make(&folder, controller == "cpuset", root)?;
+                    limits::write(&folder, &limits.v1(controller))?;
+                }
+                Ok(())
+            }
+            Hierarchy::V2(root) => {
+                let folder = root.join(name.folder());
+                make(&folder, false, root)?;
+                delegate(root, &folder);
+                limits::write(&folder, &limits.v2())
+            }
+        }
+    }
+
+    fn remove(&self, name: &Name) -> Result<(), Error> {
+        let failures: Vec<Error> = self.folders(name).iter().filter_map(|folder| remove_tree(folder).err()).collect();
+        failures.into_iter().next().map_or(Ok(()), Err)
+    }
+}
+
+/// Makes a folder and its parents. A new v1 cpuset takes no task until it has CPUs and memory nodes: they are copied
+/// from the parent.
+fn make(folder: &Path, is_cpuset: bool, root: &Path) -> Result<(), Error> {
+    if !is_cpuset {
+        return fs::create_dir_all(folder).map_err(|source| Error { operation: "make", path: folder.into(), source });
+    }
+    let Ok(relative) = folder.strip_prefix(root) else { return Ok(()) };
+    let mut current = root.to_owned();
+    for part in relative.components() {
+        let parent = current.clone();
+        current.push(part);
+        fs::create_dir_all(&current).map_err(|source| Error { operation: "make", path: current.clone(), source })?;
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let own = fs::read_to_string(current.join(file)).unwrap_or_default();
+            if own.trim().is_empty()
+                && let Ok(inherited) = fs::read_to_string(parent.join(file))
+            {
+                let path = current.join(file);
+                fs::write(&path, inherited.trim()).map_err(|source| Error { operation: "write", path, source })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// v2: hands the controllers down, level by level, to the children of `folder`. A controller that cannot be handed down
+/// (threaded siblings, no permission) is left: its limits are then not written either.
+fn delegate(root: &Path, folder: &Path) {
+    let Ok(relative) = folder.strip_prefix(root) else { return };
+    let mut current = root.to_owned();
+    let mut levels = vec![current.clone()];
+    for part in relative.components() {
+        current.push(part);
+        levels.push(current.clone());
+    }
+    for level in levels {
+        let available = fs::read_to_string(level.join("cgroup.controllers")).unwrap_or_default();
+        for controller in available.split_whitespace() {
+            if let Err(error) = fs::write(level.join("cgroup.subtree_control"), format!("+{controller}")) {
+                tracing::debug!(%error, controller, folder = %level.display(), "a cgroup controller is not handed down");
+            }
+        }
+    }
+}
+
+/// Removes a cgroup and those below it, deepest first. Gone already is fine.
+fn remove_tree(folder: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_tree(&entry.path())?;
+        }
+    }
+    match fs::remove_dir(folder) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error { operation: "remove", path: folder.into(), source })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,246 @@
+//! The fields of the configuration. Names, defaults and meaning are upstream's (`kubelet/config/v1beta1/types.go`).
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Taint;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::GoDuration;
+
+/// `authentication`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Authentication {
+    pub x509: X509,
+    pub webhook: WebhookAuthentication,
+    pub anonymous: Anonymous,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct X509 {
+    #[serde(rename = "clientCAFile")]
+    pub client_ca_file: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WebhookAuthentication {
+    pub enabled: Option<bool>,
+    #[serde(rename = "cacheTTL")]
+    pub cache_ttl: GoDuration,
+}
+
+impl Default for WebhookAuthentication {
+    fn default() -> Self {
+        Self { enabled: None, cache_ttl: GoDuration::seconds(120) }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Anonymous {
+    pub enabled: Option<bool>,
+}
+
+/// `authorization`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Authorization {
+    pub mode: Option<String>,
+    pub webhook: WebhookAuthorization,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WebhookAuthorization {
+    #[serde(rename = "cacheAuthorizedTTL")]
+    pub cache_authorized_ttl: GoDuration,
+    #[serde(rename = "cacheUnauthorizedTTL")]
+    pub cache_unauthorized_ttl: GoDuration,
+}
+
+impl Default for WebhookAuthorization {
+    fn default() -> Self {
+        Self { cache_authorized_ttl: GoDuration::seconds(300), cache_unauthorized_ttl: GoDuration::seconds(30) }
+    }
+}
+
+/// Two tables in one struct: fields with an effect and their defaults, and the names of those without.
+macro_rules! configuration {
+    (
+        with effect { $( $(#[$meta:meta])* $field:ident : $type:ty = $default:expr ; )* }
+        without effect { $( $name:literal $other:ident ; )* }
+    ) => {
+        /// See the module; the file's fields by their names in snake case.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        pub struct KubeletConfiguration {
+            $( $(#[$meta])* pub $field: $type, )*
+            $( #[serde(rename = $name, skip_serializing_if = "Option::is_none")] $other: Option<Value>, )*
+        }
+
+        impl Default for KubeletConfiguration {
+            fn default() -> Self {
+                Self { $( $field: $default, )* $( $other: None, )* }
+            }
+        }
+
+        impl KubeletConfiguration {
+            /// The fields that were set though they have no effect.
+            pub fn without_effect(&self) -> Vec<&'static str> {
+                let mut names = Vec::new();
+                $( if self.$other.is_some() { names.push($name); } )*
+                names
+            }
+
+            /// The value of a field without an effect, for what must be refused.
+            pub(super) fn other(&self, name: &str) -> Option<&Value> {
+                match name {
+                    $( $name => self.$other.as_ref(), )*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+configuration! {
+    with effect {
+    enable_server: bool = true;
+    static_pod_path: String = String::new();
+    pod_logs_dir: String = "/var/log/pods".into();
+    address: String = "0.0.0.0".into();
+    port: u16 = 10250;
+    read_only_port: u16 = 0;
+    tls_cert_file: String = String::new();
+    tls_private_key_file: String = String::new();
+    tls_min_version: String = String::new();
+    authentication: Authentication = Authentication::default();
+    authorization: Authorization = Authorization::default();
+    enable_debugging_handlers: bool = true;
+    healthz_port: u16 = 10248;
+    healthz_bind_address: String = "127.0.0.1".into();
+    cluster_domain: String = String::new();
+    #[serde(rename = "clusterDNS")]
+    cluster_dns: Vec<String> = Vec::new();
+    node_status_update_frequency: GoDuration = GoDuration::seconds(10);
+    node_status_report_frequency: GoDuration = GoDuration::seconds(300);
+    node_lease_duration_seconds: i32 = 40;
+    cgroup_root: String = String::new();
+    #[serde(rename = "cgroupsPerQOS")]
+    cgroups_per_qos: bool = true;
+    cgroup_driver: String = "cgroupfs".into();
+    runtime_request_timeout: GoDuration = GoDuration::seconds(120);
+    max_pods: i64 = 110;
+    pods_per_core: i64 = 0;
+    pod_pids_limit: i64 = -1;
+    resolv_conf: Option<String> = None;
+    #[serde(rename = "cpuCFSQuota")]
+    cpu_cfs_quota: bool = true;
+    node_status_max_images: i64 = 50;
+    #[serde(rename = "kubeAPIQPS")]
+    kube_api_qps: Option<f64> = None;
+    #[serde(rename = "kubeAPIBurst")]
+    kube_api_burst: Option<u32> = None;
+    serialize_image_pulls: bool = false;
+    max_parallel_image_pulls: Option<usize> = None;
+    eviction_hard: BTreeMap<String, String> = BTreeMap::new();
+    fail_swap_on: bool = true;
+    system_reserved: BTreeMap<String, String> = BTreeMap::new();
+    kube_reserved: BTreeMap<String, String> = BTreeMap::new();
+    allowed_unsafe_sysctls: Vec<String> = Vec::new();
+    #[serde(rename = "providerID")]
+    provider_id: String = String::new();
+    seccomp_default: bool = false;
+    register_with_taints: Vec<Taint> = Vec::new();
+    register_node: bool = true;
+    container_runtime_endpoint: String = "unix:///run/containerd/containerd.sock".into();
+    image_service_endpoint: String = String::new();
+    #[serde(rename = "failCgroupV1")]
+    fail_cgroup_v1: bool = false;
+    container_log_max_size: String = "10Mi".into();
+    container_log_max_files: i32 = 5;
+    container_log_monitor_interval: GoDuration = GoDuration::seconds(10);
+    feature_gates: BTreeMap<String, bool> = BTreeMap::new();
+    }
+    without effect {
+    "syncFrequency" sync_frequency;
+    "fileCheckFrequency" file_check_frequency;
+    "httpCheckFrequency" http_check_frequency;
+    "staticPodURL" static_pod_url;
+    "staticPodURLHeader" static_pod_url_header;
+    "tlsCipherSuites" tls_cipher_suites;
+    "tlsCurvePreferences" tls_curve_preferences;
+    "rotateCertificates" rotate_certificates;
+    "serverTLSBootstrap" server_tls_bootstrap;
+    "registryPullQPS" registry_pull_qps;
+    "registryBurst" registry_burst;
+    "imagePullCredentialsVerificationPolicy" image_pull_credentials_verification_policy;
+    "preloadedImagesVerificationAllowlist" preloaded_images_verification_allowlist;
+    "eventRecordQPS" event_record_qps;
+    "eventBurst" event_burst;
+    "enableContentionProfiling" enable_contention_profiling;
+    "oomScoreAdj" oom_score_adj;
+    "streamingConnectionIdleTimeout" streaming_connection_idle_timeout;
+    "imageMinimumGCAge" image_minimum_gc_age;
+    "imageMaximumGCAge" image_maximum_gc_age;
+    "imageGCHighThresholdPercent" image_gc_high_threshold_percent;
+    "imageGCLowThresholdPercent" image_gc_low_threshold_percent;
+    "volumeStatsAggPeriod" volume_stats_agg_period;
+    "kubeletCgroups" kubelet_cgroups;
+    "systemCgroups" system_cgroups;
+    "cpuManagerPolicy" cpu_manager_policy;
+    "cpuManagerPolicyOptions" cpu_manager_policy_options;
+    "singleProcessOOMKill" single_process_oom_kill;
+    "cpuManagerReconcilePeriod" cpu_manager_reconcile_period;
+    "memoryManagerPolicy" memory_manager_policy;
+    "topologyManagerPolicy" topology_manager_policy;
+    "topologyManagerScope" topology_manager_scope;
+    "topologyManagerPolicyOptions" topology_manager_policy_options;
+    "qosReserved" qos_reserved;
+    "hairpinMode" hairpin_mode;
+    "podCIDR" pod_cidr;
+    "runOnce" run_once;
+    "cpuCFSQuotaPeriod" cpu_cfs_quota_period;
+    "maxOpenFiles" max_open_files;
+    "contentType" content_type;
+    "evictionSoft" eviction_soft;
+    "evictionSoftGracePeriod" eviction_soft_grace_period;
+    "evictionPressureTransitionPeriod" eviction_pressure_transition_period;
+    "evictionMaxPodGracePeriod" eviction_max_pod_grace_period;
+    "evictionMinimumReclaim" eviction_minimum_reclaim;
+    "mergeDefaultEvictionSettings" merge_default_eviction_settings;
+    "enableControllerAttachDetach" enable_controller_attach_detach;
+    "protectKernelDefaults" protect_kernel_defaults;
+    "makeIPTablesUtilChains" make_iptables_util_chains;
+    "iptablesMasqueradeBit" iptables_masquerade_bit;
+    "iptablesDropBit" iptables_drop_bit;
+    "memorySwap" memory_swap;
+    "containerLogMaxWorkers" container_log_max_workers;
+    "configMapAndSecretChangeDetectionStrategy" change_detection_strategy;
+    "reservedSystemCPUs" reserved_system_cpus;
+    "showHiddenMetricsForVersion" show_hidden_metrics_for_version;
+    "systemReservedCgroup" system_reserved_cgroup;
+    "kubeReservedCgroup" kube_reserved_cgroup;
+    "enforceNodeAllocatable" enforce_node_allocatable;
+    "volumePluginDir" volume_plugin_dir;
+    "kernelMemcgNotification" kernel_memcg_notification;
+    "logging" logging;
+    "enableSystemLogHandler" enable_system_log_handler;
+    "enableSystemLogQuery" enable_system_log_query;
+    "shutdownGracePeriod" shutdown_grace_period;
+    "shutdownGracePeriodCriticalPods" shutdown_grace_period_critical_pods;
+    "shutdownGracePeriodByPodPriority" shutdown_grace_period_by_pod_priority;
+    "crashLoopBackOff" crash_loop_back_off;
+    "reservedMemory" reserved_memory;
+    "enableProfilingHandler" enable_profiling_handler;
+    "enableDebugFlagsHandler" enable_debug_flags_handler;
+    "memoryThrottlingFactor" memory_throttling_factor;
+    "memoryReservationPolicy" memory_reservation_policy;
+    "tracing" tracing;
+    "localStorageCapacityIsolation" local_storage_capacity_isolation;
+    "userNamespaces" user_namespaces;
+    }
+}

@@ -1,0 +1,208 @@
+//! Hands every pod of this node to its worker: from the API, from static manifests, and from what the runtime still
+//! holds of pods that nobody has any more.
+//!
+//! Enter at [`Dispatcher::put`] and [`Dispatcher::gone`]. A worker lives as long as anything of its pod is here.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use component::{informer::Event, shutdown::Shutdown};
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::{
+    orphans,
+    pod::{inbox::Inbox, node::Node, spec, worker},
+    runtime::{Result, events::Wake},
+};
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub struct Dispatcher(Arc<Inner>);
+
+struct Inner {
+    node: Arc<Node>,
+    shutdown: Shutdown,
+    /// By pod UID.
+    workers: Mutex<HashMap<String, Entry>>,
+    /// What each container and sandbox looked like at the last look at everything.
+    seen: Mutex<HashMap<String, i32>>,
+    look: tokio::sync::Notify,
+}
+
+struct Entry {
+    inbox: Inbox,
+    namespace: String,
+    name: String,
+    is_static: bool,
+    is_leaving: bool,
+    /// The same pod came back while its worker was still clearing away: it starts again after that.
+    next: Option<Arc<Pod>>,
+}
+
+impl Dispatcher {
+    pub fn new(node: Arc<Node>, shutdown: Shutdown) -> Self {
+        Self(Arc::new(Inner {
+            node,
+            shutdown,
+            workers: Mutex::default(),
+            seen: Mutex::default(),
+            look: tokio::sync::Notify::new(),
+        }))
+    }
+
+    /// A change of the pod informer.
+    pub fn event(&self, event: &Event<Pod>) {
+        match event {
+            Event::Added(pod) | Event::Updated { new: pod, .. } if spec::is_mirror(pod) => {
+                self.mirror(pod, Some(pod.clone()));
+            }
+            Event::Deleted(pod) if spec::is_mirror(pod) => self.mirror(pod, None),
+            Event::Added(pod) => self.put(pod.clone()),
+            Event::Updated { old, new } => {
+                // Deleted and made again under the same name between two looks.
+                if spec::uid(old) != spec::uid(new) {
+                    self.gone(spec::uid(old));
+                }
+                self.put(new.clone());
+            }
+            Event::Deleted(pod) => {
+                self.tell(spec::uid(pod), |news| news.object = Some(pod.clone()));
+                self.gone(spec::uid(pod));
+            }
+        }
+    }
+
+    /// The pod as its source has it now.
+    pub fn put(&self, pod: Arc<Pod>) {
+        let uid = spec::uid(&pod).to_owned();
+        if let Some(entry) = self.lock().get_mut(&uid) {
+            if entry.is_leaving {
+                entry.next = Some(pod);
+            } else {
+                entry.inbox.tell(|news| news.object = Some(pod));
+            }
+            return;
+        }
+        self.start(pod, false);
+    }
+
+    /// The pod is gone from its source.
+    pub fn gone(&self, pod_uid: &str) {
+        if let Some(entry) = self.lock().get_mut(pod_uid) {
+            entry.is_leaving = true;
+            entry.next = None;
+            entry.inbox.tell(|news| news.gone = true);
+        }
+    }
+
+    /// Changes what a pod's worker is told, if it has one.
+    pub fn tell(&self, pod_uid: &str, change: impl FnOnce(&mut crate::pod::inbox::News)) {
+        if let Some(entry) = self.lock().get(pod_uid) {
+            entry.inbox.tell(change);
+        }
+    }
+
+    fn mirror(&self, mirror: &Pod, now: Option<Arc<Pod>>) {
+        let workers = self.lock();
+        let found = workers.values().find(|entry| {
+            entry.is_static
+                && Some(&entry.namespace) == mirror.metadata.namespace.as_ref()
+                && Some(&entry.name) == mirror.metadata.name.as_ref()
+        });
+        if let Some(entry) = found {
+            entry.inbox.tell(|news| news.mirror = Some(now));
+        }
+    }
+
+    fn start(&self, pod: Arc<Pod>, gone: bool) {
+        let uid = spec::uid(&pod).to_owned();
+        let identity = spec::identity(&pod);
+        let inbox = Inbox::default();
+        let entry = Entry {
+            inbox: inbox.clone(),
+            namespace: identity.namespace,
+            name: identity.name,
+            is_static: spec::is_static(&pod),
+            is_leaving: gone,
+            next: None,
+        };
+        self.lock().insert(uid.clone(), entry);
+        let this = self.clone();
+        tokio::spawn(async move {
+            let run = worker::run(this.0.node.clone(), inbox, pod, gone, this.0.shutdown.clone());
+            // A panic ends one pod's worker, not the kubelet; the next look at everything starts it anew.
+            if let Err(error) = tokio::spawn(run).await {
+                tracing::error!(pod_uid = uid, %error, "a pod's worker failed");
+            }
+            let next = this.lock().remove(&uid).and_then(|entry| entry.next);
+            if let Some(next) = next {
+                this.start(next, false);
+            }
+        });
+    }
+
+    /// Wakes the worker that an event is for; an unknown container makes a look at everything.
+    pub fn wake(&self, wake: Wake) {
+        match wake {
+            Wake::Container(id) => match self.0.node.index.pod_of(&id) {
+                Some(uid) => self.tell(&uid, |news| news.look = true),
+                // A container that is just being made: its worker looks by itself. The slow look finds any other.
+                None => {}
+            },
+            Wake::All => self.0.look.notify_one(),
+        }
+    }
+
+    /// Waits until a look at everything is asked for.
+    pub async fn look_wanted(&self) {
+        self.0.look.notified().await;
+    }
+
+    /// Looks at everything that the runtime holds: wakes the workers whose containers changed, and gives pods that no
+    /// source has (`adopt`) a worker that ends them.
+    pub async fn look_at_all(&self, adopt: bool) -> Result<()> {
+        let runtime = &self.0.node.runtime;
+        let (sandboxes, containers) = (runtime.list_sandboxes(None).await?, runtime.list_containers(None).await?);
+        let mut now = HashMap::new();
+        let mut pods = HashMap::new();
+        let items = sandboxes
+            .iter()
+            .map(|it| (&it.id, it.state, &it.labels))
+            .chain(containers.iter().map(|it| (&it.id, it.state, &it.labels)));
+        for (id, state, labels) in items {
+            if let Some(identity) = crate::runtime::labels::Identity::from_labels(labels) {
+                now.insert(id.clone(), state);
+                pods.entry(identity).or_insert_with(Vec::new).push((id.clone(), state));
+            }
+        }
+        let before = std::mem::replace(&mut *self.0.seen.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
+        for (identity, items) in pods {
+            let known = self.lock().contains_key(&identity.uid);
+            if known {
+                if items.iter().any(|(id, state)| before.get(id) != Some(state)) {
+                    self.tell(&identity.uid, |news| news.look = true);
+                }
+            } else if adopt {
+                tracing::info!(pod = %identity, uid = identity.uid, "the runtime holds a pod that nobody has; it is ended");
+                self.start(Arc::new(orphans::restored(&identity, &containers)), true);
+            }
+        }
+        for id in before.keys().filter(|id| !now.contains_key(*id)) {
+            if let Some(uid) = self.0.node.index.pod_of(id) {
+                self.tell(&uid, |news| news.look = true);
+            }
+        }
+        Ok(())
+    }
+
+    /// UIDs of all pods that have a worker.
+    pub fn pods(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+        self.0.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

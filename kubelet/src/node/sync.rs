@@ -1,0 +1,216 @@
+//! Registers the node and keeps its status true. Part of [`super`].
+
+use std::time::Duration;
+
+use component::{clock::Clock, random::Random, recorder::Type, shutdown::Shutdown};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, NodeStatus};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+
+use super::{
+    conditions::Health,
+    lease,
+    object::{self, Identity},
+};
+use crate::{reporting::Reporter, runtime::SharedRuntime};
+
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(7);
+
+/// How the node is kept.
+#[derive(Clone)]
+pub struct Settings {
+    pub identity: Identity,
+    pub register: bool,
+    pub update_period: Duration,
+    /// How often the status is told though nothing changed.
+    pub report_period: Duration,
+    pub lease_duration_seconds: i32,
+}
+
+struct Keeper {
+    settings: Settings,
+    api: Api<Node>,
+    runtime: SharedRuntime,
+    reporter: Reporter,
+    clock: Clock,
+    known: NodeStatus,
+    told_at: Option<Timestamp>,
+    was_ready: Option<bool>,
+}
+
+/// Keeps the node's object until shutdown. Wakes at once when `health` changes.
+pub async fn run(
+    settings: Settings,
+    client: Client,
+    runtime: SharedRuntime,
+    reporter: Reporter,
+    (clock, random): (Clock, Random),
+    mut health: watch::Receiver<Health>,
+    shutdown: Shutdown,
+) {
+    let name = settings.identity.name.clone();
+    let api: Api<Node> = Api::all(client.clone());
+    let mut keeper = Keeper {
+        api,
+        runtime,
+        reporter,
+        clock: clock.clone(),
+        known: NodeStatus::default(),
+        told_at: None,
+        was_ready: None,
+        settings,
+    };
+    let Some(node) = shutdown.run_until(keeper.registered(&health)).await else { return };
+    let duration = keeper.settings.lease_duration_seconds;
+    let lease = lease::keep(client, name, node.metadata.uid, duration, clock, random, shutdown.clone());
+    let lease = tokio::spawn(lease);
+    while let Some(pause) = shutdown.run_until(keeper.turn(&mut health)).await {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            changed = health.changed() => if changed.is_err() { break },
+            () = shutdown.cancelled() => break,
+        }
+    }
+    if let Err(error) = lease.await {
+        tracing::error!(%error, "the task of the node's lease failed");
+    }
+}
+
+impl Keeper {
+    /// Tries until the node is there. Its labels are brought up to date, as upstream does at start.
+    async fn registered(&mut self, health: &watch::Receiver<Health>) -> Node {
+        let mut pause = RETRY_MIN;
+        loop {
+            let now_healthy = health.borrow().clone();
+            match self.register(&now_healthy).await {
+                Ok(node) => {
+                    self.known = node.status.clone().unwrap_or_default();
+                    self.reporter.node(Type::Normal, "Starting", "Starting kubelet.");
+                    return node;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, node = self.settings.identity.name, "unable to register the node");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRY_MAX);
+                }
+            }
+        }
+    }
+
+    async fn register(&self, health: &Health) -> Result<Node, kube::Error> {
+        let identity = &self.settings.identity;
+        if let Some(node) = self.api.get_opt(&identity.name).await? {
+            return self.relabel(node).await;
+        }
+        if !self.settings.register {
+            return self.api.get(&identity.name).await;
+        }
+        let images = self.images().await;
+        let status = object::status(identity, &NodeStatus::default(), health, &images, self.clock.now());
+        let node = object::initial(identity, status);
+        match self.api.create(&PostParams::default(), &node).await {
+            Ok(node) => {
+                tracing::info!(node = identity.name, "registered the node");
+                Ok(node)
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 => self.api.get(&identity.name).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn relabel(&self, node: Node) -> Result<Node, kube::Error> {
+        let wanted = object::labels(&self.settings.identity);
+        let has = node.metadata.labels.clone().unwrap_or_default();
+        let missing: Map<String, Value> = wanted
+            .into_iter()
+            .filter(|(key, value)| has.get(key) != Some(value))
+            .map(|(key, value)| (key, Value::String(value)))
+            .collect();
+        if missing.is_empty() || !self.settings.register {
+            return Ok(node);
+        }
+        let patch = json!({"metadata": {"labels": missing}});
+        self.api.patch(&self.settings.identity.name, &PatchParams::default(), &Patch::Strategic(patch)).await
+    }
+
+    async fn images(&self) -> Vec<k8s_cri::v1::Image> {
+        self.runtime.list_images().await.unwrap_or_default()
+    }
+
+    /// Looks, and tells what changed. Answers how long to wait.
+    async fn turn(&mut self, health: &mut watch::Receiver<Health>) -> Duration {
+        let healthy = health.borrow_and_update().clone();
+        let now = self.clock.now();
+        let images = self.images().await;
+        let status = object::status(&self.settings.identity, &self.known, &healthy, &images, now);
+        self.tell_readiness(&healthy);
+        let is_due = self.told_at.is_none_or(|at| {
+            Duration::try_from(now.duration_since(at)).unwrap_or_default() >= self.settings.report_period
+        });
+        let Some(patch) = difference(&self.known, &status, is_due) else { return self.settings.update_period };
+        match self
+            .api
+            .patch_status(&self.settings.identity.name, &PatchParams::default(), &Patch::Strategic(patch))
+            .await
+        {
+            Ok(node) => {
+                self.known = node.status.unwrap_or_default();
+                self.told_at = Some(now);
+                self.settings.update_period
+            }
+            Err(kube::Error::Api(answer)) if answer.code == 404 => {
+                tracing::warn!(node = self.settings.identity.name, "the node's object is gone; registering it again");
+                self.known = NodeStatus::default();
+                if let Ok(node) = self.register(&healthy).await {
+                    self.known = node.status.unwrap_or_default();
+                }
+                RETRY_MIN
+            }
+            Err(error) => {
+                tracing::warn!(%error, node = self.settings.identity.name, "the node's status cannot be told");
+                Duration::from_secs(1)
+            }
+        }
+    }
+
+    fn tell_readiness(&mut self, health: &Health) {
+        let ready = health.runtime_problem.is_none() && health.network_problem.is_none();
+        if self.was_ready == Some(ready) {
+            return;
+        }
+        self.was_ready = Some(ready);
+        let name = &self.settings.identity.name;
+        let reason = if ready { "NodeReady" } else { "NodeNotReady" };
+        self.reporter.node(Type::Normal, reason, format!("Node {name} status is now: {reason}"));
+    }
+}
+
+/// The fields that changed; heartbeat times alone are no change until a report is due.
+fn difference(known: &NodeStatus, wanted: &NodeStatus, is_due: bool) -> Option<Value> {
+    let object = |status: &NodeStatus| match serde_json::to_value(status) {
+        Ok(Value::Object(object)) => object,
+        Ok(_) | Err(_) => Map::new(),
+    };
+    let calm = |mut conditions: Value| {
+        for condition in conditions.as_array_mut().into_iter().flatten() {
+            condition["lastHeartbeatTime"] = Value::Null;
+        }
+        conditions
+    };
+    let (known, wanted) = (object(known), object(wanted));
+    let mut status = Map::new();
+    for (key, value) in wanted {
+        let before = known.get(&key).cloned().unwrap_or(Value::Null);
+        let same = if key == "conditions" { calm(before) == calm(value.clone()) && !is_due } else { before == value };
+        if !same {
+            status.insert(key, value);
+        }
+    }
+    (!status.is_empty()).then(|| json!({"status": status}))
+}

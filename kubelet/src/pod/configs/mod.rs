@@ -1,0 +1,38 @@
+//! The CRI messages for a pod: sandbox and container configuration.
+//!
+//! Enter at [`sandbox::config`] and [`container::config`]. [`NodeFacts`] is what a configuration may know of the node.
+//! Pure: files that a container needs (its hosts file, its termination log) are made by the worker before.
+
+pub mod container;
+pub mod dns;
+pub mod hosts;
+pub mod resources;
+pub mod sandbox;
+pub mod security;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use machinery::quantity::Quantity;
+
+use crate::{cgroups::naming::Naming, paths::Paths};
+
+/// What is the same for all pods of the node.
+#[derive(Debug, Clone)]
+pub struct NodeFacts {
+    pub node_name: String,
+    /// The first is the primary address.
+    pub host_ips: Vec<String>,
+    pub cluster_dns: Vec<String>,
+    pub cluster_domain: String,
+    /// The node's own resolver settings (`--resolv-conf`).
+    pub host_dns: dns::DnsConfig,
+    pub paths: Paths,
+    pub cgroups: Naming,
+    pub cgroup_v2: bool,
+    pub cpu_cfs_quota: bool,
+    pub memory_capacity_bytes: i64,
+    pub allocatable: BTreeMap<String, Quantity>,
+    pub seccomp_default: bool,
+}

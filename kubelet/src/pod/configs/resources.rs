@@ -1,0 +1,179 @@
+//! Requests and limits as Linux resources, of a container and of a whole pod. Pure.
+
+use std::collections::BTreeMap;
+
+use k8s_cri::v1;
+use k8s_openapi::{
+    api::core::v1::{Container, Pod, ResourceRequirements},
+    apimachinery::pkg::api::resource::Quantity as ApiQuantity,
+};
+use machinery::quantity::Quantity;
+
+use super::NodeFacts;
+use crate::{
+    pod::spec,
+    status::qos::{self, BEST_EFFORT, GUARANTEED},
+};
+
+const CPU_SHARES_MIN: i64 = 2;
+const CPU_SHARES_MAX: i64 = 262_144;
+const CPU_PERIOD_US: i64 = 100_000;
+const CPU_QUOTA_US_MIN: i64 = 1000;
+
+type Amounts = Option<BTreeMap<String, ApiQuantity>>;
+
+/// CPU shares of the cgroup v1 scale for a request.
+pub fn cpu_shares(milli_cpu: i64) -> i64 {
+    (milli_cpu.saturating_mul(1024) / 1000).clamp(CPU_SHARES_MIN, CPU_SHARES_MAX)
+}
+
+/// CFS quota in microseconds of a 100 ms period; zero, none, for no limit.
+pub fn cpu_quota_us(milli_cpu: i64) -> i64 {
+    if milli_cpu == 0 { 0 } else { (milli_cpu.saturating_mul(CPU_PERIOD_US) / 1000).max(CPU_QUOTA_US_MIN) }
+}
+
+/// What CRI is told of one container.
+pub fn of_container(pod: &Pod, container: &Container, facts: &NodeFacts) -> v1::LinuxContainerResources {
+    let none = ResourceRequirements::default();
+    let own = container.resources.as_ref().unwrap_or(&none);
+    let of_pod = spec::spec(pod).resources.as_ref().unwrap_or(&none);
+    let limit = |name: &str| amount(&own.limits, name).or_else(|| amount(&of_pod.limits, name));
+    let mut resources = linux(
+        amount(&own.requests, "cpu").map(|it| it.milli_value()),
+        limit("cpu").map_or(0, |it| it.milli_value()),
+        limit("memory").map_or(0, |it| it.value()),
+        facts,
+    );
+    resources.oom_score_adj = oom_score_adj(pod, container, facts.memory_capacity_bytes);
+    resources.hugepage_limits = hugepages(&own.limits);
+    if facts.cgroup_v2 {
+        // A container lives and dies as one; v1 has no such switch.
+        resources.unified.insert("memory.oom.group".into(), "1".into());
+    }
+    resources
+}
+
+/// The sum over a pod, without its overhead.
+pub fn of_pod(pod: &Pod, facts: &NodeFacts) -> v1::LinuxContainerResources {
+    let total = PodTotal::of(pod);
+    linux(total.cpu_request_milli, total.cpu_limit_milli, total.memory_limit_bytes, facts)
+}
+
+/// The overhead that the RuntimeClass set.
+pub fn overhead(pod: &Pod, facts: &NodeFacts) -> Option<v1::LinuxContainerResources> {
+    let overhead = spec::spec(pod).overhead.clone();
+    overhead.as_ref()?;
+    let cpu = amount(&overhead, "cpu").map_or(0, |it| it.milli_value());
+    Some(linux(Some(cpu), cpu, amount(&overhead, "memory").map_or(0, |it| it.value()), facts))
+}
+
+fn linux(
+    cpu_request_milli: Option<i64>,
+    cpu_limit_milli: i64,
+    memory_limit_bytes: i64,
+    facts: &NodeFacts,
+) -> v1::LinuxContainerResources {
+    let quota = if facts.cpu_cfs_quota { cpu_quota_us(cpu_limit_milli) } else { 0 };
+    v1::LinuxContainerResources {
+        // Without a request the limit is the request, as the API server would have defaulted it.
+        cpu_shares: cpu_shares(cpu_request_milli.unwrap_or(cpu_limit_milli)),
+        cpu_quota: quota,
+        cpu_period: if facts.cpu_cfs_quota { CPU_PERIOD_US } else { 0 },
+        memory_limit_in_bytes: memory_limit_bytes,
+        ..v1::LinuxContainerResources::default()
+    }
+}
+
+/// `oom_score_adj` by QoS class; within Burstable the more memory is asked for, the later it is killed.
+fn oom_score_adj(pod: &Pod, container: &Container, memory_capacity_bytes: i64) -> i64 {
+    const CRITICAL_PRIORITY: i32 = 2_000_000_000;
+    let class = qos::of_pod(pod);
+    let is_critical = spec::is_static(pod) || spec::spec(pod).priority.is_some_and(|it| it >= CRITICAL_PRIORITY + 1000);
+    if class == GUARANTEED || is_critical {
+        return -997;
+    }
+    if class == BEST_EFFORT || memory_capacity_bytes == 0 {
+        return 1000;
+    }
+    let requests = container.resources.as_ref().and_then(|it| it.requests.clone());
+    let request = amount(&requests, "memory").map_or(0, |it| it.value());
+    let score = 1000 - (i128::from(request) * 1000 / i128::from(memory_capacity_bytes)) as i64;
+    score.clamp(3, 999)
+}
+
+fn hugepages(limits: &Amounts) -> Vec<v1::HugepageLimit> {
+    let of = |(name, value): (&String, &ApiQuantity)| {
+        let size = name.strip_prefix("hugepages-")?.replace('i', "") + "B";
+        let limit = u64::try_from(spec::quantity(value)?.value()).ok()?;
+        Some(v1::HugepageLimit { page_size: size, limit })
+    };
+    limits.iter().flatten().filter_map(of).collect()
+}
+
+pub fn amount(amounts: &Amounts, name: &str) -> Option<Quantity> {
+    amounts.as_ref()?.get(name).and_then(spec::quantity)
+}
+
+/// What a whole pod asks for; a limit of zero is none, and any container without a limit makes the pod's none.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct PodTotal {
+    pub cpu_request_milli: Option<i64>,
+    pub cpu_limit_milli: i64,
+    pub memory_request_bytes: i64,
+    pub memory_limit_bytes: i64,
+}
+
+impl PodTotal {
+    /// Sums containers and sidecars; a plain init container counts with the sidecars before it where that is more.
+    pub fn of(pod: &Pod) -> Self {
+        let limits: fn(&ResourceRequirements) -> &Amounts = |it| &it.limits;
+        let requests: fn(&ResourceRequirements) -> &Amounts = |it| &it.requests;
+        let cpu_request = total(pod, "cpu", requests, Quantity::milli_value);
+        Self {
+            cpu_request_milli: cpu_request.any.then_some(cpu_request.sum),
+            cpu_limit_milli: total(pod, "cpu", limits, Quantity::milli_value).limit(),
+            memory_request_bytes: total(pod, "memory", requests, Quantity::value).sum,
+            memory_limit_bytes: total(pod, "memory", limits, Quantity::value).limit(),
+        }
+    }
+}
+
+struct Total {
+    sum: i64,
+    any: bool,
+    all: bool,
+}
+
+impl Total {
+    fn limit(&self) -> i64 {
+        if self.all { self.sum } else { 0 }
+    }
+}
+
+fn total(pod: &Pod, name: &str, of: fn(&ResourceRequirements) -> &Amounts, unit: fn(&Quantity) -> i64) -> Total {
+    let pod_spec = spec::spec(pod);
+    if let Some(own) = pod_spec.resources.as_ref().and_then(|it| amount(of(it), name)) {
+        return Total { sum: unit(&own), any: true, all: true };
+    }
+    let value =
+        |container: &Container| container.resources.as_ref().and_then(|it| amount(of(it), name)).map(|it| unit(&it));
+    let (mut any, mut all, mut sidecars, mut init_peak) = (false, true, 0i64, 0i64);
+    for container in spec::init_containers(pod) {
+        let found = value(container);
+        any |= found.is_some();
+        all &= found.is_some();
+        if spec::is_sidecar(container) {
+            sidecars = sidecars.saturating_add(found.unwrap_or(0));
+        } else {
+            init_peak = init_peak.max(sidecars.saturating_add(found.unwrap_or(0)));
+        }
+    }
+    let mut sum = sidecars;
+    for container in &pod_spec.containers {
+        let found = value(container);
+        any |= found.is_some();
+        all &= found.is_some();
+        sum = sum.saturating_add(found.unwrap_or(0));
+    }
+    Total { sum: sum.max(init_peak), any, all }
+}

@@ -1,0 +1,65 @@
+//! What a pod's worker is told from outside: levels, not messages. Telling twice before it looks is telling once.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::Notify;
+
+use super::memory::Probed;
+
+/// Everything told since the worker last looked.
+#[derive(Debug, Default)]
+pub struct News {
+    /// The newest object (of a static pod: from its manifest).
+    pub object: Option<Arc<Pod>>,
+    /// The newest mirror of a static pod; `Some(None)` when it is gone.
+    pub mirror: Option<Option<Arc<Pod>>>,
+    /// The object is gone from its source.
+    pub gone: bool,
+    /// The kubelet itself ends the pod (eviction, admission): reason and message.
+    pub fail: Option<(String, String)>,
+    /// Something in the runtime moved.
+    pub look: bool,
+    /// A ConfigMap, Secret or Service that the pod uses changed.
+    pub refresh: bool,
+    /// By container ID.
+    pub probed: BTreeMap<String, Probed>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    news: Mutex<News>,
+    bell: Notify,
+}
+
+/// The worker's letter box. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Inbox(Arc<Shared>);
+
+impl Inbox {
+    /// Changes what is told, and wakes the worker.
+    pub fn tell(&self, change: impl FnOnce(&mut News)) {
+        change(&mut self.lock());
+        self.0.bell.notify_one();
+    }
+
+    pub fn look(&self) {
+        self.tell(|news| news.look = true);
+    }
+
+    pub fn take(&self) -> News {
+        std::mem::take(&mut *self.lock())
+    }
+
+    /// Waits until something was told since the last [`Inbox::take`].
+    pub async fn told(&self) {
+        self.0.bell.notified().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, News> {
+        self.0.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

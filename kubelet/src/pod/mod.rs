@@ -1,0 +1,22 @@
+//! One pod on this node, from its spec to its containers.
+//!
+//! Enter at [`plan::decide`]: what the pod wants, what the runtime has and what the worker remembers go in, CRI actions
+//! come out. [`worker`] is the task per pod that looks, decides, does and reports; [`configs`] writes the CRI messages.
+//! Only `worker` and [`steps`] touch the world.
+
+pub mod backoff;
+pub mod configs;
+pub mod fate;
+mod hooks;
+pub mod inbox;
+pub mod memory;
+pub mod node;
+pub mod plan;
+mod plan_stop;
+#[cfg(test)]
+mod plan_tests;
+pub mod spec;
+mod steps;
+mod termination;
+pub mod worker;
+mod worker_end;

@@ -1,0 +1,111 @@
+//! What all pod workers of a node share: the runtime, the volumes, the images, the API, time.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use component::{clock::Clock, informer::Informer, random::Random};
+use k8s_openapi::api::core::v1::{Pod, Service};
+use tokio::sync::watch;
+
+use super::configs::NodeFacts;
+use crate::{
+    cgroups::Cgroups, images::Puller, probes, reporting::Reporter, runtime::SharedRuntime, sources::ObjectSources,
+    volumes::VolumeManager,
+};
+
+/// See the module.
+pub struct Node {
+    pub runtime: SharedRuntime,
+    /// CRI's name of the runtime, the scheme of container IDs.
+    pub runtime_name: String,
+    pub facts: Arc<NodeFacts>,
+    pub volumes: VolumeManager,
+    /// None with `--cgroups-per-qos=false`.
+    pub cgroups: Option<Cgroups>,
+    pub pod_pids_limit: Option<i64>,
+    pub puller: Puller,
+    pub sources: Arc<ObjectSources>,
+    /// None while there is no API server.
+    pub client: Option<kube::Client>,
+    pub services: Option<Informer<Service>>,
+    pub reporter: Reporter,
+    pub prober: probes::Prober,
+    pub clock: Clock,
+    pub random: Random,
+    pub network: watch::Receiver<Network>,
+    pub index: Index,
+    /// The pods as they run here, for the server's `/pods`.
+    pub running: Registry,
+}
+
+/// What the runtime says of pod networking: ready, or why not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Network {
+    pub ready: bool,
+    pub message: String,
+}
+
+/// Which pod a container or sandbox belongs to.
+#[derive(Debug, Default)]
+pub struct Index(Mutex<HashMap<String, String>>);
+
+impl Index {
+    pub fn note(&self, ids: impl IntoIterator<Item = String>, pod_uid: &str) {
+        let mut map = self.lock();
+        for id in ids {
+            map.entry(id).or_insert_with(|| pod_uid.to_owned());
+        }
+    }
+
+    pub fn pod_of(&self, id: &str) -> Option<String> {
+        self.lock().get(id).cloned()
+    }
+
+    pub fn forget_pod(&self, pod_uid: &str) {
+        self.lock().retain(|_, uid| uid != pod_uid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Each pod with the status that its worker computed last.
+#[derive(Debug, Default)]
+pub struct Registry(Mutex<HashMap<String, Arc<Pod>>>);
+
+impl Registry {
+    pub fn put(&self, pod: Arc<Pod>) {
+        let uid = super::spec::uid(&pod).to_owned();
+        self.lock().insert(uid, pod);
+    }
+
+    pub fn remove(&self, pod_uid: &str) {
+        self.lock().remove(pod_uid);
+    }
+
+    pub fn list(&self) -> Vec<Arc<Pod>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// By UID, or by namespace and name where `uid` is empty. Of two pods of one name the one not being deleted.
+    pub fn find(&self, namespace: &str, name: &str, uid: &str) -> Option<Arc<Pod>> {
+        let map = self.lock();
+        let fits = |pod: &&Arc<Pod>| {
+            pod.metadata.namespace.as_deref() == Some(namespace)
+                && pod.metadata.name.as_deref() == Some(name)
+                && (uid.is_empty() || super::spec::uid(pod) == uid || mirror_hash(pod) == Some(uid))
+        };
+        map.values().filter(fits).min_by_key(|pod| pod.metadata.deletion_timestamp.is_some()).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Pod>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn mirror_hash(pod: &Pod) -> Option<&str> {
+    super::spec::annotation(pod, super::spec::CONFIG_HASH)
+}

@@ -1,0 +1,90 @@
+//! The stopping half of the decision, and what is cleared away while a pod runs. Part of [`super::plan`].
+
+use super::{fate::Stop, plan::Planner, spec};
+use crate::runtime::{ContainerRecord, ContainerState};
+
+/// Stops the pod's own and init containers first, sidecars after them in reverse order, then the sandboxes.
+///
+/// A start that is under way is waited for: stopping a sandbox below a container that the runtime is just making leaves
+/// the container behind.
+pub(super) fn stop(planner: &mut Planner<'_>, stop: &Stop) {
+    let alive = planner.s.observed.containers.iter().filter(|it| it.is_alive());
+    let alive: Vec<(usize, &ContainerRecord)> = alive.map(|record| (order(planner, record), record)).collect();
+    let remaining = whole_seconds_until(planner, stop);
+    if let Some(turn) = alive.iter().map(|(turn, _)| *turn).max() {
+        for (_, record) in alive.into_iter().filter(|(own, _)| *own == turn || remaining == 0) {
+            planner.stop_container_by(record, remaining, stop);
+        }
+        return;
+    }
+    if planner.s.memory.starting.is_some() || !planner.s.memory.stopping.is_empty() {
+        return;
+    }
+    let mut stopped = true;
+    for sandbox in &planner.s.observed.sandboxes {
+        if !planner.s.memory.stopped_sandboxes.contains(&sandbox.id) {
+            stopped = false;
+            planner.stop_sandbox(&sandbox.id);
+        }
+    }
+    planner.plan.stopped = stopped;
+}
+
+fn whole_seconds_until(planner: &Planner<'_>, stop: &Stop) -> i64 {
+    let left = stop.deadline().duration_since(planner.s.now);
+    (left.as_millis().max(0) as i64 + 999) / 1000
+}
+
+/// Everything but sidecars is in the first turn (the highest number); then sidecars from the last to the first.
+fn order(planner: &Planner<'_>, record: &ContainerRecord) -> usize {
+    let inits = spec::init_containers(planner.s.pod);
+    inits.iter().position(|it| it.name == record.name && spec::is_sidecar(it)).unwrap_or(inits.len())
+}
+
+/// While a pod runs: of each container name the current and the one before are kept (for `lastState` and the logs of
+/// `--previous`), and of sandboxes the current one and those that still hold kept containers.
+pub(super) fn collect_garbage(planner: &mut Planner<'_>) {
+    let observed = planner.s.observed;
+    let mut seen: std::collections::HashMap<&str, usize> = std::collections::HashMap::new();
+    let mut kept_in: std::collections::HashSet<&str> = std::collections::HashSet::new();
+    for record in &observed.containers {
+        let newer = seen.entry(record.name.as_str()).or_default();
+        *newer += 1;
+        if *newer > 2 && record.state == ContainerState::Exited {
+            planner.remove_container(record);
+        } else {
+            kept_in.insert(record.sandbox_id.as_str());
+        }
+    }
+    for sandbox in observed.sandboxes.iter().skip(1) {
+        let is_done = planner.s.memory.stopped_sandboxes.contains(&sandbox.id);
+        let is_empty = !observed.containers.iter().any(|record| record.sandbox_id == sandbox.id);
+        if is_done
+            && is_empty
+            && !kept_in.contains(sandbox.id.as_str())
+            && !planner.s.memory.removing.contains(&sandbox.id)
+        {
+            planner.plan.actions.push(super::plan::Action::RemoveSandbox { id: sandbox.id.clone() });
+        } else if !is_done && !sandbox.ready {
+            // Left by a kubelet that died: its network may not have been given back.
+            planner.stop_sandbox(&sandbox.id);
+        }
+    }
+}
+
+impl Planner<'_> {
+    fn stop_container_by(&mut self, record: &ContainerRecord, remaining_seconds: i64, stop: &Stop) {
+        let deadline = stop.deadline();
+        if self.s.memory.stopping.get(&record.id).is_some_and(|given| *given <= deadline) {
+            return;
+        }
+        // Counted from the stop's own end, so that deciding again at a later second is no stricter demand.
+        self.plan.actions.push(super::plan::Action::StopContainer {
+            id: record.id.clone(),
+            name: record.name.clone(),
+            message: format!("Stopping container {}", record.name),
+            grace_period_seconds: remaining_seconds,
+            deadline,
+        });
+    }
+}

@@ -1,0 +1,162 @@
+//! Questions to a pod spec that many parts ask. Pure; knows no runtime state.
+
+use k8s_openapi::{
+    api::core::v1::{Container, EphemeralContainer, Pod, PodSpec},
+    apimachinery::pkg::api::resource::Quantity as ApiQuantity,
+};
+use machinery::quantity::Quantity;
+
+use crate::runtime::labels::Identity;
+
+/// Where a static pod came from, its hash, and its mirror's mark (`pkg/kubelet/types/pod_update.go`).
+pub const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
+pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+pub const CONFIG_SEEN: &str = "kubernetes.io/config.seen";
+pub const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
+
+static EMPTY_SPEC: std::sync::LazyLock<PodSpec> = std::sync::LazyLock::new(PodSpec::default);
+
+/// Which list of the spec a container stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    Init,
+    /// An init container with `restartPolicy: Always`.
+    Sidecar,
+    Regular,
+    Ephemeral,
+}
+
+/// The spec, empty when the object has none.
+pub fn spec(pod: &Pod) -> &PodSpec {
+    pod.spec.as_ref().unwrap_or(&EMPTY_SPEC)
+}
+
+pub fn identity(pod: &Pod) -> Identity {
+    Identity {
+        uid: uid(pod).to_owned(),
+        namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+        name: pod.metadata.name.clone().unwrap_or_default(),
+    }
+}
+
+pub fn uid(pod: &Pod) -> &str {
+    pod.metadata.uid.as_deref().unwrap_or_default()
+}
+
+pub fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
+    pod.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+/// A pod that this kubelet read from a file or URL.
+pub fn is_static(pod: &Pod) -> bool {
+    annotation(pod, CONFIG_SOURCE).is_some_and(|source| source != "api")
+}
+
+/// The API's image of a static pod.
+pub fn is_mirror(pod: &Pod) -> bool {
+    annotation(pod, CONFIG_MIRROR).is_some()
+}
+
+pub fn is_host_network(pod: &Pod) -> bool {
+    spec(pod).host_network.unwrap_or(false)
+}
+
+pub fn is_sidecar(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
+}
+
+pub fn init_containers(pod: &Pod) -> &[Container] {
+    spec(pod).init_containers.as_deref().unwrap_or_default()
+}
+
+pub fn ephemeral_containers(pod: &Pod) -> Vec<Container> {
+    spec(pod).ephemeral_containers.iter().flatten().map(ephemeral_as_container).collect()
+}
+
+/// Every container of the spec with its role; ephemeral ones as plain containers.
+pub fn containers(pod: &Pod) -> Vec<(Role, Container)> {
+    let init = init_containers(pod)
+        .iter()
+        .map(|container| (if is_sidecar(container) { Role::Sidecar } else { Role::Init }, container.clone()));
+    let regular = spec(pod).containers.iter().map(|container| (Role::Regular, container.clone()));
+    let ephemeral = ephemeral_containers(pod).into_iter().map(|container| (Role::Ephemeral, container));
+    init.chain(regular).chain(ephemeral).collect()
+}
+
+pub fn find_container(pod: &Pod, name: &str) -> Option<(Role, Container)> {
+    containers(pod).into_iter().find(|(_, container)| container.name == name)
+}
+
+/// Does a container that ended with `exit_code` start again? Container level rules come before the pod's policy.
+pub fn restarts_after(container: &Container, role: Role, pod: &Pod, exit_code: i32) -> bool {
+    if role == Role::Ephemeral {
+        return false;
+    }
+    let by_rule = container.restart_policy_rules.iter().flatten().any(|rule| {
+        rule.exit_codes.as_ref().is_some_and(|codes| {
+            let listed = codes.values.iter().flatten().any(|code| *code == exit_code);
+            if codes.operator == "NotIn" { !listed } else { listed }
+        })
+    });
+    if by_rule {
+        return true;
+    }
+    let policy = container.restart_policy.as_deref().or(spec(pod).restart_policy.as_deref());
+    match policy.unwrap_or("Always") {
+        "Never" => false,
+        "OnFailure" => exit_code != 0,
+        // An init container that succeeded is done whatever the pod's policy says.
+        _ => role != Role::Init || exit_code != 0,
+    }
+}
+
+/// May anything in the pod ever start again after a failure?
+pub fn restarts_on_failure(pod: &Pod) -> bool {
+    spec(pod).restart_policy.as_deref() != Some("Never")
+        || spec(pod).containers.iter().any(|container| {
+            container.restart_policy.as_deref().is_some_and(|policy| policy != "Never")
+                || container.restart_policy_rules.as_ref().is_some_and(|rules| !rules.is_empty())
+        })
+}
+
+/// The period of the pod's spec, 30 s where the API server had no chance to default it.
+pub fn termination_grace_period_seconds(pod: &Pod) -> i64 {
+    spec(pod).termination_grace_period_seconds.unwrap_or(30)
+}
+
+/// A quantity of the API, parsed; None where it is broken (the API server lets none such pass).
+pub fn quantity(value: &ApiQuantity) -> Option<Quantity> {
+    Quantity::parse(&value.0).ok()
+}
+
+/// An ephemeral container has all fields of a container but `target_container_name`.
+fn ephemeral_as_container(from: &EphemeralContainer) -> Container {
+    let from = from.clone();
+    Container {
+        args: from.args,
+        command: from.command,
+        env: from.env,
+        env_from: from.env_from,
+        image: from.image,
+        image_pull_policy: from.image_pull_policy,
+        lifecycle: None,
+        liveness_probe: None,
+        name: from.name,
+        ports: None,
+        readiness_probe: None,
+        resize_policy: None,
+        resources: from.resources,
+        restart_policy: None,
+        restart_policy_rules: None,
+        security_context: from.security_context,
+        startup_probe: None,
+        stdin: from.stdin,
+        stdin_once: from.stdin_once,
+        termination_message_path: from.termination_message_path,
+        termination_message_policy: from.termination_message_policy,
+        tty: from.tty,
+        volume_devices: from.volume_devices,
+        volume_mounts: from.volume_mounts,
+        working_dir: from.working_dir,
+    }
+}

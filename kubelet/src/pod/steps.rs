@@ -1,0 +1,340 @@
+//! The steps of a plan, done: each one CRI call with what belongs before and after it.
+//!
+//! Every step runs to its end in a task of its own; only hooks and pulls end early when the pod is to stop.
+
+use std::{sync::Arc, time::Duration};
+
+use component::{recorder::Type, shutdown::Shutdown};
+use k8s_openapi::api::{
+    core::v1::{Container, Pod},
+    node::v1::RuntimeClass,
+};
+use kube::Api;
+
+use super::{
+    configs::{self, container::Prepared, security::ImageUser},
+    hooks,
+    node::Node,
+    plan::Start,
+    spec::{self, Role},
+};
+use crate::{
+    env,
+    paths::Paths,
+    runtime::{ContainerRecord, ContainerState, Observed},
+    volumes::mounts,
+};
+
+/// A runtime needs a moment between SIGTERM and SIGKILL even where no grace is left.
+const GRACE_PERIOD_SECONDS_MIN: i64 = 2;
+
+/// A start that failed, as the container's waiting state shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartError {
+    pub reason: &'static str,
+    pub message: String,
+}
+
+fn fail<T>(reason: &'static str, message: impl Into<String>) -> Result<T, StartError> {
+    Err(StartError { reason, message: message.into() })
+}
+
+/// Makes the pod's cgroup and log folder, and runs its sandbox.
+pub async fn run_sandbox(node: &Node, pod: &Pod, attempt: u32) -> Result<String, String> {
+    let identity = spec::identity(pod);
+    if let Some(cgroups) = &node.cgroups {
+        cgroups.ensure_pod(pod, node.pod_pids_limit).map_err(|error| {
+            let message = format!(
+                "failed to ensure that the pod: {} cgroups exist and are correctly applied: {error}",
+                identity.uid
+            );
+            node.reporter.pod(
+                pod,
+                Type::Warning,
+                "FailedCreatePodContainer",
+                format!("unable to ensure pod container exists: {message}"),
+            );
+            message
+        })?;
+    }
+    let handler = runtime_handler(node, pod).await?;
+    let folder = node.facts.paths.log_folder(&identity);
+    tokio::fs::create_dir_all(&folder)
+        .await
+        .map_err(|error| format!("create pod log directory for pod {identity} failed: {error}"))?;
+    let config = configs::sandbox::config(pod, attempt, &node.facts);
+    node.runtime.run_sandbox(config, &handler).await.map_err(|error| {
+        let message = error.rpc();
+        node.reporter.pod(
+            pod,
+            Type::Warning,
+            "FailedCreatePodSandBox",
+            format!("Failed to create pod sandbox: {message}"),
+        );
+        message
+    })
+}
+
+async fn runtime_handler(node: &Node, pod: &Pod) -> Result<String, String> {
+    let Some(name) = spec::spec(pod).runtime_class_name.as_deref().filter(|name| !name.is_empty()) else {
+        return Ok(String::new());
+    };
+    let Some(client) = &node.client else {
+        return Err(format!("RuntimeClass {name:?} cannot be read without an API server"));
+    };
+    let api: Api<RuntimeClass> = Api::all(client.clone());
+    let found = api.get(name).await.map_err(|error| format!("failed to get sandbox runtime: {error}"));
+    found.map(|class| class.handler).inspect_err(|message| {
+        node.reporter.pod(
+            pod,
+            Type::Warning,
+            "FailedCreatePodSandBox",
+            format!("Failed to create pod sandbox: {message}"),
+        );
+    })
+}
+
+/// Creates and starts a container, and runs its postStart hook.
+pub async fn start_container(
+    node: &Node,
+    pod: &Pod,
+    observed: &Observed,
+    start: &Start,
+    stopping: &Shutdown,
+) -> Result<(), StartError> {
+    let Some((role, container)) = spec::find_container(pod, &start.name) else {
+        return fail("CreateContainerConfigError", format!("container {:?} is not in the pod", start.name));
+    };
+    let tell = |reason: &str, message: String| {
+        node.reporter.container(pod, &container.name, Type::Warning, reason, message);
+    };
+    let pod_ips = ips(node, pod, observed);
+    let prepared = prepare(node, pod, role, &container, observed, start, &pod_ips).await;
+    let config = prepared.and_then(|prepared| configs::container::config(pod, &container, prepared, &node.facts));
+    let config = match config {
+        Ok(config) => config,
+        Err(message) => {
+            tell("Failed", format!("Error: {message}"));
+            return fail("CreateContainerConfigError", message);
+        }
+    };
+    let sandbox_attempt = observed.ready_sandbox().map_or(0, |sandbox| sandbox.attempt);
+    let sandbox_config = configs::sandbox::config(pod, sandbox_attempt, &node.facts);
+    let id = match node.runtime.create_container(&start.sandbox_id, config, sandbox_config).await {
+        Ok(id) => id,
+        Err(error) => {
+            tell("Failed", format!("Error: {}", error.message));
+            return fail("CreateContainerError", error.message);
+        }
+    };
+    node.index.note([id.clone()], spec::uid(pod));
+    node.reporter.container(pod, &container.name, Type::Normal, "Created", "Container created");
+    if let Err(error) = node.runtime.start_container(&id).await {
+        tell("Failed", format!("Error: {}", error.message));
+        return fail("RunContainerError", error.message);
+    }
+    node.reporter.container(pod, &container.name, Type::Normal, "Started", "Container started");
+    post_start(node, pod, &container, &id, &pod_ips, stopping).await
+}
+
+/// The addresses that containers are told: those of the sandbox, or of the node on its network.
+pub fn ips(node: &Node, pod: &Pod, observed: &Observed) -> Vec<String> {
+    if spec::is_host_network(pod) { node.facts.host_ips.clone() } else { observed.ips().to_vec() }
+}
+
+async fn prepare(
+    node: &Node,
+    pod: &Pod,
+    role: Role,
+    container: &Container,
+    observed: &Observed,
+    start: &Start,
+    pod_ips: &[String],
+) -> Result<Prepared, String> {
+    if let Some(services) = &node.services {
+        services.synced().await;
+    }
+    node.sources.loaded(spec::uid(pod)).await;
+    let services = node.services.as_ref().map(|services| services.list()).unwrap_or_default();
+    let env = env::variables(&env::Inputs {
+        pod,
+        container,
+        pod_ips,
+        services: &services,
+        sources: node.sources.as_ref(),
+        facts: &node.facts,
+    })?;
+    let target_id = if role == Role::Ephemeral { ephemeral_target(pod, &container.name, observed)? } else { None };
+    let log_folder = node.facts.paths.log_folder(&spec::identity(pod)).join(&container.name);
+    let attempt = attempt(start, &log_folder);
+    let restart_count = i32::try_from(attempt).unwrap_or(i32::MAX);
+    let image = node.runtime.image_status(&start.image_ref).await.map_err(|error| error.rpc())?;
+    let image_user =
+        image.map(|image| ImageUser { uid: image.uid.map(|uid| uid.value), name: image.username }).unwrap_or_default();
+    tokio::fs::create_dir_all(&log_folder)
+        .await
+        .map_err(|error| format!("create container log directory for container {} failed: {error}", container.name))?;
+    let mounts = make_mounts(node, pod, container, pod_ips, &env, restart_count).await?;
+    Ok(Prepared {
+        attempt,
+        restart_count,
+        image_ref: start.image_ref.clone(),
+        image_user,
+        env,
+        mounts,
+        devices: Vec::new(),
+        target_id,
+    })
+}
+
+async fn make_mounts(
+    node: &Node,
+    pod: &Pod,
+    container: &Container,
+    pod_ips: &[String],
+    env: &[(String, String)],
+    restart_count: i32,
+) -> Result<Vec<k8s_cri::v1::Mount>, String> {
+    let (volumes, facts) = (node.volumes.clone(), node.facts.clone());
+    let (pod, container) = (pod.clone(), container.clone());
+    let (pod_ips, env) = (pod_ips.to_vec(), env.to_vec());
+    let made = tokio::task::spawn_blocking(move || {
+        let inputs = mounts::Inputs {
+            pod: &pod,
+            container: &container,
+            pod_ips: &pod_ips,
+            env: &env,
+            cluster_domain: &facts.cluster_domain,
+            restart_count,
+        };
+        mounts::of_container(&volumes, &inputs)
+    });
+    made.await.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+/// Where the runtime has lost the runs before (a cleared disk, another cleaner), the log files still count them.
+fn attempt(start: &Start, log_folder: &std::path::Path) -> u32 {
+    if start.crashed_at.is_some() || start.attempt > 0 {
+        return start.attempt;
+    }
+    let files = std::fs::read_dir(log_folder).into_iter().flatten().flatten();
+    let numbers = files.filter_map(|file| file.file_name().to_str()?.split('.').next()?.parse::<u32>().ok());
+    numbers.max().map_or(0, |last| last + 1)
+}
+
+fn ephemeral_target(pod: &Pod, name: &str, observed: &Observed) -> Result<Option<String>, String> {
+    let list = spec::spec(pod).ephemeral_containers.iter().flatten();
+    let target = list.filter(|it| it.name == name).find_map(|it| it.target_container_name.clone());
+    let Some(target) = target.filter(|target| !target.is_empty()) else { return Ok(None) };
+    let found = observed.current(&target).filter(|record| record.state == ContainerState::Running);
+    found.map(|record| Some(record.id.clone())).ok_or(format!("unable to find target container {target}"))
+}
+
+async fn post_start(
+    node: &Node,
+    pod: &Pod,
+    container: &Container,
+    id: &str,
+    pod_ips: &[String],
+    stopping: &Shutdown,
+) -> Result<(), StartError> {
+    let Some(handler) = container.lifecycle.as_ref().and_then(|it| it.post_start.as_ref()) else { return Ok(()) };
+    let run = hooks::run(node, pod, container, id, pod_ips, handler);
+    let Some(Err(message)) = stopping.run_until(run).await else { return Ok(()) };
+    tracing::warn!(pod = %spec::identity(pod), container = container.name, message, "the postStart hook failed");
+    node.reporter.container(pod, &container.name, Type::Warning, "FailedPostStartHook", "PostStartHook failed");
+    node.reporter.container(pod, &container.name, Type::Normal, "Killing", "FailedPostStartHook");
+    let grace = spec::termination_grace_period_seconds(pod).max(GRACE_PERIOD_SECONDS_MIN);
+    if let Err(error) = node.runtime.stop_container(id, grace).await {
+        tracing::warn!(%error, "a container cannot be stopped after its failed postStart hook");
+    }
+    fail("PostStartHookError", message)
+}
+
+/// What is to be stopped, and how.
+pub struct StopOrder {
+    pub id: String,
+    pub name: String,
+    /// None for a second, stricter order: it is told and hooked already.
+    pub message: Option<String>,
+    pub grace_period_seconds: i64,
+}
+
+/// Runs the preStop hook within the grace, then stops the container.
+pub async fn stop_container(
+    node: Arc<Node>,
+    pod: Arc<Pod>,
+    observed: Arc<Observed>,
+    order: StopOrder,
+) -> Result<(), String> {
+    let mut grace = order.grace_period_seconds;
+    if let Some(message) = order.message {
+        node.reporter.container(&pod, &order.name, Type::Normal, "Killing", message);
+        let record = observed.containers.iter().find(|record| record.id == order.id);
+        let is_running = record.is_some_and(|record| record.state == ContainerState::Running);
+        if grace > 0 && is_running {
+            grace -= pre_stop(&node, &pod, &observed, &order.name, &order.id, grace).await;
+        }
+    }
+    match node.runtime.stop_container(&order.id, grace.max(GRACE_PERIOD_SECONDS_MIN)).await {
+        Err(error) if !error.is_not_found() => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}
+
+/// Answers the whole seconds that the hook took.
+async fn pre_stop(node: &Node, pod: &Pod, observed: &Observed, name: &str, id: &str, grace_seconds: i64) -> i64 {
+    let Some((_, container)) = spec::find_container(pod, name) else { return 0 };
+    let Some(handler) = container.lifecycle.as_ref().and_then(|it| it.pre_stop.clone()) else { return 0 };
+    let started = tokio::time::Instant::now();
+    let pod_ips = ips(node, pod, observed);
+    let run = hooks::run(node, pod, &container, id, &pod_ips, &handler);
+    let limit = Duration::from_secs(u64::try_from(grace_seconds).unwrap_or(0));
+    match tokio::time::timeout(limit, run).await {
+        Ok(Ok(())) => {}
+        Ok(Err(message)) => {
+            tracing::warn!(pod = %spec::identity(pod), container = name, message, "the preStop hook failed");
+            node.reporter.container(pod, name, Type::Warning, "FailedPreStopHook", "PreStopHook failed");
+        }
+        Err(_) => tracing::warn!(pod = %spec::identity(pod), container = name, "the preStop hook outlasted the grace"),
+    }
+    i64::try_from(started.elapsed().as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Removes a dead container with its log files.
+pub async fn remove_container(node: &Node, id: &str, log_path: &str) -> Result<(), String> {
+    match node.runtime.remove_container(id).await {
+        Err(error) if !error.is_not_found() => return Err(error.to_string()),
+        _ => {}
+    }
+    if !log_path.is_empty()
+        && let Err(error) = tokio::fs::remove_file(log_path).await
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, path = log_path, "a log file cannot be removed");
+    }
+    Ok(())
+}
+
+/// Removes everything that the runtime and the log folder still hold of a pod that is gone.
+pub async fn remove_pod(node: &Node, pod: &Pod) -> Result<(), String> {
+    let uid = spec::uid(pod);
+    let observed = Observed::of_pod(node.runtime.as_ref(), uid).await.map_err(|error| error.to_string())?;
+    for ContainerRecord { id, log_path, .. } in &observed.containers {
+        remove_container(node, id, log_path).await?;
+    }
+    for sandbox in &observed.sandboxes {
+        match node.runtime.remove_sandbox(&sandbox.id).await {
+            Err(error) if !error.is_not_found() => return Err(error.to_string()),
+            _ => {}
+        }
+    }
+    remove_logs(&node.facts.paths, pod).await
+}
+
+async fn remove_logs(paths: &Paths, pod: &Pod) -> Result<(), String> {
+    match tokio::fs::remove_dir_all(paths.log_folder(&spec::identity(pod))).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(format!("removing the pod's logs: {error}")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,424 @@
+//! The task of one pod: look at the runtime, decide, do, report; wait for news; again.
+//!
+//! Enter at [`start`]. Steps run in tasks of their own ([`super::steps`]) and are waited for here, so the worker always
+//! hears of a deletion. It ends when the pod is gone from its source and nothing of it is left on the node; a kubelet
+//! that stops just drops its workers, and the next one finds the containers by their labels.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use component::shutdown::Shutdown;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use tokio::task::JoinSet;
+
+use super::{
+    fate::{self, Stop, Why},
+    inbox::{Inbox, News},
+    memory::{ImageState, Memory, Starting, Volumes},
+    node::Node,
+    plan::{self, Action, Plan, Situation},
+    spec, steps, termination,
+};
+use crate::{probes, runtime::Observed, status};
+
+/// How far the end of a pod is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Ending {
+    No,
+    /// Volumes and cgroup are being given back.
+    Cleaning,
+    Clean,
+    /// The API is being told that nothing holds the object any more.
+    Releasing,
+    /// The runtime's remains are being removed.
+    Removing,
+    Removed,
+}
+
+/// What a finished step answers.
+pub(super) enum Done {
+    Volumes(Result<Option<Timestamp>, crate::volumes::Error>),
+    Image(String, ImageState),
+    Sandbox(Result<String, String>),
+    Container(String, Option<Timestamp>, Result<(), steps::StartError>),
+    Stopped(String, Result<(), String>),
+    SandboxStopped(String, Result<(), String>),
+    Removed(String, Result<(), String>),
+    Reported(Result<Pod, kube::Error>),
+    Cleaned(Result<(), String>),
+    Released(Result<(), kube::Error>),
+    Gone(Result<(), String>),
+}
+
+pub(super) struct Worker {
+    pub(super) node: Arc<Node>,
+    pub(super) inbox: Inbox,
+    pub(super) pod: Arc<Pod>,
+    /// The API's image of a static pod.
+    pub(super) mirror: Option<Arc<Pod>>,
+    /// The status that the API is known to have.
+    pub(super) known: PodStatus,
+    pub(super) known_version: u64,
+    pub(super) observed: Arc<Observed>,
+    pub(super) memory: Memory,
+    pub(super) stop: Option<Stop>,
+    /// Ends postStart hooks when the pod is to stop.
+    pub(super) stopping: Shutdown,
+    pub(super) gone: bool,
+    pub(super) ending: Ending,
+    pub(super) look: bool,
+    pub(super) refresh: bool,
+    pub(super) refreshing: bool,
+    pub(super) renew_at: Option<Timestamp>,
+    pub(super) reporting: bool,
+    pub(super) report_not_before: Option<Timestamp>,
+    pub(super) retry_end_at: Option<Timestamp>,
+    pub(super) told_killing: HashSet<String>,
+    pub(super) told_network: bool,
+    pub(super) steps: JoinSet<Done>,
+    pub(super) probes: probes::PodProbes,
+}
+
+/// Runs the pod to its end. `gone` for what the runtime still holds of a pod that no source has.
+pub async fn run(node: Arc<Node>, inbox: Inbox, pod: Arc<Pod>, gone: bool, shutdown: Shutdown) {
+    let uid = spec::uid(&pod).to_owned();
+    let probes = node.prober.of_pod(inbox.clone());
+    let mut worker = Worker {
+        known: pod.status.clone().unwrap_or_default(),
+        known_version: version(&pod),
+        node: node.clone(),
+        inbox,
+        pod,
+        mirror: None,
+        observed: Arc::default(),
+        memory: Memory::default(),
+        stop: None,
+        stopping: Shutdown::new(),
+        gone,
+        ending: Ending::No,
+        look: true,
+        refresh: false,
+        refreshing: false,
+        renew_at: None,
+        reporting: false,
+        report_not_before: None,
+        retry_end_at: None,
+        told_killing: HashSet::new(),
+        told_network: false,
+        steps: JoinSet::new(),
+        probes,
+    };
+    node.sources.claim(&worker.pod);
+    let ended = shutdown.run_until(worker.turn_until_removed()).await.is_some();
+    if ended {
+        node.running.remove(&uid);
+        node.index.forget_pod(&uid);
+        node.puller.forget(&uid);
+    }
+    node.sources.release(&uid);
+    if !ended {
+        // The kubelet ends. A step cut off in the runtime is finished or undone by it, and found at the next start.
+        worker.steps.detach_all();
+    }
+}
+
+impl Worker {
+    async fn turn_until_removed(&mut self) {
+        self.apply(News::default());
+        while self.ending != Ending::Removed {
+            let wake_at = self.turn().await;
+            self.wait(wake_at).await;
+            let news = self.inbox.take();
+            self.apply(news);
+        }
+    }
+
+    /// One look, one decision, its steps begun, the status told.
+    async fn turn(&mut self) -> Option<Timestamp> {
+        if self.look && self.ending < Ending::Removing && !self.observe().await {
+            return Some(super::backoff::after(self.now(), Duration::from_secs(1)));
+        }
+        let mut plan = self.decide();
+        if plan.completed && self.stop.is_none() {
+            let grace_period_seconds = spec::termination_grace_period_seconds(&self.pod);
+            self.order_stop(Stop { why: Why::Completed, since: self.now(), grace_period_seconds });
+            plan = self.decide();
+        }
+        for action in std::mem::take(&mut plan.actions) {
+            self.begin(action);
+        }
+        self.renew();
+        self.probes.tend(&self.node, &self.pod, &self.observed, self.stop.is_some());
+        let wait = self.report(&plan);
+        let end = if plan.stopped { self.end(&plan) } else { None };
+        [plan.wake_at, self.renew_at, wait, end].into_iter().flatten().min()
+    }
+
+    fn decide(&mut self) -> Plan {
+        let network = self.node.network.borrow().clone();
+        self.memory.network_ready = network.ready;
+        if !network.ready && !spec::is_host_network(&self.pod) && self.stop.is_none() && !self.told_network {
+            self.told_network = true;
+            let message = format!("network is not ready: container runtime network not ready: {}", network.message);
+            self.node.reporter.pod(&self.pod, component::recorder::Type::Warning, "NetworkNotReady", message);
+        }
+        let situation = Situation {
+            pod: &self.pod,
+            observed: &self.observed,
+            memory: &self.memory,
+            stop: self.stop.as_ref(),
+            now: self.now(),
+        };
+        plan::decide(&situation)
+    }
+
+    /// False when the runtime does not answer.
+    async fn observe(&mut self) -> bool {
+        let uid = spec::uid(&self.pod);
+        match Observed::of_pod(self.node.runtime.as_ref(), uid).await {
+            Ok(mut observed) => {
+                termination::enrich(&mut observed).await;
+                let ids = observed.sandboxes.iter().map(|it| it.id.clone());
+                self.node.index.note(ids.chain(observed.containers.iter().map(|it| it.id.clone())), uid);
+                self.look = false;
+                self.memory.probed.retain(|id, _| observed.containers.iter().any(|record| record.id == *id));
+                self.observed = Arc::new(observed);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(pod = %spec::identity(&self.pod), %error, "the runtime cannot be read");
+                false
+            }
+        }
+    }
+
+    async fn wait(&mut self, wake_at: Option<Timestamp>) {
+        if self.ending == Ending::Removed {
+            return;
+        }
+        let clock = self.node.clock.clone();
+        let inbox = self.inbox.clone();
+        let alarm = async {
+            match wake_at {
+                Some(at) => tokio::time::sleep(clock.until(at)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let done = tokio::select! {
+            done = self.steps.join_next(), if !self.steps.is_empty() => done,
+            () = inbox.told() => None,
+            () = alarm => None,
+        };
+        match done {
+            Some(Ok(done)) => self.finish(done),
+            Some(Err(error)) if error.is_panic() => {
+                tracing::error!(pod = %spec::identity(&self.pod), %error, "a step panicked; its traces are looked for");
+                self.memory.starting = None;
+                self.memory.stopping.clear();
+                self.look = true;
+            }
+            _ => {}
+        }
+        // What else has finished meanwhile is taken along: one look serves all.
+        while let Some(Ok(done)) = self.steps.try_join_next() {
+            self.finish(done);
+        }
+    }
+
+    fn apply(&mut self, news: News) {
+        self.look |= news.look;
+        self.refresh |= news.refresh;
+        if news.refresh {
+            // A start may have failed for want of what has now come.
+            self.memory.failures.retain(|_, failure| failure.reason != "CreateContainerConfigError");
+            if matches!(self.memory.volumes, Volumes::Failed { .. }) {
+                self.memory.volumes = Volumes::Unset;
+            }
+        }
+        for (id, probed) in news.probed {
+            self.memory.probed.insert(id, probed);
+        }
+        if let Some(mirror) = news.mirror {
+            self.take_mirror(mirror);
+        }
+        if let Some(object) = news.object {
+            self.take_object(object);
+        }
+        if let Some((reason, message)) = news.fail {
+            let why = Why::Failed { reason, message };
+            self.order_stop(Stop { why, since: self.now(), grace_period_seconds: 0 });
+        }
+        self.gone |= news.gone;
+        if self.gone {
+            let deletion = self.pod.metadata.deletion_grace_period_seconds;
+            let grace = deletion.unwrap_or_else(|| spec::termination_grace_period_seconds(&self.pod));
+            self.order_stop(Stop { why: Why::Removed, since: self.now(), grace_period_seconds: grace });
+        } else if let Some(stop) = fate::of_object(&self.pod, self.now()) {
+            self.order_stop(stop);
+        }
+    }
+
+    fn take_object(&mut self, object: Arc<Pod>) {
+        if version(&object) >= self.known_version && !spec::is_static(&object) {
+            self.known = object.status.clone().unwrap_or_default();
+            self.known_version = version(&object);
+        }
+        if object.spec != self.pod.spec {
+            self.node.sources.claim(&object);
+            self.memory.failures.clear();
+            self.forget_changed_images(&object);
+        }
+        let meta = |pod: &Pod| (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
+        if meta(&object) != meta(&self.pod) {
+            self.refresh = true;
+            self.memory.failures.retain(|_, failure| failure.reason != "CreateContainerConfigError");
+        }
+        self.pod = object;
+    }
+
+    /// A new image name must be looked for anew, also while the old one's pull fails.
+    fn forget_changed_images(&mut self, object: &Pod) {
+        for (_, container) in spec::containers(object) {
+            let before = spec::find_container(&self.pod, &container.name).and_then(|(_, it)| it.image);
+            if before != container.image {
+                self.memory.images.remove(&container.name);
+            }
+        }
+    }
+
+    fn take_mirror(&mut self, mirror: Option<Arc<Pod>>) {
+        if let Some(mirror) = &mirror
+            && version(mirror) >= self.known_version
+        {
+            self.known = mirror.status.clone().unwrap_or_default();
+            self.known_version = version(mirror);
+        }
+        self.mirror = mirror;
+    }
+
+    fn order_stop(&mut self, stop: Stop) {
+        self.stopping.trigger();
+        self.stop = Some(match self.stop.take() {
+            Some(before) => before.tightened(stop),
+            None => stop,
+        });
+    }
+
+    fn begin(&mut self, action: Action) {
+        let (node, pod, observed) = (self.node.clone(), self.pod.clone(), self.observed.clone());
+        match action {
+            Action::SetUpVolumes => {
+                self.memory.volumes = match self.memory.volumes {
+                    Volumes::Failed { tries, .. } => {
+                        Volumes::Failed { message: String::new(), tries, retry_at: Timestamp::MAX }
+                    }
+                    _ => Volumes::SettingUp,
+                };
+                self.set_up_volumes();
+            }
+            Action::PullImage { name } => {
+                self.memory.images.insert(name.clone(), ImageState::Pulling);
+                let Some((_, container)) = spec::find_container(&pod, &name) else { return };
+                let stopping = self.stopping.clone();
+                self.steps.spawn(async move {
+                    node.sources.loaded(spec::uid(&pod)).await;
+                    let pull = node.puller.ensure(&pod, &container);
+                    let state = stopping.run_until(pull).await.unwrap_or(ImageState::Pulling);
+                    Done::Image(name, state)
+                });
+            }
+            Action::CreateSandbox { attempt } => {
+                if attempt > 0 {
+                    let message = "Pod sandbox changed, it will be killed and re-created.";
+                    node.reporter.pod(&pod, component::recorder::Type::Normal, "SandboxChanged", message);
+                }
+                self.memory.starting = Some(Starting::Sandbox);
+                self.steps.spawn(async move { Done::Sandbox(steps::run_sandbox(&node, &pod, attempt).await) });
+            }
+            Action::StartContainer(start) => {
+                self.memory.starting = Some(Starting::Container { name: start.name.clone(), attempt: start.attempt });
+                let stopping = self.stopping.clone();
+                self.steps.spawn(async move {
+                    let result = steps::start_container(&node, &pod, &observed, &start, &stopping).await;
+                    Done::Container(start.name, start.crashed_at, result)
+                });
+            }
+            Action::StopContainer { id, name, message, grace_period_seconds, deadline } => {
+                self.memory.stopping.insert(id.clone(), deadline);
+                let message = self.told_killing.insert(id.clone()).then_some(message);
+                let order = steps::StopOrder { id: id.clone(), name, message, grace_period_seconds };
+                self.steps
+                    .spawn(async move { Done::Stopped(id, steps::stop_container(node, pod, observed, order).await) });
+            }
+            Action::StopSandbox { id } => {
+                self.memory.stopping_sandboxes.insert(id.clone());
+                self.steps.spawn(async move {
+                    let result = match node.runtime.stop_sandbox(&id).await {
+                        Err(error) if !error.is_not_found() => Err(error.to_string()),
+                        _ => Ok(()),
+                    };
+                    Done::SandboxStopped(id, result)
+                });
+            }
+            Action::RemoveContainer { id, log_path } => {
+                self.memory.removing.insert(id.clone());
+                self.steps.spawn(async move {
+                    let result = steps::remove_container(&node, &id, &log_path).await;
+                    Done::Removed(id, result)
+                });
+            }
+            Action::RemoveSandbox { id } => {
+                self.memory.removing.insert(id.clone());
+                self.steps.spawn(async move {
+                    let result = node.runtime.remove_sandbox(&id).await.map_err(|error| error.to_string());
+                    Done::Removed(id, result)
+                });
+            }
+        }
+    }
+
+    pub(super) fn set_up_volumes(&mut self) {
+        let (node, pod, observed) = (self.node.clone(), self.pod.clone(), self.observed.clone());
+        self.refreshing = true;
+        self.refresh = false;
+        self.renew_at = None;
+        self.steps.spawn(async move {
+            node.sources.loaded(spec::uid(&pod)).await;
+            let pod_ips = steps::ips(&node, &pod, &observed);
+            Done::Volumes(node.volumes.set_up(&pod, &pod_ips, &node.facts).await)
+        });
+    }
+
+    /// Brings the contents of volumes up to date while the pod runs.
+    fn renew(&mut self) {
+        let is_due = self.refresh || self.renew_at.is_some_and(|at| at <= self.now());
+        if is_due && self.memory.volumes == Volumes::Ready && !self.refreshing && self.ending == Ending::No {
+            self.set_up_volumes();
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.node.clock.now()
+    }
+
+    /// The status as it is now.
+    pub(super) fn compute_status(&self, plan: &Plan) -> PodStatus {
+        status::compute(&status::Inputs {
+            pod: &self.pod,
+            known: &self.known,
+            observed: &self.observed,
+            waiting: &plan.waiting,
+            memory: &self.memory,
+            stop: self.stop.as_ref(),
+            is_final: plan.stopped,
+            host_ips: &self.node.facts.host_ips,
+            runtime_name: &self.node.runtime_name,
+            now: self.now(),
+        })
+    }
+}
+
+/// The resource version as a number; zero where there is none (static pods).
+pub(super) fn version(pod: &Pod) -> u64 {
+    pod.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
+}

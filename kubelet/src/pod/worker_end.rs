@@ -1,0 +1,258 @@
+//! The worker's bookkeeping of finished steps, its reports to the API, and a pod's end. Part of [`super::worker`].
+
+use std::{sync::Arc, time::Duration};
+
+use component::recorder::Type;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
+};
+
+use super::{
+    backoff::after,
+    fate::Why,
+    memory::{ImageState, Volumes},
+    plan::Plan,
+    spec, steps,
+    worker::{Done, Ending, Worker, version},
+};
+use crate::status::{patch, qos};
+
+const RETRY: Duration = Duration::from_secs(1);
+/// Upstream tries a failed mount again after half a second, doubling to about two minutes.
+const VOLUME_RETRY: Duration = Duration::from_millis(500);
+const VOLUME_RETRY_MAX: Duration = Duration::from_secs(122);
+
+impl Worker {
+    /// Folds the answer of a step into the memory.
+    pub(super) fn finish(&mut self, done: Done) {
+        let now = self.now();
+        match done {
+            Done::Volumes(result) => self.volumes_done(result),
+            Done::Image(name, state) => {
+                if matches!(self.memory.images.get(&name), Some(ImageState::Pulling)) {
+                    self.memory.images.insert(name, state);
+                }
+            }
+            Done::Sandbox(result) => {
+                self.memory.starting = None;
+                self.look = true;
+                match result {
+                    Ok(_) => drop(self.memory.failures.remove("")),
+                    Err(message) => {
+                        tracing::warn!(pod = %spec::identity(&self.pod), message, "the sandbox cannot be made");
+                        self.memory.fail("", "FailedCreatePodSandBox", message, now);
+                    }
+                }
+            }
+            Done::Container(name, crashed_at, result) => {
+                self.memory.starting = None;
+                self.look = true;
+                // Looked for again at the next start: the pull policy may be Always.
+                self.memory.images.remove(&name);
+                if let Some(crashed_at) = crashed_at {
+                    self.memory.backoff.advance(&name, crashed_at, now);
+                }
+                match result {
+                    Ok(()) => drop(self.memory.failures.remove(&name)),
+                    Err(error) => self.memory.fail(&name, error.reason, error.message, now),
+                }
+            }
+            Done::Stopped(id, result) => {
+                self.look = true;
+                // Kept while the container still shows as alive, unless the runtime refused: then it is tried again.
+                if let Err(message) = result {
+                    self.stop_failed(&message);
+                }
+                self.memory.stopping.remove(&id);
+            }
+            Done::SandboxStopped(id, result) => {
+                self.look = true;
+                self.memory.stopping_sandboxes.remove(&id);
+                match result {
+                    Ok(()) => drop(self.memory.stopped_sandboxes.insert(id)),
+                    Err(message) => {
+                        self.stop_failed(&message);
+                        self.memory.fail("", "KillPodSandboxError", message, now);
+                    }
+                }
+            }
+            Done::Removed(id, result) => {
+                self.look = true;
+                match result {
+                    Ok(()) => drop(self.memory.removing.remove(&id)),
+                    // Left in the set: trying again at once would not help. The next kubelet tries anew.
+                    Err(message) => tracing::warn!(id, message, "a dead container or sandbox cannot be removed"),
+                }
+            }
+            Done::Reported(result) => self.reported(result),
+            Done::Cleaned(result) => match result {
+                Ok(()) => self.ending = Ending::Clean,
+                Err(message) => self.end_failed(Ending::No, &message),
+            },
+            Done::Released(result) => self.released(result),
+            Done::Gone(result) => match result {
+                Ok(()) => self.ending = Ending::Removed,
+                Err(message) => self.end_failed(Ending::Clean, &message),
+            },
+        }
+    }
+
+    fn volumes_done(&mut self, result: Result<Option<Timestamp>, crate::volumes::Error>) {
+        self.refreshing = false;
+        let now = self.now();
+        match result {
+            Ok(renew_at) => {
+                self.memory.volumes = Volumes::Ready;
+                self.renew_at = renew_at;
+            }
+            Err(error) => {
+                self.node.reporter.pod(&self.pod, Type::Warning, "FailedMount", error.to_string());
+                let tries = match self.memory.volumes {
+                    Volumes::Failed { tries, .. } => tries + 1,
+                    _ => 1,
+                };
+                let delay = (VOLUME_RETRY * (1 << tries.min(8))).min(VOLUME_RETRY_MAX);
+                if self.memory.volumes == Volumes::Ready {
+                    // The pod runs on with what it had.
+                    self.renew_at = Some(after(now, delay));
+                } else {
+                    self.memory.volumes =
+                        Volumes::Failed { message: error.to_string(), tries, retry_at: after(now, delay) };
+                }
+            }
+        }
+    }
+
+    fn stop_failed(&mut self, message: &str) {
+        tracing::warn!(pod = %spec::identity(&self.pod), message, "stopping failed; it is tried again");
+        self.node.reporter.pod(&self.pod, Type::Warning, "FailedKillPod", format!("error killing pod: {message}"));
+    }
+
+    fn end_failed(&mut self, back_to: Ending, message: &str) {
+        tracing::warn!(pod = %spec::identity(&self.pod), message, "clearing away a pod failed; it is tried again");
+        self.ending = back_to;
+        self.retry_end_at = Some(after(self.now(), RETRY));
+    }
+
+    /// Sends the status where it differs from what the API has. Answers when to try again.
+    pub(super) fn report(&mut self, plan: &Plan) -> Option<Timestamp> {
+        let status = self.compute_status(plan);
+        let mut shown = (*self.pod).clone();
+        shown.status = Some(status.clone());
+        self.node.running.put(Arc::new(shown));
+        let target = if spec::is_static(&self.pod) { self.mirror.clone()? } else { self.pod.clone() };
+        let client = self.node.client.clone()?;
+        if self.gone || self.reporting || self.ending >= Ending::Releasing {
+            return None;
+        }
+        if let Some(at) = self.report_not_before.filter(|at| self.now() < *at) {
+            return Some(at);
+        }
+        let difference = patch::between(spec::uid(&target), &self.known, &status)?;
+        self.reporting = true;
+        let name = target.metadata.name.clone().unwrap_or_default();
+        let api: Api<Pod> = Api::namespaced(client, target.metadata.namespace.as_deref().unwrap_or_default());
+        self.steps.spawn(async move {
+            Done::Reported(api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(difference)).await)
+        });
+        None
+    }
+
+    fn reported(&mut self, result: Result<Pod, kube::Error>) {
+        self.reporting = false;
+        self.report_not_before = None;
+        match result {
+            Ok(pod) => {
+                if version(&pod) >= self.known_version {
+                    self.known_version = version(&pod);
+                    self.known = pod.status.unwrap_or_default();
+                }
+            }
+            // Gone, or replaced under the same name: the informer tells soon.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
+                self.report_not_before = Some(after(self.now(), RETRY));
+            }
+            Err(error) => {
+                tracing::warn!(pod = %spec::identity(&self.pod), %error, "the pod's status cannot be told");
+                self.report_not_before = Some(after(self.now(), RETRY));
+            }
+        }
+    }
+
+    /// Everything is dead: give back what the pod held, tell the API, remove the traces.
+    ///
+    /// The order matters for a kubelet that dies in between: the object is released last of what others rely on, so a
+    /// pod in the API always means that its volumes may still be mounted here; what is left after that (dead containers,
+    /// logs) belongs to no object and is found and removed at the next start.
+    pub(super) fn end(&mut self, plan: &Plan) -> Option<Timestamp> {
+        if let Some(at) = self.retry_end_at.filter(|at| self.now() < *at) {
+            return Some(at);
+        }
+        match self.ending {
+            Ending::No if self.memory.volumes != Volumes::SettingUp && !self.refreshing => self.clean(),
+            Ending::Clean if self.gone => self.remove(),
+            Ending::Clean if self.is_deleted() && self.is_told(plan) => self.release(),
+            Ending::Releasing if self.gone => self.remove(),
+            _ => {}
+        }
+        None
+    }
+
+    fn is_deleted(&self) -> bool {
+        matches!(&self.stop, Some(stop) if stop.why == Why::Deleted)
+            || (self.pod.metadata.deletion_timestamp.is_some() && !spec::is_static(&self.pod))
+    }
+
+    fn is_told(&self, plan: &Plan) -> bool {
+        !self.reporting && patch::between("", &self.known, &self.compute_status(plan)).is_none()
+    }
+
+    fn clean(&mut self) {
+        self.ending = Ending::Cleaning;
+        let (node, pod) = (self.node.clone(), self.pod.clone());
+        self.steps.spawn(async move {
+            let uid = spec::uid(&pod);
+            let mut failures = Vec::new();
+            if let Err(error) = node.volumes.tear_down(uid).await {
+                failures.push(format!("volumes: {error}"));
+            }
+            if let Some(cgroups) = &node.cgroups
+                && let Err(error) = cgroups.remove_pod(qos::of_pod(&pod), uid)
+            {
+                failures.push(error.to_string());
+            }
+            Done::Cleaned(if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) })
+        });
+    }
+
+    fn release(&mut self) {
+        let Some(client) = self.node.client.clone() else { return };
+        self.ending = Ending::Releasing;
+        let pod = self.pod.clone();
+        self.steps.spawn(async move {
+            let api: Api<Pod> = Api::namespaced(client, pod.metadata.namespace.as_deref().unwrap_or_default());
+            let preconditions = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
+            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }.grace_period(0);
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            Done::Released(api.delete(name, &params).await.map(drop))
+        });
+    }
+
+    fn released(&mut self, result: Result<(), kube::Error>) {
+        match result {
+            Ok(()) => {}
+            // Gone, or another object of that name by now.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) => self.end_failed(Ending::Clean, &error.to_string()),
+        }
+    }
+
+    fn remove(&mut self) {
+        self.ending = Ending::Removing;
+        let (node, pod) = (self.node.clone(), self.pod.clone());
+        self.steps.spawn(async move { Done::Gone(steps::remove_pod(&node, &pod).await) });
+    }
+}

@@ -1,0 +1,258 @@
+//! Startup, readiness and liveness probes: a task per running container and probe.
+//!
+//! Enter at [`PodProbes::tend`], which a pod's worker calls on every turn; results come back through its inbox.
+//! [`handlers`] does one check, [`tally`] counts results to a verdict. Nothing here decides what a verdict leads to.
+
+pub mod grpc;
+pub mod handlers;
+pub mod tally;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use component::{clock::Clock, random::Random, recorder::Type};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod, Probe};
+use tokio::task::AbortHandle;
+
+use self::{
+    handlers::{Outcome, Target},
+    tally::Tally,
+};
+use crate::{
+    pod::{
+        inbox::Inbox,
+        memory::Probed,
+        node::Node,
+        spec::{self, Role},
+    },
+    runtime::{ContainerRecord, ContainerState, Observed},
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Startup,
+    Readiness,
+    Liveness,
+}
+
+impl Kind {
+    /// As events name it.
+    fn title(self) -> &'static str {
+        match self {
+            Self::Startup => "Startup",
+            Self::Readiness => "Readiness",
+            Self::Liveness => "Liveness",
+        }
+    }
+
+    fn of(self, container: &Container) -> Option<&Probe> {
+        match self {
+            Self::Startup => container.startup_probe.as_ref(),
+            Self::Readiness => container.readiness_probe.as_ref(),
+            Self::Liveness => container.liveness_probe.as_ref(),
+        }
+    }
+
+    fn note(self, probed: &mut Probed, verdict: bool) {
+        match self {
+            Self::Startup => probed.startup = Some(verdict),
+            Self::Readiness => probed.readiness = Some(verdict),
+            Self::Liveness => probed.liveness = Some(verdict),
+        }
+    }
+}
+
+/// What the probes of a node share.
+#[derive(Clone)]
+pub struct Prober {
+    clock: Clock,
+    random: Random,
+    /// When this kubelet started: probes of containers older than that begin spread out, not all at once.
+    started_at: Timestamp,
+}
+
+impl Prober {
+    pub fn new(clock: Clock, random: Random) -> Self {
+        let started_at = clock.now();
+        Self { clock, random, started_at }
+    }
+
+    pub fn of_pod(&self, inbox: Inbox) -> PodProbes {
+        PodProbes { prober: self.clone(), inbox, tasks: HashMap::new(), probed: HashMap::new() }
+    }
+}
+
+/// The running probes of one pod. Dropping it ends them.
+pub struct PodProbes {
+    prober: Prober,
+    inbox: Inbox,
+    tasks: HashMap<(String, Kind), AbortHandle>,
+    /// By container ID; shared with the probes, which each write their own field.
+    probed: HashMap<String, Arc<std::sync::Mutex<Probed>>>,
+}
+
+impl Drop for PodProbes {
+    fn drop(&mut self) {
+        self.tasks.values().for_each(AbortHandle::abort);
+    }
+}
+
+impl PodProbes {
+    /// Starts the probes of containers that run, and ends those of containers that do not. While a pod stops only
+    /// readiness goes on: endpoints follow it to the end.
+    pub fn tend(&mut self, node: &Arc<Node>, pod: &Arc<Pod>, observed: &Observed, stopping: bool) {
+        let mut wanted = HashSet::new();
+        for record in observed.containers.iter().filter(|record| record.state == ContainerState::Running) {
+            let Some((role, container)) = spec::find_container(pod, &record.name) else { continue };
+            if !matches!(role, Role::Regular | Role::Sidecar) {
+                continue;
+            }
+            for kind in [Kind::Startup, Kind::Readiness, Kind::Liveness] {
+                let Some(probe) = kind.of(&container) else { continue };
+                let key = (record.id.clone(), kind);
+                if stopping && kind != Kind::Readiness {
+                    continue;
+                }
+                wanted.insert(key.clone());
+                if !self.tasks.contains_key(&key) {
+                    let task = self.start(node, pod, &container, probe.clone(), kind, record, observed);
+                    self.tasks.insert(key, task);
+                }
+            }
+        }
+        self.tasks.retain(|key, task| {
+            let keep = wanted.contains(key);
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+        self.probed.retain(|id, _| wanted.iter().any(|(wanted, _)| wanted == id));
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn start(
+        &mut self,
+        node: &Arc<Node>,
+        pod: &Arc<Pod>,
+        container: &Container,
+        probe: Probe,
+        kind: Kind,
+        record: &ContainerRecord,
+        observed: &Observed,
+    ) -> AbortHandle {
+        let probed = self.probed.entry(record.id.clone()).or_default().clone();
+        let ips = if spec::is_host_network(pod) { &node.facts.host_ips[..] } else { observed.ips() };
+        let task = ProbeTask {
+            node: node.clone(),
+            pod: pod.clone(),
+            container: container.clone(),
+            probe,
+            kind,
+            id: record.id.clone(),
+            pod_ip: ips.first().cloned().unwrap_or_default(),
+            started_at: Timestamp::from_nanosecond(record.started_at_ns.into()).unwrap_or(self.prober.started_at),
+            prober: self.prober.clone(),
+            inbox: self.inbox.clone(),
+            probed,
+        };
+        tokio::spawn(task.run()).abort_handle()
+    }
+}
+
+struct ProbeTask {
+    node: Arc<Node>,
+    pod: Arc<Pod>,
+    container: Container,
+    probe: Probe,
+    kind: Kind,
+    id: String,
+    pod_ip: String,
+    started_at: Timestamp,
+    prober: Prober,
+    inbox: Inbox,
+    probed: Arc<std::sync::Mutex<Probed>>,
+}
+
+impl ProbeTask {
+    async fn run(self) {
+        let period = seconds(self.probe.period_seconds, 10);
+        if self.started_at < self.prober.started_at {
+            tokio::time::sleep(period.mul_f64(self.prober.random.f64())).await;
+        }
+        let initial = seconds(self.probe.initial_delay_seconds, 0);
+        let begin = crate::pod::backoff::after(self.started_at, initial);
+        tokio::time::sleep(self.prober.clock.until(begin)).await;
+        let mut tally = Tally::new(self.kind, &self.probe);
+        loop {
+            if self.is_due(&tally) {
+                let outcome = self.check().await;
+                self.tell(&outcome);
+                if let Some(verdict) = tally.count(outcome.is_success()) {
+                    self.publish(verdict);
+                    if self.kind != Kind::Readiness && (!verdict || self.kind == Kind::Startup) {
+                        // Started for good, or to be killed: nothing more to learn of this container.
+                        return;
+                    }
+                }
+            }
+            tokio::time::sleep(period).await;
+        }
+    }
+
+    /// Readiness and liveness wait for the startup probe; a startup probe that has passed is done.
+    fn is_due(&self, _tally: &Tally) -> bool {
+        self.kind == Kind::Startup || self.container.startup_probe.is_none() || self.lock().startup == Some(true)
+    }
+
+    async fn check(&self) -> Outcome {
+        let target = Target { container: &self.container, container_id: &self.id, pod_ip: &self.pod_ip };
+        let timeout = seconds(self.probe.timeout_seconds, 1);
+        let mut outcome = handlers::check(self.node.runtime.as_ref(), &self.probe, &target, timeout).await;
+        // Upstream asks up to three times before it believes that a probe could not be made at all.
+        for _ in 0..2 {
+            if !matches!(outcome, Outcome::Errored(_)) {
+                break;
+            }
+            outcome = handlers::check(self.node.runtime.as_ref(), &self.probe, &target, timeout).await;
+        }
+        outcome
+    }
+
+    fn tell(&self, outcome: &Outcome) {
+        let (reason, text) = match outcome {
+            Outcome::Success => return,
+            Outcome::Warning(message) => ("ProbeWarning", format!("{} probe warning: {message}", self.kind.title())),
+            Outcome::Failure(message) => ("Unhealthy", format!("{} probe failed: {message}", self.kind.title())),
+            Outcome::Errored(message) => ("Unhealthy", format!("{} probe errored: {message}", self.kind.title())),
+        };
+        self.node.reporter.container(&self.pod, &self.container.name, Type::Warning, reason, text);
+    }
+
+    fn publish(&self, verdict: bool) {
+        let now = {
+            let mut probed = self.lock();
+            let before = *probed;
+            self.kind.note(&mut probed, verdict);
+            if *probed == before {
+                return;
+            }
+            *probed
+        };
+        self.inbox.tell(|news| {
+            news.probed.insert(self.id.clone(), now);
+        });
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Probed> {
+        self.probed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn seconds(value: Option<i32>, default: u64) -> Duration {
+    Duration::from_secs(value.and_then(|value| u64::try_from(value).ok()).filter(|value| *value > 0).unwrap_or(default))
+}

@@ -1,0 +1,446 @@
+//! Starts everything, in the order that a kubelet can be trusted in: checks, runtime, node, pods, server.
+
+use std::{
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use component::{
+    client::{self, ClientConfig},
+    clock::Clock,
+    delegated::{Delegated, Settings as GateSettings},
+    informer::{Informers, Selection},
+    random::Random,
+    recorder::{Recorder, Source},
+    serve::{self, Endpoints, Gate},
+    shutdown::Shutdown,
+    tls,
+};
+use k8s_openapi::api::core::v1::{Pod, Service};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+
+use crate::{
+    Options,
+    cgroups::{
+        Cgroups, Hierarchy, Limits,
+        naming::{Driver, Naming},
+    },
+    config::KubeletConfiguration,
+    dispatch::Dispatcher,
+    images::{self, Puller},
+    node::{
+        self, capacity,
+        conditions::Health,
+        machine::{Machine, Space},
+        object::Identity,
+    },
+    orphans,
+    paths::Paths,
+    pod::{
+        configs::{NodeFacts, dns},
+        node::{Index, Network, Node, Registry},
+    },
+    probes::Prober,
+    reporting::Reporter,
+    runtime::{
+        Runtime as _, SharedRuntime,
+        cri::{self, CriRuntime},
+        events,
+    },
+    server,
+    sources::ObjectSources,
+    static_pods,
+    volumes::{VolumeManager, tokens::Tokens},
+};
+
+/// How often everything in the runtime is looked at, besides its events; a runtime without events is looked at faster.
+const LOOK_PERIOD: Duration = Duration::from_secs(10);
+/// How often folders and cgroups of pods that are gone are looked for.
+const CLEAR_PERIOD: Duration = Duration::from_secs(60);
+
+/// Why the kubelet could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    Options(String),
+    #[error(transparent)]
+    Configuration(#[from] component::config::Error),
+    #[error(
+        "failed to run Kubelet: running with swap on is not supported, please disable swap or set --fail-swap-on flag to false"
+    )]
+    Swap,
+    #[error(
+        "failed to run Kubelet: kubelet is configured to not run on a host using cgroup v1; \
+         use a host with cgroup v2, or set failCgroupV1 to false"
+    )]
+    CgroupV1,
+    #[error(
+        "failed to run Kubelet: validate CRI v1 runtime API for endpoint {endpoint:?}: {problem}. A container runtime \
+         must be running there: install one (Debian: apt install containerd) and start it, or name its socket with \
+         --container-runtime-endpoint"
+    )]
+    Runtime { endpoint: String, problem: String },
+    #[error(transparent)]
+    Address(#[from] node::address::Error),
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    #[error(transparent)]
+    Certificate(#[from] server::certificate::Error),
+    #[error(transparent)]
+    Cgroup(#[from] crate::cgroups::Error),
+    #[error("{operation} {path}: {source}")]
+    File { operation: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("failed to create listener: {0}")]
+    Listen(#[from] std::io::Error),
+}
+
+/// What the kubelet does not take from flags.
+pub struct Seams {
+    pub shutdown: Shutdown,
+    pub clock: Clock,
+    pub random: Random,
+    /// The HTTPS port; `None`: the one that the configuration names is opened.
+    pub listener: Option<TcpListener>,
+    /// Where /proc, /sys and /etc are read: `/` but in tests.
+    pub root: PathBuf,
+    /// Where cgroups are mounted: `/sys/fs/cgroup` but in tests.
+    pub cgroup_mount: PathBuf,
+    /// The runtime's CNI configuration folder, watched so that a new file is noticed at once.
+    pub cni_folder: PathBuf,
+}
+
+impl Seams {
+    /// Real time, randomness and files, and the port of the configuration.
+    pub fn system(shutdown: Shutdown) -> Self {
+        Self {
+            shutdown,
+            clock: Clock::system(),
+            random: Random::from_os(),
+            listener: None,
+            root: "/".into(),
+            cgroup_mount: "/sys/fs/cgroup".into(),
+            cni_folder: "/etc/cni/net.d".into(),
+        }
+    }
+}
+
+/// Runs until shutdown. Containers go on running after it.
+///
+/// # Errors
+/// What keeps the kubelet from starting; once it runs, it retries.
+pub async fn run(options: Options, mut seams: Seams) -> Result<(), Error> {
+    let machine = Machine::read(&seams.root);
+    let hierarchy = Hierarchy::detect(&seams.cgroup_mount);
+    check(&options.configuration, &machine, &hierarchy)?;
+    let (runtime, channel, version) = connect_runtime(&options.configuration).await?;
+    let client = connect_api(&options.client)?;
+    let identity = identity(&options, machine, &version)?;
+    let mut tasks = JoinSet::new();
+    let made = make_node(&options, &seams, &identity, hierarchy, runtime.clone(), &version, client.clone()).await?;
+    let Made { node, health, health_sender, network_sender, informers, dispatch } = made;
+    let network = node::watch_network(
+        runtime.clone(),
+        seams.cni_folder.clone(),
+        health_sender,
+        network_sender,
+        seams.shutdown.clone(),
+    );
+    tasks.spawn(network);
+    if let Some(client) = client {
+        let settings = node::Settings {
+            identity: identity.clone(),
+            register: options.configuration.register_node,
+            update_period: options.configuration.node_status_update_frequency.0,
+            report_period: options.configuration.node_status_report_frequency.0,
+            lease_duration_seconds: options.configuration.node_lease_duration_seconds,
+        };
+        let time = (seams.clock.clone(), seams.random.clone());
+        let reporter = node.reporter.clone();
+        tasks.spawn(node::run(settings, client, runtime, reporter, time, health, seams.shutdown.clone()));
+    } else {
+        tracing::warn!("standalone mode, no API client: only static pods run");
+    }
+    serve_all(&options, &mut seams, &node, &mut tasks)?;
+    let follow = dispatch.clone();
+    tasks.spawn(events::follow(channel, move |wake| follow.wake(wake), seams.shutdown.clone()));
+    tasks.spawn(pods(options, node, informers, dispatch, seams.shutdown.clone()));
+    tracing::info!(node = identity.name, runtime = identity.runtime_version, "the kubelet has started");
+    seams.shutdown.cancelled().await;
+    while tasks.join_next().await.is_some() {}
+    Ok(())
+}
+
+fn check(configuration: &KubeletConfiguration, machine: &Machine, hierarchy: &Hierarchy) -> Result<(), Error> {
+    if configuration.fail_swap_on && machine.has_swap {
+        return Err(Error::Swap);
+    }
+    if configuration.fail_cgroup_v1 && !hierarchy.is_v2() {
+        return Err(Error::CgroupV1);
+    }
+    Ok(())
+}
+
+async fn connect_runtime(
+    configuration: &KubeletConfiguration,
+) -> Result<(SharedRuntime, tonic::transport::Channel, k8s_cri::v1::VersionResponse), Error> {
+    let endpoint = &configuration.container_runtime_endpoint;
+    let failed = |problem: String| Error::Runtime { endpoint: endpoint.clone(), problem };
+    let socket = cri::socket_path(endpoint).map_err(failed)?;
+    // Looked at by hand first: its error says which of the two ends is missing.
+    tokio::net::UnixStream::connect(&socket)
+        .await
+        .map_err(|error| failed(format!("dial unix {}: connect: {error}", socket.display())))?;
+    let channel = cri::channel(socket);
+    let runtime = CriRuntime::new(channel.clone(), configuration.runtime_request_timeout.0);
+    let version = runtime.version().await.map_err(|error| failed(error.rpc()))?;
+    Ok((Arc::new(runtime), channel, version))
+}
+
+fn connect_api(config: &ClientConfig) -> Result<Option<kube::Client>, Error> {
+    if config.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(client::connect(config.clone())?))
+}
+
+fn identity(options: &Options, machine: Machine, version: &k8s_cri::v1::VersionResponse) -> Result<Identity, Error> {
+    let c = &options.configuration;
+    let space = Space::of(&options.root_dir);
+    let capacity = capacity::capacity(&machine, &space, c.max_pods, c.pods_per_core);
+    let allocatable = capacity::allocatable(&capacity, [&c.kube_reserved, &c.system_reserved], &c.eviction_hard);
+    Ok(Identity {
+        name: node::address::node_name(options.hostname_override.as_deref()),
+        addresses: node::address::of_node(&options.node_ips)?,
+        labels: options.node_labels.clone(),
+        taints: c.register_with_taints.clone(),
+        provider_id: c.provider_id.clone(),
+        external_cloud: options.cloud_provider == "external",
+        port: c.port,
+        machine,
+        runtime_version: format!("{}://{}", version.runtime_name, version.runtime_version),
+        capacity,
+        allocatable,
+        images_max: c.node_status_max_images,
+    })
+}
+
+/// The shared state of the node, with the ends that feed it.
+struct Made {
+    node: Arc<Node>,
+    health: watch::Receiver<Health>,
+    health_sender: watch::Sender<Health>,
+    network_sender: watch::Sender<Network>,
+    informers: Option<Informers>,
+    dispatch: Dispatcher,
+}
+
+async fn make_node(
+    options: &Options,
+    seams: &Seams,
+    identity: &Identity,
+    hierarchy: Hierarchy,
+    runtime: SharedRuntime,
+    version: &k8s_cri::v1::VersionResponse,
+    client: Option<kube::Client>,
+) -> Result<Made, Error> {
+    let c = &options.configuration;
+    let facts = Arc::new(facts(options, seams, identity, hierarchy.is_v2()));
+    make_folder(&facts.paths.pods())?;
+    make_folder(&facts.paths.pod_logs)?;
+    let cgroups = c.cgroups_per_qos.then(|| Cgroups::new(hierarchy, facts.cgroups.clone()));
+    if let Some(cgroups) = &cgroups {
+        cgroups.ensure_top(&top_limits(identity))?;
+    }
+    let clock = seams.clock.clone();
+    let recorder = match &client {
+        Some(client) => {
+            let source = Source::new("kubelet").on_host(&identity.name);
+            Recorder::start(client.clone(), source, clock.clone(), seams.shutdown.clone())
+        }
+        None => Recorder::silent(),
+    };
+    let reporter = Reporter::new(recorder, &identity.name);
+    // The sources wake workers, and the workers use the sources: the dispatcher is put in when it exists.
+    let late: Arc<std::sync::OnceLock<Dispatcher>> = Arc::default();
+    let waker = late.clone();
+    let wake = Arc::new(move |uid: &str| {
+        if let Some(dispatch) = waker.get() {
+            dispatch.tell(uid, |news| news.refresh = true);
+        }
+    });
+    let sources = Arc::new(ObjectSources::new(client.clone(), wake));
+    let tokens = Tokens::new(client.clone(), clock.clone());
+    let volumes = VolumeManager::new(facts.paths.clone(), sources.clone(), tokens, clock.clone());
+    let pulls = images::Settings { serialize: c.serialize_image_pulls, parallel_max: c.max_parallel_image_pulls };
+    let puller = Puller::new(runtime.clone(), sources.clone(), reporter.clone(), clock.clone(), pulls);
+    let informers = client.clone().map(|client| Informers::new(client, seams.shutdown.clone()));
+    let (network_sender, network) = watch::channel(Network::default());
+    let (health_sender, health) = watch::channel(Health {
+        runtime_problem: Some("container runtime status check may not have completed yet".into()),
+        ..Health::default()
+    });
+    let node = Arc::new(Node {
+        runtime,
+        runtime_name: version.runtime_name.clone(),
+        facts,
+        volumes,
+        cgroups,
+        pod_pids_limit: (c.pod_pids_limit > 0).then_some(c.pod_pids_limit),
+        puller,
+        sources,
+        services: informers.as_ref().map(Informers::of::<Service>),
+        client,
+        reporter,
+        prober: Prober::new(clock.clone(), seams.random.clone()),
+        clock,
+        random: seams.random.clone(),
+        network,
+        index: Index::default(),
+        running: Registry::default(),
+    });
+    let dispatch = Dispatcher::new(node.clone(), seams.shutdown.clone());
+    let _ = late.set(dispatch.clone());
+    Ok(Made { node, health, health_sender, network_sender, informers, dispatch })
+}
+
+fn facts(options: &Options, seams: &Seams, identity: &Identity, cgroup_v2: bool) -> NodeFacts {
+    let c = &options.configuration;
+    let driver = if c.cgroup_driver == "systemd" { Driver::Systemd } else { Driver::Cgroupfs };
+    let resolv_conf = c.resolv_conf.clone().unwrap_or_else(|| "/etc/resolv.conf".into());
+    let text = std::fs::read_to_string(seams.root.join(resolv_conf.trim_start_matches('/'))).unwrap_or_default();
+    let host_dns = if resolv_conf.is_empty() {
+        dns::DnsConfig { servers: vec!["127.0.0.1".into()], searches: vec![".".into()], options: Vec::new() }
+    } else {
+        dns::parse_resolv_conf(&text)
+    };
+    NodeFacts {
+        node_name: identity.name.clone(),
+        host_ips: identity.addresses.clone(),
+        cluster_dns: c.cluster_dns.clone(),
+        cluster_domain: c.cluster_domain.clone(),
+        host_dns,
+        paths: Paths { root: options.root_dir.clone(), pod_logs: c.pod_logs_dir.clone().into() },
+        cgroups: Naming::new(driver, &c.cgroup_root),
+        cgroup_v2,
+        cpu_cfs_quota: c.cpu_cfs_quota,
+        memory_capacity_bytes: identity.machine.memory_bytes,
+        allocatable: identity.allocatable.clone(),
+        seccomp_default: c.seccomp_default,
+    }
+}
+
+/// All pods together may use what is allocatable; eviction thresholds are not taken off here, as upstream has it.
+fn top_limits(identity: &Identity) -> Limits {
+    Limits {
+        cpu_shares: identity
+            .allocatable
+            .get("cpu")
+            .map(|cpu| crate::pod::configs::resources::cpu_shares(cpu.milli_value())),
+        memory_bytes: identity.capacity.get("memory").map(|memory| memory.value()),
+        ..Limits::default()
+    }
+}
+
+fn make_folder(path: &std::path::Path) -> Result<(), Error> {
+    std::fs::create_dir_all(path).map_err(|source| Error::File { operation: "make", path: path.to_owned(), source })
+}
+
+/// Opens the ports.
+fn serve_all(options: &Options, seams: &mut Seams, node: &Arc<Node>, tasks: &mut JoinSet<()>) -> Result<(), Error> {
+    let c = &options.configuration;
+    let configz = serde_json::json!({"kubeletconfig": c});
+    if c.healthz_port != 0 {
+        let listener = serve::bind(SocketAddr::new(ip(&c.healthz_bind_address)?, c.healthz_port))?;
+        tasks.spawn(serve::accept(listener, None, Endpoints::new(Gate::Open), seams.shutdown.clone()));
+    }
+    if !c.enable_server {
+        return Ok(());
+    }
+    let listener = match seams.listener.take() {
+        Some(listener) => listener,
+        None => serve::bind(SocketAddr::new(ip(&c.address)?, c.port))?,
+    };
+    let mut names = node.facts.host_ips.clone();
+    names.push(node.facts.node_name.clone());
+    let given = (c.tls_cert_file.as_str(), c.tls_private_key_file.as_str());
+    let (certificate, key) = server::certificate::files(given, &options.cert_dir, names)?;
+    let version = c.tls_min_version.parse().map_err(Error::Options)?;
+    let tls = tls::server_config(tls::ReloadingKey::load(certificate, key)?, version)?;
+    let gate = gate(c, node)?;
+    let endpoints = Endpoints::new(Gate::Open).with_configz(configz.clone());
+    let service = server::service(node.clone(), endpoints, Some(gate), c.enable_debugging_handlers);
+    tasks.spawn(serve::accept(listener, Some(Arc::new(tls)), service, seams.shutdown.clone()));
+    if c.read_only_port != 0 {
+        let listener = serve::bind(SocketAddr::new(ip(&c.address)?, c.read_only_port))?;
+        let service = server::service(node.clone(), Endpoints::new(Gate::Open).with_configz(configz), None, false);
+        tasks.spawn(serve::accept(listener, None, service, seams.shutdown.clone()));
+    }
+    Ok(())
+}
+
+fn ip(text: &str) -> Result<IpAddr, Error> {
+    text.parse().map_err(|_| Error::Options(format!("invalid IP address {text:?}")))
+}
+
+fn gate(c: &KubeletConfiguration, node: &Node) -> Result<Arc<Delegated>, Error> {
+    let is_open = c.authorization.mode.as_deref() == Some("AlwaysAllow");
+    if is_open && c.authentication.anonymous.enabled == Some(true) {
+        tracing::warn!(
+            port = c.port,
+            "the kubelet's port is open to everybody: anonymous requests are allowed everything; use --config with \
+             authentication and authorization, or --anonymous-auth=false --authorization-mode=Webhook"
+        );
+    }
+    let settings = GateSettings {
+        anonymous: c.authentication.anonymous.enabled.unwrap_or(false),
+        client_ca_file: c.authentication.x509.client_ca_file.clone().filter(|path| !path.is_empty()).map(PathBuf::from),
+        token_review: c.authentication.webhook.enabled.unwrap_or(false) && node.client.is_some(),
+        token_ttl: c.authentication.webhook.cache_ttl.0,
+        access_review: !is_open,
+        allowed_ttl: c.authorization.webhook.cache_authorized_ttl.0,
+        denied_ttl: c.authorization.webhook.cache_unauthorized_ttl.0,
+        always_allow_paths: Vec::new(),
+    };
+    Ok(Delegated::new(node.client.clone(), settings, node.clock.clone())?)
+}
+
+/// Follows the sources of pods, and looks at everything from time to time.
+async fn pods(
+    options: Options,
+    node: Arc<Node>,
+    informers: Option<Informers>,
+    dispatch: Dispatcher,
+    shutdown: Shutdown,
+) {
+    let statics = static_pods::follow(&options, &node, &informers, &dispatch, shutdown.clone()).await;
+    let mut has_all = informers.is_none();
+    if let Some(informers) = &informers {
+        let selection = Selection::fields(format!("spec.nodeName={}", node.facts.node_name));
+        let pods = informers.selected::<Pod>(selection);
+        let handler = dispatch.clone();
+        pods.on_event(move |event| handler.event(event));
+        has_all |= shutdown.run_until(pods.synced()).await.is_some();
+    }
+    let mut clear_at = tokio::time::Instant::now();
+    while !shutdown.is_triggered() {
+        if let Err(error) = dispatch.look_at_all(has_all).await {
+            tracing::warn!(%error, "the runtime cannot be looked at");
+        }
+        if has_all && tokio::time::Instant::now() >= clear_at {
+            let living: HashSet<String> = dispatch.pods().into_iter().collect();
+            orphans::clear(&node, &living).await;
+            clear_at = tokio::time::Instant::now() + CLEAR_PERIOD;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_PERIOD) => {}
+            () = dispatch.look_wanted() => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+    statics.abort();
+}

@@ -1,0 +1,76 @@
+//! The difference between two statuses as a strategic merge patch. Pure.
+//!
+//! Fields that are equal are left out, conditions merge by type (so that conditions that others write at the same time
+//! are kept), lists of addresses are replaced whole. The pod's UID goes along as precondition.
+
+use k8s_openapi::api::core::v1::PodStatus;
+use serde_json::{Map, Value, json};
+
+/// None where there is nothing to tell.
+pub fn between(uid: &str, known: &PodStatus, wanted: &PodStatus) -> Option<Value> {
+    let (known, wanted) = (object(known), object(wanted));
+    let mut status = Map::new();
+    for (key, value) in &wanted {
+        if known.get(key) == Some(value) {
+            continue;
+        }
+        match key.as_str() {
+            "conditions" => changed_conditions(known.get(key), value, &mut status),
+            "podIPs" | "hostIPs" => {
+                let mut list = value.as_array().cloned().unwrap_or_default();
+                if known.contains_key(key) {
+                    list.insert(0, json!({"$patch": "replace"}));
+                }
+                status.insert(key.clone(), Value::Array(list));
+            }
+            _ => {
+                status.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    for key in known.keys().filter(|key| !wanted.contains_key(*key) && is_owned(key)) {
+        status.insert(key.clone(), Value::Null);
+    }
+    (!status.is_empty()).then(|| json!({"metadata": {"uid": uid}, "status": status}))
+}
+
+fn changed_conditions(known: Option<&Value>, wanted: &Value, status: &mut Map<String, Value>) {
+    let known = known.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let mut changed = Vec::new();
+    for condition in wanted.as_array().into_iter().flatten() {
+        let is_own = super::conditions::OWNED.iter().any(|type_| condition["type"] == *type_);
+        let before = known.iter().find(|it| it["type"] == condition["type"]);
+        if !is_own || before == Some(condition) {
+            continue;
+        }
+        let mut condition = condition.as_object().cloned().unwrap_or_default();
+        for gone in before.and_then(Value::as_object).into_iter().flat_map(Map::keys) {
+            condition.entry(gone.clone()).or_insert(Value::Null);
+        }
+        changed.push(Value::Object(condition));
+    }
+    if !changed.is_empty() {
+        status.insert("conditions".into(), Value::Array(changed));
+    }
+}
+
+/// Fields that only the kubelet writes: absent from its status means to be removed.
+fn is_owned(key: &str) -> bool {
+    matches!(
+        key,
+        "reason"
+            | "message"
+            | "podIP"
+            | "podIPs"
+            | "containerStatuses"
+            | "initContainerStatuses"
+            | "ephemeralContainerStatuses"
+    )
+}
+
+fn object(status: &PodStatus) -> Map<String, Value> {
+    match serde_json::to_value(status) {
+        Ok(Value::Object(object)) => object,
+        Ok(_) | Err(_) => Map::new(),
+    }
+}
