@@ -6,6 +6,8 @@
 mod events;
 mod metrics;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
