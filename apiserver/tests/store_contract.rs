@@ -56,7 +56,7 @@ impl Server {
         match command.stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null()).spawn() {
             Ok(child) => Some(Self { child, folder, port, tls }),
             Err(error) => {
-                eprintln!("SKIPPED: etcd cannot be started here: {error}");
+                println!("SKIPPED: etcd cannot be started here: {error}");
                 None
             }
         }

@@ -4,6 +4,7 @@
 //! Enter at [`Admission::mutate`] and [`Admission::validate`]. Plug-ins bear upstream's names and see the request's
 //! attributes and the object; they read other objects from the watch cache and write none.
 
+mod certificate_subject;
 mod default_tolerations;
 mod namespace_lifecycle;
 mod node_restriction;
@@ -99,6 +100,7 @@ pub const PLUGINS: &[&str] = &[
     service_account::NAME,
     node_restriction::NAME,
     node_taint::NAME,
+    certificate_subject::NAME,
     priority::NAME,
     default_tolerations::NAME,
     pod_security_context::NAME,
@@ -112,6 +114,7 @@ impl Admission {
             Box::new(service_account::ServiceAccount),
             Box::new(node_restriction::NodeRestriction),
             Box::new(node_taint::TaintNodesByCondition),
+            Box::new(certificate_subject::CertificateSubject),
             Box::new(priority::Priority),
             Box::new(default_tolerations::DefaultTolerationSeconds),
             Box::new(pod_security_context::Privileged),

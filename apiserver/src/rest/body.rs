@@ -85,7 +85,8 @@ pub fn judge(found: Vec<String>, expected: &Gvk, validation: FieldValidation) ->
     }
 }
 
-fn check_kind(object: &Value, expected: &Gvk) -> Result<(), Status> {
+/// Whether an object says that it is of the expected kind; one that says nothing is.
+pub fn check_kind(object: &Value, expected: &Gvk) -> Result<(), Status> {
     let api_version = object["apiVersion"].as_str().unwrap_or_default();
     let kind = object["kind"].as_str().unwrap_or_default();
     let (group, version) = if api_version.is_empty() {

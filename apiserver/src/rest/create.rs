@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::body::{self, Decoded};
 use super::params::WriteOptions;
-use super::{Call, current, respond, system};
+use super::{Call, current, managers, respond, system};
 use crate::admission::{Attributes, Operation};
 use crate::api::Api;
 use crate::errors;
@@ -62,10 +62,15 @@ pub async fn create_object(
 async fn attempt(api: &Api, call: &Call, mut object: Value, options: &WriteOptions) -> Result<Created, Status> {
     let served = &call.served;
     let (row, hooks) = (&served.row, served.hooks);
+    let resets_managers = machinery::apply::is_reset(&object);
     complete(&mut object, served);
     let generated = meta::name(&object).is_empty();
     let stamp = system::Stamp { uid: api.new_uid(), now: api.now_text(), suffix: api.random.u64() };
     system::stamp_new(&mut object, served, &stamp);
+    // Before admission: what a plug-in fills in is nobody's. An applied object brings its owners with it.
+    if !options.is_apply {
+        managers::track(call, options, None, &mut object, resets_managers, &stamp.now);
+    }
     let mut attributes = Attributes::of(call, Operation::Create, options.dry_run);
     api.admission.mutate(api, &mut attributes, &mut object, None).await?;
     complete(&mut object, served);

@@ -8,6 +8,7 @@ pub mod create;
 pub mod current;
 pub mod delete;
 pub mod list;
+pub mod managers;
 pub mod negotiate;
 pub mod params;
 pub mod patch;

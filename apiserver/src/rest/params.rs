@@ -24,6 +24,8 @@ pub struct WriteOptions {
     pub field_validation: FieldValidation,
     /// Apply patches only.
     pub force: bool,
+    /// The write is an apply: its owners are already recorded.
+    pub is_apply: bool,
 }
 
 impl WriteOptions {
@@ -46,7 +48,22 @@ impl WriteOptions {
             }
         };
         refuse("meta.k8s.io", kind, &errors)?;
-        Ok(Self { dry_run, field_manager, field_validation, force: query.is_true("force") })
+        Ok(Self { dry_run, field_manager, field_validation, force: query.is_true("force"), is_apply: false })
+    }
+
+    /// Options of an apply patch: its manager must be named. Of any other patch: it cannot be forced.
+    pub fn parse_patch(query: &Query, is_apply: bool) -> Result<Self, Status> {
+        let mut options = Self::parse(query, "PatchOptions")?;
+        let mut errors = ErrorList::new();
+        if is_apply && options.field_manager.is_none() {
+            errors.push(Error::required(&Path::new("fieldManager"), "is required for apply patch"));
+        }
+        if !is_apply && query.text("force").is_some() {
+            errors.push(Error::forbidden(&Path::new("force"), "may not be specified for non-apply patch"));
+        }
+        refuse("meta.k8s.io", "PatchOptions", &errors)?;
+        options.is_apply = is_apply;
+        Ok(options)
     }
 }
 

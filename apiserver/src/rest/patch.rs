@@ -10,18 +10,25 @@ use machinery::status::Status;
 use serde_json::Value;
 
 use super::body;
+use super::create::create_object;
 use super::params::WriteOptions;
 use super::update::{Changed, Part, change};
-use super::{Call, respond};
+use super::{Call, managers, respond};
 use crate::api::Api;
 use crate::http_body::Response;
 
 pub async fn patch(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
-    let options = WriteOptions::parse(&call.query, "PatchOptions")?;
     let served = &call.served;
     let patch = parse(call)?;
-    let applied = change(api, call, Part::of(call), &options, |old| apply(&patch, old, call, &options)).await;
+    let options = WriteOptions::parse_patch(&call.query, matches!(patch, Patch::Apply(_)))?;
+    if let Patch::Apply(configuration) = &patch
+        && call.info.subresource.is_empty()
+        && api.read(served, &call.info.namespace, call.name()).await?.is_none()
+    {
+        return create_applied(api, call, configuration, &options).await;
+    }
+    let applied = change(api, call, Part::of(call), &options, |old| apply(&patch, old, call, &options, &api.now_text())).await;
     let Changed { object, warnings, .. } = applied?;
     let response = respond::object(accept, 200, served, &object, api.clock.now().as_second())?;
     Ok(respond::with_warnings(response, &warnings))
@@ -32,6 +39,8 @@ pub enum Patch {
     Json(Bytes),
     Merge(Value),
     Strategic(Value),
+    /// Server-side apply: the part of the object that its manager wants.
+    Apply(Value),
 }
 
 /// Reads the patch of a request.
@@ -45,8 +54,12 @@ pub fn parse(call: &Call) -> Result<Patch, Status> {
         "application/json-patch+json" => Ok(Patch::Json(call.body.clone())),
         "application/merge-patch+json" => Ok(Patch::Merge(tree()?)),
         "application/strategic-merge-patch+json" => Ok(Patch::Strategic(tree()?)),
+        "application/apply-patch+yaml" => {
+            let tree = serde_yaml_ng::from_slice(&call.body);
+            Ok(Patch::Apply(tree.map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?))
+        }
         _ => Err(Status::unsupported_media_type(
-            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
+            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml, application/strategic-merge-patch+json",
         )),
     }
 }
@@ -58,6 +71,7 @@ impl Patch {
             Self::Json(operations) => patch::json(&mut object, operations),
             Self::Merge(change) => patch::merge(&mut object, change),
             Self::Strategic(change) => patch::strategic(schema, &mut object, change.clone()),
+            Self::Apply(_) => return Err(Status::unsupported_media_type("apply is not a patch of this subresource")),
         };
         applied.map_err(told)?;
         Ok(object)
@@ -65,15 +79,60 @@ impl Patch {
 }
 
 /// The object after the patch, decoded as a body would be.
-pub fn apply(patch: &Patch, old: &Value, call: &Call, options: &WriteOptions) -> Result<Value, Status> {
+pub fn apply(
+    patch: &Patch,
+    old: &Value,
+    call: &Call,
+    options: &WriteOptions,
+    now: &str,
+) -> Result<Value, Status> {
     let gvk = call.served.row.gvk();
-    let patched = patch.apply(call.served.schema, old)?;
+    let patched = match patch {
+        Patch::Apply(configuration) => {
+            decode_applied(configuration, call, options)?;
+            managers::apply_configuration(call, options, Some(old), configuration, now)?
+        }
+        patch => patch.apply(call.served.schema, old)?,
+    };
     let decoded = machinery::schema::decode_value(call.served.schema, patched);
     let decoded = decoded.map_err(|error| body::refused(&error, &gvk))?;
     body::judge(decoded.strict, &gvk, options.field_validation)?;
     let mut object = decoded.object;
     keep_identity(&mut object, old, &gvk)?;
     Ok(object)
+}
+
+/// Checks a configuration as a body would be, and that it is of this kind and name.
+fn decode_applied(configuration: &Value, call: &Call, options: &WriteOptions) -> Result<(), Status> {
+    let gvk = call.served.row.gvk();
+    body::check_kind(configuration, &gvk)?;
+    let decoded = machinery::schema::decode_value(call.served.schema, configuration.clone());
+    body::judge(decoded.map_err(|error| body::refused(&error, &gvk))?.strict, &gvk, options.field_validation)?;
+    let name = meta::name(configuration);
+    if name != call.name() {
+        return Err(Status::bad_request(format!(
+            "metadata.name of the applied object ({name}) does not match the name on the URL ({})",
+            call.name()
+        )));
+    }
+    Ok(())
+}
+
+async fn create_applied(
+    api: &Api,
+    call: &Call,
+    configuration: &Value,
+    options: &WriteOptions,
+) -> Result<Response, Status> {
+    let accept = call.accept()?;
+    if !meta::resource_version(configuration).is_empty() {
+        return Err(call.not_found());
+    }
+    decode_applied(configuration, call, options)?;
+    let object = managers::apply_configuration(call, options, None, configuration, &api.now_text())?;
+    let created = create_object(api, call, object, options).await?;
+    let response = respond::object(accept, 201, &call.served, &created.object, api.clock.now().as_second())?;
+    Ok(respond::with_warnings(response, &created.warnings))
 }
 
 /// A patch may not make another object of this one.

@@ -11,7 +11,7 @@ use super::body::{self, Decoded};
 use super::create::{complete, create_object, put};
 use super::current::{self, Current};
 use super::params::WriteOptions;
-use super::{Call, respond, subresource, system};
+use super::{Call, managers, respond, subresource, system};
 use crate::admission::{Attributes, Operation};
 use crate::api::Api;
 use crate::errors::{self, MODIFIED};
@@ -86,8 +86,6 @@ fn check_name(object: &mut Value, call: &Call) -> Result<(), Status> {
 pub struct Changed {
     pub object: Value,
     pub warnings: Vec<String>,
-    /// The change took the last finalizer of an object that was waiting to go.
-    pub removed: bool,
 }
 
 /// Changes a stored object: `make` says what it becomes from what it is, and may be called again when another writer
@@ -137,7 +135,11 @@ async fn attempt(
         Err(status) => return refuse_or_refresh(api, call, current, status).await,
     };
     let old = &current.object;
+    let resets_managers = machinery::apply::is_reset(&new);
     complete(&mut new, served);
+    if !options.is_apply && part != Part::Raw {
+        managers::track(call, options, Some(old), &mut new, resets_managers, &api.now_text());
+    }
     carry_over(&mut new, old, call, part);
     system::stamp_update(&mut new, old, served);
     let mut attributes = Attributes::of(call, Operation::Update, options.dry_run);
@@ -152,11 +154,11 @@ async fn attempt(
     api.admission.validate(api, &attributes, &new, Some(old)).await?;
     let warnings = (served.hooks.warnings)(&new);
     if current::is_same(&new, old) {
-        return Ok(Attempt::Done(Changed { object: old.clone(), warnings, removed: false }));
+        return Ok(Attempt::Done(Changed { object: old.clone(), warnings }));
     }
     let removed = is_finished(&new) && !(served.hooks.is_held)(&new);
     if options.dry_run {
-        return Ok(Attempt::Done(Changed { object: new, warnings, removed }));
+        return Ok(Attempt::Done(Changed { object: new, warnings }));
     }
     let key = api.catalogue.key(served, &call.info.namespace, call.name());
     let write = match removed {
@@ -176,7 +178,7 @@ async fn attempt(
     match api.store.commit(commit).await {
         Ok(revision) => {
             current::set_resource_version(&mut new, revision);
-            Ok(Attempt::Done(Changed { object: new, warnings, removed }))
+            Ok(Attempt::Done(Changed { object: new, warnings }))
         }
         Err(CommitError::Conflict { key: conflicting, current: newer }) if conflicting == key => {
             if named_version {
@@ -237,8 +239,9 @@ fn carry_over(new: &mut Value, old: &Value, call: &Call, part: Part) {
         }
         Part::Owned(paths) => {
             let asked = std::mem::replace(new, old.clone());
-            let version = asked["metadata"]["resourceVersion"].clone();
-            meta::metadata_mut(new).insert("resourceVersion".into(), version);
+            for name in ["resourceVersion", "managedFields"] {
+                meta::metadata_mut(new).insert(name.into(), asked["metadata"][name].clone());
+            }
             for path in paths {
                 set_at(new, path, meta::at(&asked, path).clone());
             }

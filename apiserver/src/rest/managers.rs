@@ -1,0 +1,96 @@
+//! Who owns which field, recorded on every write (Kubernetes concept: "Server-Side Apply", field management).
+
+use std::sync::LazyLock;
+
+use machinery::apply::{self, ApplyError, FieldSet, Request};
+use machinery::meta;
+use machinery::status::{Cause, Status};
+use serde_json::{Value, json};
+
+use super::Call;
+use super::params::WriteOptions;
+
+/// Longest name that is made of a user agent.
+const MANAGER_LENGTH_MAX: usize = 128;
+
+static NOTHING: LazyLock<FieldSet> = LazyLock::new(FieldSet::default);
+static STATUS: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of(&["status"]));
+static ALL_BUT_STATUS: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of(&["spec"]));
+
+/// The manager that a request names, else what its user agent begins with.
+pub fn manager(call: &Call, options: &WriteOptions) -> String {
+    if let Some(manager) = &options.field_manager {
+        return manager.clone();
+    }
+    let agent = call.user_agent();
+    let name = agent.split('/').next().unwrap_or_default();
+    let printable: String = name.chars().filter(|c| !c.is_control()).take(MANAGER_LENGTH_MAX).collect();
+    if printable.is_empty() { "unknown".to_owned() } else { printable }
+}
+
+/// Fields that this kind of write puts back, so that nobody comes to own them by it.
+fn put_back(call: &Call) -> &'static FieldSet {
+    match call.info.subresource.as_str() {
+        "" if call.served.row.has_status() => &STATUS,
+        "status" => &ALL_BUT_STATUS,
+        _ => &NOTHING,
+    }
+}
+
+fn with_request<T>(call: &Call, manager: &str, now: &str, reset: bool, run: impl FnOnce(&Request<'_>) -> T) -> T {
+    let api_version = call.served.row.api_version();
+    run(&Request {
+        schema: call.served.schema,
+        api_version: &api_version,
+        subresource: &call.info.subresource,
+        manager,
+        now,
+        ignored: put_back(call),
+        reset,
+    })
+}
+
+/// Records the writer of a create (`live` is `None`), an update or a patch. `reset`: the client sent an empty list.
+pub fn track(call: &Call, options: &WriteOptions, live: Option<&Value>, new: &mut Value, reset: bool, now: &str) {
+    with_request(call, &manager(call, options), now, reset, |request| apply::update(request, live, new));
+}
+
+/// Applies a configuration; `live` is `None` when the object is to be created by it.
+pub fn apply_configuration(
+    call: &Call,
+    options: &WriteOptions,
+    live: Option<&Value>,
+    configuration: &Value,
+    now: &str,
+) -> Result<Value, Status> {
+    let manager = options.field_manager.as_deref().unwrap_or_default();
+    let blank = match live {
+        Some(_) => Value::Null,
+        None => blank(call, configuration),
+    };
+    let applied = with_request(call, manager, now, false, |request| {
+        apply::apply(request, live.unwrap_or(&blank), configuration, options.force)
+    });
+    applied.map_err(|error| match error {
+        ApplyError::Invalid(text) => Status::bad_request(text),
+        ApplyError::Conflict(conflicts) => {
+            let causes = conflicts.0.iter().map(|conflict| Cause {
+                reason: "FieldManagerConflict".into(),
+                message: conflict.message.clone(),
+                field: conflict.field.clone(),
+            });
+            Status::apply_conflict(conflicts.to_string(), causes.collect())
+        }
+    })
+}
+
+/// What a create by apply begins with.
+fn blank(call: &Call, configuration: &Value) -> Value {
+    let mut blank = apply::empty(call.served.schema, &call.served.row.api_version());
+    let metadata = meta::metadata_mut(&mut blank);
+    metadata.insert("name".into(), json!(meta::name(configuration)));
+    if !call.info.namespace.is_empty() {
+        metadata.insert("namespace".into(), json!(call.info.namespace));
+    }
+    blank
+}
