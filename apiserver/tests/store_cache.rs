@@ -9,11 +9,18 @@ use apiserver::cache::{
 };
 use apiserver::store::embedded::disk::Folder;
 use apiserver::store::embedded::{self, Embedded};
-use apiserver::store::{Commit, RangeRequest, Revision, Store};
+use apiserver::store::{
+    Batch, Commit, CommitError, Entry, Error, Previous, Range, RangeRequest, Revision, Store, WatchError,
+};
 use bytes::Bytes;
 use component::clock::Clock;
 use component::random::Random;
 use component::shutdown::Shutdown;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+
+#[path = "store_common/etcd.rs"]
+mod etcd;
 
 const PODS: Resource = Resource(1);
 const NODES: Resource = Resource(2);
@@ -217,9 +224,7 @@ async fn sentinel(store: &Arc<dyn Store>) -> Revision {
     store.commit(Commit { conditions: Vec::new(), writes: writes.into() }).await.unwrap()
 }
 
-async fn history(seed: u64, ring_bytes_max: usize) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(&folder).await;
+async fn history(store: Arc<dyn Store>, seed: u64, ring_bytes_max: usize) {
     let random = Random::seeded(seed);
     let (cache, _shutdown) = ready(&store, ring_bytes_max).await;
     let mut replays: Vec<Replay> = Vec::new();
@@ -266,14 +271,96 @@ async fn history(seed: u64, ring_bytes_max: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_replay_ends_at_the_truth() {
     for seed in 0..4 {
-        history(seed, 1 << 20).await;
+        let folder = tempfile::tempdir().unwrap();
+        history(store(&folder).await, seed, 1 << 20).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_replay_ends_at_the_truth_with_a_ring_of_a_few_events() {
     for seed in 10..14 {
-        history(seed, 4 << 10).await;
+        let folder = tempfile::tempdir().unwrap();
+        history(store(&folder).await, seed, 4 << 10).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_replay_ends_at_the_truth_on_etcd() {
+    for (seed, ring_bytes_max) in [(20, 1 << 20), (21, 4 << 10)] {
+        let Some(server) = etcd::Server::start() else { return };
+        history(server.store().await, seed, ring_bytes_max).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn goes_on_when_etcd_comes_back() {
+    let Some(server) = etcd::Server::start() else { return };
+    let store = server.store().await;
+    let (cache, _shutdown) = ready(&store, 1 << 20).await;
+    let mut watcher = cache.watch(PODS, "/registry/pods/", WatchFrom::Now);
+    let server = server.restart();
+    let other = server.store().await;
+    let revision = other.commit(Commit::create("/registry/pods/a/one", object(1), None)).await.unwrap();
+    assert_eq!(within("an event", watcher.next()).await.unwrap().revision, revision);
+    assert_eq!(within("a consistent read", cache.consistent()).await, Ok(revision));
+}
+
+/// A store whose watches can be made to fail.
+struct Breaking {
+    store: Arc<dyn Store>,
+    broken: Arc<tokio::sync::Notify>,
+}
+
+#[async_trait::async_trait]
+impl Store for Breaking {
+    async fn get(&self, key: &str, at: Option<Revision>) -> Result<(Option<Entry>, Revision), Error> {
+        self.store.get(key, at).await
+    }
+
+    async fn range(&self, request: RangeRequest) -> Result<Range, Error> {
+        self.store.range(request).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Revision, CommitError> {
+        self.store.commit(commit).await
+    }
+
+    async fn revision(&self) -> Result<Revision, Error> {
+        self.store.revision().await
+    }
+
+    fn watch(&self, from: Revision, previous: Previous) -> BoxStream<'static, Result<Batch, WatchError>> {
+        let broken = self.broken.clone();
+        let end = async move { broken.notified().await };
+        let error = futures::stream::iter([Err(WatchError::Compacted { oldest: Revision(9) })]);
+        self.store.watch(from, previous).take_until(end).chain(error).boxed()
+    }
+
+    async fn compact(&self, at: Revision) -> Result<(), Error> {
+        self.store.compact(at).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn loads_anew_when_the_watch_cannot_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let broken = Arc::new(tokio::sync::Notify::new());
+    let store: Arc<dyn Store> = Arc::new(Breaking { store: store(&folder).await, broken: broken.clone() });
+    let (cache, _shutdown) = ready(&store, 1 << 20).await;
+    let key = "/registry/pods/a/one";
+    let first = store.commit(Commit::create(key, object(1), None)).await.unwrap();
+    cache.consistent().await.unwrap();
+    let mut watcher = cache.watch(PODS, "/registry/pods/", WatchFrom::Now);
+    broken.notify_one();
+    assert!(matches!(within("the end", watcher.next()).await, Err(WatchEnd::Closed { .. })));
+    let second = store.commit(Commit::update(key, first, object(2), None)).await.unwrap();
+    within("the load", cache.wait_for(second)).await;
+    assert_eq!(text(&cache.get(PODS, key).unwrap().body), served(2, second));
+    // What came before is taken from the store's history, what comes from the ring.
+    let mut resumed = cache.watch(PODS, "/registry/pods/", WatchFrom::After(Revision(1)));
+    store.commit(Commit::delete(key, second)).await.unwrap();
+    for kind in [EventKind::Added, EventKind::Modified, EventKind::Deleted] {
+        assert_eq!(within("an event", resumed.next()).await.unwrap().kind, kind);
     }
 }
 

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use component::clock::Clock;
 use futures::stream::BoxStream;
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::{
     Batch, Commit, CommitError, Entry, Error, Previous, Range, RangeRequest, Revision, Store, WatchError, Write,
@@ -65,7 +66,8 @@ pub struct Embedded {
     requests: mpsc::Sender<Request>,
     /// Held while files are merged.
     merging: Mutex<()>,
-    ended: Mutex<Option<oneshot::Receiver<()>>>,
+    /// The end of the thread, and the task that expires keys.
+    ended: Mutex<Option<(oneshot::Receiver<()>, JoinHandle<()>)>>,
 }
 
 impl Embedded {
@@ -88,16 +90,19 @@ impl Embedded {
                 let _ = end.send(());
             })
             .map_err(failed)?;
-        tokio::spawn(expiry::run(shared.clone(), clock, requests.clone()));
-        Ok(Self { shared, requests, merging: Mutex::new(()), ended: Mutex::new(Some(ended)) })
+        let expiry = tokio::spawn(expiry::run(shared.clone(), clock, requests.clone()));
+        Ok(Self { shared, requests, merging: Mutex::new(()), ended: Mutex::new(Some((ended, expiry))) })
     }
 
-    /// Ends watches, lets the commits that wait be written, and returns when the log is no longer touched.
+    /// Ends watches, lets the commits that wait be written, and returns when the log is no longer touched. The disk is let go
+    /// with the store itself.
     pub async fn close(&self) {
         self.shared.closed.trigger();
         let _ = self.requests.send(Request::Close).await;
-        if let Some(ended) = self.ended.lock().await.take() {
-            let _ = ended.await;
+        if let Some((thread, expiry)) = self.ended.lock().await.take() {
+            // Either may have ended by itself.
+            let _ = thread.await;
+            let _ = expiry.await;
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use etcd_client::{Certificate, Client, Compare, CompareOp, ConnectOptions, Identity, TlsOptions};
 use etcd_client::{GetOptions, KeyValue, KvClient, PutOptions, Txn, TxnOp, TxnOpResponse};
 use futures::stream::BoxStream;
+use tokio::sync::Mutex;
 
 use super::{
     Batch, Commit, CommitError, Condition, Entry, Error, Previous, Range, RangeRequest, Revision, Store, WatchError,
@@ -61,6 +63,10 @@ pub struct Etcd {
     client: Client,
     leases: lease::Leases,
     timeout: Duration,
+    /// Revisions asked for so far.
+    asked: AtomicU64,
+    /// An answer, and how many had asked before it was fetched: it is good for all of these.
+    told: Mutex<Option<(u64, Revision)>>,
 }
 
 impl Etcd {
@@ -79,7 +85,7 @@ impl Etcd {
         let members = Members { servers: options.servers, connect };
         let client = members.client().await.map_err(|error| failed(error.to_string()))?;
         let leases = lease::Leases::new(client.lease_client());
-        Ok(Self { members, client, leases, timeout: options.timeout })
+        Ok(Self { members, client, leases, timeout: options.timeout, asked: AtomicU64::new(0), told: Mutex::default() })
     }
 
     fn kv(&self) -> KvClient {
@@ -193,9 +199,20 @@ impl Store for Etcd {
     }
 
     async fn revision(&self) -> Result<Revision, Error> {
+        let asked = self.asked.fetch_add(1, Ordering::AcqRel);
+        let mut told = self.told.lock().await;
+        // Who waited for the lock while another asked is answered by the next one's read, which began after its own.
+        if let Some((before, revision)) = *told
+            && asked < before
+        {
+            return Ok(revision);
+        }
+        let before = self.asked.load(Ordering::Acquire);
         // Any linearizable read tells the revision. The key need not exist.
         let response = self.read("revision", "\0", GetOptions::new().with_count_only()).await?;
-        Ok(header_revision(response.header()))
+        let revision = header_revision(response.header());
+        *told = Some((before, revision));
+        Ok(revision)
     }
 
     fn watch(&self, from: Revision, previous: Previous) -> BoxStream<'static, Result<Batch, WatchError>> {
