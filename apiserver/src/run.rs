@@ -57,19 +57,21 @@ pub struct Seams {
     pub random: Random,
     /// The secure port; `None`: the one that the flags name is opened.
     pub listener: Option<TcpListener>,
+    /// The port without TLS, in the place of the flags'; refused like it unless everything is allowed.
+    pub insecure_listener: Option<TcpListener>,
 }
 
 impl Seams {
     /// Real time and randomness, and the ports of the flags.
     pub fn system(shutdown: Shutdown) -> Self {
-        Self { shutdown, clock: Clock::system(), random: Random::from_os(), listener: None }
+        Self { shutdown, clock: Clock::system(), random: Random::from_os(), listener: None, insecure_listener: None }
     }
 }
 
 /// Runs until shutdown.
 pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     warn_of_open_doors(&options);
-    let Seams { shutdown, clock, random, listener } = seams;
+    let Seams { shutdown, clock, random, listener, insecure_listener } = seams;
     // The port is opened first: a server that cannot have it should say so before it does anything.
     let listener = match listener {
         Some(listener) => listener,
@@ -85,6 +87,7 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     let cache = Cache::start(store.clone(), indexer, cache_options, shutdown.clone());
     let advertised = Advertised { address: options.advertise, port: secure_port };
     let insecure = options.insecure;
+    let allows_all = options.modes == [Mode::AlwaysAllow];
     let interval = options.values.duration("etcd-compaction-interval");
     let with_roles = options.modes.contains(&Mode::Rbac);
     let api = Arc::new(build(options, catalogue, store.clone(), cache, clock, random, shutdown.clone())?);
@@ -95,8 +98,13 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
         Arc::new(Server { api: api.clone(), endpoints: endpoints.clone(), openapi: OpenApi::default(), insecure })
     };
     tasks.spawn(serve_on(listener, Some(tls), server(false), shutdown.clone()));
-    if let Some(address) = insecure {
-        tasks.spawn(serve_on(serve::bind(address)?, None, server(true), shutdown.clone()));
+    let insecure_listener = match (insecure_listener, insecure) {
+        (Some(listener), _) => Some(listener),
+        (None, Some(address)) => Some(serve::bind(address)?),
+        (None, None) => None,
+    };
+    if let Some(listener) = insecure_listener.filter(|_| allows_all) {
+        tasks.spawn(serve_on(listener, None, server(true), shutdown.clone()));
     }
     tasks.spawn(authz::rbac::follow_when_ready(api.clone()));
     tasks.spawn(compactor::run(store, interval, shutdown.clone()));

@@ -12,7 +12,8 @@ const fn column(name: &'static str, kind: &'static str, description: &'static st
 
 pub static HOOKS: Hooks = Hooks {
     prepare_create: |budget| {
-        budget["status"] = json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});
+        budget["status"] =
+            json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});
     },
     has_generation: true,
     updates_unconditionally: false,

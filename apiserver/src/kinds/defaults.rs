@@ -23,7 +23,10 @@ pub fn set_number(fields: &mut Map<String, Value>, name: &str, value: i64) {
 }
 
 /// The objects of a list, to fill each in.
-pub fn each<'a>(object: &'a mut Map<String, Value>, list: &str) -> impl Iterator<Item = &'a mut Map<String, Value>> + use<'a> {
+pub fn each<'a>(
+    object: &'a mut Map<String, Value>,
+    list: &str,
+) -> impl Iterator<Item = &'a mut Map<String, Value>> + use<'a> {
     object.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
 }
 

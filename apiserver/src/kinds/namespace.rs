@@ -35,7 +35,11 @@ pub static HOOKS: Hooks = Hooks {
     is_held: |namespace| !meta::list(namespace, "spec.finalizers").is_empty(),
     on_deletion: |namespace| namespace["status"]["phase"] = "Terminating".into(),
     fields: &[("status.phase", "status.phase"), ("name", "metadata.name")],
-    columns: &[NAME, Column { name: "Status", kind: "string", priority: 0, description: "The status of the namespace" }, AGE],
+    columns: &[
+        NAME,
+        Column { name: "Status", kind: "string", priority: 0, description: "The status of the namespace" },
+        AGE,
+    ],
     cells: |namespace, now| {
         vec![meta::name(namespace).into(), meta::text(namespace, "status.phase").into(), age(namespace, now).into()]
     },

@@ -1,7 +1,7 @@
 //! Nodes (Kubernetes concept: "Nodes").
 
 use machinery::meta;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Column, Hooks};
 use crate::rest::table::{AGE, NAME, age};
@@ -11,6 +11,16 @@ const fn column(name: &'static str, priority: i32, description: &'static str) ->
 }
 
 pub static HOOKS: Hooks = Hooks {
+    // The old single CIDR and the list are kept in step.
+    default: |node| {
+        let cidr = meta::text(node, "spec.podCIDR").to_owned();
+        let listed = meta::list(node, "spec.podCIDRs").to_vec();
+        if !cidr.is_empty() && listed.is_empty() {
+            node["spec"]["podCIDRs"] = json!([cidr]);
+        } else if let (true, Some(first)) = (cidr.is_empty(), listed.first()) {
+            node["spec"]["podCIDR"] = first.clone();
+        }
+    },
     fields: &[("spec.unschedulable", "spec.unschedulable")],
     columns: &[
         NAME,
@@ -22,7 +32,11 @@ pub static HOOKS: Hooks = Hooks {
         column("External-IP", 1, "Address of the node outside the cluster."),
         column("OS-Image", 1, "OS Image reported by the node from /etc/os-release (e.g. Debian GNU/Linux 7 (wheezy))."),
         column("Kernel-Version", 1, "Kernel Version reported by the node from 'uname -r' (e.g. 3.16.0-0.bpo.4-amd64)."),
-        column("Container-Runtime", 1, "ContainerRuntime Version reported by the node through runtime remote API (e.g. containerd://1.4.2)."),
+        column(
+            "Container-Runtime",
+            1,
+            "ContainerRuntime Version reported by the node through runtime remote API (e.g. containerd://1.4.2).",
+        ),
     ],
     cells,
     ..Hooks::PLAIN

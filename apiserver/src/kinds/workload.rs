@@ -86,15 +86,6 @@ fn default_deployment(object: &mut Value) {
 
 fn default_replica_set(object: &mut Value) {
     default_template(object);
-    let labels = meta::map(object, "spec.template.metadata.labels").clone();
-    if !labels.is_empty() {
-        if spec(object).get("selector").is_none_or(Value::is_null) {
-            spec(object).insert("selector".into(), json!({"matchLabels": labels}));
-        }
-        if meta::map(object, "metadata.labels").is_empty() {
-            meta::metadata_mut(object).insert("labels".into(), Value::Object(labels));
-        }
-    }
     set(spec(object), "replicas", 1);
 }
 

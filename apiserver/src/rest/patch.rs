@@ -28,7 +28,8 @@ pub async fn patch(api: &Api, call: &Call) -> Result<Response, Status> {
     {
         return create_applied(api, call, configuration, &options).await;
     }
-    let applied = change(api, call, Part::of(call), &options, |old| apply(&patch, old, call, &options, &api.now_text())).await;
+    let applied =
+        change(api, call, Part::of(call), &options, |old| apply(&patch, old, call, &options, &api.now_text())).await;
     let Changed { object, warnings, .. } = applied?;
     let response = respond::object(accept, 200, served, &object, api.clock.now().as_second())?;
     Ok(respond::with_warnings(response, &warnings))
@@ -79,13 +80,7 @@ impl Patch {
 }
 
 /// The object after the patch, decoded as a body would be.
-pub fn apply(
-    patch: &Patch,
-    old: &Value,
-    call: &Call,
-    options: &WriteOptions,
-    now: &str,
-) -> Result<Value, Status> {
+pub fn apply(patch: &Patch, old: &Value, call: &Call, options: &WriteOptions, now: &str) -> Result<Value, Status> {
     let gvk = call.served.row.gvk();
     let patched = match patch {
         Patch::Apply(configuration) => {

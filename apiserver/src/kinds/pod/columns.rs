@@ -53,7 +53,9 @@ fn gates(pod: &Value) -> Value {
         return "<none>".into();
     }
     let is_true = |kind: &Value| {
-        meta::list(pod, "status.conditions").iter().any(|condition| condition["type"] == *kind && condition["status"] == "True")
+        meta::list(pod, "status.conditions")
+            .iter()
+            .any(|condition| condition["type"] == *kind && condition["status"] == "True")
     };
     let met = gates.iter().filter(|gate| is_true(&gate["conditionType"])).count();
     format!("{met}/{}", gates.len()).into()
@@ -102,7 +104,8 @@ impl Summary {
     /// The first init container that has not ended well tells the reason; whether there is one.
     fn read_init(&mut self, pod: &Value) -> bool {
         let specs = meta::list(pod, "spec.initContainers");
-        let is_sidecar = |name: &Value| specs.iter().any(|spec| spec["name"] == *name && spec["restartPolicy"] == "Always");
+        let is_sidecar =
+            |name: &Value| specs.iter().any(|spec| spec["name"] == *name && spec["restartPolicy"] == "Always");
         let statuses = meta::list(pod, "status.initContainerStatuses");
         self.total += specs.iter().filter(|spec| spec["restartPolicy"] == "Always").count();
         let mut initializing = false;
@@ -113,7 +116,8 @@ impl Summary {
                 self.ready += 1;
             }
             let state = &status["state"];
-            let done = meta::at(state, "terminated.exitCode").as_i64() == Some(0) || (sidecar && status["started"] == true);
+            let done =
+                meta::at(state, "terminated.exitCode").as_i64() == Some(0) || (sidecar && status["started"] == true);
             if done || initializing {
                 continue;
             }
@@ -187,7 +191,8 @@ mod tests {
                 {"name": "b", "ready": false, "state": {"waiting": {"reason": "CrashLoopBackOff"}}},
             ]},
         });
-        let shown = |pod: &Value| cells(pod, 0)[1..4].iter().map(|cell| cell.as_str().unwrap().to_owned()).collect::<Vec<_>>();
+        let shown =
+            |pod: &Value| cells(pod, 0)[1..4].iter().map(|cell| cell.as_str().unwrap().to_owned()).collect::<Vec<_>>();
         assert_eq!(shown(&pod), ["1/2", "CrashLoopBackOff", "2"]);
         pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         assert_eq!(shown(&pod)[1], "Terminating");

@@ -6,8 +6,14 @@ use crate::kinds::defaults::{each, set, set_number, within};
 
 type Fields = Map<String, Value>;
 
-pub fn spec(spec: &mut Fields) {
+/// A pod itself has one default more than a template.
+pub fn pod(spec: &mut Fields) {
     set(spec, "enableServiceLinks", true);
+    self::spec(spec);
+}
+
+/// The spec of a pod or of a template.
+pub fn spec(spec: &mut Fields) {
     set(spec, "dnsPolicy", "ClusterFirst");
     set(spec, "restartPolicy", "Always");
     set(spec, "schedulerName", "default-scheduler");

@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 use super::{Grace, Hooks};
 
 pub static HOOKS: Hooks = Hooks {
-    default: |pod| defaults::spec(super::defaults::spec(pod)),
+    default: |pod| defaults::pod(super::defaults::spec(pod)),
     prepare_create,
-    prepare_update: |_, _| {},
     has_generation: true,
     fields: &[
         ("spec.nodeName", "spec.nodeName"),

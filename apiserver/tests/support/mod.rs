@@ -1,0 +1,98 @@
+//! An API server in this process, on the embedded store in a temporary folder, without TLS and authorization.
+
+use std::path::Path;
+
+use component::shutdown::Shutdown;
+use http::{Method, Request};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+pub struct TestServer {
+    client: kube::Client,
+    shutdown: Shutdown,
+    _folder: tempfile::TempDir,
+}
+
+/// Code and body of an answer.
+pub struct Answer {
+    pub code: u16,
+    pub body: Value,
+}
+
+impl TestServer {
+    pub async fn start(more_flags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let key = rcgen::KeyPair::generate().expect("a key").serialize_pem();
+        std::fs::write(path("sa.key"), key).expect("write the key");
+        let mut flags = vec![
+            "--storage-backend=embedded".to_owned(),
+            format!("--data-dir={}", path("store")),
+            format!("--cert-dir={}", path("certs")),
+            format!("--service-account-signing-key-file={}", path("sa.key")),
+            "--service-account-issuer=https://kubernetes".to_owned(),
+        ];
+        flags.extend(more_flags.iter().map(|flag| (*flag).to_owned()));
+        let values = apiserver::flags().parse(flags).expect("flags of the table");
+        let options = apiserver::Options::from_flags(&values).expect("good options");
+        let shutdown = Shutdown::new();
+        let mut seams = apiserver::Seams::system(shutdown.clone());
+        seams.listener = Some(TcpListener::bind("127.0.0.1:0").await.expect("a port"));
+        let insecure = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = insecure.local_addr().expect("its address");
+        seams.insecure_listener = Some(insecure);
+        tokio::spawn(apiserver::run(options, seams));
+        let config = component::client::ClientConfig::from_master("test", format!("http://{address}"));
+        let client = component::client::connect(config).expect("a client");
+        let server = Self { client, shutdown, _folder: folder };
+        server.ready().await;
+        server
+    }
+
+    /// The bootstrap's last object tells that the server is ready; until then its watch waits.
+    async fn ready(&self) {
+        let ready = async {
+            while self.get("/readyz").await.code != 200 {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), ready).await.expect("the server becomes ready");
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    pub async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {
+        let bytes = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", "application/json")
+            .body(kube::client::Body::from(bytes))
+            .expect("a request");
+        let answer = self.client.send(request).await.expect("an answer");
+        let code = answer.status().as_u16();
+        let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
+        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into());
+        Answer { code, body }
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.shutdown.trigger();
+    }
+}
+
+/// The folder of recorded answers, where there is one.
+pub fn oracle() -> Option<std::path::PathBuf> {
+    let named = std::env::var_os("SKIFF_ORACLE").map(Into::into);
+    let folder = named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/oracle"));
+    folder.is_dir().then_some(folder)
+}
