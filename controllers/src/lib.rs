@@ -20,7 +20,6 @@ mod podgc;
 mod replicaset;
 mod rootca;
 mod serviceaccount;
-mod serving;
 mod tainteviction;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
 //! Starts everything: the secure port, the election, and then the controllers that are asked for.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use component::client;
 use component::clock::Clock;
 use component::context::Context;
 use component::leader::{self, Identity};
@@ -10,7 +10,6 @@ use component::random::Random;
 use component::recorder::Source;
 use component::serve;
 use component::shutdown::Shutdown;
-use component::{client, tls};
 use futures::future::{BoxFuture, FutureExt, join_all};
 use tokio::net::TcpListener;
 
@@ -18,8 +17,10 @@ use crate::names::CONTROLLERS;
 use crate::options::Options;
 use crate::{
     deployment, endpoints, endpointslice, garbagecollector, namespace, nodeipam, nodelifecycle, podgc, replicaset,
-    rootca, serviceaccount, serving, tainteviction,
+    rootca, serviceaccount, tainteviction,
 };
+
+const NAME: &str = "kube-controller-manager";
 
 /// Why the controller manager could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -29,11 +30,9 @@ pub enum Error {
     #[error(transparent)]
     Client(#[from] client::Error),
     #[error(transparent)]
-    Tls(#[from] tls::Error),
+    Serving(#[from] serve::SecureError),
     #[error("failed to create listener: {0}")]
     Listen(#[from] std::io::Error),
-    #[error("self-signed serving certificate: {0}")]
-    Certificate(String),
     #[error(transparent)]
     Leader(#[from] leader::Error),
 }
@@ -57,15 +56,19 @@ impl Seams {
 /// Runs until shutdown. An error after the election was won means that the process should end.
 pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     let client = client::connect(options.client.clone())?;
-    let source = Source::new("kube-controller-manager");
+    let source = Source::new(NAME);
     let ctx = Context::with(client, source, seams.clock, seams.random, seams.shutdown.clone());
-    let listener = listener(&options, seams.listener)?;
+    let listener = match (seams.listener, serve::secure_address(&options.values)?) {
+        (Some(given), _) => Some(given),
+        (None, Some(address)) => Some(serve::bind(address)?),
+        (None, None) => None,
+    };
     let identity = identity(listener.as_ref(), &ctx.random)?;
-    let election = leader::Settings::from_flags(&options.values, "kube-controller-manager", identity)?;
+    let election = leader::Settings::from_flags(&options.values, NAME, identity)?;
     let serving = match listener {
         Some(listener) => {
-            let endpoints = serving::endpoints(&options.values, &ctx.client, ctx.clock)?;
-            let tls = serving::tls(&options.values, listener.local_addr()?.ip())?;
+            let endpoints = serve::secure_endpoints(NAME, &options.values, &ctx.client, &ctx.informers, ctx.clock)?;
+            let tls = serve::secure_tls("kube-controller-manager", &options.values)?;
             serve::accept(listener, Some(tls), endpoints, seams.shutdown.clone()).boxed()
         }
         None => futures::future::ready(()).boxed(),
@@ -84,24 +87,11 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     Ok(result.map(drop)?)
 }
 
-fn listener(options: &Options, given: Option<TcpListener>) -> Result<Option<TcpListener>, Error> {
-    if given.is_some() {
-        return Ok(given);
-    }
-    let port =
-        u16::try_from(options.values.int("secure-port")).map_err(|_| Error::Options("invalid --secure-port".into()))?;
-    match (port, options.values.ip("bind-address")) {
-        (0, _) => Ok(None),
-        (port, Some(address)) => Ok(Some(serve::bind(SocketAddr::new(address, port))?)),
-        (_, None) => Err(Error::Options("invalid --bind-address".into())),
-    }
-}
-
 fn identity(listener: Option<&TcpListener>, random: &Random) -> Result<Identity, Error> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = host.trim();
     Ok(match listener {
-        Some(listener) => Identity::holding(host, "kube-controller-manager", listener.local_addr()?, random),
+        Some(listener) => Identity::holding(host, NAME, listener.local_addr()?, random),
         None => Identity::unique(host, random),
     })
 }

@@ -9,11 +9,14 @@ use component::recorder::Source;
 use component::shutdown::Shutdown;
 use component::testing::FakeApi;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Node, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::json;
 
-use crate::{deployment, endpoints, endpointslice, replicaset, serviceaccount};
+use crate::{
+    deployment, endpoints, endpointslice, garbagecollector, namespace, nodelifecycle, podgc, replicaset,
+    serviceaccount, tainteviction,
+};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -133,4 +136,164 @@ async fn namespaces_get_what_pods_need() {
     world.fake.remove::<ServiceAccount>("n", "default");
     world.until("the account again", |f| f.get::<ServiceAccount>("n", "default").is_some()).await;
     let _ = std::fs::remove_file(folder);
+}
+
+/// Discovery, which the server in memory does not have: ConfigMaps, Secrets and pods.
+fn discover(fake: &FakeApi) {
+    let kind = |resource: &str, kind: &str| {
+        json!({"resource": resource, "scope": "Namespaced", "responseKind": {"group": "", "version": "v1", "kind": kind},
+            "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]})
+    };
+    let resources = [kind("configmaps", "ConfigMap"), kind("secrets", "Secret"), kind("pods", "Pod")];
+    let groups = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2",
+        "items": [{"metadata": {}, "versions": [{"version": "v1", "resources": resources}]}]});
+    fake.react(move |r| (r.resource.is_empty() && r.version.is_empty()).then(|| (200, groups.clone())));
+    // It would take a strategic patch for a merge patch.
+    fake.react(|r| {
+        r.content_type.starts_with("application/strategic").then(|| (415, json!({"code": 415, "status": "Failure"})))
+    });
+}
+
+fn owned(kind: &str, name: &str, owner: &str, blocks: bool) -> serde_json::Value {
+    json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "n", "uid": name,
+        "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": owner, "uid": owner, "blockOwnerDeletion": blocks}]}})
+}
+
+fn config_map(name: &str) -> serde_json::Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "n", "uid": name}})
+}
+
+#[tokio::test]
+async fn what_has_lost_its_owners_goes() {
+    let world = World::new();
+    discover(&world.fake);
+    for name in ["owner", "other"] {
+        world.fake.put(&config_map(name));
+    }
+    world.fake.put(&owned("Secret", "child", "owner", false));
+    world.fake.put(&owned("Secret", "kept", "other", false));
+    world.fake.put(&owned("Secret", "lost", "never-was", false));
+    tokio::spawn(garbagecollector::run(world.ctx.clone(), 4));
+    let gone = |f: &FakeApi, name: &str| f.get::<Secret>("n", name).is_none();
+    world.until("an owner that never was", |f| gone(f, "lost")).await;
+    assert!(!gone(&world.fake, "child"));
+    world.fake.remove::<ConfigMap>("n", "owner");
+    world.until("the child of a deleted owner", |f| gone(f, "child")).await;
+    assert!(!gone(&world.fake, "kept"));
+}
+
+#[tokio::test]
+async fn foreground_and_orphan_deletion() {
+    let world = World::new();
+    discover(&world.fake);
+    let mut foreground = config_map("foreground");
+    foreground["metadata"]["finalizers"] = json!(["foregroundDeletion"]);
+    foreground["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let mut orphan = config_map("orphan");
+    orphan["metadata"]["finalizers"] = json!(["orphan"]);
+    orphan["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    world.fake.put(&foreground);
+    world.fake.put(&orphan);
+    world.fake.put(&owned("Secret", "blocking", "foreground", true));
+    world.fake.put(&owned("Secret", "orphaned", "orphan", true));
+    tokio::spawn(garbagecollector::run(world.ctx.clone(), 4));
+    world.until("the dependents, then the owner", |f| f.get::<ConfigMap>("n", "foreground").is_none()).await;
+    assert!(world.fake.get::<Secret>("n", "blocking").is_none());
+    world.until("the orphans' owner", |f| f.get::<ConfigMap>("n", "orphan").is_none()).await;
+    let orphaned = world.fake.get::<Secret>("n", "orphaned").expect("it stays");
+    assert!(orphaned.metadata.owner_references.is_none_or(|o| o.is_empty()));
+}
+
+#[tokio::test]
+async fn a_namespace_is_emptied_and_let_go() {
+    let world = World::new();
+    discover(&world.fake);
+    world.fake.put(&json!({"apiVersion": "v1", "kind": "Namespace", "spec": {"finalizers": ["kubernetes"]},
+        "metadata": {"name": "n", "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["keeps-it-in-the-fake"]}}));
+    world.fake.put(&config_map("content"));
+    tokio::spawn(namespace::run(world.ctx.clone(), 2));
+    let finalized = world.fake.until(|all| {
+        let mut finalize = all.iter().filter(|r| r.subresource == "finalize" && r.name == "n");
+        finalize.any(|r| r.body["spec"]["finalizers"].as_array().is_none_or(|f| f.is_empty()))
+    });
+    tokio::time::timeout(DEADLINE, finalized).await.expect("never finalized");
+    assert!(world.fake.get::<ConfigMap>("n", "content").is_none());
+    let status =
+        world.fake.received().into_iter().rfind(|r| r.resource == "namespaces" && r.subresource == "status").unwrap();
+    assert_eq!(status.body["status"]["phase"], "Terminating");
+}
+
+fn node(name: &str) -> serde_json::Value {
+    json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name},
+        "status": {"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:00Z"}]}})
+}
+
+/// Two nodes, of which one falls silent, in simulated time.
+#[tokio::test(start_paused = true)]
+async fn a_silent_node_loses_its_pods() {
+    let fake = FakeApi::new();
+    let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().unwrap());
+    let ctx = Context::with(fake.client(), Source::new("test"), clock, Random::seeded(1), Shutdown::new());
+    fake.put(&node("silent"));
+    fake.put(&node("alive"));
+    fake.put(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n", "uid": "p"},
+        "spec": {"nodeName": "silent", "containers": [], "tolerations": [
+            {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30}]},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}));
+    let rates = nodelifecycle::Rates { eviction: 0.1, secondary: 0.01, large_cluster: 50, unhealthy_zone: 0.55 };
+    let seconds = Duration::from_secs;
+    let settings = nodelifecycle::Settings { monitor_grace: seconds(50), startup_grace: seconds(60), rates };
+    tokio::spawn(nodelifecycle::run(ctx.clone(), settings));
+    tokio::spawn(tainteviction::run(ctx.clone()));
+    let mut seen = Vec::new();
+    for beat in 0..12 {
+        fake.put(&json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": "alive", "namespace": "kube-node-lease"}, "spec": {"leaseTransitions": beat}}));
+        tokio::time::sleep(seconds(10)).await;
+        let taints = fake.get::<Node>("", "silent").unwrap().spec.and_then(|s| s.taints).unwrap_or_default();
+        let pod = fake.get::<Pod>("n", "p");
+        let evicted = pod.is_none_or(|p| p.metadata.deletion_timestamp.is_some());
+        seen.push((taints.len(), evicted));
+    }
+    // Silent from 50 s on, and evicted 30 s later.
+    assert_eq!(seen[3], (0, false), "{seen:?}");
+    assert_eq!(seen[5], (2, false), "{seen:?}");
+    assert_eq!(seen[6], (2, false), "{seen:?}");
+    assert_eq!(seen[8], (2, true), "{seen:?}");
+    let alive = fake.get::<Node>("", "alive").unwrap();
+    assert!(crate::common::nodes::is_ready(&alive) && crate::common::nodes::taints(&alive).is_empty());
+    assert!(!crate::common::nodes::is_ready(&fake.get::<Node>("", "silent").unwrap()));
+    ctx.shutdown.trigger();
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_nobody_finishes_are_removed() {
+    let fake = FakeApi::new();
+    let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().unwrap());
+    let ctx = Context::with(fake.client(), Source::new("test"), clock, Random::seeded(1), Shutdown::new());
+    let pod = |name: &str, node: &str, deleting: bool| {
+        let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "n", "uid": name},
+            "spec": {"nodeName": node, "containers": []}, "status": {"phase": "Running"}});
+        if deleting {
+            pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            pod["metadata"]["finalizers"] = json!(["keeps-it-in-the-fake"]);
+        }
+        pod
+    };
+    fake.put(&node("here"));
+    fake.put(&pod("fine", "here", false));
+    fake.put(&pod("orphan", "gone", false));
+    fake.put(&pod("never-placed", "", true));
+    tokio::spawn(podgc::run(ctx.clone(), 0));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let deleted = |fake: &FakeApi| -> Vec<String> {
+        let deletions = fake.received().into_iter().filter(|r| r.verb == "delete" && r.resource == "pods");
+        let mut names: Vec<String> = deletions.map(|r| r.name).collect();
+        names.dedup();
+        names
+    };
+    assert_eq!(deleted(&fake), ["never-placed"], "a node has a while to come back");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(deleted(&fake), ["never-placed", "orphan"]);
+    ctx.shutdown.trigger();
 }
