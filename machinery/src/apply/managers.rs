@@ -146,6 +146,9 @@ fn write_entry(identity: &Identity, owned: &Owned) -> Value {
 
 /// Folds the oldest updaters of each version into one, until few enough are left.
 pub(super) fn cap(managers: &mut Managers) {
+    if managers.len() <= UPDATERS_MAX {
+        return;
+    }
     let mut updaters: Vec<Identity> = managers.keys().filter(|identity| !identity.applied).cloned().collect();
     updaters.sort_by_key(|identity| (managers[identity].time.clone(), identity.clone()));
     let mut excess = updaters.len().saturating_sub(UPDATERS_MAX);
@@ -166,7 +169,7 @@ pub(super) fn cap(managers: &mut Managers) {
             managers.insert(bucket.clone(), owned);
         }
         if let (Some(owned), Some(old)) = (managers.remove(&identity), managers.get_mut(&bucket)) {
-            old.set = old.set.union(&owned.set);
+            old.set.add(owned.set);
             old.time = owned.time;
             excess -= 1;
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use serde_json::{Map, Value};
 
 use super::set::Element;
-use super::shape::{Indexed, Shape, is_bare, names};
+use super::shape::{Indexed, Shape, is_bare, zip};
 use crate::schema::Schema;
 
 /// The live object with the configuration's fields. Nothing is taken out.
@@ -23,15 +23,12 @@ fn visit(shape: Shape<'_>, live: Option<&Value>, config: Option<&Value>) -> Opti
         return config.or(live).cloned();
     }
     if maps {
-        let merged: Map<String, Value> = names(live, config)
-            .into_iter()
-            .filter_map(|name| {
-                let inner = shape.child(name).unwrap_or(Shape::Deduced);
-                let live = live.and_then(|value| value.get(name));
-                let config = config.and_then(|value| value.get(name));
-                Some((name.to_owned(), visit(inner, live, config)?))
-            })
-            .collect();
+        let mut merged = Map::new();
+        zip(live, config, |name, live, config| {
+            if let Some(value) = visit(shape.child(name).unwrap_or(Shape::Deduced), live, config) {
+                merged.insert(name.to_owned(), value);
+            }
+        });
         return (!merged.is_empty()).then_some(Value::Object(merged));
     }
     let merged = elements(shape, live, config);

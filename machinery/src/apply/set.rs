@@ -1,6 +1,8 @@
 //! Sets of field paths, and their JSON form `FieldsV1`.
+//!
+//! Every write makes and combines some of these: nodes are sorted vectors, combined in place or by one merge.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
 
@@ -10,19 +12,25 @@ pub(super) type Element = String;
 /// A set of paths. A path is in the set apart from the paths below it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldSet {
-    nodes: BTreeMap<Element, Node>,
+    /// Sorted by step, none empty.
+    nodes: Vec<(Element, Node)>,
 }
 
+/// What a set holds at and below one step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Node {
+pub(super) struct Node {
     /// The path that ends here is in the set.
-    member: bool,
-    below: FieldSet,
+    pub(super) member: bool,
+    pub(super) below: FieldSet,
 }
 
 impl Node {
-    fn kept(member: bool, below: FieldSet) -> Option<Self> {
-        (member || !below.is_empty()).then_some(Self { member, below })
+    pub(super) fn leaf() -> Self {
+        Self { member: true, below: FieldSet::default() }
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.member && self.below.is_empty()
     }
 }
 
@@ -64,9 +72,35 @@ impl FieldSet {
         self.nodes.is_empty()
     }
 
+    fn search(&self, element: &str) -> Result<usize, usize> {
+        self.nodes.binary_search_by(|(own, _)| own.as_str().cmp(element))
+    }
+
+    fn node(&self, element: &str) -> Option<&Node> {
+        self.search(element).ok().map(|at| &self.nodes[at].1)
+    }
+
+    /// Puts a node at a step that the set does not have yet; an empty one is left out.
+    pub(super) fn put(&mut self, element: Element, node: Node) {
+        if node.is_empty() {
+            return;
+        }
+        match self.nodes.last() {
+            Some((last, _)) if *last >= element => match self.search(&element) {
+                Ok(at) => self.nodes[at].1 = node,
+                Err(at) => self.nodes.insert(at, (element, node)),
+            },
+            _ => self.nodes.push((element, node)),
+        }
+    }
+
     pub(super) fn insert(&mut self, path: &[Element]) {
         let Some((first, rest)) = path.split_first() else { return };
-        let node = self.nodes.entry(first.clone()).or_default();
+        let at = self.search(first).unwrap_or_else(|at| {
+            self.nodes.insert(at, (first.clone(), Node::default()));
+            at
+        });
+        let node = &mut self.nodes[at].1;
         match rest {
             [] => node.member = true,
             rest => node.below.insert(rest),
@@ -75,55 +109,89 @@ impl FieldSet {
 
     /// Whether the path that is this one step is in the set.
     pub(super) fn has(&self, element: &str) -> bool {
-        self.nodes.get(element).is_some_and(|node| node.member)
+        self.node(element).is_some_and(|node| node.member)
     }
 
     /// The paths below a step.
     pub(super) fn below(&self, element: &str) -> Option<&FieldSet> {
-        self.nodes.get(element).map(|node| &node.below).filter(|below| !below.is_empty())
+        self.node(element).map(|node| &node.below).filter(|below| !below.is_empty())
     }
 
-    fn combine(&self, other: &Self, rule: fn(Option<&Node>, Option<&Node>) -> Option<Node>) -> Self {
-        let keys = self.nodes.keys().chain(other.nodes.keys().filter(|key| !self.nodes.contains_key(*key)));
-        let nodes = keys.filter_map(|key| Some((key.clone(), rule(self.nodes.get(key), other.nodes.get(key))?)));
-        Self { nodes: nodes.collect() }
-    }
-
-    pub fn union(&self, other: &Self) -> Self {
-        self.combine(other, |a, b| match (a, b) {
-            (Some(a), Some(b)) => Node::kept(a.member || b.member, a.below.union(&b.below)),
-            (a, b) => a.or(b).cloned(),
-        })
-    }
-
-    pub fn intersection(&self, other: &Self) -> Self {
-        self.combine(other, |a, b| Node::kept(a?.member && b?.member, a?.below.intersection(&b?.below)))
+    /// Adds the other's paths.
+    pub fn add(&mut self, other: Self) {
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
+        let mut theirs = other.nodes.into_iter().peekable();
+        let mut all = Vec::with_capacity(self.nodes.len() + theirs.len());
+        for (element, mut node) in std::mem::take(&mut self.nodes) {
+            while let Some(before) = theirs.next_if(|(their, _)| *their < element) {
+                all.push(before);
+            }
+            if let Some((_, same)) = theirs.next_if(|(their, _)| *their == element) {
+                node.member |= same.member;
+                node.below.add(same.below);
+            }
+            all.push((element, node));
+        }
+        all.extend(theirs);
+        self.nodes = all;
     }
 
     /// Takes out the other's paths, not what is below them.
-    pub fn difference(&self, other: &Self) -> Self {
-        self.combine(other, |a, b| match b {
-            Some(b) => Node::kept(a?.member && !b.member, a?.below.difference(&b.below)),
-            None => a.cloned(),
-        })
+    pub fn subtract(&mut self, other: &Self) {
+        if other.is_empty() {
+            return;
+        }
+        self.nodes.retain_mut(|(element, node)| {
+            if let Some(theirs) = other.node(element) {
+                node.member &= !theirs.member;
+                node.below.subtract(&theirs.below);
+            }
+            !node.is_empty()
+        });
     }
 
     /// Takes out the other's paths and all below them.
-    pub fn recursive_difference(&self, other: &Self) -> Self {
-        self.combine(other, |a, b| match b {
-            Some(b) if b.member => None,
-            Some(b) => Node::kept(a?.member, a?.below.recursive_difference(&b.below)),
-            None => a.cloned(),
-        })
+    pub fn subtract_recursively(&mut self, other: &Self) {
+        if other.is_empty() {
+            return;
+        }
+        self.nodes.retain_mut(|(element, node)| match other.node(element) {
+            Some(theirs) if theirs.member => false,
+            Some(theirs) => {
+                node.below.subtract_recursively(&theirs.below);
+                !node.is_empty()
+            }
+            None => true,
+        });
     }
 
-    /// Rewrites every node: `rule` is given the step, whether it is a member, and what is below.
-    pub(super) fn map_nodes(&self, mut rule: impl FnMut(&str, bool, &FieldSet) -> (bool, FieldSet)) -> Self {
-        let nodes = self.nodes.iter().filter_map(|(element, node)| {
-            let (member, below) = rule(element, node.member, &node.below);
-            Some((element.clone(), Node::kept(member, below)?))
+    /// The paths of both.
+    pub fn intersection(&self, other: &Self) -> Self {
+        let mut both = Self::default();
+        let (mut ours, mut theirs) = (self.nodes.iter().peekable(), other.nodes.iter().peekable());
+        while let (Some((our, own)), Some((their, node))) = (ours.peek(), theirs.peek()) {
+            match our.cmp(their) {
+                Ordering::Less => drop(ours.next()),
+                Ordering::Greater => drop(theirs.next()),
+                Ordering::Equal => {
+                    let member = own.member && node.member;
+                    both.put(our.clone(), Node { member, below: own.below.intersection(&node.below) });
+                    (ours.next(), theirs.next());
+                }
+            }
+        }
+        both
+    }
+
+    /// Changes every node of the first level; what becomes empty goes.
+    pub(super) fn change_nodes(&mut self, mut change: impl FnMut(&str, &mut Node)) {
+        self.nodes.retain_mut(|(element, node)| {
+            change(element, node);
+            !node.is_empty()
         });
-        Self { nodes: nodes.collect() }
     }
 
     /// Every path: those that end at a level before those below it.
@@ -146,38 +214,34 @@ impl FieldSet {
 
     /// The JSON form: `{"f:spec": {"f:replicas": {}}}`; `"."` where a path ends that others go on from.
     pub fn to_fields_v1(&self) -> Value {
-        Value::Object(self.to_map())
+        Value::Object(self.to_map(false))
     }
 
-    fn to_map(&self) -> Map<String, Value> {
-        let entry = |(element, node): (&Element, &Node)| {
-            let mut below = node.below.to_map();
-            if node.member && !below.is_empty() {
-                below.insert(".".to_owned(), Value::Object(Map::new()));
-            }
-            (element.clone(), Value::Object(below))
-        };
-        self.nodes.iter().map(entry).collect()
+    fn to_map(&self, own: bool) -> Map<String, Value> {
+        let dot = (own && !self.is_empty()).then(|| (".".to_owned(), Value::Object(Map::new())));
+        let nodes =
+            self.nodes.iter().map(|(element, node)| (element.clone(), Value::Object(node.below.to_map(node.member))));
+        dot.into_iter().chain(nodes).collect()
     }
 
     /// Reads the JSON form. `None` when it is not one.
     pub fn from_fields_v1(fields: &Value) -> Option<Self> {
         let mut set = Self::default();
         for (element, below) in fields.as_object()?.iter().filter(|(element, _)| *element != ".") {
-            let below_map = below.as_object()?;
-            let member = below_map.is_empty() || below_map.contains_key(".");
-            let node = Node { member, below: Self::from_fields_v1(below)? };
-            set.nodes.insert(canonical(element)?, node);
+            let map = below.as_object()?;
+            let member = map.is_empty() || map.contains_key(".");
+            set.put(canonical(element)?, Node { member, below: Self::from_fields_v1(below)? });
         }
         Some(set)
     }
 }
 
-/// Clients may write keys with spaces or in another order.
+/// Clients may write keys with spaces.
 fn canonical(element: &str) -> Option<Element> {
     let (kind, content) = element.split_at_checked(2)?;
     match kind {
         "f:" | "i:" => Some(element.to_owned()),
+        "k:" | "v:" if !content.contains(' ') => Some(element.to_owned()),
         "k:" | "v:" => Some(format!("{kind}{}", serde_json::from_str::<Value>(content).ok()?)),
         _ => None,
     }

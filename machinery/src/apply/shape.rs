@@ -1,6 +1,9 @@
 //! How a value is owned: as a whole, or by its fields, entries or elements.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use serde_json::Value;
 
 use super::set::{self, Element};
 use crate::schema::{Default, Field, ListType, Omit, Schema, Text, Type};
@@ -105,12 +108,11 @@ fn keyed(keys: &[Text], ty: &Type, value: &Value) -> Result<Element, String> {
         Value::Null => return Err("associative list with keys may not have a null element".to_owned()),
         _ => return Err("associative list with keys may not have non-map elements".to_owned()),
     };
-    let mut named = Map::new();
+    let mut named: Vec<(&str, Cow<'_, Value>)> = Vec::with_capacity(keys.len());
     for key in keys {
-        let value = map.get(key.as_ref()).cloned().or_else(|| key_default(ty.message()?.field(key)?));
-        if let Some(value) = value {
-            named.insert(key.to_string(), value);
-        }
+        let given = map.get(key.as_ref()).map(Cow::Borrowed);
+        let value = given.or_else(|| key_default(ty.message()?.field(key)?).map(Cow::Owned));
+        named.extend(value.map(|value| (key.as_ref(), value)));
     }
     if named.is_empty() {
         let keys: Vec<String> = keys.iter().map(|key| format!("{key:?}")).collect();
@@ -119,7 +121,9 @@ fn keyed(keys: &[Text], ty: &Type, value: &Value) -> Result<Element, String> {
             keys.join(" ")
         ));
     }
-    Ok(format!("k:{}", Value::Object(named)))
+    named.sort_by_key(|(name, _)| *name);
+    let named: Vec<String> = named.iter().map(|(name, value)| format!("{name:?}:{value}")).collect();
+    Ok(format!("k:{{{}}}", named.join(",")))
 }
 
 /// A key that is not given takes the default that the schema publishes.
@@ -163,10 +167,27 @@ pub(super) fn field(name: &str) -> Element {
     set::field(name)
 }
 
-/// Every name of either object, in order.
-pub(super) fn names<'v>(a: Option<&'v Value>, b: Option<&'v Value>) -> std::collections::BTreeSet<&'v str> {
-    let names = |value: Option<&'v Value>| value.and_then(Value::as_object).into_iter().flat_map(|map| map.keys());
-    names(a).chain(names(b)).map(String::as_str).collect()
+/// Every entry of either object, by name. Relies on JSON objects being sorted.
+pub(super) fn zip<'v>(
+    old: Option<&'v Value>,
+    new: Option<&'v Value>,
+    mut visit: impl FnMut(&'v str, Option<&'v Value>, Option<&'v Value>),
+) {
+    let entries = |value: Option<&'v Value>| value.and_then(Value::as_object).into_iter().flatten().peekable();
+    let (mut old, mut new) = (entries(old), entries(new));
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => return,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((a, _)), Some((b, _))) => a.cmp(b),
+        };
+        let left = if order.is_le() { old.next() } else { None };
+        let right = if order.is_ge() { new.next() } else { None };
+        if let Some((name, _)) = left.or(right) {
+            visit(name, left.map(|(_, value)| value), right.map(|(_, value)| value));
+        }
+    }
 }
 
 /// No object or list, or an empty one.

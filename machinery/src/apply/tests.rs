@@ -218,3 +218,10 @@ fn field_sets_keep_their_json_form() {
     assert_eq!(FieldSet::from_fields_v1(&fields).unwrap().to_fields_v1(), fields);
     assert_eq!(FieldSet::from_fields_v1(&json!({"x": {}})), None);
 }
+
+#[test]
+fn json_objects_are_sorted_as_comparison_needs_them() {
+    let object = json!({"b": 1, "a": 2});
+    let names: Vec<&String> = object.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["a", "b"], "serde_json's preserve_order must stay off");
+}

@@ -1,5 +1,7 @@
 //! Ownership after a write.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use super::compare::{Comparison, compare};
@@ -17,7 +19,7 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
 /// Fields that nobody owns.
-fn unowned() -> FieldSet {
+static UNOWNED: LazyLock<FieldSet> = LazyLock::new(|| {
     FieldSet::of(&[
         "apiVersion",
         "kind",
@@ -32,7 +34,7 @@ fn unowned() -> FieldSet {
         "metadata.managedFields",
         "metadata.resourceVersion",
     ])
-}
+});
 
 /// Records in `new` who owns what after a create (`live` is `None`), update or patch.
 ///
@@ -52,10 +54,8 @@ pub fn update(request: &Request<'_>, live: Option<&Value>, new: &mut Value) {
             &blank
         }
     };
-    let mut live = live.clone();
-    managers::clear(&mut live);
     let identity = Identity::new(request.manager, false, request.api_version, request.subresource);
-    record(request, &live, new, &mut owners, identity);
+    record(request, live, new, &mut owners, identity);
     managers::cap(&mut owners);
     managers::write(new, &owners);
 }
@@ -80,28 +80,28 @@ fn record(request: &Request<'_>, live: &Value, new: &Value, owners: &mut Manager
     fit_to_schema(request, owners);
     let changes = compare(request.schema, live, new).without(request.ignored);
     yield_to(owners, None, &changes);
-    let gained = changes.modified.union(&changes.added).recursive_difference(request.ignored).difference(&unowned());
+    let mut gained = changes.gained();
+    gained.subtract(&UNOWNED);
     if gained.is_empty() {
         return;
     }
-    let owned = owners.remove(&identity);
-    let set = owned.map_or_else(FieldSet::default, |owned| owned.set).union(&gained);
+    let mut set = owners.remove(&identity).map_or_else(FieldSet::default, |owned| owned.set);
+    set.add(gained);
     let time = Some(request.now.to_owned());
     owners.insert(identity, Owned { set, api_version: request.api_version.to_owned(), time });
 }
 
 fn fit_to_schema(request: &Request<'_>, owners: &mut Managers) {
     for owned in owners.values_mut() {
-        owned.set = reconcile(&owned.set, Shape::Struct(request.schema));
+        reconcile(&mut owned.set, Shape::Struct(request.schema));
     }
 }
 
 /// Takes changed and removed fields from all managers but one; a manager left with nothing goes.
 fn yield_to(owners: &mut Managers, except: Option<&Identity>, changes: &Comparison) {
-    let changed = changes.modified.union(&changes.added).union(&changes.removed);
     owners.retain(|identity, owned| {
         if Some(identity) != except {
-            owned.set = owned.set.difference(&changed);
+            [&changes.modified, &changes.added, &changes.removed].into_iter().for_each(|set| owned.set.subtract(set));
         }
         !owned.set.is_empty()
     });
@@ -129,7 +129,8 @@ pub fn apply(request: &Request<'_>, live: &Value, config: &Value, force: bool) -
     let identity = Identity::new(request.manager, true, request.api_version, request.subresource);
     let last = owners.get(&identity).cloned();
     let merged = merge(request.schema, &live, config);
-    let set = to_set(request.schema, config).recursive_difference(request.ignored);
+    let mut set = to_set(request.schema, config);
+    set.subtract_recursively(request.ignored);
     let time = last.as_ref().and_then(|last| last.time.clone());
     owners.insert(identity.clone(), Owned { set, api_version: request.api_version.to_owned(), time });
     let mut object = prune(request, merged, &owners, last.as_ref());
@@ -140,7 +141,7 @@ pub fn apply(request: &Request<'_>, live: &Value, config: &Value, force: bool) -
     }
     yield_to(&mut owners, Some(&identity), &changes);
     if let Some(owned) = owners.get_mut(&identity) {
-        owned.set = owned.set.difference(&unowned());
+        owned.set.subtract(&UNOWNED);
         if object != live {
             owned.time = Some(request.now.to_owned());
         }
@@ -176,20 +177,24 @@ fn adopt(request: &Request<'_>, live: &Value, owners: &mut Managers) {
 fn prune(request: &Request<'_>, merged: Value, owners: &Managers, last: Option<&Owned>) -> Value {
     let Some(last) = last.filter(|last| !last.set.is_empty()) else { return merged };
     let schema = request.schema;
-    let named = |set: &FieldSet| with_named_fields(set, Shape::Struct(schema));
-    let last_named = named(&last.set);
+    let named = |set: FieldSet| with_named_fields(set, Shape::Struct(schema));
+    let last_named = named(last.set.clone());
     let pruned = remove(schema, &merged, &last_named);
-    let owned = owners.values().fold(FieldSet::default(), |all, owned| all.union(&owned.set));
-    let merged_set = named(&to_set(schema, &merged));
-    let kept = named(&to_set(schema, &pruned)).union(&named(&owned));
-    let pruned = remove(schema, &merged, &merged_set.difference(&kept));
+    let mut owned = FieldSet::default();
+    owners.values().for_each(|other| owned.add(other.set.clone()));
+    let merged_set = named(to_set(schema, &merged));
+    let mut surplus = merged_set.clone();
+    surplus.subtract(&named(to_set(schema, &pruned)));
+    surplus.subtract(&named(owned));
+    let pruned = remove(schema, &merged, &surplus);
     // What went though this manager never owned it comes back.
-    let gone = merged_set.difference(&named(&to_set(schema, &pruned)));
+    let mut gone = merged_set;
+    gone.subtract(&named(to_set(schema, &pruned)));
     remove(schema, &merged, &gone.intersection(&last_named))
 }
 
 fn conflicts(owners: &Managers, applier: &Identity, changes: &Comparison) -> Vec<Conflict> {
-    let changed = changes.modified.union(&changes.added);
+    let changed = changes.gained();
     let others = owners.iter().filter(|(identity, _)| *identity != applier);
     others
         .flat_map(|(identity, owned)| {
@@ -210,7 +215,8 @@ fn refuse(request: &Request<'_>, live: &Value, conflicts: Vec<Conflict>) -> Resu
         .filter(|conflict| {
             let mut path = FieldSet::default();
             path.insert(&conflict.path);
-            !path.difference(&allowed).is_empty()
+            path.subtract(&allowed);
+            !path.is_empty()
         })
         .collect();
     if left.is_empty() { Ok(()) } else { Err(ApplyError::Conflict(Conflicts(left))) }
@@ -224,8 +230,9 @@ fn last_applied_unchanged(request: &Request<'_>, live: &Value) -> Option<FieldSe
     }
     validate(request.schema, &last).ok()?;
     let changes = compare(request.schema, &last, live);
-    let set = to_set(request.schema, &last);
-    Some(set.difference(&changes.modified).difference(&changes.added).difference(&changes.removed))
+    let mut set = to_set(request.schema, &last);
+    [&changes.modified, &changes.added, &changes.removed].into_iter().for_each(|changed| set.subtract(changed));
+    Some(set)
 }
 
 /// kubectl's own record of what it applied is kept true where there is one.

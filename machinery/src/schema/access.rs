@@ -1,6 +1,6 @@
 //! Reading a [`Schema`]: fields by name, what server-side apply and patches ask of a field.
 
-use super::{Field, ListType, Ref, Schema, Type, WireField};
+use super::{Field, ListType, Omit, Ref, Schema, Type, WireField};
 
 impl Schema {
     /// Orders the fields for [`Schema::field`]. To be called after `fields` was filled.
@@ -8,6 +8,8 @@ impl Schema {
         let mut index: Vec<u16> = (0..self.fields.len() as u16).collect();
         index.sort_by(|a, b| self.fields[*a as usize].name.cmp(&self.fields[*b as usize].name));
         self.index = index;
+        let always = self.fields.iter().enumerate().filter(|(_, field)| field.is_always_written());
+        self.always = always.map(|(at, _)| at as u16).collect();
         let fields = self.fields.iter().enumerate().filter(|(_, field)| field.number != 0 && field.embed.is_none());
         let fields = fields.map(|(at, field)| (field.number, WireField::Field(at as u16)));
         let embeds = self.embeds.iter().enumerate().filter(|(_, embed)| embed.number != 0);
@@ -33,6 +35,11 @@ impl Schema {
         path.split('.').try_fold(self, |schema, name| schema.field(name)?.ty.message())
     }
 
+    /// The fields that are written though unset.
+    pub(super) fn always_written(&self) -> impl Iterator<Item = &Field> {
+        self.always.iter().map(|at| &self.fields[*at as usize])
+    }
+
     /// What protobuf writes, by ascending number.
     pub(crate) fn wire(&self) -> &[(u32, WireField)] {
         &self.wire
@@ -50,6 +57,12 @@ impl Schema {
 }
 
 impl Field {
+    /// Not `omitempty`, or a struct held by value: Go writes that though it says `omitempty` (an unset time or raw
+    /// extension as null).
+    fn is_always_written(&self) -> bool {
+        self.omit == Omit::Never || (!self.pointer && self.omit == Omit::Empty && self.ty.is_struct())
+    }
+
     /// Keys naming an element of a `listType=map`; empty otherwise.
     pub fn list_keys(&self) -> &[super::Text] {
         match &self.list {

@@ -45,6 +45,8 @@ pub struct Schema {
     pub fields: Vec<Field>,
     /// Positions in `fields`, ordered by JSON name.
     index: Vec<u16>,
+    /// Positions of the fields that are written though unset.
+    always: Vec<u16>,
     /// What protobuf writes, ordered by number.
     wire: Vec<(u32, WireField)>,
     /// Server-side apply owns it as a whole (`x-kubernetes-map-type: atomic`).

@@ -21,9 +21,8 @@ pub fn normalize(schema: &Schema, object: &mut Value) {
         Some(field) => keep(field, value),
         None => false,
     });
-    for field in &schema.fields {
-        let unset = (field.omit == Omit::Never || by_value(field)) && !map.contains_key(field.name.as_ref());
-        if unset {
+    for field in schema.always_written() {
+        if !map.contains_key(field.name.as_ref()) {
             map.insert(field.name.to_string(), written_when_unset(field));
         }
     }
@@ -52,11 +51,6 @@ fn each_message(ty: &Type, value: &mut Value, visit: &mut impl FnMut(&Schema, &m
         }
         _ => {}
     }
-}
-
-/// A struct held by value: Go writes it though it says `omitempty`; an unset time or raw extension as null.
-fn by_value(field: &Field) -> bool {
-    !field.pointer && field.omit == Omit::Empty && field.ty.is_struct()
 }
 
 /// Brings the value to form; false when it is left out.
