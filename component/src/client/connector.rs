@@ -1,6 +1,7 @@
 //! Connections: TCP, then TLS where the scheme says so, with HTTP/2 where the server offers it.
 
 use std::{
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -12,7 +13,7 @@ use http::Uri;
 use hyper::rt;
 use hyper_util::{
     client::legacy::{
-        Client,
+        self, Client,
         connect::{Connected, Connection, HttpConnector},
     },
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -37,8 +38,44 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 pub(super) type Http = Client<Connector, Body>;
 
+/// Which HTTP a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// Only HTTP/2: requests that come while the first connection is being made wait for it. With a pool that takes
+    /// either, each would make its own, and all but one would be thrown away.
+    Http2,
+    Http1,
+}
+
+/// The server does not offer HTTP/2.
+#[derive(Debug, thiserror::Error)]
+#[error("the server does not speak HTTP/2")]
+struct NotHttp2;
+
+/// Whose fault it was that a request was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unsent {
+    /// The server does not offer HTTP/2.
+    NotHttp2,
+    /// The request waited for the connection that another one made, and that failed.
+    Waiting,
+}
+
+/// What can be said of a request that failed; `None` when it may have been sent, or its own connection failed.
+pub(super) fn unsent(error: &legacy::Error) -> Option<Unsent> {
+    let first: &(dyn std::error::Error + 'static) = error;
+    let mut causes = std::iter::successors(Some(first), |error| error.source());
+    if causes.clone().any(|cause| cause.is::<NotHttp2>()) {
+        return Some(Unsent::NotHttp2);
+    }
+    // Everything that fails in our connector is an I/O error.
+    let waiting = error.is_connect() && !causes.any(|cause| cause.is::<io::Error>());
+    waiting.then_some(Unsent::Waiting)
+}
+
 /// A pooling client that trusts and shows what is given.
 pub(super) fn http_client(
+    protocol: Protocol,
     trust: Option<&Trust>,
     certificate: &Certificate,
     server_name: Option<ServerName<'static>>,
@@ -47,7 +84,9 @@ pub(super) fn http_client(
         None => None,
         Some(trust) => {
             let mut config = tls::client_config(trust, certificate.resolver())?;
-            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+            // A server that offers only HTTP/1.1 would break off, were only HTTP/2 asked for.
+            let http1 = b"http/1.1".to_vec();
+            config.alpn_protocols = if protocol == Protocol::Http2 { vec![b"h2".to_vec(), http1] } else { vec![http1] };
             Some(TlsConnector::from(Arc::new(config)))
         }
     };
@@ -60,16 +99,18 @@ pub(super) fn http_client(
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
+        .http2_only(protocol == Protocol::Http2)
         .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
         .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keep_alive_interval(PING_INTERVAL)
         .http2_keep_alive_timeout(PING_TIMEOUT)
-        .build(Connector { tcp, tls, server_name }))
+        .build(Connector { protocol, tcp, tls, server_name }))
 }
 
 /// Connects TCP, then TLS where the scheme says so.
 #[derive(Clone)]
 pub(super) struct Connector {
+    protocol: Protocol,
     tcp: HttpConnector,
     tls: Option<TlsConnector>,
     server_name: Option<ServerName<'static>>,
@@ -86,7 +127,7 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connecting = self.tcp.call(uri.clone());
-        let (tls, server_name) = (self.tls.clone(), self.server_name.clone());
+        let (protocol, tls, server_name) = (self.protocol, self.tls.clone(), self.server_name.clone());
         Box::pin(async move {
             let tcp = connecting.await?;
             let Some(tls) = tls else {
@@ -94,14 +135,22 @@ impl Service<Uri> for Connector {
             };
             let name = match server_name {
                 Some(name) => name,
-                None => ServerName::try_from(uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned())?,
+                None => server_name_of(&uri)?,
             };
             let handshake = tls.connect(name, tcp.into_inner());
-            let stream =
-                tokio::time::timeout(CONNECT_TIMEOUT, handshake).await.map_err(|_| "TLS handshake timeout")??;
+            let late = |_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake timeout");
+            let stream = tokio::time::timeout(CONNECT_TIMEOUT, handshake).await.map_err(late)??;
+            if protocol == Protocol::Http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+                return Err(NotHttp2.into());
+            }
             Ok(Stream::Tls(Box::new(TokioIo::new(stream))))
         })
     }
+}
+
+fn server_name_of(uri: &Uri) -> io::Result<ServerName<'static>> {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    ServerName::try_from(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
 /// A connection of either kind.
@@ -112,13 +161,7 @@ pub(super) enum Stream {
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        match self {
-            Self::Plain(_) => Connected::new(),
-            Self::Tls(stream) => match stream.inner().get_ref().1.alpn_protocol() {
-                Some(b"h2") => Connected::new().negotiated_h2(),
-                _ => Connected::new(),
-            },
-        }
+        Connected::new()
     }
 }
 

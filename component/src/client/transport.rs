@@ -1,7 +1,7 @@
 //! Requests over one shared connection: hyper's pooling client over our TLS connector.
 //!
 //! A server that offers HTTP/2 gets one connection for everything; hyper-util's pool makes another when it broke or
-//! said GOAWAY. One that does not (an upstream proxy over plain http, say) gets HTTP/1.1 connections as needed.
+//! said GOAWAY. One that does not, and plain http, gets HTTP/1.1 connections as needed.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -24,13 +24,15 @@ use tower::{BoxError, Service};
 
 use super::{
     Endpoint, Error,
-    connector::{Http, http_client},
+    connector::{Http, Protocol, Unsent, http_client, unsent},
     credentials::{Certificate, Header},
     limit::Limiter,
     metrics,
 };
 use crate::tls::{self, Trust};
 
+/// How often a request that was not sent is tried on another connection.
+const UNSENT_RETRIES_MAX: u32 = 2;
 /// How often a request is sent again because the server asked for it, as client-go's.
 const RETRIES_MAX: u32 = 10;
 
@@ -46,7 +48,14 @@ struct Inner {
     trust: Option<Trust>,
     certificate: Certificate,
     server_name: Option<ServerName<'static>>,
-    current: Mutex<(u64, Http)>,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    protocol: Protocol,
+    /// Of the certificate that `http` shows.
+    generation: u64,
+    http: Http,
 }
 
 struct Base {
@@ -64,8 +73,10 @@ impl Transport {
         let server_name = endpoint.tls_server_name.clone().map(ServerName::try_from).transpose();
         let server_name = server_name.map_err(|error| address(format!("tls-server-name: {error}")))?;
         let certificate = Certificate::load(&endpoint.identity)?;
-        let http = http_client(trust.as_ref(), &certificate, server_name.clone())?;
-        let generation = certificate.generation();
+        // Plain http has no ALPN to ask with, and whatever serves it speaks HTTP/1.1.
+        let protocol = if trust.is_some() { Protocol::Http2 } else { Protocol::Http1 };
+        let http = http_client(protocol, trust.as_ref(), &certificate, server_name.clone())?;
+        let current = Current { protocol, generation: certificate.generation(), http };
         Ok(Self(Arc::new(Inner {
             user_agent: HeaderValue::from_str(&user_agent).map_err(|error| address(error.to_string()))?,
             header: Header::load(&endpoint.identity)?,
@@ -74,7 +85,7 @@ impl Transport {
             trust,
             certificate,
             server_name,
-            current: Mutex::new((generation, http)),
+            current: Mutex::new(current),
         })))
     }
 }
@@ -85,19 +96,44 @@ impl Inner {
     fn http(&self) -> Http {
         let generation = self.certificate.generation();
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.0 != generation {
-            match http_client(self.trust.as_ref(), &self.certificate, self.server_name.clone()) {
-                Ok(http) => *current = (generation, http),
-                Err(error) => tracing::warn!(%error, "keeping the connection with the old certificate"),
-            }
+        if current.generation != generation {
+            let protocol = current.protocol;
+            self.replace(&mut current, protocol);
         }
-        current.1.clone()
+        current.http.clone()
+    }
+
+    /// The client for a server that turned out to speak HTTP/1.1 only.
+    fn http1(&self) -> Http {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.protocol != Protocol::Http1 {
+            self.replace(&mut current, Protocol::Http1);
+        }
+        current.http.clone()
+    }
+
+    fn replace(&self, current: &mut Current, protocol: Protocol) {
+        let generation = self.certificate.generation();
+        match http_client(protocol, self.trust.as_ref(), &self.certificate, self.server_name.clone()) {
+            Ok(http) => *current = Current { protocol, generation, http },
+            Err(error) => tracing::warn!(%error, "keeping the connections there are"),
+        }
     }
 
     async fn send(&self, parts: &Parts, body: Body) -> Result<Response<Incoming>, BoxError> {
         self.limiter.acquire().await;
         let started = Instant::now();
-        let answer = self.http().request(Request::from_parts(parts.clone(), body)).await;
+        let mut copy = body.try_clone();
+        let mut answer = self.http().request(Request::from_parts(parts.clone(), body)).await;
+        for _ in 0..UNSENT_RETRIES_MAX {
+            let unsent = answer.as_ref().err().and_then(unsent);
+            let (Some(unsent), Some(body)) = (unsent, copy) else {
+                break;
+            };
+            let http = if unsent == Unsent::NotHttp2 { self.http1() } else { self.http() };
+            copy = body.try_clone();
+            answer = http.request(Request::from_parts(parts.clone(), body)).await;
+        }
         let status = answer.as_ref().map(Response::status);
         let code = status.as_ref().map_or("<error>", StatusCode::as_str);
         metrics::observe(parts.method.as_str(), self.base.authority.as_str(), code, started.elapsed());

@@ -114,7 +114,10 @@ async fn requests_share_one_http2_connection_and_show_the_certificate() {
         json!({"client-certificate-data": data(&pair.certificate), "client-key-data": data(&pair.key)}),
     );
     let client = client::connect(ClientConfig::from_kubeconfig("test", file.path())).unwrap();
-    let first = ask(&client).await.unwrap();
+    // Also those that come while the connection is being made.
+    let together = futures::future::join_all((0..20).map(|_| ask(&client))).await;
+    let first = together[0].as_ref().unwrap();
+    assert!(together.iter().all(|other| other.as_ref().unwrap()["port"] == first["port"]));
     assert_eq!(first["h2"], "true");
     assert_eq!((&*first["user"], &*first["groups"]), ("system:kube-scheduler", "some:group"));
     assert_eq!(first["accept"], "application/json");
@@ -328,4 +331,25 @@ async fn many_watches_share_the_connection_and_do_not_hold_each_other_up() {
         open.push(watch);
     }
     assert_eq!(ports.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_without_http2_is_spoken_to_as_it_can() {
+    let authority = Authority::new("ca");
+    let pair = authority.issue("server", "", &["127.0.0.1"]);
+    let mut tls = tls::server_config(Arc::new(FixedKey(pair.certified())), MinVersion::Tls12).unwrap();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let listener = serve::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = tower::service_fn(|request: Request<Incoming>| {
+        let answer = mirror(&request, None).to_string();
+        async move { Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(answer)))) }
+    });
+    tokio::spawn(serve::accept(listener, Some(Arc::new(tls)), service, Shutdown::new()));
+    let cluster = json!({"certificate-authority-data": data(&authority.pem())});
+    let file = kubeconfig(&format!("https://{address}"), cluster, json!({}));
+    let client = client::connect(ClientConfig::from_kubeconfig("test", file.path())).unwrap();
+    for answer in futures::future::join_all((0..5).map(|_| ask(&client))).await {
+        assert_eq!(answer.unwrap()["h2"], "false");
+    }
 }
