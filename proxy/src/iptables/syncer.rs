@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::tool::{Tool, ToolError};
-use super::{ServiceRules, Settings, base, transaction};
+use super::{ServiceRules, Settings, Shared, base, transaction};
 
 /// What a sync did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,12 +98,17 @@ impl Syncer {
         Ok(Outcome::Full)
     }
 
-    /// Looks for the canaries; a table without one was flushed.
+    /// Looks for the canaries (a table without one was flushed), and whether the chain that leads to all Services has
+    /// rules.
     pub(crate) async fn check_canaries(&mut self) {
         for table in base::CANARY_TABLES {
-            match self.tool.has_chain(table, base::CANARY).await {
-                Ok(true) => {}
-                Ok(false) => {
+            let is_whole = match self.tool.first_rule(table, base::CANARY).await {
+                Ok(Some(_)) if table == "nat" => self.tool.first_rule(table, Shared::NatServices.chain()).await,
+                other => other.map(|rule| rule.map(|_| "there".to_string())),
+            };
+            match is_whole {
+                Ok(Some(rule)) if !rule.is_empty() => {}
+                Ok(_) => {
                     tracing::info!(
                         table,
                         family = self.settings.family.name(),

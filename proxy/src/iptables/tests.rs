@@ -274,7 +274,7 @@ fn postrouting_comes_before_whatever_accepts() {
     assert_eq!(with(&[jump, masq]), Vec::<String>::new());
     assert_eq!(with(&[host_port, jump, masq]), Vec::<String>::new());
     let insertion = jump.replace("-A POSTROUTING", "-I POSTROUTING 1");
-    assert_eq!(with(&[masq]), [insertion.clone()]);
+    assert_eq!(with(&[masq]), std::slice::from_ref(&insertion));
     assert_eq!(with(&[masq, jump]), [jump.replace("-A", "-D"), insertion]);
 }
 

@@ -51,11 +51,11 @@ impl Tool {
         run(&self.name(""), &["--wait", LOCK_WAIT_SECONDS, "-t", "nat", "-S", "POSTROUTING"], "").await.map(|_| ())
     }
 
-    /// Whether a chain is there.
-    pub(crate) async fn has_chain(self, table: &str, chain: &str) -> Result<bool, ToolError> {
+    /// The first rule of a chain, empty when it has none; `None` when there is no such chain.
+    pub(crate) async fn first_rule(self, table: &str, chain: &str) -> Result<Option<String>, ToolError> {
         match run(&self.name(""), &["--wait", LOCK_WAIT_SECONDS, "-t", table, "-S", chain, "1"], "").await {
-            Ok(_) => Ok(true),
-            Err(ToolError::Failed { .. }) => Ok(false),
+            Ok(text) => Ok(Some(text.trim().to_string())),
+            Err(ToolError::Failed { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -136,9 +136,12 @@ fn remove_stale_chains(nat: &mut Table, services: &BTreeMap<String, Arc<ServiceR
     }
 }
 
+/// A Service's rules before and after; `None` when it has none.
+pub(crate) type Change = (Option<Arc<ServiceRules>>, Option<Arc<ServiceRules>>);
+
 /// Only what differs between the old and the new rules of some Services. Fails as a whole when somebody changed our
 /// chains meanwhile (a rule to take out is not there): then everything must be written again.
-pub(crate) fn difference(changes: &[(Option<Arc<ServiceRules>>, Option<Arc<ServiceRules>>)]) -> String {
+pub(crate) fn difference(changes: &[Change]) -> String {
     let (mut filter, mut nat) = (Table::default(), Table::default());
     let nothing = ServiceRules::default();
     for (old, new) in changes {

@@ -50,6 +50,8 @@ pub struct Seams {
     pub shutdown: Shutdown,
     pub clock: Clock,
     pub random: Random,
+    /// The way to the API server; None: as the flags say.
+    pub client: Option<kube::Client>,
     /// The health port; None: the one that the flags name is opened.
     pub health_listener: Option<TcpListener>,
     /// The metrics port; None: the one that the flags name is opened.
@@ -65,6 +67,7 @@ impl Seams {
             shutdown,
             clock: Clock::system(),
             random: Random::from_os(),
+            client: None,
             health_listener: None,
             metrics_listener: None,
             sysctl_root: "/proc/sys".into(),
@@ -85,7 +88,10 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     if options.action == Action::InitOnly {
         return Ok(());
     }
-    let client = client::connect(options.client.clone())?;
+    let client = match seams.client {
+        Some(client) => client,
+        None => client::connect(options.client.clone())?,
+    };
     let source = Source::new("kube-proxy").on_host(&options.node_name);
     let context = Context::with(client, source, seams.clock, seams.random, seams.shutdown.clone());
     let health = Health::new(seams.clock, 2 * options.sync_period);
