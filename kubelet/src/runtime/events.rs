@@ -17,7 +17,7 @@ use tonic::{Code, transport::Channel};
 
 const RECONNECT: Duration = Duration::from_secs(1);
 /// The containerd namespace in which its CRI plugin keeps its containers.
-const FILTER: &str = "namespace==k8s.io,topic~=^/(tasks/(start|exit|oom)|containers/delete)$";
+const FILTER: &str = r#"namespace==k8s.io,topic~="^/(tasks/(start|exit|oom)|containers/delete)$""#;
 
 /// What to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,9 @@ pub async fn follow(channel: Channel, wake: impl Fn(Wake), shutdown: Shutdown) {
             Err(status) if status.code() == Code::Unimplemented && has_cri => has_cri = false,
             Err(status) if status.code() == Code::Unimplemented => has_containerd = false,
             other => {
-                tracing::debug!(?other, "the runtime's event stream ended; opening it again");
+                if let Err(status) = other {
+                    tracing::warn!(error = status.message(), "the runtime's event stream broke; opening it again");
+                }
                 if shutdown.run_until(tokio::time::sleep(RECONNECT)).await.is_none() {
                     return;
                 }
