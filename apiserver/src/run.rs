@@ -81,7 +81,7 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     let tls = serving::server_config(&options)?;
     let store = open_store(&options, &clock).await?;
     let catalogue = Catalogue::builtin(options.values.str("etcd-prefix"));
-    let indexer = Arc::new(CatalogueIndexer { catalogue: catalogue.clone() });
+    let indexer = Arc::new(CatalogueIndexer::new(catalogue.clone()));
     let cache_options =
         cache::Options { prefix: format!("{}/", catalogue.store_prefix()), ..cache::Options::default() };
     let cache = Cache::start(store.clone(), indexer, cache_options, shutdown.clone());

@@ -21,6 +21,11 @@ pub fn length_error(characters_max: usize) -> String {
     format!("must be no more than {characters_max} characters")
 }
 
+/// As [`length_error`], for labels: their length counts in bytes.
+fn bytes_error(bytes_max: usize) -> String {
+    format!("must be no more than {bytes_max} bytes")
+}
+
 pub fn range_error(low: i64, high: i64) -> String {
     format!("must be between {low} and {high}, inclusive")
 }
@@ -31,7 +36,7 @@ pub fn pattern_error(words: &str, expression: &str, examples: &[&str]) -> String
         return format!("{words} (regex used for validation is '{expression}')");
     }
     let shown: Vec<String> = examples.iter().map(|example| format!("'{example}', ")).collect();
-    format!("{words} (e.g. {}regex used for validation is '{expression}')", shown.join("or "))
+    format!("{words} (e.g. {}regex used for validation is '{expression}')", shown.join(" or "))
 }
 
 fn is_lower_alnum(byte: u8) -> bool {
@@ -138,7 +143,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
     if name.is_empty() {
         errors.push("name part must be non-empty".to_owned());
     } else if name.len() > LABEL_LENGTH_MAX {
-        errors.push(format!("name part {}", length_error(LABEL_LENGTH_MAX)));
+        errors.push(format!("name part {}", bytes_error(LABEL_LENGTH_MAX)));
     }
     if !matches_qualified(name) {
         let words = pattern_error(QUALIFIED_WORDS, QUALIFIED, &["MyName", "my.name", "123-abc"]);
@@ -150,7 +155,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
 pub fn label_value(value: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if value.len() > LABEL_LENGTH_MAX {
-        errors.push(length_error(LABEL_LENGTH_MAX));
+        errors.push(bytes_error(LABEL_LENGTH_MAX));
     }
     if !value.is_empty() && !matches_qualified(value) {
         errors.push(pattern_error(
@@ -247,6 +252,18 @@ pub fn http_header_name(value: &str) -> Vec<String> {
     )]
 }
 
+/// `25%`.
+pub fn percent(value: &str) -> Vec<String> {
+    match value.strip_suffix('%') {
+        Some(digits) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => Vec::new(),
+        _ => vec![pattern_error(
+            "a valid percent string must be a numeric string followed by an ending '%'",
+            "[0-9]+%",
+            &["1%", "93%"],
+        )],
+    }
+}
+
 /// A `generateName` is checked as the name it will become: a trailing dash is followed by more characters.
 pub fn mask_trailing_dash(prefix: &str) -> String {
     match prefix.strip_suffix('-') {
@@ -290,7 +307,7 @@ mod tests {
         assert_eq!(
             label_value("-"),
             [
-                "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue', or 'my_value', or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+                "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
             ]
         );
     }

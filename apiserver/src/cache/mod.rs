@@ -15,6 +15,7 @@ use crate::store::{self, RangeRequest, Revision, Store};
 
 pub mod compact;
 pub mod event;
+pub mod extract;
 mod feed;
 pub mod item;
 mod resource;
@@ -24,6 +25,7 @@ pub mod watcher;
 
 pub use compact::{Fields, Labels};
 pub use event::{Event, EventKind};
+pub use extract::Paths;
 pub use item::{Indexed, Indexer, Item, Resource};
 pub use snapshot::Snapshot;
 pub use watcher::{WatchEnd, WatchFrom, Watcher};

@@ -1,9 +1,10 @@
 //! PodDisruptionBudgets (Kubernetes concept: "Disruptions").
 
+use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use serde_json::{Value, json};
 
-use super::{Column, Hooks};
+use super::{Column, Hooks, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 const fn column(name: &'static str, kind: &'static str, description: &'static str) -> Column {
@@ -15,6 +16,7 @@ pub static HOOKS: Hooks = Hooks {
         budget["status"] =
             json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});
     },
+    validate: validate_budget,
     has_generation: true,
     updates_unconditionally: false,
     columns: &[
@@ -40,3 +42,20 @@ pub static HOOKS: Hooks = Hooks {
     },
     ..Hooks::PLAIN
 };
+
+fn validate_budget(budget: &Value) -> ErrorList {
+    let path = Path::new("spec");
+    let spec = &budget["spec"];
+    let mut errors = ErrorList::new();
+    if !spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null() {
+        errors.push(Error::invalid(&path, spec.clone(), "minAvailable and maxUnavailable cannot be both set"));
+    }
+    errors.extend(validate::count_or_percent(&spec["minAvailable"], &path.child("minAvailable")));
+    errors.extend(validate::count_or_percent(&spec["maxUnavailable"], &path.child("maxUnavailable")));
+    errors.extend(validate::label_selector(&spec["selector"], &path.child("selector")));
+    let policies = ["AlwaysAllow", "IfHealthyBudget"];
+    if let Some(policy) = spec["unhealthyPodEvictionPolicy"].as_str().filter(|policy| !policies.contains(policy)) {
+        errors.push(Error::not_supported(&path.child("unhealthyPodEvictionPolicy"), policy, &policies));
+    }
+    errors
+}

@@ -1,9 +1,11 @@
 //! Events: kept for an hour (Kubernetes reference: Event).
 
+use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
+use machinery::names;
 use serde_json::Value;
 
-use super::{Column, Hooks};
+use super::{Column, Hooks, validate};
 use crate::rest::table::{NAME, age, since};
 
 const fn column(name: &'static str, priority: i32, description: &'static str) -> Column {
@@ -11,6 +13,9 @@ const fn column(name: &'static str, priority: i32, description: &'static str) ->
 }
 
 pub static HOOKS: Hooks = Hooks {
+    // Upstream never judged the names of core Events.
+    name: |_| Vec::new(),
+    validate: validate_event,
     creates_on_update: true,
     time_to_live_seconds: Some(3600),
     fields: &[
@@ -71,4 +76,47 @@ fn cells(event: &Value, now: i64) -> Vec<Value> {
         meta::at(event, "count").as_i64().filter(|count| *count > 0).unwrap_or(1).into(),
         meta::name(event).into(),
     ]
+}
+
+/// Longest texts of events that carry a micro time.
+const LIMITS: [(&str, usize); 4] = [("reportingInstance", 128), ("action", 128), ("reason", 128), ("message", 1024)];
+
+fn validate_event(event: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (own, involved) = (meta::namespace(event), meta::text(event, "involvedObject.namespace"));
+    let is_new = !meta::text(event, "eventTime").is_empty();
+    let agrees = match (is_new, involved.is_empty()) {
+        (false, true) => matches!(own, "" | "default"),
+        (false, false) => own == involved,
+        (true, true) => matches!(own, "default" | "kube-system"),
+        (true, false) => true,
+    };
+    if !agrees {
+        let path = Path::new("involvedObject").child("namespace");
+        errors.push(Error::invalid(&path, involved, "does not match event.namespace"));
+    }
+    if is_new {
+        errors.extend(validate_new_style(event));
+    }
+    errors
+}
+
+fn validate_new_style(event: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let controller = meta::text(event, "reportingComponent");
+    let path = Path::new("reportingComponent");
+    if controller.is_empty() {
+        errors.push(Error::required(&path, ""));
+    }
+    errors.extend(validate::named(controller, names::qualified_name, &path));
+    for (field, length_max) in LIMITS {
+        let (text, path) = (meta::text(event, field), Path::new(field));
+        if text.is_empty() && field != "message" {
+            errors.push(Error::required(&path, ""));
+        }
+        if text.len() > length_max {
+            errors.push(Error::invalid(&path, "", format!("can have at most {length_max} characters")));
+        }
+    }
+    errors
 }

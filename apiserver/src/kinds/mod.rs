@@ -16,6 +16,7 @@ mod pod;
 mod priority_class;
 mod rbac;
 mod service;
+mod validate;
 mod workload;
 
 use machinery::catalogue::Resource;

@@ -1,10 +1,11 @@
 //! Namespaces: they end by the controller's word, when nothing is left in them (Kubernetes concept: "Namespaces").
 
+use machinery::field::Path;
 use machinery::meta;
 use machinery::names;
 use serde_json::{Value, json};
 
-use super::{Column, Hooks};
+use super::{Column, Hooks, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 const FINALIZER: &str = "kubernetes";
@@ -27,6 +28,11 @@ pub static HOOKS: Hooks = Hooks {
             finalizers.push(FINALIZER.into());
             meta::object_mut(namespace, "spec").insert("finalizers".into(), Value::Array(finalizers));
         }
+    },
+    validate: |namespace| {
+        let path = Path::new("spec").child("finalizers");
+        let finalizers = meta::list(namespace, "spec.finalizers").iter().filter_map(Value::as_str);
+        finalizers.flat_map(|finalizer| validate::named(finalizer, names::qualified_name, &path)).collect()
     },
     // Finalizers of the spec are changed through /finalize alone.
     prepare_update: |new, old| {

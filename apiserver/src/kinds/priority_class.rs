@@ -1,8 +1,10 @@
 //! PriorityClasses (Kubernetes concept: "Pod Priority and Preemption").
 
+use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
+use serde_json::Value;
 
-use super::{Column, Hooks};
+use super::{Column, Hooks, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 const fn column(name: &'static str, kind: &'static str, description: &'static str) -> Column {
@@ -14,6 +16,12 @@ pub static HOOKS: Hooks = Hooks {
         if meta::text(class, "preemptionPolicy").is_empty() {
             class["preemptionPolicy"] = "PreemptLowerPriority".into();
         }
+    },
+    validate: validate_class,
+    validate_update: |new, old| {
+        let at = Path::new;
+        let fields = ["value", "preemptionPolicy"];
+        fields.iter().filter_map(|field| validate::immutable(&new[field], &old[field], &at(field))).collect()
     },
     has_generation: true,
     columns: &[
@@ -34,3 +42,38 @@ pub static HOOKS: Hooks = Hooks {
     },
     ..Hooks::PLAIN
 };
+
+/// Above it only the system's own classes stand.
+const HIGHEST: i64 = 1_000_000_000;
+const SYSTEM: [(&str, i64); 2] = [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
+
+fn validate_class(class: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (name, value) = (meta::name(class), class["value"].as_i64().unwrap_or(0));
+    if name.starts_with("system-") {
+        let why = match SYSTEM.iter().find(|(known, _)| *known == name) {
+            None => Some(format!("{name} is not a known system priority class")),
+            Some((_, expected)) if *expected != value => {
+                Some(format!("value of {name} PriorityClass must be {expected}"))
+            }
+            Some(_) if meta::is_true(class, "globalDefault") => {
+                Some(format!("globalDefault of {name} PriorityClass must be false"))
+            }
+            Some(_) => None,
+        };
+        if let Some(why) = why {
+            let path = Path::new("metadata").child("name");
+            let words = "priority class names with 'system-' prefix are reserved for system use only. error: ";
+            errors.push(Error::forbidden(&path, format!("{words}{why}")));
+        }
+    } else if value > HIGHEST {
+        let why = format!("maximum allowed value of a user defined priority is {HIGHEST}");
+        errors.push(Error::forbidden(&Path::new("value"), why));
+    }
+    let policy = meta::text(class, "preemptionPolicy");
+    let policies = ["PreemptLowerPriority", "Never"];
+    if !policies.contains(&policy) {
+        errors.push(Error::not_supported(&Path::new("preemptionPolicy"), policy, &policies));
+    }
+    errors
+}

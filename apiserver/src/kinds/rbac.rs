@@ -1,11 +1,13 @@
 //! Roles and bindings (Kubernetes reference: "Using RBAC Authorization").
 
+use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use machinery::names;
+use machinery::selector::Selector;
 use serde_json::Value;
 
 use super::defaults::{each, set};
-use super::{Column, Hooks};
+use super::{Column, Hooks, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -16,6 +18,7 @@ const CREATED: Column =
 pub static ROLE: Hooks = Hooks {
     name: names::path_segment,
     columns: &[NAME, CREATED],
+    validate: validate_role,
     cells: |role, _| vec![meta::name(role).into(), meta::text(role, "metadata.creationTimestamp").into()],
     ..Hooks::PLAIN
 };
@@ -27,6 +30,14 @@ const fn wide(name: &'static str, description: &'static str) -> Column {
 pub static BINDING: Hooks = Hooks {
     name: names::path_segment,
     default: default_binding,
+    validate: validate_binding,
+    validate_update: |new, old| {
+        let changed = new["roleRef"] != old["roleRef"];
+        changed
+            .then(|| Error::invalid(&Path::new("roleRef"), new["roleRef"].clone(), "cannot change roleRef"))
+            .into_iter()
+            .collect()
+    },
     columns: &[
         NAME,
         Column { name: "Role", kind: "string", priority: 0, description: "The role that is given." },
@@ -38,6 +49,117 @@ pub static BINDING: Hooks = Hooks {
     cells: binding_cells,
     ..Hooks::PLAIN
 };
+
+fn validate_role(role: &Value) -> ErrorList {
+    let namespaced = role["kind"] == "Role";
+    let mut errors = ErrorList::new();
+    for (position, rule) in meta::list(role, "rules").iter().enumerate() {
+        errors.extend(validate_rule(rule, namespaced, &Path::new("rules").index(position)));
+    }
+    if role.get("aggregationRule").is_some_and(Value::is_object) {
+        let selectors = meta::list(role, "aggregationRule.clusterRoleSelectors");
+        let at = validate::path(&["aggregationRule", "clusterRoleSelectors"]);
+        if selectors.is_empty() {
+            let why = "at least one clusterRoleSelector required if aggregationRule is non-nil";
+            errors.push(Error::required(&at, why));
+        }
+        for (position, selector) in selectors.iter().enumerate() {
+            let at = at.index(position);
+            errors.extend(validate::label_selector(selector, &at));
+            if Selector::from_label_selector(Some(selector)).is_err() {
+                errors.push(Error::invalid(&at, Value::Null, "invalid label selector."));
+            }
+        }
+    }
+    errors
+}
+
+fn validate_rule(rule: &Value, namespaced: bool, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let is_empty = |list: &str| meta::list(rule, list).is_empty();
+    if is_empty("verbs") {
+        errors.push(Error::required(&path.child("verbs"), "verbs must contain at least one value"));
+    }
+    if !is_empty("nonResourceURLs") {
+        let mut refuse = |why: &str| {
+            errors.push(Error::invalid(&path.child("nonResourceURLs"), rule["nonResourceURLs"].clone(), why));
+        };
+        if namespaced {
+            refuse("namespaced rules cannot apply to non-resource URLs");
+        }
+        if !["apiGroups", "resources", "resourceNames"].into_iter().all(is_empty) {
+            refuse("rules cannot apply to both regular resources and non-resource URLs");
+        }
+        return errors;
+    }
+    if is_empty("apiGroups") {
+        errors.push(Error::required(&path.child("apiGroups"), "resource rules must supply at least one api group"));
+    }
+    if is_empty("resources") {
+        errors.push(Error::required(&path.child("resources"), "resource rules must supply at least one resource"));
+    }
+    errors
+}
+
+fn validate_binding(binding: &Value) -> ErrorList {
+    let namespaced = binding["kind"] == "RoleBinding";
+    let mut errors = ErrorList::new();
+    let at = |field: &str| Path::new("roleRef").child(field);
+    let text = |field: &str| binding["roleRef"][field].as_str().unwrap_or_default();
+    if text("apiGroup") != GROUP {
+        errors.push(Error::not_supported(&at("apiGroup"), text("apiGroup"), &[GROUP]));
+    }
+    let kinds: &[&str] = if namespaced { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
+    if !kinds.contains(&text("kind")) {
+        errors.push(Error::not_supported(&at("kind"), text("kind"), kinds));
+    }
+    if text("name").is_empty() {
+        errors.push(Error::required(&at("name"), ""));
+    } else {
+        errors.extend(validate::named(text("name"), names::path_segment, &at("name")));
+    }
+    for (position, subject) in meta::list(binding, "subjects").iter().enumerate() {
+        errors.extend(validate_subject(subject, namespaced, &Path::new("subjects").index(position)));
+    }
+    errors
+}
+
+fn validate_subject(subject: &Value, namespaced: bool, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let text = |field: &str| subject[field].as_str().unwrap_or_default();
+    let mut group_is = |wanted: &str| {
+        if text("apiGroup") != wanted {
+            errors.push(Error::not_supported(&path.child("apiGroup"), text("apiGroup"), &[wanted]));
+        }
+    };
+    match text("kind") {
+        "ServiceAccount" => {
+            group_is("");
+            errors.extend(validate_account(subject, namespaced, path));
+        }
+        "User" | "Group" => group_is(GROUP),
+        other => {
+            let kinds = ["ServiceAccount", "User", "Group"];
+            errors.push(Error::not_supported(&path.child("kind"), other, &kinds));
+        }
+    }
+    if text("name").is_empty() {
+        errors.insert(0, Error::required(&path.child("name"), ""));
+    }
+    errors
+}
+
+fn validate_account(subject: &Value, namespaced: bool, path: &Path) -> ErrorList {
+    let text = |field: &str| subject[field].as_str().unwrap_or_default();
+    let mut errors = ErrorList::new();
+    if !text("name").is_empty() {
+        errors.extend(validate::named(text("name"), names::dns_subdomain, &path.child("name")));
+    }
+    if !namespaced && text("namespace").is_empty() {
+        errors.push(Error::required(&path.child("namespace"), ""));
+    }
+    errors
+}
 
 fn default_binding(binding: &mut Value) {
     let Some(fields) = binding.as_object_mut() else { return };

@@ -111,7 +111,7 @@ impl RequestInfo {
 
     /// Whether the path itself names one object (a field selector may have put a name there for authorization).
     pub fn names_object(&self) -> bool {
-        !self.name.is_empty() && !matches!(self.verb.as_str(), "list" | "deletecollection")
+        !self.name.is_empty() && !matches!(self.verb.as_str(), "list" | "watch" | "deletecollection")
     }
 
     /// `resource/subresource`, as RBAC rules write it.
