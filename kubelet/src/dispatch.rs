@@ -143,14 +143,20 @@ impl Dispatcher {
         });
     }
 
-    /// Wakes the worker that an event is for; an unknown container makes a look at everything.
+    /// Wakes the worker that an event is for.
     pub fn wake(&self, wake: Wake) {
+        // A container that is unknown is just being made: its worker looks by itself. The slow look finds any other.
         match wake {
-            Wake::Container(id) => match self.0.node.index.pod_of(&id) {
-                Some(uid) => self.tell(&uid, |news| news.look = true),
-                // A container that is just being made: its worker looks by itself. The slow look finds any other.
-                None => {}
-            },
+            Wake::Container(id) => {
+                if let Some(uid) = self.0.node.index.pod_of(&id) {
+                    self.tell(&uid, |news| news.look = true);
+                }
+            }
+            Wake::Exited(id) => {
+                if let Some(uid) = self.0.node.index.pod_of(&id) {
+                    self.tell(&uid, |news| news.exited.extend([id]));
+                }
+            }
             Wake::All => self.0.look.notify_one(),
         }
     }

@@ -1,7 +1,7 @@
 //! What a pod's worker is told from outside: levels, not messages. Telling twice before it looks is telling once.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -23,6 +23,8 @@ pub struct News {
     pub fail: Option<(String, String)>,
     /// Something in the runtime moved.
     pub look: bool,
+    /// Containers and sandboxes whose process ended, by ID.
+    pub exited: BTreeSet<String>,
     /// A ConfigMap, Secret or Service that the pod uses changed.
     pub refresh: bool,
     /// By container ID.

@@ -4,7 +4,11 @@
 //! hears of a deletion. It ends when the pod is gone from its source and nothing of it is left on the node; a kubelet
 //! that stops just drops its workers, and the next one finds the containers by their labels.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use component::shutdown::Shutdown;
 use jiff::Timestamp;
@@ -20,6 +24,10 @@ use super::{
     spec, steps, termination,
 };
 use crate::{probes, runtime::Observed, status};
+
+/// The first pause before looking again for an end that does not show yet; it doubles.
+const EXIT_LOOK_PAUSE: Duration = Duration::from_millis(10);
+const EXIT_LOOKS_MAX: u32 = 12;
 
 /// How far the end of a pod is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +75,9 @@ pub(super) struct Worker {
     pub(super) gone: bool,
     pub(super) ending: Ending,
     pub(super) look: bool,
+    /// Containers and sandboxes that have ended but may not show it yet, with how often they were looked at for it.
+    pub(super) exited: HashMap<String, u32>,
+    pub(super) look_again_at: Option<Timestamp>,
     pub(super) refresh: bool,
     pub(super) refreshing: bool,
     pub(super) renew_at: Option<Timestamp>,
@@ -97,6 +108,8 @@ pub async fn run(node: Arc<Node>, inbox: Inbox, pod: Arc<Pod>, gone: bool, shutd
         gone,
         ending: Ending::No,
         look: true,
+        exited: HashMap::new(),
+        look_again_at: None,
         refresh: false,
         refreshing: false,
         renew_at: None,
@@ -135,6 +148,7 @@ impl Worker {
 
     /// One look, one decision, its steps begun, the status told.
     async fn turn(&mut self) -> Option<Timestamp> {
+        self.look |= self.look_again_at.is_some_and(|at| at <= self.now());
         if self.look && self.ending < Ending::Removing && !self.observe().await {
             return Some(super::backoff::after(self.now(), Duration::from_secs(1)));
         }
@@ -151,7 +165,7 @@ impl Worker {
         self.probes.tend(&self.node, &self.pod, &self.observed, self.stop.is_some());
         let wait = self.report(&plan);
         let end = if plan.stopped { self.end(&plan) } else { None };
-        [plan.wake_at, self.renew_at, wait, end].into_iter().flatten().min()
+        [plan.wake_at, self.renew_at, self.look_again_at, wait, end].into_iter().flatten().min()
     }
 
     fn decide(&mut self) -> Plan {
@@ -183,6 +197,7 @@ impl Worker {
                 self.look = false;
                 self.memory.probed.retain(|id, _| observed.containers.iter().any(|record| record.id == *id));
                 self.observed = Arc::new(observed);
+                self.expect_exits();
                 true
             }
             Err(error) => {
@@ -190,6 +205,22 @@ impl Worker {
                 false
             }
         }
+    }
+
+    /// What is known to have ended but still shows as alive is looked at again soon, for a few seconds.
+    fn expect_exits(&mut self) {
+        let observed = self.observed.clone();
+        let shows_alive = |id: &String| {
+            observed.containers.iter().any(|it| it.id == *id && it.is_alive())
+                || observed.sandboxes.iter().any(|it| it.id == *id && it.ready)
+        };
+        self.exited.retain(|id, tries| {
+            *tries += 1;
+            *tries <= EXIT_LOOKS_MAX && shows_alive(id)
+        });
+        let tries = self.exited.values().min();
+        let pause = tries.map(|tries| EXIT_LOOK_PAUSE * (1 << tries.saturating_sub(1).min(6)));
+        self.look_again_at = pause.map(|pause| super::backoff::after(self.now(), pause));
     }
 
     async fn wait(&mut self, wake_at: Option<Timestamp>) {
@@ -226,7 +257,8 @@ impl Worker {
     }
 
     fn apply(&mut self, news: News) {
-        self.look |= news.look;
+        self.look |= news.look || !news.exited.is_empty();
+        self.exited.extend(news.exited.into_iter().map(|id| (id, 0)));
         self.refresh |= news.refresh;
         if news.refresh {
             // A start may have failed for want of what has now come.

@@ -24,6 +24,9 @@ const FILTER: &str = r#"namespace==k8s.io,topic~="^/(tasks/(start|exit|oom)|cont
 pub enum Wake {
     /// A container or sandbox, by its ID.
     Container(String),
+    /// The process of a container or sandbox ended. The runtime may not show it yet: containerd tells its CRI part by
+    /// the same event, at the same time.
+    Exited(String),
     /// Everything: events may have been missed.
     All,
 }
@@ -69,7 +72,7 @@ async fn containerd(channel: Channel, wake: &impl Fn(Wake)) -> Result<(), tonic:
     while let Some(envelope) = stream.message().await? {
         let Some(event) = envelope.event else { continue };
         if let Some(id) = container_of(&envelope.topic, &event.value) {
-            wake(Wake::Container(id));
+            wake(if envelope.topic == "/tasks/exit" { Wake::Exited(id) } else { Wake::Container(id) });
         }
     }
     Ok(())
