@@ -63,7 +63,8 @@ fn keep(field: &Field, value: &mut Value) -> bool {
         return true;
     }
     match field.omit {
-        Omit::Never => true,
+        // Stored objects go through protobuf, which does not tell an empty list or map from none.
+        Omit::Never => value.is_string() || value.is_number() || value.is_boolean() || !is_empty(&field.ty, value),
         Omit::Empty => !is_empty(&field.ty, value),
         Omit::Zero => !is_empty(&field.ty, value) && !value.as_object().is_some_and(Map::is_empty),
     }
