@@ -85,3 +85,13 @@ pub fn connect(config: ClientConfig) -> Result<kube::Client, Error> {
     let limiter = limit::Limiter::new(config.qps, config.burst);
     Ok(kube::Client::new(transport::Transport::new(endpoint, user_agent, limiter)?, namespace))
 }
+
+/// What a request failed of, in words: kube's own text of an API error also prints the whole Status.
+pub fn shown(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        kube::Error::Api(status) => format!("{} ({})", status.reason, status.code),
+        kube::Error::Service(error) => error.to_string(),
+        error => error.to_string(),
+    }
+}

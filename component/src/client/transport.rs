@@ -196,6 +196,9 @@ fn retry_after(answer: &Response<Incoming>) -> Option<Duration> {
 
 /// hyper's "client error (Connect)" hides the reason in its sources.
 fn describe(error: hyper_util::client::legacy::Error) -> BoxError {
+    if unsent(&error) == Some(Unsent::Waiting) {
+        return "the connection that the request waited for could not be made".into();
+    }
     let mut text = error.to_string();
     let mut source = std::error::Error::source(&error);
     while let Some(inner) = source {

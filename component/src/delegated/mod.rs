@@ -24,7 +24,7 @@ pub use self::{
     subject::{Attributes, Decision, Refusal, User},
     x509::ClientAuthority,
 };
-use crate::{clock::Clock, flags::Values, informer::Informers, serve::PeerInfo, tls};
+use crate::{client::shown, clock::Clock, flags::Values, informer::Informers, serve::PeerInfo, tls};
 
 /// How to delegate. The defaults are those of upstream's secure ports.
 #[derive(Clone, Debug)]
@@ -76,9 +76,9 @@ impl Settings {
 /// The API server could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("token review: {0}")]
+    #[error("token review: {}", shown(.0))]
     TokenReview(#[source] kube::Error),
-    #[error("subject access review for {user}: {source}")]
+    #[error("subject access review for {user}: {}", shown(source))]
     AccessReview { user: String, source: kube::Error },
 }
 

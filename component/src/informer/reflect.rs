@@ -16,7 +16,7 @@ use super::{
     Object, Selection, lock,
     store::{Event, Store},
 };
-use crate::{random::Random, shutdown::Shutdown};
+use crate::{client::shown, random::Random, shutdown::Shutdown};
 
 /// Jittered by its own length. Upstream's reflector starts with 800 ms; a server on the same machine is back sooner.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
@@ -94,12 +94,11 @@ pub(super) async fn feed<K: Object>(
     while let Some(Some(event)) = shutdown.run_until(stream.next()).await {
         match event {
             Err(error) => {
-                tracing::warn!(kind = %K::kind(&()), %error, "list and watch failed, trying again");
+                tracing::warn!(kind = %K::kind(&()), error = reason(&error), "list and watch failed, trying again");
                 if is_expired(&error) {
                     // kube's watcher lists again after 410 as an event, but asks for the same version for ever after
                     // 410 as an answer.
                     stream = start();
-                    continue;
                 }
                 if shutdown.run_until(tokio::time::sleep(random.jitter(delay, 1.0))).await.is_none() {
                     return;
@@ -110,6 +109,8 @@ pub(super) async fn feed<K: Object>(
             Ok(watcher::Event::Init) => listed = Vec::new(),
             Ok(watcher::Event::InitApply(object)) => listed.push(lean(object)),
             Ok(watcher::Event::InitDone) => {
+                // Not before: each new try begins with `Init`, also of a server that then refuses it.
+                delay = BACKOFF_FIRST;
                 let objects = std::mem::take(&mut listed);
                 shared.change(|store| store.replace(objects));
                 shared.synced.send_replace(true);
@@ -117,7 +118,18 @@ pub(super) async fn feed<K: Object>(
             Ok(watcher::Event::Apply(object)) => shared.change(|store| store.apply(lean(object))),
             Ok(watcher::Event::Delete(object)) => shared.change(|store| store.delete(lean(object))),
         }
-        delay = BACKOFF_FIRST;
+    }
+}
+
+/// What failed, without kube's rendering of whole Status objects.
+fn reason(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error) => format!("list: {}", shown(error)),
+        watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
+            format!("watch: {}", shown(error))
+        }
+        watcher::Error::WatchError(status) => format!("watch: {}", status.message),
+        watcher::Error::NoResourceVersion => error.to_string(),
     }
 }
 

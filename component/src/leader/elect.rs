@@ -1,6 +1,6 @@
 //! The election itself.
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
 
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::ObjectReference};
 use kube::{Api, api::PostParams};
@@ -11,7 +11,7 @@ use super::{
     Error, Settings,
     decide::{Action, JITTER, Observed, decide, released},
 };
-use crate::{context::Context, metrics::int_gauge, recorder::Type, shutdown::Shutdown};
+use crate::{client::shown, context::Context, metrics::int_gauge, recorder::Type, shutdown::Shutdown};
 
 /// Runs `lead` once this process leads, until `lead` ends, shutdown comes or the Lease is lost.
 ///
@@ -62,6 +62,17 @@ static MASTER: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     int_gauge("leader_election_master_status", help, &["name"])
 });
 
+/// A server that just starts refuses at first; nobody need wait a whole period for it.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+
+/// What came of one try.
+enum Attempt {
+    Held,
+    /// Somebody else holds it.
+    Waiting,
+    Failed,
+}
+
 struct Candidate<'a> {
     settings: Settings,
     context: &'a Context,
@@ -82,8 +93,18 @@ impl<'a> Candidate<'a> {
     /// Returns once the Lease is held.
     async fn acquire(&mut self) {
         tracing::info!(lease = self.settings.name, "attempting to acquire leader lease");
-        while !self.attempt().await {
-            sleep(self.context.random.jitter(self.settings.retry_period, JITTER)).await;
+        let mut soon = RETRY_FIRST;
+        loop {
+            let delay = match self.attempt().await {
+                Attempt::Held => break,
+                Attempt::Waiting => self.settings.retry_period,
+                Attempt::Failed => {
+                    let delay = soon;
+                    soon = (soon * 2).min(self.settings.retry_period);
+                    delay
+                }
+            };
+            sleep(self.context.random.jitter(delay, JITTER)).await;
         }
         tracing::info!(lease = self.settings.name, "successfully acquired lease");
     }
@@ -95,9 +116,9 @@ impl<'a> Candidate<'a> {
             sleep(self.settings.retry_period).await;
             let left = self.settings.renew_deadline.saturating_sub(renewed.elapsed());
             match timeout(left, self.attempt()).await {
-                Ok(true) => renewed = Instant::now(),
-                Ok(false) if renewed.elapsed() < self.settings.renew_deadline => {}
-                Ok(false) | Err(_) => {
+                Ok(Attempt::Held) => renewed = Instant::now(),
+                Ok(_) if renewed.elapsed() < self.settings.renew_deadline => {}
+                Ok(_) | Err(_) => {
                     tracing::error!(lease = self.settings.name, "failed to renew lease in time");
                     return;
                 }
@@ -106,14 +127,15 @@ impl<'a> Candidate<'a> {
     }
 
     /// One try to get or keep the Lease.
-    async fn attempt(&mut self) -> bool {
+    async fn attempt(&mut self) -> Attempt {
         match self.try_once().await {
-            Ok(held) => held,
+            Ok(true) => Attempt::Held,
+            Ok(false) => Attempt::Waiting,
             Err(error) => {
                 // Ours or not is unknown now: look again before the next write.
                 self.lease = None;
-                tracing::warn!(lease = self.settings.name, %error, "leader election try failed");
-                false
+                tracing::warn!(lease = self.settings.name, error = shown(&error), "leader election try failed");
+                Attempt::Failed
             }
         }
     }
@@ -156,7 +178,7 @@ impl<'a> Candidate<'a> {
         let name = &self.settings.name;
         match timeout(self.settings.retry_period, self.try_release()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(lease = name, %error, "releasing lease failed"),
+            Ok(Err(error)) => tracing::warn!(lease = name, error = shown(&error), "releasing lease failed"),
             Err(_) => tracing::warn!(lease = name, "releasing lease took too long"),
         }
     }

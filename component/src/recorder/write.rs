@@ -13,7 +13,7 @@ use super::{
     DROPPED,
     correlate::{Correlator, Verdict},
 };
-use crate::{clock::Clock, random::Random, shutdown::Shutdown};
+use crate::{client::shown, clock::Clock, random::Random, shutdown::Shutdown};
 
 /// Upstream's: a server that cannot be reached is asked 12 times, every 10 s.
 const TRIES: u32 = 12;
@@ -71,7 +71,7 @@ impl Writer {
                     );
                     return self.dropped("rejected");
                 }
-                Err(error) => tracing::debug!(%error, attempt, "sending event failed, trying again"),
+                Err(error) => tracing::debug!(error = shown(&error), attempt, "sending event failed, trying again"),
             }
             // The first retry comes at a random time, or all components would ask a returning server at once.
             let delay = if attempt == 0 { RETRY.mul_f64(self.random.f64()) } else { RETRY };

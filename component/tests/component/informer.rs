@@ -6,7 +6,7 @@ use component::{
     testing::FakeApi,
 };
 use k8s_openapi::api::core::v1::ConfigMap;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::support::{config_map, soon};
 
@@ -88,9 +88,12 @@ async fn a_server_in_trouble_is_asked_again() {
     let fake = FakeApi::new();
     fake.put(&config_map("ns", "a", "1"));
     fake.fail("list", "configmaps", 3, 503, "ServiceUnavailable");
+    let start = Instant::now();
     let informer = informers(&fake).of::<ConfigMap>();
     assert!(!informer.has_synced());
     soon(informer.synced()).await;
+    // 100, 200 and 400 ms, each at most doubled by jitter.
+    assert!((700..=1400).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
     assert_eq!(informer.len(), 1);
     assert_eq!(fake.received().iter().filter(|request| request.verb == "list").count(), 4);
 }

@@ -122,7 +122,7 @@ async fn a_lost_race_is_no_lead() {
     fake.fail("create", "leases", 1, 409, "AlreadyExists");
     let start = Instant::now();
     soon(leader::run(unique(&context), &context, |_| async {})).await.unwrap();
-    assert!((2..=5).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
