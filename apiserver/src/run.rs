@@ -25,7 +25,6 @@ use crate::cache::{self, Cache};
 use crate::catalogue::Catalogue;
 use crate::connect::kubelet::KubeletClient;
 use crate::index::CatalogueIndexer;
-use crate::openapi::OpenApi;
 use crate::options::{Options, StoreChoice};
 use crate::server::{Server, handle};
 use crate::serving;
@@ -95,7 +94,7 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     let endpoints = endpoints(&api);
     let mut tasks = JoinSet::new();
     let server = |insecure| {
-        Arc::new(Server { api: api.clone(), endpoints: endpoints.clone(), openapi: OpenApi::default(), insecure })
+        Arc::new(Server { api: api.clone(), endpoints: endpoints.clone(), insecure })
     };
     tasks.spawn(serve_on(listener, Some(tls), server(false), shutdown.clone()));
     let insecure_listener = match (insecure_listener, insecure) {

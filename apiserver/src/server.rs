@@ -18,7 +18,6 @@ use crate::api::Api;
 use crate::authz;
 use crate::discovery;
 use crate::http_body::{Response, full};
-use crate::openapi::OpenApi;
 use crate::request::{Query, RequestInfo, User};
 use crate::rest::body::BYTES_MAX;
 use crate::rest::negotiate::Accept;
@@ -32,7 +31,6 @@ const BODY_DEADLINE: Duration = Duration::from_secs(60);
 pub struct Server {
     pub api: Arc<Api>,
     pub endpoints: Endpoints,
-    pub openapi: OpenApi,
     /// The insecure port takes everyone as a master.
     pub insecure: bool,
 }
@@ -142,7 +140,7 @@ async fn other(server: &Server, request: &Request<Incoming>, path: &str) -> Resu
     if let Some(answer) = discovery::answer(&server.api.catalogue, path, request.headers()) {
         return answer;
     }
-    if let Some(answer) = server.openapi.answer(&server.api.catalogue, path, request) {
+    if let Some(answer) = crate::openapi::answer(&server.api.catalogue, path, request) {
         return answer;
     }
     let query = request.uri().query().unwrap_or_default();

@@ -81,6 +81,7 @@ fn paths_are_upstreams() {
     let Some(swagger) = swagger() else { return };
     let rows: Vec<_> = BUILTIN.iter().collect();
     let ours = openapi::v2(&rows, &openapi::Custom::new());
+    let ours: Value = serde_json::from_slice(&ours).expect("a document is JSON");
     let theirs = swagger["paths"].as_object().expect("paths");
     let mut failures = Vec::new();
     let mut compared = 0;
@@ -111,5 +112,35 @@ fn expand(operation: &mut Value, shared: &Value) {
         if let Some(name) = parameter["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
             *parameter = shared[name].clone();
         }
+    }
+}
+
+#[test]
+fn every_group_version_has_a_document() {
+    let rows: Vec<_> = BUILTIN.iter().collect();
+    let custom = openapi::Custom::new();
+    for row in &rows {
+        let document = openapi::v3(&row.group, &row.version, &rows, &custom);
+        let document: Value = serde_json::from_slice(&document).expect("a document is JSON");
+        let name = machinery::schema::builtin(&row.gvk()).expect("a schema for every row").name.to_string();
+        assert!(document["components"]["schemas"].get(&name).is_some(), "{name}");
+        assert_no_dangling(&document, &document["components"]["schemas"]);
+    }
+    let whole = openapi::fingerprint(None, &rows, &custom);
+    assert_eq!(whole, openapi::fingerprint(None, &rows, &custom));
+    assert_ne!(whole, openapi::fingerprint(None, &rows[1..], &custom));
+}
+
+/// Every reference leads somewhere.
+fn assert_no_dangling(value: &Value, schemas: &Value) {
+    match value {
+        Value::Object(map) => {
+            if let Some(name) = map.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next()) {
+                assert!(schemas.get(name).is_some(), "{name} is referred to and not there");
+            }
+            map.values().for_each(|value| assert_no_dangling(value, schemas));
+        }
+        Value::Array(list) => list.iter().for_each(|value| assert_no_dangling(value, schemas)),
+        _ => {}
     }
 }

@@ -179,7 +179,8 @@ impl FieldSet {
                 Ordering::Equal => {
                     let member = own.member && node.member;
                     both.put(our.clone(), Node { member, below: own.below.intersection(&node.below) });
-                    (ours.next(), theirs.next());
+                    ours.next();
+                    theirs.next();
                 }
             }
         }

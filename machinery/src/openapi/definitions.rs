@@ -57,30 +57,33 @@ impl Leaf {
     }
 }
 
-/// Collects definitions, each once, with all that they refer to.
-struct Collector<'a> {
+/// Makes definitions, each once, with all that they refer to, and hands them on one by one: a whole document as a tree
+/// would be some fifteen megabytes.
+pub(super) struct Collector<'a> {
     dialect: Dialect,
     descriptions: &'a Descriptions,
     seen: BTreeSet<String>,
-    definitions: Map<String, Value>,
+    emit: &'a mut dyn FnMut(&str, &Value),
 }
 
-/// The definitions of these messages and of all that they refer to, as OpenAPI v3 has them.
-pub fn v3_definitions(roots: &[&Schema], descriptions: &Descriptions) -> Map<String, Value> {
-    let mut collector =
-        Collector { dialect: Dialect::V3, descriptions, seen: BTreeSet::new(), definitions: Map::new() };
+/// Hands on the definitions of these messages and of all that they refer to.
+pub(super) fn definitions(
+    dialect: Dialect,
+    roots: &[&Schema],
+    descriptions: &Descriptions,
+    emit: &mut dyn FnMut(&str, &Value),
+) {
+    let mut collector = Collector { dialect, descriptions, seen: BTreeSet::new(), emit };
     roots.iter().for_each(|schema| collector.message(schema));
     collector.leaf(Leaf::patch());
-    collector.definitions
 }
 
 /// Every published definition, as OpenAPI v2 has them.
 pub fn v2_definitions(descriptions: &Descriptions) -> Map<String, Value> {
-    let mut collector =
-        Collector { dialect: Dialect::V2, descriptions, seen: BTreeSet::new(), definitions: Map::new() };
-    schema::published().into_iter().for_each(|schema| collector.message(schema));
-    collector.leaf(Leaf::patch());
-    collector.definitions
+    let mut all = Map::new();
+    let mut emit = |name: &str, definition: &Value| drop(all.insert(name.to_owned(), definition.clone()));
+    definitions(Dialect::V2, &schema::published(), descriptions, &mut emit);
+    all
 }
 
 impl Collector<'_> {
@@ -111,7 +114,7 @@ impl Collector<'_> {
         if let Some(Ok(unions)) = schema.unions.as_ref().map(|text| serde_json::from_str::<Value>(text)) {
             definition["x-kubernetes-unions"] = unions;
         }
-        self.definitions.insert(schema.name.to_string(), definition);
+        (self.emit)(&schema.name, &definition);
     }
 
     fn leaf(&mut self, leaf: Leaf) {
@@ -120,7 +123,7 @@ impl Collector<'_> {
         }
         let mut definition = if self.dialect == Dialect::V2 { leaf.v2 } else { leaf.v3 };
         self.describe(&mut definition, &leaf.name, None);
-        self.definitions.insert(leaf.name, definition);
+        (self.emit)(&leaf.name, &definition);
     }
 
     fn describe(&self, value: &mut Value, definition: &str, property: Option<&str>) {

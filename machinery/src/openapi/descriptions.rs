@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use flate2::read::DeflateDecoder;
 
 /// Deflated JSON: `{definition: [words, {property: words}]}`.
-const WORDS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptions.json.deflate"));
+pub(super) const WORDS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptions.json.deflate"));
 
 /// Descriptions by definition and property. Some megabytes: made for a document, dropped with it.
 #[derive(Default)]

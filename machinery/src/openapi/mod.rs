@@ -1,23 +1,27 @@
 //! OpenAPI documents made from the schema and the catalogue: v3 a group version, v2 for all.
 //!
-//! Start at [`v3`] and [`v2`]. Documents are made anew for every call and hold some megabytes: whoever serves them keeps
-//! the encoded bytes, not the tree. How they are fetched (ETags, hashes, encodings) is not known here.
+//! Start at [`v3`] and [`v2`]. Documents are written definition by definition, anew for every call; [`fingerprint`] names
+//! one without making it. How they are fetched (ETags, encodings) is not known here.
 
 mod definitions;
 mod descriptions;
+mod fingerprint;
+mod gnostic;
 mod operations;
 mod paths;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::catalogue::Resource;
 use crate::gvk::Gvk;
 use crate::schema::{self, Schema};
 
-pub use definitions::{v2_definitions, v3_definitions};
+pub use definitions::v2_definitions;
 pub use descriptions::Descriptions;
+pub use fingerprint::fingerprint;
+pub use gnostic::V2_PROTOBUF;
 pub use paths::index;
 
 /// The two forms that differ in where references point and in what a property may carry.
@@ -63,54 +67,87 @@ fn roots(rows: &[&Resource]) -> Vec<&'static Schema> {
     kinds.iter().filter_map(schema::builtin).chain(common).collect()
 }
 
-/// The OpenAPI v3 document of a group version.
-pub fn v3(group: &str, version: &str, rows: &[&Resource], custom: &Custom) -> Value {
-    let own: Vec<&Resource> = rows.iter().copied().filter(|row| row.group == group && row.version == version).collect();
-    let mut schemas = v3_definitions(&roots(&own), &Descriptions::of_all());
-    for row in &own {
-        if let Some((name, definition)) = custom.get(&row.gvk()) {
-            schemas.insert(name.clone(), definition.clone());
-            let list = definitions::custom_list(row, name, Dialect::V3);
-            schemas.insert(format!("{name}List"), list);
-        }
-    }
-    json!({
-        "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": "unversioned"},
-        "paths": paths::paths(group, version, &own, custom, Dialect::V3),
-        "components": {
-            "schemas": schemas,
-            "securitySchemes": {"BearerToken": {
-                "description": "Bearer Token authentication", "in": "header", "name": "authorization", "type": "apiKey",
-            }},
-        },
-    })
-}
-
-/// The OpenAPI v2 document of everything.
-pub fn v2(rows: &[&Resource], custom: &Custom) -> Value {
-    let mut definitions = v2_definitions(&Descriptions::of_all());
-    let mut all_paths = Map::new();
+/// Hands on the paths of all these rows, with what is at them.
+fn all_paths(rows: &[&Resource], custom: &Custom, dialect: Dialect, emit: &mut dyn FnMut(&str, &Value)) {
     let versions: BTreeSet<(&str, &str)> = rows.iter().map(|row| (row.group.as_ref(), row.version.as_ref())).collect();
     for (group, version) in versions {
-        let own: Vec<&Resource> =
-            rows.iter().copied().filter(|row| row.group == group && row.version == version).collect();
-        all_paths.extend(paths::paths(group, version, &own, custom, Dialect::V2));
-        for row in own {
-            if let Some((name, definition)) = custom.get(&row.gvk()) {
-                definitions.insert(name.clone(), definition.clone());
-                definitions.insert(format!("{name}List"), definitions::custom_list(row, name, Dialect::V2));
-            }
+        let own = of_version(rows, group, version);
+        let paths = paths::paths(group, version, &own, custom, dialect);
+        paths.iter().for_each(|(path, item)| emit(path, item));
+    }
+}
+
+/// Hands on the definitions that these rows need (v3), or all (v2), and those of custom kinds among the rows.
+fn all_definitions(rows: &[&Resource], custom: &Custom, dialect: Dialect, emit: &mut dyn FnMut(&str, &Value)) {
+    let roots = match dialect {
+        Dialect::V2 => schema::published(),
+        Dialect::V3 => roots(rows),
+    };
+    definitions::definitions(dialect, &roots, &Descriptions::of_all(), emit);
+    for row in rows {
+        if let Some((name, definition)) = custom.get(&row.gvk()) {
+            emit(name, definition);
+            emit(&format!("{name}List"), &definitions::custom_list(row, name, dialect));
         }
     }
-    json!({
-        "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": "unversioned"},
-        "paths": all_paths,
-        "definitions": definitions,
-        "securityDefinitions": {"BearerToken": {
-            "description": "Bearer Token authentication", "in": "header", "name": "authorization", "type": "apiKey",
-        }},
-        "security": [{"BearerToken": []}],
-    })
+}
+
+fn of_version<'a>(rows: &[&'a Resource], group: &str, version: &str) -> Vec<&'a Resource> {
+    rows.iter().copied().filter(|row| row.group == group && row.version == version).collect()
+}
+
+fn bearer_token() -> Value {
+    json!({"BearerToken": {
+        "description": "Bearer Token authentication", "in": "header", "name": "authorization", "type": "apiKey",
+    }})
+}
+
+/// Writes `"name":value` pairs as they come.
+fn write_entries(out: &mut Vec<u8>, entries: impl FnOnce(&mut dyn FnMut(&str, &Value))) {
+    out.push(b'{');
+    let mut first = true;
+    entries(&mut |name, value| {
+        if !std::mem::take(&mut first) {
+            out.push(b',');
+        }
+        out.extend_from_slice(Value::from(name).to_string().as_bytes());
+        out.push(b':');
+        out.extend_from_slice(value.to_string().as_bytes());
+    });
+    out.push(b'}');
+}
+
+const INFO: &str = r#""info":{"title":"Kubernetes","version":"unversioned"}"#;
+
+/// The OpenAPI v3 document of a group version, JSON.
+pub fn v3(group: &str, version: &str, rows: &[&Resource], custom: &Custom) -> Vec<u8> {
+    let own = of_version(rows, group, version);
+    let mut out = format!(r#"{{"openapi":"3.0.0",{INFO},"paths":"#).into_bytes();
+    write_entries(&mut out, |emit| all_paths(&own, custom, Dialect::V3, emit));
+    out.extend_from_slice(br#","components":{"schemas":"#);
+    write_entries(&mut out, |emit| all_definitions(&own, custom, Dialect::V3, emit));
+    out.extend_from_slice(format!(r#","securitySchemes":{}}}}}"#, bearer_token()).as_bytes());
+    out
+}
+
+/// The OpenAPI v2 document of everything, JSON.
+pub fn v2(rows: &[&Resource], custom: &Custom) -> Vec<u8> {
+    let mut out = format!(r#"{{"swagger":"2.0",{INFO},"paths":"#).into_bytes();
+    write_entries(&mut out, |emit| all_paths(rows, custom, Dialect::V2, emit));
+    out.extend_from_slice(br#","definitions":"#);
+    write_entries(&mut out, |emit| all_definitions(rows, custom, Dialect::V2, emit));
+    let security = bearer_token();
+    out.extend_from_slice(
+        format!(r#","securityDefinitions":{security},"security":[{{"BearerToken":[]}}]}}"#).as_bytes(),
+    );
+    out
+}
+
+/// The OpenAPI v2 document of everything, in protobuf: media type [`V2_PROTOBUF`].
+pub fn v2_protobuf(rows: &[&Resource], custom: &Custom) -> Vec<u8> {
+    gnostic::document(
+        |emit| all_paths(rows, custom, Dialect::V2, emit),
+        |emit| all_definitions(rows, custom, Dialect::V2, emit),
+        &bearer_token(),
+    )
 }

@@ -141,6 +141,11 @@ pub fn kinds() -> Vec<Gvk> {
         .collect()
 }
 
+/// The table itself, as text.
+pub(crate) fn tables() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|(_, text)| *text)
+}
+
 /// Every group version that has resources or reviews of its own.
 pub fn group_versions() -> Vec<(&'static str, &'static str)> {
     let packages = registry()

@@ -26,6 +26,7 @@ pub use decode::{
     DecodeError, Decoded, TypeMeta, decode_json, decode_value, decode_yaml, type_meta_json, type_meta_yaml,
 };
 pub use defaults::default_static;
+pub(crate) use facts::tables;
 pub use facts::{builtin, group_versions, kind_of, kinds, message, messages, published};
 pub use go::syntax_error;
 pub(crate) use normalize::zero;

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use base64::Engine;
 use serde_json::{Map, Value};
 
+use super::put::{bytes, double_field, nested, varint_field};
 use crate::schema::literal::BASE64;
 use crate::schema::{Field, Schema, Type, WireField, time, zero};
 
@@ -51,10 +52,7 @@ fn encode_value(ty: &Type, number: u32, value: &Value, out: &mut Vec<u8>) {
         Type::String => bytes(number, text(value).as_bytes(), out),
         Type::Bool => varint_field(number, u64::from(value.as_bool().unwrap_or_default()), out),
         Type::Int32 | Type::Int64 => varint_field(number, value.as_i64().unwrap_or_default() as u64, out),
-        Type::Double => {
-            varint(u64::from(number) << 3 | 1, out);
-            out.extend_from_slice(&value.as_f64().unwrap_or_default().to_le_bytes());
-        }
+        Type::Double => double_field(number, value.as_f64().unwrap_or_default(), out),
         Type::Bytes => bytes(number, &BASE64.decode(text(value)).unwrap_or_default(), out),
         Type::Quantity => nested(number, out, |out| bytes(1, text(value).as_bytes(), out)),
         Type::IntOrString => nested(number, out, |out| int_or_string(value, out)),
@@ -114,39 +112,4 @@ fn instant(value: &Value, micros: bool, out: &mut Vec<u8>) {
     varint_field(1, instant.as_second() as u64, out);
     let nanos = if micros { i64::from(instant.subsec_nanosecond()) } else { 0 };
     varint_field(2, nanos as u64, out);
-}
-
-fn varint_field(number: u32, value: u64, out: &mut Vec<u8>) {
-    varint(u64::from(number) << 3, out);
-    varint(value, out);
-}
-
-pub(super) fn bytes(number: u32, value: &[u8], out: &mut Vec<u8>) {
-    varint(u64::from(number) << 3 | 2, out);
-    varint(value.len() as u64, out);
-    out.extend_from_slice(value);
-}
-
-/// Writes the content first and moves it for its length: messages are small and shallow.
-pub(super) fn nested(number: u32, out: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
-    varint(u64::from(number) << 3 | 2, out);
-    let start = out.len();
-    content(out);
-    let length = (out.len() - start) as u64;
-    match u8::try_from(length) {
-        Ok(short) if short < 0x80 => out.insert(start, short),
-        _ => {
-            let mut prefix = Vec::with_capacity(5);
-            varint(length, &mut prefix);
-            out.splice(start..start, prefix);
-        }
-    }
-}
-
-fn varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }

@@ -5,6 +5,7 @@
 
 mod decode;
 mod encode;
+pub(crate) mod put;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -87,13 +88,13 @@ pub fn encode(schema: &Schema, object: &Value) -> Vec<u8> {
 pub fn envelope(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
     let mut body = Vec::with_capacity(raw.len() + api_version.len() + kind.len() + 32);
     body.extend_from_slice(&MAGIC);
-    encode::nested(1, &mut body, |out| {
-        encode::bytes(1, api_version.as_bytes(), out);
-        encode::bytes(2, kind.as_bytes(), out);
+    put::nested(1, &mut body, |out| {
+        put::bytes(1, api_version.as_bytes(), out);
+        put::bytes(2, kind.as_bytes(), out);
     });
-    encode::bytes(2, raw, &mut body);
-    encode::bytes(3, b"", &mut body);
-    encode::bytes(4, b"", &mut body);
+    put::bytes(2, raw, &mut body);
+    put::bytes(3, b"", &mut body);
+    put::bytes(4, b"", &mut body);
     body
 }
 
@@ -106,16 +107,16 @@ pub fn encode_list<'a>(
 ) -> Vec<u8> {
     let mut raw = Vec::new();
     let schema = crate::schema::message("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta");
-    encode::nested(1, &mut raw, |out| schema.into_iter().for_each(|schema| encode_message(schema, list_meta, out)));
-    items.into_iter().for_each(|item| encode::bytes(2, item, &mut raw));
+    put::nested(1, &mut raw, |out| schema.into_iter().for_each(|schema| encode_message(schema, list_meta, out)));
+    items.into_iter().for_each(|item| put::bytes(2, item, &mut raw));
     envelope(api_version, kind, &raw)
 }
 
 /// A watch event: a bare message that carries an object in its envelope.
 pub fn watch_event(event_type: &str, object: &[u8]) -> Vec<u8> {
     let mut event = Vec::with_capacity(object.len() + 24);
-    encode::bytes(1, event_type.as_bytes(), &mut event);
-    encode::nested(2, &mut event, |out| encode::bytes(1, object, out));
+    put::bytes(1, event_type.as_bytes(), &mut event);
+    put::nested(2, &mut event, |out| put::bytes(1, object, out));
     event
 }
 
