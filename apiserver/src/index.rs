@@ -34,7 +34,7 @@ impl Indexer for CatalogueIndexer {
         let paths = &self.paths[resource.0 as usize];
         let body = match stored::is_json(value) && value.starts_with(served.body_prefix.as_bytes()) {
             true => value.clone(),
-            false => stored::canonical(stored::decode(value)?, served)?,
+            false => stored::encode(&stored::decode(value)?).map_err(|error| error.to_string())?,
         };
         let (labels, fields) = paths.extract(&body).map_err(|error| error.to_string())?;
         Ok(Indexed { body, labels, fields })

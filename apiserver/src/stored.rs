@@ -2,11 +2,9 @@
 
 use bytes::Bytes;
 use machinery::gvk::{Gvk, split_api_version};
-use machinery::meta;
 use machinery::wire;
-use serde_json::Value;
-
-use crate::catalogue::Served;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Map, Value};
 
 pub fn is_json(value: &[u8]) -> bool {
     !wire::is_protobuf(value)
@@ -24,8 +22,60 @@ pub fn decode(value: &[u8]) -> Result<Value, String> {
     wire::decode(schema, value).map_err(|error| error.to_string())
 }
 
-/// The bytes in which the server keeps an object of this row: JSON with `apiVersion` and `kind` first.
-pub fn canonical(mut object: Value, served: &Served) -> Result<Bytes, String> {
-    meta::metadata_mut(&mut object).remove("resourceVersion");
-    serde_json::to_vec(&object).map(Bytes::from).map_err(|error| format!("{}: {error}", served.row.gvr()))
+/// The bytes in which the server keeps an object: JSON with `apiVersion` and `kind` first, which a list of one kind can
+/// then leave out by cutting, and without `metadata.resourceVersion`, which is the store's to say.
+pub fn encode(object: &Value) -> serde_json::Result<Bytes> {
+    serde_json::to_vec(&Stored(object)).map(Bytes::from)
+}
+
+const FIRST: [&str; 2] = ["apiVersion", "kind"];
+
+struct Stored<'a>(&'a Value);
+
+impl Serialize for Stored<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some(fields) = self.0.as_object() else { return self.0.serialize(serializer) };
+        let mut map = serializer.serialize_map(None)?;
+        for name in FIRST {
+            if let Some(value) = fields.get(name) {
+                map.serialize_entry(name, value)?;
+            }
+        }
+        for (name, value) in fields.iter().filter(|(name, _)| !FIRST.contains(&name.as_str())) {
+            match value.as_object().filter(|_| name == "metadata") {
+                Some(metadata) => map.serialize_entry(name, &StoredMetadata(metadata))?,
+                None => map.serialize_entry(name, value)?,
+            }
+        }
+        map.end()
+    }
+}
+
+struct StoredMetadata<'a>(&'a Map<String, Value>);
+
+impl Serialize for StoredMetadata<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().filter(|(name, _)| *name != "resourceVersion"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn says_what_it_is_first_and_no_resource_version() {
+        for (object, want) in [
+            (
+                json!({"data": {}, "kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a", "resourceVersion": "7"}}),
+                r#"{"apiVersion":"v1","kind":"ConfigMap","data":{},"metadata":{"name":"a"}}"#,
+            ),
+            (json!({"metadata": {"resourceVersion": "7"}}), r#"{"metadata":{}}"#),
+            (json!({"metadata": null, "resourceVersion": "7"}), r#"{"metadata":null,"resourceVersion":"7"}"#),
+        ] {
+            assert_eq!(encode(&object).unwrap(), want);
+        }
+    }
 }

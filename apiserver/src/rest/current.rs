@@ -38,9 +38,7 @@ pub fn set_resource_version(object: &mut Value, revision: Revision) {
 
 /// The bytes to store: the object without its resource version, which is the store's to say.
 pub fn encode(object: &Value) -> Result<Bytes, Status> {
-    let mut object = object.clone();
-    meta::metadata_mut(&mut object).remove("resourceVersion");
-    serde_json::to_vec(&object).map(Bytes::from).map_err(Status::internal_error)
+    crate::stored::encode(object).map_err(Status::internal_error)
 }
 
 /// Whether a write would change anything but the times in `managedFields`.

@@ -39,6 +39,8 @@ struct Platter {
     calls: u64,
     crash_at: Option<u64>,
     crashed: bool,
+    /// No file grows, and none is made.
+    full: bool,
 }
 
 /// A disk in memory.
@@ -56,6 +58,11 @@ impl Faulty {
     pub(crate) fn crash_at(&self, call: u64) {
         let mut platter = self.0.lock().unwrap();
         platter.crash_at = Some(platter.calls + call);
+    }
+
+    /// Whether the disk is full.
+    pub(crate) fn fill(&self, full: bool) {
+        self.0.lock().unwrap().full = full;
     }
 
     pub(crate) fn calls(&self) -> u64 {
@@ -174,6 +181,9 @@ impl Disk for Faulty {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let content = self.change(|platter| {
+            if platter.full {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             platter.contents.push(Content::default());
             let content = platter.contents.len() - 1;
             platter.name(Naming::Set(name.to_owned(), content));
@@ -214,6 +224,11 @@ impl Handle {
     fn change(&self, change: Change) -> io::Result<()> {
         self.disk.change(|platter| {
             let content = &mut platter.contents[self.content];
+            if platter.full
+                && matches!(&change, Change::Write { data, offset } if offset + data.len() > content.now.len())
+            {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             change.apply(&mut content.now);
             content.since.push(change);
             Ok(())

@@ -255,3 +255,28 @@ async fn a_store_whose_disk_fails_refuses_writes_and_still_reads() {
     assert_eq!(store.revision().await, Ok(Revision(2)));
     assert_eq!(keys(&store, None).await.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_got_over() {
+    let disk = Faulty::default();
+    let store = open(&disk, "").await.unwrap();
+    let mut made = 0;
+    for round in 0..12 {
+        disk.fill(round % 2 == 1);
+        for number in 0..20 {
+            let size = if number % 2 == 0 { 300 } else { 10 };
+            let key = format!("/{round}/{number}");
+            match store.commit(Commit::create(&key, vec![b'x'; size].into(), None)).await {
+                Ok(_) => made += 1,
+                Err(error) => assert!(round % 2 == 1, "{key}: {error}"),
+            }
+        }
+    }
+    disk.fill(false);
+    store.commit(Commit::create("/last", "x".into(), None)).await.unwrap();
+    assert!((100..240).contains(&made), "some were refused: {made}");
+    store.close().await;
+    let store = open(&disk, "after").await.unwrap();
+    assert_eq!(store.revision().await, Ok(Revision(made + 2)));
+    assert_eq!(keys(&store, None).await.len() as u64, made + 1);
+}

@@ -34,7 +34,9 @@ pub(super) struct Writer {
     /// The segment appended to, and how much of its file is made ready.
     pub(super) active: Segment,
     pub(super) ready: u64,
-    /// Set by the first failed write. What is on the disk then is not known, so nothing more is written.
+    /// The active segment is being closed.
+    rolling: bool,
+    /// Set by the first failed write of records. What is on the disk then is not known, so nothing more is written.
     failed: Option<String>,
     buffer: Vec<u8>,
 }
@@ -77,7 +79,7 @@ enum Current {
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, clock: Clock, active: Segment, ready: u64) -> Self {
-        Self { shared, clock, active, ready, failed: None, buffer: Vec::new() }
+        Self { shared, clock, active, ready, rolling: false, failed: None, buffer: Vec::new() }
     }
 
     /// Runs until closed. Blocks its thread.
@@ -171,7 +173,7 @@ impl Writer {
 
     /// Makes the group durable, shows it to readers, and answers.
     fn finish(&mut self, group: Group) {
-        let written = if self.buffer.is_empty() { Ok(0) } else { self.append() };
+        let written = if self.buffer.is_empty() { Ok(0) } else { self.write() };
         let Group { batches, commits, compactions, .. } = group;
         match written {
             Ok(offset) => {
@@ -182,9 +184,7 @@ impl Writer {
                 }
                 compactions.into_iter().for_each(|(answer, _)| drop(answer.send(Ok(()))));
             }
-            Err(error) => {
-                let reason = self.failed.get_or_insert_with(|| error.to_string()).clone();
-                tracing::error!(%error, "could not write the log; the store refuses all writes from now on");
+            Err(reason) => {
                 commits.into_iter().for_each(|(answer, _)| drop(answer.send(Err(failed(&reason).into()))));
                 compactions.into_iter().for_each(|(answer, _)| drop(answer.send(Err(failed(&reason)))));
             }
@@ -194,32 +194,56 @@ impl Writer {
         self.buffer.shrink_to(64 << 10);
     }
 
-    /// Appends the buffer to the log; where in the active segment it begins.
-    fn append(&mut self) -> io::Result<u64> {
+    /// Appends the buffer to the log; where in the active segment it begins. A full disk shows itself while room is made,
+    /// when nothing of the group is written: the group fails, and the next may succeed.
+    fn write(&mut self) -> Result<u64, String> {
+        if let Some(reason) = &self.failed {
+            return Err(reason.clone());
+        }
+        self.make_room().map_err(|error| {
+            tracing::error!(%error, "no room for the log");
+            error.to_string()
+        })?;
+        self.append().map_err(|error| {
+            tracing::error!(%error, "could not write the log; the store refuses all writes from now on");
+            self.failed.insert(error.to_string()).clone()
+        })
+    }
+
+    fn make_room(&mut self) -> io::Result<()> {
         let length = self.buffer.len() as u64;
-        if self.active.end > 0 && self.active.end + length > self.shared.options.segment_bytes_max {
+        let full = self.active.end > 0 && self.active.end + length > self.shared.options.segment_bytes_max;
+        if full || self.rolling {
             self.roll()?;
         }
-        let offset = self.active.end;
-        if offset + length > self.ready {
-            let room = (offset + length).next_multiple_of(self.shared.options.room_bytes);
+        let needed = self.active.end + length;
+        if needed > self.ready {
+            let room = needed.next_multiple_of(self.shared.options.room_bytes);
             self.active.file.write_all_at(&vec![0; (room - self.ready) as usize], self.ready)?;
             self.active.file.sync()?;
             self.ready = room;
         }
+        Ok(())
+    }
+
+    fn append(&mut self) -> io::Result<u64> {
+        let offset = self.active.end;
         self.active.file.write_all_at(&self.buffer, offset)?;
         self.active.file.sync()?;
-        self.active.end = offset + length;
+        self.active.end = offset + self.buffer.len() as u64;
         Ok(offset)
     }
 
     /// Closes the active segment and begins the next. The order matters: a segment that has a successor must end with
-    /// its records, or the store would refuse to start after a crash in between.
+    /// its records, or the store would refuse to start after a crash in between. For the same reason nothing more is
+    /// appended to a segment once its closing has begun, also when it could not be finished.
     fn roll(&mut self) -> io::Result<()> {
+        self.rolling = true;
         self.active.file.set_size(self.active.end)?;
         self.active.file.sync()?;
         self.active = recovery::create(&*self.shared.disk, self.active.last + 1)?;
         self.ready = 0;
+        self.rolling = false;
         self.shared.write().segments.insert(self.active.last, self.active.clone());
         Ok(())
     }
