@@ -4,8 +4,10 @@
 //! flags: [`parts`]. Else it is the tool that makes, starts, stops and removes a cluster: [`up`], [`down`], [`reset`],
 //! [`status`]. It knows the parts' command lines and not how any of them works.
 
+mod api;
 mod cli;
 mod cni;
+mod controller_rights;
 mod daemon;
 mod down;
 mod files;

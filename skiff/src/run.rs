@@ -1,6 +1,7 @@
 //! `skiff up --foreground`: makes what the parts need and runs them all in this process until a signal comes.
 
 use anyhow::{Context as _, Result, bail};
+use component::logging;
 use component::shutdown::Shutdown;
 use tokio::task::JoinSet;
 
@@ -8,11 +9,11 @@ use crate::layout::Layout;
 use crate::notify::Notifier;
 use crate::part::Part;
 use crate::settings::Settings;
-use crate::{cni, daemon, files, flags, kubeconfig, node, parts, pki, runtime};
+use crate::{api, cni, controller_rights, daemon, files, flags, kubeconfig, node, parts, pki, runtime};
 
 pub(crate) fn foreground(layout: Layout, settings: Settings) -> Result<()> {
     let Some(_lock) = daemon::lock(&layout)? else { bail!("the cluster in {} runs already", layout.root().display()) };
-    parts::start_logging()?;
+    logging::start(logging::Settings::default());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.context("start the asynchronous runtime")?.block_on(run(layout, settings))
 }
@@ -24,20 +25,32 @@ async fn run(layout: Layout, settings: Settings) -> Result<()> {
     prepare(&layout, &settings)?;
 
     let mut tasks = JoinSet::new();
-    notifier.status("starting the API server, the controllers, the scheduler, the proxy and containerd");
-    for part in Part::ALL.into_iter().filter(|part| *part != Part::Kubelet && settings.runs(*part)) {
-        parts::spawn(&mut tasks, part, flags::of(part, &layout, &settings)?, &shutdown);
-    }
-    // The kubelet refuses to start without a runtime, and needs the pause image for its first pod.
-    runtime::ensure(&layout, &settings).await?;
-    if settings.runs(Part::Kubelet) {
-        notifier.status("starting the kubelet");
-        parts::spawn(&mut tasks, Part::Kubelet, flags::of(Part::Kubelet, &layout, &settings)?, &shutdown);
-    }
-    let watch = async {
-        notifier.status("waiting for the node to be Ready");
-        node::keep_configured(&layout, &settings, &shutdown, || notifier.ready()).await
+    let start = |tasks: &mut JoinSet<()>, part: Part| match settings.runs(part) {
+        true => parts::spawn(tasks, part, flags::of(part, &layout, &settings)?, &shutdown),
+        false => Ok(()),
     };
+    notifier.status("starting the API server and containerd");
+    start(&mut tasks, Part::KubeApiserver)?;
+    // The kubelet refuses to start without a runtime, and needs the pause image for its first pod. The others would
+    // back off for a second or more from an API server that does not listen yet, or has no RBAC policy yet.
+    let api = async {
+        if settings.runs(Part::KubeApiserver) {
+            api::wait_until_ready(&layout).await?;
+            controller_rights::ensure(node::client(&layout)?).await?;
+        }
+        Ok(())
+    };
+    tokio::try_join!(runtime::ensure(&layout, &settings), api)?;
+    notifier.status("starting the controllers, the scheduler, the kubelet and the proxy");
+    for part in [Part::Kubelet, Part::KubeControllerManager, Part::KubeScheduler, Part::KubeProxy] {
+        start(&mut tasks, part)?;
+    }
+    if !settings.without.is_empty() {
+        // Whether the node gets Ready is in other hands too.
+        notifier.ready();
+    }
+    notifier.status("waiting for the node to be Ready");
+    let watch = node::keep_configured(&layout, &settings, &shutdown, || notifier.ready());
     tokio::select! {
         ended = watch => ended?,
         () = shutdown.cancelled() => {}

@@ -36,16 +36,19 @@ pub(crate) enum Store {
 }
 
 impl Settings {
-    /// What the data folder holds, with what the command line says instead; saved again.
+    /// What the data folder holds, with what the command line says instead.
     pub(crate) fn resolve(layout: &Layout, options: &cli::Up) -> Result<Self> {
         let mut settings = match Self::load(layout)? {
             Some(settings) => settings,
             None => Self::fresh(options)?,
         };
         settings.apply(options)?;
-        let text = serde_json::to_vec_pretty(&settings).context("encode the settings")?;
-        files::write(&layout.settings(), &text)?;
         Ok(settings)
+    }
+
+    pub(crate) fn save(&self, layout: &Layout) -> Result<()> {
+        let text = serde_json::to_vec_pretty(self).context("encode the settings")?;
+        files::write(&layout.settings(), &text)
     }
 
     /// `None` when there is no cluster in the folder.
@@ -77,18 +80,11 @@ impl Settings {
     }
 
     fn apply(&mut self, options: &cli::Up) -> Result<()> {
-        let set = |to: &mut _, from: &Option<_>| from.iter().for_each(|from: &String| *to = from.clone());
-        set(&mut self.node_name, &options.node_name);
-        set(&mut self.cgroup_root, &options.cgroup_root);
-        if let Some(address) = options.node_ip {
-            self.node_address = address;
-        }
-        if let Some(range) = options.cluster_cidr {
-            self.cluster_cidr = range;
-        }
-        if let Some(range) = options.service_cidr {
-            self.service_cidr = range;
-        }
+        replace(&mut self.node_name, &options.node_name);
+        replace(&mut self.node_address, &options.node_ip);
+        replace(&mut self.cluster_cidr, &options.cluster_cidr);
+        replace(&mut self.service_cidr, &options.service_cidr);
+        replace(&mut self.cgroup_root, &options.cgroup_root);
         if !options.without.is_empty() {
             self.without = options.without.clone();
         }
@@ -124,5 +120,11 @@ impl Settings {
 
     pub(crate) fn runs(&self, part: Part) -> bool {
         !self.without.contains(&part)
+    }
+}
+
+fn replace<T: Clone>(value: &mut T, given: &Option<T>) {
+    if let Some(given) = given {
+        *value = given.clone();
     }
 }

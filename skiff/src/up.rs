@@ -23,6 +23,7 @@ pub(crate) fn up(options: cli::Up) -> Result<()> {
     }
     let settings = Settings::resolve(&layout, &options)?;
     machine::check(&layout, &settings)?;
+    settings.save(&layout)?;
     if options.foreground {
         return run::foreground(layout, settings);
     }

@@ -1,7 +1,7 @@
-//! The bed: one test's own network, mount, process, IPC and host-name namespaces.
+//! The bed: one test's own network, mount, process, cgroup, IPC and host-name namespaces.
 //!
-//! The work is in `holder.sh` (lives as long as the test and cleans up) and `setup.sh` (runs inside). Nothing here
-//! needs a destructor to have run: the holder sees its pipe close.
+//! The work is in `holder.sh` (lives as long as the test and cleans up), `enter.sh` (makes the namespaces) and `setup.sh`
+//! (runs inside). Nothing here needs a destructor to have run: the holder sees its pipe close.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
@@ -42,8 +42,11 @@ impl Bed {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("skiff-test-{}-{count}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        for (name, script) in [("enter.sh", include_str!("enter.sh")), ("setup.sh", include_str!("setup.sh"))] {
+            std::fs::write(folder.join(name), script).with_context(|| format!("write {name}"))?;
+        }
         let mut command = Command::new("sh");
-        command.args(["-c", include_str!("holder.sh"), "holder"]).arg(&folder).arg(include_str!("setup.sh"));
+        command.args(["-c", include_str!("holder.sh"), "holder"]).arg(&folder);
         // Out of the terminal's process group: Ctrl-C is to reach the test, and the holder through its pipe.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         let mut holder = command.spawn().context("start the holder of the namespaces")?;
@@ -72,7 +75,7 @@ impl Bed {
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         let of = |kind: &str, namespace: &str| format!("--{kind}=/proc/{}/ns/{namespace}", self.unshare_pid);
-        command.args([of("net", "net"), of("mount", "mnt"), of("ipc", "ipc"), of("uts", "uts")]);
+        command.args([of("net", "net"), of("mount", "mnt"), of("ipc", "ipc"), of("uts", "uts"), of("cgroup", "cgroup")]);
         command.args([of("pid", "pid_for_children"), "--wd=/".into(), "--".into()]).arg(program);
         command
     }

@@ -6,9 +6,7 @@ trap '' HUP INT TERM
 bed=$1
 name=${bed##*/}
 
-# Killing the first process of the process namespace ends all others with it: runtimes, shims, containers.
-unshare --net --mount --pid --ipc --uts --fork --kill-child --mount-proc --propagation private \
-    sh -eu -c "$2" setup "$bed" </dev/null 2>"$bed/setup.log" &
+sh -eu "$bed/enter.sh" "$bed" </dev/null 2>"$bed/setup.log" &
 unshare=$!
 echo "$unshare"
 cat >/dev/null

@@ -56,6 +56,15 @@ pub fn nginx(reference: &str) -> Result<Vec<u8>> {
     Ok(Image { reference: reference.into(), config, layers: vec![layer] }.to_archive()?)
 }
 
+/// An image of the sandbox program: a busybox that sleeps, for runtimes that are told to pull one.
+pub fn pause(reference: &str) -> Result<Vec<u8>> {
+    let mut layer = base()?;
+    copy(&mut layer, "/usr/bin/busybox", "/bin/busybox")?;
+    let entrypoint = ["/bin/busybox", "sleep", "2147483647"].map(String::from).to_vec();
+    let config = Config { entrypoint, ..Config::default() };
+    Ok(Image { reference: reference.into(), config, layers: vec![layer] }.to_archive()?)
+}
+
 const NGINX_CONF: &str = "\
 user nobody nogroup;
 worker_processes 1;

@@ -15,31 +15,21 @@ done
 rm -rf /etc/cni
 mount -t tmpfs tmpfs /run
 
-# /sys shows the devices of the network namespace it was mounted in, and as root of the cgroups the bed's own cgroup in
-# each hierarchy: nothing below can see, or collide with, the machine's. holder.sh removes them.
-name=${bed##*/}
-mkdir -p "$bed/cgroup"
-mount --rbind /sys/fs/cgroup "$bed/cgroup"
+# /sys shows the devices of the network namespace it was mounted in. The cgroups below it are mounted anew, so that the
+# bed's own are their root: nothing in here can see, or collide with, the machine's.
+mounts=$(awk '$2 ~ "^/sys/fs/cgroup" && $3 ~ "^cgroup" { print $3, $2, $4 }' /proc/self/mounts)
+umount -R /sys/fs/cgroup
 mount -t sysfs sysfs /sys
-own_cgroup() { # $1: a mounted hierarchy, $2: where to show the bed's part of it
-    mkdir -p "$1/$name" "$2"
-    # A new cpuset of version 1 is empty, and what is in it could not run.
-    for file in cpuset.cpus cpuset.mems; do
-        [ ! -e "$1/$name/$file" ] || [ -s "$1/cgroup.controllers" ] || cat "$1/$file" >"$1/$name/$file"
-    done
-    mount --bind "$1/$name" "$2"
-}
-if [ -e "$bed/cgroup/cgroup.controllers" ]; then
-    sed 's/[^ ]*/+&/g' "$bed/cgroup/cgroup.controllers" >"$bed/cgroup/cgroup.subtree_control"
-    own_cgroup "$bed/cgroup" /sys/fs/cgroup
-else
-    mount -t tmpfs tmpfs /sys/fs/cgroup
-    for hierarchy in "$bed/cgroup"/*/; do
-        hierarchy=${hierarchy%/}
-        own_cgroup "$hierarchy" "/sys/fs/cgroup/${hierarchy##*/}"
-    done
-fi
-umount -l "$bed/cgroup"
+case $mounts in
+    "cgroup2 /sys/fs/cgroup "*) ;;
+    *) mount -t tmpfs tmpfs /sys/fs/cgroup ;;
+esac
+echo "$mounts" | while read -r type folder options; do
+    # What is left of the options are the controllers, or the name, by which the kernel finds the hierarchy.
+    options=$(echo ",$options," | sed 's/,rw,/,/; s/,ro,/,/; s/,nosuid,/,/; s/,nodev,/,/; s/,noexec,/,/; s/,relatime,/,/; s/,nsdelegate,/,/; s/,memory_recursiveprot,/,/; s/^,*//; s/,*$//')
+    mkdir -p "$folder"
+    mount -t "$type" ${options:+-o "$options"} cgroup "$folder"
+done
 
 # One device with a default route, so that the machine has an address; the far end leads nowhere.
 ip link set lo up

@@ -1,6 +1,7 @@
 //! containerd's configuration file. Pure but for [`Host::look`].
 //!
-//! Version 2 of the file is read by containerd 1.6, 1.7 and 2.
+//! Version 2 of the file is read by containerd 1.6, 1.7 and 2. cgroups are made as files, also under systemd, which
+//! leaves alone what it did not make: pod limits are the kubelet's, and a slice that systemd makes would reset them.
 
 use crate::layout::Layout;
 
@@ -9,7 +10,6 @@ pub(super) const PAUSE_IMAGE: &str = concat!("localhost/skiff/pause:", env!("CAR
 
 /// What the file depends on.
 pub(super) struct Host {
-    pub(super) has_systemd: bool,
     /// Without CAP_SYS_RESOURCE no process may lower its OOM score, and runc would refuse to start a pod.
     pub(super) may_lower_oom_score: bool,
 }
@@ -17,10 +17,7 @@ pub(super) struct Host {
 impl Host {
     pub(super) fn look() -> Self {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        Self {
-            has_systemd: std::path::Path::new("/run/systemd/system").exists(),
-            may_lower_oom_score: has_sys_resource(&status),
-        }
+        Self { may_lower_oom_score: has_sys_resource(&status) }
     }
 }
 
@@ -62,7 +59,7 @@ disabled_plugins = [
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-      SystemdCgroup = {systemd}
+      SystemdCgroup = false
 "#,
         root = path("containerd/root"),
         state = path("containerd/state"),
@@ -71,7 +68,6 @@ disabled_plugins = [
         cni_bin = path("cni/bin"),
         cni_conf = path("cni/net.d"),
         mirrors = path("containerd/certs.d"),
-        systemd = host.has_systemd,
     )
 }
 
@@ -82,12 +78,12 @@ mod tests {
     #[test]
     fn settings_follow_the_host() {
         let layout = Layout::new("/data".into());
-        let text = containerd(&layout, &Host { has_systemd: true, may_lower_oom_score: false });
-        for line in ["SystemdCgroup = true", "restrict_oom_score_adj = true", "conf_dir = \"/data/cni/net.d\""] {
+        let text = containerd(&layout, &Host { may_lower_oom_score: false });
+        for line in ["restrict_oom_score_adj = true", "conf_dir = \"/data/cni/net.d\""] {
             assert!(text.contains(line), "{line} in\n{text}");
         }
-        let text = containerd(&layout, &Host { has_systemd: false, may_lower_oom_score: true });
-        assert!(text.contains("SystemdCgroup = false") && text.contains("restrict_oom_score_adj = false"), "{text}");
+        let text = containerd(&layout, &Host { may_lower_oom_score: true });
+        assert!(text.contains("restrict_oom_score_adj = false"), "{text}");
     }
 
     #[test]

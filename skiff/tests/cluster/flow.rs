@@ -3,11 +3,13 @@
 use anyhow::{Result, ensure};
 use testbed::eventually;
 
-use crate::support::{Cluster, SOON};
+use crate::support::{Cluster, SKIFF, SOON};
 
 #[test]
 fn create_scale_expose_and_all_pods_answer() -> Result<()> {
-    let Some(cluster) = Cluster::up("flow", &[])? else { return Ok(()) };
+    let Some(cluster) = Cluster::prepare("flow")? else { return Ok(()) };
+    what_is_missing_is_named(&cluster)?;
+    cluster.skiff_up(&[])?;
     let address = cluster.web()?;
     cluster.all_answer(&address, "app=web")?;
     ensure!(cluster.pods("app=web")?.len() == 3, "three pods");
@@ -16,9 +18,18 @@ fn create_scale_expose_and_all_pods_answer() -> Result<()> {
     update_and_undo(&cluster)?;
     cluster.all_answer(&address, "app=web")?;
 
+    conformance_cases_pass(&cluster)?;
     stop_and_start_keeps_the_data(&cluster, &address)?;
     deletion_cascades(&cluster, &address)?;
     reset_leaves_nothing(&cluster)
+}
+
+fn what_is_missing_is_named(cluster: &Cluster) -> Result<()> {
+    let data = cluster.bed.folder().join("elsewhere").display().to_string();
+    let refused = cluster.bed.output(&["env", "PATH=/nowhere", SKIFF, "up", "--data-dir", &data])?;
+    ensure!(!refused.success, "no containerd, no cluster");
+    ensure!(refused.stderr.contains("the program containerd: apt-get install containerd"), "{}", refused.stderr);
+    Ok(())
 }
 
 fn talk_to_a_pod(cluster: &Cluster) -> Result<()> {
@@ -46,6 +57,16 @@ fn update_and_undo(cluster: &Cluster) -> Result<()> {
         ensure!(count == 3, "{count} pods");
         Ok(())
     })
+}
+
+/// The black box, here because a cluster is at hand.
+fn conformance_cases_pass(cluster: &Cluster) -> Result<()> {
+    let program = Cluster::program("skiff-conformance")?;
+    let kubeconfig = cluster.data().join("admin.kubeconfig").display().to_string();
+    let home = format!("HOME={}", cluster.bed.folder().display());
+    let report = cluster.bed.output(&["env", &home, &program, "--kubeconfig", &kubeconfig])?;
+    ensure!(report.success, "{}", report.stdout);
+    Ok(())
 }
 
 fn stop_and_start_keeps_the_data(cluster: &Cluster, address: &str) -> Result<()> {

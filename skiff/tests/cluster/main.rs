@@ -2,7 +2,11 @@
 //!
 //! One binary, so that it is linked once: `support` makes the cluster, every other module is a story.
 
+mod bad_input;
 mod flow;
+mod older_style;
+mod page;
 mod restart;
 mod store;
 mod support;
+mod walkthrough;

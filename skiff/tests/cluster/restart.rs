@@ -6,9 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use testbed::eventually;
 
-use crate::support::{Cluster, SOON};
-
-const PARTS: [&str; 5] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"];
+use crate::support::{Cluster, PARTS, SKIFF, SOON};
 
 /// Every part a process of its own, started with the arguments that `skiff up` leaves for that.
 struct Apart<'a> {
@@ -19,7 +17,7 @@ struct Apart<'a> {
 impl Apart<'_> {
     fn start(&mut self, part: &'static str) -> Result<()> {
         let flags = std::fs::read_to_string(self.cluster.data().join("flags").join(part))?;
-        let mut command = self.cluster.bed.command(env!("CARGO_BIN_EXE_skiff"));
+        let mut command = self.cluster.bed.command(SKIFF);
         command.arg(part).args(flags.lines());
         self.running.push((part, self.cluster.bed.start(part, &mut command)?));
         Ok(())

@@ -9,8 +9,11 @@ use testbed::{Bed, Output, Registry, eventually, images};
 /// For what takes a container runtime a moment on a busy machine of two cores.
 pub(crate) const SOON: Duration = Duration::from_secs(90);
 
+pub(crate) const PARTS: [&str; 5] =
+    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"];
+
 /// The program under test.
-const SKIFF: &str = env!("CARGO_BIN_EXE_skiff");
+pub(crate) const SKIFF: &str = env!("CARGO_BIN_EXE_skiff");
 
 pub(crate) struct Cluster {
     pub(crate) bed: Bed,
@@ -49,6 +52,13 @@ impl Cluster {
         let data = self.data().display().to_string();
         let line = [&[SKIFF], arguments, &["--data-dir", &data]].concat();
         self.bed.run(&line).with_context(|| self.log())
+    }
+
+    /// A program of this workspace that is built beside `skiff`.
+    pub(crate) fn program(name: &str) -> Result<String> {
+        let path = std::path::Path::new(SKIFF).with_file_name(name);
+        ensure!(path.exists(), "{} is not built: cargo build --workspace --bins", path.display());
+        Ok(path.display().to_string())
     }
 
     /// The end of the parts' log.

@@ -1,0 +1,137 @@
+//! Runs a Markdown page: its `bash` blocks in one shell, its `text` blocks as what must have been printed.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use testbed::eventually;
+
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Step {
+    commands: String,
+    /// Lines that the output has in this order; `…` stands for anything.
+    shown: Vec<String>,
+    fails: bool,
+    /// Repeated until it shows what it must, at most this long.
+    until: Option<Duration>,
+}
+
+/// The page's steps. Info strings: `bash`, `bash fails`, `bash until`, `bash until SECONDS`.
+pub(crate) fn steps(page: &str) -> Result<Vec<Step>> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let Some(info) = line.strip_prefix("```") else { continue };
+        let body: Vec<String> = lines.by_ref().take_while(|line| *line != "```").map(String::from).collect();
+        let words: Vec<&str> = info.split_whitespace().collect();
+        match words[..] {
+            ["bash", ref how @ ..] => steps.push(Step {
+                commands: body.join("\n"),
+                shown: Vec::new(),
+                fails: how == ["fails"],
+                until: match how {
+                    ["until"] => Some(Duration::from_secs(90)),
+                    ["until", seconds] => Some(Duration::from_secs(seconds.parse().context("seconds after until")?)),
+                    _ => None,
+                },
+            }),
+            ["text"] => steps.last_mut().context("shown output follows commands")?.shown = body,
+            _ => bail!("a block that is neither bash nor text: {info}"),
+        }
+    }
+    Ok(steps)
+}
+
+/// One shell for the whole page, so that variables and background programs stay.
+pub(crate) struct Shell {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    count: usize,
+}
+
+impl Shell {
+    /// `command` is a bash that reads commands from its standard input.
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("start a shell")?;
+        let lines = BufReader::new(child.stdout.take().context("the shell's output")?).lines();
+        let mut shell = Self { child, lines, count: 0 };
+        shell.run("exec 2>&1")?;
+        Ok(shell)
+    }
+
+    pub(crate) fn step(&mut self, step: &Step) -> Result<()> {
+        let start = Instant::now();
+        let attempt = |shell: &mut Self| -> Result<()> {
+            let (output, status) = shell.run(&step.commands)?;
+            ensure!((status != 0) == step.fails || step.until.is_some(), "exit status {status}:\n{output}");
+            matches(&output, &step.shown)
+        };
+        let result = match step.until {
+            Some(deadline) => eventually("the page's output", deadline, || attempt(self)),
+            None => attempt(self),
+        };
+        println!("{:6.2}s  {}", start.elapsed().as_secs_f64(), step.commands.lines().last().unwrap_or_default());
+        result.with_context(|| format!("commands:\n{}", step.commands))
+    }
+
+    /// What the commands printed, and the exit status of the last.
+    fn run(&mut self, commands: &str) -> Result<(String, i32)> {
+        self.count += 1;
+        let mark = format!("end-of-step-{}", self.count);
+        let input = self.child.stdin.as_mut().context("the shell's input")?;
+        // On a line of its own even where the output does not end with a newline.
+        writeln!(input, "{commands}\nprintf '\\n%s %s\\n' {mark} $?").context("write to the shell")?;
+        let mut output = String::new();
+        loop {
+            let line = self.lines.next().context("the shell ended")?.context("read from the shell")?;
+            if let Some(status) = line.strip_prefix(&mark) {
+                return Ok((output, status.trim().parse().context("an exit status")?));
+            }
+            output += &line;
+            output.push('\n');
+        }
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+fn matches(output: &str, shown: &[String]) -> Result<()> {
+    let mut lines = output.lines();
+    for wanted in shown {
+        ensure!(lines.any(|line| fits(line, wanted)), "not shown, or not in this order: {wanted}\nin:\n{output}");
+    }
+    Ok(())
+}
+
+/// Whether a line has the pieces between the pattern's `…`, in order; columns may be padded differently.
+fn fits(line: &str, pattern: &str) -> bool {
+    let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (line, pattern) = (squeeze(line), squeeze(pattern));
+    let pieces: Vec<&str> = pattern.split('…').map(str::trim).collect();
+    let [first, middle @ .., last] = &pieces[..] else { return line == pattern };
+    let Some(mut rest) = line.strip_prefix(first) else { return false };
+    for piece in middle {
+        let Some(at) = rest.find(piece) else { return false };
+        rest = &rest[at + piece.len()..];
+    }
+    rest.ends_with(last)
+}
+
+#[test]
+fn blocks_become_steps_and_lines_are_compared_loosely() {
+    let page = "x\n```bash until 5\na\nb\n```\n\n```text\nNAME …\n```\n```bash fails\nc\n```\n";
+    let steps = steps(page).unwrap();
+    assert_eq!(steps[0].commands, "a\nb");
+    assert_eq!((steps[0].until, steps[0].shown.len()), (Some(Duration::from_secs(5)), 1));
+    assert!(steps[1].fails);
+    assert!(fits("blue   ClusterIP  10.0.0.7 3s", "blue ClusterIP 10.0.0.… …"));
+    assert!(fits("…-x".replace('…', "pod/blue").as_str(), "pod/…"));
+    assert!(!fits("pod/red", "pod/b…"));
+    assert!(matches("a\nb\n", &["b".into(), "a".into()]).is_err());
+}
