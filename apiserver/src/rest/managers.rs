@@ -89,7 +89,7 @@ fn blank(call: &Call, configuration: &Value) -> Value {
     let mut blank = apply::empty(call.served.schema, &call.served.row.api_version());
     let metadata = meta::metadata_mut(&mut blank);
     metadata.insert("name".into(), json!(meta::name(configuration)));
-    if !call.info.namespace.is_empty() {
+    if call.served.row.namespaced && !call.info.namespace.is_empty() {
         metadata.insert("namespace".into(), json!(call.info.namespace));
     }
     blank

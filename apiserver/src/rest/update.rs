@@ -50,7 +50,9 @@ pub async fn update(api: &Api, call: &Call) -> Result<Response, Status> {
     let served = &call.served;
     let Decoded { mut object, warnings } =
         body::decode(&call.body, &call.headers, served.schema, &served.row.gvk(), options.field_validation)?;
-    system::ensure_namespace(&mut object, &call.info.namespace)?;
+    // The path of a Namespace names it as a namespace too; it is in none.
+    let namespace = if served.row.namespaced { call.info.namespace.as_str() } else { "" };
+    system::ensure_namespace(&mut object, namespace)?;
     check_name(&mut object, call)?;
     let part = Part::of(call);
     if part == Part::Main && served.hooks.creates_on_update && is_absent(api, call).await? {
