@@ -111,8 +111,7 @@ impl Image {
         });
         let config = blobs.add("application/vnd.oci.image.config.v1+json", config.to_string().into_bytes());
         let manifest_type = "application/vnd.oci.image.manifest.v1+json";
-        let manifest =
-            json!({"schemaVersion": 2, "mediaType": manifest_type, "config": config, "layers": descriptors});
+        let manifest = json!({"schemaVersion": 2, "mediaType": manifest_type, "config": config, "layers": descriptors});
         let mut manifest = blobs.add(manifest_type, manifest.to_string().into_bytes());
         let tag = self.reference.rsplit_once(':').map_or("latest", |(_, tag)| tag);
         manifest["annotations"] = json!({
@@ -139,8 +138,7 @@ struct Blobs(BTreeMap<String, Vec<u8>>);
 impl Blobs {
     fn add(&mut self, media_type: &str, content: Vec<u8>) -> Value {
         let hex: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
-        let descriptor =
-            json!({"mediaType": media_type, "digest": format!("sha256:{hex}"), "size": content.len()});
+        let descriptor = json!({"mediaType": media_type, "digest": format!("sha256:{hex}"), "size": content.len()});
         self.0.insert(hex, content);
         descriptor
     }
