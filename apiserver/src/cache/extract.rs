@@ -175,7 +175,9 @@ impl<'a> Visitor<'_> for Name<'a> {
 mod tests {
     use super::*;
 
-    fn extract(body: &str) -> Option<(Vec<(String, String)>, Vec<String>)> {
+    type Read = (Vec<(String, String)>, Vec<String>);
+
+    fn extract(body: &str) -> Option<Read> {
         let paths =
             Paths::new(["metadata.name", "metadata.namespace", "spec.nodeName", "spec.replicas", "metadata.name"]);
         let (labels, fields) = paths.extract(body.as_bytes()).ok()?;
