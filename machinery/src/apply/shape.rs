@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use serde_json::Value;
 
 use super::set::{self, Element};
-use crate::schema::{Default, Field, ListType, Omit, Schema, Text, Type};
+use crate::schema::{DefaultValue, Field, ListType, Omit, Schema, Text, Type};
 
 #[derive(Clone, Copy)]
 pub(super) enum Shape<'a> {
@@ -129,9 +129,11 @@ fn keyed(keys: &[Text], ty: &Type, value: &Value) -> Result<Element, String> {
 /// A key that is not given takes the default that the schema publishes.
 fn key_default(field: &Field) -> Option<Value> {
     match (&field.default, &field.ty) {
-        (Default::Stated(text), _) => serde_json::from_str(text).ok(),
-        (Default::Implied, Type::String) if field.omit == Omit::Never && !field.pointer => Some("".into()),
-        (Default::Implied, Type::Int32 | Type::Int64) if field.omit == Omit::Never && !field.pointer => Some(0.into()),
+        (DefaultValue::Stated(text), _) => serde_json::from_str(text).ok(),
+        (DefaultValue::Implied, Type::String) if field.omit == Omit::Never && !field.pointer => Some("".into()),
+        (DefaultValue::Implied, Type::Int32 | Type::Int64) if field.omit == Omit::Never && !field.pointer => {
+            Some(0.into())
+        }
         _ => None,
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Descriptions, Dialect, META};
 use crate::catalogue::Resource;
-use crate::schema::{self, Default, Field, ListType, Omit, Schema, Type};
+use crate::schema::{self, DefaultValue, Field, ListType, Omit, Schema, Type};
 
 const JSON_SCHEMA: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1";
 
@@ -190,12 +190,12 @@ fn zero_default(ty: &Type) -> Option<Value> {
 
 fn default_of(field: &Field) -> Option<Value> {
     match &field.default {
-        Default::Stated(text) => serde_json::from_str(text).ok(),
-        Default::None => None,
-        Default::Implied if field.pointer => None,
-        Default::Implied if matches!(field.ty, Type::Message(_)) => Some(json!({})),
-        Default::Implied if field.omit == Omit::Never => zero_default(&field.ty),
-        Default::Implied => None,
+        DefaultValue::Stated(text) => serde_json::from_str(text).ok(),
+        DefaultValue::None => None,
+        DefaultValue::Implied if field.pointer => None,
+        DefaultValue::Implied if matches!(field.ty, Type::Message(_)) => Some(json!({})),
+        DefaultValue::Implied if field.omit == Omit::Never => zero_default(&field.ty),
+        DefaultValue::Implied => None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{Default, Field, ListType, Omit, Patch, Ref, Schema, Text, Type};
+use super::{DefaultValue, Field, ListType, Omit, Patch, Ref, Schema, Text, Type};
 use crate::gvk::Gvk;
 
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
@@ -59,7 +59,7 @@ fn field(name: &str, ty: Type) -> Field {
         atomic: false,
         granular: false,
         patch: Patch::default(),
-        default: Default::Implied,
+        default: DefaultValue::Implied,
         go: None,
     }
 }
@@ -112,7 +112,7 @@ fn property(name: &str, properties: &Value, path: &str) -> Field {
         _ => ListType::Unstated,
     };
     if let Some(default) = properties.get("default") {
-        field.default = Default::Stated(default.to_string().into());
+        field.default = DefaultValue::Stated(default.to_string().into());
     }
     field
 }
@@ -151,7 +151,7 @@ pub(super) fn default_structural(schema: &Schema, map: &mut Map<String, Value>) 
         if !field.pointer && map.get(name).is_some_and(Value::is_null) {
             map.remove(name);
         }
-        if let (Default::Stated(text), false) = (&field.default, map.contains_key(name))
+        if let (DefaultValue::Stated(text), false) = (&field.default, map.contains_key(name))
             && let Ok(default) = serde_json::from_str(text)
         {
             map.insert(name.to_owned(), default);

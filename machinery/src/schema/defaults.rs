@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Default, Field, Schema, Type};
+use super::{DefaultValue, Field, Schema, Type};
 
 /// Sets stated defaults wherever the object has the struct that holds the field (Kubernetes concept: API defaulting); of a
 /// custom resource all that its schema states.
@@ -12,7 +12,7 @@ pub fn default_static(schema: &Schema, object: &mut Value) {
         return super::custom::default_structural(schema, map);
     }
     for field in &schema.fields {
-        if !holds_defaults(&field.ty) && !matches!(field.default, Default::Stated(_)) {
+        if !holds_defaults(&field.ty) && !matches!(field.default, DefaultValue::Stated(_)) {
             continue;
         }
         if let Some(value) = map.get_mut(field.name.as_ref()) {
@@ -44,7 +44,7 @@ pub(super) fn descend(ty: &Type, value: &mut Value) {
 }
 
 fn apply(field: &Field, map: &mut Map<String, Value>) {
-    let Default::Stated(text) = &field.default else { return };
+    let DefaultValue::Stated(text) = &field.default else { return };
     let unset = match map.get(field.name.as_ref()) {
         None | Some(Value::Null) => true,
         Some(value) => !field.pointer && super::is_empty(&field.ty, value),

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use super::{Default, Embed, Field, ListType, Omit, Patch, Ref, Schema, Text, Type};
+use super::{DefaultValue, Embed, Field, ListType, Omit, Patch, Ref, Schema, Text, Type};
 use crate::gvk::Gvk;
 
 macro_rules! files {
@@ -228,7 +228,7 @@ fn read_field(name: &'static str, number: u32, ty: Type, marks: &'static str) ->
         atomic: false,
         granular: false,
         patch: Patch::default(),
-        default: Default::Implied,
+        default: DefaultValue::Implied,
         go: None,
     };
     for mark in marks.split(' ') {
@@ -249,8 +249,8 @@ fn read_mark(field: &mut Field, mark: &'static str) {
         ("atom", _) => field.atomic = true,
         ("granular", _) => field.granular = true,
         ("patch", strategy) => field.patch = read_patch(strategy),
-        ("default", text) => field.default = Default::Stated(text.into()),
-        ("nodefault", _) => field.default = Default::None,
+        ("default", text) => field.default = DefaultValue::Stated(text.into()),
+        ("nodefault", _) => field.default = DefaultValue::None,
         ("go", name) if name.contains('_') => field.go = Some(name.replace('_', " ").into()),
         ("go", name) => field.go = Some(name.into()),
         _ => {}

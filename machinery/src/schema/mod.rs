@@ -102,7 +102,7 @@ pub struct Field {
     /// `x-kubernetes-map-type: granular` is stated.
     pub granular: bool,
     pub patch: Patch,
-    pub default: Default,
+    pub default: DefaultValue,
     /// Go's name of the type where it does not follow from `ty` (`v1.PullPolicy`, `[]v1.Capability`).
     pub go: Option<Text>,
 }
@@ -140,7 +140,7 @@ pub struct Patch {
 
 /// What OpenAPI says under `default`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Default {
+pub enum DefaultValue {
     /// What follows from the type: the zero value of an always written scalar, `{}` of a struct by value.
     Implied,
     /// Stated: JSON text. The server applies it.

@@ -1,7 +1,5 @@
 //! The schema against what upstream answers: round trips of every kind, and thousands of good and broken objects.
 
-mod oracle;
-
 use std::fs;
 use std::path::PathBuf;
 
@@ -9,10 +7,10 @@ use machinery::gvk::{Gvk, split_api_version};
 use machinery::schema::{self, Schema};
 use serde_json::Value;
 
-use oracle::differences;
+use crate::{differences, entry};
 
 fn files(folder: &str, extension: &str) -> Vec<(String, Vec<u8>)> {
-    let Some(folder) = oracle::folder(folder) else { return Vec::new() };
+    let Some(folder) = entry(folder) else { return Vec::new() };
     let entries =
         fs::read_dir(folder).expect("listing the oracle").map(|entry| entry.expect("reading the oracle").path());
     let mut paths: Vec<PathBuf> =
@@ -98,7 +96,7 @@ fn every_round_trip_pair_is_the_same_object_in_protobuf() {
     let mut failures = Vec::new();
     let (mut same_bytes, mut same_objects) = (0, 0);
     for (name, body) in files("roundtrip", "pb") {
-        let path = oracle::folder("roundtrip").expect("listed before").join(name.replace(".pb", ".json"));
+        let path = entry("roundtrip").expect("listed before").join(name.replace(".pb", ".json"));
         let expected: Value = serde_json::from_slice(&fs::read(path).expect("the pair's JSON")).expect("oracle JSON");
         let Some(schema) = schema_of(&expected).filter(|_| served(&expected)) else { continue };
         match machinery::wire::decode(schema, &body) {

@@ -1,17 +1,15 @@
 //! OpenAPI documents against upstream's.
 
-mod oracle;
-
 use machinery::catalogue::BUILTIN;
 use machinery::openapi;
 use serde_json::{Map, Value};
 
-use oracle::compare;
+use crate::{compare, entry};
 
 const OWN_WORDS: &[&str] = &["v1.GroupResource", "v1.Patch", "v1.WatchEvent"];
 
 fn swagger() -> Option<Value> {
-    let path = oracle::file("swagger.json")?;
+    let path = entry("swagger.json")?;
     Some(serde_json::from_slice(&std::fs::read(path).expect("reading the oracle")).expect("oracle JSON"))
 }
 
