@@ -93,9 +93,7 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
 
     let endpoints = endpoints(&api);
     let mut tasks = JoinSet::new();
-    let server = |insecure| {
-        Arc::new(Server { api: api.clone(), endpoints: endpoints.clone(), insecure })
-    };
+    let server = |insecure| Arc::new(Server { api: api.clone(), endpoints: endpoints.clone(), insecure });
     tasks.spawn(serve_on(listener, Some(tls), server(false), shutdown.clone()));
     let insecure_listener = match (insecure_listener, insecure) {
         (Some(listener), _) => Some(listener),

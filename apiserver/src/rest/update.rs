@@ -287,10 +287,12 @@ fn check_valid(new: &Value, old: &Value, call: &Call, part: Part) -> Result<(), 
     let (row, hooks) = (&call.served.row, call.served.hooks);
     let mut invalid = system::validate_update(new, old, &call.served);
     match part {
-        Part::Main | Part::Raw | Part::Owned(_) => {
+        Part::Main => {
             invalid.extend((hooks.validate)(new));
             invalid.extend((hooks.validate_update)(new, old));
         }
+        // These change what the main resource may not; what they may change is theirs to say.
+        Part::Raw | Part::Owned(_) => invalid.extend((hooks.validate)(new)),
         Part::Status => invalid.extend((hooks.validate_status)(new, old)),
     }
     if invalid.is_empty() { Ok(()) } else { Err(Status::invalid(&row.group, &row.kind, call.name(), &invalid)) }

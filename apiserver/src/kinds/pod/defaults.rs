@@ -78,13 +78,29 @@ fn container(container: &mut Fields, on_host: bool) {
     requests(container);
 }
 
-/// An image without a tag, or with the tag `latest`, is pulled each time; a digest never changes.
+/// An image without a tag, or with the tag `latest`, is pulled each time; a digest never changes, and what is no
+/// reference has no tag.
 fn is_latest(image: &str) -> bool {
-    if image.contains('@') {
+    if image.contains('@') || !is_reference(image) {
         return false;
     }
     let name = image.rsplit('/').next().unwrap_or_default();
     name.split_once(':').is_none_or(|(_, tag)| tag == "latest")
+}
+
+/// `[host[:port]/]path[:tag]`, as the distribution's reference grammar has it.
+fn is_reference(image: &str) -> bool {
+    const NAME_LENGTH_MAX: usize = 255;
+    let (head, last) = image.rsplit_once('/').map_or(("", image), |(head, last)| (head, last));
+    let name = last.split(':').next().unwrap_or_default();
+    let is_part = |part: &str| {
+        let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        part.starts_with(edge) && part.ends_with(edge) && part.chars().all(|c| edge(c) || matches!(c, '.' | '_' | '-'))
+    };
+    let mut parts = head.split('/').filter(|part| !part.is_empty());
+    // The first part may be a host, with a port and capitals.
+    let host = parts.next().is_none_or(|host| host.chars().all(|c| c.is_ascii_alphanumeric() || ".:-_[]".contains(c)));
+    host && parts.all(is_part) && is_part(name) && image.len() <= NAME_LENGTH_MAX
 }
 
 /// A limit without a request is also the request.

@@ -2,6 +2,7 @@
 
 mod columns;
 pub mod defaults;
+pub mod validate;
 
 use machinery::meta;
 use serde_json::{Value, json};
@@ -11,6 +12,18 @@ use super::{Grace, Hooks};
 pub static HOOKS: Hooks = Hooks {
     default: |pod| defaults::pod(super::defaults::spec(pod)),
     prepare_create,
+    // Changed through a subresource of their own.
+    prepare_update: |new, old| {
+        let kept = old["spec"].get("ephemeralContainers").cloned();
+        let spec = meta::object_mut(new, "spec");
+        match kept {
+            Some(kept) => spec.insert("ephemeralContainers".into(), kept),
+            None => spec.remove("ephemeralContainers"),
+        };
+    },
+    validate: validate::pod,
+    validate_update: validate::validate_update,
+    validate_status: validate::validate_status,
     has_generation: true,
     fields: &[
         ("spec.nodeName", "spec.nodeName"),
