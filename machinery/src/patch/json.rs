@@ -9,6 +9,9 @@ use super::PatchError;
 /// Upstream's limit.
 pub const OPERATIONS_MAX: usize = 10_000;
 
+/// What all copies together may add, in bytes of JSON: a copy into itself doubles the object.
+const COPY_BYTES_MAX: usize = 3 << 20;
+
 #[derive(Deserialize)]
 struct Operation {
     #[serde(default)]
@@ -39,7 +42,11 @@ pub fn json(object: &mut Value, patch: &[u8]) -> Result<(), PatchError> {
             return Err(PatchError::Malformed(text));
         }
     };
-    operations.into_iter().try_for_each(|operation| operation.apply(object)).map_err(PatchError::Inapplicable)
+    let mut copied_bytes = 0;
+    operations
+        .into_iter()
+        .try_for_each(|operation| operation.apply(object, &mut copied_bytes))
+        .map_err(PatchError::Inapplicable)
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -62,7 +69,7 @@ impl Operation {
         self.from.as_deref().ok_or_else(|| format!("{} operation failed to decode from: missing value", self.op))
     }
 
-    fn apply(self, object: &mut Value) -> Result<(), String> {
+    fn apply(self, object: &mut Value, copied_bytes: &mut usize) -> Result<(), String> {
         let path = self.path()?;
         match self.op.as_str() {
             "add" => add(
@@ -81,8 +88,8 @@ impl Operation {
             }
             "replace" => replace(object, path, self.value.clone()),
             "test" => test(object, path, &self.value),
-            "move" => transfer(object, self.from()?, path, true),
-            "copy" => transfer(object, self.from()?, path, false),
+            "move" => relocate(object, self.from()?, path),
+            "copy" => copy(object, self.from()?, path, copied_bytes),
             other => Err(format!("Unexpected kind: {other}")),
         }
     }
@@ -206,19 +213,26 @@ fn test(object: &mut Value, path: &str, value: &Value) -> Result<(), String> {
     }
 }
 
-fn transfer(object: &mut Value, from: &str, path: &str, moves: bool) -> Result<(), String> {
-    let name = if moves { "move" } else { "copy" };
-    let missing = || format!("{name} operation does not apply: doc is missing from path: {from}: missing value");
+fn relocate(object: &mut Value, from: &str, path: &str) -> Result<(), String> {
+    let missing = || format!("move operation does not apply: doc is missing from path: {from}: missing value");
     let (container, key) = find(object, from).ok_or_else(missing)?;
-    let value = match moves {
-        true => remove(container, &key).map_err(|error| format!("error in move for path: '{key}': {error}"))?,
-        false => get(container, &key).map_err(|error| format!("error in copy for from: '{from}': {error}"))?,
-    };
-    let missing = format!("{name} operation does not apply: doc is missing destination path: {path}");
-    add(object, path, value, &missing).map_err(|error| {
-        error.told(|error| match moves {
-            true => format!("error in move for path: '{path}': {error}"),
-            false => format!("error while adding value during copy: {error}"),
-        })
-    })
+    let value = remove(container, &key).map_err(|error| format!("error in move for path: '{key}': {error}"))?;
+    let missing = format!("move operation does not apply: doc is missing destination path: {path}");
+    add(object, path, value, &missing)
+        .map_err(|error| error.told(|error| format!("error in move for path: '{path}': {error}")))
+}
+
+fn copy(object: &mut Value, from: &str, path: &str, copied_bytes: &mut usize) -> Result<(), String> {
+    let missing = || format!("copy operation does not apply: doc is missing from path: {from}: missing value");
+    let (container, key) = find(object, from).ok_or_else(missing)?;
+    let value = get(container, &key).map_err(|error| format!("error in copy for from: '{from}': {error}"))?;
+    *copied_bytes += value.to_string().len();
+    if *copied_bytes > COPY_BYTES_MAX {
+        return Err(format!(
+            "Unable to complete the copy, the accumulated size increase of copy is {copied_bytes}, exceeding the limit {COPY_BYTES_MAX}"
+        ));
+    }
+    let missing = format!("copy operation does not apply: doc is missing destination path: {path}");
+    add(object, path, value, &missing)
+        .map_err(|error| error.told(|error| format!("error while adding value during copy: {error}")))
 }

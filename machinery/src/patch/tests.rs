@@ -116,6 +116,15 @@ fn json_patch_as_upstream_reads_the_rfc() {
 }
 
 #[test]
+fn copies_that_double_the_object_end() {
+    let copies: Vec<Value> =
+        (0..64).map(|at| json!({"op": "copy", "from": "/a", "path": format!("/a/c{at}")})).collect();
+    let mut object = json!({"a": {"b": "0123456789"}});
+    let refused = json_patch(&mut object, Value::Array(copies).to_string().as_bytes()).unwrap_err().to_string();
+    assert!(refused.starts_with("Unable to complete the copy, the accumulated size increase"), "{refused}");
+}
+
+#[test]
 fn merge_patch_deletes_with_null() {
     let mut object = json!({"a": {"b": 1, "c": 2}, "l": [1, 2]});
     merge(&mut object, &json!({"a": {"b": null, "d": 3}, "l": [3]})).unwrap();

@@ -31,6 +31,7 @@ pub use facts::{builtin, group_versions, kind_of, kinds, message, messages, publ
 pub use go::syntax_error;
 pub(crate) use normalize::zero;
 pub use normalize::{is_empty, normalize};
+pub use tree::decode_tree;
 
 /// Text that is `'static` for built-in kinds and owned for custom ones.
 pub type Text = Cow<'static, str>;

@@ -128,6 +128,14 @@ fn a_strict_decoder_names_unknown_and_repeated_fields_once() {
 }
 
 #[test]
+fn a_patch_is_watched_for_repeated_keys() {
+    let decoded = super::decode_tree(br#"{"spec":{"l":[{"a":1,"a":2}],"x":null},"spec":{}}"#).unwrap();
+    assert_eq!(decoded.strict, [r#"duplicate field "spec.l[0].a""#, r#"duplicate field "spec""#]);
+    assert_eq!(decoded.object, json!({"spec": {}}));
+    assert!(super::decode_tree(b"{").is_err());
+}
+
+#[test]
 fn yaml_is_decoded_alike() {
     let body = b"apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  labels: {on: 'yes'}\nspec:\n  containers:\n  - name: c\n    ports: [{containerPort: 80}]\n    nope: 1\n";
     let decoded = decode_yaml(schema("", "Pod"), body).unwrap();
