@@ -12,7 +12,10 @@ use http::HeaderValue;
 use rustls::client::ResolvesClientCert;
 use tokio::time::Instant;
 
-use super::kubeconfig::{Identity, Pem};
+use super::{
+    kubeconfig::{Identity, Pem},
+    service_account::AskedToken,
+};
 use crate::tls::{self, FixedKey, ReloadingKey};
 
 /// How long a token file's content is used before it is read again, as client-go's.
@@ -63,6 +66,7 @@ pub(super) enum Header {
     None,
     Fixed(HeaderValue),
     File { path: PathBuf, last: Mutex<Option<(HeaderValue, Instant)>> },
+    Asked(AskedToken),
 }
 
 impl Header {
@@ -79,9 +83,11 @@ impl Header {
     }
 
     /// The header as it is now. While a token file cannot be read, the last token is used.
-    pub(super) fn current(&self) -> Option<HeaderValue> {
-        match self {
+    /// An error only of a token that has to be asked for.
+    pub(super) async fn current(&self) -> Result<Option<HeaderValue>, kube::Error> {
+        Ok(match self {
             Self::None => None,
+            Self::Asked(token) => Some(token.current().await?),
             Self::Fixed(value) => Some(value.clone()),
             Self::File { path, last } => {
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,7 +99,7 @@ impl Header {
                 }
                 last.as_ref().map(|(value, _)| value.clone())
             }
-        }
+        })
     }
 }
 
@@ -103,7 +109,7 @@ fn read_token(path: &PathBuf) -> Result<HeaderValue, tls::Error> {
     sensitive(&format!("Bearer {}", token.trim()))
 }
 
-fn sensitive(text: &str) -> Result<HeaderValue, tls::Error> {
+pub(super) fn sensitive(text: &str) -> Result<HeaderValue, tls::Error> {
     let unusable = |_| tls::Error::Unusable { what: "token".into(), problem: "not a header value".into() };
     let mut value = HeaderValue::from_str(text).map_err(unusable)?;
     value.set_sensitive(true);

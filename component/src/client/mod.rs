@@ -4,16 +4,22 @@
 //! multiplexed connection, made again when it breaks. [`connect`] is the entry; `kubeconfig` says where to and as whom,
 //! `transport` carries the requests over the connections of `connector`, `limit` holds them back. Kinds and paths are not known here.
 
+mod connections;
 mod connector;
 mod credentials;
 mod kubeconfig;
 mod limit;
 mod metrics;
+mod service_account;
 mod transport;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
-pub use self::kubeconfig::{Endpoint, Identity, Kubeconfig};
+use self::{connections::Connections, credentials::Header, limit::Limiter, transport::Transport};
+pub use self::{
+    kubeconfig::{Endpoint, Identity, Kubeconfig},
+    service_account::ServiceAccountClients,
+};
 use crate::{flags::Values, tls, version};
 
 /// Where to connect to, and how hard.
@@ -73,6 +79,8 @@ pub enum Error {
     Kubeconfig { path: PathBuf, problem: String },
     #[error("server address {address:?}: {problem}")]
     Address { address: String, problem: String },
+    #[error("component name {0:?} cannot be a User-Agent")]
+    Component(String),
     #[error("credentials for the API server: {0}")]
     Tls(#[from] tls::Error),
 }
@@ -82,8 +90,10 @@ pub fn connect(config: ClientConfig) -> Result<kube::Client, Error> {
     let endpoint = Endpoint::load(&config)?;
     let user_agent = version::user_agent(&config.component);
     let namespace = endpoint.namespace.clone().unwrap_or_else(|| "default".to_owned());
-    let limiter = limit::Limiter::new(config.qps, config.burst);
-    Ok(kube::Client::new(transport::Transport::new(endpoint, user_agent, limiter)?, namespace))
+    let limiter = Limiter::new(config.qps, config.burst);
+    let header = Header::load(&endpoint.identity)?;
+    let transport = Transport::new(Arc::new(Connections::new(&endpoint)?), &user_agent, header, limiter)?;
+    Ok(kube::Client::new(transport, namespace))
 }
 
 /// What a request failed of, in words: kube's own text of an API error also prints the whole Status.

@@ -1,10 +1,10 @@
-//! Requests over one shared connection: hyper's pooling client over our TLS connector.
+//! Requests over one shared connection, signed, counted and held back.
 //!
 //! A server that offers HTTP/2 gets one connection for everything; hyper-util's pool makes another when it broke or
 //! said GOAWAY. One that does not, and plain http, gets HTTP/1.1 connections as needed.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -14,22 +14,21 @@ use http::{
     HeaderValue, Request, Response, StatusCode, Uri,
     header::{ACCEPT, AUTHORIZATION, RETRY_AFTER, USER_AGENT},
     request::Parts,
-    uri::{Authority, PathAndQuery, Scheme},
+    uri::PathAndQuery,
 };
 use hyper::body::Incoming;
 use kube::client::Body;
-use rustls::pki_types::ServerName;
 use tokio::time::{Instant, sleep};
 use tower::{BoxError, Service};
 
 use super::{
-    Endpoint, Error,
-    connector::{Http, Protocol, Unsent, http_client, unsent},
-    credentials::{Certificate, Header},
+    Error,
+    connections::Connections,
+    connector::{Unsent, unsent},
+    credentials::Header,
     limit::Limiter,
     metrics,
 };
-use crate::tls::{self, Trust};
 
 /// How often a request that was not sent is tried on another connection.
 const UNSENT_RETRIES_MAX: u32 = 2;
@@ -41,114 +40,57 @@ const RETRIES_MAX: u32 = 10;
 pub(super) struct Transport(Arc<Inner>);
 
 struct Inner {
-    base: Base,
+    connections: Arc<Connections>,
     user_agent: HeaderValue,
     header: Header,
     limiter: Limiter,
-    trust: Option<Trust>,
-    certificate: Certificate,
-    server_name: Option<ServerName<'static>>,
-    current: Mutex<Current>,
-}
-
-struct Current {
-    protocol: Protocol,
-    /// Of the certificate that `http` shows.
-    generation: u64,
-    http: Http,
-}
-
-struct Base {
-    scheme: Scheme,
-    authority: Authority,
-    /// Without a slash at its end.
-    path: String,
 }
 
 impl Transport {
-    pub(super) fn new(endpoint: Endpoint, user_agent: String, limiter: Limiter) -> Result<Self, Error> {
-        let base = Base::parse(&endpoint.server)?;
-        let trust = trust(&base, &endpoint)?;
-        let address = |problem: String| Error::Address { address: endpoint.server.clone(), problem };
-        let server_name = endpoint.tls_server_name.clone().map(ServerName::try_from).transpose();
-        let server_name = server_name.map_err(|error| address(format!("tls-server-name: {error}")))?;
-        let certificate = Certificate::load(&endpoint.identity)?;
-        // Plain http has no ALPN to ask with, and whatever serves it speaks HTTP/1.1.
-        let protocol = if trust.is_some() { Protocol::Http2 } else { Protocol::Http1 };
-        let http = http_client(protocol, trust.as_ref(), &certificate, server_name.clone())?;
-        let current = Current { protocol, generation: certificate.generation(), http };
-        Ok(Self(Arc::new(Inner {
-            user_agent: HeaderValue::from_str(&user_agent).map_err(|error| address(error.to_string()))?,
-            header: Header::load(&endpoint.identity)?,
-            base,
-            limiter,
-            trust,
-            certificate,
-            server_name,
-            current: Mutex::new(current),
-        })))
+    /// Requests over `connections`, signed with `header`.
+    pub(super) fn new(
+        connections: Arc<Connections>,
+        user_agent: &str,
+        header: Header,
+        limiter: Limiter,
+    ) -> Result<Self, Error> {
+        let user_agent = HeaderValue::from_str(user_agent).map_err(|_| Error::Component(user_agent.to_owned()))?;
+        Ok(Self(Arc::new(Inner { connections, user_agent, header, limiter })))
     }
 }
 
 impl Inner {
-    /// The client for the certificate as it is now. Streams of an outdated one go on; its connection closes after the
-    /// last of them.
-    fn http(&self) -> Http {
-        let generation = self.certificate.generation();
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.generation != generation {
-            let protocol = current.protocol;
-            self.replace(&mut current, protocol);
-        }
-        current.http.clone()
-    }
-
-    /// The client for a server that turned out to speak HTTP/1.1 only.
-    fn http1(&self) -> Http {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.protocol != Protocol::Http1 {
-            self.replace(&mut current, Protocol::Http1);
-        }
-        current.http.clone()
-    }
-
-    fn replace(&self, current: &mut Current, protocol: Protocol) {
-        let generation = self.certificate.generation();
-        match http_client(protocol, self.trust.as_ref(), &self.certificate, self.server_name.clone()) {
-            Ok(http) => *current = Current { protocol, generation, http },
-            Err(error) => tracing::warn!(%error, "keeping the connections there are"),
-        }
-    }
-
     async fn send(&self, parts: &Parts, body: Body) -> Result<Response<Incoming>, BoxError> {
         self.limiter.acquire().await;
         let started = Instant::now();
         let mut copy = body.try_clone();
-        let mut answer = self.http().request(Request::from_parts(parts.clone(), body)).await;
+        let mut answer = self.connections.http().request(Request::from_parts(parts.clone(), body)).await;
         for _ in 0..UNSENT_RETRIES_MAX {
             let unsent = answer.as_ref().err().and_then(unsent);
             let (Some(unsent), Some(body)) = (unsent, copy) else {
                 break;
             };
-            let http = if unsent == Unsent::NotHttp2 { self.http1() } else { self.http() };
+            let http = if unsent == Unsent::NotHttp2 { self.connections.http1() } else { self.connections.http() };
             copy = body.try_clone();
             answer = http.request(Request::from_parts(parts.clone(), body)).await;
         }
         let status = answer.as_ref().map(Response::status);
         let code = status.as_ref().map_or("<error>", StatusCode::as_str);
-        metrics::observe(parts.method.as_str(), self.base.authority.as_str(), code, started.elapsed());
+        metrics::observe(parts.method.as_str(), self.connections.base.authority.as_str(), code, started.elapsed());
         answer.map_err(describe)
     }
 
-    fn prepare(&self, request: &mut Request<Body>) -> Result<(), http::Error> {
+    async fn prepare(&self, request: &mut Request<Body>) -> Result<(), BoxError> {
         let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
-        let uri = Uri::builder().scheme(self.base.scheme.clone()).authority(self.base.authority.clone());
-        *request.uri_mut() = uri.path_and_query(format!("{}{path}", self.base.path)).build()?;
+        let uri = Uri::builder()
+            .scheme(self.connections.base.scheme.clone())
+            .authority(self.connections.base.authority.clone());
+        *request.uri_mut() = uri.path_and_query(format!("{}{path}", self.connections.base.path)).build()?;
         let headers = request.headers_mut();
         headers.entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
         if !headers.contains_key(AUTHORIZATION)
-            && let Some(value) = self.header.current()
+            && let Some(value) = self.header.current().await?
         {
             headers.insert(AUTHORIZATION, value);
         }
@@ -168,7 +110,7 @@ impl Service<Request<Body>> for Transport {
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let inner = self.0.clone();
         Box::pin(async move {
-            inner.prepare(&mut request)?;
+            inner.prepare(&mut request).await?;
             let (parts, mut body) = request.into_parts();
             for _ in 0..RETRIES_MAX {
                 let Some(copy) = body.try_clone() else {
@@ -206,35 +148,4 @@ fn describe(error: hyper_util::client::legacy::Error) -> BoxError {
         source = inner.source();
     }
     text.into()
-}
-
-impl Base {
-    /// Without a scheme, plain http, as upstream's `--master=host:port`.
-    fn parse(address: &str) -> Result<Self, Error> {
-        let wrong = |problem: String| Error::Address { address: address.to_owned(), problem };
-        let text = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-        let parts = text.parse::<Uri>().map_err(|error| wrong(error.to_string()))?.into_parts();
-        let scheme = parts.scheme.filter(|s| *s == Scheme::HTTP || *s == Scheme::HTTPS);
-        let path = parts.path_and_query.map(|path| path.path().trim_end_matches('/').to_owned()).unwrap_or_default();
-        Ok(Self {
-            scheme: scheme.ok_or_else(|| wrong("must be http or https".to_owned()))?,
-            authority: parts.authority.ok_or_else(|| wrong("has no host".to_owned()))?,
-            path,
-        })
-    }
-}
-
-fn trust(base: &Base, endpoint: &Endpoint) -> Result<Option<Trust>, Error> {
-    if base.scheme == Scheme::HTTP {
-        return Ok(None);
-    }
-    if endpoint.insecure_skip_tls_verify {
-        return Ok(Some(Trust::Anyone));
-    }
-    let Some(authority) = &endpoint.authority else {
-        let problem = "https needs certificate-authority or insecure-skip-tls-verify in the kubeconfig".to_owned();
-        return Err(Error::Address { address: endpoint.server.clone(), problem });
-    };
-    let (pem, what) = authority.read("certificate-authority-data")?;
-    Ok(Some(Trust::Authorities(tls::certificates_from_pem(&pem, &what)?)))
 }

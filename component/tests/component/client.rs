@@ -9,10 +9,11 @@ use std::{
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use component::{
-    client::{self, ClientConfig},
+    client::{self, ClientConfig, ServiceAccountClients},
     delegated::ClientAuthority,
     serve::{self, PeerInfo},
     shutdown::Shutdown,
+    testing::FakeApi,
     tls::{self, FixedKey, MinVersion},
 };
 use futures::{StreamExt, stream};
@@ -20,7 +21,7 @@ use http::{Request, Response, Version};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use kube::Api;
 use serde_json::{Value, json};
 
@@ -352,4 +353,34 @@ async fn a_server_without_http2_is_spoken_to_as_it_can() {
     for answer in futures::future::join_all((0..5).map(|_| ask(&client))).await {
         assert_eq!(answer.unwrap()["h2"], "false");
     }
+}
+
+#[tokio::test]
+async fn controllers_act_as_their_service_accounts_over_one_connection() {
+    let authority = Authority::new("ca");
+    let server = Mirror::start(Some(&authority.issue("server", "", &["127.0.0.1"])), None);
+    let cluster = json!({"certificate-authority-data": data(&authority.pem())});
+    let file = kubeconfig(&format!("https://{}", server.address), cluster, json!({}));
+    let config = ClientConfig::from_kubeconfig("test", file.path());
+    let fake = FakeApi::new();
+    let made = fake.clone();
+    fake.react(move |request| {
+        let asked = request.resource == "serviceaccounts" && request.subresource == "token";
+        let status = json!({"token": format!("token-of-{}", request.name), "expirationTimestamp": null});
+        let known =
+            made.list::<ServiceAccount>().iter().any(|account| account.metadata.name.as_ref() == Some(&request.name));
+        let status = match known {
+            true => (201, json!({"spec": {"audiences": []}, "status": status})),
+            false => (404, json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404})),
+        };
+        asked.then_some(status)
+    });
+    let accounts = ServiceAccountClients::new(&config, fake.client()).unwrap();
+    let (one, other) = (accounts.client("kube-system", "a").unwrap(), accounts.client("kube-system", "b").unwrap());
+    let (first, second, again) = (ask(&one).await.unwrap(), ask(&other).await.unwrap(), ask(&one).await.unwrap());
+    assert_eq!(first["authorization"], "Bearer token-of-a");
+    assert_eq!(second["authorization"], "Bearer token-of-b");
+    assert!(first["user-agent"].ends_with("/a") && first["port"] == second["port"] && first == again);
+    assert_eq!(fake.list::<ServiceAccount>().len(), 2, "missing accounts are made");
+    assert_eq!(fake.received().iter().filter(|request| request.subresource == "token").count(), 4);
 }
