@@ -66,7 +66,7 @@ pub(super) enum Header {
     None,
     Fixed(HeaderValue),
     File { path: PathBuf, last: Mutex<Option<(HeaderValue, Instant)>> },
-    Asked(AskedToken),
+    Asked(Box<AskedToken>),
 }
 
 impl Header {

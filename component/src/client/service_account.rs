@@ -48,7 +48,8 @@ impl ServiceAccountClients {
         let token = AskedToken { accounts, name: name.to_owned(), last: Mutex::new(None) };
         let user_agent = format!("{}/{name}", version::user_agent(&self.component));
         let connections = self.connections.clone();
-        let transport = Transport::new(connections, &user_agent, Header::Asked(token), Limiter::new(None, None))?;
+        let transport =
+            Transport::new(connections, &user_agent, Header::Asked(Box::new(token)), Limiter::new(None, None))?;
         Ok(Client::new(transport, namespace))
     }
 }
