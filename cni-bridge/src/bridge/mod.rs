@@ -93,30 +93,38 @@ async fn connect(
 /// on this host uses it.
 async fn del(request: &Request, conf: &BridgeConf) -> Result<(), Failure> {
     let mut failures = Vec::new();
-    let known = match remove_link(request).await {
-        Ok(addresses) => addresses,
-        Err(failure) => {
-            failures.push(failure);
-            Vec::new()
-        }
-    };
-    let known = if known.is_empty() { addresses_before(request) } else { known };
-    failures.extend(remove_rules(request, conf, &known).err());
+    let mut found = find_link(request).await.unwrap_or_else(|failure| {
+        failures.push(failure);
+        None
+    });
+    let known = found.as_mut().map(|found| std::mem::take(&mut found.addresses)).filter(|known| !known.is_empty());
+    let rules = start_removing_rules(request, conf, &known.unwrap_or_else(|| addresses_before(request)));
+    if let Some(found) = found {
+        failures.extend(found.links.remove(found.index, &request.ifname).await.err());
+    }
+    failures.extend(rules.and_then(|rules| finish_removing_rules(request, conf, rules)).err());
     failures.extend(delegate(request, conf).err());
     Failure::all(failures)
 }
 
-/// The addresses that the link had; none when link or namespace are gone.
-async fn remove_link(request: &Request) -> Result<Vec<ipnet::IpNet>, Failure> {
+/// The container's link, with the addresses that it has.
+struct Found {
+    links: Links,
+    index: u32,
+    addresses: Vec<ipnet::IpNet>,
+}
+
+/// `None` when link or namespace are gone.
+async fn find_link(request: &Request) -> Result<Option<Found>, Failure> {
     if request.netns.is_empty() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
-    let Some(netns) = Netns::open(&request.netns, request.netns_override)? else { return Ok(Vec::new()) };
+    let Some(netns) = Netns::open(&request.netns, request.netns_override)? else { return Ok(None) };
     let links = netns.run(|| Links::connect(Follow::Nothing))?;
-    let Some(link) = links.get(&request.ifname).await? else { return Ok(Vec::new()) };
-    let addresses = links.addresses(link.index, &link.name).await?;
-    links.remove(link.index, &link.name).await?;
-    Ok(addresses.into_iter().filter(|net| is_global(net.addr())).collect())
+    let Some(link) = links.get(&request.ifname).await? else { return Ok(None) };
+    let mut addresses = links.addresses(link.index, &link.name).await?;
+    addresses.retain(|net| is_global(net.addr()));
+    Ok(Some(Found { links, index: link.index, addresses }))
 }
 
 fn is_global(ip: std::net::IpAddr) -> bool {
@@ -132,24 +140,47 @@ fn addresses_before(request: &Request) -> Vec<ipnet::IpNet> {
     previous.map(|result| result.ips.iter().map(|ip| ip.address).collect()).unwrap_or_default()
 }
 
-/// Masquerading and spoof check rules of this attachment. Unless iptables had them all, nftables is looked through, too:
-/// the configuration may have changed since ADD.
+/// Masquerading and spoof check rules of this attachment.
 fn remove_rules(request: &Request, conf: &BridgeConf, known: &[ipnet::IpNet]) -> Result<(), Failure> {
-    let mut failures = Vec::new();
-    if conf.macspoofchk {
-        failures.extend(spoof::remove(request).err());
+    finish_removing_rules(request, conf, start_removing_rules(request, conf, known)?)
+}
+
+/// Begun before the link goes and finished after: the kernel waits for its readers in both, for many milliseconds.
+fn start_removing_rules<'a>(
+    request: &'a Request,
+    conf: &'a BridgeConf,
+    known: &[ipnet::IpNet],
+) -> Result<Option<masq::Removal<'a>>, Failure> {
+    if !conf.is_layer3() || !conf.ip_masq {
+        return Ok(None);
     }
-    if conf.is_layer3() && conf.ip_masq {
-        let owner = masq::Owner { network: &conf.name, container_id: &request.container_id };
-        let was_whole = masq::remove(owner, known).unwrap_or_else(|failure| {
+    masq::start_removal(owner(request, conf), known).map(Some)
+}
+
+/// Unless iptables had all rules, nftables is looked through, too: the configuration may have changed since ADD.
+fn finish_removing_rules(
+    request: &Request,
+    conf: &BridgeConf,
+    begun: Option<masq::Removal<'_>>,
+) -> Result<(), Failure> {
+    let mut failures = Vec::new();
+    if let Some(begun) = begun {
+        let was_whole = begun.finish().unwrap_or_else(|failure| {
             failures.push(failure);
             false
         });
         if !was_whole {
-            failures.extend(nft_masq::remove(owner, &request.ifname).err());
+            failures.extend(nft_masq::remove(owner(request, conf), &request.ifname).err());
         }
     }
+    if conf.macspoofchk {
+        failures.extend(spoof::remove(request).err());
+    }
     Failure::all(failures)
+}
+
+fn owner<'a>(request: &'a Request, conf: &'a BridgeConf) -> masq::Owner<'a> {
+    masq::Owner { network: &conf.name, container_id: &request.container_id }
 }
 
 /// Everything of this network that belongs to no attachment in the list: rules here, addresses in the IPAM plugin.

@@ -1,12 +1,12 @@
 //! `ipMasq` with iptables: traffic that leaves the pod's network gets the node's address.
 //!
-//! The rules and names are upstream's. Enter at [`ensure`] and [`remove`].
+//! The rules and names are upstream's. Enter at [`ensure`] and [`start_removal`].
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Family, Iptables, names, rules};
+use super::{Family, Iptables, Restore, names, rules};
 use crate::cni::Failure;
 use crate::cni::conf::Attachment;
 
@@ -45,37 +45,56 @@ pub(crate) fn ensure(owner: Owner, addresses: &[IpNet]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Removes the owner's rules, whatever is left of them; `true` when they were all there, one restore a family.
+/// Removing the owner's rules, begun; [`Removal::finish`] ends it.
+pub(crate) struct Removal<'a> {
+    owner: Owner<'a>,
+    was_known: bool,
+    begun: Vec<(Iptables, Option<Restore>)>,
+}
+
+/// Begins to remove the owner's rules.
 ///
 /// `addresses`: those that the container had, as far as known. With them a listing is only needed when a rule is
 /// missing; without any, both families are looked through.
-pub(crate) fn remove(owner: Owner, addresses: &[IpNet]) -> Result<bool, Failure> {
-    let mut failures = Vec::new();
-    let mut was_whole = !addresses.is_empty();
+pub(crate) fn start_removal<'a>(owner: Owner<'a>, addresses: &[IpNet]) -> Result<Removal<'a>, Failure> {
+    let mut removal = Removal { owner, was_known: !addresses.is_empty(), begun: Vec::new() };
     for iptables in Family::ALL.map(Iptables).into_iter().filter(|iptables| iptables.is_there()) {
         let ours = of_family(addresses, iptables.0);
-        if ours.is_empty() && !addresses.is_empty() {
-            continue;
-        }
-        match remove_family(iptables, owner, &ours) {
-            Ok(is_whole) => was_whole &= is_whole,
-            Err(failure) => failures.push(failure),
+        if !ours.is_empty() {
+            let restore = iptables.start_restore("nat", &known_removal(owner, &ours))?;
+            removal.begun.push((iptables, Some(restore)));
+        } else if addresses.is_empty() {
+            removal.begun.push((iptables, None));
         }
     }
-    Failure::all(failures).map(|()| was_whole)
+    Ok(removal)
 }
 
-fn remove_family(iptables: Iptables, owner: Owner, addresses: &[IpNet]) -> Result<bool, Failure> {
-    if !addresses.is_empty() && iptables.restore("nat", &known_removal(owner, addresses))?.is_ok() {
-        return Ok(true);
+impl Removal<'_> {
+    /// Removes whatever is left; `true` when all rules were where they were expected.
+    pub(crate) fn finish(self) -> Result<bool, Failure> {
+        let mut failures = Vec::new();
+        let mut was_whole = self.was_known;
+        for (iptables, restore) in self.begun {
+            let is_done = restore.map(Restore::finish).transpose();
+            if !matches!(is_done, Ok(Some(Ok(())))) {
+                was_whole = false;
+                failures.extend(remove_listed(iptables, self.owner).err());
+            }
+        }
+        Failure::all(failures).map(|()| was_whole)
     }
+}
+
+fn remove_listed(iptables: Iptables, owner: Owner) -> Result<(), Failure> {
     let chain = owner.chain();
     let lines = rules::removal(&iptables.list("nat", None)?.unwrap_or_default(), &chain);
-    if !lines.is_empty() {
-        let removed = iptables.restore("nat", &lines)?;
-        removed.map_err(|error| Failure::internal(format!("failed to remove chain {chain}: {error}")))?;
+    if lines.is_empty() {
+        return Ok(());
     }
-    Ok(false)
+    iptables
+        .restore("nat", &lines)?
+        .map_err(|error| Failure::internal(format!("failed to remove chain {chain}: {error}")))
 }
 
 /// GC: removes the chains of the network's containers that are not in `valid`. Chain names are hashes; the comment in

@@ -10,7 +10,7 @@ pub(crate) mod nft_masq;
 pub(crate) mod rules;
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::cni::Failure;
 
@@ -45,14 +45,17 @@ impl Iptables {
     ///
     /// `Ok(Err(text))`: the tool refused, as it does when a chain is there already or a rule to delete is not.
     pub(crate) fn restore(self, table: &str, lines: &[String]) -> Result<Result<(), String>, Failure> {
+        self.start_restore(table, lines)?.finish()
+    }
+
+    /// As [`Iptables::restore`], without waiting: the kernel takes its time over a deletion, and so it does over a link.
+    pub(crate) fn start_restore(self, table: &str, lines: &[String]) -> Result<Restore, Failure> {
         let tool = format!("{}-restore", self.0.tool());
         let input = format!("*{table}\n{}\nCOMMIT\n", lines.join("\n"));
-        let output = pipe(Command::new(&tool).args(["--noflush", "--wait", "60"]), &input)
-            .map_err(|error| Failure::internal(format!("failed to run {tool}: {error}")))?;
-        if output.status.success() {
-            return Ok(Ok(()));
+        match start(Command::new(&tool).args(["--noflush", "--wait", "60"]), &input) {
+            Ok(child) => Ok(Restore { tool, child }),
+            Err(error) => Err(Failure::internal(format!("failed to run {tool}: {error}"))),
         }
-        Ok(Err(String::from_utf8_lossy(&output.stderr).trim().to_string()))
     }
 
     /// The rules of a table, or of one chain, as `-A …` lines; `None` when there is no such chain.
@@ -78,12 +81,33 @@ impl Iptables {
     }
 }
 
+/// A restore that runs.
+pub(crate) struct Restore {
+    tool: String,
+    child: Child,
+}
+
+impl Restore {
+    pub(crate) fn finish(self) -> Result<Result<(), String>, Failure> {
+        let output = self.child.wait_with_output();
+        let output = output.map_err(|error| Failure::internal(format!("failed to wait for {}: {error}", self.tool)))?;
+        if output.status.success() {
+            return Ok(Ok(()));
+        }
+        Ok(Err(String::from_utf8_lossy(&output.stderr).trim().to_string()))
+    }
+}
+
 /// Runs a tool with `input` on stdin.
 fn pipe(command: &mut Command, input: &str) -> std::io::Result<std::process::Output> {
+    start(command, input)?.wait_with_output()
+}
+
+fn start(command: &mut Command, input: &str) -> std::io::Result<Child> {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         // The tool's own words about why it stopped reading say more than "broken pipe".
         let _ = stdin.write_all(input.as_bytes());
     }
-    child.wait_with_output()
+    Ok(child)
 }
