@@ -6,7 +6,6 @@ use component::flags::{self, Flag, FlagSet, Group, Kind, Kind::*, flag, retired}
 
 const NO_CLOUD: &str = "there is no cloud provider";
 const NO_RESYNC: &str = "informers are woken by events only";
-const ONE_IDENTITY: &str = "all controllers share the manager's own identity";
 const NO_VOLUMES: &str = "volumes are not provisioned or attached by this controller manager";
 const NOT_BUILT: &str = "its controller is not built yet";
 
@@ -92,8 +91,7 @@ fn generic() -> Group {
                 .without_effect(NO_CLOUD),
             flag("node-sync-period", Duration, "0s", "Was without effect upstream too.")
                 .without_effect("nodes are seen by events"),
-            flag("use-service-account-credentials", Bool, "false", "Give each controller a ServiceAccount of its own.")
-                .without_effect(ONE_IDENTITY),
+            flag("use-service-account-credentials", Bool, "false", "Give each controller a ServiceAccount of its own."),
         ],
     )
 }

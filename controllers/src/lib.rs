@@ -4,6 +4,7 @@
 //! turns what is into what to write and is pure; `mod.rs` is its shell, which reads caches and carries plans out.
 //! Controllers know the API only; they do not know one another, storage, or the other components.
 
+mod certificates;
 mod common;
 mod deployment;
 mod endpoints;

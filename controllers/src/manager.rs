@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use component::client;
+use component::client::{self, ServiceAccountClients};
 use component::clock::Clock;
 use component::context::Context;
 use component::leader::{self, Identity};
@@ -16,8 +16,8 @@ use tokio::net::TcpListener;
 use crate::names::CONTROLLERS;
 use crate::options::Options;
 use crate::{
-    deployment, endpoints, endpointslice, garbagecollector, namespace, nodeipam, nodelifecycle, podgc, replicaset,
-    rootca, serviceaccount, tainteviction,
+    certificates, deployment, endpoints, endpointslice, garbagecollector, namespace, nodeipam, nodelifecycle, podgc,
+    replicaset, rootca, serviceaccount, tainteviction,
 };
 
 const NAME: &str = "kube-controller-manager";
@@ -84,7 +84,7 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     if serving.await.is_err() {
         tracing::error!("the secure port's task panicked");
     }
-    Ok(result.map(drop)?)
+    result?.unwrap_or(Ok(()))
 }
 
 fn identity(listener: Option<&TcpListener>, random: &Random) -> Result<Identity, Error> {
@@ -96,13 +96,39 @@ fn identity(listener: Option<&TcpListener>, random: &Random) -> Result<Identity,
     })
 }
 
+/// The ServiceAccount that upstream's bootstrap policy gives a controller its rights by.
+fn account(controller: &str) -> &str {
+    match controller {
+        "endpoints-controller" => "endpoint-controller",
+        "serviceaccount-controller" => "service-account-controller",
+        "root-ca-certificate-publisher-controller" => "root-ca-cert-publisher",
+        "garbage-collector-controller" => "generic-garbage-collector",
+        "node-lifecycle-controller" | "taint-eviction-controller" | "node-ipam-controller" => "node-controller",
+        "pod-garbage-collector-controller" => "pod-garbage-collector",
+        name if name.starts_with("certificatesigningrequest-") => "certificate-controller",
+        name => name,
+    }
+}
+
+/// The context for one controller: with `--use-service-account-credentials` it writes under its own identity. What is
+/// shared, the caches and the events, stays the manager's.
+fn context(name: &str, ctx: &Context, accounts: Option<&ServiceAccountClients>) -> Result<Context, client::Error> {
+    let client = accounts.map(|accounts| accounts.client("kube-system", account(name))).transpose()?;
+    Ok(Context { client: client.unwrap_or_else(|| ctx.client.clone()), ..ctx.clone() })
+}
+
 /// Runs the controllers until leading ends; then they have a moment to finish what they are at.
-async fn lead(ctx: &Context, options: &Options, leading: Shutdown) {
+async fn lead(ctx: &Context, options: &Options, leading: Shutdown) -> Result<(), Error> {
     let ctx = Context { shutdown: leading.clone(), ..ctx.clone() };
     let options = Arc::new(options.clone());
-    let wanted = CONTROLLERS.iter().map(|(name, _)| *name).filter(|name| options.controllers.wants(name));
-    let tasks: Vec<_> =
-        wanted.filter_map(|name| start(name, &ctx, &options)).map(|controller| tokio::spawn(controller)).collect();
+    let accounts = match options.values.bool("use-service-account-credentials") {
+        true => Some(ServiceAccountClients::new(&options.client, ctx.client.clone())?),
+        false => None,
+    };
+    let mut tasks = Vec::new();
+    for (name, _) in CONTROLLERS.iter().filter(|(name, _)| options.controllers.wants(name)) {
+        tasks.extend(start(name, &context(name, &ctx, accounts.as_ref())?, &options).map(tokio::spawn));
+    }
     tracing::info!(controllers = tasks.len(), "started");
     let all = join_all(tasks);
     tokio::pin!(all);
@@ -112,6 +138,7 @@ async fn lead(ctx: &Context, options: &Options, leading: Shutdown) {
             let _ = tokio::time::timeout(options.shutdown_timeout, all).await;
         }
     }
+    Ok(())
 }
 
 /// The controller of that name, which tells its events under its own name. None for one that the flags leave nothing
@@ -145,6 +172,11 @@ fn start(name: &'static str, ctx: &Context, options: &Arc<Options>) -> Option<Bo
         "taint-eviction-controller" => tainteviction::run(voice(name)).boxed(),
         "pod-garbage-collector-controller" => podgc::run(voice(name), options.terminated_pods).boxed(),
         "node-ipam-controller" => nodeipam::run(voice("cidrAllocator"), options.node_cidrs.clone()?).boxed(),
+        "certificatesigningrequest-approving-controller" => certificates::approve::run(voice(name)).boxed(),
+        "certificatesigningrequest-signing-controller" => {
+            certificates::sign::run(voice(name), options.signing.clone()?).boxed()
+        }
+        "certificatesigningrequest-cleaner-controller" => certificates::clean::run(voice(name)).boxed(),
         _ => return None,
     })
 }

@@ -7,7 +7,7 @@ use component::client::ClientConfig;
 use component::flags::Values;
 
 use crate::names::Selection;
-use crate::{Error, nodeipam, nodelifecycle};
+use crate::{Error, certificates, nodeipam, nodelifecycle};
 
 /// The settings of the controller manager.
 #[derive(Clone, Debug)]
@@ -23,6 +23,7 @@ pub struct Options {
     pub(crate) shutdown_timeout: Duration,
     pub(crate) collect_garbage: bool,
     pub(crate) nodes: nodelifecycle::Settings,
+    pub(crate) signing: Option<certificates::sign::Settings>,
     pub(crate) node_cidrs: Option<nodeipam::Settings>,
     pub(crate) terminated_pods: usize,
 }
@@ -67,6 +68,7 @@ impl Options {
             root_ca_file: values.opt_str("root-ca-file").map(PathBuf::from),
             shutdown_timeout: values.duration("controller-shutdown-timeout"),
             nodes: nodes(values),
+            signing: certificates::sign::Settings::from_flags(values).map_err(Error::Options)?,
             node_cidrs: nodeipam::Settings::from_flags(values).map_err(Error::Options)?,
             terminated_pods: usize::try_from(values.int("terminated-pod-gc-threshold")).unwrap_or(0),
             collect_garbage: values.bool("enable-garbage-collector"),

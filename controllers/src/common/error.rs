@@ -72,6 +72,15 @@ pub(crate) fn all(mut errors: Vec<Error>) -> Result<(), Error> {
     }
 }
 
+/// A write over a cached object that was behind, or to one that is gone, is no failure: the event that the cache has yet
+/// to see wakes its key again. Only for objects whose every event does that.
+pub(crate) fn wait_for_event(result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(e) if e.is_conflict() || e.is_not_found() => Ok(()),
+        other => other,
+    }
+}
+
 /// Says what was being done to which object when the API's answer was an error.
 pub(crate) trait Doing<T> {
     fn doing(self, operation: &'static str, object: impl Display) -> Result<T, Error>;

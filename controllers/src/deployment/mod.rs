@@ -26,7 +26,7 @@ use kube::{Api, ResourceExt};
 
 use self::plan::{Plan, RunningPods, Scaled, Write};
 use crate::common::claim::claim_all;
-use crate::common::error::{Doing, Error};
+use crate::common::error::{Doing, Error, wait_for_event};
 use crate::common::owner::{
     BY_CONTROLLER, controlled_or_orphan, controller_of, index_by_controller, is_controlled_by, selector,
 };
@@ -130,7 +130,7 @@ impl Controller {
         let claimed = claim_all(&self.ctx.client, &*d, &selector, candidates).await?;
         let sets: Vec<ReplicaSet> = claimed.iter().map(|rs| (**rs).clone()).collect();
         let plan = plan::plan(&d, &sets, &self.running_pods(&sets), self.ctx.clock.now());
-        self.carry_out(&key, &d, plan).await
+        wait_for_event(self.carry_out(&key, &d, plan).await)
     }
 
     fn running_pods(&self, sets: &[ReplicaSet]) -> RunningPods {

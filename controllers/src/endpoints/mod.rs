@@ -71,8 +71,8 @@ impl Controller {
         });
         let queue = self.queue.clone();
         self.endpoints.on_event(move |event| {
-            if let Event::Deleted(endpoints) = event {
-                queue.add(Key::of(&**endpoints));
+            if !matches!(event, Event::Added(_)) {
+                queue.add(Key::of(&**event.object()));
             }
         });
     }
@@ -94,6 +94,8 @@ impl Controller {
         };
         match result {
             Err(e) if creating && e.is_namespace_terminating() => Ok(()),
+            // The cache was behind; what it has yet to see wakes this key.
+            Err(e) if !creating && e.is_conflict() => Ok(()),
             Err(e) => {
                 let (reason, message) = match creating {
                     true => (

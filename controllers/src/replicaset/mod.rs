@@ -24,7 +24,7 @@ use kube::{Api, ResourceExt};
 use self::plan::Change;
 use crate::common::batch::slow_start;
 use crate::common::claim::claim_all;
-use crate::common::error::{Doing, Error};
+use crate::common::error::{Doing, Error, wait_for_event};
 use crate::common::expectations::Expectations;
 use crate::common::owner::{
     BY_CONTROLLER, controlled_or_orphan, controller_of, index_by_controller, is_controlled_by, selector,
@@ -172,7 +172,8 @@ impl Controller {
         };
         let now = self.ctx.clock.now();
         let failure = managed.as_ref().err().map(Error::api_message);
-        self.write_status(&key, &rs, plan::status(&rs, &active, terminating, failure, now)).await?;
+        let status = plan::status(&rs, &active, terminating, failure, now);
+        wait_for_event(self.write_status(&key, &rs, status).await)?;
         managed?;
         if let Some(after) = plan::next_check(&rs, &active, now) {
             self.queue.add_after(key, after);

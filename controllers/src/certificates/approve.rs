@@ -1,0 +1,114 @@
+//! Approves the client certificates of kubelets, if the one who asks may have them so.
+//!
+//! Enter by [`run`]. Who may is for the API server's authorizer to say.
+
+use std::sync::Arc;
+
+use component::context::Context;
+use component::informer::Informer;
+use component::key::Key;
+use component::queue::{self, Queue};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
+use kube::Api;
+use kube::api::PostParams;
+
+use super::request::{self, Request};
+use super::{KUBELET_CLIENT, has_condition, is_issued};
+use crate::common::error::{Doing, Error, wait_for_event};
+use crate::common::time;
+
+struct Controller {
+    ctx: Context,
+    requests: Informer<CertificateSigningRequest>,
+}
+
+/// Runs until the context's shutdown.
+pub(crate) async fn run(ctx: Context) {
+    let controller = Arc::new(Controller { requests: ctx.informers.of(), ctx });
+    let queue = Queue::new("csrapproving");
+    let events = queue.clone();
+    controller.requests.on_event(move |event| events.add(Key::of(&**event.object())));
+    let shutdown = controller.ctx.shutdown.clone();
+    if shutdown.run_until(controller.requests.synced()).await.is_some() {
+        queue::run(queue, 1, shutdown, |key| controller.sync(key)).await;
+    }
+}
+
+/// The subresources that the right to have a request approved is written as, with the message of an approval.
+pub(super) fn rights(csr: &CertificateSigningRequest, request: &Request) -> Vec<(&'static str, &'static str)> {
+    let usages = csr.spec.usages.as_deref().unwrap_or_default();
+    if csr.spec.signer_name != KUBELET_CLIENT || request::check(KUBELET_CLIENT, request, usages).is_err() {
+        return Vec::new();
+    }
+    let own = csr.spec.username.as_ref() == Some(&request.common_name);
+    let own =
+        own.then_some(("selfnodeclient", "Auto approving self kubelet client certificate after SubjectAccessReview."));
+    let any = ("nodeclient", "Auto approving kubelet client certificate after SubjectAccessReview.");
+    own.into_iter().chain([any]).collect()
+}
+
+impl Controller {
+    async fn sync(&self, key: Key) -> Result<(), Error> {
+        let Some(csr) = self.requests.get_key(&key) else { return Ok(()) };
+        if is_issued(&csr) || has_condition(&csr, "Approved") || has_condition(&csr, "Denied") {
+            return Ok(());
+        }
+        let parsed = request::der(&csr.spec.request.0).and_then(|der| request::parse(&der));
+        let request = match parsed {
+            Ok(request) => request,
+            // The API server lets none in that cannot be read; trying again would not help.
+            Err(error) => {
+                tracing::warn!(csr = %key, error, "unable to parse the certificate signing request");
+                return Ok(());
+            }
+        };
+        for (subresource, message) in rights(&csr, &request) {
+            if self.may(&csr, subresource).await? {
+                return wait_for_event(self.approve(&key, &csr, message).await);
+            }
+        }
+        Ok(())
+    }
+
+    async fn may(&self, csr: &CertificateSigningRequest, subresource: &str) -> Result<bool, Error> {
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: csr.spec.username.clone(),
+                uid: csr.spec.uid.clone(),
+                groups: csr.spec.groups.clone(),
+                extra: csr.spec.extra.clone(),
+                resource_attributes: Some(ResourceAttributes {
+                    group: Some("certificates.k8s.io".into()),
+                    version: Some("*".into()),
+                    resource: Some("certificatesigningrequests".into()),
+                    subresource: Some(subresource.into()),
+                    verb: Some("create".into()),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let api = Api::<SubjectAccessReview>::all(self.ctx.client.clone());
+        let answer = api.create(&PostParams::default(), &review).await.doing("review access for", subresource)?;
+        Ok(answer.status.is_some_and(|s| s.allowed))
+    }
+
+    async fn approve(&self, key: &Key, csr: &CertificateSigningRequest, message: &str) -> Result<(), Error> {
+        let mut approved = csr.clone();
+        let now = time(self.ctx.clock.now());
+        let condition = CertificateSigningRequestCondition {
+            type_: "Approved".into(),
+            status: "True".into(),
+            reason: Some("AutoApproved".into()),
+            message: Some(message.into()),
+            last_update_time: Some(now.clone()),
+            last_transition_time: Some(now),
+        };
+        approved.status.get_or_insert_default().conditions.get_or_insert_default().push(condition);
+        let api = Api::<CertificateSigningRequest>::all(self.ctx.client.clone());
+        let written = api.replace_subresource("approval", &key.name, &PostParams::default(), &approved).await;
+        written.map(drop).doing("approve certificate signing request", key)
+    }
+}
