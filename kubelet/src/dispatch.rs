@@ -85,7 +85,24 @@ impl Dispatcher {
             }
             return;
         }
+        if spec::is_static(&pod) && self.waits_for_another(&pod) {
+            return;
+        }
         self.start(pod, false);
+    }
+
+    /// A changed manifest is another pod of the same name: it starts when the old one has ended.
+    fn waits_for_another(&self, pod: &Arc<Pod>) -> bool {
+        let identity = spec::identity(pod);
+        let mut workers = self.lock();
+        let old = workers.values_mut().find(|entry| {
+            entry.is_static && entry.namespace == identity.namespace && entry.name == identity.name
+        });
+        if let Some(entry) = old {
+            entry.next = Some(pod.clone());
+            return true;
+        }
+        false
     }
 
     /// The pod is gone from its source.
@@ -104,7 +121,8 @@ impl Dispatcher {
         }
     }
 
-    fn mirror(&self, mirror: &Pod, now: Option<Arc<Pod>>) {
+    /// The mirror of a static pod as the API has it now, or that it is gone.
+    pub(crate) fn mirror(&self, mirror: &Pod, now: Option<Arc<Pod>>) {
         let workers = self.lock();
         let found = workers.values().find(|entry| {
             entry.is_static

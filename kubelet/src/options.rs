@@ -18,7 +18,6 @@ use crate::{
 pub struct Options {
     pub configuration: KubeletConfiguration,
     pub client: ClientConfig,
-    pub bootstrap_kubeconfig: Option<PathBuf>,
     pub hostname_override: Option<String>,
     pub node_ips: Vec<String>,
     pub node_labels: BTreeMap<String, String>,
@@ -53,7 +52,6 @@ impl Options {
         client.burst = configuration.kube_api_burst.filter(|burst| *burst > 0);
         Ok(Self {
             client,
-            bootstrap_kubeconfig: values.opt_str("bootstrap-kubeconfig").map(PathBuf::from),
             hostname_override: values.opt_str("hostname-override").map(str::to_owned),
             node_ips: values.strings("node-ip"),
             node_labels: values.map("node-labels"),
@@ -126,8 +124,6 @@ fn apply(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
     text("cgroup-driver", &mut c.cgroup_driver);
     text("provider-id", &mut c.provider_id);
     text("container-runtime-endpoint", &mut c.container_runtime_endpoint);
-    text("image-service-endpoint", &mut c.image_service_endpoint);
-    text("container-log-max-size", &mut c.container_log_max_size);
     truth("enable-server", &mut c.enable_server);
     truth("enable-debugging-handlers", &mut c.enable_debugging_handlers);
     truth("cgroups-per-qos", &mut c.cgroups_per_qos);
@@ -149,14 +145,8 @@ fn apply(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
             *field = u16::try_from(given).map_err(|_| Error::Options(format!("invalid --{name} {given}")))?;
         }
     }
-    if values.is_given("container-log-max-files") {
-        c.container_log_max_files = i32::try_from(values.int("container-log-max-files")).unwrap_or(i32::MAX);
-    }
     if values.is_given("cluster-dns") {
         c.cluster_dns = values.strings("cluster-dns");
-    }
-    if values.is_given("allowed-unsafe-sysctls") {
-        c.allowed_unsafe_sysctls = values.strings("allowed-unsafe-sysctls");
     }
     if values.is_given("resolv-conf") {
         c.resolv_conf = Some(values.str("resolv-conf").to_owned());

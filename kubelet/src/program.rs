@@ -19,6 +19,7 @@ use component::{
     shutdown::Shutdown,
     tls,
 };
+use futures::FutureExt as _;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
@@ -417,11 +418,22 @@ async fn pods(
     dispatch: Dispatcher,
     shutdown: Shutdown,
 ) {
-    let statics = static_pods::follow(&options, &node, &informers, &dispatch, shutdown.clone()).await;
+    let path = PathBuf::from(&options.configuration.static_pod_path);
+    let has_static = !options.configuration.static_pod_path.is_empty();
+    if has_static {
+        // Before the first look at everything: it must not take them for pods that nobody has.
+        static_pods::read(&path, &node.facts.node_name).into_values().for_each(|pod| dispatch.put(pod));
+    }
     let mut has_all = informers.is_none();
-    if let Some(informers) = &informers {
-        let selection = Selection::fields(format!("spec.nodeName={}", node.facts.node_name));
-        let pods = informers.selected::<Pod>(selection);
+    let selection = Selection::fields(format!("spec.nodeName={}", node.facts.node_name));
+    let pods = informers.map(|informers| informers.selected::<Pod>(selection));
+    let statics = tokio::spawn(match has_static {
+        true => {
+            static_pods::follow(path, node.clone(), pods.clone(), dispatch.clone(), shutdown.clone()).left_future()
+        }
+        false => std::future::ready(()).right_future(),
+    });
+    if let Some(pods) = pods {
         let handler = dispatch.clone();
         pods.on_event(move |event| handler.event(event));
         has_all |= shutdown.run_until(pods.synced()).await.is_some();
@@ -430,6 +442,11 @@ async fn pods(
     while !shutdown.is_triggered() {
         if let Err(error) = dispatch.look_at_all(has_all).await {
             tracing::warn!(%error, "the runtime cannot be looked at");
+        }
+        if let Some(cgroups) = &node.cgroups
+            && let Err(error) = cgroups.weigh_burstable(&node.running.list())
+        {
+            tracing::warn!(%error, "the Burstable pods' share of the CPU cannot be set");
         }
         if has_all && tokio::time::Instant::now() >= clear_at {
             let living: HashSet<String> = dispatch.pods().into_iter().collect();
@@ -442,5 +459,7 @@ async fn pods(
             () = shutdown.cancelled() => {}
         }
     }
-    statics.abort();
+    if let Err(error) = statics.await {
+        tracing::error!(%error, "the task of static pods failed");
+    }
 }

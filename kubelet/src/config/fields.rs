@@ -150,20 +150,14 @@ configuration! {
     fail_swap_on: bool = true;
     system_reserved: BTreeMap<String, String> = BTreeMap::new();
     kube_reserved: BTreeMap<String, String> = BTreeMap::new();
-    allowed_unsafe_sysctls: Vec<String> = Vec::new();
     #[serde(rename = "providerID")]
     provider_id: String = String::new();
     seccomp_default: bool = false;
     register_with_taints: Vec<Taint> = Vec::new();
     register_node: bool = true;
     container_runtime_endpoint: String = "unix:///run/containerd/containerd.sock".into();
-    image_service_endpoint: String = String::new();
     #[serde(rename = "failCgroupV1")]
     fail_cgroup_v1: bool = false;
-    container_log_max_size: String = "10Mi".into();
-    container_log_max_files: i32 = 5;
-    container_log_monitor_interval: GoDuration = GoDuration::seconds(10);
-    feature_gates: BTreeMap<String, bool> = BTreeMap::new();
     }
     without effect {
     "syncFrequency" sync_frequency;
@@ -218,13 +212,19 @@ configuration! {
     "iptablesMasqueradeBit" iptables_masquerade_bit;
     "iptablesDropBit" iptables_drop_bit;
     "memorySwap" memory_swap;
+    "containerLogMaxSize" container_log_max_size;
+    "containerLogMaxFiles" container_log_max_files;
+    "containerLogMonitorInterval" container_log_monitor_interval;
     "containerLogMaxWorkers" container_log_max_workers;
+    "featureGates" feature_gates;
     "configMapAndSecretChangeDetectionStrategy" change_detection_strategy;
     "reservedSystemCPUs" reserved_system_cpus;
     "showHiddenMetricsForVersion" show_hidden_metrics_for_version;
     "systemReservedCgroup" system_reserved_cgroup;
     "kubeReservedCgroup" kube_reserved_cgroup;
     "enforceNodeAllocatable" enforce_node_allocatable;
+    "allowedUnsafeSysctls" allowed_unsafe_sysctls;
+    "imageServiceEndpoint" image_service_endpoint;
     "volumePluginDir" volume_plugin_dir;
     "kernelMemcgNotification" kernel_memcg_notification;
     "logging" logging;

@@ -4,6 +4,7 @@
 //! come out. [`worker`] is the task per pod that looks, decides, does and reports; [`configs`] writes the CRI messages.
 //! Only `worker` and [`steps`] touch the world.
 
+mod admission;
 pub mod backoff;
 pub mod configs;
 pub mod fate;

@@ -73,6 +73,7 @@ pub(super) struct Worker {
     /// Ends postStart hooks when the pod is to stop.
     pub(super) stopping: Shutdown,
     pub(super) gone: bool,
+    pub(super) admitted: bool,
     pub(super) ending: Ending,
     pub(super) look: bool,
     /// Containers and sandboxes that have ended but may not show it yet, with how often they were looked at for it.
@@ -106,6 +107,7 @@ pub async fn run(node: Arc<Node>, inbox: Inbox, pod: Arc<Pod>, gone: bool, shutd
         stop: None,
         stopping: Shutdown::new(),
         gone,
+        admitted: false,
         ending: Ending::No,
         look: true,
         exited: HashMap::new(),
@@ -152,6 +154,7 @@ impl Worker {
         if self.look && self.ending < Ending::Removing && !self.observe().await {
             return Some(super::backoff::after(self.now(), Duration::from_secs(1)));
         }
+        self.admit();
         let mut plan = self.decide();
         if plan.completed && self.stop.is_none() {
             let grace_period_seconds = spec::termination_grace_period_seconds(&self.pod);
@@ -166,6 +169,21 @@ impl Worker {
         let wait = self.report(&plan);
         let end = if plan.stopped { self.end(&plan) } else { None };
         [plan.wake_at, self.renew_at, self.look_again_at, wait, end].into_iter().flatten().min()
+    }
+
+    /// Asked once, of pods that no kubelet has started yet.
+    fn admit(&mut self) {
+        let is_new = self.observed.is_empty() && self.known.start_time.is_none() && self.stop.is_none();
+        if std::mem::replace(&mut self.admitted, true) || !is_new {
+            return;
+        }
+        let refusal = super::admission::refuse(&self.pod, &self.node.running.list(), &self.node.facts);
+        if let Some((reason, message)) = refusal {
+            self.node.reporter.pod(&self.pod, component::recorder::Type::Warning, &reason, message.clone());
+            let message = format!("Pod was rejected: {message}");
+            let why = Why::Failed { reason, message };
+            self.order_stop(Stop { why, since: self.now(), grace_period_seconds: 0 });
+        }
     }
 
     fn decide(&mut self) -> Plan {

@@ -1,14 +1,96 @@
-//! Static pods.
-use crate::{Options, dispatch::Dispatcher, pod::node::Node};
-use component::{informer::Informers, shutdown::Shutdown};
-use std::sync::Arc;
+//! Static pods: manifests in a folder (or one file) that run without an API server.
+//!
+//! Enter at [`follow`]. [`manifest`] reads a manifest (pure), the folder is watched, and [`mirror`] keeps an image of each
+//! static pod in the API, so that others see it. Workers know static pods only by their annotations.
 
-pub async fn follow(
-    _options: &Options,
-    _node: &Arc<Node>,
-    _informers: &Option<Informers>,
-    _dispatch: &Dispatcher,
+mod manifest;
+mod mirror;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use component::{informer::Informer, shutdown::Shutdown};
+use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::watch;
+
+use crate::{dispatch::Dispatcher, file_watch::FileWatch, pod::node::Node, pod::spec};
+
+/// Editors write in several steps: a change is read when it has settled.
+const SETTLE: Duration = Duration::from_millis(50);
+/// A folder that cannot be watched, or does not exist, is looked at as often as upstream does.
+const PERIOD: Duration = Duration::from_secs(20);
+
+/// Static pods by UID.
+type Pods = BTreeMap<String, Arc<Pod>>;
+
+/// Reads the folder at once, then runs until shutdown: hands the pods to `dispatch` and keeps their mirrors, where there
+/// is an API server (`pods` is the informer of this node's pods).
+pub(crate) async fn follow(
+    path: PathBuf,
+    node: Arc<Node>,
+    pods: Option<Informer<Pod>>,
+    dispatch: Dispatcher,
     shutdown: Shutdown,
-) -> tokio::task::AbortHandle {
-    tokio::spawn(async move { shutdown.cancelled().await }).abort_handle()
+) {
+    let (sender, wanted) = watch::channel(Pods::new());
+    let mirrors = mirror::keep(node.clone(), pods, dispatch.clone(), wanted, shutdown.clone());
+    let read = read_until_shutdown(path, node, dispatch, sender, shutdown);
+    tokio::join!(mirrors, read);
+}
+
+/// The manifests as they are now; what cannot be read is told and left out.
+pub(crate) fn read(path: &Path, node_name: &str) -> BTreeMap<String, Arc<Pod>> {
+    let mut files: Vec<PathBuf> = match path.is_dir() {
+        true => std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect(),
+        false => vec![path.to_owned()],
+    };
+    files.sort();
+    let is_hidden = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    let mut found = Pods::new();
+    for file in files.iter().filter(|file| file.is_file() && !is_hidden(file)) {
+        let text = std::fs::read_to_string(file).map_err(|error| error.to_string());
+        match text.and_then(|text| manifest::parse(&text, &file.to_string_lossy(), node_name)) {
+            Ok(pod) => drop(found.insert(spec::uid(&pod).to_owned(), Arc::new(pod))),
+            Err(error) => tracing::error!(path = %file.display(), error, "can't process the manifest of a static pod"),
+        }
+    }
+    found
+}
+
+async fn read_until_shutdown(
+    path: PathBuf,
+    node: Arc<Node>,
+    dispatch: Dispatcher,
+    sender: watch::Sender<Pods>,
+    shutdown: Shutdown,
+) {
+    let watch = FileWatch::new();
+    let mut running = Pods::new();
+    loop {
+        if let Ok(watch) = &watch
+            && let Err(error) = watch.add_folder_or_parent(&path)
+        {
+            tracing::warn!(path = %path.display(), %error, "the folder of static pods cannot be watched");
+        }
+        let now = read(&path, &node.facts.node_name);
+        running.keys().filter(|uid| !now.contains_key(*uid)).for_each(|uid| dispatch.gone(uid));
+        now.iter().filter(|(uid, _)| !running.contains_key(*uid)).for_each(|(_, pod)| dispatch.put(pod.clone()));
+        running.clone_from(&now);
+        sender.send_if_modified(|known| std::mem::replace(known, now.clone()) != now);
+        let changed = async {
+            match &watch {
+                Ok(watch) if watch.changed().await.is_ok() => tokio::time::sleep(SETTLE).await,
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = changed => {}
+            () = tokio::time::sleep(PERIOD) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
 }
