@@ -28,7 +28,7 @@ pub fn flags() -> FlagSet {
                 flag("iptables-masquerade-bit", Int, "14", "The bit of the packet mark that asks for masquerading, 0 to 31."),
                 flag("iptables-localhost-nodeports", Bool, "true", "Serve NodePorts on 127.0.0.0/8, too."),
                 flag("iptables-sync-period", Duration, "30s", "How often to look whether somebody flushed the rules, and to retry."),
-                flag("iptables-min-sync-period", Duration, "1s", "The least time between two writes. When not given it is ten times the last write's, at most this."),
+                flag("iptables-min-sync-period", Duration, "1s", "The least time between two writes. When not given it is twice the last write's time, at most this."),
                 flag("healthz-bind-address", String, "0.0.0.0:10256", "Where to serve /healthz and /livez; empty: nowhere."),
                 flag("metrics-bind-address", String, "127.0.0.1:10249", "Where to serve /metrics and /proxyMode; empty: nowhere."),
                 flag("healthz-port", Int, "10256", "The port to serve health on; 0 is not at all.").deprecated("use --healthz-bind-address"),

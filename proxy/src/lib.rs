@@ -14,6 +14,7 @@ mod model;
 mod options;
 mod pending;
 mod run;
+mod service_health;
 mod serving;
 mod sysctl;
 mod view;

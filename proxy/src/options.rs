@@ -66,7 +66,7 @@ pub(crate) enum NodePortAddress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MinSyncPeriod {
     Given(Duration),
-    /// Ten times as long as the last write took, so that writing takes a tenth of the time at most; never longer than
+    /// Twice as long as the last write took, so that writing takes a third of the time at most; never longer than
     /// upstream's default.
     Adaptive {
         max: Duration,

@@ -18,6 +18,7 @@ use crate::metrics;
 use crate::model::{Endpoint, Family, ServicePort, endpoints, service_ports};
 use crate::options::{MinSyncPeriod, Options};
 use crate::pending::Changes;
+use crate::service_health::ServiceHealth;
 use crate::sysctl::Sysctl;
 use crate::view::{Fixed, Host};
 
@@ -33,6 +34,8 @@ struct FamilyLoop {
     endpoint_counts: BTreeMap<String, usize>,
     is_brief: bool,
     has_failed: bool,
+    /// One family answers for both: the ports are the same.
+    service_health: Option<ServiceHealth>,
 }
 
 pub(super) struct Loop {
@@ -56,7 +59,8 @@ impl Loop {
     ) -> Loop {
         let host = Host::of(None, &options);
         let mut loops = Vec::new();
-        for family in families {
+        for (at, family) in families.into_iter().enumerate() {
+            let (name, recorder, shutdown) = (&options.node_name, context.recorder.clone(), context.shutdown.clone());
             let fixed =
                 Fixed { random_fully: Tool(family).has_random_fully().await, tcp_be_liberal: sysctl.is_tcp_liberal() };
             loops.push(FamilyLoop {
@@ -66,6 +70,7 @@ impl Loop {
                 endpoint_counts: BTreeMap::new(),
                 is_brief: false,
                 has_failed: false,
+                service_health: (at == 0).then(|| ServiceHealth::new(family, name, health.clone(), recorder, shutdown)),
             });
         }
         Loop { options, sources, families: loops, host, health, sysctl, context }
@@ -102,7 +107,7 @@ impl Loop {
     fn pause(&self, took: Duration) -> Duration {
         match self.options.min_sync_period {
             MinSyncPeriod::Given(period) => period,
-            MinSyncPeriod::Adaptive { max } => (10 * took).min(max),
+            MinSyncPeriod::Adaptive { max } => (2 * took).min(max),
         }
     }
 
@@ -157,7 +162,8 @@ impl FamilyLoop {
         metrics::queued(self.family, now);
         health.queued(self.family);
         let mut keys = changes.services.clone();
-        if is_whole {
+        // What a failed write did not get to is handled again as a whole.
+        if is_whole || self.has_failed {
             keys.extend(self.all_services(sources));
         }
         self.syncer.set_settings(settings);
@@ -187,6 +193,9 @@ impl FamilyLoop {
                 metrics::failed(self.family);
                 tracing::error!(%error, family = self.family.name(), "writing rules failed; trying again");
             }
+        }
+        if let Some(service_health) = &mut self.service_health {
+            ports.iter().for_each(|(key, ports)| service_health.set(key, ports));
         }
         if has_udp && !self.has_failed {
             self.clean_flows(&ports).await;

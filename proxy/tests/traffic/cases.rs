@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::world::{World, ask, ask_udp, run, sh};
+use crate::world::{World, ask, ask_udp, run, sh, until_http};
 
 const VIP: &str = "10.96.0.5:80";
 
@@ -126,6 +126,29 @@ fn node_ports_on_every_address_of_the_node() {
         for (from, to) in [("host", "127.0.0.1:30080"), ("a", "10.1.1.1:30080"), ("host", "10.1.1.1:30080")] {
             assert_eq!(world.answers(from, to, 30).await, names(&["a", "b"]), "{from} to {to}");
         }
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn load_balancers_see_whether_this_node_has_endpoints() {
+    run(|mut world| async move {
+        two_pods(&world);
+        let ports = json!([{"port": 80, "protocol": "TCP", "nodePort": 30080}]);
+        let spec = json!({"type": "LoadBalancer", "ports": ports, "externalTrafficPolicy": "Local", "healthCheckNodePort": 30000});
+        world.service("10.96.0.5", spec);
+        world.endpoints(&["10.1.1.2"]);
+        world.start(&["--cluster-cidr=10.1.1.0/24"]);
+        world.until("host", VIP, "a").await;
+        until_http("127.0.0.1:30000", "HTTP/1.1 200 OK").await;
+        until_http("127.0.0.1:10256", "HTTP/1.1 200 OK").await;
+        world.endpoints(&[]);
+        world.until("host", VIP, "refused").await;
+        until_http("127.0.0.1:30000", "HTTP/1.1 503 Service Unavailable").await;
+        world.service("10.96.0.5", json!({}));
+        world.endpoints(&["10.1.1.2"]);
+        world.until("host", VIP, "a").await;
+        until_http("127.0.0.1:30000", "no connection").await;
     });
 }
 

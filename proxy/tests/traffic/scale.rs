@@ -6,14 +6,18 @@ use serde_json::json;
 
 use crate::world::{run, sh};
 
-const SERVICES: usize = 1000;
+/// `SERVICES=10000` for the large figure.
+fn services() -> usize {
+    std::env::var("SERVICES").ok().and_then(|text| text.parse().ok()).unwrap_or(1000)
+}
 
 #[test]
 #[ignore = "needs root"]
 fn one_change_among_many() {
     run(|mut world| async move {
         world.pod("a", "10.1.1.2");
-        for at in 0..SERVICES {
+        let count = services();
+        for at in 0..count {
             let (name, ip) = (format!("s{at}"), format!("10.98.{}.{}", at / 250, at % 250 + 1));
             world
                 .api
@@ -30,7 +34,7 @@ fn one_change_among_many() {
         let start = Instant::now();
         world.start(&[]);
         world.until("host", "10.96.0.5:80", "a").await;
-        println!("{SERVICES} Services with 5 endpoints each from nothing: {:?}", start.elapsed());
+        println!("{count} Services with 5 endpoints each from nothing: {:?}", start.elapsed());
         world.service("10.96.0.6", json!({}));
         let start = Instant::now();
         world.until("host", "10.96.0.6:80", "a").await;

@@ -19,7 +19,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::{Value, json};
 
 /// The longest that anything here may take to come true.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(90);
 /// What nobody answers is given up after this.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
 pub(crate) const PORT: u16 = 8080;
@@ -193,6 +193,33 @@ pub(crate) async fn ask_udp(from: &'static str, port: u16, to: &str) -> String {
         let mut buffer = [0; 64];
         let sent = socket.send_to(b"?", to).and_then(|_| socket.recv(&mut buffer));
         sent.map_or("timeout".to_string(), |length| String::from_utf8_lossy(&buffer[..length]).into_owned())
+    })
+    .await
+}
+
+/// Waits until an HTTP server on the host answers with this status line.
+pub(crate) async fn until_http(to: &str, wanted: &str) {
+    let start = Instant::now();
+    loop {
+        let seen = http(to).await;
+        if seen == wanted {
+            return;
+        }
+        assert!(start.elapsed() < DEADLINE, "{to}: {seen} instead of {wanted}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn http(to: &str) -> String {
+    let to: SocketAddr = to.parse().unwrap();
+    on_thread("host", move || {
+        let Ok(mut stream) = TcpStream::connect_timeout(&to, CONNECT_TIMEOUT) else {
+            return "no connection".to_string();
+        };
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        let _ = stream.read_to_string(&mut text);
+        text.lines().next().unwrap_or_default().to_string()
     })
     .await
 }
