@@ -43,6 +43,7 @@ impl<'a> Shape<'a> {
             Type::Message(message) if message.atomic => Self::Leaf,
             Type::Message(message) => Self::Struct(message),
             Type::Map(element) => Self::Map(element),
+            Type::Any => Self::Deduced,
             _ => Self::Leaf,
         }
     }

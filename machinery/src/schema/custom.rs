@@ -125,21 +125,20 @@ fn list_keys(properties: &Value) -> Vec<Text> {
 fn type_of(properties: &Value, path: &str) -> Type {
     match text(properties, "type") {
         "object" => match properties.get("additionalProperties") {
-            Some(Value::Bool(true)) => Type::Map(Box::new(Type::Json)),
+            Some(Value::Bool(true)) => Type::Map(Box::new(Type::Any)),
             Some(element @ Value::Object(_)) => Type::Map(Box::new(type_of(element, path))),
             _ => Type::Message(Ref::from(Arc::new(object(properties, path)))),
         },
         "array" => match properties.get("items") {
             Some(element) => Type::List(Box::new(type_of(element, path))),
-            None => Type::Json,
+            None => Type::Any,
         },
         "string" => Type::String,
         "boolean" => Type::Bool,
         "integer" => Type::Int64,
         "number" => Type::Double,
         _ if flag(properties, "x-kubernetes-int-or-string") => Type::IntOrString,
-        // Anything may stand here; an object is owned field by field.
-        _ => Type::Json,
+        _ => Type::Any,
     }
 }
 
@@ -206,6 +205,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::apply::{self, FieldSet, Request};
     use crate::schema::{decode_json, default_static, normalize};
 
     fn cron_tab() -> Arc<Schema> {
@@ -247,6 +247,35 @@ mod tests {
         let mut object = json!({"spec": {"replicas": null, "note": null, "ports": [{"name": "a"}]}});
         default_static(&schema, &mut object);
         assert_eq!(object["spec"], json!({"replicas": 1, "note": null, "ports": [{"name": "a", "port": 80}]}));
+    }
+
+    #[test]
+    fn fields_are_owned_as_the_schema_says() {
+        let schema = cron_tab();
+        let ignored = FieldSet::default();
+        let request = Request {
+            schema: &schema,
+            api_version: "stable.example.com/v1",
+            subresource: "",
+            manager: "m",
+            now: "2026-01-01T00:00:00Z",
+            ignored: &ignored,
+            reset: false,
+        };
+        let config = json!({"apiVersion": "stable.example.com/v1", "kind": "CronTab", "metadata": {"name": "c"}, "spec": {
+            "ports": [{"name": "a", "port": {"x": 1}}], "free": {"a": {"b": 1}, "l": [1]}, "labels": {"k": "v"},
+        }});
+        let live = apply::empty(&schema, request.api_version);
+        let applied = apply::apply(&request, &live, &config, false).unwrap();
+        assert_eq!(applied["spec"], config["spec"]);
+        assert_eq!(
+            applied["metadata"]["managedFields"][0]["fieldsV1"],
+            json!({"f:spec": {
+                "f:free": {"f:a": {"f:b": {}, ".": {}}, "f:l": {}},
+                "f:labels": {"f:k": {}},
+                "f:ports": {"k:{\"name\":\"a\"}": {".": {}, "f:name": {}, "f:port": {"f:x": {}}}},
+            }})
+        );
     }
 
     #[test]

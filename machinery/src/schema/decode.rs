@@ -152,7 +152,7 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         match self.ty {
-            Type::Json | Type::Raw => deserializer.deserialize_any(Tree),
+            Type::Json | Type::Any | Type::Raw => deserializer.deserialize_any(Tree),
             Type::FieldsV1 | Type::SchemaOrBool(_) | Type::SchemaOrArray(_) | Type::SchemaOrStrings(_) => {
                 deserializer.deserialize_any(Tree)
             }

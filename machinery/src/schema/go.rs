@@ -126,7 +126,7 @@ fn go_type(ty: &Type) -> String {
         Type::MicroTime => "v1.MicroTime".to_owned(),
         Type::Raw => "runtime.RawExtension".to_owned(),
         Type::FieldsV1 => "v1.FieldsV1".to_owned(),
-        Type::Json => "interface {}".to_owned(),
+        Type::Json | Type::Any => "interface {}".to_owned(),
         Type::SchemaOrBool(_) => "v1.JSONSchemaPropsOrBool".to_owned(),
         Type::SchemaOrArray(_) => "v1.JSONSchemaPropsOrArray".to_owned(),
         Type::SchemaOrStrings(_) => "v1.JSONSchemaPropsOrStringArray".to_owned(),

@@ -169,8 +169,10 @@ pub enum Type {
     MicroTime,
     /// Any JSON object: `runtime.RawExtension`.
     Raw,
-    /// Any JSON value.
+    /// Any JSON value, owned whole.
     Json,
+    /// Any JSON value of a custom resource; an object is owned field by field.
+    Any,
     /// The field set of a managed fields entry.
     FieldsV1,
     /// A JSON schema, or a boolean / a list of schemas / a list of strings.

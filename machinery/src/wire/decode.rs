@@ -135,7 +135,7 @@ fn read_value(ty: &Type, name: &str, raw: Raw<'_>, depth: usize) -> Result<Value
         Type::IntOrString => read_int_or_string(name, raw.bytes(name)?)?,
         Type::Time => read_instant(name, raw.bytes(name)?, false)?,
         Type::MicroTime => read_instant(name, raw.bytes(name)?, true)?,
-        Type::Raw | Type::Json | Type::FieldsV1 => read_raw(name, raw.bytes(name)?)?,
+        Type::Raw | Type::Json | Type::Any | Type::FieldsV1 => read_raw(name, raw.bytes(name)?)?,
         Type::WrappedList(element) => {
             let mut list = Vec::new();
             each(raw.bytes(name)?, |number, raw| {

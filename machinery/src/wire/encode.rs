@@ -58,7 +58,7 @@ fn encode_value(ty: &Type, number: u32, value: &Value, out: &mut Vec<u8>) {
         Type::IntOrString => nested(number, out, |out| int_or_string(value, out)),
         Type::Time => nested(number, out, |out| instant(value, false, out)),
         Type::MicroTime => nested(number, out, |out| instant(value, true, out)),
-        Type::Raw | Type::Json | Type::FieldsV1 => nested(number, out, |out| {
+        Type::Raw | Type::Json | Type::Any | Type::FieldsV1 => nested(number, out, |out| {
             if !value.is_null() {
                 bytes(1, value.to_string().as_bytes(), out);
             }
