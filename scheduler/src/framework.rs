@@ -47,10 +47,9 @@ pub fn schedule(
     }
     let mut found = filter::feasible(profile, pod, snapshot, walk);
     filter::respect_nominated(profile, pod, snapshot, nominated, &mut found);
-    let feasible = found.feasible.len();
-    let evaluated = feasible + found.diagnosis.rejected_nodes();
+    let (feasible, evaluated) = (found.feasible.len(), found.evaluated());
     let slot = match found.feasible.as_slice() {
-        [] => return Err(Box::new(found.diagnosis)),
+        [] => return Err(found.into_diagnosis()),
         [only] => *only,
         several => score::best(profile, pod, snapshot, several, random),
     };

@@ -33,17 +33,19 @@ pub const SCORE_MAX: i64 = 100;
 /// Why a node, or the whole cluster, does not take a pod. The words are upstream's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    pub reasons: Vec<Cow<'static, str>>,
+    pub reason: Cow<'static, str>,
+    /// Further reasons of the same plugin; mostly none.
+    pub more: Vec<Cow<'static, str>>,
     /// False when not even an empty node would help: preempting pods is of no use.
     pub preemptable: bool,
     /// What is missing most on this node, where something can be counted.
-    pub shortfall: Option<Shortfall>,
+    pub shortfall: Option<Box<Shortfall>>,
 }
 
 /// How much of a resource a node lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shortfall {
-    pub resource: Box<str>,
+    pub resource: Cow<'static, str>,
     /// In the resource's unit: thousandths of CPUs, bytes, or pieces.
     pub lacking: i64,
     /// What the pod asks for.
@@ -72,11 +74,16 @@ impl std::fmt::Display for Shortfall {
 
 impl Rejection {
     pub fn preemptable(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { reasons: vec![reason.into()], preemptable: true, shortfall: None }
+        Self { reason: reason.into(), more: Vec::new(), preemptable: true, shortfall: None }
     }
 
     pub fn lasting(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { reasons: vec![reason.into()], preemptable: false, shortfall: None }
+        Self { reason: reason.into(), more: Vec::new(), preemptable: false, shortfall: None }
+    }
+
+    /// All reasons, as one text.
+    pub fn text(&self) -> String {
+        std::iter::once(&self.reason).chain(&self.more).map(|reason| &**reason).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -13,6 +13,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -44,7 +45,8 @@ pub struct Snapshot {
     nodes: Vec<NodeInfo>,
     slots: HashMap<Box<str>, Slot>,
     free: Vec<Slot>,
-    order: order::Order,
+    /// Made when first asked for: nodes come by the thousand at start.
+    order: OnceCell<Vec<Slot>>,
     pods: HashMap<Box<str>, Placed>,
     counts: counts::Counts,
     columns: columns::Columns,
@@ -57,7 +59,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// How many nodes can be scheduled to.
     pub fn len(&self) -> usize {
-        self.order.slots().len()
+        self.order().len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -66,7 +68,7 @@ impl Snapshot {
 
     /// The nodes in the order in which scheduling walks them: zone after zone in turn.
     pub fn order(&self) -> &[Slot] {
-        self.order.slots()
+        self.order.get_or_init(|| order::of(&self.nodes))
     }
 
     pub fn node(&self, slot: Slot) -> &NodeInfo {
@@ -188,7 +190,7 @@ impl Snapshot {
 
     fn topology_changed(&mut self) {
         self.columns.clear();
-        self.order.rebuild(&self.nodes);
+        self.order.take();
     }
 
     /// How many pods of each node match, by slot. Kept up to date from the first question on.

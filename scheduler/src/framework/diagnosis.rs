@@ -21,7 +21,7 @@ pub struct Diagnosis {
     /// What preemption has to add, with its own words.
     pub preemption: Option<String>,
     /// The node that lacks the least, of those that only lack resources.
-    pub nearest: Option<(Slot, Shortfall)>,
+    pub nearest: Option<(Slot, Box<Shortfall>)>,
     refused: Option<String>,
     reasons: HashMap<Cow<'static, str>, usize>,
     rejected_nodes: usize,
@@ -37,14 +37,10 @@ impl Diagnosis {
         Self::default()
     }
 
-    pub(super) fn rejected_nodes(&self) -> usize {
-        self.rejected_nodes
-    }
-
     /// A plugin refused the whole cluster.
     pub(super) fn refuse(&mut self, plugin: usize, rejection: &Rejection) {
         self.rejected_by.insert(plugin);
-        self.refused = Some(rejection.reasons.join(", "));
+        self.refused = Some(rejection.text());
     }
 
     /// Only some nodes were looked at, because `plugin` rules out the others.
@@ -64,11 +60,11 @@ impl Diagnosis {
         {
             self.nearest = Some((slot, shortfall));
         }
-        self.count(rejection.reasons);
+        self.count(rejection.reason, rejection.more);
     }
 
-    fn count(&mut self, reasons: Vec<Cow<'static, str>>) {
-        for reason in reasons {
+    fn count(&mut self, reason: Cow<'static, str>, more: Vec<Cow<'static, str>>) {
+        for reason in std::iter::once(reason).chain(more) {
             *self.reasons.entry(reason).or_default() += 1;
         }
     }
@@ -110,7 +106,7 @@ impl Tally {
 
     pub fn add(&mut self, rejection: Rejection) {
         self.0.rejected_nodes += 1;
-        self.0.count(rejection.reasons);
+        self.0.count(rejection.reason, rejection.more);
     }
 
     pub fn message(&self) -> String {

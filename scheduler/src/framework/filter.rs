@@ -17,7 +17,22 @@ pub struct Walk {
 
 pub(super) struct Found {
     pub(super) feasible: Vec<Slot>,
-    pub(super) diagnosis: Diagnosis,
+    /// Nodes that said no, with the plugin's place: counted up only if all do.
+    rejected: Vec<(Slot, usize, Rejection)>,
+    diagnosis: Diagnosis,
+}
+
+impl Found {
+    pub(super) fn evaluated(&self) -> usize {
+        self.feasible.len() + self.rejected.len()
+    }
+
+    pub(super) fn into_diagnosis(mut self) -> Box<Diagnosis> {
+        for (slot, plugin, rejection) in self.rejected {
+            self.diagnosis.reject(slot, plugin, rejection);
+        }
+        Box::new(self.diagnosis)
+    }
 }
 
 /// The checks of all plugins that have something to say, with their places in the profile.
@@ -68,7 +83,8 @@ fn enough(percentage: usize, nodes: usize) -> usize {
 }
 
 pub(super) fn feasible(profile: &Profile, pod: &Pod, snapshot: &Snapshot, walk: &mut Walk) -> Found {
-    let mut found = Found { feasible: Vec::new(), diagnosis: Diagnosis::new(snapshot.len()) };
+    let diagnosis = Diagnosis::new(snapshot.len());
+    let mut found = Found { feasible: Vec::new(), rejected: Vec::new(), diagnosis };
     let checks = match Checks::collect(profile, pod, snapshot) {
         Ok(checks) => checks,
         Err((plugin, rejection)) => {
@@ -100,7 +116,7 @@ pub(super) fn feasible(profile: &Profile, pod: &Pod, snapshot: &Snapshot, walk: 
         seen += 1;
         match checks.try_node(snapshot, *slot) {
             Ok(()) => found.feasible.push(*slot),
-            Err((plugin, rejection)) => found.diagnosis.reject(*slot, plugin, rejection),
+            Err((plugin, rejection)) => found.rejected.push((*slot, plugin, rejection)),
         }
         if found.feasible.len() >= enough {
             break;
@@ -122,7 +138,7 @@ pub(super) fn respect_nominated(
     if nominated.is_empty() {
         return;
     }
-    let Found { feasible, diagnosis } = found;
+    let Found { feasible, rejected, .. } = found;
     feasible.retain(|slot| {
         let rivals = nominated.get(slot).into_iter().flatten();
         let rivals = rivals.filter(|other| other.priority >= pod.priority && other.uid() != pod.uid());
@@ -133,7 +149,7 @@ pub(super) fn respect_nominated(
         rivals.iter().for_each(|rival| snapshot.assume(*slot, rival.clone()));
         let verdict = try_one(profile, pod, snapshot, *slot);
         rivals.iter().for_each(|rival| drop(snapshot.remove_pod(rival.uid())));
-        verdict.map_err(|(plugin, rejection)| diagnosis.reject(*slot, plugin, rejection)).is_ok()
+        verdict.map_err(|(plugin, rejection)| rejected.push((*slot, plugin, rejection))).is_ok()
     });
 }
 

@@ -17,44 +17,44 @@ impl Default for NodeResourcesBalancedAllocation {
     }
 }
 
-/// Sums over the used fractions of a node's resources.
-#[derive(Default)]
-struct Spread {
-    fractions: Vec<f64>,
-}
-
-impl Spread {
-    /// 100 when all fractions are equal, less the more they differ.
-    fn evenness(&self) -> i64 {
-        let count = self.fractions.len() as f64;
-        let deviation = match self.fractions.as_slice() {
-            [] | [_] => 0.0,
-            [a, b] => ((a - b) / 2.0).abs(),
-            fractions => {
-                let mean = fractions.iter().sum::<f64>() / count;
-                (fractions.iter().map(|f| (f - mean) * (f - mean)).sum::<f64>() / count).sqrt()
-            }
-        };
-        ((1.0 - deviation) * SCORE_MAX as f64) as i64
+/// 100 when all used fractions of a node are equal, less the more they differ. `fraction` is asked twice for each
+/// resource rather than kept: this runs for every feasible node.
+fn evenness(resources: &[WeightedResource], fraction: impl Fn(&WeightedResource) -> Option<f64>) -> i64 {
+    let (mut count, mut sum, mut first, mut last) = (0.0, 0.0, 0.0, 0.0);
+    for fraction in resources.iter().filter_map(&fraction) {
+        if count == 0.0 {
+            first = fraction;
+        }
+        (count, sum, last) = (count + 1.0, sum + fraction, fraction);
     }
+    let deviation = if count < 2.0 {
+        0.0
+    } else if count == 2.0 {
+        f64::abs((first - last) / 2.0)
+    } else {
+        let mean = sum / count;
+        let squares = resources.iter().filter_map(&fraction).map(|f| (f - mean) * (f - mean));
+        (squares.sum::<f64>() / count).sqrt()
+    };
+    ((1.0 - deviation) * SCORE_MAX as f64) as i64
 }
 
 impl NodeResourcesBalancedAllocation {
     fn node_score(&self, pod: &Pod, candidate: Candidate<'_>) -> i64 {
-        let (mut with, mut without) = (Spread::default(), Spread::default());
-        for resource in &self.resources {
-            let wanted = pod.requests.get(&resource.name);
-            let capacity = candidate.node.allocatable.get(&resource.name);
-            let native = matches!(&*resource.name, "cpu" | "memory" | "ephemeral-storage");
+        let used = |resource: &WeightedResource, with_pod: bool| {
+            let name = &*resource.name;
+            let capacity = candidate.node.allocatable.get(name);
+            let wanted = pod.requests.get(name);
+            let native = matches!(name, "cpu" | "memory" | "ephemeral-storage");
             if capacity == 0 || (wanted == 0 && !native) {
-                continue;
+                return None;
             }
-            let used = candidate.info.requested.get(&resource.name);
-            let fraction = |amount: i64| (amount as f64 / capacity as f64).min(1.0);
-            with.fractions.push(fraction(used + wanted));
-            without.fractions.push(fraction(used));
-        }
-        SCORE_MAX / 2 + (SCORE_MAX / 2 + with.evenness() - without.evenness()) / 2
+            let amount = candidate.info.requested.get(name) + if with_pod { wanted } else { 0 };
+            Some((amount as f64 / capacity as f64).min(1.0))
+        };
+        let with = evenness(&self.resources, |resource| used(resource, true));
+        let without = evenness(&self.resources, |resource| used(resource, false));
+        SCORE_MAX / 2 + (SCORE_MAX / 2 + with - without) / 2
     }
 }
 

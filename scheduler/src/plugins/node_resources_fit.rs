@@ -1,6 +1,8 @@
 //! NodeResourcesFit: a node must have what the pod requests; scores by the profile's strategy, emptier nodes first
 //! unless told otherwise.
 
+use std::borrow::Cow;
+
 use super::{Candidate, Filter, Normalize, Plugin, Rejection, Score, Shortfall};
 use crate::event::Event;
 use crate::objects::{Node, Pod, Resources, is_extended};
@@ -65,9 +67,9 @@ impl NodeResourcesFit {
 
     /// What is missing on a node where `requested` is taken; nothing when the pod fits.
     fn missing(&self, pod: &Pod, requested: &Resources, allocatable: &Resources) -> Option<Rejection> {
-        let mut rejection = Rejection { reasons: Vec::new(), preemptable: true, shortfall: None };
+        let mut rejection = None;
         if requested.pods + 1 > allocatable.pods {
-            rejection.reasons.push("Too many pods".into());
+            rejection = Some(Rejection::preemptable("Too many pods"));
         }
         let wanted = &pod.requests;
         need(&mut rejection, "cpu", wanted.milli_cpu, requested.milli_cpu, allocatable.milli_cpu);
@@ -77,7 +79,7 @@ impl NodeResourcesFit {
         for (name, amount) in wanted.scalars.iter().filter(|(name, _)| !self.ignores(name)) {
             need(&mut rejection, name, *amount, requested.scalar(name), allocatable.scalar(name));
         }
-        (!rejection.reasons.is_empty()).then_some(rejection)
+        rejection
     }
 
     fn fits_empty(&self, pod: &Pod, node: &Node) -> bool {
@@ -114,20 +116,25 @@ impl NodeResourcesFit {
 }
 
 /// Adds to the rejection if the node lacks some of a resource.
-fn need(rejection: &mut Rejection, resource: &str, wanted: i64, used: i64, capacity: i64) {
+fn need(rejection: &mut Option<Rejection>, resource: &str, wanted: i64, used: i64, capacity: i64) {
     let lacking = wanted - (capacity - used);
     if wanted <= 0 || lacking <= 0 {
         return;
     }
-    rejection.reasons.push(match resource {
-        "cpu" => "Insufficient cpu".into(),
-        "memory" => "Insufficient memory".into(),
-        name => format!("Insufficient {name}").into(),
-    });
+    let (resource, reason): (Cow<'static, str>, Cow<'static, str>) = match resource {
+        "cpu" => ("cpu".into(), "Insufficient cpu".into()),
+        "memory" => ("memory".into(), "Insufficient memory".into()),
+        name => (name.to_owned().into(), format!("Insufficient {name}").into()),
+    };
+    let shortfall = Shortfall { resource, lacking, wanted };
+    match rejection {
+        None => *rejection = Some(Rejection::preemptable(reason)),
+        Some(known) => known.more.push(reason),
+    }
+    let Some(rejection) = rejection else { return };
     rejection.preemptable &= wanted <= capacity;
-    let shortfall = Shortfall { resource: resource.into(), lacking, wanted };
     if rejection.shortfall.as_ref().is_none_or(|worst| worst.is_less_than(&shortfall)) {
-        rejection.shortfall = Some(shortfall);
+        rejection.shortfall = Some(Box::new(shortfall));
     }
 }
 

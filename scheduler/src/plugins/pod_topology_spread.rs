@@ -45,6 +45,8 @@ struct Bound<'a> {
     counts: Arc<Vec<u32>>,
     /// The pod itself is one of those that are spread.
     counts_self: bool,
+    /// No policy leaves a node out: none needs to be looked at.
+    includes_all: bool,
 }
 
 impl PodTopologySpread {
@@ -76,6 +78,8 @@ impl PodTopologySpread {
                 column: snapshot.column(&constraint.topology_key),
                 counts: snapshot.counts(&matcher),
                 counts_self: constraint.selector.matches_labels(pod.metadata.labels.as_ref()),
+                includes_all: !constraint.honor_taints
+                    && (!constraint.honor_affinity || pod.required_node_affinity.is_empty()),
                 constraint,
             }
         };
@@ -89,7 +93,11 @@ impl Bound<'_> {
     }
 
     /// Whether a node's pods count for this pod.
-    fn includes(&self, pod: &Pod, node: &Node) -> bool {
+    fn includes(&self, pod: &Pod, snapshot: &Snapshot, slot: Slot) -> bool {
+        self.includes_all || snapshot.node(slot).node().is_some_and(|node| self.includes_node(pod, node))
+    }
+
+    fn includes_node(&self, pod: &Pod, node: &Node) -> bool {
         (!self.constraint.honor_affinity || pod.required_node_affinity.matches(node))
             && (!self.constraint.honor_taints || first_untolerated(&node.taints, &pod.tolerations).is_none())
     }
@@ -103,8 +111,7 @@ fn has_all_labels(constraints: &[Bound<'_>], slot: Slot) -> bool {
 fn domains(constraint: &Bound<'_>, all: &[Bound<'_>], pod: &Pod, snapshot: &Snapshot) -> Vec<Option<i64>> {
     let mut domains = vec![None; constraint.column.len];
     for slot in snapshot.order() {
-        let Some(node) = snapshot.node(*slot).node() else { continue };
-        if !has_all_labels(all, *slot) || !constraint.includes(pod, node) {
+        if !has_all_labels(all, *slot) || !constraint.includes(pod, snapshot, *slot) {
             continue;
         }
         if let Some(value) = constraint.value(*slot) {
@@ -180,9 +187,9 @@ impl PodTopologySpread {
             }
             let mut domains = vec![0; bound.column.len];
             for slot in snapshot.order().iter().filter(counted) {
-                if let (Some(value), Some(node)) = (bound.value(*slot), snapshot.node(*slot).node())
+                if let Some(value) = bound.value(*slot)
                     && wanted[value]
-                    && bound.includes(pod, node)
+                    && bound.includes(pod, snapshot, *slot)
                 {
                     domains[value] += i64::from(bound.counts[*slot]);
                 }

@@ -32,13 +32,13 @@ fn verdicts(plugin: &impl Plugin, pod: &Pod, nodes: &[Arc<Node>], placed: &[Arc<
     let slots: Vec<Slot> = nodes.iter().map(|node| snapshot.slot(node.name()).expect("a slot")).collect();
     let (among, check) = match plugin.filter(pod, &snapshot) {
         Filter::Skip => return vec![String::new(); nodes.len()],
-        Filter::Refuse(rejection) => return vec![rejection.reasons.join(", "); nodes.len()],
+        Filter::Refuse(rejection) => return vec![rejection.text(); nodes.len()],
         Filter::Check(check) => (slots.clone(), check),
         Filter::Among(among, check) => (among, check),
     };
     let verdict = |slot: &Slot| match among.contains(slot) {
         false => "not looked at".to_owned(),
-        true => check(candidate(&snapshot, *slot)).err().map(|r| r.reasons.join(", ")).unwrap_or_default(),
+        true => check(candidate(&snapshot, *slot)).err().map(|r| r.text()).unwrap_or_default(),
     };
     slots.iter().map(verdict).collect()
 }

@@ -22,7 +22,7 @@ pub(super) async fn unschedulable(
     preemption: Option<Preemption>,
     nominated: Nominate,
 ) {
-    tracing::info!(pod = pod.name(), namespace = pod.namespace(), message, "unable to schedule pod; waiting");
+    tracing::info!(pod = pod.name(), namespace = pod.namespace(), reason = message, "unable to schedule pod; waiting");
     recorder(shared, &pod).event(&*pod, Type::Warning, "FailedScheduling", cut(&message));
     tell_condition(shared, &pod, &message, &nominated).await;
     if let Some(preemption) = preemption
