@@ -1,1 +1,70 @@
+//! The cgroup tree on a fake root, v1 and v2.
 
+use std::{fs, path::Path};
+
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
+
+use super::{Cgroups, Hierarchy, Limits, naming::Driver, naming::Naming};
+use crate::status::qos;
+
+fn pod() -> Pod {
+    serde_json::from_value(json!({"metadata": {"uid": "a-b"}, "spec": {"containers": [{"name": "c", "resources": {
+        "requests": {"cpu": "500m"}, "limits": {"cpu": "1", "memory": "64Mi"}}}]}}))
+    .expect("a pod")
+}
+
+fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+    fs::write(path, text).expect("writes");
+}
+
+#[test]
+fn v1_writes_each_controllers_files() {
+    let root = tempfile::tempdir().expect("a folder");
+    for controller in ["cpu", "memory", "pids", "cpuset"] {
+        fs::create_dir(root.path().join(controller)).expect("a folder");
+    }
+    write(&root.path().join("cpuset/cpuset.cpus"), "0-1\n");
+    write(&root.path().join("cpuset/cpuset.mems"), "0\n");
+    let hierarchy = Hierarchy::detect(root.path());
+    assert!(!hierarchy.is_v2());
+    let cgroups = Cgroups::new(hierarchy, Naming::new(Driver::Cgroupfs, "/top"));
+    cgroups.ensure_top(&Limits::default()).expect("makes the top");
+    cgroups.ensure_pod(&pod(), Some(100)).expect("makes the pod");
+    let read = |path: &str| fs::read_to_string(root.path().join(path)).unwrap_or_default();
+    let pod = "top/kubepods/burstable/poda-b";
+    assert_eq!(read(&format!("cpu/{pod}/cpu.shares")), "512");
+    assert_eq!(read(&format!("cpu/{pod}/cpu.cfs_quota_us")), "100000");
+    assert_eq!(read(&format!("memory/{pod}/memory.limit_in_bytes")), "67108864");
+    assert_eq!(read(&format!("pids/{pod}/pids.max")), "100");
+    assert_eq!(read(&format!("cpuset/{pod}/cpuset.cpus")), "0-1", "a cpuset without CPUs takes no task");
+    assert_eq!(read("cpu/top/kubepods/besteffort/cpu.shares"), "2");
+    assert_eq!(cgroups.pods(), [(qos::BURSTABLE, "a-b".to_owned())]);
+}
+
+#[test]
+fn v2_hands_controllers_down_and_writes_weights() {
+    let root = tempfile::tempdir().expect("a folder");
+    write(&root.path().join("cgroup.controllers"), "cpu memory pids\n");
+    let cgroups = Cgroups::new(Hierarchy::detect(root.path()), Naming::new(Driver::Systemd, ""));
+    cgroups.ensure_pod(&pod(), None).expect("makes the pod");
+    let folder = "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-poda_b.slice";
+    let read = |path: &str| fs::read_to_string(root.path().join(path)).unwrap_or_default();
+    assert_eq!(read(&format!("{folder}/cpu.weight")), "20");
+    assert_eq!(read(&format!("{folder}/cpu.max")), "100000 100000");
+    assert_eq!(read(&format!("{folder}/memory.max")), "67108864");
+    assert_eq!(read("cgroup.subtree_control"), "+pids", "the last of the three that were handed down");
+    assert_eq!(cgroups.pods(), [(qos::BURSTABLE, "a-b".to_owned())]);
+}
+
+#[test]
+fn removing_what_is_gone_is_fine() {
+    let root = tempfile::tempdir().expect("a folder");
+    fs::create_dir(root.path().join("cpu")).expect("a folder");
+    let cgroups = Cgroups::new(Hierarchy::detect(root.path()), Naming::new(Driver::Cgroupfs, ""));
+    cgroups.remove_pod(qos::BURSTABLE, "none").expect("succeeds");
+    fs::create_dir_all(root.path().join("cpu/kubepods/burstable/podx/container")).expect("folders");
+    cgroups.remove_pod(qos::BURSTABLE, "x").expect("succeeds");
+    assert!(!root.path().join("cpu/kubepods/burstable/podx").exists());
+}

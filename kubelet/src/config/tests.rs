@@ -1,1 +1,104 @@
+//! Configuration files and flags as tables.
 
+use std::time::Duration;
+
+use super::{API_VERSIONS, KIND, KubeletConfiguration, validate};
+use crate::Options;
+
+fn parse(text: &str) -> Result<KubeletConfiguration, String> {
+    let head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
+    component::config::parse(&format!("{head}{text}"), KIND, &API_VERSIONS)
+}
+
+#[test]
+fn fields_have_upstreams_names_and_defaults() {
+    let c = parse(
+        "clusterDNS: [10.0.0.10]\nclusterDomain: cluster.local\nfailSwapOn: false\nfailCgroupV1: true\n\
+         runtimeRequestTimeout: 15m0s\nauthentication: {webhook: {enabled: true, cacheTTL: 30s}, x509: {clientCAFile: /ca}}\n\
+         cpuCFSQuota: false\nevictionHard: {memory.available: 5%}\nregisterWithTaints: [{key: a, effect: NoSchedule}]\n\
+         logging: {format: json}\n",
+    )
+    .expect("a configuration");
+    assert_eq!(c.cluster_dns, ["10.0.0.10"]);
+    assert!(c.fail_cgroup_v1 && !c.fail_swap_on && !c.cpu_cfs_quota);
+    assert_eq!(c.runtime_request_timeout.0, Duration::from_secs(900));
+    assert_eq!(c.authentication.webhook.cache_ttl.0, Duration::from_secs(30));
+    assert_eq!(c.authentication.x509.client_ca_file.as_deref(), Some("/ca"));
+    assert_eq!((c.port, c.max_pods, c.node_lease_duration_seconds), (10250, 110, 40));
+    assert_eq!(c.without_effect(), ["logging"]);
+    let default = parse("").expect("a configuration");
+    assert!(!default.fail_cgroup_v1 && default.fail_swap_on);
+}
+
+#[test]
+fn wrong_fields_and_values_are_named() {
+    for (text, wanted) in [
+        ("clusterDns: [a]", "unknown field \"clusterDns\""),
+        ("authentication: {webhok: {}}", "unknown field \"authentication.webhok\""),
+        ("maxPods: many", "invalid type"),
+        ("maxPods: 1\nmaxPods: 2", "already set in map"),
+    ] {
+        let error = parse(text).expect_err(text);
+        assert!(error.contains(wanted), "{error}");
+    }
+    for (text, wanted) in [
+        ("cpuManagerPolicy: static", "cpuManagerPolicy: the CPU manager is not supported by this kubelet"),
+        ("memorySwap: {swapBehavior: LimitedSwap}", "swap is not supported by this kubelet"),
+        ("cgroupDriver: other", "must be \"cgroupfs\" or \"systemd\""),
+        ("kubeReserved: {gpu: '1'}", "cannot reserve \"gpu\" resource in kubeReserved"),
+        ("clusterDNS: [nowhere]", "invalid IP: nowhere"),
+        ("authorization: {mode: RBAC}", "unknown authorization mode RBAC"),
+    ] {
+        let problems = validate(&parse(text).expect(text));
+        assert!(problems.iter().any(|problem| problem.contains(wanted)), "{text}: {problems:?}");
+    }
+}
+
+fn options(arguments: &[&str]) -> Options {
+    let values = crate::flags().parse(arguments.iter().copied()).expect("flags");
+    Options::from_flags(&values).expect("options")
+}
+
+#[test]
+fn given_flags_win_over_the_file_and_bare_flags_are_open() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("kubelet.yaml");
+    let head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
+    std::fs::write(&path, format!("{head}maxPods: 50\nclusterDomain: a\n")).expect("writes");
+    let config = format!("--config={}", path.display());
+    let from_file = options(&[&config, "--cluster-domain=b"]).configuration;
+    assert_eq!((from_file.max_pods, from_file.cluster_domain.as_str()), (50, "b"));
+    assert_eq!(from_file.authorization.mode.as_deref(), Some("Webhook"));
+    assert_eq!(from_file.authentication.anonymous.enabled, Some(false));
+    let bare = options(&["--register-with-taints=a=b:NoSchedule,c:NoExecute", "--eviction-hard=memory.available<1Gi"]);
+    assert_eq!(bare.configuration.authorization.mode.as_deref(), Some("AlwaysAllow"));
+    assert_eq!(bare.configuration.authentication.anonymous.enabled, Some(true));
+    let taints: Vec<(&str, Option<&str>)> =
+        bare.configuration.register_with_taints.iter().map(|it| (it.key.as_str(), it.value.as_deref())).collect();
+    assert_eq!(taints, [("a", Some("b")), ("c", None)]);
+    assert_eq!(bare.configuration.eviction_hard["memory.available"], "1Gi");
+}
+
+#[test]
+fn drop_ins_change_only_what_they_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), format!("{head}{text}")).expect("writes");
+    write("10-a.conf", "maxPods: 20\nclusterDomain: a\n");
+    write("20-b.conf", "maxPods: 30\n");
+    write("ignored.yaml", "maxPods: 99\n");
+    let merged = options(&[&format!("--config-dir={}", folder.path().display())]).configuration;
+    assert_eq!((merged.max_pods, merged.cluster_domain.as_str(), merged.port), (30, "a", 10250));
+}
+
+#[test]
+fn the_table_is_sound() {
+    let set = crate::flags();
+    component::flags::check_table(&set);
+    // Logging is read by the program, before the options.
+    let read = |values: &component::flags::Values| drop(Options::from_flags(values));
+    component::flags::check_effective(&set, read, &["logging-format", "v"]);
+    for retired in ["--network-plugin=cni", "--container-runtime=docker"] {
+        assert!(crate::flags().parse([retired]).is_err(), "{retired}");
+    }
+}

@@ -7,7 +7,7 @@ pub mod downward;
 pub mod expand;
 pub mod services;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -13,6 +13,8 @@ use crate::{file_watch::FileWatch, pod::node::Network, runtime::SharedRuntime};
 
 /// Upstream's period.
 const PERIOD: Duration = Duration::from_secs(5);
+/// A runtime may keep its CNI files in another folder than the one that is watched.
+const PERIOD_NOT_READY: Duration = Duration::from_secs(2);
 /// How soon and how often the runtime is asked after the folder changed: it needs a moment to load the file.
 const AFTER_CHANGE: [Duration; 5] = [
     Duration::from_millis(50),
@@ -38,7 +40,7 @@ pub async fn watch(
     loop {
         look(&runtime, &health, &network).await;
         let ready = network.borrow().ready;
-        let pause = if ready { PERIOD } else { quick.next().copied().unwrap_or(PERIOD) };
+        let pause = if ready { PERIOD } else { quick.next().copied().unwrap_or(PERIOD_NOT_READY) };
         let changed = async {
             let changed = match &folder {
                 Ok(folder) => folder.changed().await.is_ok(),

@@ -10,7 +10,7 @@ pub mod resources;
 pub mod sandbox;
 pub mod security;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 
