@@ -27,6 +27,9 @@ use crate::rest::{self, Call, respond};
 /// How long a client may take to send its body.
 const BODY_DEADLINE: Duration = Duration::from_secs(60);
 
+/// The most that is read, and thrown away, of a body that is too large, in bytes.
+const DRAINED_MAX: usize = 64 * 1024 * 1024;
+
 /// What answers requests: the API and the endpoints about the server itself.
 pub struct Server {
     pub api: Arc<Api>,
@@ -88,16 +91,33 @@ fn takes_body(info: &RequestInfo) -> bool {
         && !matches!(info.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy")
 }
 
-async fn read_body(body: Incoming) -> Result<Bytes, Status> {
-    let collected = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, BYTES_MAX).collect()).await;
-    let collected = collected.map_err(|_| Status::timeout("the request's body did not arrive in time"))?;
-    collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
-        if error.downcast_ref::<LengthLimitError>().is_some() {
-            Status::request_entity_too_large(format!("Request entity too large: limit is {BYTES_MAX}"))
-        } else {
-            Status::bad_request(format!("unable to read the request's body: {error}"))
+async fn read_body(mut body: Incoming) -> Result<Bytes, Status> {
+    let collected = tokio::time::timeout(BODY_DEADLINE, Limited::new(&mut body, BYTES_MAX).collect()).await;
+    let error = match collected.map_err(|_| Status::timeout("the request's body did not arrive in time"))? {
+        Ok(collected) => return Ok(collected.to_bytes()),
+        Err(error) => error,
+    };
+    if error.downcast_ref::<LengthLimitError>().is_none() {
+        return Err(Status::bad_request(format!("unable to read the request's body: {error}")));
+    }
+    drain(&mut body).await;
+    Err(Status::request_entity_too_large(format!("Request entity too large: limit is {BYTES_MAX}")))
+}
+
+/// Takes what still comes of a body that is refused, within limits. A client that sends while its stream or connection is
+/// reset never reads the answer that was sent before.
+async fn drain(body: &mut Incoming) {
+    let rest = async {
+        let mut length = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            length += frame.data_ref().map_or(0, Bytes::len);
+            if length > DRAINED_MAX {
+                return;
+            }
         }
-    })
+    };
+    // Whether all of it came makes no difference to the answer.
+    let _ = tokio::time::timeout(BODY_DEADLINE, rest).await;
 }
 
 /// The probe endpoints answer everyone, as a load balancer needs.

@@ -103,6 +103,8 @@ pub struct Error {
     pub field: String,
     /// The value found there; `None` where the message must not show it.
     pub value: Option<Value>,
+    /// How the message shows the value, where that is not its JSON (upstream's internal types have another order).
+    pub shown: Option<String>,
     pub detail: String,
 }
 
@@ -111,7 +113,7 @@ pub type ErrorList = Vec<Error>;
 
 impl Error {
     fn new(kind: ErrorType, path: &Path, value: Option<Value>, detail: impl Into<String>) -> Self {
-        Self { kind, field: path.to_string(), value, detail: detail.into() }
+        Self { kind, field: path.to_string(), value, shown: None, detail: detail.into() }
     }
 
     pub fn required(path: &Path, detail: impl Into<String>) -> Self {
@@ -168,14 +170,21 @@ impl Error {
         Self::new(ErrorType::TooFew, path, Some(found.into()), detail)
     }
 
+    /// The same error, with its value shown as this text.
+    pub fn showing(mut self, text: impl Into<String>) -> Self {
+        self.shown = Some(text.into());
+        self
+    }
+
     /// The message without the path: what a Status cause carries.
     pub fn body(&self) -> String {
         let mut body = self.kind.words().to_owned();
         if let (true, Some(value)) = (self.kind.shows_value(), &self.value) {
             body.push_str(": ");
-            match value {
-                Value::String(text) => body.push_str(&quote(text)),
-                other => body.push_str(&other.to_string()),
+            match (&self.shown, value) {
+                (Some(text), _) => body.push_str(text),
+                (None, Value::String(text)) => body.push_str(&quote(text)),
+                (None, other) => body.push_str(&other.to_string()),
             }
         }
         if !self.detail.is_empty() {

@@ -11,6 +11,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use machinery::status::Status;
 use rustls::pki_types::CertificateDer;
+use sha2::{Digest, Sha256};
 
 use crate::api::Api;
 use crate::request::User;
@@ -23,8 +24,11 @@ pub struct Authenticator {
     pub anonymous: bool,
 }
 
-fn from_certificate(user: component::delegated::User) -> User {
-    User { name: user.name, uid: user.uid, groups: user.groups, ..User::default() }.authenticated()
+/// The user of a certificate; the certificate's hash tells later which credential it was.
+fn from_certificate(user: component::delegated::User, certificate: &[u8]) -> User {
+    let hash: String = Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect();
+    let extra = ("authentication.kubernetes.io/credential-id".to_owned(), vec![format!("X509SHA256={hash}")]);
+    User { name: user.name, uid: user.uid, groups: user.groups, extra: [extra].into() }.authenticated()
 }
 
 impl Authenticator {
@@ -36,7 +40,7 @@ impl Authenticator {
     ) -> Result<User, Status> {
         if let (Some(authority), [_, ..]) = (&self.client_ca, peer) {
             return match authority.user(peer, api.clock.now()) {
-                Some(user) => Ok(from_certificate(user)),
+                Some(user) => Ok(from_certificate(user, &peer[0])),
                 None => {
                     tracing::warn!(
                         "unable to authenticate the request: client certificate is not signed by the client CA, or not valid now"

@@ -1,9 +1,14 @@
 //! CertificateSigningRequests (Kubernetes reference: "Certificates and Certificate Signing Requests").
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use machinery::field::{Error, ErrorList, Path, quote};
 use machinery::meta;
+use machinery::names;
 use serde_json::{Value, json};
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::prelude::FromDer;
 
-use super::defaults::{set, spec};
 use super::{Column, Hooks};
 use crate::rest::table::{AGE, NAME, age, human_duration};
 
@@ -12,7 +17,9 @@ const fn column(name: &'static str, description: &'static str) -> Column {
 }
 
 pub static HOOKS: Hooks = Hooks {
-    default: |request| set(spec(request), "usages", json!(["digital signature", "key encipherment"])),
+    // Upstream never judged these names, but for what a path cannot hold.
+    name: names::path_segment,
+    validate: validate_request,
     prepare_create: |request| request["status"] = json!({}),
     // What was asked for cannot be changed once it may have been approved.
     prepare_update: |new, old| new["spec"] = old["spec"].clone(),
@@ -58,4 +65,100 @@ fn condition(request: &Value) -> String {
         words.push("Issued");
     }
     words.join(",")
+}
+
+const USAGES: [&str; 23] = [
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+];
+const EXPIRATION_SECONDS_MIN: i64 = 600;
+
+fn validate_request(request: &Value) -> ErrorList {
+    let path = Path::new("spec");
+    let spec = &request["spec"];
+    let mut errors = ErrorList::new();
+    let encoded = meta::text(spec, "request");
+    if let Err(why) = check_pem(encoded) {
+        errors.push(Error::invalid(&path.child("request"), encoded, why));
+    }
+    let usages: Vec<&str> = meta::list(spec, "usages").iter().filter_map(Value::as_str).collect();
+    if usages.is_empty() {
+        errors.push(Error::required(&path.child("usages"), ""));
+    }
+    for (position, usage) in usages.iter().enumerate() {
+        let at = path.child("usages").index(position);
+        if !USAGES.contains(usage) {
+            errors.push(Error::not_supported(&at, *usage, &USAGES));
+        }
+        if usages[..position].contains(usage) {
+            errors.push(Error::duplicate(&at, *usage));
+        }
+    }
+    errors.extend(signer_name(meta::text(spec, "signerName"), &path.child("signerName")));
+    if let Some(seconds) = spec["expirationSeconds"].as_i64().filter(|seconds| *seconds < EXPIRATION_SECONDS_MIN) {
+        let why = "may not specify a duration less than 600 seconds (10 minutes)";
+        errors.push(Error::invalid(&path.child("expirationSeconds"), seconds, why));
+    }
+    errors
+}
+
+/// A signing request in PEM, in base64.
+fn check_pem(encoded: &str) -> Result<(), String> {
+    let bytes = STANDARD.decode(encoded).unwrap_or_default();
+    let block = x509_parser::pem::Pem::iter_from_buffer(&bytes).next().and_then(Result::ok);
+    let block = block.filter(|block| block.label == "CERTIFICATE REQUEST");
+    let block = block.ok_or("PEM block type must be CERTIFICATE REQUEST")?;
+    let (_, request) = X509CertificationRequest::from_der(&block.contents).map_err(|error| error.to_string())?;
+    request.verify_signature().map_err(|error| error.to_string())
+}
+
+/// `domain/path`, such as `kubernetes.io/kubelet-serving`.
+fn signer_name(name: &str, path: &Path) -> ErrorList {
+    if name.is_empty() {
+        return vec![Error::required(path, "")];
+    }
+    if name == "kubernetes.io/legacy-unknown" {
+        return vec![Error::invalid(path, name, "the legacy signerName is not allowed via this API version")];
+    }
+    let Some((domain, signer)) = name.split_once('/').filter(|(_, signer)| !signer.contains('/')) else {
+        let why = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
+        return vec![Error::invalid(path, name, why)];
+    };
+    let mut errors = ErrorList::new();
+    let labels: Vec<&str> = domain.split('.').collect();
+    for label in &labels {
+        let wrong = names::dns_label(label).into_iter();
+        errors
+            .extend(wrong.map(|why| Error::invalid(path, domain, format!("validating label {}: {why}", quote(label)))));
+    }
+    if labels.len() < 2 {
+        errors.push(Error::invalid(path, domain, "should be a domain with at least two segments separated by dots"));
+    }
+    for part in signer.split('.') {
+        let wrong = names::dns_subdomain(part).into_iter();
+        errors
+            .extend(wrong.map(|why| Error::invalid(path, signer, format!("validating label {}: {why}", quote(part)))));
+    }
+    errors
 }

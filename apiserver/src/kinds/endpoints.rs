@@ -1,10 +1,12 @@
 //! Endpoints and EndpointSlices: where a Service's traffic goes (Kubernetes concept: "EndpointSlices").
 
+use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
+use machinery::names;
 use serde_json::Value;
 
 use super::defaults::{each, set};
-use super::{Column, Hooks};
+use super::{Column, Hooks, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 const fn column(name: &'static str, description: &'static str) -> Column {
@@ -12,6 +14,10 @@ const fn column(name: &'static str, description: &'static str) -> Column {
 }
 
 pub static ENDPOINTS: Hooks = Hooks {
+    validate: |endpoints| {
+        let subsets = meta::list(endpoints, "subsets").iter().enumerate();
+        subsets.flat_map(|(position, subset)| validate_subset(subset, &Path::new("subsets").index(position))).collect()
+    },
     default: |endpoints| {
         let Some(fields) = endpoints.as_object_mut() else { return };
         for subset in each(fields, "subsets") {
@@ -25,6 +31,11 @@ pub static ENDPOINTS: Hooks = Hooks {
 };
 
 pub static SLICE: Hooks = Hooks {
+    validate: validate_slice,
+    validate_update: |new, old| {
+        let path = Path::new("addressType");
+        validate::immutable(&new["addressType"], &old["addressType"], &path).into_iter().collect()
+    },
     default: |slice| {
         let Some(fields) = slice.as_object_mut() else { return };
         for port in each(fields, "ports") {
@@ -97,4 +108,132 @@ fn slice_addresses(slice: &Value) -> String {
         .map(str::to_owned)
         .collect();
     limited(&all, "<unset>")
+}
+
+fn validate_subset(subset: &Value, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (ready, waiting) = (meta::list(subset, "addresses"), meta::list(subset, "notReadyAddresses"));
+    if ready.is_empty() && waiting.is_empty() {
+        errors.push(Error::required(path, "must specify `addresses` or `notReadyAddresses`"));
+    }
+    for (list, addresses) in [("addresses", ready), ("notReadyAddresses", waiting)] {
+        for (position, address) in addresses.iter().enumerate() {
+            errors.extend(validate_address(address, &path.child(list).index(position)));
+        }
+    }
+    let ports = meta::list(subset, "ports");
+    for (position, port) in ports.iter().enumerate() {
+        let at = path.child("ports").index(position);
+        let name = meta::text(port, "name");
+        if name.is_empty() && ports.len() > 1 {
+            errors.push(Error::required(&at.child("name"), ""));
+        } else if !name.is_empty() {
+            errors.extend(validate::named(name, names::dns_label, &at.child("name")));
+        }
+        errors.extend(validate::port(&port["port"], &at.child("port")));
+        errors.extend(validate::protocol(port, &at));
+        errors.extend(validate::app_protocol(port, &at));
+    }
+    errors
+}
+
+fn validate_address(address: &Value, path: &Path) -> ErrorList {
+    let ip = meta::text(address, "ip");
+    let mut errors: ErrorList = validate::address(ip, &path.child("ip")).into_iter().collect();
+    let hostname = meta::text(address, "hostname");
+    if !hostname.is_empty() {
+        errors.extend(validate::named(hostname, names::dns_label, &path.child("hostname")));
+    }
+    if let Some(node) = address["nodeName"].as_str() {
+        errors.extend(validate::named(node, names::dns_subdomain, &path.child("nodeName")));
+    }
+    errors.extend(validate::endpoint_address(ip, &path.child("ip")));
+    errors
+}
+
+const ENDPOINTS_MAX: usize = 1000;
+const ADDRESSES_MAX: usize = 100;
+const PORTS_MAX: usize = 20000;
+
+fn validate_slice(slice: &Value) -> ErrorList {
+    let kind = meta::text(slice, "addressType");
+    let path = Path::new("addressType");
+    let kinds = ["FQDN", "IPv4", "IPv6"];
+    let mut errors = ErrorList::new();
+    if kind.is_empty() {
+        errors.push(Error::required(&path, ""));
+    } else if !kinds.contains(&kind) {
+        errors.push(Error::not_supported(&path, kind, &kinds));
+    }
+    errors.extend(validate_slice_ports(slice, &Path::new("ports")));
+    let (endpoints, path) = (meta::list(slice, "endpoints"), Path::new("endpoints"));
+    if endpoints.len() > ENDPOINTS_MAX {
+        errors.push(Error::too_many(&path, endpoints.len(), ENDPOINTS_MAX));
+        return errors;
+    }
+    for (position, endpoint) in endpoints.iter().enumerate() {
+        errors.extend(validate_endpoint(endpoint, kind, &path.index(position)));
+    }
+    errors
+}
+
+fn validate_slice_ports(slice: &Value, path: &Path) -> ErrorList {
+    let ports = meta::list(slice, "ports");
+    if ports.len() > PORTS_MAX {
+        return vec![Error::too_many(path, ports.len(), PORTS_MAX)];
+    }
+    let mut errors = ErrorList::new();
+    let mut known = Vec::new();
+    for (position, port) in ports.iter().enumerate() {
+        let at = path.index(position);
+        let name = meta::text(port, "name");
+        if !name.is_empty() {
+            errors.extend(validate::named(name, names::dns_label, &at.child("name")));
+        }
+        if known.contains(&name) {
+            errors.push(Error::duplicate(&at.child("name"), name));
+        } else {
+            known.push(name);
+        }
+        errors.extend(validate::protocol(port, &at));
+        errors.extend(validate::app_protocol(port, &at));
+    }
+    errors
+}
+
+fn validate_endpoint(endpoint: &Value, kind: &str, path: &Path) -> ErrorList {
+    let addresses = meta::list(endpoint, "addresses");
+    let at = path.child("addresses");
+    let mut errors = ErrorList::new();
+    if addresses.is_empty() {
+        errors.push(Error::required(&at, "must contain at least 1 address"));
+    } else if addresses.len() > ADDRESSES_MAX {
+        errors.push(Error::too_many(&at, addresses.len(), ADDRESSES_MAX));
+    }
+    for (position, address) in addresses.iter().enumerate() {
+        let address = address.as_str().unwrap_or_default();
+        if matches!(kind, "IPv4" | "IPv6") {
+            errors.extend(validate_slice_address(address, kind, &at, &at.index(position)));
+        }
+    }
+    if let Some(node) = endpoint["nodeName"].as_str() {
+        errors.extend(validate::named(node, names::dns_subdomain, &path.child("nodeName")));
+    }
+    if let Some(hostname) = endpoint["hostname"].as_str() {
+        errors.extend(validate::named(hostname, names::dns_label, &path.child("hostname")));
+    }
+    errors
+}
+
+fn validate_slice_address(address: &str, kind: &str, list: &Path, at: &Path) -> ErrorList {
+    if let Some(error) = validate::address(address, at) {
+        return vec![error];
+    }
+    let is_v4 = !address.contains(':');
+    let mut errors = ErrorList::new();
+    if is_v4 != (kind == "IPv4") {
+        errors.push(Error::invalid(list, address, format!("must be an {kind} address")));
+    }
+    errors.extend(validate::endpoint_address(address, at));
+    errors
 }

@@ -16,6 +16,7 @@ mod pod;
 mod priority_class;
 mod rbac;
 mod service;
+mod service_cidr;
 mod validate;
 mod workload;
 
@@ -128,6 +129,7 @@ pub fn hooks_of(row: &Resource) -> &'static Hooks {
         ("certificates.k8s.io", "certificatesigningrequests") => &certificate::HOOKS,
         ("coordination.k8s.io", "leases") => &lease::HOOKS,
         ("discovery.k8s.io", "endpointslices") => &endpoints::SLICE,
+        ("networking.k8s.io", "servicecidrs") => &service_cidr::HOOKS,
         ("policy", "poddisruptionbudgets") => &budget::HOOKS,
         ("rbac.authorization.k8s.io", "roles" | "clusterroles") => &rbac::ROLE,
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => &rbac::BINDING,

@@ -1,9 +1,11 @@
 //! Nodes (Kubernetes concept: "Nodes").
 
+use machinery::field::{Error, ErrorList, Path, quote};
 use machinery::meta;
+use machinery::names;
 use serde_json::{Value, json};
 
-use super::{Column, Hooks};
+use super::{Column, Hooks, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 const fn column(name: &'static str, priority: i32, description: &'static str) -> Column {
@@ -21,6 +23,8 @@ pub static HOOKS: Hooks = Hooks {
             node["spec"]["podCIDR"] = first.clone();
         }
     },
+    validate: validate_node,
+    validate_update,
     fields: &[("spec.unschedulable", "spec.unschedulable")],
     columns: &[
         NAME,
@@ -91,4 +95,70 @@ fn roles(node: &Value) -> String {
         })
         .collect();
     if roles.is_empty() { "<none>".to_owned() } else { roles.join(",") }
+}
+
+const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+
+fn validate_node(node: &Value) -> ErrorList {
+    // Upstream looks for the taints below the metadata.
+    let mut errors = validate_taints(node, &validate::path(&["metadata", "taints"]));
+    let cidrs: Vec<&str> = meta::list(node, "spec.podCIDRs").iter().filter_map(Value::as_str).collect();
+    let path = validate::path(&["spec", "podCIDRs"]);
+    for (position, cidr) in cidrs.iter().enumerate() {
+        errors.extend(validate::cidr(cidr, &path.index(position)));
+    }
+    let families: Vec<bool> =
+        cidrs.iter().filter_map(|cidr| validate::parse_cidr(cidr)).map(|(ip, _)| ip.is_ipv4()).collect();
+    if cidrs.len() > 2 || (cidrs.len() == 2 && families.len() == 2 && families[0] == families[1]) {
+        let why = "may specify no more than one CIDR for each IP family";
+        errors.push(Error::invalid(&path, json!(cidrs), why));
+    }
+    errors
+}
+
+fn validate_taints(node: &Value, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let mut known = Vec::new();
+    for (position, taint) in meta::list(node, "spec.taints").iter().enumerate() {
+        let at = path.index(position);
+        let text = |field: &str| meta::text(taint, field);
+        let (key, value, effect) = (text("key"), text("value"), text("effect"));
+        errors.extend(validate::named(key, names::qualified_name, &at.child("key")));
+        let wrong = names::label_value(value);
+        if !wrong.is_empty() {
+            errors.push(Error::invalid(&at.child("value"), value, wrong.join(";")));
+        }
+        if effect.is_empty() {
+            errors.push(Error::required(&at.child("effect"), ""));
+        } else if !EFFECTS.contains(&effect) {
+            errors.push(Error::not_supported(&at.child("effect"), effect, &EFFECTS));
+        }
+        if known.contains(&(key, effect)) {
+            let text = |text: &str| quote(text);
+            let (key, value, effect) = (text(key), text(value), text(effect));
+            let shown =
+                format!("{{\"Key\":{key},\"Value\":{value},\"Effect\":{effect},\"TimeAdded\":{}}}", taint["timeAdded"]);
+            let mut error = Error::duplicate(&at, taint.clone()).showing(shown);
+            error.detail = "taints must be unique by key and effect pair".to_owned();
+            errors.push(error);
+        }
+        known.push((key, effect));
+    }
+    errors
+}
+
+/// Addresses of pods and the provider's name stay once they are set.
+fn validate_update(new: &Value, old: &Value) -> ErrorList {
+    let path = Path::new("spec");
+    let mut errors = ErrorList::new();
+    if !meta::list(old, "spec.podCIDRs").is_empty() && new["spec"]["podCIDRs"] != old["spec"]["podCIDRs"] {
+        let why = "node updates may not change podCIDR except from \"\" to valid";
+        errors.push(Error::forbidden(&path.child("podCIDRs").index(0), why));
+    }
+    let provider = meta::text(old, "spec.providerID");
+    if !provider.is_empty() && meta::text(new, "spec.providerID") != provider {
+        let why = "node updates may not change providerID except from \"\" to valid";
+        errors.push(Error::forbidden(&path.child("providerID"), why));
+    }
+    errors
 }

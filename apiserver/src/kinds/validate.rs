@@ -1,5 +1,7 @@
 //! Rules that several kinds share, in upstream's words. Each takes a value and the path at which it stands.
 
+use std::net::IpAddr;
+
 use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use machinery::names::{self, NameCheck};
@@ -75,4 +77,78 @@ pub fn count_or_percent(value: &Value, path: &Path) -> ErrorList {
         }
         number => not_negative(number, path).into_iter().collect(),
     }
+}
+
+/// What an address must be in fields that take any.
+const ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+const CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+
+pub fn address(text: &str, path: &Path) -> Option<Error> {
+    text.parse::<IpAddr>().is_err().then(|| Error::invalid(path, text, ADDRESS))
+}
+
+/// Address and prefix length.
+pub fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, bits) = text.split_once('/')?;
+    let address: IpAddr = address.parse().ok()?;
+    let bits: u8 = bits.parse().ok()?;
+    (bits <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, bits))
+}
+
+pub fn cidr(text: &str, path: &Path) -> Option<Error> {
+    parse_cidr(text).is_none().then(|| Error::invalid(path, text, CIDR))
+}
+
+/// An address that packets can be sent to from elsewhere.
+pub fn endpoint_address(text: &str, path: &Path) -> ErrorList {
+    let Ok(address) = text.parse::<IpAddr>() else {
+        return vec![Error::invalid(path, text, "must be a valid IP address")];
+    };
+    let (link_local, link_multicast) = match address {
+        IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
+        IpAddr::V6(v6) => (v6.segments()[0] & 0xffc0 == 0xfe80, v6.segments()[0] == 0xff02),
+    };
+    let mut errors = ErrorList::new();
+    let mut refuse = |why: String| errors.push(Error::invalid(path, text, why));
+    if address.is_unspecified() {
+        refuse(format!("may not be unspecified ({text})"));
+    }
+    if address.is_loopback() {
+        refuse("may not be in the loopback range (127.0.0.0/8, ::1/128)".to_owned());
+    }
+    if link_local {
+        refuse("may not be in the link-local range (169.254.0.0/16, fe80::/10)".to_owned());
+    }
+    if link_multicast {
+        refuse("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".to_owned());
+    }
+    errors
+}
+
+pub const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+
+/// A protocol of a port; required.
+pub fn protocol(port: &Value, path: &Path) -> Option<Error> {
+    let (protocol, at) = (meta::text(port, "protocol"), path.child("protocol"));
+    if protocol.is_empty() {
+        return Some(Error::required(&at, ""));
+    }
+    (!PROTOCOLS.contains(&protocol)).then(|| Error::not_supported(&at, protocol, &PROTOCOLS))
+}
+
+/// A port's number, or its name where a name will do.
+pub fn port(port: &Value, path: &Path) -> ErrorList {
+    match port {
+        Value::String(name) => named(name, names::port_name, path),
+        number => {
+            let number = number.as_i64().unwrap_or(0);
+            names::port_number(number).into_iter().map(|words| Error::invalid(path, number, words)).collect()
+        }
+    }
+}
+
+/// An optional `appProtocol`.
+pub fn app_protocol(port: &Value, path: &Path) -> ErrorList {
+    let Some(name) = port["appProtocol"].as_str() else { return ErrorList::new() };
+    named(name, names::qualified_name, &path.child("appProtocol"))
 }

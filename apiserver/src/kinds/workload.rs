@@ -1,6 +1,6 @@
 //! Deployments and ReplicaSets: a number of pods of one template (Kubernetes concept: "Workload Management").
 
-use machinery::field::{Error, ErrorList, Path};
+use machinery::field::{Error, ErrorList, Path, quote};
 use machinery::intstr::IntOrString;
 use machinery::meta;
 use machinery::selector::Selector;
@@ -241,8 +241,9 @@ fn strategy(strategy: &Value, path: &Path) -> ErrorList {
         "RollingUpdate" => errors.extend(rolling_update(rolling, &path.child("rollingUpdate"))),
         // Upstream shows the whole strategy, in its own field names.
         other => {
-            let shown = json!({"Type": other, "RollingUpdate": rolling});
-            errors.push(Error::not_supported(path, shown, &["Recreate", "RollingUpdate"]));
+            let shown = format!("{{\"Type\":{},\"RollingUpdate\":{rolling}}}", quote(other));
+            let error = Error::not_supported(path, strategy.clone(), &["Recreate", "RollingUpdate"]);
+            errors.push(error.showing(shown));
         }
     }
     errors

@@ -84,6 +84,20 @@ impl ServiceRanges {
     }
 
     fn complete_families(&self, new: &mut Value) {
+        // Without a selector nobody here says which addresses stand behind the name: any may.
+        let headless = meta::text(new, "spec.clusterIP") == "None";
+        if headless && meta::map(new, "spec.selector").is_empty() {
+            let policy = meta::at(new, "spec.ipFamilyPolicy").clone();
+            let first = self.addresses.first().map_or("IPv4", AddressRange::family);
+            let second = if first == "IPv4" { "IPv6" } else { "IPv4" };
+            let spec = meta::object_mut(new, "spec");
+            if policy.is_null() {
+                spec.insert("ipFamilyPolicy".into(), "RequireDualStack".into());
+            }
+            if policy != "SingleStack" && spec.get("ipFamilies").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+                spec.insert("ipFamilies".into(), json!([first, second]));
+            }
+        }
         let policy = match meta::text(new, "spec.ipFamilyPolicy") {
             "" => "SingleStack",
             policy => policy,
@@ -126,8 +140,10 @@ impl ServiceRanges {
     fn claim(&self, api: &Api, service: &Value, address: &str, commit: &mut Commit) -> Result<(), Status> {
         let path = Path::new("spec").child("clusterIPs");
         let refuse = |why: String| invalid(service, Error::invalid(&path, json!(cluster_ips(service)), why));
-        let parsed: IpAddr =
-            address.parse().map_err(|_| refuse(format!("failed to allocate IP {address}: not an IP address")))?;
+        // Validation comes first, so this is an address.
+        let Ok(parsed) = address.parse::<IpAddr>() else {
+            return Err(refuse(format!("failed to allocate IP {address}: not an IP address")));
+        };
         if !self.addresses.iter().any(|range| range.contains(&parsed)) {
             let ranges: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
             return Err(refuse(format!(

@@ -34,7 +34,8 @@ impl PortRange {
         let asked = ports_of(new);
         let complete = !needs_ports(new)
             || meta::list(new, "spec.ports").iter().all(|port| port["nodePort"].as_u64().is_some_and(|port| port > 0));
-        if complete && asked == held {
+        let healthy = !needs_health_port(new);
+        if complete && healthy && asked == held {
             return Ok(());
         }
         let key = format!("{}/ranges/servicenodeports", api.catalogue.store_prefix());
@@ -49,6 +50,11 @@ impl PortRange {
         self.claim(new, &held, &asked, &mut bitmap)?;
         if needs_ports(new) {
             self.fill(api, new, &mut bitmap)?;
+        }
+        if needs_health_port(new) {
+            let path = Path::new("spec").child("healthCheckNodePort");
+            let port = self.take_free(api, &mut bitmap).ok_or_else(|| full(new, &path))?;
+            new["spec"]["healthCheckNodePort"] = json!(port);
         }
         commit.conditions.push(match &entry {
             Some(entry) => Condition::Modified { key: key.clone(), revision: entry.modified },
@@ -79,9 +85,17 @@ impl PortRange {
         if errors.is_empty() { Ok(()) } else { Err(Status::invalid("", "Service", meta::name(service), &errors)) }
     }
 
+    /// A free port, looked for from a random place, and taken.
+    fn take_free(&self, api: &Api, bitmap: &mut Bitmap) -> Option<u16> {
+        let size = u64::from(self.last - self.first) + 1;
+        let begin = api.random.below(size);
+        let offset = (0..size).map(|step| ((begin + step) % size) as u16).find(|offset| !bitmap.is_set(*offset))?;
+        bitmap.set(offset, true);
+        Some(self.first + offset)
+    }
+
     /// Chooses a free port for each entry that has none; the same port number over two protocols shares one.
     fn fill(&self, api: &Api, service: &mut Value, bitmap: &mut Bitmap) -> Result<(), Status> {
-        let size = u64::from(self.last - self.first) + 1;
         let name = meta::name(service).to_owned();
         let mut chosen: Vec<(Value, Value, u16)> = Vec::new();
         let Some(ports) = service["spec"]["ports"].as_array_mut() else { return Ok(()) };
@@ -93,24 +107,29 @@ impl PortRange {
                 chosen.iter().find(|(port, protocol, _)| *port == entry["port"] && *protocol != entry["protocol"]);
             let port = match shared {
                 Some((_, _, node_port)) => *node_port,
-                None => {
-                    let begin = api.random.below(size);
-                    let free =
-                        (0..size).map(|step| ((begin + step) % size) as u16).find(|offset| !bitmap.is_set(*offset));
-                    let offset = free.ok_or_else(|| {
-                        let path = Path::new("spec").child("ports").index(position).child("nodePort");
-                        let why = "failed to allocate a nodePort: range is full".to_owned();
-                        Status::invalid("", "Service", &name, &vec![Error::internal(&path, why)])
-                    })?;
-                    bitmap.set(offset, true);
-                    self.first + offset
-                }
+                None => self.take_free(api, bitmap).ok_or_else(|| {
+                    let path = Path::new("spec").child("ports").index(position).child("nodePort");
+                    let error = Error::internal(&path, "failed to allocate a nodePort: range is full");
+                    Status::invalid("", "Service", &name, &vec![error])
+                })?,
             };
             chosen.push((entry["port"].clone(), entry["protocol"].clone(), port));
             entry["nodePort"] = json!(port);
         }
         Ok(())
     }
+}
+
+fn full(service: &Value, path: &Path) -> Status {
+    let error = Error::internal(path, "failed to allocate a nodePort: range is full");
+    Status::invalid("", "Service", meta::name(service), &vec![error])
+}
+
+/// A balancer that goes to local endpoints alone asks each node whether it has any.
+fn needs_health_port(service: &Value) -> bool {
+    meta::text(service, "spec.type") == "LoadBalancer"
+        && meta::text(service, "spec.externalTrafficPolicy") == "Local"
+        && meta::at(service, "spec.healthCheckNodePort").as_u64().unwrap_or(0) == 0
 }
 
 fn needs_ports(service: &Value) -> bool {
@@ -134,6 +153,10 @@ fn ports_of(service: &Value) -> Vec<u16> {
 /// An update that leaves a node port out keeps the one that the same port had.
 fn keep_ports(new: &mut Value, old: &Value) {
     let before = meta::list(old, "spec.ports").to_vec();
+    let health = meta::at(old, "spec.healthCheckNodePort").clone();
+    if needs_health_port(new) && health.as_u64().unwrap_or(0) > 0 {
+        new["spec"]["healthCheckNodePort"] = health;
+    }
     let Some(ports) = new["spec"]["ports"].as_array_mut() else { return };
     for entry in ports {
         if entry["nodePort"].as_u64().is_some_and(|port| port > 0) {

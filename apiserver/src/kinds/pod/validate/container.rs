@@ -108,13 +108,12 @@ fn ports(container: &Value, path: &Path) -> ErrorList {
         if number("containerPort") == 0 {
             errors.push(Error::required(&at.child("containerPort"), ""));
         } else {
-            errors.extend(probe::port(&port["containerPort"], &at.child("containerPort")));
+            errors.extend(validate::port(&port["containerPort"], &at.child("containerPort")));
         }
         if number("hostPort") != 0 {
-            errors.extend(probe::port(&port["hostPort"], &at.child("hostPort")));
+            errors.extend(validate::port(&port["hostPort"], &at.child("hostPort")));
         }
-        let protocols = ["SCTP", "TCP", "UDP"];
-        errors.extend(one_of(port, "protocol", &protocols, &at));
+        errors.extend(validate::protocol(port, &at));
     }
     errors
 }

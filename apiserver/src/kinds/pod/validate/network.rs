@@ -1,7 +1,5 @@
 //! DNS, host names and host aliases.
 
-use std::net::IpAddr;
-
 use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use machinery::names;
@@ -26,18 +24,13 @@ pub fn all(spec: &Value, path: &Path) -> ErrorList {
     }
     for (position, alias) in meta::list(spec, "hostAliases").iter().enumerate() {
         let at = path.child("hostAliases").index(position);
-        errors.extend(address(meta::text(alias, "ip"), &at.child("ip")));
+        errors.extend(validate::address(meta::text(alias, "ip"), &at.child("ip")));
         for (number, name) in meta::list(alias, "hostnames").iter().enumerate() {
             let name = name.as_str().unwrap_or_default();
             errors.extend(validate::named(name, names::dns_subdomain, &at.child("hostnames").index(number)));
         }
     }
     errors
-}
-
-pub fn address(text: &str, path: &Path) -> Option<Error> {
-    let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-    text.parse::<IpAddr>().is_err().then(|| Error::invalid(path, text, why))
 }
 
 fn config(spec: &Value, path: &Path) -> ErrorList {
@@ -61,7 +54,7 @@ fn config(spec: &Value, path: &Path) -> ErrorList {
     }
     for (position, server) in servers.iter().enumerate() {
         let server = server.as_str().unwrap_or_default();
-        errors.extend(address(server, &path.child("nameservers").index(position)));
+        errors.extend(validate::address(server, &path.child("nameservers").index(position)));
     }
     errors.extend(searches(config, &path.child("searches")));
     for (position, option) in meta::list(config, "options").iter().enumerate() {

@@ -62,8 +62,8 @@ fn handler(handler: &Value, kinds: &[&str], path: &Path) -> ErrorList {
         errors.extend(match *kind {
             "exec" => exec(&handler["exec"], &at),
             "httpGet" => http_get(&handler["httpGet"], &at),
-            "tcpSocket" => port(&handler["tcpSocket"]["port"], &at.child("port")),
-            "grpc" => port(&handler["grpc"]["port"], &at.child("port")),
+            "tcpSocket" => validate::port(&handler["tcpSocket"]["port"], &at.child("port")),
+            "grpc" => validate::port(&handler["grpc"]["port"], &at.child("port")),
             _ => ErrorList::new(),
         });
     }
@@ -81,7 +81,7 @@ fn exec(exec: &Value, path: &Path) -> ErrorList {
 fn http_get(get: &Value, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     errors.extend(super::required_name(get, "path", path));
-    errors.extend(port(&get["port"], &path.child("port")));
+    errors.extend(validate::port(&get["port"], &path.child("port")));
     let scheme = meta::text(get, "scheme");
     if !["HTTP", "HTTPS"].contains(&scheme) {
         errors.push(Error::not_supported(&path.child("scheme"), scheme, &["HTTP", "HTTPS"]));
@@ -90,15 +90,4 @@ fn http_get(get: &Value, path: &Path) -> ErrorList {
         errors.extend(validate::named(meta::text(header, "name"), names::http_header_name, &path.child("httpHeaders")));
     }
     errors
-}
-
-/// A number, or the name of a port.
-pub fn port(port: &Value, path: &Path) -> ErrorList {
-    match port {
-        Value::String(name) => validate::named(name, names::port_name, path),
-        number => {
-            let number = number.as_i64().unwrap_or(0);
-            names::port_number(number).into_iter().map(|words| Error::invalid(path, number, words)).collect()
-        }
-    }
 }

@@ -88,9 +88,8 @@ fn spreading(spec: &Value, path: &Path) -> ErrorList {
         if !actions.contains(&action) {
             errors.push(Error::not_supported(&at.child("whenUnsatisfiable"), action, &actions));
         }
-        let twin = |other: &Value| {
-            meta::text(other, "topologyKey") == key && meta::text(other, "whenUnsatisfiable") == action
-        };
+        let twin =
+            |other: &Value| meta::text(other, "topologyKey") == key && meta::text(other, "whenUnsatisfiable") == action;
         if constraints[position + 1..].iter().any(twin) {
             let at = at.child("{topologyKey, whenUnsatisfiable}");
             errors.push(Error::duplicate(&at, format!("{{{key}, {action}}}")));

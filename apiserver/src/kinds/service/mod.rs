@@ -1,11 +1,13 @@
 //! Services (Kubernetes concept: "Service").
 
+mod validate;
+
 use machinery::meta;
 use machinery::names;
 use serde_json::{Value, json};
 
-use super::defaults::{each, set, set_number, spec, within};
-use super::{Column, Hooks};
+use crate::kinds::defaults::{each, set, set_number, spec, within};
+use crate::kinds::{Column, Hooks};
 use crate::rest::table::{AGE, NAME, age};
 
 const fn column(name: &'static str, priority: i32, description: &'static str) -> Column {
@@ -13,8 +15,11 @@ const fn column(name: &'static str, priority: i32, description: &'static str) ->
 }
 
 pub static HOOKS: Hooks = Hooks {
-    name: names::dns1035_label,
+    // Since v1.36 a Service may be named as any label; before, it had to begin with a letter.
+    name: names::dns_label,
     default,
+    validate: validate::service,
+    validate_update: validate::update,
     prepare_create: |service| service["status"] = json!({"loadBalancer": {}}),
     allocates: true,
     fields: &[("spec.clusterIP", "spec.clusterIP"), ("spec.type", "spec.type")],
@@ -53,6 +58,11 @@ fn default(service: &mut Value) {
     }
     if kind == "LoadBalancer" {
         set(fields, "allocateLoadBalancerNodePorts", true);
+    }
+    let address = fields.get("clusterIP").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let listed = fields.get("clusterIPs").and_then(Value::as_array).is_some_and(|listed| !listed.is_empty());
+    if !address.is_empty() && !listed {
+        fields.insert("clusterIPs".into(), json!([address]));
     }
     for port in each(fields, "ports") {
         set(port, "protocol", "TCP");

@@ -1,0 +1,311 @@
+//! Rules of a Service (upstream's `validateService`).
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use machinery::field::{Error, ErrorList, Path, quote};
+use machinery::meta;
+use machinery::names;
+use serde_json::{Value, json};
+
+use crate::kinds::validate;
+
+const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
+const BALANCER_ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+
+pub fn service(service: &Value) -> ErrorList {
+    let path = Path::new("spec");
+    let spec = &service["spec"];
+    let kind = meta::text(spec, "type");
+    let mut errors = ErrorList::new();
+    if meta::list(spec, "ports").is_empty() && !is_headless(spec) && kind != "ExternalName" {
+        errors.push(Error::required(&path.child("ports"), ""));
+    }
+    errors.extend(of_type(spec, kind, &path));
+    errors.extend(ports(spec, kind, &path.child("ports")));
+    errors.extend(validate::validate_labels(&spec["selector"], &path.child("selector")));
+    errors.extend(affinity(spec, &path));
+    if kind != "ExternalName" {
+        errors.extend(addresses(spec, &path));
+    }
+    for (position, address) in meta::list(spec, "externalIPs").iter().filter_map(Value::as_str).enumerate() {
+        let at = path.child("externalIPs").index(position);
+        match validate::address(address, &at) {
+            Some(error) => errors.push(error),
+            None => errors.extend(validate::endpoint_address(address, &at)),
+        }
+    }
+    if !TYPES.contains(&kind) {
+        errors.push(Error::not_supported(&path.child("type"), kind, &TYPES));
+    }
+    errors.extend(balancer(spec, kind, &path));
+    errors.extend(traffic(spec, kind, &path));
+    errors
+}
+
+fn is_headless(spec: &Value) -> bool {
+    matches!(meta::list(spec, "clusterIPs"), [only] if only == "None") || spec["clusterIP"] == "None"
+}
+
+fn of_type(spec: &Value, kind: &str, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    match kind {
+        "LoadBalancer" | "NodePort" if is_headless(spec) => {
+            let why = format!("may not be set to 'None' for {kind} services");
+            errors.push(Error::invalid(&path.child("clusterIPs").index(0), "None", why));
+        }
+        "ExternalName" => {
+            for field in ["clusterIPs", "ipFamilies"] {
+                if !meta::list(spec, field).is_empty() {
+                    errors.push(Error::forbidden(&path.child(field), "may not be set for ExternalName services"));
+                }
+            }
+            if !spec["ipFamilyPolicy"].is_null() {
+                let why = "may not be set for ExternalName services";
+                errors.push(Error::forbidden(&path.child("ipFamilyPolicy"), why));
+            }
+            let name = meta::text(spec, "externalName");
+            let (name, at) = (name.strip_suffix('.').unwrap_or(name), path.child("externalName"));
+            if name.is_empty() {
+                errors.push(Error::required(&at, ""));
+            } else {
+                errors.extend(validate::named(name, names::dns_subdomain, &at));
+            }
+        }
+        _ => {}
+    }
+    errors
+}
+
+fn ports(spec: &Value, kind: &str, path: &Path) -> ErrorList {
+    let ports = meta::list(spec, "ports");
+    let mut errors = ErrorList::new();
+    let mut known = HashSet::new();
+    for (position, port) in ports.iter().enumerate() {
+        errors.extend(self::port(port, ports.len() > 1, &mut known, &path.index(position)));
+    }
+    let (mut node_ports, mut numbers) = (HashSet::new(), HashSet::new());
+    for (position, port) in ports.iter().enumerate() {
+        let at = path.index(position);
+        let protocol = meta::text(port, "protocol");
+        let node_port = port["nodePort"].as_i64().unwrap_or(0);
+        if kind == "ClusterIP" && node_port != 0 {
+            errors.push(Error::forbidden(&at.child("nodePort"), "may not be used when `type` is 'ClusterIP'"));
+        }
+        if node_port != 0 && !node_ports.insert((protocol, node_port)) {
+            errors.push(Error::duplicate(&at.child("nodePort"), node_port));
+        }
+        let number = port["port"].as_i64().unwrap_or(0);
+        if !numbers.insert((protocol, number)) {
+            errors.push(Error::duplicate(&at, port.clone()).showing(shown(protocol, number)));
+        }
+    }
+    errors
+}
+
+/// A port as upstream's internal type shows it in a message.
+fn shown(protocol: &str, number: i64) -> String {
+    let protocol = quote(protocol);
+    format!(
+        "{{\"Name\":\"\",\"Protocol\":{protocol},\"AppProtocol\":null,\"Port\":{number},\"TargetPort\":0,\"NodePort\":0}}"
+    )
+}
+
+fn port<'a>(port: &'a Value, needs_name: bool, known: &mut HashSet<&'a str>, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (name, at) = (meta::text(port, "name"), path.child("name"));
+    if name.is_empty() && needs_name {
+        errors.push(Error::required(&at, ""));
+    } else if !name.is_empty() {
+        errors.extend(validate::named(name, names::dns_label, &at));
+        if !known.insert(name) {
+            errors.push(Error::duplicate(&at, name));
+        }
+    }
+    errors.extend(validate::port(&json!(port["port"].as_i64().unwrap_or(0)), &path.child("port")));
+    errors.extend(validate::protocol(port, path));
+    errors.extend(validate::port(&port["targetPort"], &path.child("targetPort")));
+    errors.extend(validate::app_protocol(port, path));
+    errors
+}
+
+const AFFINITY_SECONDS_MAX: i64 = 86400;
+
+fn affinity(spec: &Value, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let affinity = meta::text(spec, "sessionAffinity");
+    let config = &spec["sessionAffinityConfig"];
+    let at = path.child("sessionAffinityConfig");
+    match affinity {
+        "ClientIP" => {
+            let seconds = meta::at(config, "clientIP.timeoutSeconds").as_i64().unwrap_or(0);
+            if !(1..=AFFINITY_SECONDS_MAX).contains(&seconds) {
+                let at = at.child("clientIP").child("timeoutSeconds");
+                let why = format!("must be greater than 0 and less than {AFFINITY_SECONDS_MAX}");
+                errors.push(Error::invalid(&at, seconds, why));
+            }
+        }
+        "None" => {
+            if !config.is_null() {
+                errors.push(Error::forbidden(&at, "must not be set when session affinity is None"));
+            }
+        }
+        "" => errors.push(Error::required(&path.child("sessionAffinity"), "")),
+        other => {
+            errors.push(Error::not_supported(&path.child("sessionAffinity"), other, &["ClientIP", "None"]));
+        }
+    }
+    errors
+}
+
+fn addresses(spec: &Value, path: &Path) -> ErrorList {
+    let mut errors = families(spec, path);
+    let listed: Vec<&str> = meta::list(spec, "clusterIPs").iter().filter_map(Value::as_str).collect();
+    let at = path.child("clusterIPs");
+    let first = meta::text(spec, "clusterIP");
+    if !first.is_empty() && listed.first().is_some_and(|listed| *listed != first) {
+        errors.push(Error::invalid(&at, json!(listed), "first value must match `clusterIP`"));
+    }
+    if first.is_empty() && !listed.is_empty() {
+        errors.push(Error::invalid(&at, json!(listed), "must be empty when `clusterIP` is not specified"));
+    }
+    let mut misplaced = false;
+    for (position, address) in listed.iter().enumerate() {
+        if position == 0 && *address == "None" {
+            if listed.len() > 1 {
+                misplaced = true;
+                errors.push(Error::invalid(&at, json!(listed), "'None' must be the first and only value"));
+            }
+            continue;
+        }
+        let wrong = validate::address(address, &at.index(position));
+        misplaced |= wrong.is_some();
+        errors.extend(wrong);
+    }
+    if listed.len() > 2 {
+        errors.push(Error::invalid(&at, json!(listed), "may only hold up to 2 values"));
+    }
+    if misplaced {
+        return errors;
+    }
+    errors.extend(stacks(spec, &listed, &at));
+    errors
+}
+
+fn families(spec: &Value, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let mut known = HashSet::new();
+    for (position, family) in meta::list(spec, "ipFamilies").iter().filter_map(Value::as_str).enumerate() {
+        let at = path.child("ipFamilies").index(position);
+        if !["IPv4", "IPv6"].contains(&family) {
+            errors.push(Error::not_supported(&at, family, &["IPv4", "IPv6"]));
+        }
+        if !known.insert(family) {
+            errors.push(Error::duplicate(&at, family));
+        }
+    }
+    let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
+    if let Some(policy) = spec["ipFamilyPolicy"].as_str().filter(|policy| !policies.contains(policy)) {
+        errors.push(Error::not_supported(&path.child("ipFamilyPolicy"), policy, &policies));
+    }
+    errors
+}
+
+/// One address a family, each of the family that the Service says.
+fn stacks(spec: &Value, listed: &[&str], path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let parsed: Vec<IpAddr> = listed.iter().filter_map(|address| address.parse().ok()).collect();
+    if let [first, second] = parsed.as_slice()
+        && first.is_ipv4() == second.is_ipv4()
+    {
+        let why = "may specify no more than one IP for each IP family";
+        errors.push(Error::invalid(path, json!(listed), why));
+    }
+    let families = meta::list(spec, "ipFamilies");
+    for (position, (address, family)) in parsed.iter().zip(families).enumerate() {
+        let family = family.as_str().unwrap_or_default();
+        let fits = address.is_ipv4() == (family == "IPv4");
+        if !fits {
+            let why = format!("expected an {family} value as indicated by `ipFamilies[{position}]`");
+            errors.push(Error::invalid(&path.index(position), address.to_string(), why));
+        }
+    }
+    errors
+}
+
+fn balancer(spec: &Value, kind: &str, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let is_balancer = kind == "LoadBalancer";
+    let ranges: Vec<&str> = meta::list(spec, "loadBalancerSourceRanges").iter().filter_map(Value::as_str).collect();
+    // Upstream writes this one field with a capital.
+    let at = path.child("LoadBalancerSourceRanges");
+    if !ranges.is_empty() && !is_balancer {
+        errors.push(Error::forbidden(&at, BALANCER_ONLY));
+    }
+    for (position, range) in ranges.iter().enumerate() {
+        errors.extend(validate::cidr(range.trim(), &at.index(position)));
+    }
+    if !spec["allocateLoadBalancerNodePorts"].is_null() && !is_balancer {
+        errors.push(Error::forbidden(&path.child("allocateLoadBalancerNodePorts"), BALANCER_ONLY));
+    }
+    if let Some(class) = spec["loadBalancerClass"].as_str() {
+        let at = path.child("loadBalancerClass");
+        if is_balancer {
+            errors.extend(validate::named(class, names::qualified_name, &at));
+        } else {
+            errors.push(Error::forbidden(&at, BALANCER_ONLY));
+        }
+    }
+    errors
+}
+
+fn traffic(spec: &Value, kind: &str, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let external = meta::text(spec, "externalTrafficPolicy");
+    let at = path.child("externalTrafficPolicy");
+    let from_outside = matches!(kind, "NodePort" | "LoadBalancer")
+        || (kind == "ClusterIP" && !meta::list(spec, "externalIPs").is_empty());
+    if !external.is_empty() && !from_outside {
+        errors.push(Error::invalid(&at, external, "may only be set for externally-accessible services"));
+    } else if !external.is_empty() && !["Cluster", "Local"].contains(&external) {
+        errors.push(Error::not_supported(&at, external, &["Cluster", "Local"]));
+    }
+    let health = spec["healthCheckNodePort"].as_i64().unwrap_or(0);
+    if health != 0 && !(kind == "LoadBalancer" && external == "Local") {
+        let why = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+        errors.push(Error::invalid(&path.child("healthCheckNodePort"), health, why));
+    }
+    if let Some(internal) =
+        spec["internalTrafficPolicy"].as_str().filter(|policy| !["Cluster", "Local"].contains(policy))
+    {
+        errors.push(Error::not_supported(&path.child("internalTrafficPolicy"), internal, &["Cluster", "Local"]));
+    }
+    let distributions = ["PreferClose", "PreferSameZone", "PreferSameNode"];
+    if let Some(given) = spec["trafficDistribution"].as_str().filter(|given| !distributions.contains(given)) {
+        errors.push(Error::not_supported(&path.child("trafficDistribution"), given, &distributions));
+    }
+    errors
+}
+
+/// Addresses stay, except to and from ExternalName.
+pub fn update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    if new["spec"]["type"] == "ExternalName" || old["spec"]["type"] == "ExternalName" {
+        return errors;
+    }
+    let (now, before) = (meta::list(new, "spec.clusterIPs"), meta::list(old, "spec.clusterIPs"));
+    let path = validate::path(&["spec", "clusterIPs"]);
+    let kept = now.iter().zip(before).enumerate();
+    for (position, _) in kept.filter(|(_, (now, before))| now != before) {
+        errors.push(Error::invalid(&path.index(position), json!(now), "may not change once set"));
+    }
+    if now.is_empty() && !before.is_empty() {
+        errors.push(Error::invalid(&path.index(0), json!(now), "primary clusterIP can not be unset"));
+    }
+    if now.len() == 1 && before.len() == 2 && new["spec"]["ipFamilyPolicy"] != "SingleStack" {
+        let path = validate::path(&["spec", "ipFamilyPolicy"]);
+        let why = "must be set to 'SingleStack' when releasing the secondary clusterIP";
+        errors.push(Error::invalid(&path, new["spec"]["ipFamilyPolicy"].clone(), why));
+    }
+    errors
+}

@@ -1,0 +1,56 @@
+//! ServiceCIDRs: where Services' addresses come from (Kubernetes concept: "Service ClusterIP allocation").
+
+use machinery::field::{Error, ErrorList, Path};
+use machinery::meta;
+use serde_json::Value;
+
+use super::{Column, Hooks, validate};
+use crate::rest::table::{AGE, NAME, age};
+
+pub static HOOKS: Hooks = Hooks {
+    validate: |range| validate_ranges(range, &validate::path(&["spec", "cidrs"])),
+    validate_update,
+    columns: &[
+        NAME,
+        Column { name: "CIDRs", kind: "string", priority: 0, description: "The ranges, one a family." },
+        AGE,
+    ],
+    cells: |range, now| {
+        let cidrs: Vec<&str> = meta::list(range, "spec.cidrs").iter().filter_map(Value::as_str).collect();
+        vec![meta::name(range).into(), cidrs.join(",").into(), age(range, now).into()]
+    },
+    ..Hooks::PLAIN
+};
+
+fn validate_ranges(range: &Value, path: &Path) -> ErrorList {
+    let cidrs: Vec<&str> = meta::list(range, "spec.cidrs").iter().filter_map(Value::as_str).collect();
+    if cidrs.is_empty() {
+        return vec![Error::required(path, "at least one CIDR required")];
+    }
+    if cidrs.len() > 2 {
+        return vec![Error::invalid(path, range["spec"].clone(), "may only hold up to 2 values")];
+    }
+    let mut errors: ErrorList =
+        cidrs.iter().enumerate().filter_map(|(position, cidr)| validate::cidr(cidr, &path.index(position))).collect();
+    let families: Vec<bool> =
+        cidrs.iter().filter_map(|cidr| validate::parse_cidr(cidr)).map(|(ip, _)| ip.is_ipv4()).collect();
+    if let [first, second] = families.as_slice()
+        && first == second
+    {
+        let why = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
+        errors.push(Error::invalid(path, range["spec"]["cidrs"].clone(), why));
+    }
+    errors
+}
+
+/// A second family may come; what is there stays.
+fn validate_update(new: &Value, old: &Value) -> ErrorList {
+    let (now, before) = (meta::list(new, "spec.cidrs"), meta::list(old, "spec.cidrs"));
+    let path = validate::path(&["spec", "cidrs"]);
+    let grows = before.len() == 1 && now.len() == 2;
+    if now.len() != before.len() && !grows {
+        return vec![Error::invalid(&path, new["spec"]["cidrs"].clone(), "field is immutable")];
+    }
+    let pairs = now.iter().zip(before).enumerate();
+    pairs.filter_map(|(position, (now, before))| validate::immutable(now, before, &path.index(position))).collect()
+}
