@@ -67,9 +67,32 @@ pub fn flags() -> FlagSet {
 
 #[cfg(test)]
 mod tests {
+    use component::flags::Values;
+    use component::leader::Identity;
+    use component::random::Random;
+    use component::{delegated, logging, serve};
+
+    use crate::Options;
+
     #[test]
     fn the_table_is_sound() {
         component::flags::check_table(&super::flags());
+    }
+
+    #[test]
+    fn every_flag_that_claims_to_work_is_read() {
+        let read = |values: &Values| {
+            let options = Options::from_flags(values.clone()).unwrap();
+            let identity = Identity::unique("host", &Random::seeded(1));
+            options.configuration.leader_election.settings(values, identity).unwrap();
+            delegated::Settings::from_flags(values);
+            serve::secure_address(values).unwrap();
+            serve::secure_tls("kube-scheduler", values).unwrap();
+            logging::Settings::from_flags(values).unwrap();
+        };
+        // Read where the endpoints are made, which takes a client.
+        let elsewhere = ["authentication-kubeconfig", "authorization-kubeconfig", "authentication-skip-lookup"];
+        component::flags::check_effective(&super::flags(), read, &elsewhere);
     }
 
     #[test]

@@ -16,7 +16,6 @@ pub mod plugins;
 pub mod preemption;
 mod program;
 pub mod queue;
-mod serving;
 mod shell;
 pub mod snapshot;
 #[cfg(test)]

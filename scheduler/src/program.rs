@@ -1,20 +1,21 @@
 //! Starts everything: the secure port, the election, and then scheduling.
 
-use std::net::SocketAddr;
-
 use component::clock::Clock;
 use component::context::Context;
 use component::leader::{self, Identity};
 use component::random::Random;
 use component::recorder::Source;
 use component::shutdown::Shutdown;
-use component::{client, serve, tls};
+use component::{client, serve};
 use futures::future::FutureExt;
 use tokio::net::TcpListener;
 
 use crate::core::Core;
 use crate::options::Options;
-use crate::{serving, shell};
+use crate::shell;
+
+/// The program's name, as Leases, certificates and User-Agents have it.
+pub(crate) const NAME: &str = "kube-scheduler";
 
 /// Why the scheduler could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -28,11 +29,9 @@ pub enum Error {
     #[error(transparent)]
     Client(#[from] client::Error),
     #[error(transparent)]
-    Tls(#[from] tls::Error),
+    Serving(#[from] serve::SecureError),
     #[error("failed to create listener: {0}")]
     Listen(#[from] std::io::Error),
-    #[error("self-signed serving certificate: {0}")]
-    Certificate(String),
     #[error(transparent)]
     Leader(#[from] leader::Error),
 }
@@ -63,13 +62,19 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     let client = client::connect(options.client.clone())?;
     let source = Source::new("default-scheduler");
     let context = Context::with(client, source, seams.clock, seams.random, seams.shutdown.clone());
-    let listener = listener(&options, seams.listener)?;
+    let listener = match (seams.listener, serve::secure_address(&options.values)?) {
+        (Some(given), _) => Some(given),
+        (None, Some(address)) => Some(serve::bind(address)?),
+        (None, None) => None,
+    };
     let identity = identity(listener.as_ref(), &context.random)?;
     let election = options.configuration.leader_election.settings(&options.values, identity)?;
     let serving = match listener {
         Some(listener) => {
-            let endpoints = serving::endpoints(&options, &context.client, context.clock)?;
-            let tls = serving::tls(&options.values, listener.local_addr()?.ip())?;
+            let endpoints =
+                serve::secure_endpoints(NAME, &options.values, &context.client, &context.informers, context.clock)?
+                    .with_configz(serde_json::json!({ "componentconfig": options.configuration }));
+            let tls = serve::secure_tls(NAME, &options.values)?;
             serve::accept(listener, Some(tls), endpoints, seams.shutdown.clone()).boxed()
         }
         None => futures::future::ready(()).boxed(),
@@ -90,24 +95,11 @@ async fn lead(context: &Context, options: &Options, leading: Shutdown) {
     shell::run(core, Context { shutdown: leading, ..context.clone() }).await;
 }
 
-fn listener(options: &Options, given: Option<TcpListener>) -> Result<Option<TcpListener>, Error> {
-    if given.is_some() {
-        return Ok(given);
-    }
-    let port = options.values.int("secure-port");
-    let port = u16::try_from(port).map_err(|_| Error::Options(format!("invalid --secure-port {port}")))?;
-    match (port, options.values.ip("bind-address")) {
-        (0, _) => Ok(None),
-        (port, Some(address)) => Ok(Some(serve::bind(SocketAddr::new(address, port))?)),
-        (_, None) => Err(Error::Options("invalid --bind-address".to_owned())),
-    }
-}
-
 fn identity(listener: Option<&TcpListener>, random: &Random) -> Result<Identity, Error> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = host.trim();
     Ok(match listener {
-        Some(listener) => Identity::holding(host, "kube-scheduler", listener.local_addr()?, random),
+        Some(listener) => Identity::holding(host, NAME, listener.local_addr()?, random),
         None => Identity::unique(host, random),
     })
 }
