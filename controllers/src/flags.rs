@@ -195,9 +195,9 @@ fn networking() -> Group {
                 "0s",
                 "How long changes of pods are collected before slices are written.",
             ),
-            later("mirroring-concurrent-service-endpoint-syncs", Int, "5", "Endpoints mirrored at the same time."),
-            later("mirroring-max-endpoints-per-subset", Int, "1000", "The most endpoints mirrored of a subset."),
-            later(
+            flag("mirroring-concurrent-service-endpoint-syncs", Int, "5", "Endpoints mirrored at the same time."),
+            flag("mirroring-max-endpoints-per-subset", Int, "1000", "The most endpoints mirrored of a subset."),
+            flag(
                 "mirroring-endpointslice-updates-batch-period",
                 Duration,
                 "0s",

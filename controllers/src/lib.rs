@@ -9,6 +9,7 @@ mod common;
 mod deployment;
 mod endpoints;
 mod endpointslice;
+mod endpointslicemirroring;
 mod flags;
 mod garbagecollector;
 mod manager;

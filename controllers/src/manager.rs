@@ -16,8 +16,8 @@ use tokio::net::TcpListener;
 use crate::names::CONTROLLERS;
 use crate::options::Options;
 use crate::{
-    certificates, deployment, endpoints, endpointslice, garbagecollector, namespace, nodeipam, nodelifecycle, podgc,
-    replicaset, rootca, serviceaccount, tainteviction,
+    certificates, deployment, endpoints, endpointslice, endpointslicemirroring, garbagecollector, namespace, nodeipam,
+    nodelifecycle, podgc, replicaset, rootca, serviceaccount, tainteviction,
 };
 
 const NAME: &str = "kube-controller-manager";
@@ -100,6 +100,7 @@ fn identity(listener: Option<&TcpListener>, random: &Random) -> Result<Identity,
 fn account(controller: &str) -> &str {
     match controller {
         "endpoints-controller" => "endpoint-controller",
+        "endpointslice-mirroring-controller" => "endpointslicemirroring-controller",
         "serviceaccount-controller" => "service-account-controller",
         "root-ca-certificate-publisher-controller" => "root-ca-cert-publisher",
         "garbage-collector-controller" => "generic-garbage-collector",
@@ -159,6 +160,9 @@ fn start(name: &'static str, ctx: &Context, options: &Arc<Options>) -> Option<Bo
                 batch_period: options.slices_batch_period,
             };
             endpointslice::run(voice("endpoint-slice-controller"), settings).boxed()
+        }
+        "endpointslice-mirroring-controller" => {
+            endpointslicemirroring::run(voice(name), options.mirroring.clone()).boxed()
         }
         "namespace-controller" => namespace::run(voice(name), workers.namespace).boxed(),
         "serviceaccount-controller" => serviceaccount::run(voice(name), 1).boxed(),

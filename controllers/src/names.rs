@@ -3,11 +3,12 @@
 //! Pure.
 
 /// The controllers built here, by upstream's names, with the older names that still work.
-pub(crate) const CONTROLLERS: [(&str, &str); 15] = [
+pub(crate) const CONTROLLERS: [(&str, &str); 16] = [
     ("deployment-controller", "deployment"),
     ("replicaset-controller", "replicaset"),
     ("endpoints-controller", "endpoint"),
     ("endpointslice-controller", "endpointslice"),
+    ("endpointslice-mirroring-controller", "endpointslicemirroring"),
     ("namespace-controller", "namespace"),
     ("serviceaccount-controller", "serviceaccount"),
     ("root-ca-certificate-publisher-controller", "root-ca-cert-publisher"),
@@ -22,9 +23,8 @@ pub(crate) const CONTROLLERS: [(&str, &str); 15] = [
 ];
 
 /// Upstream's controllers that are not built here, with their older names: naming one is no mistake.
-const NOT_BUILT: [(&str, &str); 33] = [
+const NOT_BUILT: [(&str, &str); 32] = [
     ("serviceaccount-token-controller", "serviceaccount-token"),
-    ("endpointslice-mirroring-controller", "endpointslicemirroring"),
     ("replicationcontroller-controller", "replicationcontroller"),
     ("resourcequota-controller", "resourcequota"),
     ("daemonset-controller", "daemonset"),

@@ -7,7 +7,7 @@ use component::client::ClientConfig;
 use component::flags::Values;
 
 use crate::names::Selection;
-use crate::{Error, certificates, nodeipam, nodelifecycle};
+use crate::{Error, certificates, endpointslicemirroring, nodeipam, nodelifecycle};
 
 /// The settings of the controller manager.
 #[derive(Clone, Debug)]
@@ -17,6 +17,7 @@ pub struct Options {
     pub(crate) controllers: Selection,
     pub(crate) workers: Workers,
     pub(crate) max_endpoints_per_slice: usize,
+    pub(crate) mirroring: endpointslicemirroring::Settings,
     pub(crate) endpoints_batch_period: Duration,
     pub(crate) slices_batch_period: Duration,
     pub(crate) root_ca_file: Option<PathBuf>,
@@ -63,6 +64,11 @@ impl Options {
                 garbage_collector: workers("concurrent-gc-syncs")?,
             },
             max_endpoints_per_slice,
+            mirroring: endpointslicemirroring::Settings {
+                workers: workers("mirroring-concurrent-service-endpoint-syncs")?,
+                max_per_subset: workers("mirroring-max-endpoints-per-subset")?,
+                batch_period: values.duration("mirroring-endpointslice-updates-batch-period"),
+            },
             endpoints_batch_period: values.duration("endpoint-updates-batch-period"),
             slices_batch_period: values.duration("endpointslice-updates-batch-period"),
             root_ca_file: values.opt_str("root-ca-file").map(PathBuf::from),

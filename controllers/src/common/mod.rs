@@ -14,6 +14,7 @@ pub(crate) mod pod_status;
 pub(crate) mod pods;
 pub(crate) mod ranking;
 pub(crate) mod service;
+pub(crate) mod slice_tracker;
 pub(crate) mod template;
 
 use std::collections::BTreeMap;

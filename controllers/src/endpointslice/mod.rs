@@ -9,7 +9,6 @@ mod plan;
 mod slice;
 #[cfg(test)]
 mod tests;
-mod tracker;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,10 +25,10 @@ use kube::{Api, ResourceExt};
 
 use self::plan::{Nodes, Plan};
 use self::slice::SERVICE_NAME;
-use self::tracker::Tracker;
 use crate::common::error::{Doing, Error};
 use crate::common::map;
 use crate::common::service::{concerned, selecting, selects};
+use crate::common::slice_tracker::{self, Tracker};
 
 /// Slices by the Service that they belong to.
 const BY_SERVICE: &str = "service";
@@ -121,7 +120,7 @@ impl Controller {
         existing.retain(|s| s.metadata.deletion_timestamp.is_none());
         if self.tracker.is_stale(&key, &existing, self.ctx.clock.now()) {
             // The events still to come wake this key; the delay is for one that never comes.
-            self.queue.add_after(key, tracker::EXPIRY);
+            self.queue.add_after(key, slice_tracker::EXPIRY);
             return Ok(());
         }
         let mut pods = self.pods.in_namespace(&key.namespace);

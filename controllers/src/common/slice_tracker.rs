@@ -1,4 +1,4 @@
-//! What this controller has written and not yet seen in its cache.
+//! What a controller of EndpointSlices has written and not yet seen in its cache.
 //!
 //! Slices get their names from the server, so a sync over a cache that lags behind would make the same slice again.
 
@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 /// A slice that was deleted by somebody while the watch was away is never seen: waiting has an end.
-pub(super) const EXPIRY: Duration = Duration::from_secs(30);
+pub(crate) const EXPIRY: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
-pub(super) struct Tracker {
+pub(crate) struct Tracker {
     of: Mutex<HashMap<Key, HashMap<String, Expected>>>,
 }
 
@@ -32,11 +32,11 @@ enum State {
 }
 
 impl Tracker {
-    pub(super) fn wrote(&self, service: &Key, slice: &EndpointSlice, now: Timestamp) {
+    pub(crate) fn wrote(&self, service: &Key, slice: &EndpointSlice, now: Timestamp) {
         self.expect(service, slice, State::Generation(slice.metadata.generation.unwrap_or(0)), now);
     }
 
-    pub(super) fn deleted(&self, service: &Key, slice: &EndpointSlice, now: Timestamp) {
+    pub(crate) fn deleted(&self, service: &Key, slice: &EndpointSlice, now: Timestamp) {
         self.expect(service, slice, State::Gone, now);
     }
 
@@ -46,18 +46,18 @@ impl Tracker {
     }
 
     /// The cache says that the slice is gone, whatever was expected of it.
-    pub(super) fn saw_deletion(&self, service: &Key, slice: &EndpointSlice) {
+    pub(crate) fn saw_deletion(&self, service: &Key, slice: &EndpointSlice) {
         if let Some(slices) = self.lock().get_mut(service) {
             slices.remove(slice.metadata.name.as_deref().unwrap_or_default());
         }
     }
 
-    pub(super) fn forget(&self, service: &Key) {
+    pub(crate) fn forget(&self, service: &Key) {
         self.lock().remove(service);
     }
 
     /// Whether the cache does not show yet what was written for the Service.
-    pub(super) fn is_stale(&self, service: &Key, cached: &[impl AsRef<EndpointSlice>], now: Timestamp) -> bool {
+    pub(crate) fn is_stale(&self, service: &Key, cached: &[impl AsRef<EndpointSlice>], now: Timestamp) -> bool {
         let mut all = self.lock();
         let Some(slices) = all.get_mut(service) else { return false };
         slices.retain(|_, e| now.duration_since(e.since).unsigned_abs() < EXPIRY);
