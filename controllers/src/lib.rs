@@ -5,6 +5,7 @@
 //! Controllers know the API only; they do not know one another, storage, or the other components.
 
 mod certificates;
+mod clusterroleaggregation;
 mod common;
 mod deployment;
 mod endpoints;

@@ -16,8 +16,8 @@ use tokio::net::TcpListener;
 use crate::names::CONTROLLERS;
 use crate::options::Options;
 use crate::{
-    certificates, deployment, endpoints, endpointslice, endpointslicemirroring, garbagecollector, namespace, nodeipam,
-    nodelifecycle, podgc, replicaset, rootca, serviceaccount, tainteviction,
+    certificates, clusterroleaggregation, deployment, endpoints, endpointslice, endpointslicemirroring,
+    garbagecollector, namespace, nodeipam, nodelifecycle, podgc, replicaset, rootca, serviceaccount, tainteviction,
 };
 
 const NAME: &str = "kube-controller-manager";
@@ -176,6 +176,7 @@ fn start(name: &'static str, ctx: &Context, options: &Arc<Options>) -> Option<Bo
         "taint-eviction-controller" => tainteviction::run(voice(name)).boxed(),
         "pod-garbage-collector-controller" => podgc::run(voice(name), options.terminated_pods).boxed(),
         "node-ipam-controller" => nodeipam::run(voice("cidrAllocator"), options.node_cidrs.clone()?).boxed(),
+        "clusterrole-aggregation-controller" => clusterroleaggregation::run(voice(name)).boxed(),
         "certificatesigningrequest-approving-controller" => certificates::approve::run(voice(name)).boxed(),
         "certificatesigningrequest-signing-controller" => {
             certificates::sign::run(voice(name), options.signing.clone()?).boxed()

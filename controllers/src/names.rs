@@ -3,7 +3,7 @@
 //! Pure.
 
 /// The controllers built here, by upstream's names, with the older names that still work.
-pub(crate) const CONTROLLERS: [(&str, &str); 16] = [
+pub(crate) const CONTROLLERS: [(&str, &str); 17] = [
     ("deployment-controller", "deployment"),
     ("replicaset-controller", "replicaset"),
     ("endpoints-controller", "endpoint"),
@@ -17,13 +17,14 @@ pub(crate) const CONTROLLERS: [(&str, &str); 16] = [
     ("taint-eviction-controller", "taint-eviction-controller"),
     ("node-ipam-controller", "nodeipam"),
     ("pod-garbage-collector-controller", "podgc"),
+    ("clusterrole-aggregation-controller", "clusterrole-aggregation"),
     ("certificatesigningrequest-approving-controller", "csrapproving"),
     ("certificatesigningrequest-signing-controller", "csrsigning"),
     ("certificatesigningrequest-cleaner-controller", "csrcleaner"),
 ];
 
 /// Upstream's controllers that are not built here, with their older names: naming one is no mistake.
-const NOT_BUILT: [(&str, &str); 32] = [
+const NOT_BUILT: [(&str, &str); 31] = [
     ("serviceaccount-token-controller", "serviceaccount-token"),
     ("replicationcontroller-controller", "replicationcontroller"),
     ("resourcequota-controller", "resourcequota"),
@@ -41,7 +42,6 @@ const NOT_BUILT: [(&str, &str); 32] = [
     ("persistentvolume-binder-controller", "persistentvolume-binder"),
     ("persistentvolume-attach-detach-controller", "attachdetach"),
     ("persistentvolume-expander-controller", "persistentvolume-expander"),
-    ("clusterrole-aggregation-controller", "clusterrole-aggregation"),
     ("persistentvolumeclaim-protection-controller", "pvc-protection"),
     ("persistentvolume-protection-controller", "pv-protection"),
     ("ttl-after-finished-controller", "ttl-after-finished"),
