@@ -16,7 +16,7 @@ pub mod plugins;
 pub mod preemption;
 mod program;
 pub mod queue;
-mod shell;
+pub mod shell;
 pub mod snapshot;
 #[cfg(test)]
 mod testkit;

@@ -48,7 +48,7 @@ impl Shared {
 }
 
 /// Schedules until shutdown. Ends early, with `false`, when shutdown comes before the first lists are in.
-pub(crate) async fn run(core: Core, context: Context) -> bool {
+pub async fn run(core: Core, context: Context) -> bool {
     let shutdown = context.shutdown.clone();
     let shared = Arc::new(Shared { context, core: Mutex::new(core), news: Notify::new() });
     if shutdown.run_until(feed::start(&shared)).await.is_none() {
