@@ -49,13 +49,21 @@ pub(crate) const JUMPS: [Jump; 14] = [
 /// Chains that are made but not emptied: others may have rules in them.
 pub(crate) const KEPT: [(&str, &str); 1] = [("filter", "KUBE-FIREWALL")];
 
-/// The chains of a table that hold only rules of this program.
-pub(crate) fn chains(table: &str) -> &'static [&'static str] {
+/// The chains of a table that hold the same whatever Services there are.
+pub(crate) fn own_chains(table: &str) -> &'static [&'static str] {
     match table {
-        "filter" => {
-            &["KUBE-SERVICES", "KUBE-EXTERNAL-SERVICES", "KUBE-FORWARD", "KUBE-NODEPORTS", "KUBE-PROXY-FIREWALL"]
-        }
-        _ => &["KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-POSTROUTING", "KUBE-MARK-MASQ"],
+        "filter" => &["KUBE-FORWARD"],
+        "nat" => &["KUBE-POSTROUTING", "KUBE-MARK-MASQ"],
+        _ => &[],
+    }
+}
+
+/// The chains of a table that all Services share.
+pub(crate) fn shared_chains(table: &str) -> &'static [&'static str] {
+    match table {
+        "filter" => &["KUBE-SERVICES", "KUBE-EXTERNAL-SERVICES", "KUBE-NODEPORTS", "KUBE-PROXY-FIREWALL"],
+        "nat" => &["KUBE-SERVICES", "KUBE-NODEPORTS"],
+        _ => &[],
     }
 }
 

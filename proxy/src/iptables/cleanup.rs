@@ -1,6 +1,6 @@
 //! `--cleanup`: removes every rule and chain of kube-proxy, and leaves all others.
 
-use super::base::{CANARY, CANARY_TABLES, JUMPS, chains};
+use super::base::{CANARY, CANARY_TABLES, JUMPS, own_chains, shared_chains};
 use super::names::is_service_chain;
 use super::tool::{Tool, ToolError};
 use super::transaction::Saved;
@@ -18,7 +18,8 @@ fn removal(saved: &Saved) -> String {
         let all = saved.chains.get(table).cloned().unwrap_or_default();
         let is_ours = |chain: &String| {
             chain == CANARY
-                || (table != "mangle" && chains(table).contains(&chain.as_str()))
+                || own_chains(table).contains(&chain.as_str())
+                || shared_chains(table).contains(&chain.as_str())
                 || (table == "nat" && is_service_chain(chain))
         };
         let ours: Vec<String> = all.into_iter().filter(is_ours).collect();

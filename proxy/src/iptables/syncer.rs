@@ -92,8 +92,9 @@ impl Syncer {
                 Err(error) => tracing::warn!(%error, "somebody changed the rules; writing all of them again"),
             }
         }
-        let text = transaction::full(&self.settings, &self.applied, &self.tool.save().await?);
-        self.tool.restore(&text).await?;
+        for text in transaction::full(&self.settings, &self.applied, &self.tool.save().await?) {
+            self.tool.restore(&text).await?;
+        }
         self.is_dirty = false;
         Ok(Outcome::Full)
     }

@@ -82,49 +82,112 @@ impl Saved {
     }
 }
 
+/// More rules than this go in several restores: iptables-nft's time grows with the square of a text's chains (60,000
+/// take it minutes at once, seconds in pieces).
+const RULES_PER_RESTORE: usize = 8000;
+
 /// Everything: our chains with what belongs in them, stale chains of Services gone, jumps and canaries where missing.
-pub(crate) fn full(settings: &Settings, services: &BTreeMap<String, Arc<ServiceRules>>, saved: &Saved) -> String {
-    let (mut mangle, mut filter, mut nat) = (Table::default(), Table::default(), Table::default());
-    for (name, table) in [("mangle", &mut mangle), ("filter", &mut filter), ("nat", &mut nat)] {
+///
+/// One text, or with many rules several: first what no Service owns, then the Services' own chains piece by piece, last
+/// the chains that all share and that lead to them. So at no time does a rule lead to a chain that is not whole, and
+/// what was served before is served all along.
+pub(crate) fn full(settings: &Settings, services: &BTreeMap<String, Arc<ServiceRules>>, saved: &Saved) -> Vec<String> {
+    let rules_count: usize = services.values().map(|rules| rules.counts().1).sum();
+    let mut tables = base(settings, saved);
+    if rules_count <= RULES_PER_RESTORE {
+        services.values().for_each(|rules| own_chains(&mut tables.nat, rules));
+        shared_chains(settings, services, saved, &mut tables);
+        return vec![tables.text()];
+    }
+    for (name, table) in [("filter", &mut tables.filter), ("nat", &mut tables.nat)] {
+        base::shared_chains(name)
+            .iter()
+            .filter(|chain| !saved.has_chain(name, chain))
+            .for_each(|chain| table.chain(chain));
+    }
+    let mut texts = vec![tables.text()];
+    let (mut piece, mut size) = (Tables::default(), 0);
+    for rules in services.values() {
+        own_chains(&mut piece.nat, rules);
+        size += rules.counts().1;
+        if size >= RULES_PER_RESTORE {
+            texts.push(std::mem::take(&mut piece).text());
+            size = 0;
+        }
+    }
+    texts.push(piece.text());
+    let mut last = Tables::default();
+    shared_chains(settings, services, saved, &mut last);
+    texts.push(last.text());
+    texts.retain(|text| !text.is_empty());
+    texts
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    mangle: Table,
+    filter: Table,
+    nat: Table,
+}
+
+impl Tables {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        self.mangle.write("mangle", &mut text);
+        self.filter.write("filter", &mut text);
+        self.nat.write("nat", &mut text);
+        text
+    }
+}
+
+/// What no Service owns: canaries, jumps, masquerading, forwarding.
+fn base(settings: &Settings, saved: &Saved) -> Tables {
+    let mut tables = Tables::default();
+    for (name, table) in [("mangle", &mut tables.mangle), ("filter", &mut tables.filter), ("nat", &mut tables.nat)] {
         if !saved.has_chain(name, base::CANARY) {
             table.chain(base::CANARY);
         }
-        if name != "mangle" {
-            base::chains(name).iter().for_each(|chain| table.chain(chain));
-        }
+        base::own_chains(name).iter().for_each(|chain| table.chain(chain));
         for (_, kept) in base::KEPT.iter().filter(|(of, kept)| *of == name && !saved.has_chain(name, kept)) {
             table.chain(kept);
         }
         table.deletions = misplaced(name, saved);
-        let jumps = JUMPS.iter().filter(|jump| jump.table == name);
-        table.rules.extend(
-            jumps.filter(|jump| !is_in_place(jump, saved)).map(|jump| format!("-I {} 1 {}", jump.from, jump.rule())),
-        );
+        let jumps = JUMPS.iter().filter(|jump| jump.table == name && !is_in_place(jump, saved));
+        table.rules.extend(jumps.map(|jump| format!("-I {} 1 {}", jump.from, jump.rule())));
     }
     if settings.localhost_node_ports && !settings.is_v6() && !has_martian_rule(saved) {
-        filter.append("KUBE-FIREWALL", &[base::MARTIANS.to_string()]);
+        tables.filter.append("KUBE-FIREWALL", &[base::MARTIANS.to_string()]);
     }
+    tables.filter.append("KUBE-FORWARD", &base::forward(settings));
     for (chain, rules) in base::masquerade(settings) {
-        nat.append(chain, &rules);
+        tables.nat.append(chain, &rules);
     }
-    for rules in services.values() {
-        for (shared, lines) in &rules.shared {
-            let table = if shared.is_nat() { &mut nat } else { &mut filter };
-            table.append(shared.chain(), lines);
-        }
-        for (chain, lines) in &rules.chains {
-            nat.chain(chain);
-            nat.append(chain, lines);
-        }
+    tables
+}
+
+fn own_chains(nat: &mut Table, rules: &ServiceRules) {
+    for (chain, lines) in &rules.chains {
+        nat.chain(chain);
+        nat.append(chain, lines);
     }
-    nat.append(Shared::NatServices.chain(), &base::node_port_tail(settings));
-    filter.append("KUBE-FORWARD", &base::forward(settings));
-    remove_stale_chains(&mut nat, services, saved);
-    let mut text = String::new();
-    mangle.write("mangle", &mut text);
-    filter.write("filter", &mut text);
-    nat.write("nat", &mut text);
-    text
+}
+
+/// The chains that lead to the Services', and the end of chains that nothing leads to any more.
+fn shared_chains(
+    settings: &Settings,
+    services: &BTreeMap<String, Arc<ServiceRules>>,
+    saved: &Saved,
+    tables: &mut Tables,
+) {
+    for (name, table) in [("filter", &mut tables.filter), ("nat", &mut tables.nat)] {
+        base::shared_chains(name).iter().for_each(|chain| table.chain(chain));
+    }
+    for (shared, lines) in services.values().flat_map(|rules| &rules.shared) {
+        let table = if shared.is_nat() { &mut tables.nat } else { &mut tables.filter };
+        table.append(shared.chain(), lines);
+    }
+    tables.nat.append(Shared::NatServices.chain(), &base::node_port_tail(settings));
+    remove_stale_chains(&mut tables.nat, services, saved);
 }
 
 fn remove_stale_chains(nat: &mut Table, services: &BTreeMap<String, Arc<ServiceRules>>, saved: &Saved) {

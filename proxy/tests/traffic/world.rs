@@ -152,6 +152,19 @@ impl World {
         }
     }
 
+    /// Waits until any of the pods answers, and says which.
+    pub(crate) async fn until_answered(&self, from: &'static str, to: &str) -> String {
+        let start = Instant::now();
+        loop {
+            let seen = ask_for(from, to, Duration::from_millis(40)).await;
+            if seen != "timeout" && seen != "refused" {
+                return seen;
+            }
+            assert!(start.elapsed() < DEADLINE, "{from} to {to}: {seen}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Who answers in so many requests.
     pub(crate) async fn answers(&self, from: &'static str, to: &str, count: usize) -> BTreeSet<String> {
         let mut seen = BTreeSet::new();
