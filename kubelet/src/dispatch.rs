@@ -26,6 +26,8 @@ struct Inner {
     shutdown: Shutdown,
     /// By pod UID.
     workers: Mutex<HashMap<String, Entry>>,
+    /// The mirrors of static pods as the API has them, by namespace and name: a worker may start after its mirror came.
+    mirrors: Mutex<HashMap<(String, String), Arc<Pod>>>,
     /// What each container and sandbox looked like at the last look at everything.
     seen: Mutex<HashMap<String, i32>>,
     look: tokio::sync::Notify,
@@ -47,6 +49,7 @@ impl Dispatcher {
             node,
             shutdown,
             workers: Mutex::default(),
+            mirrors: Mutex::default(),
             seen: Mutex::default(),
             look: tokio::sync::Notify::new(),
         }))
@@ -95,9 +98,9 @@ impl Dispatcher {
     fn waits_for_another(&self, pod: &Arc<Pod>) -> bool {
         let identity = spec::identity(pod);
         let mut workers = self.lock();
-        let old = workers.values_mut().find(|entry| {
-            entry.is_static && entry.namespace == identity.namespace && entry.name == identity.name
-        });
+        let old = workers
+            .values_mut()
+            .find(|entry| entry.is_static && entry.namespace == identity.namespace && entry.name == identity.name);
         if let Some(entry) = old {
             entry.next = Some(pod.clone());
             return true;
@@ -123,6 +126,15 @@ impl Dispatcher {
 
     /// The mirror of a static pod as the API has it now, or that it is gone.
     pub(crate) fn mirror(&self, mirror: &Pod, now: Option<Arc<Pod>>) {
+        let identity = spec::identity(mirror);
+        {
+            let mut mirrors = self.0.mirrors.lock().unwrap_or_else(PoisonError::into_inner);
+            let key = (identity.namespace, identity.name);
+            match now.clone() {
+                Some(now) => drop(mirrors.insert(key, now)),
+                None => drop(mirrors.remove(&key)),
+            }
+        }
         let workers = self.lock();
         let found = workers.values().find(|entry| {
             entry.is_static
@@ -138,6 +150,12 @@ impl Dispatcher {
         let uid = spec::uid(&pod).to_owned();
         let identity = spec::identity(&pod);
         let inbox = Inbox::default();
+        if spec::is_static(&pod) {
+            let mirrors = self.0.mirrors.lock().unwrap_or_else(PoisonError::into_inner);
+            let key = (identity.namespace.clone(), identity.name.clone());
+            let mirror = mirrors.get(&key).cloned();
+            inbox.tell(|news| news.mirror = Some(mirror));
+        }
         let entry = Entry {
             inbox: inbox.clone(),
             namespace: identity.namespace,

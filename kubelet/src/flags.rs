@@ -68,7 +68,8 @@ fn program() -> Group {
                 String,
                 "",
                 "A kubeconfig to ask for a client certificate with, when --kubeconfig does not exist yet.",
-            ).without_effect("TLS bootstrap is not built yet: give --kubeconfig"),
+            )
+            .without_effect("TLS bootstrap is not built yet: give --kubeconfig"),
             flag("kube-api-qps", Float, "0", "Requests a second to the API server; 0 is no limit."),
             flag("kube-api-burst", Int, "0", "Requests that may exceed --kube-api-qps for a moment."),
             flag("kube-api-content-type", String, "", "The content type of requests.")
@@ -126,7 +127,8 @@ fn runtime() -> Group {
                 "unix:///run/containerd/containerd.sock",
                 "The runtime's CRI socket.",
             ),
-            flag("image-service-endpoint", String, "", "The CRI socket of the image service; empty: the runtime's.").without_effect("the runtime's own socket serves images too"),
+            flag("image-service-endpoint", String, "", "The CRI socket of the image service; empty: the runtime's.")
+                .without_effect("the runtime's own socket serves images too"),
             flag(
                 "runtime-request-timeout",
                 Duration,
@@ -230,9 +232,12 @@ fn pods() -> Group {
                 "false",
                 "RuntimeDefault as the seccomp profile of containers that name none.",
             ),
-            flag("allowed-unsafe-sysctls", Strings, "", "Unsafe sysctls that pods may set; a name may end in *.").without_effect("the runtime refuses what it cannot set"),
-            flag("container-log-max-size", String, "10Mi", "The size at which a container's log is rotated.").without_effect("log rotation is not built yet"),
-            flag("container-log-max-files", Int, "5", "How many log files a container keeps.").without_effect("log rotation is not built yet"),
+            flag("allowed-unsafe-sysctls", Strings, "", "Unsafe sysctls that pods may set; a name may end in *.")
+                .without_effect("the runtime refuses what it cannot set"),
+            flag("container-log-max-size", String, "10Mi", "The size at which a container's log is rotated.")
+                .without_effect("log rotation is not built yet"),
+            flag("container-log-max-files", Int, "5", "How many log files a container keeps.")
+                .without_effect("log rotation is not built yet"),
             flag("maximum-dead-containers-per-container", Int, "1", "Dead containers kept for each name.")
                 .without_effect("one is kept"),
             flag("maximum-dead-containers", Int, "-1", "Dead containers kept in all.")

@@ -37,6 +37,7 @@ use crate::{
         conditions::Health,
         machine::{Machine, Space},
         object::Identity,
+        pressure::Gauge,
     },
     orphans,
     paths::Paths,
@@ -159,8 +160,13 @@ pub async fn run(options: Options, mut seams: Seams) -> Result<(), Error> {
             update_period: options.configuration.node_status_update_frequency.0,
             report_period: options.configuration.node_status_report_frequency.0,
             lease_duration_seconds: options.configuration.node_lease_duration_seconds,
+            pressure: Gauge {
+                root: seams.root.clone(),
+                node_folder: options.root_dir.clone(),
+                eviction_hard: options.configuration.eviction_hard.clone(),
+            },
         };
-        let time = (seams.clock.clone(), seams.random.clone());
+        let time = (seams.clock, seams.random.clone());
         let reporter = node.reporter.clone();
         tasks.spawn(node::run(settings, client, runtime, reporter, time, health, seams.shutdown.clone()));
     } else {
@@ -257,11 +263,11 @@ async fn make_node(
     if let Some(cgroups) = &cgroups {
         cgroups.ensure_top(&top_limits(identity))?;
     }
-    let clock = seams.clock.clone();
+    let clock = seams.clock;
     let recorder = match &client {
         Some(client) => {
             let source = Source::new("kubelet").on_host(&identity.name);
-            Recorder::start(client.clone(), source, clock.clone(), seams.shutdown.clone())
+            Recorder::start(client.clone(), source, clock, seams.shutdown.clone())
         }
         None => Recorder::silent(),
     };
@@ -275,10 +281,10 @@ async fn make_node(
         }
     });
     let sources = Arc::new(ObjectSources::new(client.clone(), wake));
-    let tokens = Tokens::new(client.clone(), clock.clone());
-    let volumes = VolumeManager::new(facts.paths.clone(), sources.clone(), tokens, clock.clone());
+    let tokens = Tokens::new(client.clone(), clock);
+    let volumes = VolumeManager::new(facts.paths.clone(), sources.clone(), tokens, clock);
     let pulls = images::Settings { serialize: c.serialize_image_pulls, parallel_max: c.max_parallel_image_pulls };
-    let puller = Puller::new(runtime.clone(), sources.clone(), reporter.clone(), clock.clone(), pulls);
+    let puller = Puller::new(runtime.clone(), sources.clone(), reporter.clone(), clock, pulls);
     let informers = client.clone().map(|client| Informers::new(client, seams.shutdown.clone()));
     let (network_sender, network) = watch::channel(Network::default());
     let (health_sender, health) = watch::channel(Health {
@@ -297,7 +303,7 @@ async fn make_node(
         services: informers.as_ref().map(Informers::of::<Service>),
         client,
         reporter,
-        prober: Prober::new(clock.clone(), seams.random.clone()),
+        prober: Prober::new(clock, seams.random.clone()),
         clock,
         random: seams.random.clone(),
         network,
@@ -407,7 +413,7 @@ fn gate(c: &KubeletConfiguration, node: &Node) -> Result<Arc<Delegated>, Error> 
         denied_ttl: c.authorization.webhook.cache_unauthorized_ttl.0,
         always_allow_paths: Vec::new(),
     };
-    Ok(Delegated::new(node.client.clone(), settings, node.clock.clone())?)
+    Ok(Delegated::new(node.client.clone(), settings, node.clock)?)
 }
 
 /// Follows the sources of pods, and looks at everything from time to time.
@@ -428,9 +434,7 @@ async fn pods(
     let selection = Selection::fields(format!("spec.nodeName={}", node.facts.node_name));
     let pods = informers.map(|informers| informers.selected::<Pod>(selection));
     let statics = tokio::spawn(match has_static {
-        true => {
-            static_pods::follow(path, node.clone(), pods.clone(), dispatch.clone(), shutdown.clone()).left_future()
-        }
+        true => static_pods::follow(path, node.clone(), pods.clone(), dispatch.clone(), shutdown.clone()).left_future(),
         false => std::future::ready(()).right_future(),
     });
     if let Some(pods) = pods {

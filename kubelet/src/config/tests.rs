@@ -83,7 +83,8 @@ fn given_flags_win_over_the_file_and_bare_flags_are_open() {
 fn drop_ins_change_only_what_they_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
-    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), format!("{head}{text}")).expect("writes");
+    let write =
+        |name: &str, text: &str| std::fs::write(folder.path().join(name), format!("{head}{text}")).expect("writes");
     write("10-a.conf", "maxPods: 20\nclusterDomain: a\n");
     write("20-b.conf", "maxPods: 30\n");
     write("ignored.yaml", "maxPods: 99\n");

@@ -66,16 +66,16 @@ fn env(container: Value) -> Result<BTreeMap<String, String>, String> {
 #[test]
 fn values_compose_and_override() {
     let found = env(json!({"name": "c",
-        "envFrom": [{"prefix": "p-", "configMapRef": {"name": "cm"}}, {"secretRef": {"name": "sec"}},
-            {"configMapRef": {"name": "none", "optional": true}}],
-        "env": [
-            {"name": "FOO", "value": "foo"},
-            {"name": "BAR", "value": "$(FOO)-$(p-key)-$(NONE)-$$(FOO)"},
-            {"name": "key", "value": "own"},
-            {"name": "EMPTY"},
-            {"name": "OPTIONAL", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "none", "optional": true}}},
-            {"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "sec", "key": "other"}}},
-        ]}))
+    "envFrom": [{"prefix": "p-", "configMapRef": {"name": "cm"}}, {"secretRef": {"name": "sec"}},
+        {"configMapRef": {"name": "none", "optional": true}}],
+    "env": [
+        {"name": "FOO", "value": "foo"},
+        {"name": "BAR", "value": "$(FOO)-$(p-key)-$(NONE)-$$(FOO)"},
+        {"name": "key", "value": "own"},
+        {"name": "EMPTY"},
+        {"name": "OPTIONAL", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "none", "optional": true}}},
+        {"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "sec", "key": "other"}}},
+    ]}))
     .expect("an environment");
     let wanted = [
         ("BAR", "foo-value-$(NONE)-$(FOO)"),

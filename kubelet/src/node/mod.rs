@@ -10,6 +10,7 @@ mod lease;
 pub mod machine;
 mod network;
 pub mod object;
+pub mod pressure;
 mod sync;
 #[cfg(test)]
 mod tests;

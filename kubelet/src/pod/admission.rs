@@ -37,7 +37,10 @@ fn not_built(pod: &Pod) -> Option<(String, String)> {
     let pod_spec = spec::spec(pod);
     let asked = [
         (pod_spec.host_users == Some(false), "user namespaces (hostUsers: false)"),
-        (pod_spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()), "dynamic resources (resourceClaims)"),
+        (
+            pod_spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()),
+            "dynamic resources (resourceClaims)",
+        ),
     ];
     let (_, what) = asked.into_iter().find(|(is, _)| *is)?;
     Some(("UnsupportedPodSpec".into(), format!("{what} are not supported by this kubelet")))
@@ -69,8 +72,9 @@ fn lacks_resources(pod: &Pod, others: &[Arc<Pod>], facts: &NodeFacts) -> Option<
         let amount = facts.allocatable.get(name)?;
         let capacity = if milli { amount.milli_value() } else { amount.value() };
         (requested > 0 && used.saturating_add(requested) > capacity).then(|| {
-            let message =
-                format!("Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}");
+            let message = format!(
+                "Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}"
+            );
             (format!("OutOf{name}"), message)
         })
     })

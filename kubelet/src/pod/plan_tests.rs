@@ -114,9 +114,11 @@ fn a_pod_starts_step_by_step() {
 #[test]
 fn init_containers_run_in_order_and_sidecars_stay() {
     let sidecar = json!({"name": "s", "image": "i", "restartPolicy": "Always", "startupProbe": {"exec": {}}});
-    let pod = pod(json!({"initContainers": [container("i1"), sidecar, container("i2")], "containers": [container("c")]}));
+    let pod =
+        pod(json!({"initContainers": [container("i1"), sidecar, container("i2")], "containers": [container("c")]}));
     let memory = ready_memory(&pod);
-    let with = |records: &[(&str, ContainerState, Option<(i32, i64)>)]| {
+    type Row<'a> = (&'a str, ContainerState, Option<(i32, i64)>);
+    let with = |records: &[Row<'_>]| {
         let records = records.iter().map(|(name, state, ended)| record(&pod, name, 0, *state, *ended)).collect();
         Observed::sorted(vec![sandbox(0, true)], records)
     };
@@ -133,14 +135,16 @@ fn init_containers_run_in_order_and_sidecars_stay() {
     let initialized = with(&[("i1", Exited, done), ("s", Running, None), ("i2", Exited, done)]);
     assert_eq!(short(&plan(&pod, &initialized, &passed, None)), ["start c 0"]);
     let dead_sidecar = with(&[("s", Exited, Some((1, NOW - 100))), ("c", Running, None)]);
-    assert_eq!(short(&plan(&pod, &dead_sidecar, &passed, None)), ["start s 1"], "init is over: only the sidecar restarts");
+    assert_eq!(
+        short(&plan(&pod, &dead_sidecar, &passed, None)),
+        ["start s 1"],
+        "init is over: only the sidecar restarts"
+    );
 }
 
 #[test]
 fn a_failed_init_container_ends_a_pod_that_never_restarts() {
-    let spec = |policy: &str| {
-        json!({"restartPolicy": policy, "initContainers": [container("i")], "containers": [container("c")]})
-    };
+    let spec = |policy: &str| json!({"restartPolicy": policy, "initContainers": [container("i")], "containers": [container("c")]});
     for (policy, actions, completed) in [("Never", vec![], true), ("Always", vec!["start i 1"], false)] {
         let pod = pod(spec(policy));
         let failed = record(&pod, "i", 0, ContainerState::Exited, Some((1, NOW - 100)));
@@ -247,7 +251,8 @@ fn only_the_last_two_runs_are_kept() {
 #[test]
 fn stopping_takes_containers_then_sidecars_then_the_sandbox() {
     let sidecar = |name: &str| json!({"name": name, "image": "i", "restartPolicy": "Always"});
-    let pod = pod(json!({"initContainers": [sidecar("s1"), sidecar("s2")], "containers": [container("a"), container("b")]}));
+    let pod =
+        pod(json!({"initContainers": [sidecar("s1"), sidecar("s2")], "containers": [container("a"), container("b")]}));
     let stop = Stop { why: Why::Deleted, since: at(NOW), grace_period_seconds: 30 };
     let alive = |names: &[&str]| {
         let records = names.iter().map(|name| record(&pod, name, 0, ContainerState::Running, None)).collect();
@@ -272,8 +277,7 @@ fn stopping_takes_containers_then_sidecars_then_the_sandbox() {
 #[test]
 fn a_stop_is_repeated_only_to_be_stricter() {
     let pod = pod(json!({"containers": [container("c")]}));
-    let observed =
-        Observed::sorted(vec![sandbox(0, true)], vec![record(&pod, "c", 0, ContainerState::Running, None)]);
+    let observed = Observed::sorted(vec![sandbox(0, true)], vec![record(&pod, "c", 0, ContainerState::Running, None)]);
     let long = Stop { why: Why::Deleted, since: at(NOW), grace_period_seconds: 30 };
     let mut memory = ready_memory(&pod);
     memory.stopping.insert("c0".into(), long.deadline());

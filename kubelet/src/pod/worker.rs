@@ -52,7 +52,7 @@ pub(super) enum Done {
     Stopped(String, Result<(), String>),
     SandboxStopped(String, Result<(), String>),
     Removed(String, Result<(), String>),
-    Reported(Result<Pod, kube::Error>),
+    Reported(Result<Box<Pod>, kube::Error>),
     Cleaned(Result<(), String>),
     Released(Result<(), kube::Error>),
     Gone(Result<(), String>),
@@ -139,7 +139,8 @@ pub async fn run(node: Arc<Node>, inbox: Inbox, pod: Arc<Pod>, gone: bool, shutd
 
 impl Worker {
     async fn turn_until_removed(&mut self) {
-        self.apply(News::default());
+        let news = self.inbox.take();
+        self.apply(news);
         while self.ending != Ending::Removed {
             let wake_at = self.turn().await;
             self.wait(wake_at).await;
@@ -245,7 +246,7 @@ impl Worker {
         if self.ending == Ending::Removed {
             return;
         }
-        let clock = self.node.clock.clone();
+        let clock = self.node.clock;
         let inbox = self.inbox.clone();
         let alarm = async {
             match wake_at {

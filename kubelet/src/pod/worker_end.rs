@@ -156,12 +156,13 @@ impl Worker {
         let name = target.metadata.name.clone().unwrap_or_default();
         let api: Api<Pod> = Api::namespaced(client, target.metadata.namespace.as_deref().unwrap_or_default());
         self.steps.spawn(async move {
-            Done::Reported(api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(difference)).await)
+            let told = api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(difference)).await;
+            Done::Reported(told.map(Box::new))
         });
         None
     }
 
-    fn reported(&mut self, result: Result<Pod, kube::Error>) {
+    fn reported(&mut self, result: Result<Box<Pod>, kube::Error>) {
         self.reporting = false;
         self.report_not_before = None;
         match result {

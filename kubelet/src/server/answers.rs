@@ -48,22 +48,25 @@ pub(super) async fn running_pods(node: &Node) -> Response<Body> {
     body::json(&List::<Pod> { items: items.collect(), ..List::default() })
 }
 
+/// An answer that ends a request early.
+pub(super) type Refused = Box<Response<Body>>;
+
 /// The pod, or the answer that there is none.
-pub(super) fn find(node: &Node, target: &Target) -> Result<Arc<Pod>, Response<Body>> {
+pub(super) fn find(node: &Node, target: &Target) -> Result<Arc<Pod>, Refused> {
     node.running.find(&target.namespace, &target.pod, &target.uid).ok_or_else(|| {
-        text(
+        Box::new(text(
             StatusCode::NOT_FOUND,
             format!("pod does not exist: pod \"{}_{}\" not found\n", target.pod, target.namespace),
-        )
+        ))
     })
 }
 
 /// The container's runtime record: the running one for streams.
-pub(super) async fn running_container(node: &Node, pod: &Pod, name: &str) -> Result<ContainerRecord, Response<Body>> {
+pub(super) async fn running_container(node: &Node, pod: &Pod, name: &str) -> Result<ContainerRecord, Refused> {
     let observed = Observed::of_pod(node.runtime.as_ref(), spec::uid(pod)).await;
-    let observed = observed.map_err(|error| text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    let observed = observed.map_err(|error| Box::new(text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())))?;
     let found = observed.current(name).filter(|record| record.state == ContainerState::Running).cloned();
-    found.ok_or_else(|| text(StatusCode::NOT_FOUND, format!("container not found (\"{name}\")\n")))
+    found.ok_or_else(|| Box::new(text(StatusCode::NOT_FOUND, format!("container not found (\"{name}\")\n"))))
 }
 
 pub(super) async fn logs(node: &Node, target: &Target, query: &Query) -> Response<Body> {
@@ -73,7 +76,7 @@ pub(super) async fn logs(node: &Node, target: &Target, query: &Query) -> Respons
     };
     let pod = match find(node, target) {
         Ok(pod) => pod,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     if spec::find_container(&pod, &target.container).is_none() {
         let message = format!("container {:?} not found in pod {:?}\n", target.container, target.pod);
@@ -152,11 +155,11 @@ fn waiting(status: &ContainerStatus, pod_name: &str) -> String {
 pub(super) async fn run(node: &Node, target: &Target, query: &Query) -> Response<Body> {
     let pod = match find(node, target) {
         Ok(pod) => pod,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     let record = match running_container(node, &pod, &target.container).await {
         Ok(record) => record,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     let command = query.get("cmd").unwrap_or_default().split(' ').map(str::to_owned).collect();
     match node.runtime.exec_sync(&record.id, command, Duration::ZERO).await {

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::{
-    answers::{find, running_container},
+    answers::{Refused, find, running_container},
     body::{self, Body, text},
     query::Query,
     route::Target,
@@ -38,7 +38,7 @@ pub(super) async fn exec(node: &Node, request: Request<Incoming>, target: &Targe
     streams.stderr &= !streams.tty;
     let record = match container(node, target).await {
         Ok(record) => record,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     match node.runtime.exec(&record, query.all("command"), streams).await {
         Ok(url) => splice(request, &url).await,
@@ -51,7 +51,7 @@ pub(super) async fn attach(node: &Node, request: Request<Incoming>, target: &Tar
     streams.stderr &= !streams.tty;
     let record = match container(node, target).await {
         Ok(record) => record,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     match node.runtime.attach(&record, streams).await {
         Ok(url) => splice(request, &url).await,
@@ -59,7 +59,7 @@ pub(super) async fn attach(node: &Node, request: Request<Incoming>, target: &Tar
     }
 }
 
-async fn container(node: &Node, target: &Target) -> Result<String, Response<Body>> {
+async fn container(node: &Node, target: &Target) -> Result<String, Refused> {
     let pod = find(node, target)?;
     running_container(node, &pod, &target.container).await.map(|record| record.id)
 }
@@ -72,7 +72,7 @@ pub(super) async fn port_forward(
 ) -> Response<Body> {
     let pod = match find(node, target) {
         Ok(pod) => pod,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     let observed = match Observed::of_pod(node.runtime.as_ref(), spec::uid(&pod)).await {
         Ok(observed) => observed,

@@ -54,11 +54,8 @@ fn complete(spec: &mut PodSpec, node_name: &str) {
     spec.termination_grace_period_seconds.get_or_insert(30);
     spec.enable_service_links.get_or_insert(true);
     let tolerations = spec.tolerations.get_or_insert_default();
-    let always = Toleration {
-        operator: Some("Exists".into()),
-        effect: Some("NoExecute".into()),
-        ..Toleration::default()
-    };
+    let always =
+        Toleration { operator: Some("Exists".into()), effect: Some("NoExecute".into()), ..Toleration::default() };
     if !tolerations.contains(&always) {
         tolerations.push(always);
     }
@@ -93,7 +90,8 @@ fn hash(parts: &[&str]) -> String {
 mod tests {
     use super::*;
 
-    const MANIFEST: &str = "{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: c, image: i}]}}";
+    const MANIFEST: &str =
+        "{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: c, image: i}]}}";
 
     #[test]
     fn manifests_become_pods_of_this_node() {

@@ -52,7 +52,13 @@ pub(super) async fn keep(
 }
 
 /// True when every static pod has its mirror and every mirror its static pod.
-async fn reconcile(client: &Client, node_name: &str, pods: &Informer<Pod>, dispatch: &Dispatcher, statics: &Pods) -> bool {
+async fn reconcile(
+    client: &Client,
+    node_name: &str,
+    pods: &Informer<Pod>,
+    dispatch: &Dispatcher,
+    statics: &Pods,
+) -> bool {
     let mut settled = true;
     for mirror in pods.list().into_iter().filter(|pod| spec::is_mirror(pod)) {
         let is_wanted = statics.values().any(|pod| is_mirror_of(&mirror, pod));

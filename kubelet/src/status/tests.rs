@@ -139,10 +139,7 @@ fn before_and_during_init_the_containers_wait() {
     assert_eq!(waiting(&init[1]), "PodInitializing");
     assert_eq!(waiting(&status.container_statuses.as_ref().expect("statuses")[0]), "PodInitializing");
     let message = "containers with incomplete status: [i1 i2]";
-    assert_eq!(
-        condition(&status, "Initialized"),
-        ("False".into(), "ContainersNotInitialized".into(), message.into())
-    );
+    assert_eq!(condition(&status, "Initialized"), ("False".into(), "ContainersNotInitialized".into(), message.into()));
 }
 
 #[test]

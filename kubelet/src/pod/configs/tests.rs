@@ -34,7 +34,8 @@ pub(crate) fn facts() -> NodeFacts {
 }
 
 fn pod(spec: Value) -> Pod {
-    let object = json!({"metadata": {"name": "web-0", "namespace": "ns", "uid": "u", "labels": {"app": "web"}}, "spec": spec});
+    let object =
+        json!({"metadata": {"name": "web-0", "namespace": "ns", "uid": "u", "labels": {"app": "web"}}, "spec": spec});
     serde_json::from_value(object).expect("a pod")
 }
 
@@ -98,11 +99,10 @@ fn dns_follows_the_policy() {
     assert_eq!(of(json!({"dnsPolicy": "Default", "containers": []})).servers, ["192.0.2.53"]);
     let own = of(json!({"dnsPolicy": "None", "containers": [], "dnsConfig": {
         "nameservers": ["1.1.1.1"], "searches": ["a"], "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}]}}));
-    assert_eq!((own.servers, own.searches, own.options), (
-        vec!["1.1.1.1".to_owned()],
-        vec!["a".to_owned()],
-        vec!["ndots:2".to_owned(), "edns0".to_owned()]
-    ));
+    assert_eq!(
+        (own.servers, own.searches, own.options),
+        (vec!["1.1.1.1".to_owned()], vec!["a".to_owned()], vec!["ndots:2".to_owned(), "edns0".to_owned()])
+    );
 }
 
 #[test]
