@@ -49,6 +49,7 @@ fn prepare_create(pod: &mut Value) {
     if !meta::list(pod, "spec.schedulingGates").is_empty() {
         status["conditions"] = json!([{
             "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+            "lastTransitionTime": pod["metadata"]["creationTimestamp"],
             "message": "Scheduling is blocked due to non-empty scheduling gates",
         }]);
     }
