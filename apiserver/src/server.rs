@@ -11,10 +11,11 @@ use component::serve::{Endpoints, PeerInfo};
 use futures::FutureExt;
 use http::{Method, Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use machinery::status::Status;
 
 use crate::api::Api;
+use crate::authn::impersonation;
 use crate::authz;
 use crate::discovery;
 use crate::http_body::{Response, full};
@@ -27,7 +28,7 @@ use crate::rest::{self, Call, respond};
 /// How long a client may take to send its body.
 const BODY_DEADLINE: Duration = Duration::from_secs(60);
 
-/// The most that is read, and thrown away, of a body that is too large, in bytes.
+/// The most that is read, and thrown away, of the body of a refused request, in bytes.
 const DRAINED_MAX: usize = 64 * 1024 * 1024;
 
 /// What answers requests: the API and the endpoints about the server itself.
@@ -43,7 +44,12 @@ pub async fn handle(server: Arc<Server>, request: Request<Incoming>) -> Response
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let accept = Accept::of(request.headers(), query.is_true("pretty")).unwrap_or_default();
     let is_head = request.method() == Method::HEAD;
-    let answer = AssertUnwindSafe(route(&server, request, query)).catch_unwind().await;
+    let (parts, mut body) = request.into_parts();
+    let head = Request::from_parts(parts, ());
+    let answer = AssertUnwindSafe(route(&server, head, &mut body, query)).catch_unwind().await;
+    if !matches!(answer, Ok(Ok(_))) && !body.is_end_stream() {
+        tokio::spawn(drain(body));
+    }
     let mut response = match answer {
         Ok(Ok(response)) => response,
         Ok(Err(status)) => respond::failure(&status, accept),
@@ -58,7 +64,12 @@ pub async fn handle(server: Arc<Server>, request: Request<Incoming>) -> Response
     response
 }
 
-async fn route(server: &Server, mut request: Request<Incoming>, query: Query) -> Result<Response, Status> {
+async fn route(
+    server: &Server,
+    mut request: Request<()>,
+    body: &mut Incoming,
+    query: Query,
+) -> Result<Response, Status> {
     let api = &server.api;
     let path = request.uri().path().to_owned();
     let info = RequestInfo::parse(request.method(), &path, &query);
@@ -70,7 +81,7 @@ async fn route(server: &Server, mut request: Request<Incoming>, query: Query) ->
     let served = api.catalogue.find(&info.group, &info.version, &info.resource).ok_or_else(Status::unknown_path)?;
     check_scope(&info, served.row.namespaced)?;
     let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
-    let (parts, body) = request.into_parts();
+    let (parts, ()) = request.into_parts();
     let body = if takes_body(&info) { read_body(body).await? } else { Bytes::new() };
     let call =
         Call { method: parts.method, query, headers: parts.headers, user, served: served.clone(), body, upgrade, info };
@@ -91,22 +102,21 @@ fn takes_body(info: &RequestInfo) -> bool {
         && !matches!(info.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy")
 }
 
-async fn read_body(mut body: Incoming) -> Result<Bytes, Status> {
-    let collected = tokio::time::timeout(BODY_DEADLINE, Limited::new(&mut body, BYTES_MAX).collect()).await;
-    let error = match collected.map_err(|_| Status::timeout("the request's body did not arrive in time"))? {
-        Ok(collected) => return Ok(collected.to_bytes()),
-        Err(error) => error,
-    };
-    if error.downcast_ref::<LengthLimitError>().is_none() {
-        return Err(Status::bad_request(format!("unable to read the request's body: {error}")));
-    }
-    drain(&mut body).await;
-    Err(Status::request_entity_too_large(format!("Request entity too large: limit is {BYTES_MAX}")))
+async fn read_body(body: &mut Incoming) -> Result<Bytes, Status> {
+    let collected = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, BYTES_MAX).collect()).await;
+    let collected = collected.map_err(|_| Status::timeout("the request's body did not arrive in time"))?;
+    collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
+        if error.downcast_ref::<LengthLimitError>().is_some() {
+            Status::request_entity_too_large(format!("Request entity too large: limit is {BYTES_MAX}"))
+        } else {
+            Status::bad_request(format!("unable to read the request's body: {error}"))
+        }
+    })
 }
 
-/// Takes what still comes of a body that is refused, within limits. A client that sends while its stream or connection is
-/// reset never reads the answer that was sent before.
-async fn drain(body: &mut Incoming) {
+/// Takes what still comes of a refused request's body, within limits. Dropping the body would reset the stream, and a
+/// client that is still sending would see that and not the answer.
+async fn drain(mut body: Incoming) {
     let rest = async {
         let mut length = 0;
         while let Some(Ok(frame)) = body.frame().await {
@@ -116,7 +126,7 @@ async fn drain(body: &mut Incoming) {
             }
         }
     };
-    // Whether all of it came makes no difference to the answer.
+    // The answer is on its way whether or not all of it came.
     let _ = tokio::time::timeout(BODY_DEADLINE, rest).await;
 }
 
@@ -127,7 +137,7 @@ fn is_probe(path: &str) -> bool {
         .any(|probe| path == *probe || path.strip_prefix(probe).is_some_and(|rest| rest.starts_with('/')))
 }
 
-async fn identify(server: &Server, request: &Request<Incoming>, info: &RequestInfo) -> Result<User, Status> {
+async fn identify(server: &Server, request: &Request<()>, info: &RequestInfo) -> Result<User, Status> {
     if server.insecure {
         let groups = vec![crate::request::MASTERS.to_owned(), crate::request::AUTHENTICATED.to_owned()];
         return Ok(User { name: "system:unsecured".to_owned(), groups, ..User::default() });
@@ -137,7 +147,8 @@ async fn identify(server: &Server, request: &Request<Incoming>, info: &RequestIn
     let found = server.api.authenticator.authenticate(&server.api, request.headers(), certificates).await;
     match found {
         Err(_) if is_probe(&info.path) => Ok(User::anonymous()),
-        found => found,
+        Ok(user) => impersonation::impersonated(&server.api, user, request.headers()),
+        refused => refused,
     }
 }
 
@@ -153,7 +164,7 @@ fn authorize(server: &Server, user: &User, info: &RequestInfo, query: &Query) ->
 }
 
 /// Paths that are no resources: discovery, OpenAPI, version, health, metrics, the token keys.
-async fn other(server: &Server, request: &Request<Incoming>, path: &str) -> Result<Response, Status> {
+async fn other(server: &Server, request: &Request<()>, path: &str) -> Result<Response, Status> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(Status::unknown_path());
     }

@@ -20,7 +20,7 @@ pub(crate) fn reset(layout: &Layout) -> Result<()> {
     let steps: [(&str, Box<dyn FnOnce() -> Result<()> + '_>); 7] = [
         ("stop the cluster", Box::new(|| block_on(stop(layout, &settings)))),
         ("remove Service rules", Box::new(remove_service_rules)),
-        ("remove CNI rules", Box::new(remove_cni_rules)),
+        ("remove other rules", Box::new(remove_chains)),
         ("remove the bridge", Box::new(remove_bridge)),
         ("remove mounts", Box::new(|| remove_mounts(layout.root()))),
         ("remove cgroups", Box::new(move || remove_cgroups(Path::new("/sys/fs/cgroup"), &cgroup_root))),
@@ -55,12 +55,12 @@ fn remove_service_rules() -> Result<()> {
     run(Command::new(executable).args([Part::KubeProxy.name(), "--cleanup"]))
 }
 
-/// What pods that could not be removed left: the masquerade and host-port chains of the plugins.
-fn remove_cni_rules() -> Result<()> {
+/// What the parts before did not take with them: the kubelet's chain, and those of plugins whose pods are gone.
+fn remove_chains() -> Result<()> {
     for (save, restore) in [("iptables-save", "iptables-restore"), ("ip6tables-save", "ip6tables-restore")] {
         let Some(program) = machine::find_program(save) else { continue };
-        let saved = Command::new(program).args(["-t", "nat"]).output().with_context(|| format!("run {save}"))?;
-        let deletions = cni_deletions(&String::from_utf8_lossy(&saved.stdout));
+        let saved = Command::new(program).output().with_context(|| format!("run {save}"))?;
+        let deletions = deletions(&String::from_utf8_lossy(&saved.stdout));
         if deletions.is_empty() {
             continue;
         }
@@ -70,29 +70,37 @@ fn remove_cni_rules() -> Result<()> {
             std::io::Write::write_all(&mut pipe, deletions.as_bytes())?;
         }
         let status = child.wait()?;
-        anyhow::ensure!(status.success(), "{restore} refused to remove the plugins' chains");
+        anyhow::ensure!(status.success(), "{restore} refused to remove the cluster's chains");
     }
     Ok(())
 }
 
-/// Input for `iptables-restore --noflush` that removes every chain named CNI-… and every rule that leads there.
-fn cni_deletions(saved: &str) -> String {
-    let chain = |line: &str| {
-        let name = line.strip_prefix(':')?.split_whitespace().next()?;
-        name.starts_with("CNI-").then(|| name.to_owned())
-    };
-    let chains: Vec<String> = saved.lines().filter_map(chain).collect();
-    if chains.is_empty() {
-        return String::new();
+/// Input for `iptables-restore --noflush` that removes, from every table, the chains of a cluster and the rules that
+/// lead to them from elsewhere.
+fn deletions(saved: &str) -> String {
+    const PREFIXES: [&str; 2] = ["CNI-", "KUBE-"];
+    let is_ours = |name: &str| PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let mut text = String::new();
+    for table in saved.split_inclusive("COMMIT\n") {
+        let Some(name) = table.lines().find(|line| line.starts_with('*')) else { continue };
+        let declared = table.lines().filter_map(|line| line.strip_prefix(':')?.split_whitespace().next());
+        let chains: Vec<&str> = declared.filter(|chain| is_ours(chain)).collect();
+        if chains.is_empty() {
+            continue;
+        }
+        text += &format!("{name}\n");
+        for rule in table.lines().filter_map(|line| line.strip_prefix("-A ")) {
+            let target = rule.split_whitespace().skip_while(|word| *word != "-j").nth(1);
+            if target.is_some_and(is_ours) {
+                text += &format!("-D {rule}\n");
+            }
+        }
+        for verb in ["-F", "-X"] {
+            chains.iter().for_each(|chain| text += &format!("{verb} {chain}\n"));
+        }
+        text += "COMMIT\n";
     }
-    let mut text = String::from("*nat\n");
-    for rule in saved.lines().filter(|line| line.starts_with("-A ") && line.contains("-j CNI-")) {
-        text += &format!("-D {}\n", &rule[3..]);
-    }
-    for verb in ["-F", "-X"] {
-        chains.iter().for_each(|chain| text += &format!("{verb} {chain}\n"));
-    }
-    text + "COMMIT\n"
+    text
 }
 
 fn remove_bridge() -> Result<()> {
@@ -183,14 +191,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_plugins_chains_are_removed() {
-        let saved = "*nat\n:PREROUTING ACCEPT [0:0]\n:CNI-abc - [0:0]\n:KUBE-SERVICES - [0:0]\n\
+    fn only_the_clusters_chains_are_removed() {
+        let saved = "*filter\n:INPUT ACCEPT [0:0]\n:DOCKER - [0:0]\n-A INPUT -j DOCKER\nCOMMIT\n*nat\n\
+            :PREROUTING ACCEPT [0:0]\n:CNI-abc - [0:0]\n:KUBE-A - [0:0]\n\
             -A POSTROUTING -s 10.1.0.2/32 -m comment --comment \"name: \\\"skiff\\\"\" -j CNI-abc\n\
-            -A PREROUTING -j KUBE-SERVICES\n-A CNI-abc -d 10.1.0.0/24 -j ACCEPT\nCOMMIT\n";
+            -A CNI-abc -d 10.1.0.0/24 -j ACCEPT\n-A KUBE-A -j MARK --set-xmark 0x1\nCOMMIT\n";
         let expected = "*nat\n-D POSTROUTING -s 10.1.0.2/32 -m comment --comment \"name: \\\"skiff\\\"\" -j CNI-abc\n\
-            -F CNI-abc\n-X CNI-abc\nCOMMIT\n";
-        assert_eq!(cni_deletions(saved), expected);
-        assert_eq!(cni_deletions("*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n"), "");
+            -F CNI-abc\n-F KUBE-A\n-X CNI-abc\n-X KUBE-A\nCOMMIT\n";
+        assert_eq!(deletions(saved), expected);
+        assert_eq!(deletions("*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n"), "");
     }
 
     #[test]

@@ -75,7 +75,13 @@ impl Bed {
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         let of = |kind: &str, namespace: &str| format!("--{kind}=/proc/{}/ns/{namespace}", self.unshare_pid);
-        command.args([of("net", "net"), of("mount", "mnt"), of("ipc", "ipc"), of("uts", "uts"), of("cgroup", "cgroup")]);
+        command.args([
+            of("net", "net"),
+            of("mount", "mnt"),
+            of("ipc", "ipc"),
+            of("uts", "uts"),
+            of("cgroup", "cgroup"),
+        ]);
         command.args([of("pid", "pid_for_children"), "--wd=/".into(), "--".into()]).arg(program);
         command
     }

@@ -38,6 +38,7 @@ ip address add 192.168.77.2/24 dev eth0
 ip link set eth0 up
 ip link set uplink up
 ip route add default via 192.168.77.1
+printf '127.0.0.1 localhost\n192.168.77.2 %s\n' "${bed##*/}" >/etc/hosts
 
 touch "$bed/ready"
 # A shell that waits takes in orphans; nothing else may be the first process and leave zombies.

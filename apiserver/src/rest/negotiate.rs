@@ -3,7 +3,7 @@
 //! Kubernetes API concept: "Alternate representations of resources"; the first acceptable clause of `Accept` wins.
 
 use http::HeaderMap;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use machinery::status::Status;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,8 +41,16 @@ pub struct Accept {
     pub pretty: bool,
 }
 
+/// Whether the client is one that shows answers to a person as they come.
+fn is_typed(headers: &HeaderMap) -> bool {
+    let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    ["curl", "Wget", "Mozilla/5.0"].iter().any(|name| agent.starts_with(name))
+}
+
 impl Accept {
+    /// `pretty` as the query asks; programs that people type get it unasked, as from upstream's server.
     pub fn of(headers: &HeaderMap, pretty: bool) -> Result<Self, Status> {
+        let pretty = pretty || is_typed(headers);
         let asked = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let clauses = asked.split(',').map(str::trim).filter(|clause| !clause.is_empty());
         let mut any = false;

@@ -14,6 +14,8 @@ use tonic::transport::{Channel, Endpoint};
 
 /// How long a container has between the request to stop and the kill.
 const STOP_GRACE_SECONDS: i64 = 5;
+/// Between two tries of a runtime that is not initialized.
+const PAUSE: Duration = Duration::from_millis(20);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Runtime {
@@ -38,6 +40,18 @@ impl Runtime {
             self.runtime.version(VersionRequest::default()).await.context("ask the runtime for its version")?;
         let version = version.into_inner();
         Ok(format!("{} {}", version.runtime_name, version.runtime_version))
+    }
+
+    /// Until requests are answered, or the last error after `timeout`. The CRI has no way to be told.
+    pub(super) async fn wait_until_initialized(&mut self, timeout: Duration) -> Result<()> {
+        let start = tokio::time::Instant::now();
+        while let Err(status) = self.runtime.list_pod_sandbox(ListPodSandboxRequest::default()).await {
+            if start.elapsed() >= timeout {
+                return Err(status).context("the container runtime does not answer");
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
     }
 
     pub(super) async fn has_image(&mut self, reference: &str) -> Result<bool> {

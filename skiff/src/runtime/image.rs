@@ -1,5 +1,7 @@
 //! The pause image: made here, imported once, never pulled.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use oci_archive::{Config, Image, Layer};
 
@@ -7,8 +9,12 @@ use super::config::PAUSE_IMAGE;
 use super::{cri, ctr, own_endpoint};
 use crate::layout::Layout;
 
+/// containerd says that it is ready before its CRI part has looked through the containers that it knows.
+const INITIALIZED_TIMEOUT: Duration = Duration::from_secs(60);
+
 pub(super) async fn ensure_pause(layout: &Layout) -> Result<()> {
     let mut runtime = cri::Runtime::connect(&own_endpoint(layout)).await?;
+    runtime.wait_until_initialized(INITIALIZED_TIMEOUT).await?;
     if runtime.has_image(PAUSE_IMAGE).await? {
         return Ok(());
     }

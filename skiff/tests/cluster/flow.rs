@@ -73,7 +73,7 @@ fn stop_and_start_keeps_the_data(cluster: &Cluster, address: &str) -> Result<()>
     let before = cluster.value("deployment/web", ".metadata.uid")?;
     cluster.skiff(&["down"])?;
     let processes = cluster.bed.run(&["ps", "-e", "-o", "args="])?;
-    for program in ["containerd", "nginx: ", "/pause", "skiff"] {
+    for program in ["containerd", "nginx: ", "/pause", "skiff up"] {
         ensure!(
             !processes.lines().any(|line| line.contains(program) && !line.contains("ps -e")),
             "{program}:\n{processes}"
