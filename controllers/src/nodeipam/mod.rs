@@ -4,6 +4,7 @@
 
 mod cidr;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use component::context::Context;
@@ -73,6 +74,8 @@ struct Controller {
     nodes: Informer<Node>,
     queue: Queue<String>,
     sets: Mutex<Vec<CidrSet>>,
+    /// UIDs of nodes whose CIDRs were written, until the cache shows it: a sync in between would give them others.
+    written: Mutex<HashSet<String>>,
 }
 
 /// Runs until the context's shutdown.
@@ -88,6 +91,7 @@ pub(crate) async fn run(ctx: Context, settings: Settings) {
         nodes: ctx.informers.of(),
         queue: Queue::new("cidrallocator_node"),
         sets: Mutex::new(sets),
+        written: Mutex::default(),
         ctx,
     });
     let shutdown = controller.ctx.shutdown.clone();
@@ -98,7 +102,10 @@ pub(crate) async fn run(ctx: Context, settings: Settings) {
     controller.nodes.list().iter().for_each(|node| controller.occupy(node));
     let this = Arc::downgrade(&controller);
     controller.nodes.on_event(move |event| match (event, this.upgrade()) {
-        (Event::Deleted(node), Some(this)) => this.release(&cidrs(node)),
+        (Event::Deleted(node), Some(this)) => {
+            this.written().remove(&node.uid().unwrap_or_default());
+            this.release(&cidrs(node));
+        }
         (_, Some(this)) => this.queue.add(event.object().name_any()),
         (_, None) => {}
     });
@@ -113,6 +120,10 @@ fn cidrs(node: &Node) -> Vec<Cidr> {
 impl Controller {
     fn sets(&self) -> MutexGuard<'_, Vec<CidrSet>> {
         self.sets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn written(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn occupy(&self, node: &Node) {
@@ -147,8 +158,13 @@ impl Controller {
         let Some(node) = self.nodes.get("", &name).filter(|n| n.metadata.deletion_timestamp.is_none()) else {
             return Ok(());
         };
+        let uid = node.uid().unwrap_or_default();
         if !cidrs(&node).is_empty() {
+            self.written().remove(&uid);
             self.occupy(&node);
+            return Ok(());
+        }
+        if self.written().contains(&uid) {
             return Ok(());
         }
         let Some(given) = self.allocate() else {
@@ -164,7 +180,10 @@ impl Controller {
         let api = Api::<Node>::all(self.ctx.client.clone());
         let patched = api.patch(&name, &PatchParams::default(), &Patch::Strategic(&patch)).await;
         match patched.doing("set pod CIDR of node", &name) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.written().insert(uid);
+                Ok(())
+            }
             Err(error) => {
                 // Without an answer the write may have happened: then the range is the node's, and stays taken.
                 if error.status().is_some_and(|s| s.code < 500) {
