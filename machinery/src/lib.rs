@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod catalogue;
+pub mod channel;
 pub mod field;
 pub mod gvk;
 pub mod intstr;
@@ -15,5 +16,6 @@ pub mod patch;
 pub mod quantity;
 pub mod schema;
 pub mod selector;
+pub mod spdy;
 pub mod status;
 pub mod wire;
