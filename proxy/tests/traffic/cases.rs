@@ -131,6 +131,32 @@ fn node_ports_on_every_address_of_the_node() {
 
 #[test]
 #[ignore = "needs root"]
+fn both_families_at_once() {
+    run(|mut world| async move {
+        two_pods(&world);
+        let ports = json!([{"port": 80, "protocol": "TCP", "nodePort": 30080}]);
+        let spec = json!({"type": "NodePort", "clusterIPs": ["10.96.0.5", "fd00:96::5"], "ports": ports});
+        world.service("10.96.0.5", spec);
+        world.endpoints(&["10.1.1.2"]);
+        world.endpoints(&["fd00:1::3"]);
+        world.start(&["--cluster-cidr=10.1.1.0/24,fd00:1::/64"]);
+        world.until("host", VIP, "a").await;
+        for (from, to) in [
+            ("host", "[fd00:96::5]:80"),
+            ("a", "[fd00:96::5]:80"),
+            ("b", "[fd00:96::5]:80"),
+            ("a", "[fd00:1::1]:30080"),
+            ("host", "[fd00:1::1]:30080"),
+        ] {
+            world.until(from, to, "b").await;
+        }
+        world.endpoints(&["fd00:1::2"]);
+        world.until("b", "[fd00:96::5]:80", "a").await;
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
 fn load_balancers_see_whether_this_node_has_endpoints() {
     run(|mut world| async move {
         two_pods(&world);

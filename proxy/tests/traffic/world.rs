@@ -38,7 +38,8 @@ pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce(World) -> F + Send +
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
         mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).unwrap();
         sh("ip link set lo up; ip link add cni0 type bridge; ip addr add 10.1.1.1/24 dev cni0; ip link set cni0 up; \
-            sysctl -qw net.ipv4.ip_forward=1; ip route add default dev cni0");
+            ip addr add fd00:1::1/64 dev cni0 nodad; sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1; \
+            ip route add default dev cni0; ip -6 route add default dev cni0");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let world = World { api: FakeApi::new(), proxy: None, stop: Arc::default() };
@@ -78,18 +79,20 @@ impl World {
         }
     }
 
-    /// A pod on the bridge, answering on TCP and UDP with its name.
+    /// A pod on the bridge, answering on TCP and UDP with its name; 10.1.1.2 is fd00:1::2, too.
     pub(crate) fn pod(&self, name: &'static str, ip: &str) {
+        let last = ip.rsplit('.').next().unwrap();
         sh(&format!(
             "ip netns add {name}; ip link add v{name} type veth peer name eth0 netns {name}; ip link set v{name} up master cni0; \
              bridge link set dev v{name} hairpin on; ip -n {name} addr add {ip}/24 dev eth0; ip -n {name} link set eth0 up; \
-             ip -n {name} link set lo up; ip -n {name} route add default via 10.1.1.1"
+             ip -n {name} link set lo up; ip -n {name} route add default via 10.1.1.1; \
+             ip -n {name} addr add fd00:1::{last}/64 dev eth0 nodad; ip -n {name} -6 route add default via fd00:1::1"
         ));
         let stop = self.stop.clone();
         let (ready, is_ready) = std::sync::mpsc::channel();
         thread::spawn(move || {
             enter(name);
-            let tcp = TcpListener::bind(("0.0.0.0", PORT)).unwrap();
+            let tcp = TcpListener::bind(("::", PORT)).unwrap();
             let udp = UdpSocket::bind(("0.0.0.0", PORT)).unwrap();
             udp.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
             let udp_stop = stop.clone();
@@ -126,15 +129,17 @@ impl World {
             .iter()
             .map(|ip| json!({"addresses": [ip], "nodeName": "here", "conditions": {"ready": true}}))
             .collect();
-        self.api.put(&json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-            "metadata": {"namespace": "ns", "name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+        let family = if ips.iter().any(|ip| ip.contains(':')) { "IPv6" } else { "IPv4" };
+        let name = format!("web-{}", family.to_lowercase());
+        self.api.put(&json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
+            "metadata": {"namespace": "ns", "name": name, "labels": {"kubernetes.io/service-name": "web"}},
             "ports": [{"name": "", "port": PORT, "protocol": "TCP"}, {"name": "u", "port": PORT, "protocol": "UDP"}],
             "endpoints": endpoints}));
     }
 
     pub(crate) fn remove_service(&self) {
         self.api.remove::<Service>("ns", "web");
-        self.api.remove::<EndpointSlice>("ns", "web-1");
+        self.api.remove::<EndpointSlice>("ns", "web-ipv4");
     }
 
     /// Waits until a request from `from` (a pod, or "host") to `to` has this outcome.
