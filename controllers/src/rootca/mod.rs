@@ -13,7 +13,7 @@ use component::client::ClientConfig;
 use component::context::Context;
 use component::informer::{Informer, Selection};
 use component::key::Key;
-use component::queue::{self, Queue};
+use component::queue::{self, Backoff, Queue};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
@@ -37,21 +37,22 @@ struct Controller {
 }
 
 /// How long to wait before asking again for certificates that could not be had.
-const RETRY: Duration = Duration::from_secs(2);
+const RETRY: Backoff = Backoff { base: Duration::from_millis(250), max: Duration::from_secs(10) };
 
 /// Runs until the context's shutdown.
 pub(crate) async fn run(ctx: Context, root_ca_file: Option<PathBuf>, config: ClientConfig) {
     let shutdown = ctx.shutdown.clone();
     let found = async {
-        loop {
+        for failures in 0.. {
             match source::find(&ctx.client, root_ca_file.as_ref(), &config).await {
-                Ok(root_ca) => return root_ca,
+                Ok(root_ca) => return Some(root_ca),
                 Err(error) => tracing::warn!(%error, "no root CA to publish yet"),
             }
-            tokio::time::sleep(RETRY).await;
+            tokio::time::sleep(RETRY.delay(failures)).await;
         }
+        None
     };
-    if let Some(root_ca) = shutdown.run_until(found).await {
+    if let Some(Some(root_ca)) = shutdown.run_until(found).await {
         publish(ctx, root_ca).await;
     }
 }

@@ -1,9 +1,9 @@
 //! Where the published certificates come from.
 //!
 //! In this order: the file of `--root-ca-file`; the authorities in the manager's own kubeconfig; what the API server
-//! shows on the address of that kubeconfig; what it shows on the address of the Service `kubernetes` (for a manager
-//! that speaks plain HTTP). The last two trust whatever answers there, as the manager itself does then: without them no
-//! pod could mount its token.
+//! shows on the address of that kubeconfig; what it shows on the address of the Service `kubernetes`, or on its usual
+//! port (for a manager that speaks plain HTTP). The last ones trust whatever answers there, as the manager itself does
+//! then: without them no pod could mount its token.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,6 +21,9 @@ use tokio_rustls::TlsConnector;
 
 use crate::common::error::{Doing, Error};
 
+/// Where the API server speaks TLS unless told otherwise.
+const SECURE_PORT: u16 = 6443;
+
 /// PEM. An error may pass: the API server may not be up yet.
 pub(super) async fn find(client: &Client, file: Option<&PathBuf>, config: &ClientConfig) -> Result<String, Error> {
     if let Some(path) = file {
@@ -33,23 +36,28 @@ pub(super) async fn find(client: &Client, file: Option<&PathBuf>, config: &Clien
             authority.read("certificate-authority-data").map_err(|e| Error::refused("read", "kubeconfig", e))?;
         return String::from_utf8(pem).map_err(|e| Error::refused("read certificate authority of", "kubeconfig", e));
     }
-    let address = match https_address(&endpoint.server) {
-        Some((host, port)) => tokio::net::lookup_host((host, port))
-            .await
-            .ok()
-            .and_then(|mut found| found.next())
-            .ok_or_else(|| Error::refused("look up", &endpoint.server, "no address"))?,
-        None => service_address(client).await?,
+    if let Some((host, port)) = address_of(&endpoint.server, "https://", 443) {
+        return shown(look_up(host, port).await?).await;
+    }
+    let address = match (service_address(client).await, address_of(&endpoint.server, "http://", 80)) {
+        (Ok(address), _) => address,
+        (Err(_), Some((host, _))) => look_up(host, SECURE_PORT).await?,
+        (Err(error), None) => return Err(error),
     };
     shown(address).await
 }
 
-/// Host and port of an https URL.
-fn https_address(server: &str) -> Option<(&str, u16)> {
-    let authority = server.strip_prefix("https://")?.split('/').next()?;
+async fn look_up(host: &str, port: u16) -> Result<SocketAddr, Error> {
+    let mut found = tokio::net::lookup_host((host, port)).await.map_err(|e| Error::refused("look up", host, e))?;
+    found.next().ok_or_else(|| Error::refused("look up", host, "no address"))
+}
+
+/// Host and port of a URL of this scheme.
+fn address_of<'a>(server: &'a str, scheme: &str, usual_port: u16) -> Option<(&'a str, u16)> {
+    let authority = server.strip_prefix(scheme)?.split('/').next()?;
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
-        _ => (authority, 443),
+        _ => (authority, usual_port),
     };
     Some((host.trim_start_matches('[').trim_end_matches(']'), port))
 }
@@ -99,7 +107,7 @@ mod tests {
             ("http://127.0.0.1:8080", None),
         ];
         for (server, want) in rows {
-            assert_eq!(https_address(server), want, "{server}");
+            assert_eq!(address_of(server, "https://", 443), want, "{server}");
         }
     }
 }
