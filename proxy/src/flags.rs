@@ -74,4 +74,11 @@ mod tests {
     fn the_table_is_whole() {
         component::flags::check_table(&super::flags());
     }
+
+    #[test]
+    fn every_flag_that_claims_to_work_is_read() {
+        let read = |values: &component::flags::Values| drop(crate::Options::from_flags(values));
+        // Whoever starts the program reads these.
+        component::flags::check_effective(&super::flags(), read, &["logging-format", "v"]);
+    }
 }
