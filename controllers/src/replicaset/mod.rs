@@ -182,7 +182,7 @@ impl Controller {
     }
 
     async fn manage(&self, key: &Key, rs: &Arc<ReplicaSet>, active: &[Arc<Pod>]) -> Result<(), Error> {
-        match plan::change(rs, active, &self.related(rs), self.ctx.clock.now()) {
+        match plan::change(rs, active, || self.related(rs), self.ctx.clock.now()) {
             Change::None => Ok(()),
             Change::Create(count) => self.create(key, rs, count).await,
             Change::Delete(pods) => self.delete(key, rs, &pods).await,

@@ -22,14 +22,20 @@ pub(super) enum Change {
     Delete(Vec<Arc<Pod>>),
 }
 
-/// `active` are the pods that the ReplicaSet owns; `related` those of all ReplicaSets of its Deployment.
-pub(super) fn change(rs: &ReplicaSet, active: &[Arc<Pod>], related: &[Arc<Pod>], now: Timestamp) -> Change {
+/// `active` are the pods that the ReplicaSet owns; `related` finds those of all ReplicaSets of its
+/// Deployment.
+pub(super) fn change(
+    rs: &ReplicaSet,
+    active: &[Arc<Pod>],
+    related: impl FnOnce() -> Vec<Arc<Pod>>,
+    now: Timestamp,
+) -> Change {
     let want = usize::try_from(replicas(rs)).unwrap_or(0);
     if active.len() < want {
         Change::Create((want - active.len()).min(BURST))
     } else if active.len() > want {
         let count = (active.len() - want).min(BURST);
-        Change::Delete(pods_to_delete(active.to_vec(), related, count, now))
+        Change::Delete(pods_to_delete(active.to_vec(), &related(), count, now))
     } else {
         Change::None
     }

@@ -32,12 +32,12 @@ fn pod(name: &str, ready_for_seconds: Option<i64>) -> Arc<Pod> {
 #[test]
 fn changes() {
     let pods = |n: usize| (0..n).map(|i| pod(&i.to_string(), Some(5))).collect::<Vec<_>>();
-    assert_eq!(change(&set(3, 0), &pods(3), &[], now()), Change::None);
-    assert_eq!(change(&set(3, 0), &pods(1), &[], now()), Change::Create(2));
-    assert_eq!(change(&set(2000, 0), &[], &[], now()), Change::Create(BURST));
+    assert_eq!(change(&set(3, 0), &pods(3), Vec::new, now()), Change::None);
+    assert_eq!(change(&set(3, 0), &pods(1), Vec::new, now()), Change::Create(2));
+    assert_eq!(change(&set(2000, 0), &[], Vec::new, now()), Change::Create(BURST));
     let mixed = [pod("ready", Some(5)), pod("not", None)];
-    assert_eq!(change(&set(1, 0), &mixed, &[], now()), Change::Delete(vec![mixed[1].clone()]));
-    assert_eq!(change(&set(0, 0), &mixed, &[], now()), Change::Delete(mixed.to_vec()));
+    assert_eq!(change(&set(1, 0), &mixed, Vec::new, now()), Change::Delete(vec![mixed[1].clone()]));
+    assert_eq!(change(&set(0, 0), &mixed, Vec::new, now()), Change::Delete(mixed.to_vec()));
 }
 
 #[test]
