@@ -13,10 +13,12 @@ use crate::admission::{Attributes, Operation};
 use crate::api::Api;
 use crate::errors;
 use crate::http_body::Response;
-use crate::store::{Commit, CommitError, Condition, Write};
+use crate::store::{Commit, CommitError, Condition, Revision, Write};
 
 /// How often a name is made anew when a generated one is taken (upstream's number).
 const GENERATE_NAME_ATTEMPTS: usize = 8;
+/// How often addresses and ports are chosen anew when another writer was faster.
+const COMPANION_ATTEMPTS: usize = 64;
 
 pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
@@ -49,17 +51,36 @@ pub async fn create_object(
     if !meta::resource_version(&object).is_empty() && meta::resource_version(&object) != "0" {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
-    let attempts = if meta::name(&object).is_empty() { GENERATE_NAME_ATTEMPTS } else { 1 };
-    for _ in 1..attempts {
+    let generates = meta::name(&object).is_empty();
+    for attempt_number in 1.. {
         match attempt(api, call, object.clone(), options).await {
-            Err(status) if status.reason == "AlreadyExists" => {}
-            outcome => return outcome,
+            Err(Refused::NameTaken(_)) if generates && attempt_number < GENERATE_NAME_ATTEMPTS => {}
+            Err(Refused::CompanionTaken) if attempt_number < COMPANION_ATTEMPTS => {}
+            Err(Refused::NameTaken(status) | Refused::Told(status)) => return Err(status),
+            Err(Refused::CompanionTaken) => {
+                return Err(Status::server_timeout(call.served.row.group_resource(), "create"));
+            }
+            Ok(created) => return Ok(created),
         }
     }
-    attempt(api, call, object, options).await
+    unreachable!("the loop ends by its own counts")
 }
 
-async fn attempt(api: &Api, call: &Call, mut object: Value, options: &WriteOptions) -> Result<Created, Status> {
+/// Why one attempt made nothing.
+enum Refused {
+    NameTaken(Status),
+    /// An address or port that this attempt chose went to another writer: the next one chooses anew.
+    CompanionTaken,
+    Told(Status),
+}
+
+impl From<Status> for Refused {
+    fn from(status: Status) -> Self {
+        Self::Told(status)
+    }
+}
+
+async fn attempt(api: &Api, call: &Call, mut object: Value, options: &WriteOptions) -> Result<Created, Refused> {
     let served = &call.served;
     let (row, hooks) = (&served.row, served.hooks);
     let resets_managers = machinery::apply::is_reset(&object);
@@ -79,41 +100,51 @@ async fn attempt(api: &Api, call: &Call, mut object: Value, options: &WriteOptio
     let mut invalid = system::validate_new(&object, served);
     invalid.extend((hooks.validate)(&object));
     if !invalid.is_empty() {
-        return Err(Status::invalid(&row.group, &row.kind, meta::name(&object), &invalid));
+        return Err(Status::invalid(&row.group, &row.kind, meta::name(&object), &invalid).into());
     }
     let companions = api.companions(served, Some(&mut object), None).await?;
     api.admission.validate(api, &attributes, &object, None).await?;
     let warnings = (hooks.warnings)(&object);
-    let name = meta::name(&object).to_owned();
-    let key = api.catalogue.key(served, &call.info.namespace, &name);
-    let taken = || match generated {
-        true => Status::generate_name_conflict(row.group_resource(), &name),
-        false => Status::already_exists(row.group_resource(), &name),
-    };
-    let revision = if options.dry_run {
-        if api.read(served, &call.info.namespace, &name).await?.is_some() {
-            return Err(taken());
-        }
-        None
-    } else {
-        let mut commit = Commit {
-            conditions: vec![Condition::Absent { key: key.clone() }],
-            writes: vec![put(key.clone(), current::encode(&object)?, hooks.time_to_live_seconds)],
-        };
-        commit.conditions.extend(companions.conditions);
-        commit.writes.extend(companions.writes);
-        match api.store.commit(commit).await {
-            Ok(revision) => Some(revision),
-            Err(CommitError::Conflict { key: conflicting, .. }) if conflicting == key => return Err(taken()),
-            // A companion was taken by another writer: this attempt's choice is void, the next one chooses anew.
-            Err(CommitError::Conflict { .. }) => return Err(Status::server_timeout(row.group_resource(), "create")),
-            Err(error) => return Err(errors::commit(&error, row.group_resource(), &name)),
-        }
-    };
-    if let Some(revision) = revision {
+    if let Some(revision) = commit_new(api, call, &object, companions, options.dry_run, generated).await? {
         current::set_resource_version(&mut object, revision);
     }
     Ok(Created { object, warnings })
+}
+
+/// Writes the object and its companions, or finds out whether they could be written; a dry run has no revision.
+async fn commit_new(
+    api: &Api,
+    call: &Call,
+    object: &Value,
+    companions: Commit,
+    dry_run: bool,
+    generated: bool,
+) -> Result<Option<Revision>, Refused> {
+    let (served, name) = (&call.served, meta::name(object));
+    let of = served.row.group_resource();
+    let taken = || {
+        Refused::NameTaken(match generated {
+            true => Status::generate_name_conflict(of, name),
+            false => Status::already_exists(of, name),
+        })
+    };
+    if dry_run {
+        let found = api.read(served, &call.info.namespace, name).await?;
+        return if found.is_some() { Err(taken()) } else { Ok(None) };
+    }
+    let key = api.catalogue.key(served, &call.info.namespace, name);
+    let mut commit = Commit {
+        conditions: vec![Condition::Absent { key: key.clone() }],
+        writes: vec![put(key.clone(), current::encode(object)?, served.hooks.time_to_live_seconds)],
+    };
+    commit.conditions.extend(companions.conditions);
+    commit.writes.extend(companions.writes);
+    match api.store.commit(commit).await {
+        Ok(revision) => Ok(Some(revision)),
+        Err(CommitError::Conflict { key: conflicting, .. }) if conflicting == key => Err(taken()),
+        Err(CommitError::Conflict { .. }) => Err(Refused::CompanionTaken),
+        Err(error) => Err(errors::commit(&error, of, name).into()),
+    }
 }
 
 /// Defaults and the canonical form: what upstream's decoding does to every body.
