@@ -156,6 +156,8 @@ fn remove_files(layout: &Layout) -> Result<()> {
     remove_log_links(Path::new("/var/log/containers"), layout.root());
     // Made by containerd and its shims at fixed places; removed only when nobody else has anything there.
     let shared = [
+        "/run/containerd/runc/k8s.io",
+        "/run/containerd/runc",
         "/run/containerd/s",
         "/run/containerd/fifo",
         "/run/containerd",

@@ -35,8 +35,7 @@ async fn run(layout: Layout, settings: Settings) -> Result<()> {
     // back off for a second or more from an API server that does not listen yet, or has no RBAC policy yet.
     let api = async {
         if settings.runs(Part::KubeApiserver) {
-            api::wait_until_ready(&layout).await?;
-            controller_rights::ensure(node::client(&layout)?).await?;
+            give_rights(&layout).await?;
         }
         Ok(())
     };
@@ -50,7 +49,15 @@ async fn run(layout: Layout, settings: Settings) -> Result<()> {
         notifier.ready();
     }
     notifier.status("waiting for the node to be Ready");
-    let watch = node::keep_configured(&layout, &settings, &shutdown, || notifier.ready());
+    let watch = async {
+        if !settings.runs(Part::KubeApiserver) {
+            // Whoever runs the API server starts it when they like.
+            while let Err(error) = give_rights(&layout).await {
+                tracing::warn!("no API server yet: {error:#}");
+            }
+        }
+        node::keep_configured(&layout, &settings, &shutdown, || notifier.ready()).await
+    };
     tokio::select! {
         ended = watch => ended?,
         () = shutdown.cancelled() => {}
@@ -59,6 +66,12 @@ async fn run(layout: Layout, settings: Settings) -> Result<()> {
     shutdown.trigger();
     while tasks.join_next().await.is_some() {}
     Ok(())
+}
+
+/// Waits for the API server, and gives the controllers' identity what it needs there.
+async fn give_rights(layout: &Layout) -> Result<()> {
+    api::wait_until_ready(layout).await?;
+    controller_rights::ensure(node::client(layout)?).await
 }
 
 /// Everything on disk that the parts read. Repeating it changes nothing that is right.
