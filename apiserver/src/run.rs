@@ -130,6 +130,9 @@ fn warn_of_open_doors(options: &Options) {
             "authorization is off (AlwaysAllow): everyone who is authenticated may do everything; --authorization-mode=Node,RBAC closes it"
         );
     }
+    if options.advertise.is_loopback() {
+        tracing::warn!(address = %options.advertise, "the advertised address is loopback: the kubernetes Service gets no endpoints from this server; --advertise-address names another");
+    }
     if let Some(address) = options.insecure {
         tracing::warn!(%address, "INSECURE PORT: everyone who reaches it is the cluster's master, without TLS, without a name");
     }

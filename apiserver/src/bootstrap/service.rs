@@ -82,6 +82,11 @@ async fn ensure_service(api: &Api, advertised: &Advertised) -> Result<(), Status
 
 async fn reconcile(api: &Api, advertised: &Advertised) -> Result<(), Status> {
     let alive = renew(api, advertised).await?;
+    // A loopback address leads nobody to this server, and Endpoints may not hold one.
+    let alive: Vec<IpAddr> = alive.into_iter().filter(|address| !address.is_loopback()).collect();
+    if alive.is_empty() {
+        return Ok(());
+    }
     let port = json!({"name": "https", "port": advertised.port, "protocol": "TCP"});
     ensure_endpoints(api, &alive, &port).await?;
     ensure_slice(api, advertised, &alive, &port).await

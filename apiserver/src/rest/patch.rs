@@ -94,7 +94,16 @@ pub fn apply(patch: &Patch, old: &Value, call: &Call, options: &WriteOptions, no
     body::judge(decoded.strict, &gvk, options.field_validation)?;
     let mut object = decoded.object;
     keep_identity(&mut object, old, &gvk)?;
+    release_version(&mut object, old);
     Ok(object)
+}
+
+/// A patch that does not name a version itself holds for whatever the object has become: it is made again when another
+/// writer was faster.
+pub fn release_version(object: &mut Value, old: &Value) {
+    if meta::resource_version(object) == meta::resource_version(old) {
+        meta::metadata_mut(object).remove("resourceVersion");
+    }
 }
 
 /// Checks a configuration as a body would be, and that it is of this kind and name.

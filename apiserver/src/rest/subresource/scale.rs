@@ -51,7 +51,9 @@ async fn patch(api: &Api, call: &Call) -> Result<Value, Status> {
     let changed = change(api, call, Part::Raw, &options, |old| {
         let patched = patch.apply(schema, &scale_of(old))?;
         let decoded = schema::decode_value(schema, patched).map_err(|error| body::refused(&error, &kind()))?;
-        apply(&decoded.object, old, call)
+        let mut scale = decoded.object;
+        crate::rest::patch::release_version(&mut scale, old);
+        apply(&scale, old, call)
     });
     Ok(scale_of(&changed.await?.object))
 }
