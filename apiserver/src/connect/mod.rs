@@ -1,11 +1,17 @@
 //! Connections through the server to a node: logs, exec, attach, port-forward.
 //!
 //! Enter at [`dispatch`]. What the client's stream carries is the kubelet's business: after the upgrade both sides'
-//! bytes are passed on as they come (Kubernetes concept: "Communication between Nodes and the Control Plane").
+//! bytes are passed on as they come, but for WebSockets that the kubelet's runtime does not understand ([`translate`],
+//! [`tunnel`]) (Kubernetes concept: "Communication between Nodes and the Control Plane").
 
 pub mod kubelet;
+mod outcome;
 mod pod;
+mod session;
 mod splice;
+mod translate;
+mod tunnel;
+mod websocket;
 
 use std::sync::Arc;
 

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderName, Request, StatusCode};
+use http::{HeaderName, Request, StatusCode, Uri};
+use machinery::channel::Protocol;
 use machinery::meta;
 use machinery::status::Status;
 use serde_json::Value;
 
 use super::kubelet::{self, Endpoint};
-use super::splice;
+use super::{splice, translate, tunnel, websocket};
 use crate::api::Api;
-use crate::http_body::{Response, empty};
+use crate::http_body::{Body, Response, empty};
 use crate::request::Query;
 use crate::rest::Call;
 
@@ -27,6 +28,8 @@ const LOG_OPTIONS: [&str; 9] = [
     "stream",
     "insecureSkipTLSVerifyBackend",
 ];
+/// Names the protocols inside SPDY that are offered, or chosen.
+pub const STREAM_PROTOCOL: &str = "x-stream-protocol-version";
 /// Headers of an upgrade that both hops must agree on.
 const STREAM_HEADERS: [&str; 6] = [
     "x-stream-protocol-version",
@@ -58,11 +61,8 @@ pub async fn log(api: &Arc<Api>, call: &Call, pod: &Value) -> Result<Response, S
 
 /// The kubelet's refusal, told as upstream does: its text as the message.
 async fn kubelet_refused(answer: http::Response<hyper::body::Incoming>) -> Status {
-    use http_body_util::{BodyExt, Limited};
-    const TEXT_BYTES_MAX: usize = 4096;
     let code = answer.status().as_u16();
-    let text = Limited::new(answer.into_body(), TEXT_BYTES_MAX).collect().await;
-    let text = text.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned()).unwrap_or_default();
+    let text = refusal_text(answer).await;
     match code {
         400 => Status::bad_request(text),
         404 => {
@@ -74,6 +74,15 @@ async fn kubelet_refused(answer: http::Response<hyper::body::Incoming>) -> Statu
     }
 }
 
+async fn refusal_text(answer: http::Response<hyper::body::Incoming>) -> String {
+    use http_body_util::{BodyExt, Limited};
+    const TEXT_BYTES_MAX: usize = 4096;
+    let text = Limited::new(answer.into_body(), TEXT_BYTES_MAX).collect().await;
+    text.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned()).unwrap_or_default()
+}
+
+/// exec, attach and port-forward. A client's WebSocket that can do what the runtime's cannot (end one channel, carry
+/// SPDY) is translated; what the runtime speaks itself is passed on.
 pub async fn stream(api: &Arc<Api>, mut call: Call, pod: &Value) -> Result<Response, Status> {
     let node = meta::text(pod, "spec.nodeName");
     if node.is_empty() {
@@ -82,6 +91,20 @@ pub async fn stream(api: &Arc<Api>, mut call: Call, pod: &Value) -> Result<Respo
     }
     let endpoint = api.kubelets.endpoint(api, node)?;
     let uri = stream_uri(&call, pod)?;
+    let offered: Vec<String> = websocket::offered(&call.headers).into_iter().map(str::to_owned).collect();
+    let names: Vec<&str> = offered.iter().map(String::as_str).collect();
+    if call.info.subresource == "portforward" {
+        let tunnelled = tunnel::offered(&names);
+        if !tunnelled.is_empty() {
+            return tunnel::start(api, &mut call, &endpoint, uri, &tunnelled).await;
+        }
+    } else if let Some(protocol) = names.iter().filter_map(|name| Protocol::of(name)).find(|one| one.half_close) {
+        return translate::start(api, call, &endpoint, uri, protocol).await;
+    }
+    pass_on_stream(api, call, &endpoint, uri).await
+}
+
+async fn pass_on_stream(api: &Api, mut call: Call, endpoint: &Endpoint, uri: Uri) -> Result<Response, Status> {
     let mut request = Request::builder().method(call.method.clone()).uri(uri);
     let upgrade = call.headers.get(UPGRADE).ok_or_else(|| Status::bad_request("Upgrade request required"))?;
     request = request.header(CONNECTION, "Upgrade").header(UPGRADE, upgrade);
@@ -91,15 +114,37 @@ pub async fn stream(api: &Arc<Api>, mut call: Call, pod: &Value) -> Result<Respo
         }
     }
     let request = request.body(empty()).map_err(Status::internal_error)?;
-    let answer = send_upgrade(api, &endpoint, request).await?;
+    let answer = send_upgrade(api, endpoint, request).await?;
     let client = call.upgrade.take().ok_or_else(|| Status::bad_request("the connection cannot be upgraded"))?;
     Ok(splice::join(client, answer, api.shutdown.clone()))
 }
 
-async fn send_upgrade(
+/// A request for SPDY/3.1 with some of the protocols inside it.
+pub fn spdy_request(uri: Uri, protocols: &[&str]) -> Result<Request<Body>, Status> {
+    let mut request = Request::post(uri).header(CONNECTION, "Upgrade").header(UPGRADE, "SPDY/3.1");
+    for protocol in protocols {
+        request = request.header(STREAM_PROTOCOL, *protocol);
+    }
+    request.body(empty()).map_err(Status::internal_error)
+}
+
+/// Sends such a request for a client that is answered already: a refusal is told as upstream's SPDY client tells it.
+pub async fn send_spdy(
     api: &Api,
     endpoint: &Endpoint,
-    request: Request<crate::http_body::Body>,
+    request: Request<Body>,
+) -> Result<http::Response<hyper::body::Incoming>, Status> {
+    let answer = api.kubelets.send(endpoint, request).await?;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(answer);
+    }
+    Err(Status::internal_error(format!("unable to upgrade connection: {}", refusal_text(answer).await)))
+}
+
+pub async fn send_upgrade(
+    api: &Api,
+    endpoint: &Endpoint,
+    request: Request<Body>,
 ) -> Result<http::Response<hyper::body::Incoming>, Status> {
     let answer = api.kubelets.send(endpoint, request).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -108,7 +153,7 @@ async fn send_upgrade(
     Err(kubelet_refused(answer).await)
 }
 
-fn stream_uri(call: &Call, pod: &Value) -> Result<http::Uri, Status> {
+fn stream_uri(call: &Call, pod: &Value) -> Result<Uri, Status> {
     let (namespace, name) = (call.info.namespace.as_str(), call.name());
     match call.info.subresource.as_str() {
         "portforward" => {
