@@ -37,7 +37,7 @@ pub(crate) fn ensure(owner: Owner, addresses: &[IpNet]) -> Result<(), Failure> {
         }
         let iptables = Iptables(family);
         let Err(_chain_exists) = iptables.restore("nat", &fresh(owner, &ours))? else { continue };
-        let listed = iptables.list("nat", None)?.unwrap_or_default();
+        let listed = iptables.list_chains("nat", &["POSTROUTING", &owner.chain()])?;
         iptables
             .restore("nat", &missing(owner, &ours, &listed))?
             .map_err(|error| Failure::internal(format!("failed to masquerade {ours:?}: {error}")))?;
@@ -88,7 +88,7 @@ impl Removal<'_> {
 
 fn remove_listed(iptables: Iptables, owner: Owner) -> Result<(), Failure> {
     let chain = owner.chain();
-    let lines = rules::removal(&iptables.list("nat", None)?.unwrap_or_default(), &chain);
+    let lines = rules::removal(&iptables.list_chains("nat", &["POSTROUTING", &chain])?, &chain);
     if lines.is_empty() {
         return Ok(());
     }
@@ -102,7 +102,7 @@ fn remove_listed(iptables: Iptables, owner: Owner) -> Result<(), Failure> {
 pub(crate) fn retain(network: &str, valid: &[Attachment]) -> Result<(), Failure> {
     let mut failures = Vec::new();
     for iptables in Family::ALL.map(Iptables).into_iter().filter(|iptables| iptables.is_there()) {
-        let listed = iptables.list("nat", None)?.unwrap_or_default();
+        let listed = iptables.list("nat")?;
         let lines: Vec<String> =
             stale_chains(&listed, network, valid).iter().flat_map(|chain| rules::removal(&listed, chain)).collect();
         if !lines.is_empty() {

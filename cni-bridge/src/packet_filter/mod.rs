@@ -58,19 +58,38 @@ impl Iptables {
         }
     }
 
-    /// The rules of a table, or of one chain, as `-A …` lines; `None` when there is no such chain.
-    pub(crate) fn list(self, table: &str, chain: Option<&str>) -> Result<Option<Vec<String>>, Failure> {
-        let tool = self.0.tool();
-        let output = Command::new(tool)
+    /// Some chains of a table as `-N …` and `-A …` lines; nothing of those that are not there.
+    ///
+    /// Never the whole table where these are enough: with the rules of thousands of Services that takes iptables-nft
+    /// half a minute.
+    pub(crate) fn list_chains(self, table: &str, chains: &[&str]) -> Result<Vec<String>, Failure> {
+        let started: Vec<_> = chains.iter().map(|chain| self.start_list(table, &[*chain])).collect();
+        let mut lines = Vec::new();
+        for child in started {
+            lines.extend(self.finish_list(child)?);
+        }
+        Ok(lines)
+    }
+
+    /// A whole table; see [`Iptables::list_chains`] for what it costs. Empty when the table cannot be read.
+    pub(crate) fn list(self, table: &str) -> Result<Vec<String>, Failure> {
+        self.finish_list(self.start_list(table, &[]))
+    }
+
+    fn start_list(self, table: &str, chain: &[&str]) -> std::io::Result<Child> {
+        Command::new(self.0.tool())
             .args(["--wait", "60", "-t", table, "-S"])
             .args(chain)
             .stdin(Stdio::null())
-            .output()
-            .map_err(|error| Failure::internal(format!("failed to run {tool}: {error}")))?;
-        if !output.status.success() {
-            return Ok(None);
-        }
-        Ok(Some(String::from_utf8_lossy(&output.stdout).lines().map(str::to_string).collect()))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+    }
+
+    fn finish_list(self, child: std::io::Result<Child>) -> Result<Vec<String>, Failure> {
+        let output = child.and_then(Child::wait_with_output);
+        let output = output.map_err(|error| Failure::internal(format!("failed to run {}: {error}", self.0.tool())))?;
+        Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_string).collect())
     }
 
     /// Whether the tool is there at all; a host without IPv6 tools has no IPv6 rules to take away.

@@ -55,10 +55,15 @@ fn add(conf: &PortmapConf) -> Result<CniResult, Failure> {
 /// already (the shared chains usually are), what is missing is looked up.
 fn forward(target: &Target) -> Result<(), Failure> {
     let iptables = Iptables(Family::of(target.address.addr()));
-    let listed = iptables.list("nat", None)?.unwrap_or_default();
+    let listed = list(iptables, target.conf)?;
     iptables
         .restore("nat", &rules::missing(target, &listed))?
         .map_err(|error| Failure::internal(format!("unable to setup DNAT: {error}")))
+}
+
+fn list(iptables: Iptables, conf: &PortmapConf) -> Result<Vec<String>, Failure> {
+    let chains = rules::chains(conf);
+    iptables.list_chains("nat", &chains.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// A flow that conntrack knows keeps the way it went before there was a rule. Failing only leaves such flows.
@@ -92,8 +97,8 @@ fn del(conf: &PortmapConf) -> Result<(), Failure> {
     }
     let mut failures = Vec::new();
     for iptables in Family::ALL.map(Iptables).into_iter().filter(|iptables| iptables.is_there()) {
-        match iptables.list("nat", None) {
-            Ok(listed) => failures.extend(remove(iptables, rules::removal(conf, &listed.unwrap_or_default())).err()),
+        match list(iptables, conf) {
+            Ok(listed) => failures.extend(remove(iptables, rules::removal(conf, &listed)).err()),
             Err(failure) => failures.push(failure),
         }
     }
@@ -126,7 +131,7 @@ fn check(conf: &PortmapConf) -> Result<(), Failure> {
         let target = Target { conf, address };
         let is_whole = match conf.backend {
             Backend::Iptables => {
-                let listed = Iptables(Family::of(address.addr())).list("nat", None)?.unwrap_or_default();
+                let listed = list(Iptables(Family::of(address.addr())), conf)?;
                 rules::missing(&target, &listed).is_empty()
             }
             Backend::Nftables => nft_rules::is_whole(&target),
@@ -142,7 +147,7 @@ fn gc(conf: &PortmapConf, base: &Base) -> Result<(), Failure> {
     let valid = base.valid_attachments()?;
     let mut failures = Vec::new();
     for iptables in Family::ALL.map(Iptables).into_iter().filter(|iptables| iptables.is_there()) {
-        let listed = iptables.list("nat", None)?.unwrap_or_default();
+        let listed = iptables.list("nat")?;
         failures.extend(remove(iptables, rules::stale(&conf.name, valid, &listed)).err());
     }
     Failure::all(failures)

@@ -11,6 +11,7 @@ use crate::packet_filter::{names, rules};
 const DNAT: &str = "CNI-HOSTPORT-DNAT";
 const SETMARK: &str = "CNI-HOSTPORT-SETMARK";
 const MASQ: &str = "CNI-HOSTPORT-MASQ";
+const OLD_SNAT: &str = "CNI-HOSTPORT-SNAT";
 
 /// The ports of one container address.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,17 @@ impl Target<'_> {
 
 fn chain(conf: &PortmapConf) -> String {
     names::chain("DN-", &conf.name, &conf.container_id)
+}
+
+/// The chains in which anything of a container may stand.
+pub(super) fn chains(conf: &PortmapConf) -> Vec<String> {
+    let shared = ["PREROUTING", "OUTPUT", "POSTROUTING", DNAT, SETMARK, MASQ, OLD_SNAT].map(str::to_string);
+    shared.into_iter().chain([chain(conf), old_chain(conf)]).collect()
+}
+
+/// Upstream's versions before 0.7 had chains for source translation, too.
+fn old_chain(conf: &PortmapConf) -> String {
+    names::chain("SN-", &conf.name, &conf.container_id)
 }
 
 /// A chain and the rules that must be there, in upstream's order.
@@ -139,8 +151,7 @@ fn meaning(line: &str) -> BTreeSet<String> {
 /// The lines that remove what is left of the container's rules.
 pub(super) fn removal(conf: &PortmapConf, listed: &[String]) -> Vec<String> {
     let mut lines = rules::removal(listed, &chain(conf));
-    // Upstream's versions before 0.7 had a chain for source translation, too.
-    lines.extend(rules::removal(listed, &names::chain("SN-", &conf.name, &conf.container_id)));
+    lines.extend(rules::removal(listed, &old_chain(conf)));
     lines
 }
 
