@@ -12,6 +12,7 @@ const WATCHES: &str = "changes are watched, not polled";
 pub fn flags() -> FlagSet {
     FlagSet::new("kubelet", "The node agent: runs the pods of one node through a CRI runtime, and tells how they are.")
         .include(program())
+        .include(program_without_effect())
         .include(runtime())
         .include(server())
         .include(pods())
@@ -93,6 +94,14 @@ fn program() -> Group {
                 "/var/lib/kubelet/pki",
                 "The folder of the serving certificate that is made when none is given.",
             ),
+        ],
+    )
+}
+
+fn program_without_effect() -> Group {
+    Group::new(
+        "Kubelet flags",
+        [
             flag("node-status-update-frequency", Duration, "10s", "How often the node's status is looked at."),
             flag("lock-file", String, "", "A file to lock.")
                 .without_effect("systemd or the caller keeps kubelets apart"),

@@ -137,6 +137,13 @@ fn apply(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
     number("pods-per-core", &mut c.pods_per_core);
     number("pod-max-pids", &mut c.pod_pids_limit);
     number("node-status-max-images", &mut c.node_status_max_images);
+    apply_numbers(values, c)?;
+    apply_lists(values, c)?;
+    apply_authentication(values, c);
+    Ok(())
+}
+
+fn apply_numbers(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
     for (name, field) in
         [("port", &mut c.port), ("read-only-port", &mut c.read_only_port), ("healthz-port", &mut c.healthz_port)]
     {
@@ -144,12 +151,6 @@ fn apply(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
             let given = values.int(name);
             *field = u16::try_from(given).map_err(|_| Error::Options(format!("invalid --{name} {given}")))?;
         }
-    }
-    if values.is_given("cluster-dns") {
-        c.cluster_dns = values.strings("cluster-dns");
-    }
-    if values.is_given("resolv-conf") {
-        c.resolv_conf = Some(values.str("resolv-conf").to_owned());
     }
     if values.is_given("kube-api-qps") {
         c.kube_api_qps = Some(values.float("kube-api-qps"));
@@ -162,6 +163,16 @@ fn apply(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
     }
     if values.is_given("node-status-update-frequency") {
         c.node_status_update_frequency.0 = values.duration("node-status-update-frequency");
+    }
+    Ok(())
+}
+
+fn apply_lists(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
+    if values.is_given("cluster-dns") {
+        c.cluster_dns = values.strings("cluster-dns");
+    }
+    if values.is_given("resolv-conf") {
+        c.resolv_conf = Some(values.str("resolv-conf").to_owned());
     }
     if values.is_given("kube-reserved") {
         c.kube_reserved = values.map("kube-reserved");
@@ -176,7 +187,6 @@ fn apply(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
         c.register_with_taints =
             values.strings("register-with-taints").iter().map(|text| taint(text)).collect::<Result<_, _>>()?;
     }
-    apply_authentication(values, c);
     Ok(())
 }
 

@@ -1,21 +1,13 @@
 //! Starts everything, in the order that a kubelet can be trusted in: checks, runtime, node, pods, server.
 
-use std::{
-    collections::HashSet,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
 
 use component::{
     client::{self, ClientConfig},
     clock::Clock,
-    delegated::{Delegated, Settings as GateSettings},
     informer::{Informers, Selection},
     random::Random,
     recorder::{Recorder, Source},
-    serve::{self, Endpoints, Gate},
     shutdown::Shutdown,
     tls,
 };
@@ -25,12 +17,10 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     Options,
-    cgroups::{
-        Cgroups, Hierarchy, Limits,
-        naming::{Driver, Naming},
-    },
+    cgroups::{Cgroups, Hierarchy},
     config::KubeletConfiguration,
     dispatch::Dispatcher,
+    facts,
     images::{self, Puller},
     node::{
         self, capacity,
@@ -40,11 +30,8 @@ use crate::{
         pressure::Gauge,
     },
     orphans,
-    paths::Paths,
-    pod::{
-        configs::{NodeFacts, dns},
-        node::{Index, Network, Node, Registry},
-    },
+    pod::node::{Index, Network, Node, Registry},
+    ports,
     probes::Prober,
     reporting::Reporter,
     runtime::{
@@ -172,7 +159,7 @@ pub async fn run(options: Options, mut seams: Seams) -> Result<(), Error> {
     } else {
         tracing::warn!("standalone mode, no API client: only static pods run");
     }
-    serve_all(&options, &mut seams, &node, &mut tasks)?;
+    ports::open(&options, &mut seams, &node, &mut tasks)?;
     let follow = dispatch.clone();
     tasks.spawn(events::follow(channel, move |wake| follow.wake(wake), seams.shutdown.clone()));
     tasks.spawn(pods(options, node, informers, dispatch, seams.shutdown.clone()));
@@ -256,12 +243,12 @@ async fn make_node(
     client: Option<kube::Client>,
 ) -> Result<Made, Error> {
     let c = &options.configuration;
-    let facts = Arc::new(facts(options, seams, identity, hierarchy.is_v2()));
+    let facts = Arc::new(facts::of_node(options, seams, identity, hierarchy.is_v2()));
     make_folder(&facts.paths.pods())?;
     make_folder(&facts.paths.pod_logs)?;
     let cgroups = c.cgroups_per_qos.then(|| Cgroups::new(hierarchy, facts.cgroups.clone()));
     if let Some(cgroups) = &cgroups {
-        cgroups.ensure_top(&top_limits(identity))?;
+        cgroups.ensure_top(&facts::top_limits(identity))?;
     }
     let clock = seams.clock;
     let recorder = match &client {
@@ -315,105 +302,8 @@ async fn make_node(
     Ok(Made { node, health, health_sender, network_sender, informers, dispatch })
 }
 
-fn facts(options: &Options, seams: &Seams, identity: &Identity, cgroup_v2: bool) -> NodeFacts {
-    let c = &options.configuration;
-    let driver = if c.cgroup_driver == "systemd" { Driver::Systemd } else { Driver::Cgroupfs };
-    let resolv_conf = c.resolv_conf.clone().unwrap_or_else(|| "/etc/resolv.conf".into());
-    let text = std::fs::read_to_string(seams.root.join(resolv_conf.trim_start_matches('/'))).unwrap_or_default();
-    let host_dns = if resolv_conf.is_empty() {
-        dns::DnsConfig { servers: vec!["127.0.0.1".into()], searches: vec![".".into()], options: Vec::new() }
-    } else {
-        dns::parse_resolv_conf(&text)
-    };
-    NodeFacts {
-        node_name: identity.name.clone(),
-        host_ips: identity.addresses.clone(),
-        cluster_dns: c.cluster_dns.clone(),
-        cluster_domain: c.cluster_domain.clone(),
-        host_dns,
-        paths: Paths { root: options.root_dir.clone(), pod_logs: c.pod_logs_dir.clone().into() },
-        cgroups: Naming::new(driver, &c.cgroup_root),
-        cgroup_v2,
-        cpu_cfs_quota: c.cpu_cfs_quota,
-        memory_capacity_bytes: identity.machine.memory_bytes,
-        allocatable: identity.allocatable.clone(),
-        seccomp_default: c.seccomp_default,
-    }
-}
-
-/// All pods together may use what is allocatable; eviction thresholds are not taken off here, as upstream has it.
-fn top_limits(identity: &Identity) -> Limits {
-    Limits {
-        cpu_shares: identity
-            .allocatable
-            .get("cpu")
-            .map(|cpu| crate::pod::configs::resources::cpu_shares(cpu.milli_value())),
-        memory_bytes: identity.capacity.get("memory").map(|memory| memory.value()),
-        ..Limits::default()
-    }
-}
-
 fn make_folder(path: &std::path::Path) -> Result<(), Error> {
     std::fs::create_dir_all(path).map_err(|source| Error::File { operation: "make", path: path.to_owned(), source })
-}
-
-/// Opens the ports.
-fn serve_all(options: &Options, seams: &mut Seams, node: &Arc<Node>, tasks: &mut JoinSet<()>) -> Result<(), Error> {
-    let c = &options.configuration;
-    let configz = serde_json::json!({"kubeletconfig": c});
-    if c.healthz_port != 0 {
-        let listener = serve::bind(SocketAddr::new(ip(&c.healthz_bind_address)?, c.healthz_port))?;
-        tasks.spawn(serve::accept(listener, None, Endpoints::new(Gate::Open), seams.shutdown.clone()));
-    }
-    if !c.enable_server {
-        return Ok(());
-    }
-    let listener = match seams.listener.take() {
-        Some(listener) => listener,
-        None => serve::bind(SocketAddr::new(ip(&c.address)?, c.port))?,
-    };
-    let mut names = node.facts.host_ips.clone();
-    names.push(node.facts.node_name.clone());
-    let given = (c.tls_cert_file.as_str(), c.tls_private_key_file.as_str());
-    let (certificate, key) = server::certificate::files(given, &options.cert_dir, names)?;
-    let version = c.tls_min_version.parse().map_err(Error::Options)?;
-    let tls = tls::server_config(tls::ReloadingKey::load(certificate, key)?, version)?;
-    let gate = gate(c, node)?;
-    let endpoints = Endpoints::new(Gate::Open).with_configz(configz.clone());
-    let service = server::service(node.clone(), endpoints, Some(gate), c.enable_debugging_handlers);
-    tasks.spawn(serve::accept(listener, Some(Arc::new(tls)), service, seams.shutdown.clone()));
-    if c.read_only_port != 0 {
-        let listener = serve::bind(SocketAddr::new(ip(&c.address)?, c.read_only_port))?;
-        let service = server::service(node.clone(), Endpoints::new(Gate::Open).with_configz(configz), None, false);
-        tasks.spawn(serve::accept(listener, None, service, seams.shutdown.clone()));
-    }
-    Ok(())
-}
-
-fn ip(text: &str) -> Result<IpAddr, Error> {
-    text.parse().map_err(|_| Error::Options(format!("invalid IP address {text:?}")))
-}
-
-fn gate(c: &KubeletConfiguration, node: &Node) -> Result<Arc<Delegated>, Error> {
-    let is_open = c.authorization.mode.as_deref() == Some("AlwaysAllow");
-    if is_open && c.authentication.anonymous.enabled == Some(true) {
-        tracing::warn!(
-            port = c.port,
-            "the kubelet's port is open to everybody: anonymous requests are allowed everything; use --config with \
-             authentication and authorization, or --anonymous-auth=false --authorization-mode=Webhook"
-        );
-    }
-    let settings = GateSettings {
-        anonymous: c.authentication.anonymous.enabled.unwrap_or(false),
-        client_ca_file: c.authentication.x509.client_ca_file.clone().filter(|path| !path.is_empty()).map(PathBuf::from),
-        token_review: c.authentication.webhook.enabled.unwrap_or(false) && node.client.is_some(),
-        token_ttl: c.authentication.webhook.cache_ttl.0,
-        access_review: !is_open,
-        allowed_ttl: c.authorization.webhook.cache_authorized_ttl.0,
-        denied_ttl: c.authorization.webhook.cache_unauthorized_ttl.0,
-        always_allow_paths: Vec::new(),
-    };
-    Ok(Delegated::new(node.client.clone(), settings, node.clock)?)
 }
 
 /// Follows the sources of pods, and looks at everything from time to time.

@@ -13,6 +13,7 @@ pub mod inbox;
 pub mod memory;
 pub mod node;
 pub mod plan;
+mod plan_init;
 mod plan_stop;
 #[cfg(test)]
 mod plan_tests;
@@ -20,4 +21,7 @@ pub mod spec;
 mod steps;
 mod termination;
 pub mod worker;
+mod worker_begin;
 mod worker_end;
+#[cfg(test)]
+mod worker_tests;

@@ -174,73 +174,6 @@ impl Planner<'_> {
         }
     }
 
-    /// Init containers and sidecars, in order. True when the pod's own containers may run.
-    ///
-    /// Only containers of the current sandbox count: a new sandbox means initializing again. Once one of the pod's own
-    /// containers was made in it, init is over for good, whatever has become of the init containers' records.
-    fn run_init(&mut self, sandbox_id: &str) -> bool {
-        let here = |name: &str| self.s.observed.current(name).filter(|record| record.sandbox_id == sandbox_id);
-        let is_past = spec::spec(self.s.pod).containers.iter().any(|container| here(&container.name).is_some());
-        for container in spec::init_containers(self.s.pod) {
-            let sidecar = spec::is_sidecar(container);
-            if is_past && !sidecar {
-                continue;
-            }
-            let done = match here(&container.name) {
-                Some(record) if sidecar => self.tend_sidecar(container, record, sandbox_id),
-                Some(record) => self.tend_init(container, record, sandbox_id),
-                None => {
-                    self.start(container, sandbox_id, None);
-                    false
-                }
-            };
-            if !done && !is_past {
-                return false;
-            }
-        }
-        true
-    }
-
-    fn tend_init(&mut self, container: &Container, record: &ContainerRecord, sandbox_id: &str) -> bool {
-        match record.state {
-            ContainerState::Exited if record.exit_code == 0 => return true,
-            ContainerState::Exited if spec::restarts_after(container, Role::Init, self.s.pod, record.exit_code) => {
-                self.start(container, sandbox_id, Some(record));
-            }
-            ContainerState::Exited => self.plan.completed = true,
-            ContainerState::Created => self.replace_created(record),
-            ContainerState::Unknown => {
-                let message = "Init container is in \"unknown\" state, try killing it before restart";
-                self.stop_container(record, message, spec::termination_grace_period_seconds(self.s.pod));
-            }
-            ContainerState::Running => {}
-        }
-        false
-    }
-
-    /// True when the sidecar counts as started.
-    fn tend_sidecar(&mut self, container: &Container, record: &ContainerRecord, sandbox_id: &str) -> bool {
-        match record.state {
-            ContainerState::Running => {
-                self.restart_if_wanted(container, record, "Init container");
-                container.startup_probe.is_none() || self.s.memory.probed(&record.id).startup == Some(true)
-            }
-            ContainerState::Exited => {
-                self.start(container, sandbox_id, Some(record));
-                false
-            }
-            ContainerState::Created => {
-                self.replace_created(record);
-                false
-            }
-            ContainerState::Unknown => {
-                let message = "Init container is in \"unknown\" state, try killing it before restart";
-                self.stop_container(record, message, spec::termination_grace_period_seconds(self.s.pod));
-                false
-            }
-        }
-    }
-
     fn run_regular(&mut self, sandbox_id: &str) {
         let mut living = false;
         for container in &spec::spec(self.s.pod).containers {
@@ -281,7 +214,7 @@ impl Planner<'_> {
 
     /// Kills a running container whose definition changed or whose startup or liveness probe failed; it is started
     /// again when its end is seen, by the same rules as after any other end.
-    fn restart_if_wanted(&mut self, container: &Container, record: &ContainerRecord, what: &str) {
+    pub(super) fn restart_if_wanted(&mut self, container: &Container, record: &ContainerRecord, what: &str) {
         let probed = self.s.memory.probed(&record.id);
         let pod_grace = spec::termination_grace_period_seconds(self.s.pod);
         let of_probe = |probe: &Option<k8s_openapi::api::core::v1::Probe>| {
@@ -303,7 +236,7 @@ impl Planner<'_> {
 
     /// A container that was created but never started is what a kubelet that died in between has left. Its mounts may
     /// point at files of that time, so it is made anew under the same attempt number.
-    fn replace_created(&mut self, record: &ContainerRecord) {
+    pub(super) fn replace_created(&mut self, record: &ContainerRecord) {
         let is_ours = matches!(&self.s.memory.starting, Some(super::memory::Starting::Container { name, .. }) if *name == record.name);
         if !is_ours {
             self.remove_container(record);
@@ -311,7 +244,7 @@ impl Planner<'_> {
     }
 
     /// Starts `container` unless back-off, its image, an earlier failure or another start says to wait.
-    fn start(&mut self, container: &Container, sandbox_id: &str, previous: Option<&ContainerRecord>) {
+    pub(super) fn start(&mut self, container: &Container, sandbox_id: &str, previous: Option<&ContainerRecord>) {
         let crashed_at = previous.and_then(|record| Timestamp::from_nanosecond(record.finished_at_ns.into()).ok());
         if let Some(crashed_at) = crashed_at
             && let Some((until, delay)) = self.s.memory.backoff.blocked_until(&container.name, crashed_at, self.s.now)

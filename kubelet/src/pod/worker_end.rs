@@ -47,19 +47,7 @@ impl Worker {
                     }
                 }
             }
-            Done::Container(name, crashed_at, result) => {
-                self.memory.starting = None;
-                self.look = true;
-                // Looked for again at the next start: the pull policy may be Always.
-                self.memory.images.remove(&name);
-                if let Some(crashed_at) = crashed_at {
-                    self.memory.backoff.advance(&name, crashed_at, now);
-                }
-                match result {
-                    Ok(()) => drop(self.memory.failures.remove(&name)),
-                    Err(error) => self.memory.fail(&name, error.reason, error.message, now),
-                }
-            }
+            Done::Container(name, crashed_at, result) => self.container_done(name, crashed_at, result),
             Done::Stopped(id, result) => {
                 self.look = true;
                 // Kept while the container still shows as alive, unless the runtime refused: then it is tried again.
@@ -97,6 +85,21 @@ impl Worker {
                 Ok(()) => self.ending = Ending::Removed,
                 Err(message) => self.end_failed(Ending::Clean, &message),
             },
+        }
+    }
+
+    fn container_done(&mut self, name: String, crashed_at: Option<Timestamp>, result: Result<(), steps::StartError>) {
+        let now = self.now();
+        self.memory.starting = None;
+        self.look = true;
+        // Looked for again at the next start: the pull policy may be Always.
+        self.memory.images.remove(&name);
+        if let Some(crashed_at) = crashed_at {
+            self.memory.backoff.advance(&name, crashed_at, now);
+        }
+        match result {
+            Ok(()) => drop(self.memory.failures.remove(&name)),
+            Err(error) => self.memory.fail(&name, error.reason, error.message, now),
         }
     }
 

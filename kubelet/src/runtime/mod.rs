@@ -1,6 +1,6 @@
 //! The container runtime, as CRI v1 shows it.
 //!
-//! Enter at [`Runtime`]; [`cri`] speaks to a real one over its unix socket, [`fake`] is one in memory for tests,
+//! Enter at [`Runtime`]; [`cri`] speaks to a real one over its unix socket, `fake` is one in memory for tests,
 //! [`events`] wakes the pod workers when something in the runtime moves, [`observe`] turns CRI answers into the small
 //! records that the decision core reads. Nothing here knows the Kubernetes API.
 
@@ -8,7 +8,7 @@ pub mod cri;
 pub mod error;
 pub mod events;
 #[cfg(test)]
-pub mod fake;
+pub(crate) mod fake;
 pub mod labels;
 pub mod observe;
 

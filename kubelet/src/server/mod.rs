@@ -11,8 +11,6 @@ pub mod query;
 pub mod route;
 mod stats;
 mod streams;
-#[cfg(test)]
-mod tests;
 
 use std::{convert::Infallible, sync::Arc, task};
 

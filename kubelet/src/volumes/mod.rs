@@ -11,8 +11,6 @@ pub mod mounts;
 mod ownership;
 mod payload;
 mod subpath;
-#[cfg(test)]
-mod tests;
 pub mod tokens;
 
 use std::{fs, io, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc};

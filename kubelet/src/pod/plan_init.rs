@@ -1,0 +1,78 @@
+//! Init containers and sidecars in the decision. Part of [`super::plan`].
+
+use k8s_openapi::api::core::v1::Container;
+
+use super::{
+    plan::Planner,
+    spec::{self, Role},
+};
+use crate::runtime::{ContainerRecord, ContainerState};
+
+impl Planner<'_> {
+    /// Init containers and sidecars, in order. True when the pod's own containers may run.
+    ///
+    /// Only containers of the current sandbox count: a new sandbox means initializing again. Once one of the pod's own
+    /// containers was made in it, init is over for good, whatever has become of the init containers' records.
+    pub(super) fn run_init(&mut self, sandbox_id: &str) -> bool {
+        let here = |name: &str| self.s.observed.current(name).filter(|record| record.sandbox_id == sandbox_id);
+        let is_past = spec::spec(self.s.pod).containers.iter().any(|container| here(&container.name).is_some());
+        for container in spec::init_containers(self.s.pod) {
+            let sidecar = spec::is_sidecar(container);
+            if is_past && !sidecar {
+                continue;
+            }
+            let done = match here(&container.name) {
+                Some(record) if sidecar => self.tend_sidecar(container, record, sandbox_id),
+                Some(record) => self.tend_init(container, record, sandbox_id),
+                None => {
+                    self.start(container, sandbox_id, None);
+                    false
+                }
+            };
+            if !done && !is_past {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn tend_init(&mut self, container: &Container, record: &ContainerRecord, sandbox_id: &str) -> bool {
+        match record.state {
+            ContainerState::Exited if record.exit_code == 0 => return true,
+            ContainerState::Exited if spec::restarts_after(container, Role::Init, self.s.pod, record.exit_code) => {
+                self.start(container, sandbox_id, Some(record));
+            }
+            ContainerState::Exited => self.plan.completed = true,
+            ContainerState::Created => self.replace_created(record),
+            ContainerState::Unknown => {
+                let message = "Init container is in \"unknown\" state, try killing it before restart";
+                self.stop_container(record, message, spec::termination_grace_period_seconds(self.s.pod));
+            }
+            ContainerState::Running => {}
+        }
+        false
+    }
+
+    /// True when the sidecar counts as started.
+    fn tend_sidecar(&mut self, container: &Container, record: &ContainerRecord, sandbox_id: &str) -> bool {
+        match record.state {
+            ContainerState::Running => {
+                self.restart_if_wanted(container, record, "Init container");
+                container.startup_probe.is_none() || self.s.memory.probed(&record.id).startup == Some(true)
+            }
+            ContainerState::Exited => {
+                self.start(container, sandbox_id, Some(record));
+                false
+            }
+            ContainerState::Created => {
+                self.replace_created(record);
+                false
+            }
+            ContainerState::Unknown => {
+                let message = "Init container is in \"unknown\" state, try killing it before restart";
+                self.stop_container(record, message, spec::termination_grace_period_seconds(self.s.pod));
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! A worker over a runtime in memory, without an API server: a pod's whole way, and a kubelet that comes back.
+
+use std::{sync::Arc, time::Duration};
+
+use component::{clock::Clock, random::Random, recorder::Recorder, shutdown::Shutdown};
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::{
+    configs::tests::facts,
+    inbox::Inbox,
+    node::{Index, Network, Node, Registry},
+    worker,
+};
+use crate::{
+    images::{Puller, Settings},
+    paths::Paths,
+    probes::Prober,
+    reporting::Reporter,
+    runtime::fake::FakeRuntime,
+    sources::ObjectSources,
+    volumes::{VolumeManager, tokens::Tokens},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Bed {
+    runtime: Arc<FakeRuntime>,
+    folder: tempfile::TempDir,
+}
+
+impl Bed {
+    fn new() -> Self {
+        Self { runtime: Arc::default(), folder: tempfile::tempdir().expect("a folder") }
+    }
+
+    /// A kubelet's shared state over the bed's runtime and folders; a second one is the same node after a restart.
+    fn node(&self) -> Arc<Node> {
+        let (clock, random) = (Clock::system(), Random::seeded(1));
+        let root = self.folder.path();
+        let facts = super::configs::NodeFacts {
+            paths: Paths { root: root.join("kubelet"), pod_logs: root.join("logs") },
+            ..facts()
+        };
+        let sources = Arc::new(ObjectSources::new(None, Arc::new(|_: &str| {})));
+        let reporter = Reporter::new(Recorder::silent(), "node-1");
+        let tokens = Tokens::new(None, clock);
+        let settings = Settings { serialize: false, parallel_max: None };
+        let (_, network) = watch::channel(Network { ready: true, message: String::new() });
+        Arc::new(Node {
+            runtime: self.runtime.clone(),
+            runtime_name: "fake".into(),
+            volumes: VolumeManager::new(facts.paths.clone(), sources.clone(), tokens, clock),
+            puller: Puller::new(self.runtime.clone(), sources.clone(), reporter.clone(), clock, settings),
+            facts: Arc::new(facts),
+            cgroups: None,
+            pod_pids_limit: None,
+            sources,
+            client: None,
+            services: None,
+            reporter,
+            prober: Prober::new(clock, random.clone()),
+            clock,
+            random,
+            network,
+            index: Index::default(),
+            running: Registry::default(),
+        })
+    }
+
+    fn calls(&self) -> Vec<String> {
+        self.runtime.state().calls.clone()
+    }
+}
+
+fn pod(policy: &str) -> Arc<Pod> {
+    let object = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": {"restartPolicy": policy,
+        "terminationGracePeriodSeconds": 1, "containers": [{"name": "a", "image": "i:1"}, {"name": "b", "image": "i:1"}],
+        "volumes": [{"name": "data", "emptyDir": {}}]}});
+    Arc::new(serde_json::from_value(object).expect("a pod"))
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never came: {what}"));
+}
+
+fn phase(node: &Node) -> String {
+    let pod = node.running.find("ns", "p", "u");
+    pod.and_then(|pod| pod.status.as_ref()?.phase.clone()).unwrap_or_default()
+}
+
+const START: [&str; 5] =
+    ["RunPodSandbox ", "CreateContainer a", "StartContainer ", "CreateContainer b", "StartContainer "];
+
+#[tokio::test]
+async fn a_pod_comes_runs_and_leaves_nothing() {
+    let bed = Bed::new();
+    let (node, inbox) = (bed.node(), Inbox::default());
+    let task = tokio::spawn(worker::run(node.clone(), inbox.clone(), pod("Always"), false, Shutdown::new()));
+    until("the pod runs", || phase(&node) == "Running").await;
+    assert_eq!(bed.calls(), START);
+    assert!(bed.folder.path().join("kubelet/pods/u/volumes/kubernetes.io~empty-dir/data").is_dir());
+    inbox.tell(|news| news.gone = true);
+    tokio::time::timeout(PATIENCE, task).await.expect("in time").expect("no panic");
+    let state = bed.runtime.state();
+    assert!(state.sandboxes.is_empty() && state.containers.is_empty());
+    assert!(!bed.folder.path().join("kubelet/pods/u").exists());
+    assert!(!bed.folder.path().join("logs/ns_p_u").exists());
+}
+
+#[tokio::test]
+async fn a_kubelet_that_comes_back_starts_nothing_twice() {
+    let bed = Bed::new();
+    let (node, shutdown) = (bed.node(), Shutdown::new());
+    let task = tokio::spawn(worker::run(node.clone(), Inbox::default(), pod("Always"), false, shutdown.clone()));
+    until("the pod runs", || phase(&node) == "Running").await;
+    shutdown.trigger();
+    tokio::time::timeout(PATIENCE, task).await.expect("in time").expect("no panic");
+    let again = bed.node();
+    let _task = tokio::spawn(worker::run(again.clone(), Inbox::default(), pod("Always"), false, Shutdown::new()));
+    until("the pod runs", || phase(&again) == "Running").await;
+    assert_eq!(bed.calls(), START);
+}
+
+#[tokio::test]
+async fn a_failed_start_is_tried_again() {
+    let bed = Bed::new();
+    bed.runtime.state().failing.insert("CreateContainer");
+    let node = bed.node();
+    let _task = tokio::spawn(worker::run(node.clone(), Inbox::default(), pod("Always"), false, Shutdown::new()));
+    until("the pod runs", || phase(&node) == "Running").await;
+    let creations = bed.calls().iter().filter(|call| *call == "CreateContainer a").count();
+    assert_eq!(creations, 2);
+}
+
+#[tokio::test]
+async fn a_pod_whose_containers_have_all_ended_gives_its_sandbox_back() {
+    let bed = Bed::new();
+    let (node, inbox) = (bed.node(), Inbox::default());
+    let _task = tokio::spawn(worker::run(node.clone(), inbox.clone(), pod("Never"), false, Shutdown::new()));
+    until("the pod runs", || phase(&node) == "Running").await;
+    let ids: Vec<String> = bed.runtime.state().containers.keys().cloned().collect();
+    ids.iter().for_each(|id| bed.runtime.exit(id, 0));
+    inbox.look();
+    until("the pod is over", || phase(&node) == "Succeeded").await;
+    until("the sandbox stops", || bed.calls().iter().any(|call| call.starts_with("StopPodSandbox"))).await;
+    assert!(bed.runtime.state().containers.len() == 2, "the containers stay for their logs");
+}

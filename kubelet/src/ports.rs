@@ -1,0 +1,80 @@
+//! The kubelet's ports: HTTPS for everything, plain ports for health and, when asked for, reading.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use component::{
+    delegated::{Delegated, Settings as GateSettings},
+    serve::{self, Endpoints, Gate},
+    tls,
+};
+use tokio::task::JoinSet;
+
+use crate::{Error, Options, Seams, config::KubeletConfiguration, pod::node::Node, server};
+
+/// Opens the ports.
+pub(crate) fn open(
+    options: &Options,
+    seams: &mut Seams,
+    node: &Arc<Node>,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), Error> {
+    let c = &options.configuration;
+    let configz = serde_json::json!({"kubeletconfig": c});
+    if c.healthz_port != 0 {
+        let listener = serve::bind(SocketAddr::new(ip(&c.healthz_bind_address)?, c.healthz_port))?;
+        tasks.spawn(serve::accept(listener, None, Endpoints::new(Gate::Open), seams.shutdown.clone()));
+    }
+    if !c.enable_server {
+        return Ok(());
+    }
+    let listener = match seams.listener.take() {
+        Some(listener) => listener,
+        None => serve::bind(SocketAddr::new(ip(&c.address)?, c.port))?,
+    };
+    let mut names = node.facts.host_ips.clone();
+    names.push(node.facts.node_name.clone());
+    let given = (c.tls_cert_file.as_str(), c.tls_private_key_file.as_str());
+    let (certificate, key) = server::certificate::files(given, &options.cert_dir, names)?;
+    let version = c.tls_min_version.parse().map_err(Error::Options)?;
+    let tls = tls::server_config(tls::ReloadingKey::load(certificate, key)?, version)?;
+    let gate = gate(c, node)?;
+    let endpoints = Endpoints::new(Gate::Open).with_configz(configz.clone());
+    let service = server::service(node.clone(), endpoints, Some(gate), c.enable_debugging_handlers);
+    tasks.spawn(serve::accept(listener, Some(Arc::new(tls)), service, seams.shutdown.clone()));
+    if c.read_only_port != 0 {
+        let listener = serve::bind(SocketAddr::new(ip(&c.address)?, c.read_only_port))?;
+        let service = server::service(node.clone(), Endpoints::new(Gate::Open).with_configz(configz), None, false);
+        tasks.spawn(serve::accept(listener, None, service, seams.shutdown.clone()));
+    }
+    Ok(())
+}
+
+fn ip(text: &str) -> Result<IpAddr, Error> {
+    text.parse().map_err(|_| Error::Options(format!("invalid IP address {text:?}")))
+}
+
+fn gate(c: &KubeletConfiguration, node: &Node) -> Result<Arc<Delegated>, Error> {
+    let is_open = c.authorization.mode.as_deref() == Some("AlwaysAllow");
+    if is_open && c.authentication.anonymous.enabled == Some(true) {
+        tracing::warn!(
+            port = c.port,
+            "the kubelet's port is open to everybody: anonymous requests are allowed everything; use --config with \
+             authentication and authorization, or --anonymous-auth=false --authorization-mode=Webhook"
+        );
+    }
+    let settings = GateSettings {
+        anonymous: c.authentication.anonymous.enabled.unwrap_or(false),
+        client_ca_file: c.authentication.x509.client_ca_file.clone().filter(|path| !path.is_empty()).map(PathBuf::from),
+        token_review: c.authentication.webhook.enabled.unwrap_or(false) && node.client.is_some(),
+        token_ttl: c.authentication.webhook.cache_ttl.0,
+        access_review: !is_open,
+        allowed_ttl: c.authorization.webhook.cache_authorized_ttl.0,
+        denied_ttl: c.authorization.webhook.cache_unauthorized_ttl.0,
+        always_allow_paths: Vec::new(),
+    };
+    Ok(Delegated::new(node.client.clone(), settings, node.clock)?)
+}
