@@ -34,14 +34,10 @@ impl Options {
     pub fn from_flags(values: &Values) -> Result<Self, OptionsError> {
         let mut wrong: Vec<String> = Vec::new();
         let store = store(values, &mut wrong);
-        if values.opt_str("service-account-signing-key-file").is_none() {
-            wrong.push("service-account-signing-key-file and service-account-issuer are required flags".to_owned());
-        }
-        let issuer = values.strings("service-account-issuer").into_iter().next().unwrap_or_default();
-        if issuer.is_empty() {
-            wrong.push("service-account-issuer is a required flag, --service-account-signing-key-file and --service-account-issuer are required flags".to_owned());
-        }
+        let issuers = values.strings("service-account-issuer");
+        check_issuers(&issuers, &mut wrong);
         let modes = modes(values, &mut wrong);
+        check_token_request(values, &issuers, &mut wrong);
         let ranges = ranges(values, &mut wrong);
         let insecure = insecure(values, &modes, &mut wrong);
         let secure = SocketAddr::new(
@@ -58,7 +54,7 @@ impl Options {
             values: values.clone(),
             store,
             modes,
-            issuer,
+            issuer: issuers.into_iter().next().unwrap_or_default(),
             ranges,
             secure,
             insecure,
@@ -72,6 +68,33 @@ fn told(wrong: &[String]) -> String {
         [one] => one.clone(),
         many => format!("[{}]", many.join(", ")),
     }
+}
+
+fn check_issuers(issuers: &[String], wrong: &mut Vec<String>) {
+    if issuers.is_empty() {
+        wrong.push("service-account-issuer is a required flag".to_owned());
+    }
+    for (position, issuer) in issuers.iter().enumerate() {
+        if issuer.is_empty() {
+            wrong.push("service-account-issuer should not be an empty string".to_owned());
+        } else if issuers[..position].contains(issuer) {
+            wrong.push(format!("service-account-issuer {issuer:?} is already specified"));
+        }
+    }
+}
+
+/// Tokens are issued with a key and a name, or the server does not start.
+fn check_token_request(values: &Values, issuers: &[String], wrong: &mut Vec<String>) {
+    let has_key = values.opt_str("service-account-signing-key-file").is_some();
+    let has_issuer = issuers.iter().any(|issuer| !issuer.is_empty());
+    if has_key && has_issuer {
+        return;
+    }
+    let none = !has_key && !has_issuer && values.strings("api-audiences").is_empty();
+    wrong.push(match none {
+        true => "--service-account-signing-key-file and --service-account-issuer are required flags".to_owned(),
+        false => "--service-account-signing-key-file, --service-account-issuer, and --api-audiences should be specified together".to_owned(),
+    });
 }
 
 fn port(values: &Values, name: &str, wrong: &mut Vec<String>) -> u16 {
@@ -128,11 +151,15 @@ fn modes(values: &Values, wrong: &mut Vec<String>) -> Vec<Mode> {
     let parsed = given.iter().filter_map(|name| match Mode::parse(name) {
         Some(mode) => Some(mode),
         None => {
-            wrong.push(format!("unknown authorization mode {name:?}, must be one of {:?}", Mode::NAMES));
+            wrong.push(format!("authorization-mode {name:?} is not a valid mode"));
             None
         }
     });
-    parsed.collect()
+    let parsed: Vec<Mode> = parsed.collect();
+    if parsed.iter().enumerate().any(|(position, mode)| parsed[..position].contains(mode)) {
+        wrong.push(format!("authorization-mode {given:?} has mode specified more than once"));
+    }
+    parsed
 }
 
 fn ranges(values: &Values, wrong: &mut Vec<String>) -> Option<ServiceRanges> {
@@ -191,9 +218,16 @@ mod tests {
 
     #[test]
     fn names_all_that_is_missing() {
-        let message = parse(&[]).err().expect("nothing is given").to_string();
-        assert!(message.contains("--etcd-servers must be specified"), "{message}");
-        assert!(message.contains("service-account-issuer is a required flag"), "{message}");
+        let message = |flags: &[&str]| parse(flags).err().expect("something is missing").to_string();
+        assert_eq!(
+            message(&[]),
+            "[--etcd-servers must be specified, service-account-issuer is a required flag, \
+             --service-account-signing-key-file and --service-account-issuer are required flags]"
+        );
+        assert_eq!(
+            message(&["--etcd-servers=http://127.0.0.1:1", "--service-account-issuer=x"]),
+            "--service-account-signing-key-file, --service-account-issuer, and --api-audiences should be specified together"
+        );
     }
 
     #[test]

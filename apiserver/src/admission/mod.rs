@@ -18,6 +18,7 @@ use machinery::status::Status;
 use serde_json::Value;
 
 use crate::api::Api;
+use crate::authz::escalation;
 use crate::catalogue::Served;
 use crate::request::{RequestInfo, User};
 use crate::rest::Call;
@@ -132,6 +133,8 @@ impl Admission {
         for plugin in &self.plugins {
             plugin.mutate(api, attributes, object, old).await?;
         }
+        // No plug-in, so that it cannot be turned off.
+        escalation::check(api, attributes.served, attributes.info, attributes.user, object, old)?;
         Ok(())
     }
 

@@ -27,7 +27,7 @@ impl Plugin for NamespaceLifecycle {
         &self,
         api: &Api,
         attributes: &Attributes<'_>,
-        _object: &mut Value,
+        object: &mut Value,
         _old: Option<&Value>,
     ) -> Result<(), Status> {
         let namespace = &attributes.info.namespace;
@@ -44,7 +44,7 @@ impl Plugin for NamespaceLifecycle {
             return Ok(());
         }
         let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
-        Err(attributes.forbidden(&why).with_causes(vec![Cause {
+        Err(attributes.forbidden_object(object, &why).with_causes(vec![Cause {
             reason: "NamespaceTerminating".into(),
             message: format!("namespace {namespace} is being terminated"),
             field: "metadata.namespace".into(),

@@ -3,6 +3,7 @@
 //! Enter at [`Authenticator::authenticate`]. A client certificate is tried first, then a bearer token; a credential
 //! that is there and wrong is refused, never treated as anonymous.
 
+pub mod impersonation;
 pub mod static_tokens;
 pub mod tokens;
 

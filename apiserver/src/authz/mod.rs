@@ -3,6 +3,7 @@
 //! Enter at [`Authorizer::authorize`]. Modes are asked in the order of `--authorization-mode`; the first that allows
 //! decides, and when none does, the reasons of all are told. `system:masters` may do everything.
 
+pub mod escalation;
 pub mod node;
 pub mod rbac;
 pub mod rules;

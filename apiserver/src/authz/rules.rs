@@ -56,9 +56,11 @@ impl Rule {
         })
     }
 
-    /// Whether everything that `other` allows is allowed by some rule of `owned`: nobody grants more than they have.
-    pub fn is_within(&self, owned: &[Rule]) -> bool {
-        self.breakdown().iter().all(|part| owned.iter().any(|rule| rule.includes(part)))
+    /// The parts of this rule that no rule of `owned` includes: nobody grants more than they have.
+    pub fn beyond(&self, owned: &[Rule]) -> Vec<Rule> {
+        let mut parts = self.breakdown();
+        parts.retain(|part| !owned.iter().any(|rule| rule.includes(part)));
+        parts
     }
 
     /// The rule as rules of one verb, one group, one resource and at most one name each.
@@ -169,10 +171,10 @@ mod tests {
     #[test]
     fn a_grant_may_not_exceed_what_is_owned() {
         let owned = [rule("get,list", "\"\"", "pods", "-"), rule("watch", "\"\"", "pods", "-")];
-        assert!(rule("get,watch", "\"\"", "pods", "-").is_within(&owned));
-        assert!(rule("get", "\"\"", "pods", "a").is_within(&owned));
-        assert!(!rule("delete", "\"\"", "pods", "-").is_within(&owned));
-        assert!(!rule("get", "\"\"", "secrets", "-").is_within(&owned));
-        assert!(!rule("get", "\"\"", "pods", "-").is_within(&[rule("get", "\"\"", "pods", "a")]));
+        assert!(rule("get,watch", "\"\"", "pods", "-").beyond(&owned).is_empty());
+        assert!(rule("get", "\"\"", "pods", "a").beyond(&owned).is_empty());
+        assert!(!rule("delete", "\"\"", "pods", "-").beyond(&owned).is_empty());
+        assert!(!rule("get", "\"\"", "secrets", "-").beyond(&owned).is_empty());
+        assert!(!rule("get", "\"\"", "pods", "-").beyond(&[rule("get", "\"\"", "pods", "a")]).is_empty());
     }
 }

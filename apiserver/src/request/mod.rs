@@ -6,8 +6,8 @@
 mod query;
 mod user;
 
-pub use query::Query;
-pub use user::{AUTHENTICATED, MASTERS, NODES, User};
+pub use query::{Query, decode_percent};
+pub use user::{ANONYMOUS, AUTHENTICATED, MASTERS, NODES, UNAUTHENTICATED, User};
 
 use http::Method;
 

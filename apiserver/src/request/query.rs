@@ -39,8 +39,13 @@ fn form_pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
     })
 }
 
-/// Percent-decoding with `+` as a space; what is not valid stays as it is.
+/// Percent-decoding with `+` as a space.
 fn decode(text: &str) -> String {
+    decode_percent(&text.replace('+', " "))
+}
+
+/// Percent-decoding; what is not valid stays as it is.
+pub fn decode_percent(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -51,7 +56,6 @@ fn decode(text: &str) -> String {
                 decoded.push((high * 16 + low) as u8);
                 at += 2;
             }
-            (b'+', _, _) => decoded.push(b' '),
             (byte, _, _) => decoded.push(byte),
         }
         at += 1;

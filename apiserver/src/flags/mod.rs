@@ -1,5 +1,7 @@
 //! The flags of kube-apiserver: upstream's names, defaults and groups.
 
+mod later;
+
 use component::flags::Kind::{Bool, Duration, Int, Ip, String, Strings};
 use component::flags::{FlagSet, flag, retired};
 
@@ -80,11 +82,9 @@ pub fn flags() -> FlagSet {
             flag("admission-control-config-file", String, "", "Configuration of admission plug-ins.").without_effect("the plug-ins have no configuration yet"),
         ],
     )
-    .group(
-        "Auditing flags",
-        ["audit-log-path", "audit-policy-file", "audit-log-maxage", "audit-log-maxbackup", "audit-log-maxsize", "audit-log-format"]
-            .map(|name| flag(name, String, "", "Auditing.").without_effect("auditing is not built yet")),
-    )
+    .include(later::generic())
+    .include(later::identity())
+    .include(later::audit())
     .group(
         "Misc flags",
         [
@@ -164,8 +164,65 @@ fn etcd() -> Vec<component::flags::Flag> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn every_row_works_or_says_that_it_does_not() {
-        component::flags::check_table(&super::flags());
+        component::flags::check_table(&flags());
+    }
+
+    /// The command lines of kubeadm, of the hard way's unit file and of k0s.
+    const LINES: [&str; 3] = [
+        "--advertise-address=192.0.2.1 --allow-privileged=true --authorization-mode=Node,RBAC --client-ca-file=/k/ca.crt \
+         --enable-admission-plugins=NodeRestriction --enable-bootstrap-token-auth=true --etcd-cafile=/k/etcd/ca.crt \
+         --etcd-certfile=/k/e.crt --etcd-keyfile=/k/e.key --etcd-servers=https://127.0.0.1:2379 \
+         --kubelet-client-certificate=/k/kc.crt --kubelet-client-key=/k/kc.key \
+         --kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname --proxy-client-cert-file=/k/f.crt \
+         --proxy-client-key-file=/k/f.key --requestheader-allowed-names=front-proxy-client \
+         --requestheader-client-ca-file=/k/f-ca.crt --requestheader-extra-headers-prefix=X-Remote-Extra- \
+         --requestheader-group-headers=X-Remote-Group --requestheader-username-headers=X-Remote-User --secure-port=6443 \
+         --service-account-issuer=https://kubernetes.default.svc.cluster.local --service-account-key-file=/k/sa.pub \
+         --service-account-signing-key-file=/k/sa.key --service-cluster-ip-range=10.96.0.0/12 --tls-cert-file=/k/a.crt \
+         --tls-private-key-file=/k/a.key",
+        "--allow-privileged=true --audit-log-maxage=30 --audit-log-maxbackup=3 --audit-log-maxsize=100 \
+         --audit-log-path=/var/log/audit.log --authorization-mode=Node,RBAC --bind-address=0.0.0.0 --client-ca-file=/k/ca.crt \
+         --enable-admission-plugins=NamespaceLifecycle,NodeRestriction,LimitRanger,ServiceAccount,DefaultStorageClass,ResourceQuota \
+         --etcd-servers=http://127.0.0.1:2379 --event-ttl=1h --encryption-provider-config=/k/encryption-config.yaml \
+         --kubelet-certificate-authority=/k/ca.crt --kubelet-client-certificate=/k/a.crt --kubelet-client-key=/k/a.key \
+         --runtime-config=api/all=true --service-account-key-file=/k/sa.crt --service-account-signing-key-file=/k/sa.key \
+         --service-account-issuer=https://server.kubernetes.local:6443 --service-node-port-range=30000-32767 \
+         --tls-cert-file=/k/a.crt --tls-private-key-file=/k/a.key --v=2",
+        "--advertise-address=192.0.2.1 --secure-port=6443 --authorization-mode=Node,RBAC --client-ca-file=/k/ca.crt \
+         --enable-bootstrap-token-auth=true --kubelet-client-certificate=/k/c.crt --kubelet-client-key=/k/c.key \
+         --kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname --proxy-client-cert-file=/k/f.crt \
+         --proxy-client-key-file=/k/f.key --requestheader-allowed-names=front-proxy-client --requestheader-client-ca-file=/k/f \
+         --service-account-key-file=/k/sa.pub --service-cluster-ip-range=10.96.0.0/12 --tls-min-version=VersionTLS12 \
+         --tls-cert-file=/k/s.crt --tls-private-key-file=/k/s.key --service-account-signing-key-file=/k/sa.key \
+         --service-account-issuer=https://kubernetes.default.svc --service-account-jwks-uri=https://kubernetes.default.svc/openid/v1/jwks \
+         --profiling=false --v=1 --kubelet-certificate-authority=/k/ca.crt --enable-admission-plugins=NodeRestriction \
+         --allow-privileged=true --requestheader-extra-headers-prefix=X-Remote-Extra- --requestheader-group-headers=X-Remote-Group \
+         --requestheader-username-headers=X-Remote-User --api-audiences=https://kubernetes.default.svc \
+         --egress-selector-config-file=/k/konnectivity.conf --anonymous-auth=true --feature-gates=A=true \
+         --tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 --etcd-servers=https://127.0.0.1:2379 --etcd-cafile=/k/e \
+         --etcd-certfile=/k/e.crt --etcd-keyfile=/k/e.key --kubelet-timeout=5s",
+    ];
+
+    #[test]
+    fn known_command_lines_are_good_options() {
+        for line in LINES {
+            let values = flags().parse(line.split_whitespace()).unwrap_or_else(|error| panic!("{error}: {line}"));
+            if let Err(error) = crate::Options::from_flags(&values) {
+                panic!("{error}: {line}");
+            }
+        }
+        let hint = flags().parse(["--port=8080"]).unwrap_err().to_string();
+        assert!(hint.contains("--secure-port"), "{hint}");
+    }
+
+    #[test]
+    fn defaults_are_upstreams() {
+        let values = flags().parse(Vec::<&str>::new()).expect("no flags are flags");
+        assert_eq!((values.int("secure-port"), values.str("etcd-prefix")), (6443, "/registry"));
+        assert_eq!(values.int("audit-webhook-batch-max-size"), 400);
     }
 }

@@ -1,0 +1,113 @@
+//! Flags of upstream's server whose feature is not built here: taken, named when given, without effect.
+
+use component::flags::Kind::{Bool, Duration, Float, Int, Map, String, Strings};
+use component::flags::{Flag, Group, Kind, flag};
+
+/// Name, kind, upstream's default and what it would do.
+type Row = (&'static str, Kind, &'static str, &'static str);
+
+const GENERIC: &[Row] = &[
+    ("contention-profiling", Bool, "false", "Profile lock contention."),
+    ("debug-socket-path", String, "", "A socket that serves profiles."),
+    ("disable-http2-serving", Bool, "false", "Serve HTTP/1.1 only."),
+    ("egress-selector-config-file", String, "", "How this server reaches kubelets and extension servers."),
+    ("emulation-forward-compatible", Bool, "false", "Take APIs newer than the emulated version."),
+    ("enable-logs-handler", Bool, "true", "Serve /logs."),
+    ("runtime-config-emulation-forward-compatible", Bool, "false", "Serve APIs newer than the emulated version."),
+    ("send-retry-after-while-not-ready-once", Bool, "false", "Answer 429 until the server is ready once."),
+    ("shutdown-send-retry-after", Bool, "false", "Answer 429 while the server ends."),
+    ("shutdown-watch-termination-grace-period", Duration, "0s", "How long watches may go on while the server ends."),
+    ("storage-initialization-timeout", Duration, "1m0s", "How long the store may take to load."),
+    ("strict-transport-security-directives", Strings, "", "Directives of the HSTS header."),
+    ("tracing-config-file", String, "", "Where traces are sent."),
+    ("coordinated-leadership-lease-duration", Duration, "15s", "Life of leases of coordinated elections."),
+    ("coordinated-leadership-renew-deadline", Duration, "10s", "Deadline of renewals of coordinated elections."),
+    ("coordinated-leadership-retry-period", Duration, "2s", "Pause between attempts of coordinated elections."),
+    ("peer-advertise-ip", String, "", "The address that other servers reach this one by."),
+    ("peer-advertise-port", String, "", "The port that other servers reach this one by."),
+    ("peer-ca-file", String, "", "Authorities of other servers' certificates."),
+    ("max-connection-bytes-per-sec", Int, "0", "Limit of a proxied connection."),
+    ("aggregator-reject-forwarding-redirect", Bool, "true", "Refuse redirects of extension servers."),
+    ("encryption-provider-config-automatic-reload", Bool, "false", "Reload --encryption-provider-config."),
+    ("default-watch-cache-size", Int, "100", "Events kept of each resource."),
+    ("disabled-metrics", Strings, "", "Metrics to leave out."),
+    ("allow-metric-labels", Map, "", "Values that metric labels may have."),
+    ("allow-metric-labels-manifest", String, "", "A file of values that metric labels may have."),
+    ("show-hidden-metrics-for-version", String, "", "The version whose hidden metrics to show."),
+    ("tls-curve-preferences", Strings, "", "Curves to offer."),
+];
+
+const IDENTITY: &[Row] = &[
+    ("authentication-config", String, "", "Authenticators of tokens, from a file."),
+    ("authentication-token-webhook-cache-ttl", Duration, "2m0s", "How long its answers are kept."),
+    ("authentication-token-webhook-config-file", String, "", "Who is asked about bearer tokens."),
+    ("authentication-token-webhook-version", String, "v1beta1", "The version of the reviews."),
+    ("requestheader-uid-headers", Strings, "", "Headers with a user's uid."),
+    ("service-account-signing-endpoint", String, "", "A socket of an external signer."),
+    ("oidc-ca-file", String, "", "Authority of the OpenID server."),
+    ("oidc-client-id", String, "", "The client that tokens must be for."),
+    ("oidc-groups-claim", String, "", "The claim with a user's groups."),
+    ("oidc-groups-prefix", String, "", "The prefix of groups."),
+    ("oidc-issuer-url", String, "", "The OpenID server."),
+    ("oidc-required-claim", Map, "", "Claims that a token must have."),
+    ("oidc-signing-algs", Strings, "RS256", "Algorithms of signatures."),
+    ("oidc-username-claim", String, "sub", "The claim with a user's name."),
+    ("oidc-username-prefix", String, "", "The prefix of names."),
+    ("authorization-config", String, "", "Authorizers, from a file."),
+    ("authorization-policy-file", String, "", "The policy of mode ABAC."),
+    ("authorization-webhook-cache-authorized-ttl", Duration, "5m0s", "How long allowances are kept."),
+    ("authorization-webhook-cache-unauthorized-ttl", Duration, "30s", "How long refusals are kept."),
+    ("authorization-webhook-config-file", String, "", "Who is asked in mode Webhook."),
+    ("authorization-webhook-version", String, "v1beta1", "The version of the reviews."),
+];
+
+const AUDIT: &[Row] = &[
+    ("audit-policy-file", String, "", "What is written."),
+    ("audit-log-path", String, "", "The file that events are written to."),
+    ("audit-log-format", String, "json", "legacy or json."),
+    ("audit-log-maxage", Int, "0", "Days that old files are kept."),
+    ("audit-log-maxbackup", Int, "0", "How many old files are kept."),
+    ("audit-log-maxsize", Int, "0", "Megabytes of a file."),
+    ("audit-log-compress", Bool, "false", "Compress old files."),
+    ("audit-log-version", String, "audit.k8s.io/v1", "The version of written events."),
+    ("audit-log-mode", String, "blocking", "batch, blocking or blocking-strict."),
+    ("audit-log-batch-buffer-size", Int, "10000", "Events that wait."),
+    ("audit-log-batch-max-size", Int, "1", "Events of a batch."),
+    ("audit-log-batch-max-wait", Duration, "0s", "How long a batch waits."),
+    ("audit-log-batch-throttle-burst", Int, "0", "Batches at once."),
+    ("audit-log-batch-throttle-enable", Bool, "false", "Limit batches."),
+    ("audit-log-batch-throttle-qps", Float, "0", "Batches a second."),
+    ("audit-log-truncate-enabled", Bool, "false", "Cut large events."),
+    ("audit-log-truncate-max-batch-size", Int, "10485760", "Bytes of a batch."),
+    ("audit-log-truncate-max-event-size", Int, "102400", "Bytes of an event."),
+    ("audit-webhook-config-file", String, "", "Whom events are sent to."),
+    ("audit-webhook-initial-backoff", Duration, "10s", "Pause before the first retry."),
+    ("audit-webhook-version", String, "audit.k8s.io/v1", "The version of sent events."),
+    ("audit-webhook-mode", String, "batch", "batch, blocking or blocking-strict."),
+    ("audit-webhook-batch-buffer-size", Int, "10000", "Events that wait."),
+    ("audit-webhook-batch-max-size", Int, "400", "Events of a batch."),
+    ("audit-webhook-batch-max-wait", Duration, "30s", "How long a batch waits."),
+    ("audit-webhook-batch-throttle-burst", Int, "15", "Batches at once."),
+    ("audit-webhook-batch-throttle-enable", Bool, "true", "Limit batches."),
+    ("audit-webhook-batch-throttle-qps", Float, "10", "Batches a second."),
+    ("audit-webhook-truncate-enabled", Bool, "false", "Cut large events."),
+    ("audit-webhook-truncate-max-batch-size", Int, "10485760", "Bytes of a batch."),
+    ("audit-webhook-truncate-max-event-size", Int, "102400", "Bytes of an event."),
+];
+
+pub fn generic() -> Group {
+    group("Generic flags", GENERIC, "this feature is not built yet")
+}
+
+pub fn identity() -> Group {
+    group("Authentication flags", IDENTITY, "only certificates, static tokens and ServiceAccount tokens are taken; Node and RBAC decide")
+}
+
+pub fn audit() -> Group {
+    group("Auditing flags", AUDIT, "auditing is not built yet")
+}
+
+fn group(heading: &'static str, rows: &[Row], reason: &'static str) -> Group {
+    let flags = rows.iter().map(|(name, kind, default, help)| flag(name, *kind, default, help).without_effect(reason));
+    Group::new(heading, flags.collect::<Vec<Flag>>())
+}
