@@ -140,6 +140,7 @@ async fn serve(
     let Some(status) = end else { return Ok(()) };
     let last_words = async {
         to_client.send(binary(protocol, channel::ERROR, status.to_string().as_bytes())).await?;
+        to_client.send(websocket::normal_end()).await?;
         to_client.close().await
     };
     tokio::time::timeout(END_DEADLINE, last_words).await.unwrap_or(Ok(()))

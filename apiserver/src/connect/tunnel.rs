@@ -83,7 +83,7 @@ async fn join(client: Socket, kubelet: impl AsyncRead + AsyncWrite) -> std::io::
         loop {
             let length = from_kubelet.read(&mut chunk).await?;
             if length == 0 {
-                return to_client.close().await.map_err(std::io::Error::other);
+                return to_client.send(websocket::normal_end()).await.map_err(std::io::Error::other);
             }
             let message = Message::Binary(chunk[..length].to_vec().into());
             to_client.send(message).await.map_err(std::io::Error::other)?;

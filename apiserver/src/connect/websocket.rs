@@ -10,8 +10,10 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use machinery::status::Status;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
 use crate::http_body::{Response, empty};
 
@@ -55,6 +57,11 @@ pub fn accept(headers: &HeaderMap, protocol: Option<&str>) -> Result<Response, S
 pub async fn open(client: OnUpgrade) -> Result<Socket, hyper::Error> {
     let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).read_buffer_size(READ_BYTES);
     Ok(WebSocketStream::from_raw_socket(TokioIo::new(client.await?), Role::Server, Some(config)).await)
+}
+
+/// The end of a stream that went well. A close without a code is an error to kubectl, which takes only 1000 for an end.
+pub fn normal_end() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
 }
 
 #[cfg(test)]
