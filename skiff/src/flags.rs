@@ -74,6 +74,7 @@ fn controller_manager(layout: &Layout, settings: &Settings) -> Vec<String> {
         format!("--cluster-signing-cert-file={}", layout.text("pki/ca.crt")),
         format!("--cluster-signing-key-file={}", layout.text("pki/ca.key")),
         format!("--root-ca-file={}", layout.text("pki/ca.crt")),
+        "--use-service-account-credentials=true".to_owned(),
     ]);
     flags
 }

@@ -7,7 +7,6 @@
 mod api;
 mod cli;
 mod cni;
-mod controller_rights;
 mod daemon;
 mod down;
 mod files;

@@ -9,7 +9,7 @@ use crate::layout::Layout;
 use crate::notify::Notifier;
 use crate::part::Part;
 use crate::settings::Settings;
-use crate::{api, cni, controller_rights, daemon, files, flags, kubeconfig, node, parts, pki, runtime};
+use crate::{api, cni, daemon, files, flags, kubeconfig, node, parts, pki, runtime};
 
 pub(crate) fn foreground(layout: Layout, settings: Settings) -> Result<()> {
     let Some(_lock) = daemon::lock(&layout)? else { bail!("the cluster in {} runs already", layout.root().display()) };
@@ -34,10 +34,10 @@ async fn run(layout: Layout, settings: Settings) -> Result<()> {
     // The kubelet refuses to start without a runtime, and needs the pause image for its first pod. The others would
     // back off for a second or more from an API server that does not listen yet, or has no RBAC policy yet.
     let api = async {
-        if settings.runs(Part::KubeApiserver) {
-            give_rights(&layout).await?;
+        match settings.runs(Part::KubeApiserver) {
+            true => api::wait_until_ready(&layout).await,
+            false => Ok(()),
         }
-        Ok(())
     };
     tokio::try_join!(runtime::ensure(&layout, &settings), api)?;
     notifier.status("starting the controllers, the scheduler, the kubelet and the proxy");
@@ -49,15 +49,7 @@ async fn run(layout: Layout, settings: Settings) -> Result<()> {
         notifier.ready();
     }
     notifier.status("waiting for the node to be Ready");
-    let watch = async {
-        if !settings.runs(Part::KubeApiserver) {
-            // Whoever runs the API server starts it when they like.
-            while let Err(error) = give_rights(&layout).await {
-                tracing::warn!("no API server yet: {error:#}");
-            }
-        }
-        node::keep_configured(&layout, &settings, &shutdown, || notifier.ready()).await
-    };
+    let watch = node::keep_configured(&layout, &settings, &shutdown, || notifier.ready());
     tokio::select! {
         ended = watch => ended?,
         () = shutdown.cancelled() => {}
@@ -66,12 +58,6 @@ async fn run(layout: Layout, settings: Settings) -> Result<()> {
     shutdown.trigger();
     while tasks.join_next().await.is_some() {}
     Ok(())
-}
-
-/// Waits for the API server, and gives the controllers' identity what it needs there.
-async fn give_rights(layout: &Layout) -> Result<()> {
-    api::wait_until_ready(layout).await?;
-    controller_rights::ensure(node::client(layout)?).await
 }
 
 /// Everything on disk that the parts read. Repeating it changes nothing that is right.
