@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use component::{informer::Event, shutdown::Shutdown};
@@ -16,6 +17,9 @@ use crate::{
     pod::{inbox::Inbox, node::Node, spec, worker},
     runtime::{Result, events::Wake},
 };
+
+/// How long a pod whose worker panicked waits for the next.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// See the module. Cheap to clone.
 #[derive(Clone)]
@@ -35,6 +39,8 @@ struct Inner {
 
 struct Entry {
     inbox: Inbox,
+    /// The object as it was told last.
+    pod: Arc<Pod>,
     namespace: String,
     name: String,
     is_static: bool,
@@ -84,6 +90,7 @@ impl Dispatcher {
             if entry.is_leaving {
                 entry.next = Some(pod);
             } else {
+                entry.pod = pod.clone();
                 entry.inbox.tell(|news| news.object = Some(pod));
             }
             return;
@@ -158,6 +165,7 @@ impl Dispatcher {
         }
         let entry = Entry {
             inbox: inbox.clone(),
+            pod: pod.clone(),
             namespace: identity.namespace,
             name: identity.name,
             is_static: spec::is_static(&pod),
@@ -168,13 +176,18 @@ impl Dispatcher {
         let this = self.clone();
         tokio::spawn(async move {
             let run = worker::run(this.0.node.clone(), inbox, pod, gone, this.0.shutdown.clone());
-            // A panic ends one pod's worker, not the kubelet; the next look at everything starts it anew.
-            if let Err(error) = tokio::spawn(run).await {
-                tracing::error!(pod_uid = uid, %error, "a pod's worker failed");
+            // A panic ends one pod's worker, not the kubelet. Its place is kept meanwhile: a look at everything would take
+            // the containers for a pod that nobody has.
+            let failed = tokio::spawn(run).await.err();
+            if let Some(error) = &failed {
+                tracing::error!(pod_uid = uid, %error, "a pod's worker failed; it is started again");
+                let _ = this.0.shutdown.run_until(tokio::time::sleep(AFTER_PANIC)).await;
             }
-            let next = this.lock().remove(&uid).and_then(|entry| entry.next);
-            if let Some(next) = next {
-                this.start(next, false);
+            let Some(entry) = this.lock().remove(&uid) else { return };
+            match (entry.next, failed) {
+                (Some(next), None) => this.start(next, false),
+                (_, Some(_)) if !this.0.shutdown.is_triggered() => this.start(entry.pod, entry.is_leaving),
+                _ => {}
             }
         });
     }
