@@ -39,5 +39,7 @@ stage "documentation's examples" cargo test --workspace --doc
 stage "rules of the house" cargo test --workspace --test tidy
 # shellcheck disable=SC2046 # words are wanted
 stage "tests of each part, stores included" cargo test --workspace $(part_tests)
+# They refuse to run unasked: they need root, and namespaces of their own.
+stage "plugins and rules with real packets" cargo test --workspace --test privileged --test traffic -- --ignored
 stage "clusters with real containers" cargo test --workspace --test cluster
 printf '\nAll stages passed:\n%s' "$times"

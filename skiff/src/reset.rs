@@ -10,6 +10,8 @@ use crate::part::Part;
 use crate::settings::Settings;
 use crate::{block_on, cni, down, machine};
 
+type Step<'a> = Box<dyn FnOnce() -> Result<()> + 'a>;
+
 pub(crate) fn reset(layout: &Layout) -> Result<()> {
     let settings = Settings::load(layout)?;
     let Some(settings) = settings else {
@@ -17,7 +19,7 @@ pub(crate) fn reset(layout: &Layout) -> Result<()> {
         return Ok(());
     };
     let cgroup_root = settings.cgroup_root.trim_matches('/').to_owned();
-    let steps: [(&str, Box<dyn FnOnce() -> Result<()> + '_>); 7] = [
+    let steps: [(&str, Step<'_>); 7] = [
         ("stop the cluster", Box::new(|| block_on(stop(layout, &settings)))),
         ("remove Service rules", Box::new(remove_service_rules)),
         ("remove other rules", Box::new(remove_chains)),

@@ -54,7 +54,8 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Missing> {
         );
     }
     for (program, package) in PROGRAMS {
-        if !facts.programs.contains(program) && !(facts.foreign_runtime && package == "containerd") {
+        let is_spared = facts.foreign_runtime && package == "containerd";
+        if !is_spared && !facts.programs.contains(program) {
             lack(format!("the program {program}"), format!("apt-get install {package}"));
         }
     }
