@@ -48,7 +48,11 @@ async fn converge(api: &Api, advertised: &Advertised, with_roles: bool) -> Resul
         policy::ensure(api).await?;
     }
     priorities::ensure(api).await?;
-    service::ensure(api, advertised).await
+    service::ensure(api, advertised).await?;
+    // Whoever is told that the server is ready has its rights already.
+    api.consistent().await?;
+    crate::authz::rbac::rebuild(api);
+    Ok(())
 }
 
 /// A call that the server makes of itself.

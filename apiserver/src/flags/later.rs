@@ -100,7 +100,11 @@ pub fn generic() -> Group {
 }
 
 pub fn identity() -> Group {
-    group("Authentication flags", IDENTITY, "only certificates, static tokens and ServiceAccount tokens are taken; Node and RBAC decide")
+    group(
+        "Authentication flags",
+        IDENTITY,
+        "only certificates, static tokens and ServiceAccount tokens are taken; Node and RBAC decide",
+    )
 }
 
 pub fn audit() -> Group {

@@ -70,7 +70,8 @@ pub async fn dispatch(api: &Arc<Api>, call: Call) -> Result<Response, Status> {
         return subresource::dispatch(api, call).await;
     }
     let row = &call.served.row;
-    if !row.allows(&call.info.verb) {
+    let is_nameless = call.info.name.is_empty() && matches!(call.info.verb.as_str(), "update" | "patch");
+    if is_nameless || !row.allows(&call.info.verb) {
         return Err(not_allowed(&call));
     }
     if row.storage.is_none() {

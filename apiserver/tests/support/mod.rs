@@ -9,7 +9,9 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 pub struct TestServer {
-    client: kube::Client,
+    pub client: kube::Client,
+    /// Of the port without TLS.
+    pub address: std::net::SocketAddr,
     shutdown: Shutdown,
     _folder: tempfile::TempDir,
 }
@@ -45,7 +47,7 @@ impl TestServer {
         tokio::spawn(apiserver::run(options, seams));
         let config = component::client::ClientConfig::from_master("test", format!("http://{address}"));
         let client = component::client::connect(config).expect("a client");
-        let server = Self { client, shutdown, _folder: folder };
+        let server = Self { client, address, shutdown, _folder: folder };
         server.ready().await;
         server
     }
@@ -57,7 +59,8 @@ impl TestServer {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(30), ready).await.expect("the server becomes ready");
+        let ready = tokio::time::timeout(std::time::Duration::from_secs(30), ready).await;
+        assert!(ready.is_ok(), "the server at {} does not become ready", self.address);
     }
 
     pub async fn get(&self, path: &str) -> Answer {

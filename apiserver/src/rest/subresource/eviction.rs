@@ -42,7 +42,12 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     }
     // The pod that was judged, not one made anew under its name.
     delete.uid.get_or_insert_with(|| meta::uid(&pod.object).to_owned());
-    delete_object(api, &call_of(call, &call.served, call.name()), call.name(), &delete).await?;
+    let own = call_of(call, &call.served, call.name());
+    if !delete.dry_run {
+        let now = api.now_text();
+        change(api, &own, Part::Raw, &WriteOptions::default(), |pod| Ok(marked(pod, &now))).await?;
+    }
+    delete_object(api, &own, call.name(), &delete).await?;
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     respond::encoded(accept, 201, &status)
 }
@@ -62,6 +67,9 @@ async fn take_budgets(api: &Api, call: &Call, pod: &Value, dry_run: bool) -> Res
         let why = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
         return Err(Status::internal_error(why));
     };
+    if is_free(pod, budget) {
+        return Ok(());
+    }
     if dry_run {
         return judge(budget);
     }
@@ -84,25 +92,71 @@ fn matching(api: &Api, budgets: &Served, call: &Call, pod: &Value) -> Result<Vec
     Ok(matching)
 }
 
-/// Whether the budget allows one more disruption now.
+/// Whether the budget allows one more disruption now. Only a budget that its controller has still to look at tells when
+/// to come back: clients repeat by themselves what bears a `Retry-After`.
 fn judge(budget: &Value) -> Result<(), Status> {
-    let refuse = |message: String| {
+    let refuse = |retry_after_seconds: u32, message: String| {
         let cause = Cause { reason: "DisruptionBudget".into(), message, field: String::new() };
         let why = "Cannot evict pod as it would violate the pod's disruption budget.";
-        Err(Status::too_many_requests(why, 10).with_causes(vec![cause]))
+        Err(Status::too_many_requests(why, retry_after_seconds).with_causes(vec![cause]))
     };
-    let observed = meta::at(budget, "status.observedGeneration").as_i64().unwrap_or(0);
+    let count = |field: &str| budget["status"][field].as_i64().unwrap_or(0);
     let name = meta::name(budget);
-    if observed < meta::generation(budget) {
-        return refuse(format!("The disruption budget {name} is still being processed by the server."));
+    if count("observedGeneration") < meta::generation(budget) {
+        return refuse(10, format!("The disruption budget {name} is still being processed by the server."));
     }
-    let allowed = meta::at(budget, "status.disruptionsAllowed").as_i64().unwrap_or(0);
-    if allowed > 0 {
-        return Ok(());
+    let (desired, current) = (count("desiredHealthy"), count("currentHealthy"));
+    let blocking = meta::list(budget, "status.conditions").iter().find(|condition| {
+        condition["type"] == "DisruptionAllowed" && condition["status"] == "False" && condition["message"] != ""
+    });
+    let text = |field: &str| blocking.and_then(|condition| condition[field].as_str()).unwrap_or_default();
+    if count("disruptionsAllowed") > 0 {
+        Ok(())
+    } else if text("reason") == "SyncFailed" {
+        let why = text("message");
+        refuse(
+            0,
+            format!(
+                "The disruption budget {name} does not allow evicting pods currently because it failed sync: {why}"
+            ),
+        )
+    } else if current <= desired {
+        refuse(0, format!("The disruption budget {name} needs {desired} healthy pods and has {current} currently"))
+    } else if blocking.is_some() {
+        let (reason, why) = (text("reason"), text("message"));
+        refuse(0, format!("The disruption budget {name} does not allow evicting pods currently ({reason}): {why}"))
+    } else {
+        refuse(0, format!("The disruption budget {name} does not allow evicting pods currently"))
     }
-    let desired = meta::at(budget, "status.desiredHealthy").as_i64().unwrap_or(0);
-    let current = meta::at(budget, "status.currentHealthy").as_i64().unwrap_or(0);
-    refuse(format!("The disruption budget {name} needs {desired} healthy pods and has {current} currently"))
+}
+
+/// A pod that is not ready counts for nothing, so that its end may be free.
+fn is_free(pod: &Value, budget: &Value) -> bool {
+    let mut conditions = meta::list(pod, "status.conditions").iter();
+    if conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True") {
+        return false;
+    }
+    let count = |field: &str| budget["status"][field].as_i64().unwrap_or(0);
+    meta::text(budget, "spec.unhealthyPodEvictionPolicy") == "AlwaysAllow"
+        || (count("desiredHealthy") > 0 && count("currentHealthy") >= count("desiredHealthy"))
+}
+
+/// The pod, told in its conditions why it goes.
+fn marked(pod: &Value, now: &str) -> Value {
+    let mut new = pod.clone();
+    meta::metadata_mut(&mut new).remove("resourceVersion");
+    let mut conditions = meta::list(pod, "status.conditions").to_vec();
+    conditions.retain(|condition| condition["type"] != "DisruptionTarget");
+    let mut target = json!({
+        "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting", "lastTransitionTime": now, "lastProbeTime": null,
+    });
+    if meta::generation(pod) > 0 {
+        target["observedGeneration"] = json!(meta::generation(pod));
+    }
+    conditions.push(target);
+    meta::object_mut(&mut new, "status").insert("conditions".into(), Value::Array(conditions));
+    new
 }
 
 /// The budget with one disruption less, and the pod noted until the controller sees it go.

@@ -1,0 +1,88 @@
+//! Deletion: preconditions, finalizers, grace, propagation, collections.
+
+use serde_json::{Value, json};
+
+use crate::client::{CONFIG_MAPS, config_map, delete, get, patch, post};
+use crate::pods::{PODS, account, pod};
+use crate::support::TestServer;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn preconditions_and_finalizers_hold_it_back() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let mut object = config_map("a", &json!({}));
+    object["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    let made = post(client, CONFIG_MAPS, &object).await.expect(201);
+    let path = format!("{CONFIG_MAPS}/a");
+    delete(client, &path, &json!({"preconditions": {"uid": "other"}})).await.refused(409, "Conflict");
+    delete(client, &path, &json!({"preconditions": {"resourceVersion": "1"}})).await.refused(409, "Conflict");
+    delete(client, &format!("{path}?dryRun=All"), &Value::Null).await.expect(200);
+    let uid = json!({"preconditions": {"uid": made["metadata"]["uid"]}});
+    let marked = delete(client, &path, &uid).await.expect(200);
+    assert!(marked["metadata"]["deletionTimestamp"].is_string());
+    assert_eq!(get(client, &path).await.expect(200)["metadata"]["deletionGracePeriodSeconds"], 0);
+    let more = json!({"metadata": {"finalizers": ["example.com/hold", "example.com/new"]}});
+    patch(client, &path, "merge", &more).await.refused(422, "Invalid");
+    patch(client, &path, "merge", &json!({"metadata": {"finalizers": null}})).await.expect(200);
+    get(client, &path).await.refused(404, "NotFound");
+    delete(client, &path, &Value::Null).await.refused(404, "NotFound");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn propagation_is_written_as_finalizers() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    for (policy, finalizer) in [("Orphan", "orphan"), ("Foreground", "foregroundDeletion")] {
+        post(client, CONFIG_MAPS, &config_map("a", &json!({}))).await.expect(201);
+        let path = format!("{CONFIG_MAPS}/a");
+        let marked = delete(client, &path, &json!({"propagationPolicy": policy})).await.expect(200);
+        assert_eq!(marked["metadata"]["finalizers"], json!([finalizer]));
+        patch(client, &path, "merge", &json!({"metadata": {"finalizers": null}})).await.expect(200);
+    }
+    post(client, CONFIG_MAPS, &config_map("a", &json!({}))).await.expect(201);
+    let path = format!("{CONFIG_MAPS}/a");
+    delete(client, &path, &json!({"propagationPolicy": "Sideways"})).await.refused(422, "Invalid");
+    let gone = delete(client, &path, &json!({"propagationPolicy": "Background"})).await.expect(200);
+    assert_eq!((&gone["kind"], &gone["status"]), (&json!("Status"), &json!("Success")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_end_with_grace_once_they_run_somewhere() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    account(client).await;
+    post(client, PODS, &pod("free")).await.expect(201);
+    delete(client, &format!("{PODS}/free"), &Value::Null).await.expect(200);
+    get(client, &format!("{PODS}/free")).await.refused(404, "NotFound");
+    let mut bound = pod("bound");
+    bound["spec"]["nodeName"] = json!("n");
+    post(client, PODS, &bound).await.expect(201);
+    let path = format!("{PODS}/bound");
+    let marked = delete(client, &path, &Value::Null).await.expect(200);
+    assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], 30);
+    let shorter = delete(client, &path, &json!({"gracePeriodSeconds": 5})).await.expect(200);
+    assert_eq!(shorter["metadata"]["deletionGracePeriodSeconds"], 5);
+    delete(client, &format!("{path}?gracePeriodSeconds=0"), &Value::Null).await.expect(200);
+    get(client, &path).await.refused(404, "NotFound");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_goes_by_its_selectors() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    for (name, on) in [("a", "yes"), ("b", "no"), ("c", "yes")] {
+        let mut object = config_map(name, &json!({}));
+        object["metadata"]["labels"] = json!({"on": on});
+        post(client, CONFIG_MAPS, &object).await.expect(201);
+    }
+    let left = async || {
+        let list = get(client, CONFIG_MAPS).await.expect(200);
+        list["items"].as_array().map_or(0, Vec::len)
+    };
+    delete(client, &format!("{CONFIG_MAPS}?labelSelector=on%3Dyes&dryRun=All"), &Value::Null).await.expect(200);
+    assert_eq!(left().await, 3);
+    let gone = delete(client, &format!("{CONFIG_MAPS}?labelSelector=on%3Dyes"), &Value::Null).await.expect(200);
+    assert_eq!((&gone["kind"], left().await), (&json!("ConfigMapList"), 1));
+    delete(client, &format!("{CONFIG_MAPS}?fieldSelector=metadata.name%3Db"), &Value::Null).await.expect(200);
+    assert_eq!(left().await, 0);
+}

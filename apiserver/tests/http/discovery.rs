@@ -1,0 +1,104 @@
+//! Discovery beside upstream's recorded answers, and the OpenAPI documents.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::client::{get, get_as};
+use crate::support::{TestServer, oracle};
+
+fn recorded(folder: &Path, name: &str) -> Option<Value> {
+    let text = std::fs::read_to_string(folder.join("discovery").join(name)).ok()?;
+    Some(serde_json::from_str(&text).expect("recorded JSON"))
+}
+
+/// Entries without what is told in no certain order.
+fn settled(mut entry: Value) -> Value {
+    for list in ["verbs", "shortNames", "categories"] {
+        if let Some(Value::Array(items)) = entry.get_mut(list) {
+            items.sort_by_key(Value::to_string);
+        }
+    }
+    if let Some(Value::Array(parts)) = entry.get_mut("subresources") {
+        parts.iter_mut().for_each(|part| *part = settled(part.take()));
+        parts.sort_by_key(|part| part["subresource"].to_string());
+    }
+    entry
+}
+
+fn differences(what: &str, own: &Value, upstream: &Value, name: &str) -> Vec<String> {
+    let list = |of: &Value| of["resources"].as_array().cloned().unwrap_or_default();
+    let theirs = list(upstream);
+    let lacking = list(own).into_iter().filter_map(|entry| {
+        let twin = theirs.iter().find(|twin| twin[name] == entry[name]).cloned().unwrap_or_default();
+        let (own, twin) = (settled(entry), settled(twin));
+        (own != twin).then(|| format!("{what}\n  here     {own}\n  upstream {twin}"))
+    });
+    lacking.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_served_is_told_as_upstream_does() {
+    let Some(folder) = oracle() else {
+        eprintln!("NOTICE: the recorded answers are not there; test skipped");
+        return;
+    };
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let mut wrong = Vec::new();
+    let groups = get(client, "/apis").await.expect(200);
+    let mut versions = vec![("api__v1.json".to_owned(), "/api/v1".to_owned())];
+    for group in groups["groups"].as_array().expect("groups") {
+        for version in group["versions"].as_array().expect("versions") {
+            let version = version["groupVersion"].as_str().expect("a version");
+            versions.push((format!("apis__{}.json", version.replace('/', "__")), format!("/apis/{version}")));
+        }
+    }
+    for (file, path) in versions {
+        let own = get(client, &path).await.expect(200);
+        let Some(upstream) = recorded(&folder, &file) else {
+            wrong.push(format!("{path} is served, upstream does not"));
+            continue;
+        };
+        wrong.extend(differences(&path, &own, &upstream, "name"));
+    }
+    if let Some(upstream) = recorded(&folder, "aggregated_v2.json") {
+        let own = get_as(client, "/apis", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList").await;
+        let own = own.expect(200);
+        for group in own["items"].as_array().expect("items") {
+            let name = &group["metadata"]["name"];
+            let twin =
+                upstream["items"].as_array().expect("items").iter().find(|twin| twin["metadata"]["name"] == *name);
+            let Some(twin) = twin else {
+                wrong.push(format!("aggregated: no group {name}"));
+                continue;
+            };
+            for version in group["versions"].as_array().expect("versions") {
+                let mut theirs = twin["versions"].as_array().expect("versions").iter();
+                let theirs = theirs.find(|theirs| theirs["version"] == version["version"]).cloned().unwrap_or_default();
+                wrong.extend(differences(&format!("aggregated {name}"), version, &theirs, "resource"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_of_the_api_are_there() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let v2 = get(client, "/openapi/v2").await.expect(200);
+    assert_eq!(v2["swagger"], "2.0");
+    assert!(v2["paths"].get("/api/v1/namespaces/{namespace}/pods").is_some());
+    let index = get(client, "/openapi/v3").await.expect(200);
+    for path in ["api/v1", "apis/apps/v1"] {
+        let url = index["paths"][path]["serverRelativeURL"].as_str().expect("a URL");
+        let document = get(client, url).await.expect(200);
+        assert_eq!(document["openapi"], "3.0.0", "{path}");
+        assert!(document["components"]["schemas"].as_object().is_some_and(|schemas| !schemas.is_empty()));
+    }
+    let version = get(client, "/version").await.expect(200);
+    assert_eq!((&version["major"], &version["minor"]), (&Value::from("1"), &Value::from("36")));
+    let paths = get(client, "/").await.expect(200);
+    assert!(paths["paths"].as_array().is_some_and(|paths| paths.contains(&Value::from("/apis/apps/v1"))));
+}

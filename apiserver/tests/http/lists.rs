@@ -1,0 +1,92 @@
+//! Lists: selectors, chunks of one revision, views.
+
+use serde_json::{Value, json};
+
+use crate::client::{CONFIG_MAPS, apply, config_map, delete, get, get_as, post};
+use crate::support::TestServer;
+
+async fn filled(server: &TestServer) {
+    for (name, tier) in [("a", "x"), ("b", "y"), ("c", "x"), ("d", "y"), ("e", "x")] {
+        let mut object = config_map(name, &json!({"k": name}));
+        object["metadata"]["labels"] = json!({"tier": tier});
+        post(&server.client, CONFIG_MAPS, &object).await.expect(201);
+    }
+}
+
+fn names(list: &Value) -> String {
+    let items = list["items"].as_array().expect("items");
+    items.iter().map(|item| item["metadata"]["name"].as_str().unwrap_or("?")).collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_are_of_one_revision() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    filled(&server).await;
+    let first = get(client, &format!("{CONFIG_MAPS}?limit=2")).await.expect(200);
+    assert_eq!((names(&first).as_str(), &first["metadata"]["remainingItemCount"]), ("a b", &json!(3)));
+    delete(client, &format!("{CONFIG_MAPS}/c"), &Value::Null).await.expect(200);
+    post(client, CONFIG_MAPS, &config_map("f", &json!({}))).await.expect(201);
+    let mut page = first.clone();
+    let mut seen = Vec::new();
+    while let Some(token) = page["metadata"]["continue"].as_str().filter(|token| !token.is_empty()) {
+        page = get(client, &format!("{CONFIG_MAPS}?limit=2&continue={token}")).await.expect(200);
+        assert_eq!(page["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+        seen.push(names(&page));
+    }
+    assert_eq!(seen, ["c d", "e"]);
+    let exact = format!(
+        "{CONFIG_MAPS}?resourceVersion={}&resourceVersionMatch=Exact",
+        first["metadata"]["resourceVersion"].as_str().unwrap()
+    );
+    assert_eq!(names(&get(client, &exact).await.expect(200)), "a b c d e");
+    get(client, &format!("{CONFIG_MAPS}?continue=nonsense")).await.refused(400, "BadRequest");
+    get(client, &format!("{CONFIG_MAPS}?limit=x")).await.refused(400, "BadRequest");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn selectors_choose() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    filled(&server).await;
+    let table = [
+        ("labelSelector=tier%3Dx", "a c e"),
+        ("labelSelector=tier%20in%20(y)", "b d"),
+        ("labelSelector=!tier", ""),
+        ("fieldSelector=metadata.name%3Db", "b"),
+        ("fieldSelector=metadata.name!%3Db&labelSelector=tier%3Dy", "d"),
+        ("labelSelector=tier%3Dx&limit=2", "a c"),
+    ];
+    for (query, expected) in table {
+        let list = get(client, &format!("{CONFIG_MAPS}?{query}")).await.expect(200);
+        assert_eq!(names(&list), expected, "{query}");
+        assert!(list["metadata"].get("remainingItemCount").is_none(), "{query}");
+    }
+    get(client, &format!("{CONFIG_MAPS}?fieldSelector=data.k%3Da")).await.refused(400, "BadRequest");
+    get(client, &format!("{CONFIG_MAPS}?labelSelector=a%20of%20b")).await.refused(400, "BadRequest");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_show_metadata_or_columns() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    filled(&server).await;
+    let of = |kind: &str| format!("application/json;as={kind};g=meta.k8s.io;v=v1");
+    let partial = get_as(client, CONFIG_MAPS, &of("PartialObjectMetadataList")).await.expect(200);
+    assert_eq!((partial["kind"].as_str(), names(&partial).as_str()), (Some("PartialObjectMetadataList"), "a b c d e"));
+    assert!(partial["items"][0].get("data").is_none());
+    let one = get_as(client, &format!("{CONFIG_MAPS}/a"), &of("PartialObjectMetadata")).await.expect(200);
+    assert_eq!((&one["kind"], &one["metadata"]["name"]), (&json!("PartialObjectMetadata"), &json!("a")));
+    let table = get_as(client, CONFIG_MAPS, &of("Table")).await.expect(200);
+    let columns: Vec<&str> =
+        table["columnDefinitions"].as_array().unwrap().iter().filter_map(|column| column["name"].as_str()).collect();
+    assert_eq!(columns, ["Name", "Data", "Age"]);
+    assert_eq!(table["rows"][0]["cells"][1], 1);
+    assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+    let whole = get_as(client, &format!("{CONFIG_MAPS}?includeObject=Object"), &of("Table")).await.expect(200);
+    assert_eq!(whole["rows"][0]["object"]["data"]["k"], "a");
+    let yaml = get_as(client, &format!("{CONFIG_MAPS}/a"), "application/yaml").await.expect(200);
+    assert!(yaml.as_str().unwrap().contains("kind: ConfigMap"));
+    // A view is also what writes answer with, when that is asked for.
+    apply(client, &format!("{CONFIG_MAPS}/z?fieldManager=m"), &config_map("z", &json!({}))).await.expect(201);
+}

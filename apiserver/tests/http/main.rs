@@ -1,0 +1,20 @@
+//! The server over HTTP, as clients meet it: every verb and view, and what it refuses.
+//!
+//! [`client`] sends requests and reads answers and watches; [`secure`] starts a server with certificates and RBAC.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod client;
+mod deletes;
+mod discovery;
+mod generic;
+mod lists;
+mod objects;
+mod patches;
+mod pods;
+mod refusals;
+mod reviews;
+mod rights;
+mod secure;
+mod watches;

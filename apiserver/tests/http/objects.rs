@@ -1,0 +1,77 @@
+//! Create, get, update, dry run, generated names, field validation.
+
+use serde_json::json;
+
+use crate::client::{CONFIG_MAPS, config_map, get, post, put};
+use crate::support::TestServer;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_are_made_read_and_updated() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let made = post(client, CONFIG_MAPS, &config_map("a", &json!({"x": "1"}))).await.expect(201);
+    assert_eq!((&made["kind"], &made["metadata"]["namespace"]), (&json!("ConfigMap"), &json!("default")));
+    assert!(made["metadata"]["uid"].is_string() && made["metadata"]["creationTimestamp"].is_string());
+    assert_eq!(made["metadata"]["managedFields"][0]["operation"], "Update");
+    post(client, CONFIG_MAPS, &config_map("a", &json!({}))).await.refused(409, "AlreadyExists");
+    let path = format!("{CONFIG_MAPS}/a");
+    assert_eq!(get(client, &path).await.expect(200), made);
+
+    let mut newer = made.clone();
+    newer["data"]["x"] = json!("2");
+    let newer = put(client, &path, &newer).await.expect(200);
+    assert_ne!(newer["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+    let same = put(client, &path, &newer).await.expect(200);
+    assert_eq!(same["metadata"]["resourceVersion"], newer["metadata"]["resourceVersion"], "no change, no write");
+    let stale = put(client, &path, &made).await;
+    stale.refused(409, "Conflict");
+    assert_eq!(
+        stale.body["message"],
+        "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your changes to the latest version and try again"
+    );
+    put(client, &format!("{CONFIG_MAPS}/none"), &config_map("none", &json!({}))).await.refused(404, "NotFound");
+    put(client, &path, &config_map("b", &json!({}))).await.refused(400, "BadRequest");
+    let mut other = newer.clone();
+    other["metadata"]["uid"] = json!("another");
+    put(client, &path, &other).await.refused(409, "Conflict");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dry_run_stores_nothing_and_names_are_generated() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let dry = format!("{CONFIG_MAPS}?dryRun=All");
+    let made = post(client, &dry, &config_map("a", &json!({}))).await.expect(201);
+    assert!(made["metadata"].get("resourceVersion").is_none());
+    get(client, &format!("{CONFIG_MAPS}/a")).await.refused(404, "NotFound");
+    let path = format!("{CONFIG_MAPS}?dryRun=Some");
+    post(client, &path, &config_map("a", &json!({}))).await.refused(422, "Invalid");
+
+    let generated = json!({"metadata": {"generateName": "pre-"}});
+    let one = post(client, CONFIG_MAPS, &generated).await.expect(201);
+    let two = post(client, CONFIG_MAPS, &generated).await.expect(201);
+    let name = one["metadata"]["name"].as_str().unwrap();
+    assert!(name.starts_with("pre-") && name.len() == 9, "{name}");
+    assert_ne!(one["metadata"]["name"], two["metadata"]["name"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_fields_are_ignored_told_or_refused() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let mut wrong = config_map("a", &json!({}));
+    wrong["dta"] = json!({"x": "y"});
+    let with = |validation: &str| format!("{CONFIG_MAPS}?fieldValidation={validation}&dryRun=All");
+    let ignored = post(client, &with("Ignore"), &wrong).await;
+    assert!(ignored.warnings().is_empty() && ignored.body.get("dta").is_none());
+    ignored.expect(201);
+    for told in [post(client, &with("Warn"), &wrong).await, post(client, CONFIG_MAPS, &wrong).await] {
+        assert_eq!(told.warnings(), ["299 - \"unknown field \\\"dta\\\"\""]);
+        told.expect(201);
+    }
+    let strict = post(client, &with("Strict"), &wrong).await;
+    strict.refused(400, "BadRequest");
+    let message = strict.body["message"].as_str().unwrap();
+    assert!(message.ends_with("strict decoding error: unknown field \"dta\""), "{message}");
+    post(client, &with("Loose"), &wrong).await.refused(422, "Invalid");
+}

@@ -1,0 +1,104 @@
+//! What pods have beside the common verbs: scale of what makes them, binding, eviction, tokens bound to them.
+
+use serde_json::{Value, json};
+
+use crate::client::{get, patch, post, put};
+use crate::support::TestServer;
+
+pub const PODS: &str = "/api/v1/namespaces/default/pods";
+const BUDGETS: &str = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+
+pub fn pod(name: &str) -> Value {
+    json!({
+        "metadata": {"name": name, "labels": {"app": "x"}},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    })
+}
+
+/// The account that pods run as, which a controller would make.
+pub async fn account(client: &kube::Client) {
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    post(client, accounts, &json!({"metadata": {"name": "default"}})).await.expect(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_is_bound_once() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    account(client).await;
+    post(client, PODS, &pod("p")).await.expect(201);
+    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
+    let path = format!("{PODS}/p/binding");
+    post(client, &path, &json!({"metadata": {"name": "p"}, "target": {}})).await.refused(422, "Invalid");
+    post(client, &path, &binding).await.expect(201);
+    post(client, &path, &binding).await.refused(409, "Conflict");
+    let bound = get(client, &format!("{PODS}/p")).await.expect(200);
+    assert_eq!(bound["spec"]["nodeName"], "n");
+    assert_eq!(bound["status"]["conditions"][0]["type"], "PodScheduled");
+    let chosen = get(client, &format!("{PODS}?fieldSelector=spec.nodeName%3Dn")).await.expect(200);
+    assert_eq!(chosen["items"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_eviction_spends_the_budget() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    account(client).await;
+    let budget =
+        json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "x"}}}});
+    post(client, BUDGETS, &budget).await.expect(201);
+    for name in ["one", "two"] {
+        post(client, PODS, &pod(name)).await.expect(201);
+        let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+        patch(client, &format!("{PODS}/{name}/status"), "merge", &ready).await.expect(200);
+    }
+    let evict = async |name: &str| {
+        let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
+        post(client, &format!("{PODS}/{name}/eviction"), &eviction).await
+    };
+    let allow = async |disruptions: u32| {
+        let status = json!({"status": {
+            "observedGeneration": 1, "disruptionsAllowed": disruptions,
+            "currentHealthy": 1 + disruptions, "desiredHealthy": 1, "expectedPods": 2,
+        }});
+        patch(client, &format!("{BUDGETS}/b/status"), "merge", &status).await.expect(200);
+    };
+    allow(0).await;
+    let refused = evict("one").await;
+    refused.refused(429, "TooManyRequests");
+    // With one, clients would wait and try again by themselves.
+    assert!(refused.headers.get("retry-after").is_none());
+    let cause = &refused.body["details"]["causes"][0];
+    assert_eq!(cause["reason"], "DisruptionBudget");
+    assert_eq!(cause["message"], "The disruption budget b needs 1 healthy pods and has 1 currently");
+    allow(1).await;
+    evict("one").await.expect(201);
+    get(client, &format!("{PODS}/one")).await.refused(404, "NotFound");
+    evict("two").await.refused(429, "TooManyRequests");
+    evict("none").await.refused(404, "NotFound");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scale_is_a_view_of_replicas() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let path = "/apis/apps/v1/namespaces/default/replicasets";
+    let set = json!({
+        "metadata": {"name": "r"},
+        "spec": {
+            "replicas": 2, "selector": {"matchLabels": {"app": "x"}},
+            "template": {"metadata": {"labels": {"app": "x"}}, "spec": pod("-")["spec"]},
+        },
+    });
+    post(client, path, &set).await.expect(201);
+    let scale = format!("{path}/r/scale");
+    let mut seen = get(client, &scale).await.expect(200);
+    let told = (&seen["kind"], &seen["apiVersion"], &seen["spec"]["replicas"], &seen["status"]["selector"]);
+    assert_eq!(told, (&json!("Scale"), &json!("autoscaling/v1"), &json!(2), &json!("app=x")));
+    seen["spec"]["replicas"] = json!(5);
+    assert_eq!(put(client, &scale, &seen).await.expect(200)["spec"]["replicas"], 5);
+    put(client, &scale, &seen).await.refused(409, "Conflict");
+    patch(client, &scale, "merge", &json!({"spec": {"replicas": 1}})).await.expect(200);
+    patch(client, &scale, "merge", &json!({"spec": {"replicas": -1}})).await.refused(422, "Invalid");
+    assert_eq!(get(client, &format!("{path}/r")).await.expect(200)["spec"]["replicas"], 1);
+}

@@ -1,0 +1,105 @@
+//! Bad input: upstream's code and reason in a Status, nothing stored, and the server goes on.
+
+use http::Method;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::client::{CONFIG_MAPS, Reply, call, config_map, get, get_as, post};
+use crate::support::TestServer;
+
+async fn send(server: &TestServer, media_type: &str, body: impl Into<Vec<u8>>) -> Reply {
+    call(&server.client, Method::POST, CONFIG_MAPS, &[("content-type", media_type)], body).await
+}
+
+async fn nothing_is_stored(server: &TestServer) {
+    let list = get(&server.client, CONFIG_MAPS).await.expect(200);
+    assert_eq!(list["items"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_bodies_are_told_what_is_wrong() {
+    let server = TestServer::start(&[]).await;
+    let json = "application/json";
+    for body in ["{", "[]", "\"x\"", "", "{\"metadata\":", "\u{feff}{}", "{\"data\": {\"a\": \"\\ud800\"}"] {
+        send(&server, json, body).await.refused(400, "BadRequest");
+    }
+    send(&server, json, vec![0xff, 0xfe, 0x00]).await.refused(400, "BadRequest");
+    let wrong_type = json!({"metadata": {"name": "a"}, "data": [1]});
+    send(&server, json, wrong_type.to_string()).await.refused(400, "BadRequest");
+    let other = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}});
+    send(&server, json, other.to_string()).await.refused(400, "BadRequest");
+    let long = config_map(&"a".repeat(254), &json!({}));
+    send(&server, json, long.to_string()).await.refused(422, "Invalid");
+    let shouted = config_map("UPPER", &json!({}));
+    let refused = send(&server, json, shouted.to_string()).await;
+    refused.refused(422, "Invalid");
+    assert_eq!(refused.body["details"]["causes"][0]["field"], "metadata.name");
+    send(&server, json, json!({"data": {}}).to_string()).await.refused(422, "Invalid");
+    let elsewhere = json!({"metadata": {"name": "a", "namespace": "other"}});
+    send(&server, json, elsewhere.to_string()).await.refused(400, "BadRequest");
+    send(&server, "application/yaml", "a: [").await.refused(400, "BadRequest");
+    send(&server, "application/vnd.kubernetes.protobuf", "k8s\0nonsense").await.refused(400, "BadRequest");
+    send(&server, "text/plain", "x").await.refused(415, "UnsupportedMediaType");
+    let deep = format!("{}1{}", "[".repeat(200_000), "]".repeat(200_000));
+    send(&server, json, deep).await.refused(400, "BadRequest");
+    nothing_is_stored(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_large_a_body_is_refused_and_read() {
+    let server = TestServer::start(&[]).await;
+    let large = config_map("a", &json!({"x": "y".repeat(10 * 1024 * 1024)})).to_string();
+    send(&server, "application/json", large).await.refused(413, "RequestEntityTooLarge");
+    let secret = config_map("a", &json!({"x": "y".repeat(1024 * 1024 + 1)})).to_string();
+    send(&server, "application/json", secret).await.refused(422, "Invalid");
+    nothing_is_stored(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_breaks_off_stores_nothing() {
+    let server = TestServer::start(&[]).await;
+    let mut stream = TcpStream::connect(server.address).await.expect("a connection");
+    let whole = config_map("a", &json!({})).to_string();
+    let head = format!(
+        "POST {CONFIG_MAPS} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        whole.len() + 100
+    );
+    stream.write_all(head.as_bytes()).await.expect("to send");
+    stream.write_all(whole.as_bytes()).await.expect("to send");
+    stream.shutdown().await.expect("to end");
+    let mut answer = Vec::new();
+    // Whether an answer reaches a client that has hung up is its own affair.
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
+    nothing_is_stored(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_paths_views_and_methods() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let unknown = [
+        "/nothing",
+        "/api/v2",
+        "/api/v1/nothing",
+        "/apis/none.example/v1/things",
+        "/api/v1/namespaces/default/nodes",
+        "/api/v1/namespaces/default/pods/p/nothing",
+        "/apis/apps/v9/deployments",
+        "/api/v1/configmaps/a",
+    ];
+    for path in unknown {
+        get(client, path).await.refused(404, "NotFound");
+    }
+    get_as(client, CONFIG_MAPS, "text/html").await.refused(406, "NotAcceptable");
+    call(client, Method::PUT, CONFIG_MAPS, &[], "{}").await.refused(405, "MethodNotAllowed");
+    let by_name = format!("{CONFIG_MAPS}/a");
+    post(client, &by_name, &config_map("a", &json!({}))).await.refused(405, "MethodNotAllowed");
+    call(client, Method::OPTIONS, CONFIG_MAPS, &[], "").await.refused(405, "MethodNotAllowed");
+    get(client, &format!("{CONFIG_MAPS}/a%2Fb")).await.refused(404, "NotFound");
+    let missing = "/api/v1/namespaces/missing/configmaps";
+    post(client, missing, &config_map("a", &Value::Null)).await.refused(404, "NotFound");
+    nothing_is_stored(&server).await;
+}

@@ -1,0 +1,168 @@
+//! Who may do what, over TLS with certificates: RBAC, nodes, escalation, impersonation.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::client::{CONFIG_MAPS, Reply, call, config_map, delete, get, patch, post};
+use crate::pods::{PODS, account, pod};
+use crate::secure::{Authority, Secure};
+
+const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+
+async fn grant(master: &kube::Client, name: &str, user: &str, rules: Value) {
+    let role = json!({"metadata": {"name": name}, "rules": rules});
+    post(master, &format!("{RBAC}/clusterroles"), &role).await.expect(201);
+    let binding = json!({
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+        "subjects": [{"kind": "User", "name": user}],
+    });
+    post(master, &format!("{RBAC}/clusterrolebindings"), &binding).await.expect(201);
+}
+
+/// The index of rights follows its watch: what was granted is held a moment later.
+async fn soon(client: &kube::Client, path: &str) {
+    for _ in 0..500 {
+        if get(client, path).await.code == 200 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("{path} stays forbidden");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_are_forbidden_and_false_ones_unauthorized() {
+    let server = Secure::with_roles().await;
+    let anonymous = server.anonymous();
+    let refused = get(&anonymous, PODS).await;
+    refused.refused(403, "Forbidden");
+    assert_eq!(
+        refused.body["message"],
+        "pods is forbidden: User \"system:anonymous\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\""
+    );
+    for probe in ["/healthz", "/livez", "/readyz", "/version"] {
+        get(&anonymous, probe).await.expect(200);
+    }
+    get(&anonymous, "/metrics").await.refused(403, "Forbidden");
+    let stranger = server.client_of(&Authority::new(), "admin", &["system:masters"]);
+    get(&stranger, PODS).await.refused(401, "Unauthorized");
+    get(&server.bearer("nonsense"), PODS).await.refused(401, "Unauthorized");
+    get(&server.client("bob", &[]), PODS).await.refused(403, "Forbidden");
+    get(&server.master(), PODS).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_server_still_wants_a_name() {
+    let server = Secure::start(&["--authorization-mode=AlwaysAllow"]).await;
+    get(&server.anonymous(), PODS).await.refused(401, "Unauthorized");
+    get(&server.anonymous(), "/livez").await.expect(200);
+    get(&server.client("bob", &[]), PODS).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_sees_its_pods_and_writes_itself() {
+    let server = Secure::with_roles().await;
+    let master = server.master();
+    account(&master).await;
+    for name in ["used", "unused"] {
+        post(&master, CONFIG_MAPS, &config_map(name, &json!({}))).await.expect(201);
+    }
+    let mut own = pod("own");
+    own["spec"]["nodeName"] = json!("n1");
+    own["spec"]["volumes"] = json!([{"name": "v", "configMap": {"name": "used"}}]);
+    post(&master, PODS, &own).await.expect(201);
+    let node = server.client("system:node:n1", &["system:nodes"]);
+    get(&node, &format!("{PODS}?fieldSelector=spec.nodeName%3Dn1")).await.expect(200);
+    get(&node, PODS).await.refused(403, "Forbidden");
+    get(&node, &format!("{PODS}/own")).await.expect(200);
+    get(&node, &format!("{CONFIG_MAPS}/used")).await.expect(200);
+    let refused = get(&node, &format!("{CONFIG_MAPS}/unused")).await;
+    refused.refused(403, "Forbidden");
+    let message = refused.body["message"].as_str().unwrap();
+    assert!(message.ends_with("no relationship found between node 'n1' and this object"), "{message}");
+    get(&node, CONFIG_MAPS).await.refused(403, "Forbidden");
+    let nodes = "/api/v1/nodes";
+    post(&node, nodes, &json!({"metadata": {"name": "n1"}})).await.expect(201);
+    post(&node, nodes, &json!({"metadata": {"name": "n2"}})).await.refused(403, "Forbidden");
+    post(&master, nodes, &json!({"metadata": {"name": "n2"}})).await.expect(201);
+    let status = json!({"status": {"phase": "Running"}});
+    patch(&node, &format!("{nodes}/n1/status"), "merge", &status).await.expect(200);
+    patch(&node, &format!("{nodes}/n2/status"), "merge", &status).await.refused(403, "Forbidden");
+    let label = json!({"metadata": {"labels": {"node-restriction.kubernetes.io/x": "y"}}});
+    patch(&node, &format!("{nodes}/n1"), "merge", &label).await.refused(403, "Forbidden");
+    delete(&node, &format!("{nodes}/n1"), &Value::Null).await.refused(403, "Forbidden");
+    let other = server.client("system:node:n2", &["system:nodes"]);
+    get(&other, &format!("{PODS}/own")).await.refused(403, "Forbidden");
+    delete(&other, &format!("{PODS}/own"), &Value::Null).await.refused(403, "Forbidden");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_grants_more_than_they_hold() {
+    let server = Secure::with_roles().await;
+    let master = server.master();
+    let (pods, roles) = (json!(["pods"]), format!("{RBAC}/namespaces/default/roles"));
+    grant(&master, "writer", "bob", json!([
+        {"verbs": ["get"], "apiGroups": [""], "resources": pods},
+        {"verbs": ["get", "create", "update"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "rolebindings"]},
+    ]))
+    .await;
+    account(&master).await;
+    post(&master, PODS, &pod("seen")).await.expect(201);
+    let seen = format!("{PODS}/seen");
+    let bob = server.client("bob", &[]);
+    soon(&bob, &seen).await;
+    let role = |name: &str, verbs: &[&str]| json!({"metadata": {"name": name}, "rules": [{"verbs": verbs, "apiGroups": [""], "resources": pods}]});
+    post(&bob, &roles, &role("less", &["get"])).await.expect(201);
+    let refused = post(&bob, &roles, &role("more", &["get", "delete"])).await;
+    refused.refused(403, "Forbidden");
+    assert_eq!(
+        refused.body["message"],
+        "roles.rbac.authorization.k8s.io \"more\" is forbidden: user \"bob\" (groups=[\"system:authenticated\"]) is attempting to grant RBAC permissions not currently held:\n{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"delete\"]}"
+    );
+    let bindings = format!("{RBAC}/namespaces/default/rolebindings");
+    let binding = |role: &str| {
+        json!({
+            "metadata": {"name": role},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"kind": "User", "name": "bob"}],
+        })
+    };
+    post(&bob, &bindings, &binding("cluster-admin")).await.refused(403, "Forbidden");
+    post(&bob, &bindings, &binding("missing")).await.refused(404, "NotFound");
+    grant(&master, "binder", "eve", json!([
+        {"verbs": ["get", "create"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["rolebindings", "roles"]},
+        {"verbs": ["bind"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles"], "resourceNames": ["view"]},
+        {"verbs": ["escalate"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"]},
+        {"verbs": ["get"], "apiGroups": [""], "resources": pods},
+    ]))
+    .await;
+    let eve = server.client("eve", &[]);
+    soon(&eve, &seen).await;
+    post(&eve, &bindings, &binding("view")).await.expect(201);
+    post(&eve, &bindings, &binding("cluster-admin")).await.refused(403, "Forbidden");
+    post(&eve, &roles, &role("more", &["delete"])).await.expect(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acting_as_another_is_a_right() {
+    let server = Secure::with_roles().await;
+    let as_user = async |client: &kube::Client, headers: &[(&str, &str)]| -> Reply {
+        let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+        let headers = [&[("content-type", "application/json")], headers].concat();
+        call(client, Method::POST, path, &headers, "{}").await
+    };
+    let master = server.master();
+    let headers = [("Impersonate-User", "bob"), ("Impersonate-Group", "g"), ("Impersonate-Extra-scope", "s")];
+    let review = as_user(&master, &headers).await.expect(201);
+    let info = &review["status"]["userInfo"];
+    assert_eq!((&info["username"], &info["groups"]), (&json!("bob"), &json!(["g", "system:authenticated"])));
+    assert_eq!(info["extra"]["scope"], json!(["s"]));
+    as_user(&master, &[("Impersonate-Group", "g")]).await.refused(400, "BadRequest");
+    let forbidden = as_user(&server.client("bob", &[]), &[("Impersonate-User", "eve")]).await;
+    forbidden.refused(403, "Forbidden");
+    assert_eq!(
+        forbidden.body["message"],
+        "users \"eve\" is forbidden: User \"bob\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope"
+    );
+}
