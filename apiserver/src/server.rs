@@ -99,7 +99,7 @@ fn check_scope(info: &RequestInfo, namespaced: bool) -> Result<(), Status> {
 
 fn takes_body(info: &RequestInfo) -> bool {
     matches!(info.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
-        && !matches!(info.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy")
+        && !matches!(info.subresource.as_str(), "exec" | "attach" | "portforward")
 }
 
 async fn read_body(body: &mut Incoming) -> Result<Bytes, Status> {

@@ -12,10 +12,11 @@ use machinery::status::Status;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::api::Api;
-use crate::http_body::{Body, Response};
+use crate::http_body::{Body, BoxError, Response};
 
 const PORT: u64 = 10250;
 
@@ -59,26 +60,51 @@ impl KubeletClient {
                 endpoint.host, endpoint.port
             ))
         };
-        let stream =
-            TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(|error| unreachable(&error))?;
-        // Streams carry keystrokes.
-        stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
-        let name = server_name(&endpoint.host).map_err(|error| unreachable(&error))?;
-        let connector = tokio_rustls::TlsConnector::from(self.tls.clone());
-        let stream = connector.connect(name, stream).await.map_err(|error| unreachable(&error))?;
-        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = handshake.map_err(|error| unreachable(&error))?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "connection to kubelet ended");
-            }
-        });
-        let authority = format!("{}:{}", bracketed(&endpoint.host), endpoint.port);
+        let authority = endpoint.authority();
         if let Ok(host) = authority.parse() {
             request.headers_mut().insert(http::header::HOST, host);
         }
-        sender.send_request(request).await.map_err(|error| unreachable(&error))
+        send_over(Some(self.tls.clone()), endpoint, request).await.map_err(|error| unreachable(&error))
     }
+}
+
+impl Endpoint {
+    /// As a URL has it.
+    pub fn authority(&self) -> String {
+        format!("{}:{}", bracketed(&self.host), self.port)
+    }
+}
+
+/// Sends one request over a connection of its own, HTTP/1.1, with TLS when it is given.
+pub async fn send_over(
+    tls: Option<Arc<ClientConfig>>,
+    endpoint: &Endpoint,
+    request: Request<Body>,
+) -> Result<http::Response<Incoming>, BoxError> {
+    let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
+    // Streams carry keystrokes.
+    stream.set_nodelay(true)?;
+    match tls {
+        None => exchange(stream, request).await,
+        Some(tls) => {
+            let connector = tokio_rustls::TlsConnector::from(tls);
+            let name = ServerName::try_from(endpoint.host.clone())?;
+            exchange(connector.connect(name, stream).await?, request).await
+        }
+    }
+}
+
+async fn exchange<C>(connection: C, request: Request<Body>) -> Result<http::Response<Incoming>, BoxError>
+where
+    C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(connection)).await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "a connection to a backend ended");
+        }
+    });
+    Ok(sender.send_request(request).await?)
 }
 
 fn endpoint_of(node: &Value, address_types: &[String]) -> Option<Endpoint> {
@@ -86,10 +112,6 @@ fn endpoint_of(node: &Value, address_types: &[String]) -> Option<Endpoint> {
     let host = address_types.iter().find_map(|wanted| addresses.iter().find(|address| address["type"] == **wanted))?;
     let port = meta::at(node, "status.daemonEndpoints.kubeletEndpoint.Port").as_u64().unwrap_or(PORT);
     Some(Endpoint { host: host["address"].as_str()?.to_owned(), port: u16::try_from(port).ok()? })
-}
-
-fn server_name(host: &str) -> Result<ServerName<'static>, String> {
-    ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())
 }
 
 fn bracketed(host: &str) -> String {
@@ -104,7 +126,8 @@ pub fn uri(segments: &[&str], query: &[(String, String)]) -> Result<Uri, Status>
     text.parse().map_err(Status::internal_error)
 }
 
-fn escape(text: &str) -> String {
+/// Percent-encodes what is neither a letter, a digit, nor one of `-_.~`.
+pub fn escape(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),

@@ -7,6 +7,7 @@
 pub mod kubelet;
 mod outcome;
 mod pod;
+mod proxy;
 mod session;
 mod splice;
 mod translate;
@@ -23,6 +24,9 @@ use crate::http_body::Response;
 use crate::rest::Call;
 
 pub async fn dispatch(api: &Arc<Api>, call: Call) -> Result<Response, Status> {
+    if call.info.subresource == "proxy" {
+        return proxy::dispatch(api, call).await;
+    }
     let found = api.read(&call.served, &call.info.namespace, call.name()).await?.ok_or_else(|| call.not_found())?;
     let attributes = Attributes::of(&call, Operation::Connect, false);
     if call.info.subresource != "log" {
@@ -31,6 +35,6 @@ pub async fn dispatch(api: &Arc<Api>, call: Call) -> Result<Response, Status> {
     match (call.served.row.plural.as_ref(), call.info.subresource.as_str()) {
         ("pods", "log") => pod::log(api, &call, &found.object).await,
         ("pods", "exec" | "attach" | "portforward") => pod::stream(api, call, &found.object).await,
-        _ => Err(Status::service_unavailable("proxying to pods, services and nodes is not built yet")),
+        _ => Err(Status::unknown_path()),
     }
 }

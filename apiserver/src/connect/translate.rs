@@ -141,7 +141,9 @@ async fn serve(
     let last_words = async {
         to_client.send(binary(protocol, channel::ERROR, status.to_string().as_bytes())).await?;
         to_client.send(websocket::normal_end()).await?;
-        to_client.close().await
+        // A connection that is closed with bytes unread is reset, and the client may lose the status.
+        while let Some(Ok(_)) = from_client.next().await {}
+        Ok(())
     };
     tokio::time::timeout(END_DEADLINE, last_words).await.unwrap_or(Ok(()))
 }
