@@ -17,4 +17,5 @@ mod refusals;
 mod reviews;
 mod rights;
 mod secure;
+mod streams;
 mod watches;
