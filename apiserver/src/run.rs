@@ -92,6 +92,13 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     let api = Arc::new(build(options, catalogue, store.clone(), cache, clock, random, shutdown.clone())?);
 
     let endpoints = endpoints(&api);
+    // Before the port answers: a probe that comes first must not find the server ready.
+    let bootstrapped = Arc::new(AtomicBool::new(false));
+    let is_bootstrapped = bootstrapped.clone();
+    endpoints.readyz.add("poststarthook/bootstrap", move || match is_bootstrapped.load(Ordering::Acquire) {
+        true => Ok(()),
+        false => Err("the cluster's own objects are still being made".to_owned()),
+    });
     let mut tasks = JoinSet::new();
     let server = |insecure| Arc::new(Server { api: api.clone(), endpoints: endpoints.clone(), insecure });
     tasks.spawn(serve_on(listener, Some(tls), server(false), shutdown.clone()));
@@ -105,12 +112,6 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     }
     tasks.spawn(authz::rbac::follow_when_ready(api.clone()));
     tasks.spawn(compactor::run(store, interval, shutdown.clone()));
-    let bootstrapped = Arc::new(AtomicBool::new(false));
-    let is_bootstrapped = bootstrapped.clone();
-    endpoints.readyz.add("poststarthook/bootstrap", move || match is_bootstrapped.load(Ordering::Acquire) {
-        true => Ok(()),
-        false => Err("the cluster's own objects are still being made".to_owned()),
-    });
     tasks.spawn(async move {
         api.cache.ready().await;
         bootstrap::run(api, advertised, with_roles, move || bootstrapped.store(true, Ordering::Release)).await;
@@ -143,7 +144,7 @@ async fn open_store(options: &Options, clock: &Clock) -> Result<Arc<dyn Store>, 
         StoreChoice::Embedded { folder } => {
             let disk = embedded::disk::Folder::open(folder)
                 .map_err(|error| Error::Options(format!("--data-dir {}: {error}", folder.display())))?;
-            Ok(Arc::new(Embedded::start(Arc::new(disk), clock.clone(), embedded::Options::default()).await?))
+            Ok(Arc::new(Embedded::start(Arc::new(disk), *clock, embedded::Options::default()).await?))
         }
         StoreChoice::Etcd(etcd) => Ok(Arc::new(Etcd::connect(etcd.clone()).await?)),
     }

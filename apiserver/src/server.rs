@@ -176,7 +176,7 @@ async fn other(server: &Server, request: &Request<()>, path: &str) -> Result<Res
     }
     let query = request.uri().query().unwrap_or_default();
     if let Some(answer) = server.endpoints.answer(request.method(), path, query) {
-        return Ok(answer.map(|body| full_body(body)));
+        return Ok(answer.map(full_body));
     }
     let accept = Accept::of(request.headers(), true)?;
     match path.trim_end_matches('/') {

@@ -38,8 +38,6 @@ pub enum Mode {
 }
 
 impl Mode {
-    pub const NAMES: [&str; 4] = ["AlwaysAllow", "AlwaysDeny", "Node", "RBAC"];
-
     pub fn parse(name: &str) -> Option<Self> {
         match name {
             "AlwaysAllow" => Some(Self::AlwaysAllow),

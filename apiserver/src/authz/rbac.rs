@@ -118,7 +118,7 @@ fn origin(binding: &Value, namespace: &str, kind: &str, role: &str) -> String {
 }
 
 fn rules_of(role: &Value) -> Arc<[Rule]> {
-    meta::list(role, "rules").iter().filter_map(|rule| Rule::parse(rule)).collect()
+    meta::list(role, "rules").iter().filter_map(Rule::parse).collect()
 }
 
 fn parse_subject(subject: &Value, binding_namespace: &str) -> Option<Subject> {

@@ -31,7 +31,7 @@ impl Rule {
         }
         holds(&self.api_groups, &info.group)
             && self.covers_resource(info)
-            && (self.resource_names.is_empty() || self.resource_names.iter().any(|name| *name == info.name))
+            && (self.resource_names.is_empty() || self.resource_names.contains(&info.name))
     }
 
     /// `*`, `pods`, `pods/log`, `*/scale`.

@@ -92,8 +92,8 @@ async fn attempt(api: &Api, call: &Call, mut object: Value, options: &WriteOptio
     if !options.is_apply {
         managers::track(call, options, None, &mut object, resets_managers, &stamp.now);
     }
-    let mut attributes = Attributes::of(call, Operation::Create, options.dry_run);
-    api.admission.mutate(api, &mut attributes, &mut object, None).await?;
+    let attributes = Attributes::of(call, Operation::Create, options.dry_run);
+    api.admission.mutate(api, &attributes, &mut object, None).await?;
     complete(&mut object, served);
     (hooks.prepare_create)(&mut object);
     machinery::schema::normalize(served.schema, &mut object);

@@ -144,8 +144,8 @@ async fn attempt(
     }
     carry_over(&mut new, old, call, part);
     system::stamp_update(&mut new, old, served);
-    let mut attributes = Attributes::of(call, Operation::Update, options.dry_run);
-    api.admission.mutate(api, &mut attributes, &mut new, Some(old)).await?;
+    let attributes = Attributes::of(call, Operation::Update, options.dry_run);
+    api.admission.mutate(api, &attributes, &mut new, Some(old)).await?;
     complete(&mut new, served);
     machinery::schema::normalize(served.schema, &mut new);
     if served.hooks.has_generation {

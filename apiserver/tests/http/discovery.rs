@@ -1,5 +1,6 @@
 //! Discovery beside upstream's recorded answers, and the OpenAPI documents.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use serde_json::Value;
@@ -40,7 +41,7 @@ fn differences(what: &str, own: &Value, upstream: &Value, name: &str) -> Vec<Str
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_served_is_told_as_upstream_does() {
     let Some(folder) = oracle() else {
-        eprintln!("NOTICE: the recorded answers are not there; test skipped");
+        let _ = writeln!(std::io::stderr(), "NOTICE: the recorded answers are not there; test skipped");
         return;
     };
     let server = TestServer::start(&[]).await;

@@ -33,7 +33,8 @@ impl Authority {
         let names: Vec<String> = addresses.iter().map(|address| (*address).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("parameters");
         params.distinguished_name.push(DnType::CommonName, name);
-        // One organization: rcgen keeps a single value of each type.
+        // rcgen keeps a single value of each type.
+        assert!(groups.len() <= 1, "one organization a certificate");
         for group in groups {
             params.distinguished_name.push(DnType::OrganizationName, *group);
         }
