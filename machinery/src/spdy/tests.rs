@@ -82,6 +82,38 @@ fn reads_what_another_library_compressed() {
     assert_eq!(frames(&mut decoder), expected);
 }
 
+/// `echo hi` in containerd 1.6, from its replies to the end: streams 1 error, 3 stdout, 5 stderr.
+#[test]
+fn reads_what_containerd_wrote() {
+    let mut decoder = Decoder::default();
+    decoder.push(&bytes(
+        "80030002 00000014 00000001 78f9e3c6a7c2 626060600000 00ffff
+         80030002 0000000c 00000005 026100000000ffff
+         80030002 0000000c 00000003 026100000000ffff
+         00000003 00000003 68690a
+         00000005 01000000
+         00000003 01000000
+         00000001 00000022 7b226d65746164617461223a7b7d2c22737461747573223a2253756363657373227d
+         80030003 00000008 00000001 00000005
+         80030007 00000008 00000005 00000000",
+    ));
+    let reply = |stream| Frame::SynReply { stream, fin: false, headers: Vec::new() };
+    let end = |stream| Frame::Data { stream, fin: true, data: Vec::new() };
+    let status = br#"{"metadata":{},"status":"Success"}"#.to_vec();
+    let expected = [
+        reply(1),
+        reply(5),
+        reply(3),
+        Frame::Data { stream: 3, fin: false, data: b"hi\n".to_vec() },
+        end(5),
+        end(3),
+        Frame::Data { stream: 1, fin: false, data: status },
+        Frame::RstStream { stream: 1, status: RST_CANCEL },
+        Frame::GoAway { last_good: 5, status: 0 },
+    ];
+    assert_eq!(frames(&mut decoder), expected);
+}
+
 #[test]
 fn plain_frames_have_the_protocols_bytes() {
     let table = [
