@@ -71,7 +71,7 @@ async fn a_watch_ends_when_its_time_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn history_that_is_gone_is_an_error_event() {
+async fn a_list_of_compacted_history_is_refused() {
     let server = TestServer::start(&["--etcd-compaction-interval=100ms"]).await;
     let client = &server.client;
     let made = post(client, CONFIG_MAPS, &config_map("a", &json!({}))).await.expect(201);
@@ -89,15 +89,4 @@ async fn history_that_is_gone_is_an_error_event() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     panic!("nothing was compacted until {}", version(&last));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_watch_from_before_history_is_told_so() {
-    let server = TestServer::start(&[]).await;
-    // Revision 1 is before everything that this server's cache began with.
-    let mut watch =
-        Watch::open(&server.client, &format!("{CONFIG_MAPS}?watch=1&resourceVersion=1&timeoutSeconds=2")).await;
-    if let Some((kind, status)) = watch.next().await {
-        assert_eq!((kind.as_str(), &status["code"], &status["reason"]), ("ERROR", &json!(410), &json!("Expired")));
-    }
 }
