@@ -87,7 +87,7 @@ fn reads_what_another_library_compressed() {
 fn reads_what_containerd_wrote() {
     let mut decoder = Decoder::default();
     decoder.push(&bytes(
-        "80030002 00000014 00000001 78f9e3c6a7c2 626060600000 00ffff
+        "80030002 00000014 00000001 78f9e3c6a7c2 62606060 00000000ffff
          80030002 0000000c 00000005 026100000000ffff
          80030002 0000000c 00000003 026100000000ffff
          00000003 00000003 68690a
