@@ -114,7 +114,10 @@ async fn pass_on_stream(api: &Api, mut call: Call, endpoint: &Endpoint, uri: Uri
         }
     }
     let request = request.body(empty()).map_err(Status::internal_error)?;
-    let answer = send_upgrade(api, endpoint, request).await?;
+    let answer = match send_upgrade(api, endpoint, request).await? {
+        Answer::Switched(answer) => answer,
+        Answer::Refused(response) => return Ok(response),
+    };
     let client = call.upgrade.take().ok_or_else(|| Status::bad_request("the connection cannot be upgraded"))?;
     Ok(splice::join(client, answer, api.shutdown.clone()))
 }
@@ -141,16 +144,21 @@ pub async fn send_spdy(
     Err(Status::internal_error(format!("unable to upgrade connection: {}", refusal_text(answer).await)))
 }
 
-pub async fn send_upgrade(
-    api: &Api,
-    endpoint: &Endpoint,
-    request: Request<Body>,
-) -> Result<http::Response<hyper::body::Incoming>, Status> {
+/// What the kubelet says to an upgrade. A refusal is the client's answer as it is, for its client knows those words.
+pub enum Answer {
+    Switched(http::Response<hyper::body::Incoming>),
+    Refused(Response),
+}
+
+pub async fn send_upgrade(api: &Api, endpoint: &Endpoint, request: Request<Body>) -> Result<Answer, Status> {
     let answer = api.kubelets.send(endpoint, request).await?;
-    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(answer);
+    match answer.status() {
+        StatusCode::SWITCHING_PROTOCOLS => Ok(Answer::Switched(answer)),
+        status if status.as_u16() < 400 => {
+            Err(Status::internal_error(format!("invalid upgrade response: status code {}", status.as_u16())))
+        }
+        _ => Ok(Answer::Refused(kubelet::pass_on(answer))),
     }
-    Err(kubelet_refused(answer).await)
 }
 
 fn stream_uri(call: &Call, pod: &Value) -> Result<Uri, Status> {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::kubelet::Endpoint;
-use super::pod;
+use super::pod::{self, Answer};
 use super::websocket::{self, Socket};
 use crate::api::Api;
 use crate::http_body::Response;
@@ -36,7 +36,10 @@ pub async fn start(
     protocols: &[&str],
 ) -> Result<Response, Status> {
     let request = pod::spdy_request(uri, protocols)?;
-    let answer = pod::send_upgrade(api, endpoint, request).await?;
+    let answer = match pod::send_upgrade(api, endpoint, request).await? {
+        Answer::Switched(answer) => answer,
+        Answer::Refused(response) => return Ok(response),
+    };
     let chosen = answer.headers().get(pod::STREAM_PROTOCOL).and_then(|chosen| chosen.to_str().ok());
     let chosen = chosen.map(|chosen| format!("{PREFIX}{}", chosen.trim()));
     let response = websocket::accept(&call.headers, chosen.as_deref())?;

@@ -226,6 +226,20 @@ async fn a_kubelets_refusal_comes_on_the_error_channel() {
     assert_eq!((&status["reason"], &status["code"]), (&json!("InternalError"), &json!(500)));
 }
 
+/// A WebSocket of an older version is the kubelet's business, and so are the words of its refusal.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kubelets_refusal_of_what_is_passed_on_is_passed_on() {
+    let server = server().await;
+    let address = server.address;
+    let mut request =
+        format!("ws://{address}{PODS}/p/exec?command=x&stdout=true").into_client_request().expect("a request");
+    request.headers_mut().insert("sec-websocket-protocol", "v4.channel.k8s.io".parse().expect("a protocol"));
+    let stream = TcpStream::connect(address).await.expect("a connection");
+    let refused = soon(tokio_tungstenite::client_async(request, stream)).await;
+    let Err(tokio_tungstenite::tungstenite::Error::Http(answer)) = refused else { panic!("the kubelet refuses") };
+    assert_eq!(answer.status(), 404);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tunnel_carries_bytes_both_ways() {
     let server = server().await;
