@@ -3,6 +3,8 @@
 //! Prints every difference. `oracle.known` holds how many there are by file: more of them fail the test, and so do
 //! fewer, so that the number only ever goes down. Skipped, with a notice, where the recordings are not there.
 
+#![expect(clippy::print_stderr, reason = "the report is for who runs the test")]
+
 mod support;
 
 use std::collections::BTreeMap;
