@@ -112,6 +112,8 @@ fn kubelet_configuration(layout: &Layout, settings: &Settings) -> Result<String>
         "cgroupDriver": "cgroupfs",
         "clusterDNS": [settings.dns_address()?],
         "clusterDomain": "cluster.local",
+        // A tenth of a large disk, upstream's threshold, is far more than a node of one machine must keep free.
+        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "2%", "nodefs.inodesFree": "2%"},
         "containerRuntimeEndpoint": settings.container_runtime_endpoint.clone().unwrap_or_else(own),
         "failSwapOn": false,
         "podLogsDir": layout.path("logs/pods"),

@@ -8,6 +8,7 @@ use component::client::{self, ClientConfig};
 use component::informer::{Event, Informer, Informers, Selection};
 use component::shutdown::Shutdown;
 use ipnet::IpNet;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use tokio::sync::watch;
 
@@ -29,6 +30,7 @@ pub(crate) async fn keep_configured(
     shutdown: &Shutdown,
     ready: impl FnOnce(),
 ) -> Result<()> {
+    let start = Timestamp::now();
     let mut nodes = watch_node(client(layout)?, &settings.node_name, shutdown);
     let mut ready = Some(ready);
     let mut written = None;
@@ -43,6 +45,7 @@ pub(crate) async fn keep_configured(
             }
         }
         if is_ready(&node)
+            && heartbeat(&node).is_some_and(|heartbeat| heartbeat.as_second() >= start.as_second())
             && let Some(ready) = ready.take()
         {
             ready();
@@ -80,6 +83,13 @@ fn watch_node(client: kube::Client, name: &str, shutdown: &Shutdown) -> watch::R
 pub(crate) fn is_ready(node: &Node) -> bool {
     let conditions = node.status.iter().filter_map(|status| status.conditions.as_ref()).flatten();
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// When the kubelet last told how it is. Until it does so anew, a stored node is as it was when the cluster stopped.
+fn heartbeat(node: &Node) -> Option<Timestamp> {
+    let mut conditions = node.status.as_ref()?.conditions.iter().flatten();
+    let ready = conditions.find(|condition| condition.type_ == "Ready")?;
+    ready.last_heartbeat_time.as_ref().map(|time| time.0)
 }
 
 fn pod_cidr(node: &Node) -> Option<IpNet> {
