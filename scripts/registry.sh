@@ -29,7 +29,7 @@ server = "https://registry-1.docker.io"
 TOML
             as_root sh -c "setsid docker-registry serve '$folder/config.yml' >>'$folder/log' 2>&1 </dev/null & echo \$! >'$folder/pid'"
         fi
-        curl --silent --show-error --fail --retry 50 --retry-delay 1 --retry-connrefused --max-time 30 "http://$address/v2/" >/dev/null
+        curl --silent --fail --retry 50 --retry-delay 1 --retry-connrefused --max-time 30 "http://$address/v2/" >/dev/null
         ;;
     stop)
         if is_ours; then
