@@ -1,5 +1,6 @@
 //! `skiff reset`: stops the cluster and removes every trace of it. Tries everything and reports all that failed.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -170,7 +171,15 @@ fn remove_files(layout: &Layout) -> Result<()> {
     for folder in shared {
         let _ = std::fs::remove_dir(folder);
     }
-    std::fs::remove_dir_all(layout.root()).with_context(|| format!("remove {}", layout.root().display()))
+    match std::fs::remove_dir_all(layout.root()) {
+        // A folder that something is mounted on is emptied, and stays.
+        Err(error) if error.kind() == ErrorKind::ResourceBusy && is_empty(layout.root()) => Ok(()),
+        other => other.with_context(|| format!("remove {}", layout.root().display())),
+    }
+}
+
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// The kubelet's links to log files, which are below the data folder.
