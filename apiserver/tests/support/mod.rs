@@ -52,7 +52,7 @@ impl TestServer {
         server
     }
 
-    /// The bootstrap's last object tells that the server is ready; until then its watch waits.
+    /// Asks `/readyz` until it says yes: there is nothing to watch before the server serves.
     async fn ready(&self) {
         let ready = async {
             while self.get("/readyz").await.code != 200 {
