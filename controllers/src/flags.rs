@@ -157,6 +157,8 @@ fn workloads() -> Group {
         [
             flag("concurrent-deployment-syncs", Int, "5", "Deployments worked on at the same time."),
             flag("concurrent-replicaset-syncs", Int, "5", "ReplicaSets worked on at the same time."),
+            flag("concurrent-daemonset-syncs", Int, "2", "DaemonSets worked on at the same time."),
+            flag("concurrent-statefulset-syncs", Int, "5", "StatefulSets worked on at the same time."),
             flag("concurrent-namespace-syncs", Int, "10", "Namespaces worked on at the same time."),
             flag("namespace-sync-period", Duration, "5m0s", "How often namespaces were looked at.")
                 .without_effect(NO_RESYNC),
@@ -294,8 +296,6 @@ fn not_built() -> Group {
         [
             later("concurrent-job-syncs", Int, "5", "Jobs worked on at the same time."),
             later("concurrent-cron-job-syncs", Int, "5", "CronJobs worked on at the same time."),
-            later("concurrent-daemonset-syncs", Int, "2", "DaemonSets worked on at the same time."),
-            later("concurrent-statefulset-syncs", Int, "5", "StatefulSets worked on at the same time."),
             later("concurrent-rc-syncs", Int, "5", "ReplicationControllers worked on at the same time."),
             later("concurrent-resource-quota-syncs", Int, "5", "ResourceQuotas worked on at the same time."),
             later("resource-quota-sync-period", Duration, "5m0s", "How often quotas are counted anew."),

@@ -7,6 +7,7 @@
 mod certificates;
 mod clusterroleaggregation;
 mod common;
+mod daemonset;
 mod deployment;
 mod endpoints;
 mod endpointslice;
@@ -23,6 +24,7 @@ mod podgc;
 mod replicaset;
 mod rootca;
 mod serviceaccount;
+mod statefulset;
 mod tainteviction;
 #[cfg(test)]
 mod tests;

@@ -16,8 +16,9 @@ use tokio::net::TcpListener;
 use crate::names::CONTROLLERS;
 use crate::options::Options;
 use crate::{
-    certificates, clusterroleaggregation, deployment, endpoints, endpointslice, endpointslicemirroring,
-    garbagecollector, namespace, nodeipam, nodelifecycle, podgc, replicaset, rootca, serviceaccount, tainteviction,
+    certificates, clusterroleaggregation, daemonset, deployment, endpoints, endpointslice, endpointslicemirroring,
+    garbagecollector, namespace, nodeipam, nodelifecycle, podgc, replicaset, rootca, serviceaccount, statefulset,
+    tainteviction,
 };
 
 const NAME: &str = "kube-controller-manager";
@@ -150,6 +151,8 @@ fn start(name: &'static str, ctx: &Context, options: &Arc<Options>) -> Option<Bo
     Some(match name {
         "deployment-controller" => deployment::run(voice(name), workers.deployment).boxed(),
         "replicaset-controller" => replicaset::run(voice(name), workers.replica_set).boxed(),
+        "daemonset-controller" => daemonset::run(voice(name), workers.daemon_set).boxed(),
+        "statefulset-controller" => statefulset::run(voice(name), workers.stateful_set).boxed(),
         "endpoints-controller" => {
             endpoints::run(voice("endpoint-controller"), workers.endpoints, options.endpoints_batch_period).boxed()
         }

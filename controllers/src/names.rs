@@ -3,9 +3,11 @@
 //! Pure.
 
 /// The controllers built here, by upstream's names, with the older names that still work.
-pub(crate) const CONTROLLERS: [(&str, &str); 17] = [
+pub(crate) const CONTROLLERS: [(&str, &str); 19] = [
     ("deployment-controller", "deployment"),
     ("replicaset-controller", "replicaset"),
+    ("daemonset-controller", "daemonset"),
+    ("statefulset-controller", "statefulset"),
     ("endpoints-controller", "endpoint"),
     ("endpointslice-controller", "endpointslice"),
     ("endpointslice-mirroring-controller", "endpointslicemirroring"),
@@ -24,15 +26,13 @@ pub(crate) const CONTROLLERS: [(&str, &str); 17] = [
 ];
 
 /// Upstream's controllers that are not built here, with their older names: naming one is no mistake.
-const NOT_BUILT: [(&str, &str); 31] = [
+const NOT_BUILT: [(&str, &str); 29] = [
     ("serviceaccount-token-controller", "serviceaccount-token"),
     ("replicationcontroller-controller", "replicationcontroller"),
     ("resourcequota-controller", "resourcequota"),
-    ("daemonset-controller", "daemonset"),
     ("job-controller", "job"),
     ("horizontal-pod-autoscaler-controller", "horizontalpodautoscaling"),
     ("disruption-controller", "disruption"),
-    ("statefulset-controller", "statefulset"),
     ("cronjob-controller", "cronjob"),
     ("podcertificaterequest-cleaner-controller", ""),
     ("ttl-controller", "ttl"),

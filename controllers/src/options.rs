@@ -34,6 +34,8 @@ pub struct Options {
 pub(crate) struct Workers {
     pub(crate) deployment: usize,
     pub(crate) replica_set: usize,
+    pub(crate) daemon_set: usize,
+    pub(crate) stateful_set: usize,
     pub(crate) endpoints: usize,
     pub(crate) slices: usize,
     pub(crate) namespace: usize,
@@ -58,6 +60,8 @@ impl Options {
             workers: Workers {
                 deployment: workers("concurrent-deployment-syncs")?,
                 replica_set: workers("concurrent-replicaset-syncs")?,
+                daemon_set: workers("concurrent-daemonset-syncs")?,
+                stateful_set: workers("concurrent-statefulset-syncs")?,
                 endpoints: workers("concurrent-endpoint-syncs")?,
                 slices: workers("concurrent-service-endpoint-syncs")?,
                 namespace: workers("concurrent-namespace-syncs")?,

@@ -18,6 +18,8 @@ use crate::{
     serviceaccount, tainteviction,
 };
 
+mod workloads;
+
 const DEADLINE: Duration = Duration::from_secs(20);
 
 struct World {

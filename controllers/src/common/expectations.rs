@@ -27,13 +27,24 @@ struct Pending {
 
 impl Expectations {
     pub(crate) fn expect_creations(&self, key: &Key, count: usize, now: Timestamp) {
-        self.lock().insert(key.clone(), Pending { creations: count, deletions: HashSet::new(), since: now });
+        self.expect(key, count, [], now);
     }
 
     /// Expects that these pods (names in the key's namespace) are seen to go.
     pub(crate) fn expect_deletions(&self, key: &Key, names: impl IntoIterator<Item = String>, now: Timestamp) {
-        let deletions = names.into_iter().collect();
-        self.lock().insert(key.clone(), Pending { creations: 0, deletions, since: now });
+        self.expect(key, 0, names, now);
+    }
+
+    /// Both at once.
+    pub(crate) fn expect(
+        &self,
+        key: &Key,
+        creations: usize,
+        deletions: impl IntoIterator<Item = String>,
+        now: Timestamp,
+    ) {
+        let deletions = deletions.into_iter().collect();
+        self.lock().insert(key.clone(), Pending { creations, deletions, since: now });
     }
 
     pub(crate) fn creation_observed(&self, key: &Key) {

@@ -1,4 +1,4 @@
-//! What several controllers share: ownership, pod facts, expectations, pod templates, errors.
+//! What several controllers share: ownership, pod facts, expectations, pod templates, revision history, errors.
 //!
 //! Enter by the module that has the concept's name. Nothing here knows a particular controller.
 
@@ -7,14 +7,18 @@ pub(crate) mod claim;
 pub(crate) mod discovery;
 pub(crate) mod error;
 pub(crate) mod expectations;
+pub(crate) mod history;
+pub(crate) mod node_affinity;
 pub(crate) mod nodes;
 pub(crate) mod owner;
 pub(crate) mod pod_control;
 pub(crate) mod pod_status;
 pub(crate) mod pods;
 pub(crate) mod ranking;
+pub(crate) mod scaled;
 pub(crate) mod service;
 pub(crate) mod slice_tracker;
+pub(crate) mod taints;
 pub(crate) mod template;
 
 use std::collections::BTreeMap;

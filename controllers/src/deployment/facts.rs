@@ -4,10 +4,10 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, ReplicaSet};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::annotations::REVISION;
 use crate::common::map;
+use crate::common::scaled::scaled;
 
 pub(super) fn desired(d: &Deployment) -> i32 {
     spec(d).and_then(|s| s.replicas).unwrap_or(1)
@@ -54,19 +54,6 @@ pub(super) fn max_surge(d: &Deployment) -> i32 {
 
 pub(super) fn max_unavailable(d: &Deployment) -> i32 {
     if desired(d) == 0 { 0 } else { fenceposts(d).1.min(desired(d)) }
-}
-
-/// A text that is no percentage (the API lets none in) counts as zero.
-fn scaled(value: &IntOrString, total: i32, round_up: bool) -> i32 {
-    match value {
-        IntOrString::Int(number) => *number,
-        IntOrString::String(text) => {
-            let percent: i64 = text.strip_suffix('%').and_then(|p| p.parse().ok()).unwrap_or(0);
-            let hundredths = percent * i64::from(total);
-            let rounded = if round_up { (hundredths + 99).div_euclid(100) } else { hundredths.div_euclid(100) };
-            i32::try_from(rounded).unwrap_or(i32::MAX)
-        }
-    }
 }
 
 pub(super) fn replicas(rs: &ReplicaSet) -> i32 {

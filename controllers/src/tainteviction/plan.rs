@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 
+use crate::common::taints::tolerates;
+
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Stay,
@@ -30,19 +32,6 @@ pub(super) fn verdict(taints: &[Taint], tolerations: &[Toleration]) -> Verdict {
             _ => Verdict::Go,
         },
     }
-}
-
-/// An empty effect or key stands for all of them.
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let any = |field: &Option<String>, value: &str| field.as_deref().is_none_or(|f| f.is_empty() || f == value);
-    let value = toleration.value.as_deref().unwrap_or_default();
-    any(&toleration.effect, &taint.effect)
-        && any(&toleration.key, &taint.key)
-        && match toleration.operator.as_deref() {
-            Some("Exists") => true,
-            None | Some("" | "Equal") => value == taint.value.as_deref().unwrap_or_default(),
-            _ => false,
-        }
 }
 
 #[cfg(test)]
