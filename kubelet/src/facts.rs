@@ -1,5 +1,7 @@
 //! What pods may know of their node, from the options and the machine. Reads the resolver configuration, nothing else.
 
+use k8s_cri::v1::StatusResponse;
+
 use crate::{
     Options, Seams,
     cgroups::{
@@ -8,11 +10,17 @@ use crate::{
     },
     node::object::Identity,
     paths::Paths,
-    pod::configs::{NodeFacts, dns},
+    pod::configs::{Abilities, NodeFacts, dns},
 };
 
 /// The facts for all configurations of pods.
-pub(crate) fn of_node(options: &Options, seams: &Seams, identity: &Identity, cgroup_v2: bool) -> NodeFacts {
+pub(crate) fn of_node(
+    options: &Options,
+    seams: &Seams,
+    identity: &Identity,
+    cgroup_v2: bool,
+    abilities: Abilities,
+) -> NodeFacts {
     let c = &options.configuration;
     let driver = if c.cgroup_driver == "systemd" { Driver::Systemd } else { Driver::Cgroupfs };
     let resolv_conf = c.resolv_conf.clone().unwrap_or_else(|| "/etc/resolv.conf".into());
@@ -35,6 +43,18 @@ pub(crate) fn of_node(options: &Options, seams: &Seams, identity: &Identity, cgr
         memory_capacity_bytes: identity.machine.memory_bytes,
         allocatable: identity.allocatable.clone(),
         seccomp_default: c.seccomp_default,
+        abilities,
+        allowed_unsafe_sysctls: c.allowed_unsafe_sysctls.clone(),
+    }
+}
+
+/// What the runtime's default handler can do; nothing special where it does not say.
+pub(crate) fn abilities(status: &StatusResponse) -> Abilities {
+    let default = status.runtime_handlers.iter().find(|handler| handler.name.is_empty());
+    let features = default.and_then(|handler| handler.features.as_ref());
+    Abilities {
+        recursive_read_only: features.is_some_and(|it| it.recursive_read_only_mounts),
+        strict_supplemental_groups: status.features.as_ref().is_some_and(|it| it.supplemental_groups_policy),
     }
 }
 

@@ -241,8 +241,7 @@ fn pods() -> Group {
                 "false",
                 "RuntimeDefault as the seccomp profile of containers that name none.",
             ),
-            flag("allowed-unsafe-sysctls", Strings, "", "Unsafe sysctls that pods may set; a name may end in *.")
-                .without_effect("the runtime refuses what it cannot set"),
+            flag("allowed-unsafe-sysctls", Strings, "", "Unsafe sysctls that pods may set; a name may end in *."),
             flag("container-log-max-size", String, "10Mi", "The size at which a container's log is rotated.")
                 .without_effect("log rotation is not built yet"),
             flag("container-log-max-files", Int, "5", "How many log files a container keeps.")

@@ -180,6 +180,9 @@ fn apply_lists(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Erro
     if values.is_given("system-reserved") {
         c.system_reserved = values.map("system-reserved");
     }
+    if values.is_given("allowed-unsafe-sysctls") {
+        c.allowed_unsafe_sysctls = values.strings("allowed-unsafe-sysctls");
+    }
     if values.is_given("eviction-hard") {
         c.eviction_hard = thresholds(&values.strings("eviction-hard"))?;
     }

@@ -12,6 +12,7 @@ use component::{
     tls,
 };
 use futures::FutureExt as _;
+use k8s_cri::v1::{StatusResponse, VersionResponse};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
@@ -42,7 +43,7 @@ use crate::{
     server,
     sources::ObjectSources,
     static_pods,
-    volumes::{VolumeManager, tokens::Tokens},
+    volumes::{VolumeManager, image::ImageMounts, tokens::Tokens},
 };
 
 /// How often everything in the runtime is looked at, besides its events; a runtime without events is looked at faster.
@@ -126,11 +127,12 @@ pub async fn run(options: Options, mut seams: Seams) -> Result<(), Error> {
     let machine = Machine::read(&seams.root);
     let hierarchy = Hierarchy::detect(&seams.cgroup_mount);
     check(&options.configuration, &machine, &hierarchy)?;
-    let (runtime, channel, version) = connect_runtime(&options.configuration).await?;
+    let connected = connect_runtime(&options.configuration).await?;
+    let (runtime, channel) = (connected.runtime.clone(), connected.channel.clone());
     let client = connect_api(&options.client)?;
-    let identity = identity(&options, machine, &version)?;
+    let identity = identity(&options, machine, &connected)?;
     let mut tasks = JoinSet::new();
-    let made = make_node(&options, &seams, &identity, hierarchy, runtime.clone(), &version, client.clone()).await?;
+    let made = make_node(&options, &seams, &identity, hierarchy, &connected, client.clone()).await?;
     let Made { node, health, health_sender, network_sender, informers, dispatch } = made;
     let network = node::watch_network(
         runtime.clone(),
@@ -179,9 +181,15 @@ fn check(configuration: &KubeletConfiguration, machine: &Machine, hierarchy: &Hi
     Ok(())
 }
 
-async fn connect_runtime(
-    configuration: &KubeletConfiguration,
-) -> Result<(SharedRuntime, tonic::transport::Channel, k8s_cri::v1::VersionResponse), Error> {
+/// The runtime with what it said of itself at first.
+struct Connected {
+    runtime: SharedRuntime,
+    channel: tonic::transport::Channel,
+    version: VersionResponse,
+    status: StatusResponse,
+}
+
+async fn connect_runtime(configuration: &KubeletConfiguration) -> Result<Connected, Error> {
     let endpoint = &configuration.container_runtime_endpoint;
     let failed = |problem: String| Error::Runtime { endpoint: endpoint.clone(), problem };
     let socket = cri::socket_path(endpoint).map_err(failed)?;
@@ -192,7 +200,8 @@ async fn connect_runtime(
     let channel = cri::channel(socket);
     let runtime = CriRuntime::new(channel.clone(), configuration.runtime_request_timeout.0);
     let version = runtime.version().await.map_err(|error| failed(error.rpc()))?;
-    Ok((Arc::new(runtime), channel, version))
+    let status = runtime.status().await.map_err(|error| failed(error.rpc()))?;
+    Ok(Connected { runtime: Arc::new(runtime), channel, version, status })
 }
 
 fn connect_api(config: &ClientConfig) -> Result<Option<kube::Client>, Error> {
@@ -202,7 +211,8 @@ fn connect_api(config: &ClientConfig) -> Result<Option<kube::Client>, Error> {
     Ok(Some(client::connect(config.clone())?))
 }
 
-fn identity(options: &Options, machine: Machine, version: &k8s_cri::v1::VersionResponse) -> Result<Identity, Error> {
+fn identity(options: &Options, machine: Machine, connected: &Connected) -> Result<Identity, Error> {
+    let version = &connected.version;
     let c = &options.configuration;
     let space = Space::of(&options.root_dir);
     let capacity = capacity::capacity(&machine, &space, c.max_pods, c.pods_per_core);
@@ -220,6 +230,8 @@ fn identity(options: &Options, machine: Machine, version: &k8s_cri::v1::VersionR
         capacity,
         allocatable,
         images_max: c.node_status_max_images,
+        runtime_handlers: connected.status.runtime_handlers.clone(),
+        runtime_features: connected.status.features,
     })
 }
 
@@ -238,12 +250,13 @@ async fn make_node(
     seams: &Seams,
     identity: &Identity,
     hierarchy: Hierarchy,
-    runtime: SharedRuntime,
-    version: &k8s_cri::v1::VersionResponse,
+    connected: &Connected,
     client: Option<kube::Client>,
 ) -> Result<Made, Error> {
     let c = &options.configuration;
-    let facts = Arc::new(facts::of_node(options, seams, identity, hierarchy.is_v2()));
+    let Connected { runtime, channel, version, status } = connected;
+    let abilities = facts::abilities(status);
+    let facts = Arc::new(facts::of_node(options, seams, identity, hierarchy.is_v2(), abilities));
     make_folder(&facts.paths.pods())?;
     make_folder(&facts.paths.pod_logs)?;
     let cgroups = c.cgroups_per_qos.then(|| Cgroups::new(hierarchy, facts.cgroups.clone()));
@@ -269,7 +282,8 @@ async fn make_node(
     });
     let sources = Arc::new(ObjectSources::new(client.clone(), wake));
     let tokens = Tokens::new(client.clone(), clock);
-    let volumes = VolumeManager::new(facts.paths.clone(), sources.clone(), tokens, clock);
+    let mounts = ImageMounts::new(channel.clone(), version);
+    let volumes = VolumeManager::new(facts.paths.clone(), sources.clone(), tokens, clock, client.clone(), mounts);
     let pulls = images::Settings { serialize: c.serialize_image_pulls, parallel_max: c.max_parallel_image_pulls };
     let puller = Puller::new(runtime.clone(), sources.clone(), reporter.clone(), clock, pulls);
     let informers = client.clone().map(|client| Informers::new(client, seams.shutdown.clone()));
@@ -279,7 +293,7 @@ async fn make_node(
         ..Health::default()
     });
     let node = Arc::new(Node {
-        runtime,
+        runtime: runtime.clone(),
         runtime_name: version.runtime_name.clone(),
         facts,
         volumes,

@@ -21,8 +21,12 @@ impl Reporter {
         self.recorder.event_about(&reference(pod, None), kind, reason, message);
     }
 
-    /// About one container of the pod: the reference has `fieldPath: spec.containers{name}`.
+    /// About one container of the pod: the reference has `fieldPath: spec.containers{name}`. Without a name it is about
+    /// the pod.
     pub fn container(&self, pod: &Pod, name: &str, kind: Type, reason: &str, message: impl Into<String>) {
+        if name.is_empty() {
+            return self.pod(pod, kind, reason, message);
+        }
         let list = match spec::find_container(pod, name) {
             Some((Role::Init | Role::Sidecar, _)) => "initContainers",
             Some((Role::Ephemeral, _)) => "ephemeralContainers",

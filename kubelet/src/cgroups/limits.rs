@@ -37,6 +37,20 @@ impl Limits {
         }
     }
 
+    /// These where they are more than `now`; None where nothing has to change. -1 is more than anything.
+    pub(super) fn wider_than(&self, now: &Self) -> Self {
+        let wider = |wanted: Option<i64>, now: Option<i64>| match (wanted, now) {
+            (Some(wanted), Some(now)) if now >= 0 && (wanted < 0 || wanted > now) => Some(wanted),
+            _ => None,
+        };
+        Self {
+            cpu_shares: None,
+            cpu_quota_us: wider(self.cpu_quota_us, now.cpu_quota_us),
+            memory_bytes: wider(self.memory_bytes, now.memory_bytes),
+            pids_max: None,
+        }
+    }
+
     /// File → text for one v1 controller.
     pub(super) fn v1(&self, controller: &str) -> Vec<(&'static str, String)> {
         let rows = match controller {
@@ -68,6 +82,20 @@ impl Limits {
 /// The v2 weight of v1 shares: [2, 262144] onto [1, 10000], linear.
 pub fn cpu_weight(shares: i64) -> i64 {
     1 + ((shares - 2) * 9999) / 262_142
+}
+
+/// The CPU quota and memory limit that a cgroup has, of either version.
+pub(super) fn read(folder: &Path) -> Limits {
+    let first = |file: &str| {
+        let text = fs::read_to_string(folder.join(file)).ok()?;
+        let word = text.split_whitespace().next()?.to_owned();
+        if word == "max" { Some(-1) } else { word.parse().ok() }
+    };
+    Limits {
+        cpu_quota_us: first("cpu.cfs_quota_us").or_else(|| first("cpu.max")),
+        memory_bytes: first("memory.limit_in_bytes").or_else(|| first("memory.max")),
+        ..Limits::default()
+    }
 }
 
 /// Writes the files. One that the kernel does not have (a controller that is off) is passed over.

@@ -109,6 +109,26 @@ impl Cgroups {
         self.ensure(&self.naming.pod(qos::of_pod(pod), spec::uid(pod)), &limits)
     }
 
+    /// Before a resize: raises the limits of the pod's cgroup to those of the pod where they are higher, lowers none.
+    ///
+    /// # Errors
+    /// The first folder or file that could not be written.
+    pub fn widen_pod(&self, pod: &Pod) -> Result<(), Error> {
+        let name = self.naming.pod(qos::of_pod(pod), spec::uid(pod));
+        let limits = Limits::of_pod(pod, None);
+        let folders: Vec<(Option<&str>, PathBuf)> = match &self.hierarchy {
+            Hierarchy::V1(roots) => {
+                roots.iter().map(|(controller, root)| (Some(controller.as_str()), root.join(name.folder()))).collect()
+            }
+            Hierarchy::V2(root) => vec![(None, root.join(name.folder()))],
+        };
+        for (controller, folder) in folders.iter().filter(|(_, folder)| folder.is_dir()) {
+            let wider = limits.wider_than(&limits::read(folder));
+            limits::write(folder, &controller.map_or_else(|| wider.v2(), |controller| wider.v1(controller)))?;
+        }
+        Ok(())
+    }
+
     /// Removes the pod's cgroup with everything below; processes that are left in it are an error.
     ///
     /// # Errors

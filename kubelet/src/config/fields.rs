@@ -153,6 +153,7 @@ configuration! {
     #[serde(rename = "providerID")]
     provider_id: String = String::new();
     seccomp_default: bool = false;
+    allowed_unsafe_sysctls: Vec<String> = Vec::new();
     register_with_taints: Vec<Taint> = Vec::new();
     register_node: bool = true;
     container_runtime_endpoint: String = "unix:///run/containerd/containerd.sock".into();
@@ -223,7 +224,6 @@ configuration! {
     "systemReservedCgroup" system_reserved_cgroup;
     "kubeReservedCgroup" kube_reserved_cgroup;
     "enforceNodeAllocatable" enforce_node_allocatable;
-    "allowedUnsafeSysctls" allowed_unsafe_sysctls;
     "imageServiceEndpoint" image_service_endpoint;
     "volumePluginDir" volume_plugin_dir;
     "kernelMemcgNotification" kernel_memcg_notification;

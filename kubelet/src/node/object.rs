@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_cri::v1::Image;
+use k8s_cri::v1::{Image, RuntimeFeatures, RuntimeHandler};
 use k8s_openapi::{
     api::core::v1::{
-        ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeDaemonEndpoints, NodeSpec, NodeStatus, NodeSystemInfo,
-        Taint,
+        ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeDaemonEndpoints, NodeFeatures, NodeRuntimeHandler,
+        NodeRuntimeHandlerFeatures, NodeSpec, NodeStatus, NodeSystemInfo, Taint,
     },
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
 };
@@ -38,6 +38,8 @@ pub struct Identity {
     pub capacity: Amounts,
     pub allocatable: Amounts,
     pub images_max: i64,
+    pub runtime_handlers: Vec<RuntimeHandler>,
+    pub runtime_features: Option<RuntimeFeatures>,
 }
 
 /// The object to create. `status` goes along: the scheduler then sees a node that it can judge.
@@ -105,8 +107,24 @@ pub fn status(
         }),
         images: Some(image_list(images, identity.images_max)),
         node_info: Some(info(identity)),
+        runtime_handlers: handlers(&identity.runtime_handlers),
+        features: identity
+            .runtime_features
+            .map(|it| NodeFeatures { supplemental_groups_policy: Some(it.supplemental_groups_policy) }),
         ..known.clone()
     }
+}
+
+/// The handlers that a RuntimeClass may name, as far as the runtime tells them.
+fn handlers(told: &[RuntimeHandler]) -> Option<Vec<NodeRuntimeHandler>> {
+    let one = |handler: &RuntimeHandler| NodeRuntimeHandler {
+        name: Some(handler.name.clone()),
+        features: handler.features.map(|it| NodeRuntimeHandlerFeatures {
+            recursive_read_only_mounts: Some(it.recursive_read_only_mounts),
+            user_namespaces: Some(it.user_namespaces),
+        }),
+    };
+    (!told.is_empty()).then(|| told.iter().map(one).collect())
 }
 
 fn addresses(identity: &Identity) -> Vec<NodeAddress> {

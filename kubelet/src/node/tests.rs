@@ -50,6 +50,8 @@ fn identity(machine: Machine) -> Identity {
         allocatable: capacity.clone(),
         capacity,
         images_max: 1,
+        runtime_handlers: Vec::new(),
+        runtime_features: None,
     }
 }
 

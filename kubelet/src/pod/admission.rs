@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::{
     configs::{NodeFacts, resources::PodTotal},
@@ -30,31 +30,96 @@ const SAFE_SYSCTLS: [&str; 12] = [
 
 /// Reason and message of a refusal. `others` are the pods that are here already.
 pub fn refuse(pod: &Pod, others: &[Arc<Pod>], facts: &NodeFacts) -> Option<(String, String)> {
-    not_built(pod).or_else(|| forbidden_sysctl(pod)).or_else(|| lacks_resources(pod, others, facts))
+    not_built(pod)
+        .or_else(|| forbidden_sysctl(pod, facts))
+        .or_else(|| other_platform(pod, facts))
+        .or_else(|| lacks_resources(pod, others, facts))
 }
 
 fn not_built(pod: &Pod) -> Option<(String, String)> {
     let pod_spec = spec::spec(pod);
+    let restarts_all = |container: &Container| {
+        container.restart_policy_rules.iter().flatten().any(|rule| rule.action == "RestartAllContainers")
+    };
+    let containers = || spec::init_containers(pod).iter().chain(&pod_spec.containers);
     let asked = [
         (pod_spec.host_users == Some(false), "user namespaces (hostUsers: false)"),
         (
             pod_spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()),
             "dynamic resources (resourceClaims)",
         ),
+        (containers().any(restarts_all), "restart rules with the action RestartAllContainers"),
     ];
     let (_, what) = asked.into_iter().find(|(is, _)| *is)?;
     Some(("UnsupportedPodSpec".into(), format!("{what} are not supported by this kubelet")))
 }
 
-fn forbidden_sysctl(pod: &Pod) -> Option<(String, String)> {
+/// What upstream asks of a pod before it looks at resources (`pkg/kubelet/lifecycle/predicate.go`).
+fn other_platform(pod: &Pod, facts: &NodeFacts) -> Option<(String, String)> {
+    const OS: &str = "kubernetes.io/os";
+    let refused = |reason: &str, message: &str| Some((reason.to_owned(), message.to_owned()));
+    if pod.metadata.labels.as_ref().and_then(|labels| labels.get(OS)).is_some_and(|os| os != "linux") {
+        let message = "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label";
+        return refused("PodOSSelectorNodeLabelDoesNotMatch", message);
+    }
+    if spec::spec(pod).os.as_ref().is_some_and(|os| os.name != "linux") {
+        return refused("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS");
+    }
+    let context = spec::spec(pod).security_context.as_ref();
+    let policy = context.and_then(|it| it.supplemental_groups_policy.as_deref());
+    if policy == Some("Strict") && !facts.abilities.strict_supplemental_groups {
+        let message = "SupplementalGroupsPolicy=Strict is not supported in this node";
+        return refused("SupplementalGroupsPolicyNotSupported", message);
+    }
+    None
+}
+
+fn forbidden_sysctl(pod: &Pod, facts: &NodeFacts) -> Option<(String, String)> {
     let context = spec::spec(pod).security_context.as_ref()?;
-    let names = context.sysctls.iter().flatten().map(|sysctl| sysctl.name.replace('/', "."));
-    let forbidden = names.into_iter().find(|name| !SAFE_SYSCTLS.contains(&name.as_str()))?;
-    Some(("SysctlForbidden".into(), format!("forbidden sysctl: {forbidden:?} not allowlisted")))
+    let names = context.sysctls.iter().flatten().map(|sysctl| dotted(&sysctl.name));
+    let why = names.into_iter().find_map(|name| sysctl_problem(pod, &name, &facts.allowed_unsafe_sysctls))?;
+    Some(("SysctlForbidden".into(), format!("forbidden sysctl: {why}")))
+}
+
+/// A name as the kernel's files have it; users may write slashes for dots (and then dots for slashes).
+fn dotted(name: &str) -> String {
+    let first = name.find(['.', '/']);
+    match first.map(|at| &name[at..=at]) {
+        Some("/") => name
+            .chars()
+            .map(|c| {
+                if c == '/' {
+                    '.'
+                } else if c == '.' {
+                    '/'
+                } else {
+                    c
+                }
+            })
+            .collect(),
+        _ => name.to_owned(),
+    }
+}
+
+fn sysctl_problem(pod: &Pod, name: &str, allowed: &[String]) -> Option<String> {
+    let is_allowed = allowed.iter().map(|pattern| dotted(pattern)).any(|pattern| match pattern.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == pattern,
+    });
+    if !SAFE_SYSCTLS.contains(&name) && !is_allowed {
+        return Some(format!("{name:?} not allowlisted"));
+    }
+    let is_ipc = ["kernel.shm", "kernel.msg", "fs.mqueue."].iter().any(|prefix| name.starts_with(prefix))
+        || name == "kernel.sem";
+    if spec::spec(pod).host_ipc == Some(true) && is_ipc {
+        return Some(format!("{name:?} not allowed with host ipc enabled"));
+    }
+    (spec::is_host_network(pod) && name.starts_with("net."))
+        .then(|| format!("{name:?} not allowed with host net enabled"))
 }
 
 /// Upstream's `OutOf…` reasons, from requests against what is allocatable.
-fn lacks_resources(pod: &Pod, others: &[Arc<Pod>], facts: &NodeFacts) -> Option<(String, String)> {
+pub(super) fn lacks_resources(pod: &Pod, others: &[Arc<Pod>], facts: &NodeFacts) -> Option<(String, String)> {
     let is_over = |it: &Pod| {
         matches!(it.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
     };
@@ -78,4 +143,57 @@ fn lacks_resources(pod: &Pod, others: &[Arc<Pod>], facts: &NodeFacts) -> Option<
             (format!("OutOf{name}"), message)
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::pod::configs::tests::facts;
+
+    fn refused(spec: Value, change: impl FnOnce(&mut NodeFacts)) -> String {
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"uid": "u"}, "spec": spec})).expect("a pod");
+        let mut facts = facts();
+        change(&mut facts);
+        refuse(&pod, &[], &facts).map(|(reason, message)| format!("{reason}: {message}")).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_is_not_to_be_had_is_refused_by_name() {
+        let sysctl = |name: &str| json!({"sysctls": [{"name": name, "value": "1"}]});
+        let rule = json!([{"action": "RestartAllContainers"}]);
+        for (spec, wanted) in [
+            (json!({"containers": []}), ""),
+            (json!({"containers": [], "hostUsers": false}), "UnsupportedPodSpec: user namespaces"),
+            (json!({"containers": [{"name": "c", "restartPolicyRules": rule}]}), "UnsupportedPodSpec: restart rules"),
+            (json!({"containers": [], "os": {"name": "windows"}}), "PodOSNotSupported: "),
+            (
+                json!({"containers": [], "securityContext": {"supplementalGroupsPolicy": "Strict"}}),
+                "SupplementalGroupsPolicyNotSupported: SupplementalGroupsPolicy=Strict",
+            ),
+            (json!({"containers": [], "securityContext": sysctl("kernel/shm_rmid_forced")}), ""),
+            (
+                json!({"containers": [], "securityContext": sysctl("kernel.msgmax")}),
+                "SysctlForbidden: forbidden sysctl: \"kernel.msgmax\" not allowlisted",
+            ),
+            (
+                json!({"containers": [], "hostIPC": true, "securityContext": sysctl("kernel.shm_rmid_forced")}),
+                "SysctlForbidden: forbidden sysctl: \"kernel.shm_rmid_forced\" not allowed with host ipc enabled",
+            ),
+        ] {
+            let found = refused(spec.clone(), |_| {});
+            assert!(found.starts_with(wanted) && found.is_empty() == wanted.is_empty(), "{spec}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_node_may_allow_unsafe_sysctls() {
+        let spec = json!({"containers": [], "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}});
+        let with =
+            |pattern: &str| refused(spec.clone(), |facts| facts.allowed_unsafe_sysctls = vec![pattern.to_owned()]);
+        assert_eq!(with("kernel.msg*"), "");
+        assert_eq!(with("kernel.msgmax"), "");
+        assert!(with("net.*").starts_with("SysctlForbidden"));
+    }
 }

@@ -17,8 +17,10 @@ pub enum Why {
     Removed,
     /// Every container ended and none starts again, or the API says the phase is final.
     Completed,
-    /// The kubelet ends it: phase Failed with this reason and message (deadline, admission, eviction).
+    /// The kubelet ends it: phase Failed with this reason and message (deadline, admission).
     Failed { reason: String, message: String },
+    /// As `Failed`, for the sake of the node: the pod gets the condition DisruptionTarget.
+    Evicted { reason: String, message: String },
 }
 
 /// The pod is to end, with `grace_period_seconds` counted from `since`.
@@ -46,7 +48,7 @@ impl Stop {
 fn rank(why: &Why) -> u8 {
     match why {
         Why::Completed => 0,
-        Why::Failed { .. } => 1,
+        Why::Failed { .. } | Why::Evicted { .. } => 1,
         Why::Deleted => 2,
         Why::Removed => 3,
     }

@@ -19,8 +19,8 @@ pub struct News {
     pub mirror: Option<Option<Arc<Pod>>>,
     /// The object is gone from its source.
     pub gone: bool,
-    /// The kubelet itself ends the pod (eviction, admission): reason and message.
-    pub fail: Option<(String, String)>,
+    /// The kubelet itself ends the pod for the node's sake.
+    pub evict: Option<Eviction>,
     /// Something in the runtime moved.
     pub look: bool,
     /// Containers and sandboxes whose process ended, by ID.
@@ -29,6 +29,14 @@ pub struct News {
     pub refresh: bool,
     /// By container ID.
     pub probed: BTreeMap<String, Probed>,
+}
+
+/// Why and how fast a pod is ended for the node's sake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Eviction {
+    pub reason: String,
+    pub message: String,
+    pub grace_period_seconds: i64,
 }
 
 #[derive(Debug, Default)]

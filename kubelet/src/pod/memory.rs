@@ -8,7 +8,11 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::backoff::{Backoff, after};
+use super::{
+    allocation::{Allocation, Pending},
+    backoff::{Backoff, after},
+    resize::Having,
+};
 
 /// The one start that is under way; the decision core starts one thing at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,12 +63,38 @@ pub struct Probed {
     pub readiness: Option<bool>,
 }
 
+/// A granted resize that is not through yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InProgress {
+    pub generation: i64,
+    /// Why the last try failed.
+    pub error: Option<String>,
+}
+
+/// How far a pod's resources are from what its spec asks for.
+#[derive(Debug, Default)]
+pub struct Resize {
+    /// A wish that is not granted.
+    pub pending: Option<Pending>,
+    pub in_progress: Option<InProgress>,
+    /// By container ID: what the runtime has accepted.
+    pub actuated: HashMap<String, Having>,
+    /// Containers to be restarted for their new resources, by ID.
+    pub restarts: HashSet<String>,
+    pub is_updating: bool,
+    /// The pod's own cgroup has other limits than were granted.
+    pub is_cgroup_due: bool,
+    pub retry_at: Option<Timestamp>,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Memory {
     pub starting: Option<Starting>,
     /// Containers being stopped, with the end of the grace that they were given.
     pub stopping: HashMap<String, Timestamp>,
+    /// Containers whose preStop hook was begun before their turn to stop, and whether it has ended.
+    pub pre_stopping: HashMap<String, bool>,
     /// Sandboxes being stopped.
     pub stopping_sandboxes: HashSet<String>,
     /// Sandboxes for which `StopPodSandbox` has answered: their network is given back.
@@ -78,6 +108,8 @@ pub struct Memory {
     pub backoff: Backoff,
     /// By container ID.
     pub probed: HashMap<String, Probed>,
+    pub allocation: Allocation,
+    pub resize: Resize,
     /// False while the runtime says that pod networking is not there.
     pub network_ready: bool,
 }

@@ -5,10 +5,12 @@
 //! Only `worker` and [`steps`] touch the world.
 
 mod admission;
+pub mod allocation;
 pub mod backoff;
 pub mod configs;
 pub mod fate;
 mod hooks;
+mod image_volumes;
 pub mod inbox;
 pub mod memory;
 pub mod node;
@@ -17,11 +19,17 @@ mod plan_init;
 mod plan_stop;
 #[cfg(test)]
 mod plan_tests;
+#[cfg(test)]
+mod recovery_tests;
+pub mod resize;
+#[cfg(test)]
+mod resize_tests;
 pub mod spec;
 mod steps;
 mod termination;
 pub mod worker;
 mod worker_begin;
 mod worker_end;
+mod worker_resize;
 #[cfg(test)]
 mod worker_tests;

@@ -74,16 +74,30 @@ impl Index {
 
 /// Each pod with the status that its worker computed last.
 #[derive(Debug, Default)]
-pub struct Registry(Mutex<HashMap<String, Arc<Pod>>>);
+pub struct Registry {
+    pods: Mutex<HashMap<String, Arc<Pod>>>,
+    /// Counts up when a pod has gone, ended or changed: others may find room then.
+    room: watch::Sender<u64>,
+}
 
 impl Registry {
     pub fn put(&self, pod: Arc<Pod>) {
         let uid = super::spec::uid(&pod).to_owned();
-        self.lock().insert(uid, pod);
+        let before = self.lock().insert(uid, pod.clone());
+        let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone());
+        if before.is_some_and(|before| before.spec != pod.spec || phase(&before) != phase(&pod)) {
+            self.room.send_modify(|count| *count += 1);
+        }
     }
 
     pub fn remove(&self, pod_uid: &str) {
         self.lock().remove(pod_uid);
+        self.room.send_modify(|count| *count += 1);
+    }
+
+    /// Told when there may be more room than before.
+    pub fn room(&self) -> watch::Receiver<u64> {
+        self.room.subscribe()
     }
 
     pub fn list(&self) -> Vec<Arc<Pod>> {
@@ -102,7 +116,7 @@ impl Registry {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Pod>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -22,13 +22,36 @@ use crate::runtime::{ContainerRecord, ContainerState, Observed, labels};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     SetUpVolumes,
-    PullImage { name: String },
-    CreateSandbox { attempt: u32 },
+    PullImage {
+        name: String,
+    },
+    CreateSandbox {
+        attempt: u32,
+    },
     StartContainer(Start),
-    StopContainer { id: String, name: String, message: String, grace_period_seconds: i64, deadline: Timestamp },
-    StopSandbox { id: String },
-    RemoveContainer { id: String, log_path: String },
-    RemoveSandbox { id: String },
+    /// A container whose turn to stop comes later: its preStop hook runs at once.
+    RunPreStop {
+        id: String,
+        name: String,
+        grace_period_seconds: i64,
+    },
+    StopContainer {
+        id: String,
+        name: String,
+        message: String,
+        grace_period_seconds: i64,
+        deadline: Timestamp,
+    },
+    StopSandbox {
+        id: String,
+    },
+    RemoveContainer {
+        id: String,
+        log_path: String,
+    },
+    RemoveSandbox {
+        id: String,
+    },
 }
 
 /// A container to create and start. `crashed_at` is the end of the run before, which counts for the back-off.
@@ -195,6 +218,7 @@ impl Planner<'_> {
         match record.state {
             ContainerState::Running => self.restart_if_wanted(container, record, "Container"),
             ContainerState::Created => self.replace_created(record),
+            ContainerState::Exited if record.was_cut_off() => self.replace_created(record),
             ContainerState::Unknown => {
                 let message = "Container is in \"unknown\" state, try killing it before restart";
                 self.stop_container(record, message, spec::termination_grace_period_seconds(self.s.pod));
@@ -226,15 +250,18 @@ impl Planner<'_> {
             ("failed liveness probe", of_probe(&container.liveness_probe))
         } else if probed.startup == Some(false) {
             ("failed startup probe", of_probe(&container.startup_probe))
+        } else if self.s.memory.resize.restarts.contains(&record.id) {
+            self.stop_container(record, &format!("{what} {} resize requires restart", container.name), pod_grace);
+            return;
         } else {
             return;
         };
-        let again = why == "definition changed" || spec::restarts_on_failure(self.s.pod);
+        let again = why == "definition changed" || spec::restarts_after_probe(container, self.s.pod);
         let suffix = if again { ", will be restarted" } else { "" };
         self.stop_container(record, &format!("{what} {} {why}{suffix}", container.name), grace);
     }
 
-    /// A container that was created but never started is what a kubelet that died in between has left. Its mounts may
+    /// A container that was created but never ran is what a kubelet that died in between has left. Its mounts may
     /// point at files of that time, so it is made anew under the same attempt number.
     pub(super) fn replace_created(&mut self, record: &ContainerRecord) {
         let is_ours = matches!(&self.s.memory.starting, Some(super::memory::Starting::Container { name, .. }) if *name == record.name);

@@ -38,6 +38,7 @@ impl Planner<'_> {
 
     fn tend_init(&mut self, container: &Container, record: &ContainerRecord, sandbox_id: &str) -> bool {
         match record.state {
+            ContainerState::Exited if record.was_cut_off() => self.replace_created(record),
             ContainerState::Exited if record.exit_code == 0 => return true,
             ContainerState::Exited if spec::restarts_after(container, Role::Init, self.s.pod, record.exit_code) => {
                 self.start(container, sandbox_id, Some(record));
@@ -60,11 +61,11 @@ impl Planner<'_> {
                 self.restart_if_wanted(container, record, "Init container");
                 container.startup_probe.is_none() || self.s.memory.probed(&record.id).startup == Some(true)
             }
-            ContainerState::Exited => {
+            ContainerState::Exited if !record.was_cut_off() => {
                 self.start(container, sandbox_id, Some(record));
                 false
             }
-            ContainerState::Created => {
+            ContainerState::Exited | ContainerState::Created => {
                 self.replace_created(record);
                 false
             }

@@ -3,7 +3,8 @@
 use super::{fate::Stop, plan::Planner, spec};
 use crate::runtime::{ContainerRecord, ContainerState};
 
-/// Stops the pod's own and init containers first, sidecars after them in reverse order, then the sandboxes.
+/// Stops the pod's own and init containers first, sidecars after them in reverse order, then the sandboxes. All preStop
+/// hooks run at once: a sidecar waits for its turn after its hook.
 ///
 /// A start that is under way is waited for: stopping a sandbox below a container that the runtime is just making leaves
 /// the container behind.
@@ -12,8 +13,12 @@ pub(super) fn stop(planner: &mut Planner<'_>, stop: &Stop) {
     let alive: Vec<(usize, &ContainerRecord)> = alive.map(|record| (order(planner, record), record)).collect();
     let remaining = whole_seconds_until(planner, stop);
     if let Some(turn) = alive.iter().map(|(turn, _)| *turn).max() {
-        for (_, record) in alive.into_iter().filter(|(own, _)| *own == turn || remaining == 0) {
-            planner.stop_container_by(record, remaining, stop);
+        for (own, record) in alive {
+            if own == turn || remaining == 0 {
+                planner.stop_container_by(record, remaining, stop);
+            } else {
+                planner.run_pre_stop(record, remaining);
+            }
         }
         return;
     }
@@ -73,9 +78,22 @@ pub(super) fn collect_garbage(planner: &mut Planner<'_>) {
 }
 
 impl Planner<'_> {
+    fn run_pre_stop(&mut self, record: &ContainerRecord, remaining_seconds: i64) {
+        if self.s.memory.pre_stopping.contains_key(&record.id) || self.s.memory.stopping.contains_key(&record.id) {
+            return;
+        }
+        self.plan.actions.push(super::plan::Action::RunPreStop {
+            id: record.id.clone(),
+            name: record.name.clone(),
+            grace_period_seconds: remaining_seconds,
+        });
+    }
+
     fn stop_container_by(&mut self, record: &ContainerRecord, remaining_seconds: i64, stop: &Stop) {
         let deadline = stop.deadline();
-        if self.s.memory.stopping.get(&record.id).is_some_and(|given| *given <= deadline) {
+        let is_asked = self.s.memory.stopping.get(&record.id).is_some_and(|given| *given <= deadline);
+        let is_hooked = self.s.memory.pre_stopping.get(&record.id) == Some(&false);
+        if is_asked || (is_hooked && remaining_seconds > 0) {
             return;
         }
         // Counted from the stop's own end, so that deciding again at a later second is no stricter demand.

@@ -80,6 +80,7 @@ fn short(plan: &Plan) -> Vec<String> {
         Action::PullImage { name } => format!("pull {name}"),
         Action::CreateSandbox { attempt } => format!("sandbox {attempt}"),
         Action::StartContainer(start) => format!("start {} {}", start.name, start.attempt),
+        Action::RunPreStop { id, .. } => format!("hook {id}"),
         Action::StopContainer { id, .. } => format!("stop {id}"),
         Action::StopSandbox { id } => format!("stop {id}"),
         Action::RemoveContainer { id, .. } | Action::RemoveSandbox { id } => format!("remove {id}"),
@@ -264,7 +265,13 @@ fn stopping_takes_containers_then_sidecars_then_the_sandbox() {
         actions.sort();
         actions
     };
-    assert_eq!(sorted(&plan(&pod, &alive(&["a", "b", "s1", "s2"]), &memory, Some(&stop))), ["stop a0", "stop b0"]);
+    assert_eq!(
+        sorted(&plan(&pod, &alive(&["a", "b", "s1", "s2"]), &memory, Some(&stop))),
+        ["hook s10", "hook s20", "stop a0", "stop b0"]
+    );
+    memory.pre_stopping = [("s10".to_owned(), true), ("s20".to_owned(), false)].into();
+    assert!(short(&plan(&pod, &alive(&["s1", "s2"]), &memory, Some(&stop))).is_empty(), "the hook of s2 still runs");
+    memory.pre_stopping.insert("s20".into(), true);
     assert_eq!(short(&plan(&pod, &alive(&["s1", "s2"]), &memory, Some(&stop))), ["stop s20"]);
     assert_eq!(short(&plan(&pod, &alive(&["s1"]), &memory, Some(&stop))), ["stop s10"]);
     assert_eq!(short(&plan(&pod, &alive(&[]), &memory, Some(&stop))), ["stop s0"]);

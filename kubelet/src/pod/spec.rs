@@ -1,7 +1,7 @@
 //! Questions to a pod spec that many parts ask. Pure; knows no runtime state.
 
 use k8s_openapi::{
-    api::core::v1::{Container, EphemeralContainer, Pod, PodSpec},
+    api::core::v1::{Container, ContainerRestartRule, EphemeralContainer, Pod, PodSpec},
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
 };
 use machinery::quantity::Quantity;
@@ -92,13 +92,8 @@ pub fn restarts_after(container: &Container, role: Role, pod: &Pod, exit_code: i
     if role == Role::Ephemeral {
         return false;
     }
-    let by_rule = container.restart_policy_rules.iter().flatten().any(|rule| {
-        rule.exit_codes.as_ref().is_some_and(|codes| {
-            let listed = codes.values.iter().flatten().any(|code| *code == exit_code);
-            if codes.operator == "NotIn" { !listed } else { listed }
-        })
-    });
-    if by_rule {
+    // The API server lets rules stand only beside a policy of the container's own; the first that matches counts.
+    if container.restart_policy.is_some() && matching_rule(container, exit_code).is_some() {
         return true;
     }
     let policy = container.restart_policy.as_deref().or(spec(pod).restart_policy.as_deref());
@@ -108,6 +103,25 @@ pub fn restarts_after(container: &Container, role: Role, pod: &Pod, exit_code: i
         // An init container that succeeded is done whatever the pod's policy says.
         _ => role != Role::Init || exit_code != 0,
     }
+}
+
+/// The first rule that an exit code matches.
+fn matching_rule(container: &Container, exit_code: i32) -> Option<&ContainerRestartRule> {
+    container.restart_policy_rules.iter().flatten().find(|rule| {
+        rule.exit_codes.as_ref().is_some_and(|codes| {
+            let listed = codes.values.iter().flatten().any(|code| *code == exit_code);
+            match codes.operator.as_str() {
+                "In" => listed,
+                "NotIn" => !listed,
+                _ => false,
+            }
+        })
+    })
+}
+
+/// Is a container that a probe had killed started again? No exit code is known by then, so no rule counts.
+pub fn restarts_after_probe(container: &Container, pod: &Pod) -> bool {
+    container.restart_policy.as_deref().or(spec(pod).restart_policy.as_deref()) != Some("Never")
 }
 
 /// May anything in the pod ever start again after a failure?

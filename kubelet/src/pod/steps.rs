@@ -2,9 +2,10 @@
 //!
 //! Every step runs to its end in a task of its own; only hooks and pulls end early when the pod is to stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use component::{recorder::Type, shutdown::Shutdown};
+use k8s_cri::v1::ImageSpec;
 use k8s_openapi::api::{
     core::v1::{Container, Pod},
     node::v1::RuntimeClass,
@@ -13,7 +14,7 @@ use kube::Api;
 
 use super::{
     configs::{self, container::Prepared, security::ImageUser},
-    hooks,
+    hooks, image_volumes,
     node::Node,
     plan::Start,
     spec::{self, Role},
@@ -31,12 +32,12 @@ const GRACE_PERIOD_SECONDS_MIN: i64 = 2;
 /// A start that failed, as the container's waiting state shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartError {
-    pub reason: &'static str,
+    pub reason: String,
     pub message: String,
 }
 
-fn fail<T>(reason: &'static str, message: impl Into<String>) -> Result<T, StartError> {
-    Err(StartError { reason, message: message.into() })
+fn fail<T>(reason: &str, message: impl Into<String>) -> Result<T, StartError> {
+    Err(StartError { reason: reason.to_owned(), message: message.into() })
 }
 
 /// Makes the pod's cgroup and log folder, and runs its sandbox.
@@ -109,7 +110,10 @@ pub async fn start_container(
         node.reporter.container(pod, &container.name, Type::Warning, reason, message);
     };
     let pod_ips = ips(node, pod, observed);
-    let prepared = prepare(node, pod, role, &container, observed, start, &pod_ips).await;
+    let images = image_volumes::make_ready(node, pod, &container).await.inspect_err(|error| {
+        tell("Failed", format!("Error: {}", error.message));
+    })?;
+    let prepared = prepare(node, pod, role, &container, observed, start, &pod_ips, images).await;
     let config = prepared.and_then(|prepared| configs::container::config(pod, &container, prepared, &node.facts));
     let config = match config {
         Ok(config) => config,
@@ -142,6 +146,7 @@ pub fn ips(node: &Node, pod: &Pod, observed: &Observed) -> Vec<String> {
     if spec::is_host_network(pod) { node.facts.host_ips.clone() } else { observed.ips().to_vec() }
 }
 
+#[expect(clippy::too_many_arguments, reason = "all that a container is made from")]
 async fn prepare(
     node: &Node,
     pod: &Pod,
@@ -150,6 +155,7 @@ async fn prepare(
     observed: &Observed,
     start: &Start,
     pod_ips: &[String],
+    images: BTreeMap<String, ImageSpec>,
 ) -> Result<Prepared, String> {
     if let Some(services) = &node.services {
         services.synced().await;
@@ -174,7 +180,8 @@ async fn prepare(
     tokio::fs::create_dir_all(&log_folder)
         .await
         .map_err(|error| format!("create container log directory for container {} failed: {error}", container.name))?;
-    let mounts = make_mounts(node, pod, container, pod_ips, &env, restart_count).await?;
+    let mounts = make_mounts(node, pod, container, pod_ips, &env, restart_count, images).await?;
+    let devices = mounts::devices(&node.volumes, pod, container)?;
     Ok(Prepared {
         attempt,
         restart_count,
@@ -182,7 +189,7 @@ async fn prepare(
         image_user,
         env,
         mounts,
-        devices: Vec::new(),
+        devices,
         target_id,
     })
 }
@@ -194,6 +201,7 @@ async fn make_mounts(
     pod_ips: &[String],
     env: &[(String, String)],
     restart_count: i32,
+    images: BTreeMap<String, ImageSpec>,
 ) -> Result<Vec<k8s_cri::v1::Mount>, String> {
     let (volumes, facts) = (node.volumes.clone(), node.facts.clone());
     let (pod, container) = (pod.clone(), container.clone());
@@ -206,6 +214,8 @@ async fn make_mounts(
             env: &env,
             cluster_domain: &facts.cluster_domain,
             restart_count,
+            has_recursive_read_only: facts.abilities.recursive_read_only,
+            images: &images,
         };
         mounts::of_container(&volumes, &inputs)
     });
@@ -267,19 +277,24 @@ pub async fn stop_container(
     observed: Arc<Observed>,
     order: StopOrder,
 ) -> Result<(), String> {
-    let mut grace = order.grace_period_seconds;
-    if let Some(message) = order.message {
-        node.reporter.container(&pod, &order.name, Type::Normal, "Killing", message);
-        let record = observed.containers.iter().find(|record| record.id == order.id);
-        let is_running = record.is_some_and(|record| record.state == ContainerState::Running);
-        if grace > 0 && is_running {
-            grace -= pre_stop(&node, &pod, &observed, &order.name, &order.id, grace).await;
-        }
-    }
+    let grace = order.grace_period_seconds - announce_stop(&node, &pod, &observed, &order).await;
     match node.runtime.stop_container(&order.id, grace.max(GRACE_PERIOD_SECONDS_MIN)).await {
         Err(error) if !error.is_not_found() => Err(error.to_string()),
         _ => Ok(()),
     }
+}
+
+/// Tells that the container is stopped, and runs its preStop hook; nothing for an order without a message. Answers the
+/// whole seconds that it took.
+pub async fn announce_stop(node: &Node, pod: &Pod, observed: &Observed, order: &StopOrder) -> i64 {
+    let Some(message) = order.message.clone() else { return 0 };
+    node.reporter.container(pod, &order.name, Type::Normal, "Killing", message);
+    let record = observed.containers.iter().find(|record| record.id == order.id);
+    let is_running = record.is_some_and(|record| record.state == ContainerState::Running);
+    if order.grace_period_seconds <= 0 || !is_running {
+        return 0;
+    }
+    pre_stop(node, pod, observed, &order.name, &order.id, order.grace_period_seconds).await
 }
 
 /// Answers the whole seconds that the hook took.
@@ -303,17 +318,18 @@ async fn pre_stop(node: &Node, pod: &Pod, observed: &Observed, name: &str, id: &
 
 /// Removes a dead container with its log files.
 pub async fn remove_container(node: &Node, id: &str, log_path: &str) -> Result<(), String> {
-    match node.runtime.remove_container(id).await {
-        Err(error) if !error.is_not_found() => return Err(error.to_string()),
-        _ => {}
-    }
+    // The log goes first: a kubelet that dies in between must not leave a log file behind without its container, which
+    // would count as one more restart.
     if !log_path.is_empty()
         && let Err(error) = tokio::fs::remove_file(log_path).await
         && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::warn!(%error, path = log_path, "a log file cannot be removed");
     }
-    Ok(())
+    match node.runtime.remove_container(id).await {
+        Err(error) if !error.is_not_found() => Err(error.to_string()),
+        _ => Ok(()),
+    }
 }
 
 /// Removes everything that the runtime and the log folder still hold of a pod that is gone.

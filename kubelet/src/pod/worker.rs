@@ -16,12 +16,14 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::task::JoinSet;
 
 use super::{
+    allocation::Allocation,
     fate::{self, Stop, Why},
-    inbox::{Inbox, News},
+    inbox::{Eviction, Inbox, News},
     memory::{ImageState, Memory, Volumes},
     node::Node,
     plan::{self, Plan, Situation},
     spec, steps, termination,
+    worker_resize::Resized,
 };
 use crate::{probes, runtime::Observed, status};
 
@@ -56,12 +58,19 @@ pub(super) enum Done {
     Cleaned(Result<(), String>),
     Released(Result<(), kube::Error>),
     Gone(Result<(), String>),
+    PreStopped(String),
+    Resized(Resized),
 }
 
 pub(super) struct Worker {
     pub(super) node: Arc<Node>,
     pub(super) inbox: Inbox,
+    /// The pod as it is to run: with the resources that it was given.
     pub(super) pod: Arc<Pod>,
+    /// The object as its source has it.
+    pub(super) desired: Arc<Pod>,
+    /// Tells that other pods have given up resources.
+    pub(super) room: tokio::sync::watch::Receiver<u64>,
     /// The API's image of a static pod.
     pub(super) mirror: Option<Arc<Pod>>,
     /// The status that the API is known to have.
@@ -95,15 +104,18 @@ pub(super) struct Worker {
 pub async fn run(node: Arc<Node>, inbox: Inbox, pod: Arc<Pod>, gone: bool, shutdown: Shutdown) {
     let uid = spec::uid(&pod).to_owned();
     let probes = node.prober.of_pod(inbox.clone());
+    let memory = Memory { allocation: Allocation::recovered(&pod), ..Memory::default() };
     let mut worker = Worker {
         known: pod.status.clone().unwrap_or_default(),
         known_version: version(&pod),
         node: node.clone(),
         inbox,
+        desired: pod.clone(),
         pod,
+        room: node.running.room(),
         mirror: None,
         observed: Arc::default(),
-        memory: Memory::default(),
+        memory,
         stop: None,
         stopping: Shutdown::new(),
         gone,
@@ -124,6 +136,7 @@ pub async fn run(node: Arc<Node>, inbox: Inbox, pod: Arc<Pod>, gone: bool, shutd
         probes,
     };
     node.sources.claim(&worker.pod);
+    worker.settle_resources();
     let ended = shutdown.run_until(worker.turn_until_removed()).await.is_some();
     if ended {
         node.running.remove(&uid);
@@ -156,6 +169,7 @@ impl Worker {
             return Some(super::backoff::after(self.now(), Duration::from_secs(1)));
         }
         self.admit();
+        let due = self.due_resizes();
         let mut plan = self.decide();
         if plan.completed && self.stop.is_none() {
             let grace_period_seconds = spec::termination_grace_period_seconds(&self.pod);
@@ -165,11 +179,12 @@ impl Worker {
         for action in std::mem::take(&mut plan.actions) {
             self.begin(action);
         }
+        let resize = self.begin_resize(due);
         self.renew();
         self.probes.tend(&self.node, &self.pod, &self.observed, self.stop.is_some());
         let wait = self.report(&plan);
         let end = if plan.stopped { self.end(&plan) } else { None };
-        [plan.wake_at, self.renew_at, self.look_again_at, wait, end].into_iter().flatten().min()
+        [plan.wake_at, self.renew_at, self.look_again_at, wait, end, resize].into_iter().flatten().min()
     }
 
     /// Asked once, of pods that no kubelet has started yet.
@@ -257,6 +272,10 @@ impl Worker {
         let done = tokio::select! {
             done = self.steps.join_next(), if !self.steps.is_empty() => done,
             () = inbox.told() => None,
+            _ = self.room.changed(), if self.memory.resize.pending.is_some() => {
+                self.settle_resources();
+                None
+            }
             () = alarm => None,
         };
         match done {
@@ -265,6 +284,7 @@ impl Worker {
                 tracing::error!(pod = %spec::identity(&self.pod), %error, "a step panicked; its traces are looked for");
                 self.memory.starting = None;
                 self.memory.stopping.clear();
+                self.memory.pre_stopping.values_mut().for_each(|ended| *ended = true);
                 self.look = true;
             }
             _ => {}
@@ -295,9 +315,9 @@ impl Worker {
         if let Some(object) = news.object {
             self.take_object(object);
         }
-        if let Some((reason, message)) = news.fail {
-            let why = Why::Failed { reason, message };
-            self.order_stop(Stop { why, since: self.now(), grace_period_seconds: 0 });
+        if let Some(Eviction { reason, message, grace_period_seconds }) = news.evict {
+            let why = Why::Evicted { reason, message };
+            self.order_stop(Stop { why, since: self.now(), grace_period_seconds });
         }
         self.gone |= news.gone;
         if self.gone {
@@ -305,6 +325,9 @@ impl Worker {
             let grace = deletion.unwrap_or_else(|| spec::termination_grace_period_seconds(&self.pod));
             self.order_stop(Stop { why: Why::Removed, since: self.now(), grace_period_seconds: grace });
         } else if let Some(stop) = fate::of_object(&self.pod, self.now()) {
+            if let (Why::Failed { reason, message }, None) = (&stop.why, &self.stop) {
+                self.node.reporter.pod(&self.pod, component::recorder::Type::Normal, reason, message.clone());
+            }
             self.order_stop(stop);
         }
     }
@@ -314,7 +337,7 @@ impl Worker {
             self.known = object.status.clone().unwrap_or_default();
             self.known_version = version(&object);
         }
-        if object.spec != self.pod.spec {
+        if object.spec != self.desired.spec {
             self.node.sources.claim(&object);
             self.memory.failures.clear();
             self.forget_changed_images(&object);
@@ -324,7 +347,8 @@ impl Worker {
             self.refresh = true;
             self.memory.failures.retain(|_, failure| failure.reason != "CreateContainerConfigError");
         }
-        self.pod = object;
+        self.desired = object;
+        self.settle_resources();
     }
 
     /// A new image name must be looked for anew, also while the old one's pull fails.

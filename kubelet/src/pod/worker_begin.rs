@@ -59,6 +59,16 @@ impl Worker {
     fn begin_stop(&mut self, action: Action) {
         let (node, pod, observed) = (self.node.clone(), self.pod.clone(), self.observed.clone());
         match action {
+            Action::RunPreStop { id, name, grace_period_seconds } => {
+                self.memory.pre_stopping.insert(id.clone(), false);
+                self.told_killing.insert(id.clone());
+                let message = Some(format!("Stopping container {name}"));
+                let order = steps::StopOrder { id: id.clone(), name, message, grace_period_seconds };
+                self.steps.spawn(async move {
+                    steps::announce_stop(&node, &pod, &observed, &order).await;
+                    Done::PreStopped(id)
+                });
+            }
             Action::StopContainer { id, name, message, grace_period_seconds, deadline } => {
                 self.memory.stopping.insert(id.clone(), deadline);
                 let message = self.told_killing.insert(id.clone()).then_some(message);

@@ -21,6 +21,7 @@ use super::{
 use crate::status::{patch, qos};
 
 const RETRY: Duration = Duration::from_secs(1);
+const CONFLICT_RETRY: Duration = Duration::from_millis(100);
 /// Upstream tries a failed mount again after half a second, doubling to about two minutes.
 const VOLUME_RETRY: Duration = Duration::from_millis(500);
 const VOLUME_RETRY_MAX: Duration = Duration::from_secs(122);
@@ -81,6 +82,8 @@ impl Worker {
                 Err(message) => self.end_failed(Ending::No, &message),
             },
             Done::Released(result) => self.released(result),
+            Done::PreStopped(id) => drop(self.memory.pre_stopping.insert(id, true)),
+            Done::Resized(done) => self.resized(done),
             Done::Gone(result) => match result {
                 Ok(()) => self.ending = Ending::Removed,
                 Err(message) => self.end_failed(Ending::Clean, &message),
@@ -99,7 +102,7 @@ impl Worker {
         }
         match result {
             Ok(()) => drop(self.memory.failures.remove(&name)),
-            Err(error) => self.memory.fail(&name, error.reason, error.message, now),
+            Err(error) => self.memory.fail(&name, &error.reason, error.message, now),
         }
     }
 
@@ -175,9 +178,12 @@ impl Worker {
                     self.known = pod.status.unwrap_or_default();
                 }
             }
-            // Gone, or replaced under the same name: the informer tells soon.
+            // Gone, or replaced under the same name: the informer tells soon. A conflict may also be another writer's.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
-                self.report_not_before = Some(after(self.now(), RETRY));
+                let identity = spec::identity(&self.pod);
+                tracing::debug!(pod = %identity, code = status.code, message = status.message, "a status was refused");
+                let pause = if status.code == 409 { CONFLICT_RETRY } else { RETRY };
+                self.report_not_before = Some(after(self.now(), pause));
             }
             Err(error) => {
                 tracing::warn!(pod = %spec::identity(&self.pod), %error, "the pod's status cannot be told");

@@ -20,23 +20,23 @@ use crate::{
     reporting::Reporter,
     runtime::fake::FakeRuntime,
     sources::ObjectSources,
-    volumes::{VolumeManager, tokens::Tokens},
+    volumes::{VolumeManager, image::ImageMounts, tokens::Tokens},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Bed {
-    runtime: Arc<FakeRuntime>,
-    folder: tempfile::TempDir,
+pub(super) struct Bed {
+    pub(super) runtime: Arc<FakeRuntime>,
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl Bed {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { runtime: Arc::default(), folder: tempfile::tempdir().expect("a folder") }
     }
 
     /// A kubelet's shared state over the bed's runtime and folders; a second one is the same node after a restart.
-    fn node(&self) -> Arc<Node> {
+    pub(super) fn node(&self) -> Arc<Node> {
         let (clock, random) = (Clock::system(), Random::seeded(1));
         let root = self.folder.path();
         let facts = super::configs::NodeFacts {
@@ -51,7 +51,14 @@ impl Bed {
         Arc::new(Node {
             runtime: self.runtime.clone(),
             runtime_name: "fake".into(),
-            volumes: VolumeManager::new(facts.paths.clone(), sources.clone(), tokens, clock),
+            volumes: VolumeManager::new(
+                facts.paths.clone(),
+                sources.clone(),
+                tokens,
+                clock,
+                None,
+                ImageMounts::native(),
+            ),
             puller: Puller::new(self.runtime.clone(), sources.clone(), reporter.clone(), clock, settings),
             facts: Arc::new(facts),
             cgroups: None,
@@ -81,7 +88,7 @@ fn pod(policy: &str) -> Arc<Pod> {
     Arc::new(serde_json::from_value(object).expect("a pod"))
 }
 
-async fn until(what: &str, condition: impl Fn() -> bool) {
+pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
     let wait = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -90,7 +97,7 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
     tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never came: {what}"));
 }
 
-fn phase(node: &Node) -> String {
+pub(super) fn phase(node: &Node) -> String {
     let pod = node.running.find("ns", "p", "u");
     pod.and_then(|pod| pod.status.as_ref()?.phase.clone()).unwrap_or_default()
 }

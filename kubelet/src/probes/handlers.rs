@@ -9,13 +9,13 @@ use http::{Request, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::{
-    api::core::v1::{Container, HTTPGetAction, Probe, TCPSocketAction},
+    api::core::v1::{Container, ExecAction, HTTPGetAction, Probe, TCPSocketAction},
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use tokio::net::TcpStream;
 
 use super::grpc;
-use crate::runtime::Runtime;
+use crate::{env::expand, runtime::Runtime};
 
 /// Of an answer's body no more is read.
 const BODY_BYTES_MAX: usize = 10 * 1024;
@@ -48,7 +48,7 @@ pub struct Target<'a> {
 /// Makes one check within `timeout`.
 pub async fn check(runtime: &dyn Runtime, probe: &Probe, target: &Target<'_>, timeout: Duration) -> Outcome {
     if let Some(exec) = &probe.exec {
-        return exec_check(runtime, target, exec.command.clone().unwrap_or_default(), timeout).await;
+        return exec_check(runtime, target, static_command(exec, target.container), timeout).await;
     }
     let check = async {
         if let Some(get) = &probe.http_get {
@@ -84,6 +84,15 @@ fn timeout_message(probe: &Probe, target: &Target<'_>) -> String {
     }
 }
 
+/// The command with the variables that the container's spec gives as plain values: a probe sees no others.
+fn static_command(exec: &ExecAction, container: &Container) -> Vec<String> {
+    let lookup = |name: &str| {
+        let named = container.env.iter().flatten().find(|it| it.name == name && it.value_from.is_none());
+        named.map(|it| it.value.clone().unwrap_or_default())
+    };
+    exec.command.iter().flatten().map(|word| expand::expand(word, lookup)).collect()
+}
+
 async fn exec_check(runtime: &dyn Runtime, target: &Target<'_>, command: Vec<String>, timeout: Duration) -> Outcome {
     let shown = command.join(" ");
     match runtime.exec_sync(target.container_id, command, timeout).await {
@@ -100,6 +109,9 @@ async fn exec_check(runtime: &dyn Runtime, target: &Target<'_>, command: Vec<Str
 }
 
 async fn http_check(get: &HTTPGetAction, target: &Target<'_>) -> Outcome {
+    if let Err(error) = url(get, target.container, target.pod_ip) {
+        return Outcome::Errored(error);
+    }
     match http_get(get, target.container, target.pod_ip, "kube-probe/1.36").await {
         Ok(Answer { status: 200..=299, .. }) => Outcome::Success,
         Ok(Answer { status: 300..=399, body }) => {

@@ -189,10 +189,12 @@ impl ProbeTask {
         tokio::time::sleep(self.prober.clock.until(begin)).await;
         let mut tally = Tally::new(self.kind, &self.probe);
         loop {
-            if self.is_due(&tally) {
+            if self.is_due() {
                 let outcome = self.check().await;
                 self.tell(&outcome);
-                if let Some(verdict) = tally.count(outcome.is_success()) {
+                // A check that could not be made says nothing of the container.
+                let is_result = !matches!(outcome, Outcome::Errored(_));
+                if let Some(verdict) = is_result.then(|| tally.count(outcome.is_success())).flatten() {
                     self.publish(verdict);
                     if self.kind != Kind::Readiness && (!verdict || self.kind == Kind::Startup) {
                         // Started for good, or to be killed: nothing more to learn of this container.
@@ -205,7 +207,7 @@ impl ProbeTask {
     }
 
     /// Readiness and liveness wait for the startup probe; a startup probe that has passed is done.
-    fn is_due(&self, _tally: &Tally) -> bool {
+    fn is_due(&self) -> bool {
         self.kind == Kind::Startup || self.container.startup_probe.is_none() || self.lock().startup == Some(true)
     }
 
@@ -228,7 +230,9 @@ impl ProbeTask {
             Outcome::Success => return,
             Outcome::Warning(message) => ("ProbeWarning", format!("{} probe warning: {message}", self.kind.title())),
             Outcome::Failure(message) => ("Unhealthy", format!("{} probe failed: {message}", self.kind.title())),
-            Outcome::Errored(message) => ("Unhealthy", format!("{} probe errored: {message}", self.kind.title())),
+            Outcome::Errored(message) => {
+                ("Unhealthy", format!("{} probe errored and resulted in unknown state: {message}", self.kind.title()))
+            }
         };
         self.node.reporter.container(&self.pod, &self.container.name, Type::Warning, reason, text);
     }

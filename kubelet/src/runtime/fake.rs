@@ -1,4 +1,7 @@
 //! A runtime in memory: sandboxes and containers that start, stop and fail as a test says.
+//!
+//! [`FakeRuntime::cut`] makes one call the last of its caller: it never answers, and the test is told so that it can end
+//! the kubelet there and then. What of the call has happened by then is the test's choice.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,6 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use k8s_cri::v1;
+use tokio::sync::Notify;
 
 use super::{Error, ExecOutput, Result, Runtime, Streams, labels::POD_UID};
 
@@ -19,16 +23,69 @@ pub(crate) struct State {
     pub(crate) calls: Vec<String>,
     /// Calls that fail the next time, by name.
     pub(crate) failing: BTreeSet<&'static str>,
+    /// Containers that were started while another of their name ran in the same pod.
+    pub(crate) twice: Vec<String>,
+    /// What `UpdateContainerResources` was told, by container.
+    pub(crate) updates: Vec<(String, v1::LinuxContainerResources)>,
+    cut: Option<(usize, Cut)>,
     next: i64,
+}
+
+/// How much of the call at which the caller dies has happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    Nothing,
+    /// The runtime noticed that nobody waits any more and gave up, as containerd does.
+    Half,
+    All,
 }
 
 /// See the module.
 #[derive(Default)]
-pub(crate) struct FakeRuntime(Mutex<State>);
+pub(crate) struct FakeRuntime {
+    state: Mutex<State>,
+    died: Notify,
+}
 
 impl FakeRuntime {
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The caller dies at its changing call number `call`, counted from zero and from now on.
+    pub(crate) fn cut(&self, call: usize, cut: Cut) {
+        self.state().cut = Some((call, cut));
+    }
+
+    /// Takes a cut away again; true where it never came to it.
+    pub(crate) fn mend(&self) -> bool {
+        self.state().cut.take().is_some()
+    }
+
+    /// Waits for the call at which the caller is to die.
+    pub(crate) async fn died(&self) {
+        self.died.notified().await;
+    }
+
+    /// One changing call. `effect` is told whether the runtime gives up half way.
+    async fn change<T>(&self, effect: impl FnOnce(&mut State, bool) -> Result<T> + Send) -> Result<T>
+    where
+        T: Send,
+    {
+        let cut = self.state().count();
+        if cut == Some(Cut::Nothing) {
+            self.die().await;
+        }
+        let result = effect(&mut self.state(), cut == Some(Cut::Half));
+        if cut.is_some() {
+            self.die().await;
+        }
+        result
+    }
+
+    async fn die(&self) {
+        self.died.notify_one();
+        std::future::pending::<()>().await;
     }
 
     /// Ends a running container by itself.
@@ -38,6 +95,25 @@ impl FakeRuntime {
 }
 
 impl State {
+    fn count(&mut self) -> Option<Cut> {
+        let (left, cut) = self.cut?;
+        self.cut = left.checked_sub(1).map(|left| (left, cut));
+        (left == 0).then_some(cut)
+    }
+
+    /// Notes a start of a container whose like runs already.
+    fn check_start(&mut self, id: &str) {
+        let Some((_, own)) = self.containers.get(id) else { return };
+        let of = |it: &v1::ContainerStatus| {
+            (it.labels.get(POD_UID).cloned(), it.metadata.as_ref().map(|it| it.name.clone()))
+        };
+        let running = v1::ContainerState::ContainerRunning as i32;
+        let is_twice = self.containers.values().any(|(_, it)| it.id != id && it.state == running && of(it) == of(own));
+        if is_twice {
+            self.twice.push(id.to_owned());
+        }
+    }
+
     fn call(&mut self, name: &'static str, object: &str) -> Result<i64> {
         self.calls.push(format!("{name} {object}"));
         self.next += 1;
@@ -88,36 +164,47 @@ impl Runtime for FakeRuntime {
     }
 
     async fn run_sandbox(&self, config: v1::PodSandboxConfig, _: &str) -> Result<String> {
-        let mut state = self.state();
-        let now = state.call("RunPodSandbox", "")?;
-        let id = format!("sandbox{now}");
-        let network = v1::PodSandboxNetworkStatus { ip: "10.0.0.2".into(), ..Default::default() };
-        let status = v1::PodSandboxStatus {
-            id: id.clone(),
-            metadata: config.metadata,
-            created_at: now,
-            network: Some(network),
-            labels: config.labels,
-            ..Default::default()
-        };
-        state.sandboxes.insert(id.clone(), status);
-        Ok(id)
+        self.change(|state, gives_up| {
+            let now = state.call("RunPodSandbox", "")?;
+            let id = format!("sandbox{now}");
+            let network = v1::PodSandboxNetworkStatus { ip: "10.0.0.2".into(), ..Default::default() };
+            let dead = v1::PodSandboxState::SandboxNotready as i32;
+            let status = v1::PodSandboxStatus {
+                id: id.clone(),
+                metadata: config.metadata,
+                created_at: now,
+                state: if gives_up { dead } else { 0 },
+                network: Some(network).filter(|_| !gives_up),
+                labels: config.labels,
+                ..Default::default()
+            };
+            state.sandboxes.insert(id.clone(), status);
+            Ok(id)
+        })
+        .await
     }
 
     async fn stop_sandbox(&self, id: &str) -> Result<()> {
-        let mut state = self.state();
-        state.call("StopPodSandbox", "")?;
-        if let Some(sandbox) = state.sandboxes.get_mut(id) {
-            sandbox.state = v1::PodSandboxState::SandboxNotready as i32;
-        }
-        Ok(())
+        self.change(|state, gives_up| {
+            state.call("StopPodSandbox", "")?;
+            let sandbox = state.sandboxes.get_mut(id).filter(|_| !gives_up);
+            if let Some(sandbox) = sandbox {
+                sandbox.state = v1::PodSandboxState::SandboxNotready as i32;
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn remove_sandbox(&self, id: &str) -> Result<()> {
-        let mut state = self.state();
-        state.call("RemovePodSandbox", "")?;
-        state.sandboxes.remove(id);
-        Ok(())
+        self.change(|state, gives_up| {
+            state.call("RemovePodSandbox", "")?;
+            if !gives_up {
+                state.sandboxes.remove(id);
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn list_containers(&self, pod_uid: Option<&str>) -> Result<Vec<v1::Container>> {
@@ -142,47 +229,80 @@ impl Runtime for FakeRuntime {
         config: v1::ContainerConfig,
         _: v1::PodSandboxConfig,
     ) -> Result<String> {
-        let mut state = self.state();
-        let name = config.metadata.as_ref().map(|it| it.name.clone()).unwrap_or_default();
-        let now = state.call("CreateContainer", &name)?;
-        let id = format!("{name}{now}");
-        let status = v1::ContainerStatus {
-            id: id.clone(),
-            metadata: config.metadata,
-            created_at: now,
-            labels: config.labels,
-            annotations: config.annotations,
-            ..Default::default()
-        };
-        state.containers.insert(id.clone(), (sandbox_id.to_owned(), status));
-        Ok(id)
+        self.change(|state, gives_up| {
+            let name = config.metadata.as_ref().map(|it| it.name.clone()).unwrap_or_default();
+            let now = state.call("CreateContainer", &name)?;
+            let id = format!("{name}{now}");
+            let resources = config.linux.and_then(|linux| linux.resources);
+            let status = v1::ContainerStatus {
+                id: id.clone(),
+                metadata: config.metadata,
+                created_at: now,
+                labels: config.labels,
+                annotations: config.annotations,
+                resources: Some(v1::ContainerResources { linux: resources, ..Default::default() }),
+                ..Default::default()
+            };
+            if !gives_up {
+                state.containers.insert(id.clone(), (sandbox_id.to_owned(), status));
+            }
+            Ok(id)
+        })
+        .await
     }
 
     async fn start_container(&self, id: &str) -> Result<()> {
-        let mut state = self.state();
-        let now = state.call("StartContainer", "")?;
-        let (_, status) = state.containers.get_mut(id).ok_or_else(|| missing("StartContainer", id))?;
-        status.state = v1::ContainerState::ContainerRunning as i32;
-        status.started_at = now;
-        Ok(())
+        self.change(|state, gives_up| {
+            let now = state.call("StartContainer", "")?;
+            if !gives_up {
+                state.check_start(id);
+            }
+            let (_, status) = state.containers.get_mut(id).ok_or_else(|| missing("StartContainer", id))?;
+            if gives_up {
+                status.state = v1::ContainerState::ContainerExited as i32;
+                (status.exit_code, status.reason) = (128, "StartError".into());
+                status.message = "failed to create containerd task: context canceled".into();
+                status.finished_at = now;
+            } else {
+                status.state = v1::ContainerState::ContainerRunning as i32;
+                status.started_at = now;
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn stop_container(&self, id: &str, _: i64) -> Result<()> {
-        let mut state = self.state();
-        state.call("StopContainer", "")?;
-        state.end(id, 143);
-        Ok(())
+        self.change(|state, gives_up| {
+            state.call("StopContainer", "")?;
+            if !gives_up {
+                state.end(id, 143);
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn remove_container(&self, id: &str) -> Result<()> {
-        let mut state = self.state();
-        state.call("RemoveContainer", "")?;
-        state.containers.remove(id);
-        Ok(())
+        self.change(|state, gives_up| {
+            state.call("RemoveContainer", "")?;
+            if !gives_up {
+                state.containers.remove(id);
+            }
+            Ok(())
+        })
+        .await
     }
 
-    async fn update_container_resources(&self, _: &str, _: v1::LinuxContainerResources) -> Result<()> {
-        Ok(())
+    async fn update_container_resources(&self, id: &str, resources: v1::LinuxContainerResources) -> Result<()> {
+        self.change(|state, _| {
+            state.call("UpdateContainerResources", id)?;
+            let (_, status) = state.containers.get_mut(id).ok_or_else(|| missing("UpdateContainerResources", id))?;
+            status.resources = Some(v1::ContainerResources { linux: Some(resources.clone()), ..Default::default() });
+            state.updates.push((id.to_owned(), resources));
+            Ok(())
+        })
+        .await
     }
 
     async fn reopen_container_log(&self, _: &str) -> Result<()> {

@@ -53,6 +53,31 @@ pub struct ContainerRecord {
 }
 
 impl ContainerRecord {
+    /// A record that tells nothing but its name, which is its ID as well.
+    #[cfg(test)]
+    pub(crate) fn for_test(name: &str, state: ContainerState) -> Self {
+        Self {
+            id: name.to_owned(),
+            sandbox_id: "s".to_owned(),
+            name: name.to_owned(),
+            attempt: 0,
+            state,
+            created_at_ns: 1,
+            started_at_ns: 1,
+            finished_at_ns: 0,
+            exit_code: 0,
+            reason: String::new(),
+            message: String::new(),
+            image: String::new(),
+            image_ref: String::new(),
+            log_path: String::new(),
+            annotations: HashMap::new(),
+            mounts: Vec::new(),
+            resources: None,
+            user: None,
+        }
+    }
+
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.get(key).map(String::as_str)
     }
@@ -62,6 +87,16 @@ impl ContainerRecord {
         self.annotation(labels::RESTART_COUNT)
             .and_then(|count| count.parse().ok())
             .unwrap_or_else(|| i32::try_from(self.attempt).unwrap_or(i32::MAX))
+    }
+
+    /// The runtime gave a start up because whoever asked for it went away: the container never ran. That is what a
+    /// kubelet that dies in the middle of a start leaves.
+    pub fn was_cut_off(&self) -> bool {
+        let is_cut = |text: &str| text.contains("context canceled") || text.contains("context deadline exceeded");
+        self.state == ContainerState::Exited
+            && self.started_at_ns <= 0
+            && self.reason == "StartError"
+            && is_cut(&self.message)
     }
 
     pub fn is_alive(&self) -> bool {

@@ -6,7 +6,10 @@ use k8s_openapi::{
 };
 
 use super::{Inputs, whole_second};
-use crate::pod::spec;
+use crate::pod::{
+    fate::{Stop, Why},
+    spec,
+};
 
 /// The types that a kubelet writes; all others are kept as they are in the API.
 pub(super) const OWNED: [&str; 8] = [
@@ -19,6 +22,9 @@ pub(super) const OWNED: [&str; 8] = [
     "PodResizeInProgress",
     "AllContainersRestarting",
 ];
+
+/// Others write it too: it is told by the kubelet where it is the kubelet's doing, and never taken away.
+pub(super) const DISRUPTION_TARGET: &str = "DisruptionTarget";
 
 /// Truth, reason and message of one condition.
 type Verdict = (bool, Option<&'static str>, Option<String>);
@@ -39,7 +45,43 @@ pub(super) fn all(inputs: &Inputs<'_>, status: &PodStatus) -> Vec<PodCondition> 
     ] {
         conditions.push(condition(inputs, type_, verdict));
     }
+    if let Some(Stop { why: Why::Evicted { message, .. }, .. }) = inputs.stop {
+        conditions.retain(|it| it.type_ != DISRUPTION_TARGET);
+        let verdict = (true, Some("TerminationByKubelet"), Some(message.clone()));
+        conditions.push(condition(inputs, DISRUPTION_TARGET, verdict));
+    }
+    let resize = &inputs.memory.resize;
+    if let Some(pending) = &resize.pending {
+        let (reason, message) = (Some(pending.reason), Some(pending.message.clone()));
+        conditions.push(of_resize(inputs, "PodResizePending", pending.generation, reason, message));
+    }
+    if let Some(progress) = &resize.in_progress {
+        let reason = progress.error.as_ref().map(|_| "Error");
+        conditions.push(of_resize(inputs, "PodResizeInProgress", progress.generation, reason, progress.error.clone()));
+    }
     conditions
+}
+
+/// A condition that is there only while it is true; its time tells when its reason came.
+fn of_resize(
+    inputs: &Inputs<'_>,
+    type_: &str,
+    generation: i64,
+    reason: Option<&'static str>,
+    message: Option<String>,
+) -> PodCondition {
+    let before =
+        inputs.known.conditions.iter().flatten().find(|it| it.type_ == type_ && it.reason.as_deref() == reason);
+    let now = Time(whole_second(inputs.now));
+    PodCondition {
+        type_: type_.to_owned(),
+        status: "True".to_owned(),
+        reason: reason.map(str::to_owned),
+        message,
+        observed_generation: Some(generation),
+        last_probe_time: None,
+        last_transition_time: before.and_then(|it| it.last_transition_time.clone()).or(Some(now)),
+    }
 }
 
 fn condition(inputs: &Inputs<'_>, type_: &str, (truth, reason, message): Verdict) -> PodCondition {

@@ -13,6 +13,7 @@ use super::{Inputs, whole_second};
 use crate::{
     pod::{
         memory::Starting,
+        resize,
         spec::{self, Role},
     },
     runtime::{ContainerRecord, ContainerState},
@@ -59,7 +60,10 @@ fn one(inputs: &Inputs<'_>, role: Role, container: &Container, before: Option<&C
         }
         None => without_record(inputs, container, before),
     };
-    status.resources.clone_from(&container.resources);
+    status.resources = match inputs.observed.current(&container.name) {
+        Some(record) => resize::actual(container, record),
+        None => container.resources.clone(),
+    };
     status.allocated_resources = container.resources.as_ref().and_then(|it| it.requests.clone());
     status.volume_mounts = volume_mounts(container);
     overlay_waiting(inputs, role, container, &mut status);
@@ -95,7 +99,7 @@ fn state(inputs: &Inputs<'_>, record: &ContainerRecord, before: Option<&Containe
             running: Some(ContainerStateRunning { started_at: time(record.started_at_ns) }),
             ..ApiState::default()
         },
-        ContainerState::Exited => ApiState {
+        ContainerState::Exited if !record.was_cut_off() => ApiState {
             terminated: Some(ContainerStateTerminated {
                 exit_code: record.exit_code,
                 reason: Some(record.reason.clone()).filter(|it| !it.is_empty()),
@@ -110,7 +114,7 @@ fn state(inputs: &Inputs<'_>, record: &ContainerRecord, before: Option<&Containe
         ContainerState::Unknown if was_running(before) => {
             lost("The container could not be located when the pod was terminated")
         }
-        ContainerState::Created | ContainerState::Unknown => {
+        ContainerState::Created | ContainerState::Exited | ContainerState::Unknown => {
             ApiState { waiting: Some(ContainerStateWaiting::default()), ..ApiState::default() }
         }
     }

@@ -84,7 +84,7 @@ fn reason(inputs: &Inputs<'_>, status: &mut PodStatus) {
         status.reason.clone_from(&known.reason);
         status.message.clone_from(&known.message);
     }
-    if let Some(Stop { why: Why::Failed { reason, message }, .. }) = inputs.stop {
+    if let Some(Stop { why: Why::Failed { reason, message } | Why::Evicted { reason, message }, .. }) = inputs.stop {
         status.phase = Some("Failed".into());
         status.reason = Some(reason.clone());
         status.message = Some(message.clone());

@@ -38,7 +38,8 @@ fn changed_conditions(known: Option<&Value>, wanted: &Value, status: &mut Map<St
     let known = known.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let mut changed = Vec::new();
     for condition in wanted.as_array().into_iter().flatten() {
-        let is_own = super::conditions::OWNED.iter().any(|type_| condition["type"] == *type_);
+        let is_own = super::conditions::OWNED.iter().any(|type_| condition["type"] == *type_)
+            || condition["type"] == super::conditions::DISRUPTION_TARGET;
         let before = known.iter().find(|it| it["type"] == condition["type"]);
         if !is_own || before == Some(condition) {
             continue;
@@ -49,6 +50,10 @@ fn changed_conditions(known: Option<&Value>, wanted: &Value, status: &mut Map<St
         }
         changed.push(Value::Object(condition));
     }
+    let wants = |type_: &Value| wanted.as_array().into_iter().flatten().any(|it| it["type"] == *type_);
+    let is_gone =
+        |it: &&Value| super::conditions::OWNED.iter().any(|type_| it["type"] == *type_) && !wants(&it["type"]);
+    changed.extend(known.iter().filter(is_gone).map(|it| json!({"$patch": "delete", "type": it["type"]})));
     if !changed.is_empty() {
         status.insert("conditions".into(), Value::Array(changed));
     }

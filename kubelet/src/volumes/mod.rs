@@ -1,11 +1,14 @@
 //! A pod's volumes on this node: made before its containers, kept up to date while they run, gone with the pod.
 //!
 //! Enter at [`VolumeManager::set_up`] (idempotent; also renews contents), [`mounts::of_container`] and
-//! [`VolumeManager::tear_down`]. What a volume holds is decided in [`payload`]; [`atomic`] writes it. Volume types that
-//! are not built are refused by name.
+//! [`VolumeManager::tear_down`]. What a volume holds is decided in [`payload`] and [`claims`]; [`make`](make::make) and
+//! [`atomic`] write it, [`image`] mounts images. Volume types that are not built are refused by name.
 
 pub mod atomic;
+mod claims;
 mod host_path;
+pub mod image;
+mod make;
 mod mount_table;
 pub mod mounts;
 mod ownership;
@@ -13,19 +16,36 @@ mod payload;
 mod subpath;
 pub mod tokens;
 
-use std::{fs, io, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use component::clock::Clock;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, ProjectedVolumeSource, Volume};
 
-use self::{atomic::Payload, ownership::Ownership, payload::Inputs, tokens::Tokens};
+use self::{
+    atomic::Payload,
+    claims::{Claims, Found, Place},
+    image::ImageMounts,
+    make::{Task, make},
+    ownership::Ownership,
+    payload::Inputs,
+    tokens::Tokens,
+};
 use crate::{
     env::Sources,
     paths::Paths,
-    pod::{configs::NodeFacts, spec},
+    pod::{
+        configs::{NodeFacts, resources::PodTotal},
+        spec,
+    },
 };
 
+const IMAGE: &str = "kubernetes.io/image";
 /// The default mode of the files of configMap, secret, downwardAPI and projected volumes.
 const FILE_MODE: i32 = 0o644;
 
@@ -49,6 +69,9 @@ pub(crate) enum Kind<'a> {
         plugin: &'static str,
         in_memory: bool,
     },
+    /// Data that outlives the pod; where it lies the API says.
+    Claim,
+    Image,
     Unsupported(&'static str),
 }
 
@@ -72,14 +95,22 @@ pub(crate) fn kind(volume: &Volume) -> Kind<'_> {
     if volume.projected.is_some() {
         return files("kubernetes.io/projected", true);
     }
+    if volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some() {
+        return Kind::Claim;
+    }
+    if volume.image.is_some() {
+        return Kind::Image;
+    }
     let others = [
-        (volume.persistent_volume_claim.is_some(), "persistentVolumeClaim"),
         (volume.csi.is_some(), "csi"),
-        (volume.ephemeral.is_some(), "ephemeral"),
-        (volume.image.is_some(), "image"),
         (volume.nfs.is_some(), "nfs"),
         (volume.iscsi.is_some(), "iscsi"),
         (volume.fc.is_some(), "fc"),
+        (volume.git_repo.is_some(), "gitRepo"),
+        (volume.flex_volume.is_some(), "flexVolume"),
+        (volume.cephfs.is_some(), "cephfs"),
+        (volume.rbd.is_some(), "rbd"),
+        (volume.glusterfs.is_some(), "glusterfs"),
     ];
     Kind::Unsupported(others.into_iter().find(|(is, _)| *is).map_or("of no known type", |(_, name)| name))
 }
@@ -91,18 +122,23 @@ pub struct VolumeManager {
     sources: Arc<dyn Sources>,
     tokens: Tokens,
     clock: Clock,
-}
-
-/// One volume, decided and ready to be written by a blocking thread.
-enum Task {
-    EmptyDir { folder: PathBuf, in_memory: bool, size_bytes: Option<i64> },
-    HostPath { path: String, type_: String },
-    Files { folder: PathBuf, in_memory: bool, payload: Payload, token_owner: Option<u32> },
+    claims: Claims,
+    images: ImageMounts,
+    /// By pod UID and volume: where claims' data lies.
+    found: Arc<Mutex<HashMap<(String, String), Found>>>,
 }
 
 impl VolumeManager {
-    pub fn new(paths: Paths, sources: Arc<dyn Sources>, tokens: Tokens, clock: Clock) -> Self {
-        Self { paths, sources, tokens, clock }
+    /// `client` finds claims; None without an API server.
+    pub fn new(
+        paths: Paths,
+        sources: Arc<dyn Sources>,
+        tokens: Tokens,
+        clock: Clock,
+        client: Option<kube::Client>,
+        images: ImageMounts,
+    ) -> Self {
+        Self { paths, sources, tokens, clock, claims: Claims::new(client), images, found: Arc::default() }
     }
 
     /// Makes every volume of the pod, or brings it up to date. Answers when it wants to be called again to renew a
@@ -142,8 +178,51 @@ impl VolumeManager {
             Kind::EmptyDir(_) => Some(self.paths.volume(spec::uid(pod), "kubernetes.io/empty-dir", name)),
             Kind::HostPath { path, .. } => Some(path.into()),
             Kind::Files { plugin, .. } => Some(self.paths.volume(spec::uid(pod), plugin, name)),
+            Kind::Claim => {
+                let found = self.found(spec::uid(pod), name)?;
+                Some(match &found.place {
+                    Place::HostPath { path, .. } => path.into(),
+                    Place::Local { path } if found.is_block => path.into(),
+                    Place::Local { .. } => self.local_folder(spec::uid(pod), &found),
+                })
+            }
+            Kind::Image => Some(self.paths.volume(spec::uid(pod), IMAGE, name)),
             Kind::Unsupported(_) => None,
         }
+    }
+
+    fn found(&self, pod_uid: &str, volume: &str) -> Option<Found> {
+        let key = (pod_uid.to_owned(), volume.to_owned());
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+
+    fn local_folder(&self, pod_uid: &str, found: &Found) -> PathBuf {
+        self.paths.volume(pod_uid, "kubernetes.io/local-volume", &found.volume)
+    }
+
+    /// Is the volume one that containers must not write, whatever they ask for?
+    pub fn is_read_only(&self, pod: &Pod, name: &str) -> bool {
+        let volume = spec::spec(pod).volumes.iter().flatten().find(|volume| volume.name == name);
+        match volume.map(kind) {
+            // Files made from API objects are never written by containers: upstream mounts them read-only.
+            Some(Kind::Files { .. } | Kind::Image) => true,
+            Some(Kind::Claim) => self.found(spec::uid(pod), name).is_some_and(|found| found.is_read_only),
+            _ => false,
+        }
+    }
+
+    /// A volume that containers get as a device.
+    pub fn is_block(&self, pod: &Pod, name: &str) -> bool {
+        self.found(spec::uid(pod), name).is_some_and(|found| found.is_block)
+    }
+
+    pub fn images(&self) -> &ImageMounts {
+        &self.images
+    }
+
+    /// The name of the view that an image volume is mounted from.
+    pub fn image_key(pod_uid: &str, volume: &str) -> String {
+        format!("kubelet-volume-{pod_uid}-{volume}")
     }
 
     pub(crate) fn paths(&self) -> &Paths {
@@ -156,7 +235,20 @@ impl VolumeManager {
     /// A mount that stays, or a folder that cannot be removed. Never removes anything through a mount.
     pub async fn tear_down(&self, pod_uid: &str) -> io::Result<()> {
         self.tokens.forget(pod_uid);
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).retain(|(uid, _), _| uid != pod_uid);
         let folder = self.paths.pod(pod_uid);
+        let images = fs::read_dir(self.paths.volumes(pod_uid).join(IMAGE.replace('/', "~"))).into_iter().flatten();
+        let images: Vec<String> = images.flatten().map(|it| it.file_name().to_string_lossy().into_owned()).collect();
+        if !images.is_empty() {
+            let volumes = self.paths.volumes(pod_uid);
+            tokio::task::spawn_blocking(move || mount_table::unmount_below(&volumes))
+                .await
+                .map_err(io::Error::other)??;
+        }
+        // Before the folders, which are what tells of the views.
+        for name in images {
+            self.images.release(&Self::image_key(pod_uid, &name)).await?;
+        }
         tokio::task::spawn_blocking(move || {
             mount_table::unmount_below(&folder)?;
             match fs::remove_dir_all(&folder) {
@@ -184,7 +276,7 @@ impl VolumeManager {
                 Ok(Task::EmptyDir {
                     folder: self.paths.volume(uid, "kubernetes.io/empty-dir", &volume.name),
                     in_memory: medium == "Memory",
-                    size_bytes: source.size_limit.as_ref().and_then(spec::quantity).map(|it| it.value()),
+                    size_bytes: memory_bytes(source, inputs),
                 })
             }
             Kind::HostPath { path, type_ } => Ok(Task::HostPath { path: path.to_owned(), type_: type_.to_owned() }),
@@ -194,8 +286,35 @@ impl VolumeManager {
                 payload: self.payload(volume, inputs, renew_at).await?,
                 token_owner: ownership::common_user(inputs.pod),
             }),
+            Kind::Claim => self.claim(volume, inputs).await,
+            Kind::Image => Ok(Task::Nothing),
             Kind::Unsupported(name) => Err(format!("volumes of type {name} are not supported by this kubelet")),
         }
+    }
+
+    async fn claim(&self, volume: &Volume, inputs: &Inputs<'_>) -> Result<Task, String> {
+        let uid = spec::uid(inputs.pod);
+        let found = match self.found(uid, &volume.name) {
+            Some(found) => found,
+            None => {
+                let found = self.claims.resolve(inputs.pod, volume, &inputs.facts.node_name).await?;
+                let key = (uid.to_owned(), volume.name.clone());
+                self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(key, found.clone());
+                found
+            }
+        };
+        let context = spec::spec(inputs.pod).security_context.as_ref();
+        let policy = context.and_then(|it| it.fs_group_change_policy.as_deref());
+        Ok(match &found.place {
+            Place::HostPath { path, type_ } => Task::HostPath { path: path.clone(), type_: type_.clone() },
+            Place::Local { .. } if found.is_block => Task::Nothing,
+            Place::Local { path } => Task::Local {
+                path: path.into(),
+                folder: self.local_folder(uid, &found),
+                is_read_only: found.is_read_only,
+                only_on_mismatch: policy == Some("OnRootMismatch"),
+            },
+        })
     }
 
     async fn payload(
@@ -249,43 +368,19 @@ impl VolumeManager {
                     Ownership::of_pod(inputs.pod).group.is_some() || ownership::common_user(inputs.pod).is_some();
                 payload.extend(payload::token(source, &token.text, mode, has_owner));
             } else if source.cluster_trust_bundle.is_some() {
-                return Err("clusterTrustBundle projections are not supported by this kubelet".into());
+                return Err("clusterTrustBundle projections are not supported by this kubelet (upstream's feature gate ClusterTrustBundleProjection is off)".into());
             } else {
-                return Err("podCertificate projections are not supported by this kubelet".into());
+                return Err("podCertificate projections are not supported by this kubelet (upstream's feature gate PodCertificateRequest is off)".into());
             }
         }
         Ok(payload)
     }
 }
 
-fn make(task: &Task, ownership: Ownership, now: Timestamp) -> io::Result<()> {
-    match task {
-        Task::HostPath { path, type_ } => host_path::ensure(path.as_ref(), type_),
-        Task::EmptyDir { folder, in_memory, size_bytes } => {
-            // The kubelet was here before: what the pod's processes have made of the folder stays.
-            if folder.exists() && (!in_memory || mount_table::is_mounted(folder)?) {
-                return Ok(());
-            }
-            fs::create_dir_all(folder)?;
-            if *in_memory {
-                mount_table::mount_tmpfs(folder, *size_bytes)?;
-            }
-            fs::set_permissions(folder, fs::Permissions::from_mode(0o777))?;
-            ownership.apply(folder, false)
-        }
-        Task::Files { folder, in_memory, payload, token_owner } => {
-            fs::create_dir_all(folder)?;
-            if *in_memory && !mount_table::is_mounted(folder)? {
-                mount_table::mount_tmpfs(folder, None)?;
-            }
-            let own = |next: &std::path::Path| {
-                if let Some(uid) = token_owner {
-                    ownership::give_private_files(next, *uid)?;
-                }
-                ownership.apply(next, true)
-            };
-            atomic::write(folder, payload, now, own)?;
-            ownership.apply_top(folder, true)
-        }
-    }
+/// The size of a folder in memory: no more than the pod may use, or the node has, and no more than is asked for.
+fn memory_bytes(source: &EmptyDirVolumeSource, inputs: &Inputs<'_>) -> Option<i64> {
+    let asked = source.size_limit.as_ref().and_then(spec::quantity).map(|it| it.value());
+    let of_node = inputs.facts.allocatable.get("memory").map(|it| it.value());
+    let of_pod = Some(PodTotal::of(inputs.pod).memory_limit_bytes);
+    [asked, of_node, of_pod].into_iter().flatten().filter(|it| *it > 0).min()
 }

@@ -3,13 +3,14 @@
 //! Enter at [`of_container`]. Blocking where a sub path has to be pinned; else only names.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 use k8s_cri::v1;
-use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
+use k8s_openapi::api::core::v1::{Container, Pod, VolumeDevice, VolumeMount};
 
 use super::{VolumeManager, subpath};
 use crate::{
@@ -27,6 +28,10 @@ pub struct Inputs<'a> {
     pub env: &'a [(String, String)],
     pub cluster_domain: &'a str,
     pub restart_count: i32,
+    /// The runtime can make all mounts below a read-only one read-only too.
+    pub has_recursive_read_only: bool,
+    /// By volume: the images that the runtime is to mount by itself.
+    pub images: &'a BTreeMap<String, v1::ImageSpec>,
 }
 
 /// Makes what the container's mounts need, and answers them in the order of the spec.
@@ -34,9 +39,6 @@ pub struct Inputs<'a> {
 /// # Errors
 /// For `CreateContainerConfigError`, in upstream's words.
 pub fn of_container(volumes: &VolumeManager, inputs: &Inputs<'_>) -> Result<Vec<v1::Mount>, String> {
-    if inputs.container.volume_devices.as_ref().is_some_and(|devices| !devices.is_empty()) {
-        return Err("block volumes (volumeDevices) are not supported by this kubelet".into());
-    }
     let mut mounts = Vec::new();
     for (index, mount) in inputs.container.volume_mounts.iter().flatten().enumerate() {
         mounts.push(volume_mount(volumes, inputs, index, mount)?);
@@ -53,6 +55,47 @@ pub fn of_container(volumes: &VolumeManager, inputs: &Inputs<'_>) -> Result<Vec<
         mounts.push(plain(at, &path));
     }
     Ok(mounts)
+}
+
+/// The block devices of the container.
+///
+/// # Errors
+/// A volume that is none.
+pub fn devices(volumes: &VolumeManager, pod: &Pod, container: &Container) -> Result<Vec<v1::Device>, String> {
+    let one = |device: &VolumeDevice| {
+        let path = volumes.host_path(pod, &device.name).filter(|_| volumes.is_block(pod, &device.name));
+        let path = path.ok_or_else(|| {
+            format!("cannot find block volume {:?} to map into container {:?}", device.name, container.name)
+        })?;
+        let permissions = if volumes.is_read_only(pod, &device.name) { "r" } else { "mrw" };
+        Ok(v1::Device {
+            container_path: device.device_path.clone(),
+            host_path: path.to_string_lossy().into_owned(),
+            permissions: permissions.to_owned(),
+        })
+    };
+    container.volume_devices.iter().flatten().map(one).collect()
+}
+
+/// Is the mount to be read-only all the way down (KEP-3857)?
+fn recursive_read_only(mount: &VolumeMount, is_supported: bool) -> Result<bool, String> {
+    let name = &mount.name;
+    let refused = |why: String| {
+        let problem = format!("volume {name:?} requested recursive read-only mode, but it is {why}");
+        Err(format!("failed to resolve recursive read-only mode: {problem}"))
+    };
+    let mode = match mount.recursive_read_only.as_deref() {
+        None | Some("Disabled") => return Ok(false),
+        Some(mode) => mode,
+    };
+    if mount.read_only != Some(true) {
+        return refused("not read-only".into());
+    }
+    match mount.mount_propagation.as_deref() {
+        None | Some("None") => {}
+        Some(propagation) => return refused(format!("not compatible with propagation {propagation:?}")),
+    }
+    if mode == "Enabled" && !is_supported { refused("not supported by the runtime".into()) } else { Ok(is_supported) }
 }
 
 fn plain(container_path: &str, host_path: &Path) -> v1::Mount {
@@ -73,6 +116,13 @@ fn volume_mount(
         return Err(format!("cannot find volume {:?} to mount into container {:?}", mount.name, inputs.container.name));
     };
     let sub_path = sub_path(mount, inputs.env)?;
+    if let Some(image) = inputs.images.get(&mount.name) {
+        if sub_path.is_some() {
+            return Err(format!("subPath of image volume {:?} is not supported with this runtime", mount.name));
+        }
+        let container_path = absolute(&mount.mount_path);
+        return Ok(v1::Mount { container_path, readonly: true, image: Some(image.clone()), ..v1::Mount::default() });
+    }
     let host_path = match &sub_path {
         None => volume,
         Some(sub_path) => {
@@ -85,29 +135,18 @@ fn volume_mount(
             })?
         }
     };
-    if mount.recursive_read_only.as_deref() == Some("Enabled") {
-        return Err(format!(
-            "failed to resolve recursive read-only mode: volume {:?} requested recursive read-only mode, \
-             but it is not supported by the runtime",
-            mount.name
-        ));
-    }
+    let recursive = recursive_read_only(mount, inputs.has_recursive_read_only)?;
     let propagation = match mount.mount_propagation.as_deref() {
         Some("HostToContainer") => v1::MountPropagation::PropagationHostToContainer,
         Some("Bidirectional") => v1::MountPropagation::PropagationBidirectional,
         _ => v1::MountPropagation::PropagationPrivate,
     };
     Ok(v1::Mount {
-        readonly: mount.read_only.unwrap_or(false) || is_read_only(inputs.pod, &mount.name),
+        readonly: mount.read_only.unwrap_or(false) || volumes.is_read_only(inputs.pod, &mount.name),
+        recursive_read_only: recursive,
         propagation: propagation as i32,
         ..plain(&absolute(&mount.mount_path), &host_path)
     })
-}
-
-/// Files made from API objects are never written by containers: upstream mounts them read-only.
-fn is_read_only(pod: &Pod, name: &str) -> bool {
-    let volume = spec::spec(pod).volumes.iter().flatten().find(|volume| volume.name == name);
-    volume.is_some_and(|volume| matches!(super::kind(volume), super::Kind::Files { .. }))
 }
 
 fn absolute(path: &str) -> String {

@@ -40,6 +40,13 @@ impl Ownership {
         self.apply_top(folder, read_only)
     }
 
+    /// Does the folder itself belong to the group already, with the bits that it needs?
+    pub(super) fn fits(self, folder: &Path) -> io::Result<bool> {
+        let meta = fs::metadata(folder)?;
+        let wanted = SETGID | 0o770;
+        Ok(self.group.is_none_or(|group| meta.gid() == group && meta.mode() & wanted == wanted))
+    }
+
     /// As [`Self::apply`], for one file or folder.
     pub(super) fn apply_top(self, path: &Path, read_only: bool) -> io::Result<()> {
         let Some(group) = self.group else { return Ok(()) };

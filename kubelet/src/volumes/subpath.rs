@@ -5,7 +5,10 @@
 
 use std::{
     fs, io,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::fs::PermissionsExt as _,
+    },
     path::{Component, Path, PathBuf},
 };
 
@@ -27,13 +30,18 @@ pub(super) fn check(sub_path: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Binds `sub_path` of `volume` onto `target` and answers `target`. A missing part is made as a folder of mode 0750.
+/// Binds `sub_path` of `volume` onto `target` and answers `target`. A missing part is made as a folder with
+/// the permissions of the volume's own.
 pub(super) fn pin(volume: &Path, sub_path: &str, target: &Path) -> io::Result<PathBuf> {
-    if mount_table::is_mounted(target)? {
-        return Ok(target.to_owned());
-    }
     let root = rustix::fs::openat(CWD, volume, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let part = open_or_make(&root, Path::new(sub_path))?;
+    if mount_table::is_mounted(target)? {
+        if is_same(&part, target)? {
+            return Ok(target.to_owned());
+        }
+        // The volume's files have been replaced since the container's last run: it is to see the new ones.
+        mount_table::unmount_below(target)?;
+    }
     if let Some(parent) = target.parent() {
         fs::create_dir_all(parent)?;
     }
@@ -46,11 +54,17 @@ pub(super) fn pin(volume: &Path, sub_path: &str, target: &Path) -> io::Result<Pa
     Ok(target.to_owned())
 }
 
+fn is_same(part: &OwnedFd, target: &Path) -> io::Result<bool> {
+    let (part, there) = (rustix::fs::fstat(part)?, rustix::fs::stat(target)?);
+    Ok((part.st_dev, part.st_ino) == (there.st_dev, there.st_ino))
+}
+
 fn open_or_make(root: &OwnedFd, sub_path: &Path) -> io::Result<OwnedFd> {
     let beneath = |path: &Path| {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
     };
+    let mode = rustix::fs::fstat(root)?.st_mode & 0o7777;
     let mut reached = PathBuf::new();
     let mut current = beneath(Path::new("."))?;
     for part in sub_path.components().filter(|part| matches!(part, Component::Normal(_))) {
@@ -58,8 +72,13 @@ fn open_or_make(root: &OwnedFd, sub_path: &Path) -> io::Result<OwnedFd> {
         current = match beneath(&reached) {
             Err(rustix::io::Errno::NOENT) => {
                 // An existing, dangling link makes this fail, which is right: nothing is made through links.
-                rustix::fs::mkdirat(&current, Path::new(part.as_os_str()), Mode::from_raw_mode(0o750))?;
-                beneath(&reached)?
+                // The permissions are set apart from the making: the umask must not take bits away.
+                let name = Path::new(part.as_os_str());
+                rustix::fs::mkdirat(&current, name, Mode::from_raw_mode(0o700))?;
+                let made = beneath(&reached)?;
+                let path = format!("/proc/self/fd/{}", made.as_raw_fd());
+                fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+                made
             }
             other => other?,
         };

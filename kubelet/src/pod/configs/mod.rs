@@ -35,4 +35,15 @@ pub struct NodeFacts {
     pub memory_capacity_bytes: i64,
     pub allocatable: BTreeMap<String, Quantity>,
     pub seccomp_default: bool,
+    pub abilities: Abilities,
+    /// Unsafe sysctls that pods may set all the same; a name may end in `*`.
+    pub allowed_unsafe_sysctls: Vec<String>,
+}
+
+/// What the runtime can do that not every runtime can (CRI `Status`), for its default handler.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Abilities {
+    pub recursive_read_only: bool,
+    /// `supplementalGroupsPolicy: Strict`.
+    pub strict_supplemental_groups: bool,
 }

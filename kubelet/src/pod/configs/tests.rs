@@ -30,6 +30,8 @@ pub(crate) fn facts() -> NodeFacts {
         memory_capacity_bytes: 1 << 30,
         allocatable: [("ephemeral-storage".to_owned(), amount(1000)), ("cpu".to_owned(), amount(2))].into(),
         seccomp_default: false,
+        abilities: super::Abilities::default(),
+        allowed_unsafe_sysctls: Vec::new(),
     }
 }
 

@@ -1,0 +1,205 @@
+//! PersistentVolumeClaims bound to volumes that lie on this node: hostPath and local. Others are refused by their type.
+//!
+//! Enter at [`Claims::resolve`]. What a volume comes to is decided by [`judge`], which is pure.
+
+use k8s_openapi::api::core::v1::{
+    NodeSelector, NodeSelectorRequirement, PersistentVolume, PersistentVolumeClaim, Pod, Volume,
+};
+use kube::{Api, Client};
+
+use crate::pod::spec;
+
+/// Where the data of a claim lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The PersistentVolume's name, which the folder of the mount carries.
+    pub volume: String,
+    pub place: Place,
+    pub is_read_only: bool,
+    /// `volumeMode: Block`: a device, not a folder.
+    pub is_block: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    HostPath { path: String, type_: String },
+    Local { path: String },
+}
+
+/// Asks the API for claims and volumes. Cheap to clone.
+#[derive(Clone)]
+pub struct Claims {
+    client: Option<Client>,
+}
+
+/// The claim that a volume of a pod names, and whether it must be the pod's own (a generic ephemeral volume).
+pub fn claim_of(pod: &Pod, volume: &Volume) -> Option<(String, bool, bool)> {
+    if let Some(source) = &volume.persistent_volume_claim {
+        return Some((source.claim_name.clone(), source.read_only.unwrap_or(false), false));
+    }
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    volume.ephemeral.as_ref().map(|_| (format!("{name}-{}", volume.name), false, true))
+}
+
+impl Claims {
+    pub fn new(client: Option<Client>) -> Self {
+        Self { client }
+    }
+
+    /// Finds out where the data of a claim lies; `node_labels` are those of this node.
+    ///
+    /// # Errors
+    /// Upstream's words for a claim that cannot be used (yet).
+    pub async fn resolve(&self, pod: &Pod, volume: &Volume, node_name: &str) -> Result<Found, String> {
+        let Some((name, read_only, is_own)) = claim_of(pod, volume) else {
+            return Err(format!("volume {:?} names no claim", volume.name));
+        };
+        let Some(client) = &self.client else {
+            return Err("persistentVolumeClaim volumes need an API server".into());
+        };
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let failed = |problem: String| format!("error processing PVC {namespace}/{name}: {problem}");
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
+        let claim =
+            claims.get(&name).await.map_err(|error| failed(format!("failed to fetch PVC from API server: {error}")))?;
+        let bound = bound_volume(pod, &claim, is_own).map_err(failed)?;
+        let volumes: Api<PersistentVolume> = Api::all(client.clone());
+        let found = volumes.get(&bound).await;
+        let found = found.map_err(|error| failed(format!("failed to fetch PV {bound:?} from API server: {error}")))?;
+        let node = node_labels(client, node_name).await;
+        judge(&claim, &found, &node, read_only).map_err(failed)
+    }
+}
+
+async fn node_labels(client: &Client, node_name: &str) -> Vec<(String, String)> {
+    let api: Api<k8s_openapi::api::core::v1::Node> = Api::all(client.clone());
+    let labels = api.get(node_name).await.ok().and_then(|node| node.metadata.labels).unwrap_or_default();
+    labels.into_iter().collect()
+}
+
+/// The volume's name, where the claim may be used at all.
+fn bound_volume(pod: &Pod, claim: &PersistentVolumeClaim, is_own: bool) -> Result<String, String> {
+    let owners = claim.metadata.owner_references.iter().flatten();
+    if is_own && !owners.into_iter().any(|it| it.uid == spec::uid(pod) && it.controller == Some(true)) {
+        let name = claim.metadata.name.as_deref().unwrap_or_default();
+        return Err(format!("PVC {name} was not created for pod (pod is not owner)"));
+    }
+    if claim.metadata.deletion_timestamp.is_some() {
+        return Err("can't start pod because PVC is being deleted".into());
+    }
+    let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+    let name = claim.spec.as_ref().and_then(|spec| spec.volume_name.clone()).filter(|name| !name.is_empty());
+    name.filter(|_| phase == Some("Bound")).ok_or_else(|| "PVC is not bound".into())
+}
+
+/// Where a bound volume lies, if it may be used by this claim, on this node, by this kubelet.
+fn judge(
+    claim: &PersistentVolumeClaim,
+    volume: &PersistentVolume,
+    node_labels: &[(String, String)],
+    read_only: bool,
+) -> Result<Found, String> {
+    let name = volume.metadata.name.clone().unwrap_or_default();
+    let spec = volume.spec.clone().unwrap_or_default();
+    let owner = spec.claim_ref.as_ref().and_then(|reference| reference.uid.clone());
+    if owner != claim.metadata.uid {
+        return Err(format!("PV {name:?} spec.claimRef.uid {owner:?} does not match PVC uid {:?}", claim.metadata.uid));
+    }
+    let required = spec.node_affinity.as_ref().and_then(|affinity| affinity.required.as_ref());
+    if required.is_some_and(|selector| !matches(selector, node_labels)) {
+        return Err(format!("no matching NodeSelectorTerms: PV {name:?} is not on this node"));
+    }
+    let place = match (&spec.host_path, &spec.local) {
+        (Some(it), _) => Place::HostPath { path: it.path.clone(), type_: it.type_.clone().unwrap_or_default() },
+        (None, Some(it)) => Place::Local { path: it.path.clone() },
+        (None, None) => {
+            return Err(format!(
+                "PV {name:?} is of a type that is not supported by this kubelet; hostPath and local volumes are"
+            ));
+        }
+    };
+    let only_read = |modes: &Option<Vec<String>>| {
+        modes.as_ref().is_some_and(|modes| !modes.is_empty() && modes.iter().all(|mode| mode == "ReadOnlyMany"))
+    };
+    Ok(Found {
+        volume: name,
+        place,
+        is_read_only: read_only || only_read(&spec.access_modes),
+        is_block: spec.volume_mode.as_deref() == Some("Block"),
+    })
+}
+
+/// One term is enough, and all of a term must hold.
+fn matches(selector: &NodeSelector, labels: &[(String, String)]) -> bool {
+    selector.node_selector_terms.iter().any(|term| {
+        let expressions = term.match_expressions.as_deref().unwrap_or_default();
+        !expressions.is_empty() && expressions.iter().all(|it| holds(it, labels))
+    })
+}
+
+fn holds(requirement: &NodeSelectorRequirement, labels: &[(String, String)]) -> bool {
+    let value = labels.iter().find(|(key, _)| *key == requirement.key).map(|(_, value)| value);
+    let listed = value.is_some_and(|value| requirement.values.iter().flatten().any(|it| it == value));
+    match requirement.operator.as_str() {
+        "In" => listed,
+        "NotIn" => !listed,
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        // Gt and Lt compare numbers.
+        operator => {
+            let bound = requirement.values.iter().flatten().next().and_then(|it| it.parse::<i64>().ok());
+            let number = value.and_then(|it| it.parse::<i64>().ok());
+            matches!((operator, number, bound), ("Gt", Some(a), Some(b)) if a > b)
+                || matches!((operator, number, bound), ("Lt", Some(a), Some(b)) if a < b)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn claim(phase: &str) -> PersistentVolumeClaim {
+        let object = json!({"metadata": {"name": "data", "uid": "c"}, "spec": {"volumeName": "pv"},
+            "status": {"phase": phase}});
+        serde_json::from_value(object).expect("a claim")
+    }
+
+    fn volume(spec: Value) -> PersistentVolume {
+        serde_json::from_value(json!({"metadata": {"name": "pv"}, "spec": spec})).expect("a volume")
+    }
+
+    #[test]
+    fn claims_must_be_bound() {
+        let pod = Pod::default();
+        assert_eq!(bound_volume(&pod, &claim("Bound"), false), Ok("pv".to_owned()));
+        assert_eq!(bound_volume(&pod, &claim("Pending"), false), Err("PVC is not bound".to_owned()));
+        assert!(bound_volume(&pod, &claim("Bound"), true).is_err_and(|error| error.contains("pod is not owner")));
+    }
+
+    #[test]
+    fn volumes_of_this_node_are_found_and_others_refused() {
+        let here = [("kubernetes.io/hostname".to_owned(), "n1".to_owned())];
+        let on = |node: &str| {
+            json!({"required": {"nodeSelectorTerms": [{"matchExpressions":
+                [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}]}})
+        };
+        let of = |spec: Value| judge(&claim("Bound"), &volume(spec), &here, false);
+        let reference = json!({"uid": "c"});
+        let local = json!({"path": "/data"});
+        let found = of(json!({"claimRef": reference, "local": local, "nodeAffinity": on("n1")})).expect("found");
+        assert_eq!(found.place, Place::Local { path: "/data".into() });
+        assert!(!found.is_read_only && !found.is_block);
+        let elsewhere = of(json!({"claimRef": reference, "local": local, "nodeAffinity": on("n2")}));
+        assert!(elsewhere.is_err_and(|error| error.contains("not on this node")));
+        assert!(
+            of(json!({"claimRef": {"uid": "x"}, "local": local})).is_err_and(|error| error.contains("does not match"))
+        );
+        assert!(of(json!({"claimRef": reference, "nfs": {"server": "s", "path": "/"}})).is_err());
+        let block =
+            json!({"claimRef": reference, "local": local, "volumeMode": "Block", "accessModes": ["ReadOnlyMany"]});
+        assert!(of(block).is_ok_and(|found| found.is_block && found.is_read_only));
+    }
+}

@@ -1,0 +1,96 @@
+//! One volume, made. Blocking; idempotent: what is there already stays.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+
+use super::{
+    atomic::{self, Payload},
+    host_path, mount_table,
+    ownership::{self, Ownership},
+};
+
+/// One volume, decided and ready to be written by a blocking thread.
+pub(super) enum Task {
+    /// `size_bytes` bounds a folder in memory; on disk the eviction manager looks after it.
+    EmptyDir {
+        folder: PathBuf,
+        in_memory: bool,
+        size_bytes: Option<i64>,
+    },
+    HostPath {
+        path: String,
+        type_: String,
+    },
+    /// A local volume: bound to a folder of the pod, so that it is given back with the pod.
+    Local {
+        path: PathBuf,
+        folder: PathBuf,
+        is_read_only: bool,
+        only_on_mismatch: bool,
+    },
+    Files {
+        folder: PathBuf,
+        in_memory: bool,
+        payload: Payload,
+        token_owner: Option<u32>,
+    },
+    /// Made when a container that mounts it starts, or nothing to make.
+    Nothing,
+}
+
+/// Makes the volume.
+pub(super) fn make(task: &Task, ownership: Ownership, now: Timestamp) -> io::Result<()> {
+    match task {
+        Task::Nothing => Ok(()),
+        Task::HostPath { path, type_ } => host_path::ensure(path.as_ref(), type_),
+        Task::Local { path, folder, is_read_only, only_on_mismatch } => {
+            bind_local(path, folder)?;
+            if *is_read_only || (*only_on_mismatch && ownership.fits(folder)?) {
+                return Ok(());
+            }
+            ownership.apply(folder, false)
+        }
+        Task::EmptyDir { folder, in_memory, size_bytes } => {
+            // The kubelet was here before: what the pod's processes have made of the folder stays.
+            if folder.exists() && (!in_memory || mount_table::is_mounted(folder)?) {
+                return Ok(());
+            }
+            fs::create_dir_all(folder)?;
+            if *in_memory {
+                mount_table::mount_tmpfs(folder, *size_bytes)?;
+            }
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o777))?;
+            ownership.apply(folder, false)
+        }
+        Task::Files { folder, in_memory, payload, token_owner } => {
+            fs::create_dir_all(folder)?;
+            if *in_memory && !mount_table::is_mounted(folder)? {
+                mount_table::mount_tmpfs(folder, None)?;
+            }
+            let own = |next: &Path| {
+                if let Some(uid) = token_owner {
+                    ownership::give_private_files(next, *uid)?;
+                }
+                ownership.apply(next, true)
+            };
+            atomic::write(folder, payload, now, own)?;
+            ownership.apply_top(folder, true)
+        }
+    }
+}
+
+fn bind_local(path: &Path, folder: &Path) -> io::Result<()> {
+    if mount_table::is_mounted(folder)? {
+        return Ok(());
+    }
+    if !path.is_dir() {
+        return Err(io::Error::other(format!("local volume: path {:?} does not exist", path.display().to_string())));
+    }
+    fs::create_dir_all(folder)?;
+    mount_table::bind(path, folder)
+}
