@@ -30,6 +30,7 @@ mod termination;
 pub mod worker;
 mod worker_begin;
 mod worker_end;
+mod worker_news;
 mod worker_resize;
 #[cfg(test)]
 mod worker_tests;
