@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use component::flags::Values;
 
+use crate::admission;
 use crate::authz::Mode;
 use crate::services::{AddressRange, PortRange, ServiceRanges};
 
@@ -39,6 +40,8 @@ impl Options {
         let modes = modes(values, &mut wrong);
         check_token_request(values, &issuers, &mut wrong);
         let ranges = ranges(values, &mut wrong);
+        let plugins = ["enable-admission-plugins", "disable-admission-plugins"].map(|flag| values.strings(flag));
+        wrong.extend(admission::plugins::check(&plugins[0], &plugins[1]));
         let insecure = insecure(values, &modes, &mut wrong);
         let secure = SocketAddr::new(
             values.ip("bind-address").unwrap_or(Ipv4Addr::UNSPECIFIED.into()),

@@ -14,7 +14,7 @@ use component::tls;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::admission::{self, Admission};
+use crate::admission::plugins;
 use crate::api::Api;
 use crate::authn::Authenticator;
 use crate::authn::static_tokens::StaticTokens;
@@ -166,7 +166,10 @@ fn build(
         cache,
         authenticator: authenticator(values, options.anonymous)?,
         authorizer: Arc::new(Authorizer::new(options.modes)),
-        admission: admission(values)?,
+        admission: plugins::build(
+            &values.strings("enable-admission-plugins"),
+            &values.strings("disable-admission-plugins"),
+        ),
         tokens: Some(tokens(values, &options.issuer)?),
         services: options.ranges,
         kubelets: KubeletClient {
@@ -191,21 +194,6 @@ fn authenticator(values: &Values, anonymous: bool) -> Result<Authenticator, Erro
         None => StaticTokens::default(),
     };
     Ok(Authenticator { client_ca, static_tokens, anonymous })
-}
-
-fn admission(values: &Values) -> Result<Admission, Error> {
-    let (enabled, disabled) = (values.strings("enable-admission-plugins"), values.strings("disable-admission-plugins"));
-    for name in enabled.iter().chain(&disabled) {
-        if !admission::PLUGINS.contains(&name.as_str()) {
-            tracing::warn!(plugin = name, "admission plug-in is not built yet and will not run");
-        }
-    }
-    // NodeRestriction alone is not on by default.
-    let is_enabled = |name: &str| {
-        let by_default = name != "NodeRestriction";
-        (by_default || enabled.iter().any(|own| own == name)) && !disabled.iter().any(|own| own == name)
-    };
-    Ok(Admission::new(is_enabled))
 }
 
 fn tokens(values: &Values, issuer: &str) -> Result<Tokens, Error> {

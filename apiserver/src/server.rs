@@ -23,6 +23,7 @@ use crate::request::{Query, RequestInfo, User};
 use crate::rest::body::BYTES_MAX;
 use crate::rest::negotiate::Accept;
 use crate::rest::params::ListOptions;
+use crate::rest::warnings::Warnings;
 use crate::rest::{self, Call, respond};
 
 /// How long a client may take to send its body.
@@ -46,7 +47,8 @@ pub async fn handle(server: Arc<Server>, request: Request<Incoming>) -> Response
     let is_head = request.method() == Method::HEAD;
     let (parts, mut body) = request.into_parts();
     let head = Request::from_parts(parts, ());
-    let answer = AssertUnwindSafe(route(&server, head, &mut body, query)).catch_unwind().await;
+    let warnings = Warnings::default();
+    let answer = AssertUnwindSafe(route(&server, head, &mut body, query, &warnings)).catch_unwind().await;
     if !matches!(answer, Ok(Ok(_))) && !body.is_end_stream() {
         tokio::spawn(drain(body));
     }
@@ -58,6 +60,7 @@ pub async fn handle(server: Arc<Server>, request: Request<Incoming>) -> Response
             respond::failure(&Status::internal_error("the server made a mistake; its log says more"), accept)
         }
     };
+    warnings.tell(&mut response);
     if is_head {
         *response.body_mut() = full(Bytes::new());
     }
@@ -69,6 +72,7 @@ async fn route(
     mut request: Request<()>,
     body: &mut Incoming,
     query: Query,
+    warnings: &Warnings,
 ) -> Result<Response, Status> {
     let api = &server.api;
     let path = request.uri().path().to_owned();
@@ -83,8 +87,9 @@ async fn route(
     let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let (parts, ()) = request.into_parts();
     let body = if takes_body(&info) { read_body(body).await? } else { Bytes::new() };
+    let (served, warnings) = (served.clone(), warnings.clone());
     let call =
-        Call { method: parts.method, query, headers: parts.headers, user, served: served.clone(), body, upgrade, info };
+        Call { method: parts.method, query, headers: parts.headers, user, served, body, upgrade, info, warnings };
     rest::dispatch(api, call).await
 }
 

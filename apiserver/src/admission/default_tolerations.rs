@@ -5,10 +5,8 @@ use machinery::meta;
 use machinery::status::Status;
 use serde_json::{Value, json};
 
-use super::{Attributes, Plugin};
-use crate::api::Api;
+use super::{Plugin, Request};
 
-pub const NAME: &str = "DefaultTolerationSeconds";
 const SECONDS: i64 = 300;
 const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
@@ -16,18 +14,8 @@ pub struct DefaultTolerationSeconds;
 
 #[async_trait]
 impl Plugin for DefaultTolerationSeconds {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    async fn mutate(
-        &self,
-        _api: &Api,
-        attributes: &Attributes<'_>,
-        pod: &mut Value,
-        _old: Option<&Value>,
-    ) -> Result<(), Status> {
-        if attributes.is("", "pods", "") {
+    async fn mutate(&self, request: &Request<'_>, pod: &mut Value) -> Result<(), Status> {
+        if request.is("", "pods", "") {
             add(pod);
         }
         Ok(())

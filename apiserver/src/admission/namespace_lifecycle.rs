@@ -7,11 +7,9 @@ use machinery::meta;
 use machinery::status::{Cause, Status};
 use serde_json::Value;
 
-use super::{Attributes, Operation, Plugin};
-use crate::api::Api;
+use super::{Operation, Plugin, Request};
 
-pub const NAME: &str = "NamespaceLifecycle";
-pub const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
+const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 /// A namespace made a moment ago by another server may not have reached this one's cache.
 const MISSING_WAIT: Duration = Duration::from_millis(50);
 
@@ -19,57 +17,38 @@ pub struct NamespaceLifecycle;
 
 #[async_trait]
 impl Plugin for NamespaceLifecycle {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    async fn mutate(
-        &self,
-        api: &Api,
-        attributes: &Attributes<'_>,
-        object: &mut Value,
-        _old: Option<&Value>,
-    ) -> Result<(), Status> {
-        let namespace = &attributes.info.namespace;
-        if attributes.operation != Operation::Create || namespace.is_empty() || is_exempt(attributes) {
+    async fn mutate(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
+        let namespace = &request.info().namespace;
+        if request.operation != Operation::Create || namespace.is_empty() || is_exempt(request) {
             return Ok(());
         }
-        let Some(served) = api.catalogue.find("", "v1", "namespaces") else { return Ok(()) };
-        let found = match api.peek(served, "", namespace)? {
+        let Some(served) = request.api.catalogue.find("", "v1", "namespaces") else { return Ok(()) };
+        let found = match request.api.peek(served, "", namespace)? {
             Some(found) => Some(found),
-            None => api.await_object(served, "", namespace, MISSING_WAIT).await?,
+            None => request.api.await_object(served, "", namespace, MISSING_WAIT).await?,
         };
         let Some(found) = found else { return Err(Status::not_found(served.row.group_resource(), namespace)) };
         if meta::text(&found.object, "status.phase") != "Terminating" {
             return Ok(());
         }
         let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
-        Err(attributes.forbidden_object(object, &why).with_causes(vec![Cause {
+        Err(request.forbidden_object(object, &why).with_causes(vec![Cause {
             reason: "NamespaceTerminating".into(),
             message: format!("namespace {namespace} is being terminated"),
             field: "metadata.namespace".into(),
         }]))
     }
 
-    async fn validate(
-        &self,
-        _api: &Api,
-        attributes: &Attributes<'_>,
-        _object: &Value,
-        _old: Option<&Value>,
-    ) -> Result<(), Status> {
-        let is_namespace = attributes.is("", "namespaces", "");
-        if attributes.operation == Operation::Delete
-            && is_namespace
-            && IMMORTAL.contains(&attributes.info.name.as_str())
-        {
-            return Err(attributes.forbidden("this namespace may not be deleted"));
+    async fn validate(&self, request: &Request<'_>, _object: &Value) -> Result<(), Status> {
+        let is_namespace = request.is("", "namespaces", "");
+        if request.operation == Operation::Delete && is_namespace && IMMORTAL.contains(&request.info().name.as_str()) {
+            return Err(request.forbidden("this namespace may not be deleted"));
         }
         Ok(())
     }
 }
 
 /// Namespaces themselves, and reviews: their answer would tell whether a namespace exists.
-fn is_exempt(attributes: &Attributes<'_>) -> bool {
-    attributes.is("", "namespaces", "") || attributes.served.row.group == "authorization.k8s.io"
+fn is_exempt(request: &Request<'_>) -> bool {
+    request.is("", "namespaces", "") || request.served().row.group == "authorization.k8s.io"
 }

@@ -9,56 +9,45 @@ use machinery::meta;
 use machinery::status::Status;
 use serde_json::Value;
 
-use super::{Attributes, Operation, Plugin};
+use super::{Operation, Plugin, Request};
 use crate::api::Api;
 use crate::request::NODES;
 
-pub const NAME: &str = "NodeRestriction";
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
 pub struct NodeRestriction;
 
 #[async_trait]
 impl Plugin for NodeRestriction {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    async fn validate(
-        &self,
-        api: &Api,
-        attributes: &Attributes<'_>,
-        object: &Value,
-        old: Option<&Value>,
-    ) -> Result<(), Status> {
-        if !attributes.user.is_in(NODES) {
+    async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
+        if !request.user().is_in(NODES) {
             return Ok(());
         }
-        let Some(node) = attributes.user.node_name() else {
-            let why = format!("could not determine node from user {}", quote(&attributes.user.name));
-            return Err(attributes.forbidden(&why));
+        let Some(node) = request.user().node_name() else {
+            let why = format!("could not determine node from user {}", quote(&request.user().name));
+            return Err(request.forbidden(&why));
         };
-        let row = &attributes.served.row;
-        let judged = match (row.group.as_ref(), row.plural.as_ref(), attributes.info.subresource.as_str()) {
-            ("", "pods", "") => judge_pod(api, attributes, node, object),
-            ("", "pods", "status") => judge_pod_status(node, object, old),
-            ("", "pods", "eviction") => own_pod(api, attributes, node, "evict"),
+        let row = &request.served().row;
+        let judged = match (row.group.as_ref(), row.plural.as_ref(), request.info().subresource.as_str()) {
+            ("", "pods", "") => judge_pod(request, node, object),
+            ("", "pods", "status") => judge_pod_status(node, object, request.old),
+            ("", "pods", "eviction") => own_pod(request, node, "evict"),
             ("", "pods", other) => {
                 Err(format!("unexpected pod subresource {}, only 'status' and 'eviction' are allowed", quote(other)))
             }
-            ("", "nodes", _) => judge_node(attributes, node, object, old),
-            ("", "serviceaccounts", "token") => judge_token(api, attributes, node, object),
-            ("coordination.k8s.io", "leases", _) => judge_lease(attributes, node, object),
+            ("", "nodes", _) => judge_node(request, node, object, request.old),
+            ("", "serviceaccounts", "token") => judge_token(request, node, object),
+            ("coordination.k8s.io", "leases", _) => judge_lease(request, node, object),
             _ => Ok(()),
         };
-        judged.map_err(|why| attributes.forbidden_object(object, &why))
+        judged.map_err(|why| request.forbidden_object(object, &why))
     }
 }
 
-fn judge_pod(api: &Api, attributes: &Attributes<'_>, node: &str, pod: &Value) -> Result<(), String> {
-    match attributes.operation {
-        Operation::Create => judge_mirror(api, node, pod),
-        Operation::Delete => own_pod(api, attributes, node, "delete"),
+fn judge_pod(request: &Request<'_>, node: &str, pod: &Value) -> Result<(), String> {
+    match request.operation {
+        Operation::Create => judge_mirror(request.api, node, pod),
+        Operation::Delete => own_pod(request, node, "delete"),
         operation => {
             let operation = format!("{operation:?}").to_uppercase();
             Err(format!(
@@ -70,9 +59,9 @@ fn judge_pod(api: &Api, attributes: &Attributes<'_>, node: &str, pod: &Value) ->
     }
 }
 
-fn own_pod(api: &Api, attributes: &Attributes<'_>, node: &str, verb: &str) -> Result<(), String> {
-    let info = attributes.info;
-    match api.peek_named("", "pods", &info.namespace, &info.name) {
+fn own_pod(request: &Request<'_>, node: &str, verb: &str) -> Result<(), String> {
+    let info = request.info();
+    match request.api.peek_named("", "pods", &info.namespace, &info.name) {
         Some(pod) if meta::text(&pod, "spec.nodeName") == node => Ok(()),
         _ => Err(format!("node {} can only {verb} pods with spec.nodeName set to itself", quote(node))),
     }
@@ -125,14 +114,14 @@ fn judge_pod_status(node: &str, pod: &Value, old: Option<&Value>) -> Result<(), 
     Ok(())
 }
 
-fn judge_node(attributes: &Attributes<'_>, node: &str, new: &Value, old: Option<&Value>) -> Result<(), String> {
-    let (name, asked) = (quote(node), &attributes.info.name);
+fn judge_node(request: &Request<'_>, node: &str, new: &Value, old: Option<&Value>) -> Result<(), String> {
+    let (name, asked) = (quote(node), &request.info().name);
     // A create names the node in its body.
     let asked = if asked.is_empty() { meta::name(new) } else { asked };
     if asked != node {
         return Err(format!("node {name} is not allowed to modify node {}", quote(asked)));
     }
-    match (attributes.operation, old) {
+    match (request.operation, old) {
         (Operation::Create, _) => {
             let forbidden = forbidden_labels(new, None);
             if !forbidden.is_empty() {
@@ -197,11 +186,11 @@ fn is_kubelet_label(label: &str, domain: &str) -> bool {
     KUBELET_LABELS.contains(&label) || kubelet_domain("kubelet.kubernetes.io") || kubelet_domain("node.kubernetes.io")
 }
 
-fn judge_token(api: &Api, attributes: &Attributes<'_>, node: &str, request: &Value) -> Result<(), String> {
-    if attributes.operation != Operation::Create {
+fn judge_token(request: &Request<'_>, node: &str, asked: &Value) -> Result<(), String> {
+    if request.operation != Operation::Create {
         return Ok(());
     }
-    let bound = meta::at(request, "spec.boundObjectRef");
+    let bound = meta::at(asked, "spec.boundObjectRef");
     let text = |name: &str| bound[name].as_str().unwrap_or_default();
     if text("kind") != "Pod" || text("apiVersion") != "v1" || text("name").is_empty() {
         return Err("node requested token not bound to a pod".to_owned());
@@ -210,8 +199,9 @@ fn judge_token(api: &Api, attributes: &Attributes<'_>, node: &str, request: &Val
     if uid.is_empty() {
         return Err("node requested token with a pod binding without a uid".to_owned());
     }
-    let pod = api
-        .peek_named("", "pods", &attributes.info.namespace, text("name"))
+    let pod = request
+        .api
+        .peek_named("", "pods", &request.info().namespace, text("name"))
         .ok_or_else(|| format!("pods {} not found", quote(text("name"))))?;
     if meta::uid(&pod) != uid {
         return Err(format!(
@@ -224,8 +214,8 @@ fn judge_token(api: &Api, attributes: &Attributes<'_>, node: &str, request: &Val
     Ok(())
 }
 
-fn judge_lease(attributes: &Attributes<'_>, node: &str, lease: &Value) -> Result<(), String> {
-    let info = attributes.info;
+fn judge_lease(request: &Request<'_>, node: &str, lease: &Value) -> Result<(), String> {
+    let info = request.info();
     if info.namespace != "kube-node-lease" {
         return Err(format!("can only access leases in the {} system namespace", quote("kube-node-lease")));
     }

@@ -5,28 +5,16 @@ use machinery::meta;
 use machinery::status::Status;
 use serde_json::{Value, json};
 
-use super::{Attributes, Operation, Plugin};
-use crate::api::Api;
+use super::{Plugin, Request};
 
-pub const NAME: &str = "TaintNodesByCondition";
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
 pub struct TaintNodesByCondition;
 
 #[async_trait]
 impl Plugin for TaintNodesByCondition {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    async fn mutate(
-        &self,
-        _api: &Api,
-        attributes: &Attributes<'_>,
-        node: &mut Value,
-        _old: Option<&Value>,
-    ) -> Result<(), Status> {
-        if attributes.operation != Operation::Create || !attributes.is("", "nodes", "") {
+    async fn mutate(&self, request: &Request<'_>, node: &mut Value) -> Result<(), Status> {
+        if !request.creates("", "nodes") {
             return Ok(());
         }
         let mut taints = meta::list(node, "spec.taints").to_vec();

@@ -9,10 +9,8 @@ use machinery::meta;
 use machinery::status::Status;
 use serde_json::{Value, json};
 
-use super::{Attributes, Operation, Plugin};
-use crate::api::Api;
+use super::{Plugin, Request};
 
-pub const NAME: &str = "ServiceAccount";
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const VOLUME_PREFIX: &str = "kube-api-access-";
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -25,22 +23,12 @@ pub struct ServiceAccount;
 
 #[async_trait]
 impl Plugin for ServiceAccount {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    async fn mutate(
-        &self,
-        api: &Api,
-        attributes: &Attributes<'_>,
-        pod: &mut Value,
-        _old: Option<&Value>,
-    ) -> Result<(), Status> {
-        if attributes.operation != Operation::Create || !attributes.is("", "pods", "") {
+    async fn mutate(&self, request: &Request<'_>, pod: &mut Value) -> Result<(), Status> {
+        if !request.creates("", "pods") {
             return Ok(());
         }
         if meta::annotation(pod, MIRROR).is_some() {
-            return check_mirror(attributes, pod);
+            return check_mirror(request, pod);
         }
         let spec = meta::object_mut(pod, "spec");
         let named = spec.get("serviceAccountName").and_then(Value::as_str).unwrap_or_default();
@@ -48,9 +36,9 @@ impl Plugin for ServiceAccount {
         spec.insert("serviceAccountName".into(), name.clone().into());
         // The old name of the field, kept in step.
         spec.insert("serviceAccount".into(), name.clone().into());
-        let account = find(api, attributes, pod, &name).await?;
+        let account = find(request, pod, &name).await?;
         if automounts(&account, pod) {
-            mount_token(pod, &format!("{VOLUME_PREFIX}{}", crate::rest::system::suffix(api.random.u64())));
+            mount_token(pod, &format!("{VOLUME_PREFIX}{}", crate::rest::system::suffix(request.api.random.u64())));
         }
         let secrets = meta::list(&account, "imagePullSecrets");
         if meta::list(pod, "spec.imagePullSecrets").is_empty() && !secrets.is_empty() {
@@ -60,37 +48,37 @@ impl Plugin for ServiceAccount {
     }
 }
 
-async fn find(api: &Api, attributes: &Attributes<'_>, pod: &Value, name: &str) -> Result<Value, Status> {
-    let namespace = &attributes.info.namespace;
-    let served = api.catalogue.find("", "v1", "serviceaccounts");
+async fn find(request: &Request<'_>, pod: &Value, name: &str) -> Result<Value, Status> {
+    let namespace = &request.info().namespace;
+    let served = request.api.catalogue.find("", "v1", "serviceaccounts");
     let served = served.ok_or_else(|| Status::internal_error("serviceaccounts are not served"))?;
-    let found = match api.peek(served, namespace, name)? {
+    let found = match request.api.peek(served, namespace, name)? {
         Some(found) => Some(found),
-        None if name == "default" => api.await_object(served, namespace, name, DEFAULT_ACCOUNT_WAIT).await?,
-        None => api.read(served, namespace, name).await?,
+        None if name == "default" => request.api.await_object(served, namespace, name, DEFAULT_ACCOUNT_WAIT).await?,
+        None => request.api.read(served, namespace, name).await?,
     };
     found.map(|found| found.object).ok_or_else(|| {
         let quoted = machinery::field::quote(name);
         let why = format!("error looking up service account {namespace}/{name}: serviceaccount {quoted} not found");
-        attributes.forbidden_object(pod, &why)
+        request.forbidden_object(pod, &why)
     })
 }
 
 /// A mirror pod only shows what a kubelet runs from its own files: it must need nothing of the API.
-fn check_mirror(attributes: &Attributes<'_>, pod: &Value) -> Result<(), Status> {
+fn check_mirror(request: &Request<'_>, pod: &Value) -> Result<(), Status> {
     if !meta::text(pod, "spec.serviceAccountName").is_empty() {
-        return Err(attributes.forbidden_object(pod, "a mirror pod may not reference service accounts"));
+        return Err(request.forbidden_object(pod, "a mirror pod may not reference service accounts"));
     }
     let volumes = meta::list(pod, "spec.volumes");
     if volumes.iter().any(|volume| !volume["secret"].is_null()) {
-        return Err(attributes.forbidden_object(pod, "a mirror pod may not reference secrets"));
+        return Err(request.forbidden_object(pod, "a mirror pod may not reference secrets"));
     }
     let tokens = |volume: &Value| {
         meta::list(volume, "projected.sources").iter().any(|source| !source["serviceAccountToken"].is_null())
     };
     if volumes.iter().any(tokens) {
         let why = "a mirror pod may not use ServiceAccountToken volume projections";
-        return Err(attributes.forbidden_object(pod, why));
+        return Err(request.forbidden_object(pod, why));
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ use crate::rest::Call;
 use crate::rest::create::create_object;
 use crate::rest::params::WriteOptions;
 use crate::rest::update::{Part, change};
+use crate::rest::warnings::Warnings;
 
 /// Makes what is missing, then keeps the `kubernetes` Service's endpoints true until shutdown.
 /// `ready` is called once everything stands.
@@ -75,6 +76,7 @@ fn own_call(served: &Arc<Served>, verb: &str, namespace: &str, name: &str) -> Ca
         served: served.clone(),
         body: Bytes::new(),
         upgrade: None,
+        warnings: Warnings::default(),
     }
 }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use machinery::status::Status;
 
-use crate::admission::{Attributes, Operation};
+use crate::admission::{Operation, Request};
 use crate::api::Api;
 use crate::http_body::Response;
 use crate::rest::Call;
@@ -28,9 +28,9 @@ pub async fn dispatch(api: &Arc<Api>, call: Call) -> Result<Response, Status> {
         return proxy::dispatch(api, call).await;
     }
     let found = api.read(&call.served, &call.info.namespace, call.name()).await?.ok_or_else(|| call.not_found())?;
-    let attributes = Attributes::of(&call, Operation::Connect, false);
     if call.info.subresource != "log" {
-        api.admission.validate(api, &attributes, &found.object, None).await?;
+        let request = Request::new(api, &call, Operation::Connect, false, None);
+        api.admission.validate(&request, &found.object).await?;
     }
     match (call.served.row.plural.as_ref(), call.info.subresource.as_str()) {
         ("pods", "log") => pod::log(api, &call, &found.object).await,

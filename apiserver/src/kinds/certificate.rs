@@ -125,12 +125,24 @@ fn validate_request(request: &Value) -> ErrorList {
 
 /// A signing request in PEM, in base64.
 fn check_pem(encoded: &str) -> Result<(), String> {
+    let block = pem(encoded)?;
+    let (_, request) = X509CertificationRequest::from_der(&block.contents).map_err(|error| error.to_string())?;
+    request.verify_signature().map_err(|error| error.to_string())
+}
+
+fn pem(encoded: &str) -> Result<x509_parser::pem::Pem, String> {
     let bytes = STANDARD.decode(encoded).unwrap_or_default();
     let block = x509_parser::pem::Pem::iter_from_buffer(&bytes).next().and_then(Result::ok);
     let block = block.filter(|block| block.label == "CERTIFICATE REQUEST");
-    let block = block.ok_or("PEM block type must be CERTIFICATE REQUEST")?;
+    block.ok_or_else(|| "PEM block type must be CERTIFICATE REQUEST".to_owned())
+}
+
+/// The organizations (that is, groups) that a signing request asks for.
+pub fn organizations(encoded: &str) -> Result<Vec<String>, String> {
+    let block = pem(encoded)?;
     let (_, request) = X509CertificationRequest::from_der(&block.contents).map_err(|error| error.to_string())?;
-    request.verify_signature().map_err(|error| error.to_string())
+    let names = request.certification_request_info.subject.iter_organization();
+    Ok(names.filter_map(|name| name.as_str().ok()).map(str::to_owned).collect())
 }
 
 /// `domain/path`, such as `kubernetes.io/kubelet-serving`.

@@ -4,7 +4,7 @@
 //! the object (and the stored one on an update): no store, no clock, no network.
 
 mod budget;
-mod certificate;
+pub mod certificate;
 mod config;
 mod defaults;
 mod endpoints;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::body::{self, Decoded};
 use super::params::WriteOptions;
 use super::{Call, current, managers, respond, system};
-use crate::admission::{Attributes, Operation};
+use crate::admission::{Operation, Request};
 use crate::api::Api;
 use crate::errors;
 use crate::http_body::Response;
@@ -29,24 +29,14 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     let served = &call.served;
     let Decoded { object, warnings } =
         body::decode(&call.body, &call.headers, served.schema, &served.row.gvk(), options.field_validation)?;
-    let Created { object, warnings: more } = create_object(api, call, object, &options).await?;
-    let response = respond::object(accept, 201, served, &object, api.clock.now().as_second())?;
-    Ok(respond::with_warnings(response, &[warnings, more].concat()))
+    call.warnings.extend(warnings);
+    let object = create_object(api, call, object, &options).await?;
+    respond::object(accept, 201, served, &object, api.clock.now().as_second())
 }
 
-/// A stored (or, with dry run, an as good as stored) new object.
-pub struct Created {
-    pub object: Value,
-    pub warnings: Vec<String>,
-}
-
-/// Everything between the decoded body and the answer; also the second half of an update that creates.
-pub async fn create_object(
-    api: &Api,
-    call: &Call,
-    mut object: Value,
-    options: &WriteOptions,
-) -> Result<Created, Status> {
+/// Everything between the decoded body and the answer; also the second half of an update that creates. Returns the object
+/// as it is stored, or, with dry run, as it would be.
+pub async fn create_object(api: &Api, call: &Call, mut object: Value, options: &WriteOptions) -> Result<Value, Status> {
     system::ensure_namespace(&mut object, &call.info.namespace)?;
     if !meta::resource_version(&object).is_empty() && meta::resource_version(&object) != "0" {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
@@ -80,7 +70,7 @@ impl From<Status> for Refused {
     }
 }
 
-async fn attempt(api: &Api, call: &Call, mut object: Value, options: &WriteOptions) -> Result<Created, Refused> {
+async fn attempt(api: &Api, call: &Call, mut object: Value, options: &WriteOptions) -> Result<Value, Refused> {
     let served = &call.served;
     let (row, hooks) = (&served.row, served.hooks);
     let resets_managers = machinery::apply::is_reset(&object);
@@ -92,8 +82,8 @@ async fn attempt(api: &Api, call: &Call, mut object: Value, options: &WriteOptio
     if !options.is_apply {
         managers::track(call, options, None, &mut object, resets_managers, &stamp.now);
     }
-    let attributes = Attributes::of(call, Operation::Create, options.dry_run);
-    api.admission.mutate(api, &attributes, &mut object, None).await?;
+    let request = Request::new(api, call, Operation::Create, options.dry_run, None);
+    api.admission.mutate(&request, &mut object).await?;
     complete(&mut object, served);
     (hooks.prepare_create)(&mut object);
     machinery::schema::normalize(served.schema, &mut object);
@@ -102,13 +92,16 @@ async fn attempt(api: &Api, call: &Call, mut object: Value, options: &WriteOptio
     if !invalid.is_empty() {
         return Err(Status::invalid(&row.group, &row.kind, meta::name(&object), &invalid).into());
     }
-    let companions = api.companions(served, Some(&mut object), None).await?;
-    api.admission.validate(api, &attributes, &object, None).await?;
-    let warnings = (hooks.warnings)(&object);
+    let mut companions = api.companions(served, Some(&mut object), None).await?;
+    api.admission.validate(&request, &object).await?;
+    call.warnings.extend((hooks.warnings)(&object));
+    // Lives until the commit is over.
+    let mut beside = request.beside();
+    beside.join(&mut companions);
     if let Some(revision) = commit_new(api, call, &object, companions, options.dry_run, generated).await? {
         current::set_resource_version(&mut object, revision);
     }
-    Ok(Created { object, warnings })
+    Ok(object)
 }
 
 /// Writes the object and its companions, or finds out whether they could be written; a dry run has no revision.

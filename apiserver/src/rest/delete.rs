@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::current::{self, Current};
 use super::params::{DeleteOptions, ListOptions, Propagation};
 use super::{Call, list, respond, system};
-use crate::admission::{Attributes, Operation};
+use crate::admission::{Operation, Request};
 use crate::api::Api;
 use crate::errors;
 use crate::http_body::Response;
@@ -57,12 +57,12 @@ const ATTEMPTS_MAX: usize = 64;
 pub async fn delete_object(api: &Api, call: &Call, name: &str, options: &DeleteOptions) -> Result<Outcome, Status> {
     let served = &call.served;
     let of = served.row.group_resource();
-    let attributes = Attributes::of(call, Operation::Delete, options.dry_run);
     let mut found = api.read(served, &call.info.namespace, name).await?;
     for _ in 0..ATTEMPTS_MAX {
         let Some(current) = found else { return Err(Status::not_found(of, name)) };
         check_preconditions(&current.object, options, call, name)?;
-        api.admission.validate(api, &attributes, &current.object, Some(&current.object)).await?;
+        let request = Request::new(api, call, Operation::Delete, options.dry_run, Some(&current.object));
+        api.admission.validate(&request, &current.object).await?;
         let step = next_step(&current.object, options, call, &api.now_text());
         if options.dry_run {
             return Ok(step.into_outcome());
@@ -228,6 +228,7 @@ pub async fn delete_collection(api: &Api, call: &Call) -> Result<Response, Statu
             served: call.served.clone(),
             body: bytes::Bytes::new(),
             upgrade: None,
+            warnings: call.warnings.clone(),
         };
         match delete_object(api, &one, name, &options).await {
             Ok(_) => {}

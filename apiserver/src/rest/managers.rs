@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 
 use super::Call;
 use super::params::WriteOptions;
+use crate::catalogue::Served;
 
+/// What upstream's server calls itself.
+const OWN_NAME: &str = "kube-apiserver";
 /// Longest name that is made of a user agent.
 const MANAGER_LENGTH_MAX: usize = 128;
 
@@ -53,6 +56,21 @@ fn with_request<T>(call: &Call, manager: &str, now: &str, reset: bool, run: impl
 /// Records the writer of a create (`live` is `None`), an update or a patch. `reset`: the client sent an empty list.
 pub fn track(call: &Call, options: &WriteOptions, live: Option<&Value>, new: &mut Value, reset: bool, now: &str) {
     with_request(call, &manager(call, options), now, reset, |request| apply::update(request, live, new));
+}
+
+/// Records the server itself as the writer of a part of an object that it writes beside another one.
+pub fn track_own(served: &Served, subresource: &str, live: &Value, new: &mut Value, now: &str) {
+    let api_version = served.row.api_version();
+    let request = Request {
+        schema: served.schema,
+        api_version: &api_version,
+        subresource,
+        manager: OWN_NAME,
+        now,
+        ignored: &NOTHING,
+        reset: false,
+    };
+    apply::update(&request, Some(live), new);
 }
 
 /// Applies a configuration; `live` is `None` when the object is to be created by it.

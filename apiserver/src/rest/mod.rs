@@ -18,6 +18,7 @@ pub mod subresource;
 pub mod system;
 pub mod table;
 pub mod update;
+pub mod warnings;
 pub mod watch;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::api::Api;
 use crate::catalogue::Served;
 use crate::http_body::Response;
 use crate::request::{Query, RequestInfo, User};
+use warnings::Warnings;
 
 /// One authenticated and authorized request for a resource.
 pub struct Call {
@@ -43,6 +45,8 @@ pub struct Call {
     pub body: Bytes,
     /// The client's side of an upgrade, for streams.
     pub upgrade: Option<OnUpgrade>,
+    /// What the client is told beside the answer.
+    pub warnings: Warnings,
 }
 
 impl Call {

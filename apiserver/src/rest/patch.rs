@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::body;
 use super::create::create_object;
 use super::params::WriteOptions;
-use super::update::{Changed, Part, change};
+use super::update::{Part, change};
 use super::{Call, managers, respond};
 use crate::api::Api;
 use crate::http_body::Response;
@@ -28,11 +28,9 @@ pub async fn patch(api: &Api, call: &Call) -> Result<Response, Status> {
     {
         return create_applied(api, call, configuration, &options).await;
     }
-    let applied =
-        change(api, call, Part::of(call), &options, |old| apply(&patch, old, call, &options, &api.now_text())).await;
-    let Changed { object, warnings, .. } = applied?;
-    let response = respond::object(accept, 200, served, &object, api.clock.now().as_second())?;
-    Ok(respond::with_warnings(response, &warnings))
+    let make = |old: &Value| apply(&patch, old, call, &options, &api.now_text());
+    let object = change(api, call, Part::of(call), &options, make).await?;
+    respond::object(accept, 200, served, &object, api.clock.now().as_second())
 }
 
 /// A patch by its content type.
@@ -91,7 +89,7 @@ pub fn apply(patch: &Patch, old: &Value, call: &Call, options: &WriteOptions, no
     };
     let decoded = machinery::schema::decode_value(call.served.schema, patched);
     let decoded = decoded.map_err(|error| body::refused(&error, &gvk))?;
-    body::judge(decoded.strict, &gvk, options.field_validation)?;
+    call.warnings.extend(body::judge(decoded.strict, &gvk, options.field_validation)?);
     let mut object = decoded.object;
     keep_identity(&mut object, old, &gvk)?;
     release_version(&mut object, old);
@@ -111,7 +109,8 @@ fn decode_applied(configuration: &Value, call: &Call, options: &WriteOptions) ->
     let gvk = call.served.row.gvk();
     body::check_kind(configuration, &gvk)?;
     let decoded = machinery::schema::decode_value(call.served.schema, configuration.clone());
-    body::judge(decoded.map_err(|error| body::refused(&error, &gvk))?.strict, &gvk, options.field_validation)?;
+    let strict = decoded.map_err(|error| body::refused(&error, &gvk))?.strict;
+    call.warnings.extend(body::judge(strict, &gvk, options.field_validation)?);
     let name = meta::name(configuration);
     if name != call.name() {
         return Err(Status::bad_request(format!(
@@ -135,8 +134,7 @@ async fn create_applied(
     decode_applied(configuration, call, options)?;
     let object = managers::apply_configuration(call, options, None, configuration, &api.now_text())?;
     let created = create_object(api, call, object, options).await?;
-    let response = respond::object(accept, 201, &call.served, &created.object, api.clock.now().as_second())?;
-    Ok(respond::with_warnings(response, &created.warnings))
+    respond::object(accept, 201, &call.served, &created, api.clock.now().as_second())
 }
 
 /// A patch may not make another object of this one.

@@ -1,7 +1,7 @@
 //! From an object to an answer in the encoding and shape that the client asked for.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, WARNING};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use machinery::status::Status;
 use serde_json::{Value, json};
@@ -63,17 +63,6 @@ pub fn failure(status: &Status, accept: Accept) -> Response {
     let retry_after = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
     if retry_after > 0 {
         response.headers_mut().insert(http::header::RETRY_AFTER, retry_after.into());
-    }
-    response
-}
-
-/// `Warning: 299 - "text"`, once for each (RFC 7234 section 5.5).
-pub fn with_warnings(mut response: Response, warnings: &[String]) -> Response {
-    for warning in warnings {
-        let text = format!("299 - {}", machinery::field::quote(warning));
-        if let Ok(value) = HeaderValue::from_str(&text) {
-            response.headers_mut().append(WARNING, value);
-        }
     }
     response
 }

@@ -38,8 +38,8 @@ pub async fn create(api: &Api, call: Call) -> Result<Response, Status> {
             access_review(api, &user, &review, &call)?
         }
     };
-    let response = respond::encoded(accept, 201, &review)?;
-    Ok(respond::with_warnings(response, &warnings))
+    call.warnings.extend(warnings);
+    respond::encoded(accept, 201, &review)
 }
 
 async fn token_review(api: &Api, review: &Value) -> Value {

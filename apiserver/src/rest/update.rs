@@ -12,7 +12,7 @@ use super::create::{complete, create_object, put};
 use super::current::{self, Current};
 use super::params::WriteOptions;
 use super::{Call, managers, respond, subresource, system};
-use crate::admission::{Attributes, Operation};
+use crate::admission::{Operation, Request};
 use crate::api::Api;
 use crate::errors::{self, MODIFIED};
 use crate::http_body::Response;
@@ -50,6 +50,7 @@ pub async fn update(api: &Api, call: &Call) -> Result<Response, Status> {
     let served = &call.served;
     let Decoded { mut object, warnings } =
         body::decode(&call.body, &call.headers, served.schema, &served.row.gvk(), options.field_validation)?;
+    call.warnings.extend(warnings);
     // The path of a Namespace names it as a namespace too; it is in none.
     let namespace = if served.row.namespaced { call.info.namespace.as_str() } else { "" };
     system::ensure_namespace(&mut object, namespace)?;
@@ -58,12 +59,10 @@ pub async fn update(api: &Api, call: &Call) -> Result<Response, Status> {
     if part == Part::Main && served.hooks.creates_on_update && is_absent(api, call).await? {
         meta::metadata_mut(&mut object).remove("resourceVersion");
         let created = create_object(api, call, object, &options).await?;
-        let response = respond::object(accept, 201, served, &created.object, api.clock.now().as_second())?;
-        return Ok(respond::with_warnings(response, &[warnings, created.warnings].concat()));
+        return respond::object(accept, 201, served, &created, api.clock.now().as_second());
     }
     let changed = change(api, call, part, &options, |_| Ok(object.clone())).await?;
-    let response = respond::object(accept, 200, served, &changed.object, api.clock.now().as_second())?;
-    Ok(respond::with_warnings(response, &[warnings, changed.warnings].concat()))
+    respond::object(accept, 200, served, &changed, api.clock.now().as_second())
 }
 
 async fn is_absent(api: &Api, call: &Call) -> Result<bool, Status> {
@@ -84,12 +83,6 @@ fn check_name(object: &mut Value, call: &Call) -> Result<(), Status> {
     Ok(())
 }
 
-/// What a change came to.
-pub struct Changed {
-    pub object: Value,
-    pub warnings: Vec<String>,
-}
-
 /// Changes a stored object: `make` says what it becomes from what it is, and may be called again when another writer
 /// was faster. A `resourceVersion` in what it returns must be the stored one; none means any.
 pub async fn change(
@@ -98,7 +91,7 @@ pub async fn change(
     part: Part,
     options: &WriteOptions,
     make: impl Fn(&Value) -> Result<Value, Status>,
-) -> Result<Changed, Status> {
+) -> Result<Value, Status> {
     let served = &call.served;
     let mut found = match api.peek(served, &call.info.namespace, call.name())? {
         Some(current) => Some(current),
@@ -115,7 +108,7 @@ pub async fn change(
 }
 
 enum Attempt {
-    Done(Changed),
+    Done(Value),
     /// Another writer was faster: what the object is now.
     Moved(Option<Current>),
 }
@@ -144,8 +137,8 @@ async fn attempt(
     }
     carry_over(&mut new, old, call, part);
     system::stamp_update(&mut new, old, served);
-    let attributes = Attributes::of(call, Operation::Update, options.dry_run);
-    api.admission.mutate(api, &attributes, &mut new, Some(old)).await?;
+    let request = Request::new(api, call, Operation::Update, options.dry_run, Some(old));
+    api.admission.mutate(&request, &mut new).await?;
     complete(&mut new, served);
     machinery::schema::normalize(served.schema, &mut new);
     if served.hooks.has_generation {
@@ -153,14 +146,14 @@ async fn attempt(
     }
     check_valid(&new, old, call, part)?;
     let companions = api.companions(served, Some(&mut new), Some(old)).await?;
-    api.admission.validate(api, &attributes, &new, Some(old)).await?;
-    let warnings = (served.hooks.warnings)(&new);
+    api.admission.validate(&request, &new).await?;
+    call.warnings.extend((served.hooks.warnings)(&new));
     if current::is_same(&new, old) {
-        return Ok(Attempt::Done(Changed { object: old.clone(), warnings }));
+        return Ok(Attempt::Done(old.clone()));
     }
     let removed = is_finished(&new) && !(served.hooks.is_held)(&new);
     if options.dry_run {
-        return Ok(Attempt::Done(Changed { object: new, warnings }));
+        return Ok(Attempt::Done(new));
     }
     let key = api.catalogue.key(served, &call.info.namespace, call.name());
     let write = match removed {
@@ -177,10 +170,13 @@ async fn attempt(
     };
     commit.conditions.extend(companions.conditions);
     commit.writes.extend(companions.writes);
+    // Lives until the commit is over.
+    let mut beside = request.beside();
+    beside.join(&mut commit);
     match api.store.commit(commit).await {
         Ok(revision) => {
             current::set_resource_version(&mut new, revision);
-            Ok(Attempt::Done(Changed { object: new, warnings }))
+            Ok(Attempt::Done(new))
         }
         Err(CommitError::Conflict { key: conflicting, current: newer }) if conflicting == key => {
             if named_version {

@@ -9,7 +9,7 @@ use crate::secure::{Authority, Secure};
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
-async fn grant(master: &kube::Client, name: &str, user: &str, rules: Value) {
+pub async fn grant(master: &kube::Client, name: &str, user: &str, rules: Value) {
     let role = json!({"metadata": {"name": name}, "rules": rules});
     post(master, &format!("{RBAC}/clusterroles"), &role).await.expect(201);
     let binding = json!({

@@ -17,7 +17,7 @@ use serde_json::Value;
 use self::rewrite::Paths;
 use self::target::{Backend, Target};
 use super::{kubelet, splice};
-use crate::admission::{Attributes, Operation};
+use crate::admission::{self, Operation};
 use crate::api::Api;
 use crate::http_body::{Response, empty, full};
 use crate::request::decode_percent;
@@ -29,8 +29,8 @@ pub async fn dispatch(api: &Arc<Api>, call: Call) -> Result<Response, Status> {
     let paths = Paths::of(&path, &resource, call.name()).ok_or_else(Status::unknown_path)?;
     let id = decode_percent(call.name());
     let (object, backend, to_kubelet) = find(api, &call, &resource, &id).await?;
-    let attributes = Attributes::of(&call, Operation::Connect, false);
-    api.admission.validate(api, &attributes, &object, None).await?;
+    let admitted = admission::Request::new(api, &call, Operation::Connect, false, None);
+    api.admission.validate(&admitted, &object).await?;
     let upgrade = call.upgrade.is_some();
     if !upgrade && paths.rest.is_empty() && matches!(call.method, Method::GET | Method::HEAD) {
         return to_the_root(&call, paths);

@@ -41,7 +41,7 @@ async fn update(api: &Api, call: &Call) -> Result<Value, Status> {
     let Decoded { object: scale, .. } =
         body::decode(&call.body, &call.headers, scale_schema()?, &kind(), options.field_validation)?;
     let changed = change(api, call, Part::Raw, &options, |old| apply(&scale, old, call)).await?;
-    Ok(scale_of(&changed.object))
+    Ok(scale_of(&changed))
 }
 
 async fn patch(api: &Api, call: &Call) -> Result<Value, Status> {
@@ -55,7 +55,7 @@ async fn patch(api: &Api, call: &Call) -> Result<Value, Status> {
         crate::rest::patch::release_version(&mut scale, old);
         apply(&scale, old, call)
     });
-    Ok(scale_of(&changed.await?.object))
+    Ok(scale_of(&changed.await?))
 }
 
 /// The object with the replicas that the scale wants.

@@ -7,7 +7,7 @@ use machinery::schema;
 use machinery::status::Status;
 use serde_json::{Value, json};
 
-use crate::admission::{Attributes, Operation};
+use crate::admission::{self, Operation};
 use crate::api::Api;
 use crate::authn::tokens::{Claims, ObjectRef, Private, Tokens};
 use crate::http_body::Response;
@@ -35,8 +35,8 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     let account = api.read(&call.served, &call.info.namespace, call.name()).await?.ok_or_else(|| call.not_found())?;
     complete(&mut request, tokens);
     check(&request, call)?;
-    let attributes = Attributes::of(call, Operation::Create, options.dry_run);
-    api.admission.validate(api, &attributes, &request, None).await?;
+    let admitted = admission::Request::new(api, call, Operation::Create, options.dry_run, None);
+    api.admission.validate(&admitted, &request).await?;
     let now = api.clock.now().as_second();
     let claims = claims(api, call, &request, &account.object, now).await?;
     let token = tokens.sign(&claims).map_err(Status::internal_error)?;

@@ -1,0 +1,139 @@
+//! Which plug-ins there are: upstream's names, in upstream's order, with what is on unless switched off.
+//!
+//! Enter at [`build`]. `--enable-admission-plugins` and `--disable-admission-plugins` choose; what [`ALWAYS`] holds is
+//! no plug-in upstream (validation and strategies do it there) and cannot be chosen.
+
+use super::storage;
+use super::{Admission, Plugin};
+use super::{always, certificates, default_class, default_tolerations, limit_ranger, namespace_lifecycle};
+use super::{node_restriction, node_taint, pod_security, priority, resource_quota, runtime_class, service_account};
+
+/// One plug-in by name.
+struct Entry {
+    name: &'static str,
+    by_default: bool,
+    /// Makes it; none where it is not built.
+    make: Option<fn() -> Box<dyn Plugin>>,
+}
+
+macro_rules! on {
+    ($name:literal, $plugin:expr) => {
+        Entry { name: $name, by_default: true, make: Some(|| Box::new($plugin)) }
+    };
+}
+
+macro_rules! off {
+    ($name:literal, $plugin:expr) => {
+        Entry { name: $name, by_default: false, make: Some(|| Box::new($plugin)) }
+    };
+}
+
+const fn later(name: &'static str) -> Entry {
+    Entry { name, by_default: false, make: None }
+}
+
+/// Quota comes last: what a later plug-in refused must not have been charged.
+static PLUGINS: &[Entry] = &[
+    later("AlwaysAdmit"),
+    later("NamespaceAutoProvision"),
+    on!("NamespaceLifecycle", namespace_lifecycle::NamespaceLifecycle),
+    later("NamespaceExists"),
+    later("LimitPodHardAntiAffinityTopology"),
+    on!("LimitRanger", limit_ranger::LimitRanger),
+    on!("ServiceAccount", service_account::ServiceAccount),
+    off!("NodeRestriction", node_restriction::NodeRestriction),
+    on!("TaintNodesByCondition", node_taint::TaintNodesByCondition),
+    later("AlwaysPullImages"),
+    later("ImagePolicyWebhook"),
+    on!("PodSecurity", pod_security::PodSecurity),
+    later("PodNodeSelector"),
+    on!("Priority", priority::Priority),
+    on!("DefaultTolerationSeconds", default_tolerations::DefaultTolerationSeconds),
+    later("PodTolerationRestriction"),
+    later("EventRateLimit"),
+    later("ExtendedResourceToleration"),
+    on!("DefaultStorageClass", default_class::DefaultStorageClass),
+    on!("StorageObjectInUseProtection", storage::StorageObjectInUseProtection),
+    later("PodGroupProtection"),
+    later("OwnerReferencesPermissionEnforcement"),
+    on!("PersistentVolumeClaimResize", storage::PersistentVolumeClaimResize),
+    on!("RuntimeClass", runtime_class::RuntimeClass),
+    on!("CertificateApproval", certificates::CertificateApproval),
+    on!("CertificateSigning", certificates::CertificateSigning),
+    later("ClusterTrustBundleAttest"),
+    on!("CertificateSubjectRestriction", certificates::CertificateSubjectRestriction),
+    on!("DefaultIngressClass", default_class::DefaultIngressClass),
+    later("DenyServiceExternalIPs"),
+    later("PodTopologyLabels"),
+    later("PodGroupWorkloadExists"),
+    later("NodeDeclaredFeatureValidator"),
+    later("JobValidation"),
+    later("PodResizeValidator"),
+    later("MutatingAdmissionPolicy"),
+    later("MutatingAdmissionWebhook"),
+    later("ValidatingAdmissionPolicy"),
+    later("ValidatingAdmissionWebhook"),
+    on!("ResourceQuota", resource_quota::ResourceQuota::default()),
+    later("AlwaysDeny"),
+];
+
+/// What runs whatever the flags say.
+static ALWAYS: &[fn() -> Box<dyn Plugin>] = &[|| Box::new(always::Requestor), || Box::new(always::Privileged)];
+
+/// The chain that the two flags choose. Every mistake in them, in upstream's words.
+pub fn check(enabled: &[String], disabled: &[String]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let unknown = |names: &[String]| -> Vec<String> {
+        names.iter().filter(|name| PLUGINS.iter().all(|entry| entry.name != **name)).cloned().collect()
+    };
+    for (flag, names) in [("enable-admission-plugins", enabled), ("disable-admission-plugins", disabled)] {
+        wrong.extend(unknown(names).into_iter().map(|name| format!("{flag} plugin {name:?} is unknown")));
+    }
+    let both: Vec<&str> = enabled.iter().filter(|name| disabled.contains(name)).map(String::as_str).collect();
+    if !both.is_empty() {
+        wrong
+            .push(format!("[{}] in enable-admission-plugins and disable-admission-plugins overlapped", both.join(" ")));
+    }
+    wrong
+}
+
+/// The chain that the two flags choose.
+pub fn build(enabled: &[String], disabled: &[String]) -> Admission {
+    let mut plugins: Vec<Box<dyn Plugin>> = ALWAYS.iter().map(|make| make()).collect();
+    for entry in PLUGINS {
+        let is_named = |names: &[String]| names.iter().any(|name| name == entry.name);
+        match entry.make {
+            Some(make) if (entry.by_default || is_named(enabled)) && !is_named(disabled) => plugins.push(make()),
+            None if is_named(enabled) => {
+                tracing::warn!(plugin = entry.name, "admission plug-in is not built yet and will not run");
+            }
+            _ => {}
+        }
+    }
+    Admission { plugins }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_are_told_in_upstreams_words() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert!(check(&names(&["NodeRestriction"]), &names(&["PodSecurity"])).is_empty());
+        assert_eq!(
+            check(&names(&["Nothing", "Priority"]), &names(&["Priority"])),
+            [
+                "enable-admission-plugins plugin \"Nothing\" is unknown",
+                "[Priority] in enable-admission-plugins and disable-admission-plugins overlapped"
+            ]
+        );
+    }
+
+    #[test]
+    fn each_stands_once() {
+        for (position, entry) in PLUGINS.iter().enumerate() {
+            assert!(PLUGINS[..position].iter().all(|other| other.name != entry.name), "{} stands twice", entry.name);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+use serde_json::{Value, json};
+
+use super::Evaluator;
+
+fn usage(plural: &str, object: &Value) -> String {
+    Evaluator::of("", plural).map(|evaluator| evaluator.usage(object, 1000).to_string()).unwrap_or_default()
+}
+
+fn pod(resources: Value) -> Value {
+    json!({"spec": {"containers": [{"name": "c", "resources": resources}]}})
+}
+
+#[test]
+fn pods_are_charged_until_they_end() {
+    let asked =
+        json!({"requests": {"cpu": "1", "example.com/gpu": "2", "hugepages-2Mi": "4Mi"}, "limits": {"memory": "1Gi"}});
+    let mut pod = pod(asked);
+    assert_eq!(
+        usage("pods", &pod),
+        "count/pods=1,cpu=1,hugepages-2Mi=4Mi,limits.memory=1Gi,pods=1,requests.cpu=1,requests.example.com/gpu=2,requests.hugepages-2Mi=4Mi"
+    );
+    pod["status"] = json!({"phase": "Succeeded"});
+    assert_eq!(usage("pods", &pod), "count/pods=1");
+    pod["status"] = json!({"phase": "Running"});
+    pod["metadata"] = json!({"deletionTimestamp": "1970-01-01T00:10:00Z", "deletionGracePeriodSeconds": 30});
+    assert_eq!(usage("pods", &pod), "count/pods=1", "its deletion is overdue");
+}
+
+#[test]
+fn quotas_of_compute_want_each_container_to_name_it() {
+    let mut pod = pod(json!({"requests": {"cpu": "1"}}));
+    let require = |pod: &Value, names: &[&str]| Evaluator::Pods.require(names.iter().copied(), pod);
+    assert_eq!(require(&pod, &["cpu", "pods", "requests.example.com/gpu"]), Ok(()));
+    let refused = require(&pod, &["limits.cpu", "memory"]).unwrap_err();
+    assert_eq!(refused, "must specify limits.cpu for: c; memory for: c");
+    pod["spec"]["resources"] = json!({"limits": {"memory": "1Gi"}});
+    assert_eq!(require(&pod, &["limits.cpu"]), Ok(()));
+}
+
+#[test]
+fn services_count_the_ports_that_they_will_get() {
+    let service = |spec: Value| usage("services", &json!({"spec": spec}));
+    let ports = json!([{"port": 1}, {"port": 2, "nodePort": 30000}]);
+    let with = |node_ports: u32, balancers: u32| {
+        format!("count/services=1,services=1,services.loadbalancers={balancers},services.nodeports={node_ports}")
+    };
+    assert_eq!(service(json!({"type": "ClusterIP", "ports": ports})), with(0, 0));
+    assert_eq!(service(json!({"type": "NodePort", "ports": ports})), with(2, 0));
+    assert_eq!(service(json!({"type": "LoadBalancer", "ports": ports})), with(2, 1));
+    let without = json!({"type": "LoadBalancer", "ports": ports, "allocateLoadBalancerNodePorts": false});
+    assert_eq!(service(without), with(1, 1));
+}
+
+#[test]
+fn claims_count_in_all_and_by_class() {
+    let claim = json!({"spec": {"storageClassName": "gold", "resources": {"requests": {"storage": "1.5"}}}});
+    assert_eq!(
+        usage("persistentvolumeclaims", &claim),
+        "count/persistentvolumeclaims=1,gold.storageclass.storage.k8s.io/persistentvolumeclaims=1,\
+         gold.storageclass.storage.k8s.io/requests.storage=2,persistentvolumeclaims=1,requests.storage=2"
+    );
+    assert!(Evaluator::Claims.counts("x.storageclass.storage.k8s.io/requests.storage"));
+    assert!(!Evaluator::Claims.counts("requests.cpu"));
+}
+
+#[test]
+fn everything_else_is_counted_by_number() {
+    assert_eq!(usage("configmaps", &Value::Null), "configmaps=1,count/configmaps=1");
+    let deployments = Evaluator::of("apps", "deployments").unwrap();
+    assert!(deployments.counts("count/deployments.apps") && !deployments.counts("deployments"));
+    assert_eq!(Evaluator::of("", "events"), None);
+}
+
+#[test]
+fn scopes_choose_pods() {
+    let quota = |scope: Value| json!({"spec": scope, "status": {"hard": {"pods": "1"}}});
+    let scoped = |name: &str| quota(json!({"scopes": [name]}));
+    let selected = |operator: &str, values: Value| {
+        let expression = json!({"scopeName": "PriorityClass", "operator": operator, "values": values});
+        quota(json!({"scopeSelector": {"matchExpressions": [expression]}}))
+    };
+    let mut object = pod(json!({}));
+    let check = |object: &Value, quota: &Value, wanted: bool| {
+        assert_eq!(Evaluator::Pods.matches(quota, object), wanted, "{quota}");
+    };
+    for (name, wanted) in
+        [("BestEffort", true), ("NotBestEffort", false), ("Terminating", false), ("NotTerminating", true)]
+    {
+        check(&object, &scoped(name), wanted);
+    }
+    check(&object, &selected("Exists", json!([])), false);
+    check(&object, &selected("NotIn", json!(["high"])), true);
+    object["spec"]["priorityClassName"] = json!("high");
+    object["spec"]["activeDeadlineSeconds"] = json!(5);
+    check(&object, &selected("In", json!(["high"])), true);
+    check(&object, &selected("NotIn", json!(["high"])), false);
+    check(&object, &scoped("Terminating"), true);
+    check(&object, &scoped("CrossNamespacePodAffinity"), false);
+    let term = json!({"topologyKey": "x", "namespaces": ["other"]});
+    object["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] = json!([term]);
+    check(&object, &scoped("CrossNamespacePodAffinity"), true);
+    let services = json!({"spec": {"scopes": ["BestEffort"]}, "status": {"hard": {"services": "1"}}});
+    assert!(!Evaluator::Services.matches(&services, &json!({})), "scopes are about pods");
+}
