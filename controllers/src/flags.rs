@@ -6,7 +6,8 @@ use component::flags::{self, Flag, FlagSet, Group, Kind, Kind::*, flag, retired}
 
 const NO_CLOUD: &str = "there is no cloud provider";
 const NO_RESYNC: &str = "informers are woken by events only";
-const NO_VOLUMES: &str = "volumes are not provisioned or attached by this controller manager";
+const NO_ATTACHING: &str = "volumes are not attached by this controller manager";
+const BUILT_IN_RECYCLER: &str = "the pod is upstream's default";
 const NOT_BUILT: &str = "its controller is not built yet";
 
 /// A row whose controller is not here yet.
@@ -263,31 +264,42 @@ fn identity() -> Group {
 }
 
 fn storage() -> Group {
-    let group = Group::new(
+    Group::new(
         "Storage flags",
         [
-            flag("disable-attach-detach-reconcile-sync", Bool, "false", "Do not compare attached volumes."),
-            flag("attach-detach-reconcile-sync-period", Duration, "1m0s", "How often attached volumes are compared."),
-            flag("disable-force-detach-on-timeout", Bool, "false", "Do not detach by force."),
+            flag("disable-attach-detach-reconcile-sync", Bool, "false", "Do not compare attached volumes.")
+                .without_effect(NO_ATTACHING),
+            flag("attach-detach-reconcile-sync-period", Duration, "1m0s", "How often attached volumes are compared.")
+                .without_effect(NO_ATTACHING),
+            flag("disable-force-detach-on-timeout", Bool, "false", "Do not detach by force.")
+                .without_effect(NO_ATTACHING),
             flag("concurrent-ephemeralvolume-syncs", Int, "5", "Ephemeral volumes worked on at the same time."),
-            flag("pvclaimbinder-sync-period", Duration, "15s", "How often claims were looked at."),
-            flag("pv-recycler-pod-template-filepath-nfs", String, "", "The pod that recycles NFS volumes."),
+            flag("pvclaimbinder-sync-period", Duration, "15s", "How often claims were looked at.")
+                .without_effect("claims are woken by what they wait for"),
+            flag("pv-recycler-pod-template-filepath-nfs", String, "", "The pod that recycles NFS volumes.")
+                .without_effect(BUILT_IN_RECYCLER),
             flag("pv-recycler-minimum-timeout-nfs", Int, "300", "Seconds that it has at least."),
-            flag("pv-recycler-increment-timeout-nfs", Int, "30", "Seconds more for each GiB."),
-            flag("pv-recycler-pod-template-filepath-hostpath", String, "", "The pod that recycles host path volumes."),
+            flag("pv-recycler-increment-timeout-nfs", Int, "30", "Seconds for each GiB."),
+            flag("pv-recycler-pod-template-filepath-hostpath", String, "", "The pod that recycles host path volumes.")
+                .without_effect(BUILT_IN_RECYCLER),
             flag("pv-recycler-minimum-timeout-hostpath", Int, "60", "Seconds that it has at least."),
-            flag("pv-recycler-timeout-increment-hostpath", Int, "30", "Seconds more for each GiB."),
-            flag("enable-hostpath-provisioner", Bool, "false", "Provision host path volumes, for testing."),
+            flag("pv-recycler-timeout-increment-hostpath", Int, "30", "Seconds for each GiB."),
+            flag(
+                "enable-hostpath-provisioner",
+                Bool,
+                "false",
+                "Provision host path volumes below /tmp of this machine, for clusters of one node.",
+            ),
             flag("enable-dynamic-provisioning", Bool, "true", "Provision volumes on demand."),
             flag(
                 "flex-volume-plugin-dir",
                 String,
                 "/usr/libexec/kubernetes/kubelet-plugins/volume/exec/",
                 "Where volume plugins are.",
-            ),
+            )
+            .without_effect(NO_ATTACHING),
         ],
-    );
-    group.all_without_effect(NO_VOLUMES)
+    )
 }
 
 fn not_built() -> Group {

@@ -28,6 +28,7 @@ mod statefulset;
 mod tainteviction;
 #[cfg(test)]
 mod tests;
+mod volume;
 
 pub use self::flags::flags;
 pub use self::manager::{Error, Seams, run};

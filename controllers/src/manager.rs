@@ -18,7 +18,7 @@ use crate::options::Options;
 use crate::{
     certificates, clusterroleaggregation, daemonset, deployment, endpoints, endpointslice, endpointslicemirroring,
     garbagecollector, namespace, nodeipam, nodelifecycle, podgc, replicaset, rootca, serviceaccount, statefulset,
-    tainteviction,
+    tainteviction, volume,
 };
 
 const NAME: &str = "kube-controller-manager";
@@ -107,6 +107,11 @@ fn account(controller: &str) -> &str {
         "garbage-collector-controller" => "generic-garbage-collector",
         "node-lifecycle-controller" | "taint-eviction-controller" | "node-ipam-controller" => "node-controller",
         "pod-garbage-collector-controller" => "pod-garbage-collector",
+        "daemonset-controller" => "daemon-set-controller",
+        "persistentvolume-binder-controller" => "persistent-volume-binder",
+        "persistentvolume-expander-controller" => "expand-controller",
+        "persistentvolumeclaim-protection-controller" => "pvc-protection-controller",
+        "persistentvolume-protection-controller" => "pv-protection-controller",
         name if name.starts_with("certificatesigningrequest-") => "certificate-controller",
         name => name,
     }
@@ -185,6 +190,15 @@ fn start(name: &'static str, ctx: &Context, options: &Arc<Options>) -> Option<Bo
             certificates::sign::run(voice(name), options.signing.clone()?).boxed()
         }
         "certificatesigningrequest-cleaner-controller" => certificates::clean::run(voice(name)).boxed(),
+        "persistentvolume-binder-controller" => {
+            volume::binder::run(voice("persistentvolume-controller"), options.volumes.clone()).boxed()
+        }
+        "persistentvolume-expander-controller" => volume::expand::run(voice("volume_expand")).boxed(),
+        "persistentvolumeclaim-protection-controller" => volume::protection::run_claims(voice(name)).boxed(),
+        "persistentvolume-protection-controller" => volume::protection::run_volumes(voice(name)).boxed(),
+        "ephemeral-volume-controller" => {
+            volume::ephemeral::run(voice("ephemeral_volume"), workers.ephemeral_volume).boxed()
+        }
         _ => return None,
     })
 }

@@ -3,7 +3,7 @@
 //! Pure.
 
 /// The controllers built here, by upstream's names, with the older names that still work.
-pub(crate) const CONTROLLERS: [(&str, &str); 19] = [
+pub(crate) const CONTROLLERS: [(&str, &str); 24] = [
     ("deployment-controller", "deployment"),
     ("replicaset-controller", "replicaset"),
     ("daemonset-controller", "daemonset"),
@@ -23,10 +23,15 @@ pub(crate) const CONTROLLERS: [(&str, &str); 19] = [
     ("certificatesigningrequest-approving-controller", "csrapproving"),
     ("certificatesigningrequest-signing-controller", "csrsigning"),
     ("certificatesigningrequest-cleaner-controller", "csrcleaner"),
+    ("persistentvolume-binder-controller", "persistentvolume-binder"),
+    ("persistentvolume-expander-controller", "persistentvolume-expander"),
+    ("persistentvolumeclaim-protection-controller", "pvc-protection"),
+    ("persistentvolume-protection-controller", "pv-protection"),
+    ("ephemeral-volume-controller", "ephemeral-volume"),
 ];
 
 /// Upstream's controllers that are not built here, with their older names: naming one is no mistake.
-const NOT_BUILT: [(&str, &str); 29] = [
+const NOT_BUILT: [(&str, &str); 24] = [
     ("serviceaccount-token-controller", "serviceaccount-token"),
     ("replicationcontroller-controller", "replicationcontroller"),
     ("resourcequota-controller", "resourcequota"),
@@ -39,13 +44,8 @@ const NOT_BUILT: [(&str, &str); 29] = [
     ("bootstrap-signer-controller", "bootstrapsigner"),
     ("token-cleaner-controller", "tokencleaner"),
     ("device-taint-eviction-controller", ""),
-    ("persistentvolume-binder-controller", "persistentvolume-binder"),
     ("persistentvolume-attach-detach-controller", "attachdetach"),
-    ("persistentvolume-expander-controller", "persistentvolume-expander"),
-    ("persistentvolumeclaim-protection-controller", "pvc-protection"),
-    ("persistentvolume-protection-controller", "pv-protection"),
     ("ttl-after-finished-controller", "ttl-after-finished"),
-    ("ephemeral-volume-controller", "ephemeral-volume"),
     ("storageversion-garbage-collector-controller", "storage-version-gc"),
     ("resourceclaim-controller", "resource-claim-controller"),
     ("legacy-serviceaccount-token-cleaner-controller", "legacy-service-account-token-cleaner"),

@@ -7,7 +7,7 @@ use component::client::ClientConfig;
 use component::flags::Values;
 
 use crate::names::Selection;
-use crate::{Error, certificates, endpointslicemirroring, nodeipam, nodelifecycle};
+use crate::{Error, certificates, endpointslicemirroring, nodeipam, nodelifecycle, volume};
 
 /// The settings of the controller manager.
 #[derive(Clone, Debug)]
@@ -27,6 +27,7 @@ pub struct Options {
     pub(crate) signing: Option<certificates::sign::Settings>,
     pub(crate) node_cidrs: Option<nodeipam::Settings>,
     pub(crate) terminated_pods: usize,
+    pub(crate) volumes: volume::binder::Settings,
 }
 
 /// How many objects each controller works on at the same time.
@@ -40,6 +41,7 @@ pub(crate) struct Workers {
     pub(crate) slices: usize,
     pub(crate) namespace: usize,
     pub(crate) garbage_collector: usize,
+    pub(crate) ephemeral_volume: usize,
 }
 
 impl Options {
@@ -66,6 +68,7 @@ impl Options {
                 slices: workers("concurrent-service-endpoint-syncs")?,
                 namespace: workers("concurrent-namespace-syncs")?,
                 garbage_collector: workers("concurrent-gc-syncs")?,
+                ephemeral_volume: workers("concurrent-ephemeralvolume-syncs")?,
             },
             max_endpoints_per_slice,
             mirroring: endpointslicemirroring::Settings {
@@ -81,6 +84,7 @@ impl Options {
             signing: certificates::sign::Settings::from_flags(values).map_err(Error::Options)?,
             node_cidrs: nodeipam::Settings::from_flags(values).map_err(Error::Options)?,
             terminated_pods: usize::try_from(values.int("terminated-pod-gc-threshold")).unwrap_or(0),
+            volumes: volumes(values),
             collect_garbage: values.bool("enable-garbage-collector"),
             values: values.clone(),
         })
@@ -97,5 +101,21 @@ fn nodes(values: &Values) -> nodelifecycle::Settings {
             large_cluster: usize::try_from(values.int("large-cluster-size-threshold")).unwrap_or(0),
             unhealthy_zone: values.float("unhealthy-zone-threshold"),
         },
+    }
+}
+
+/// Where upstream makes host path volumes too.
+const HOST_PATH_ROOT: &str = "/tmp/hostpath_pv";
+
+fn volumes(values: &Values) -> volume::binder::Settings {
+    let timeout = |minimum: &str, increment: &str| volume::binder::Timeout {
+        minimum_seconds: values.int(minimum),
+        increment_seconds: values.int(increment),
+    };
+    volume::binder::Settings {
+        dynamic: values.bool("enable-dynamic-provisioning"),
+        host_path_root: values.bool("enable-hostpath-provisioner").then(|| HOST_PATH_ROOT.into()),
+        recycle_host_path: timeout("pv-recycler-minimum-timeout-hostpath", "pv-recycler-timeout-increment-hostpath"),
+        recycle_nfs: timeout("pv-recycler-minimum-timeout-nfs", "pv-recycler-increment-timeout-nfs"),
     }
 }

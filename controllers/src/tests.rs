@@ -18,6 +18,7 @@ use crate::{
     serviceaccount, tainteviction,
 };
 
+mod volumes;
 mod workloads;
 
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -1,0 +1,163 @@
+//! Claims and volumes, from the claim to the end of the volume.
+
+use std::path::Path;
+
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use serde_json::{Value, json};
+
+use super::World;
+use crate::volume::{binder, ephemeral, protection};
+
+fn settings(root: Option<&Path>) -> binder::Settings {
+    let timeout = binder::Timeout { minimum_seconds: 60, increment_seconds: 30 };
+    let host_path_root = root.map(Into::into);
+    binder::Settings { dynamic: true, host_path_root, recycle_host_path: timeout, recycle_nfs: timeout }
+}
+
+fn volume(name: &str, storage: &str, policy: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
+        "spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": storage}, "persistentVolumeReclaimPolicy": policy,
+            "storageClassName": "manual", "hostPath": {"path": format!("/tmp/skiff-no-such/{name}")}}})
+}
+
+fn claim(name: &str, class: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": "n"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "storageClassName": class},
+        "status": {"phase": "Pending"}})
+}
+
+fn class(name: &str, provisioner: &str, mode: &str, default: bool) -> Value {
+    json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "provisioner": provisioner, "volumeBindingMode": mode,
+        "reclaimPolicy": "Delete",
+        "metadata": {"name": name, "annotations": {"storageclass.kubernetes.io/is-default-class": default.to_string()}}})
+}
+
+fn phase_of(world: &World, name: &str) -> String {
+    let volume = world.fake.get::<PersistentVolume>("", name);
+    volume.and_then(|v| v.status).and_then(|s| s.phase).unwrap_or_default()
+}
+
+fn claim_of(world: &World, name: &str) -> PersistentVolumeClaim {
+    world.fake.get::<PersistentVolumeClaim>("n", name).unwrap()
+}
+
+fn is_bound(world: &World, name: &str) -> bool {
+    claim_of(world, name).status.and_then(|s| s.phase).as_deref() == Some("Bound")
+}
+
+#[tokio::test]
+async fn each_claim_gets_a_volume_of_its_own() {
+    let world = World::new();
+    for n in 0..6 {
+        world.fake.put(&volume(&format!("v{n}"), "2Gi", "Retain"));
+        world.fake.put(&claim(&format!("c{n}"), json!("manual")));
+    }
+    tokio::spawn(binder::run(world.ctx.clone(), settings(None)));
+    world
+        .until("all bound", |_| {
+            (0..6).all(|n| is_bound(&world, &format!("c{n}")) && phase_of(&world, &format!("v{n}")) == "Bound")
+        })
+        .await;
+    let mut names: Vec<_> =
+        (0..6).map(|n| claim_of(&world, &format!("c{n}")).spec.unwrap().volume_name.unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["v0", "v1", "v2", "v3", "v4", "v5"]);
+    // A late volume for a claim that waits.
+    world.fake.put(&claim("late", json!("manual")));
+    world.fake.put(&volume("later", "1Gi", "Retain"));
+    world.until("the late one", |_| is_bound(&world, "late")).await;
+}
+
+#[tokio::test]
+async fn volumes_are_reclaimed_by_their_policy() {
+    let world = World::new();
+    for policy in ["Retain", "Delete", "Recycle"] {
+        let name = policy.to_lowercase();
+        let mut volume = volume(&name, "2Gi", policy);
+        volume["spec"]["claimRef"] = json!({"namespace": "n", "name": name});
+        world.fake.put(&volume);
+        world.fake.put(&claim(&name, json!("manual")));
+    }
+    tokio::spawn(binder::run(world.ctx.clone(), settings(None)));
+    let names = ["retain", "delete", "recycle"];
+    world
+        .until("all bound", |_| names.iter().all(|name| phase_of(&world, name) == "Bound" && is_bound(&world, name)))
+        .await;
+    names.iter().for_each(|name| world.fake.remove::<PersistentVolumeClaim>("n", name));
+    world.until("released", |_| phase_of(&world, "retain") == "Released").await;
+    world.until("deleted", |f| f.get::<PersistentVolume>("", "delete").is_none()).await;
+    world.until("a cleaner", |f| f.get::<Pod>("default", "recycler-for-recycle").is_some()).await;
+    let mut cleaner = serde_json::to_value(world.fake.get::<Pod>("default", "recycler-for-recycle")).unwrap();
+    cleaner["status"] = json!({"phase": "Succeeded"});
+    world.fake.put(&cleaner);
+    world.until("free again", |_| phase_of(&world, "recycle") == "Available").await;
+    let reference = world.fake.get::<PersistentVolume>("", "recycle").unwrap().spec.unwrap().claim_ref;
+    assert_eq!(reference.and_then(|r| r.uid), None);
+}
+
+#[tokio::test]
+async fn volumes_are_made_when_their_class_says_how() {
+    let root = std::env::temp_dir().join(format!("skiff-provisioned-{}", std::process::id()));
+    let world = World::new();
+    world.fake.put(&class("standard", "kubernetes.io/host-path", "Immediate", true));
+    world.fake.put(&class("late", "kubernetes.io/host-path", "WaitForFirstConsumer", false));
+    world.fake.put(&class("outside", "example.com/p", "Immediate", false));
+    world.fake.put(&claim("plain", Value::Null));
+    world.fake.put(&claim("late", json!("late")));
+    world.fake.put(&claim("outside", json!("outside")));
+    tokio::spawn(binder::run(world.ctx.clone(), settings(Some(&root))));
+    world.until("the default's", |_| is_bound(&world, "plain")).await;
+    assert_eq!(claim_of(&world, "plain").spec.unwrap().storage_class_name.as_deref(), Some("standard"));
+    let told = |key: &str| claim_of(&world, "outside").metadata.annotations.and_then(|a| a.get(key).cloned());
+    world
+        .until("an external one is asked", |_| {
+            told("volume.kubernetes.io/storage-provisioner").as_deref() == Some("example.com/p")
+        })
+        .await;
+    assert!(!is_bound(&world, "late"), "it waits for its pod");
+    let mut chosen = serde_json::to_value(claim_of(&world, "late")).unwrap();
+    chosen["metadata"]["annotations"] = json!({"volume.kubernetes.io/selected-node": "n1"});
+    world.fake.put(&chosen);
+    world.until("the late one", |_| is_bound(&world, "late")).await;
+    let name = claim_of(&world, "plain").spec.unwrap().volume_name.unwrap();
+    let made = world.fake.get::<PersistentVolume>("", &name).unwrap();
+    let path = made.spec.unwrap().host_path.unwrap().path;
+    assert!(Path::new(&path).is_dir());
+    world.fake.remove::<PersistentVolumeClaim>("n", "plain");
+    world.until("gone with its data", |f| f.get::<PersistentVolume>("", &name).is_none()).await;
+    assert!(!Path::new(&path).exists());
+    let _ = std::fs::remove_dir_all(root);
+}
+
+#[tokio::test]
+async fn what_is_used_stays() {
+    let world = World::new();
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n", "uid": "p"},
+        "spec": {"nodeName": "n1", "containers": [], "volumes": [
+            {"name": "data", "persistentVolumeClaim": {"claimName": "c"}},
+            {"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"metadata": {"labels": {"a": "b"}}, "spec": {}}}}]}});
+    world.fake.put(&claim("c", json!("manual")));
+    world.fake.put(&volume("v", "1Gi", "Retain"));
+    world.fake.put(&pod);
+    tokio::spawn(protection::run_claims(world.ctx.clone()));
+    tokio::spawn(protection::run_volumes(world.ctx.clone()));
+    tokio::spawn(ephemeral::run(world.ctx.clone(), 2));
+    world.until("the pod's own claim", |f| f.get::<PersistentVolumeClaim>("n", "p-scratch").is_some()).await;
+    let own = claim_of(&world, "p-scratch").metadata;
+    assert_eq!((own.owner_references.unwrap()[0].uid.as_str(), own.labels.unwrap()["a"].as_str()), ("p", "b"));
+    let protected =
+        |name: &str| claim_of(&world, name).metadata.finalizers == Some(vec!["kubernetes.io/pvc-protection".into()]);
+    let volume_protected = || {
+        let volume = world.fake.get::<PersistentVolume>("", "v").unwrap();
+        volume.metadata.finalizers == Some(vec!["kubernetes.io/pv-protection".into()])
+    };
+    world.until("finalizers", |_| protected("c") && protected("p-scratch") && volume_protected()).await;
+    let api = kube::Api::<PersistentVolumeClaim>::namespaced(world.fake.client(), "n");
+    api.delete("c", &Default::default()).await.unwrap();
+    let volumes = kube::Api::<PersistentVolume>::all(world.fake.client());
+    volumes.delete("v", &Default::default()).await.unwrap();
+    world.until("the volume goes", |f| f.get::<PersistentVolume>("", "v").is_none()).await;
+    assert!(claim_of(&world, "c").metadata.deletion_timestamp.is_some(), "the claim is used");
+    world.fake.remove::<Pod>("n", "p");
+    world.until("the claim goes", |f| f.get::<PersistentVolumeClaim>("n", "c").is_none()).await;
+}
