@@ -8,19 +8,23 @@ use std::sync::Arc;
 use machinery::catalogue::{BUILTIN, Resource};
 use machinery::gvk::{Gvk, Gvr};
 use machinery::schema::{self, Schema};
+use machinery::status::GroupResource;
+use serde_json::Value;
 
 use crate::cache;
-use crate::kinds::{Hooks, hooks_of};
+use crate::kinds::{Conversion, Hooks, hooks_of};
 
 /// A row with all that hangs on it.
 pub struct Served {
-    /// Position in the catalogue; the watch cache indexes by it.
+    /// Position in the catalogue of the row that says how the objects are stored; the watch cache indexes by it.
     pub id: cache::Resource,
     pub row: Resource,
     pub schema: &'static Schema,
     pub hooks: &'static Hooks,
     /// `{"apiVersion":"v1","kind":"Pod",`: how a stored body begins, which items of a list leave out.
     pub body_prefix: String,
+    /// The row whose objects these are in another shape ([`Resource::stored_as`]).
+    stored_by: Option<Arc<Served>>,
 }
 
 #[derive(Clone)]
@@ -34,17 +38,23 @@ pub struct Catalogue {
 impl Catalogue {
     /// The built-in rows below `store_prefix` (`/registry`).
     pub fn builtin(store_prefix: &str) -> Self {
-        let served: Vec<Arc<Served>> = BUILTIN
+        let mut served: Vec<Arc<Served>> = BUILTIN
             .iter()
             .filter_map(|row| Some((row, schema::builtin(&row.gvk())?)))
             .enumerate()
             .map(|(id, (row, schema))| Arc::new(Served::new(cache::Resource(id as u32), row.clone(), schema)))
             .collect();
-        let by_path = served.iter().map(|served| (served.row.gvr(), served.clone())).collect();
-        let by_storage = served
+        let by_storage: BTreeMap<String, Arc<Served>> = served
             .iter()
+            .filter(|served| served.row.stored_as.is_none())
             .filter_map(|served| Some((served.row.storage.as_ref()?.to_string(), served.clone())))
             .collect();
+        for view in served.iter_mut().filter(|served| served.row.stored_as.is_some()) {
+            if let Some(home) = by_storage.get(view.row.storage.as_deref().unwrap_or_default()) {
+                *view = Arc::new(Served::view(view.row.clone(), view.schema, home));
+            }
+        }
+        let by_path = served.iter().map(|served| (served.row.gvr(), served.clone())).collect();
         Self {
             served: Arc::new(served),
             by_path: Arc::new(by_path),
@@ -101,6 +111,46 @@ impl Catalogue {
 impl Served {
     fn new(id: cache::Resource, row: Resource, schema: &'static Schema) -> Self {
         let body_prefix = format!("{{\"apiVersion\":\"{}\",\"kind\":\"{}\",", row.api_version(), row.kind);
-        Self { id, hooks: hooks_of(&row), body_prefix, row, schema }
+        Self { id, hooks: hooks_of(&row), body_prefix, row, schema, stored_by: None }
+    }
+
+    fn view(row: Resource, schema: &'static Schema, home: &Arc<Served>) -> Self {
+        Self { stored_by: Some(home.clone()), ..Self::new(home.id, row, schema) }
+    }
+
+    /// The row in whose shape the objects are stored, cached and judged: this one, unless it is a view of another.
+    pub fn home(&self) -> &Served {
+        self.stored_by.as_deref().unwrap_or(self)
+    }
+
+    pub fn is_view(&self) -> bool {
+        self.stored_by.is_some()
+    }
+
+    /// Names the collection in answers.
+    pub fn group_resource(&self) -> GroupResource<'_> {
+        self.home().row.group_resource()
+    }
+
+    /// A stored object as this row shows it.
+    pub fn shown(&self, stored: &Value) -> Value {
+        let mut object = stored.clone();
+        self.convert(&mut object, self, |conversion| conversion.from_stored);
+        object
+    }
+
+    /// An object of this row's shape, made one to store.
+    pub fn to_stored(&self, object: &mut Value) {
+        self.convert(object, self.home(), |conversion| conversion.to_stored);
+    }
+
+    fn convert(&self, object: &mut Value, target: &Served, way: impl Fn(&Conversion) -> fn(&mut Value)) {
+        let Some(conversion) = self.hooks.conversion.filter(|_| self.is_view()) else { return };
+        way(conversion)(object);
+        if let Some(fields) = object.as_object_mut() {
+            fields.insert("apiVersion".into(), target.row.api_version().into());
+            fields.insert("kind".into(), target.row.kind.as_ref().into());
+        }
+        schema::normalize(target.schema, object);
     }
 }

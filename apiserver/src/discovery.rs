@@ -138,7 +138,8 @@ fn entry(row: &Resource) -> Value {
 
 /// Tells clients whether the stored form changed: upstream's hash of group, version and kind.
 fn storage_version_hash(row: &Resource) -> String {
-    let hash = Sha256::digest(format!("{}/{}/{}", row.group, row.version, row.kind));
+    let stored = row.stored_gvk();
+    let hash = Sha256::digest(format!("{}/{}/{}", stored.group, stored.version, stored.kind));
     STANDARD.encode(&hash[..8])
 }
 

@@ -1,6 +1,9 @@
 //! Tells the watch cache what a stored key is and what to index of its object.
 
 use bytes::Bytes;
+use machinery::gvk::{Gvk, split_api_version};
+use machinery::meta;
+use serde_json::Value;
 
 use crate::cache::{Indexed, Indexer, Paths, Resource};
 use crate::catalogue::{Catalogue, Served};
@@ -24,6 +27,18 @@ impl CatalogueIndexer {
     }
 }
 
+impl CatalogueIndexer {
+    /// What another server stored in the shape of another version.
+    fn in_home_shape(&self, mut object: Value) -> Value {
+        let kind = split_api_version(meta::text(&object, "apiVersion"))
+            .map(|(group, version)| Gvk::new(group, version, meta::text(&object, "kind")));
+        if let Some(view) = kind.and_then(|kind| self.catalogue.find_kind(&kind)) {
+            view.to_stored(&mut object);
+        }
+        object
+    }
+}
+
 impl Indexer for CatalogueIndexer {
     fn resource(&self, key: &str) -> Option<Resource> {
         self.catalogue.find_key(key).map(|served| served.id)
@@ -34,7 +49,7 @@ impl Indexer for CatalogueIndexer {
         let paths = &self.paths[resource.0 as usize];
         let body = match stored::is_json(value) && value.starts_with(served.body_prefix.as_bytes()) {
             true => value.clone(),
-            false => stored::encode(&stored::decode(value)?).map_err(|error| error.to_string())?,
+            false => stored::encode(&self.in_home_shape(stored::decode(value)?)).map_err(|error| error.to_string())?,
         };
         let (labels, fields) = paths.extract(&body).map_err(|error| error.to_string())?;
         Ok(Indexed { body, labels, fields })
@@ -46,6 +61,10 @@ pub fn field_position(served: &Served, name: &str) -> Option<usize> {
     match name {
         "metadata.name" => Some(0),
         "metadata.namespace" if served.row.namespaced => Some(1),
-        _ => served.hooks.fields.iter().position(|(own, _)| *own == name).map(|position| position + 2),
+        _ => {
+            let (_, path) = served.hooks.fields.iter().find(|(own, _)| *own == name)?;
+            let stored = served.home().hooks.fields;
+            stored.iter().position(|(_, own)| own == path).map(|position| position + 2)
+        }
     }
 }

@@ -135,7 +135,7 @@ fn mask(object: &mut Value, twin: Option<&Value>) {
             }
             for (name, value) in fields.iter_mut() {
                 let twin = twin.and_then(|twin| twin.get(name));
-                if twin.is_some_and(|twin| ["ALLOCATED", "UID"].iter().any(|word| twin == word)) {
+                if twin.is_some_and(|twin| ["ALLOCATED", "UID", "RANDOM-UUID"].iter().any(|word| twin == word)) {
                     *value = twin.cloned().unwrap_or_default();
                 }
                 mask(value, twin);

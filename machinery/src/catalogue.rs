@@ -32,6 +32,9 @@ pub struct Resource {
     pub subresources: Cow<'static, [Subresource]>,
     /// Below the store's prefix: `services/specs`. `None` for what is never stored (reviews).
     pub storage: Option<Cow<'static, str>>,
+    /// The kind in whose shape the objects lie in `storage`, where that is another row's: this row then shows that row's
+    /// objects, converted (one store, two shapes). `None`: its own.
+    pub stored_as: Option<Gvk>,
 }
 
 /// A subresource: its own verbs, sometimes its own kind.
@@ -50,6 +53,11 @@ impl Resource {
 
     pub fn gvr(&self) -> Gvr {
         Gvr::new(&self.group, &self.version, &self.plural)
+    }
+
+    /// The kind in whose shape the objects are stored.
+    pub fn stored_gvk(&self) -> Gvk {
+        self.stored_as.clone().unwrap_or_else(|| self.gvk())
     }
 
     pub fn api_version(&self) -> String {
@@ -89,6 +97,11 @@ mod tests {
             assert!(twin.is_none(), "{} stands twice", row.gvr());
             assert_eq!(row.singular, row.kind.to_lowercase(), "{}", row.gvr());
             assert_eq!(row.storage.is_some(), row.allows("list"), "{}: stored resources can be listed", row.gvr());
+            let shared: Vec<&Resource> =
+                BUILTIN.iter().filter(|other| other.storage.is_some() && other.storage == row.storage).collect();
+            let homes = shared.iter().filter(|other| other.stored_as.is_none()).count();
+            assert_eq!(homes, usize::from(row.storage.is_some()), "{}: one row says how a store looks", row.gvr());
+            assert!(shared.iter().all(|other| other.stored_gvk() == row.stored_gvk()), "{}", row.gvr());
         }
     }
 }

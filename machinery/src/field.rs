@@ -170,6 +170,12 @@ impl Error {
         Self::new(ErrorType::TooFew, path, Some(found.into()), detail)
     }
 
+    /// The same error, for a message that does not show what was found.
+    pub fn without_value(mut self) -> Self {
+        self.value = None;
+        self
+    }
+
     /// The same error, with its value shown as this text.
     pub fn showing(mut self, text: impl Into<String>) -> Self {
         self.shown = Some(text.into());

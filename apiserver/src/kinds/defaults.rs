@@ -1,6 +1,7 @@
 //! Small tools for defaults: set what is absent, and nothing else.
 
 use machinery::meta;
+use machinery::quantity::Quantity;
 use serde_json::{Map, Value};
 
 /// Sets a field that is absent, null or (a string) empty.
@@ -19,6 +20,17 @@ pub fn set(fields: &mut Map<String, Value>, name: &str, value: impl Into<Value>)
 pub fn set_number(fields: &mut Map<String, Value>, name: &str, value: i64) {
     if fields.get(name).and_then(Value::as_i64).unwrap_or(0) == 0 {
         fields.insert(name.to_owned(), value.into());
+    }
+}
+
+/// Rounds a map of amounts up to thousandths, the finest that the API keeps.
+pub fn round_amounts(fields: &mut Map<String, Value>, name: &str) {
+    for amount in within(fields, name).into_iter().flatten().map(|(_, amount)| amount) {
+        if let Ok(mut parsed) = Quantity::from_value(amount)
+            && !parsed.round_up(-3)
+        {
+            *amount = parsed.to_string().into();
+        }
     }
 }
 

@@ -3,18 +3,24 @@
 //! Enter at [`hooks_of`]. The generic verbs in [`crate::rest`] call these and know no kind by name; a hook sees only
 //! the object (and the stored one on an update): no store, no clock, no network.
 
+mod autoscaler;
+mod batch;
 mod budget;
 pub mod certificate;
 mod config;
 mod defaults;
 mod endpoints;
 mod event;
+mod go_form;
 mod lease;
+mod limit_range;
 mod namespace;
 mod node;
 mod pod;
 mod priority_class;
 mod rbac;
+mod resource_names;
+mod resource_quota;
 mod service;
 mod service_cidr;
 mod validate;
@@ -36,6 +42,14 @@ pub struct Column {
     pub description: &'static str,
 }
 
+/// How a row shows objects that are stored in another row's shape. `apiVersion` and `kind` are set, and what is empty is
+/// taken out, by the caller.
+#[derive(Debug)]
+pub struct Conversion {
+    pub to_stored: fn(&mut Value),
+    pub from_stored: fn(&mut Value),
+}
+
 /// How long a deletion waits for the object's owner to end it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grace {
@@ -46,17 +60,26 @@ pub enum Grace {
 }
 
 /// The differences of one kind from a plain object. Every field has a default in [`Hooks::PLAIN`].
+///
+/// Where a row is a view of another's objects, all but `default` see them as they are stored, and so do the paths of
+/// `fields`.
 pub struct Hooks {
     pub name: NameCheck,
+    /// For a row that shows another row's objects (`stored_as` in the catalogue).
+    pub conversion: Option<&'static Conversion>,
     /// Fills what the client left out. Runs on every decoded body and is idempotent.
     pub default: fn(&mut Value),
     /// Removes what a client may not set on a create.
     pub prepare_create: fn(&mut Value),
+    /// Also on a create, for what depends on what the client left out and defaults have filled in since.
+    pub prepare_create_as_sent: fn(new: &mut Value, sent: &Value),
     /// Carries over from the stored object what a client may not change through the main resource.
     pub prepare_update: fn(new: &mut Value, old: &Value),
     /// Carries over what a client may not change through `/status`.
     pub prepare_status: fn(new: &mut Value, old: &Value),
     pub validate: fn(&Value) -> ErrorList,
+    /// Rules that let stand what an object had before: `None` on a create. They run beside `validate`.
+    pub validate_against: fn(new: &Value, old: Option<&Value>) -> ErrorList,
     /// Rules about the change alone; `validate` runs as well.
     pub validate_update: fn(new: &Value, old: &Value) -> ErrorList,
     pub validate_status: fn(new: &Value, old: &Value) -> ErrorList,
@@ -64,6 +87,8 @@ pub struct Hooks {
     pub warnings: fn(&Value) -> Vec<String>,
     /// Whether `metadata.generation` counts changes of the desired state.
     pub has_generation: bool,
+    /// Annotations are part of the desired state (Deployment).
+    pub counts_annotations: bool,
     /// Selectable fields besides `metadata.name` and `metadata.namespace`: label, dotted path.
     pub fields: &'static [(&'static str, &'static str)],
     pub columns: &'static [Column],
@@ -75,6 +100,8 @@ pub struct Hooks {
     pub is_held: fn(&Value) -> bool,
     /// What else changes when a deletion begins.
     pub on_deletion: fn(&mut Value),
+    /// A deletion that says nothing of dependents leaves them be.
+    pub orphans_by_default: bool,
     /// An update of an object that is not there creates it.
     pub creates_on_update: bool,
     /// An update without `resourceVersion` is taken as it is.
@@ -88,21 +115,26 @@ pub struct Hooks {
 impl Hooks {
     pub const PLAIN: Hooks = Hooks {
         name: names::dns_subdomain,
+        conversion: None,
         default: |_| {},
         prepare_create: |_| {},
+        prepare_create_as_sent: |_, _| {},
         prepare_update: |_, _| {},
         prepare_status: |_, _| {},
         validate: |_| Vec::new(),
+        validate_against: |_, _| Vec::new(),
         validate_update: |_, _| Vec::new(),
         validate_status: |_, _| Vec::new(),
         warnings: |_| Vec::new(),
         has_generation: false,
+        counts_annotations: false,
         fields: &[],
         columns: crate::rest::table::PLAIN_COLUMNS,
         cells: crate::rest::table::plain_cells,
         grace: |_, _| Grace::Immediate,
         is_held: |_| false,
         on_deletion: |_| {},
+        orphans_by_default: false,
         creates_on_update: false,
         updates_unconditionally: true,
         allocates: false,
@@ -118,14 +150,25 @@ pub fn hooks_of(row: &Resource) -> &'static Hooks {
         ("", "configmaps") => &config::CONFIG_MAP,
         ("", "events") => &event::HOOKS,
         ("", "namespaces") => &namespace::HOOKS,
+        ("", "limitranges") => &limit_range::LIMIT_RANGE,
         ("", "nodes") => &node::HOOKS,
         ("", "pods") => &pod::HOOKS,
+        ("", "podtemplates") => &workload::POD_TEMPLATE,
+        ("", "replicationcontrollers") => &workload::REPLICATION_CONTROLLER,
+        ("", "resourcequotas") => &resource_quota::RESOURCE_QUOTA,
         ("", "secrets") => &config::SECRET,
         ("", "serviceaccounts") => &config::SERVICE_ACCOUNT,
         ("", "services") => &service::HOOKS,
         ("", "endpoints") => &endpoints::ENDPOINTS,
+        ("apps", "controllerrevisions") => &workload::CONTROLLER_REVISION,
+        ("apps", "daemonsets") => &workload::DAEMON_SET,
         ("apps", "deployments") => &workload::DEPLOYMENT,
         ("apps", "replicasets") => &workload::REPLICA_SET,
+        ("apps", "statefulsets") => &workload::STATEFUL_SET,
+        ("autoscaling", "horizontalpodautoscalers") if row.version == "v1" => &autoscaler::V1,
+        ("autoscaling", "horizontalpodautoscalers") => &autoscaler::V2,
+        ("batch", "cronjobs") => &batch::CRON_JOB,
+        ("batch", "jobs") => &batch::JOB,
         ("certificates.k8s.io", "certificatesigningrequests") => &certificate::HOOKS,
         ("coordination.k8s.io", "leases") => &lease::HOOKS,
         ("discovery.k8s.io", "endpointslices") => &endpoints::SLICE,

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use machinery::names::{self, NameCheck};
+use machinery::quantity::Quantity;
 use serde_json::Value;
 
 pub use crate::rest::system::validate_labels;
@@ -23,6 +24,33 @@ pub fn named(value: &str, check: NameCheck, path: &Path) -> ErrorList {
 pub fn not_negative(value: &Value, path: &Path) -> Option<Error> {
     let number = value.as_i64().filter(|number| *number < 0)?;
     Some(Error::invalid(path, number, "must be greater than or equal to 0"))
+}
+
+/// An amount that may not be negative; `null` is none.
+pub fn not_negative_quantity(value: &Value, path: &Path) -> Option<Error> {
+    let amount = Quantity::from_value(value).ok().filter(|amount| amount.sign() < 0)?;
+    Some(Error::invalid(path, amount.to_string(), "must be greater than or equal to 0"))
+}
+
+/// `example.com/path`; required.
+pub fn domain_prefixed_path(text: &str, path: &Path) -> ErrorList {
+    if text.is_empty() {
+        return vec![Error::required(path, "")];
+    }
+    let (host, rest) = match text.split_once('/') {
+        Some((host, rest)) if !host.is_empty() && !rest.is_empty() => (host, rest),
+        _ => {
+            let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+            return vec![Error::invalid(path, text, why)];
+        }
+    };
+    let mut errors = named(host, names::dns_subdomain, path);
+    let is_path = |c: char| c.is_ascii_alphanumeric() || "/-._~%!$&'()*+,;=:".contains(c);
+    if !rest.chars().all(is_path) {
+        let why = names::pattern_error("Invalid path", r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+", &[]);
+        errors.push(Error::invalid(path, rest, why));
+    }
+    errors
 }
 
 /// A field that may not change once it is set.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::Method;
+use machinery::field::ErrorList;
 use machinery::meta;
 use machinery::status::Status;
 use serde_json::Value;
@@ -43,12 +44,12 @@ pub async fn create_object(api: &Api, call: &Call, mut object: Value, options: &
     }
     let generates = meta::name(&object).is_empty();
     for attempt_number in 1.. {
-        match attempt(api, call, object.clone(), options).await {
+        match attempt(api, call, &object, options).await {
             Err(Refused::NameTaken(_)) if generates && attempt_number < GENERATE_NAME_ATTEMPTS => {}
             Err(Refused::CompanionTaken) if attempt_number < COMPANION_ATTEMPTS => {}
             Err(Refused::NameTaken(status) | Refused::Told(status)) => return Err(status),
             Err(Refused::CompanionTaken) => {
-                return Err(Status::server_timeout(call.served.row.group_resource(), "create"));
+                return Err(Status::server_timeout(call.served.group_resource(), "create"));
             }
             Ok(created) => return Ok(created),
         }
@@ -70,9 +71,10 @@ impl From<Status> for Refused {
     }
 }
 
-async fn attempt(api: &Api, call: &Call, mut object: Value, options: &WriteOptions) -> Result<Value, Refused> {
+async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -> Result<Value, Refused> {
+    let mut object = sent.clone();
     let served = &call.served;
-    let (row, hooks) = (&served.row, served.hooks);
+    let (home, hooks) = (served.home(), served.hooks);
     let resets_managers = machinery::apply::is_reset(&object);
     complete(&mut object, served);
     let generated = meta::name(&object).is_empty();
@@ -82,15 +84,19 @@ async fn attempt(api: &Api, call: &Call, mut object: Value, options: &WriteOptio
     if !options.is_apply {
         managers::track(call, options, None, &mut object, resets_managers, &stamp.now);
     }
+    served.to_stored(&mut object);
     let request = Request::new(api, call, Operation::Create, options.dry_run, None);
     api.admission.mutate(&request, &mut object).await?;
-    complete(&mut object, served);
+    complete(&mut object, home);
     (hooks.prepare_create)(&mut object);
-    machinery::schema::normalize(served.schema, &mut object);
+    (hooks.prepare_create_as_sent)(&mut object, sent);
+    machinery::schema::normalize(home.schema, &mut object);
     let mut invalid = system::validate_new(&object, served);
     invalid.extend((hooks.validate)(&object));
+    invalid.extend((hooks.validate_against)(&object, None));
     if !invalid.is_empty() {
-        return Err(Status::invalid(&row.group, &row.kind, meta::name(&object), &invalid).into());
+        show_empty(&mut invalid, sent);
+        return Err(Status::invalid(&home.row.group, &home.row.kind, meta::name(&object), &invalid).into());
     }
     let mut companions = api.companions(served, Some(&mut object), None).await?;
     api.admission.validate(&request, &object).await?;
@@ -104,6 +110,21 @@ async fn attempt(api: &Api, call: &Call, mut object: Value, options: &WriteOptio
     Ok(object)
 }
 
+/// An empty list or map is kept as none at all, but messages show what the client sent.
+fn show_empty(errors: &mut ErrorList, sent: &Value) {
+    for error in errors.iter_mut().filter(|error| error.value == Some(Value::Null)) {
+        let found = error.field.split('.').try_fold(sent, |value, name| value.get(name));
+        let is_empty = |value: &&Value| match value {
+            Value::Object(fields) => fields.is_empty(),
+            Value::Array(items) => items.is_empty(),
+            _ => false,
+        };
+        if let Some(empty) = found.filter(is_empty) {
+            error.value = Some(empty.clone());
+        }
+    }
+}
+
 /// Writes the object and its companions, or finds out whether they could be written; a dry run has no revision.
 async fn commit_new(
     api: &Api,
@@ -114,7 +135,7 @@ async fn commit_new(
     generated: bool,
 ) -> Result<Option<Revision>, Refused> {
     let (served, name) = (&call.served, meta::name(object));
-    let of = served.row.group_resource();
+    let of = served.group_resource();
     let taken = || {
         Refused::NameTaken(match generated {
             true => Status::generate_name_conflict(of, name),

@@ -27,7 +27,7 @@ pub async fn delete(api: &Api, call: &Call) -> Result<Response, Status> {
     match outcome {
         Outcome::Marked(object) => respond::object(accept, 200, served, &object, now),
         Outcome::Gone(object) => {
-            let success = status::success(served.row.group_resource(), call.name(), meta::uid(&object));
+            let success = status::success(served.group_resource(), call.name(), meta::uid(&object));
             respond::encoded(accept, 200, &success)
         }
     }
@@ -56,7 +56,7 @@ const ATTEMPTS_MAX: usize = 64;
 /// Deletes one object of the call's resource, or begins to.
 pub async fn delete_object(api: &Api, call: &Call, name: &str, options: &DeleteOptions) -> Result<Outcome, Status> {
     let served = &call.served;
-    let of = served.row.group_resource();
+    let of = served.group_resource();
     let mut found = api.read(served, &call.info.namespace, name).await?;
     for _ in 0..ATTEMPTS_MAX {
         let Some(current) = found else { return Err(Status::not_found(of, name)) };
@@ -113,7 +113,7 @@ async fn commit_step(
             Ok(Some(outcome))
         }
         Err(CommitError::Conflict { .. }) => Ok(None),
-        Err(error) => Err(errors::commit(&error, served.row.group_resource(), name)),
+        Err(error) => Err(errors::commit(&error, served.group_resource(), name)),
     }
 }
 
@@ -135,7 +135,7 @@ impl Step {
 }
 
 fn check_preconditions(object: &Value, options: &DeleteOptions, call: &Call, name: &str) -> Result<(), Status> {
-    let of = call.served.row.group_resource();
+    let of = call.served.group_resource();
     let pairs = [
         ("UID", &options.uid, meta::uid(object)),
         ("ResourceVersion", &options.resource_version, meta::resource_version(object)),
@@ -154,7 +154,7 @@ fn check_preconditions(object: &Value, options: &DeleteOptions, call: &Call, nam
 
 /// What this delete does to the object as it is now. Pure.
 fn next_step(object: &Value, options: &DeleteOptions, call: &Call, now: &str) -> Step {
-    let finalizers = finalizers_after(object, options.propagation);
+    let finalizers = finalizers_after(object, propagation(object, options, call.served.hooks.orphans_by_default));
     let grace = (call.served.hooks.grace)(object, options.grace_period_seconds);
     let seconds = match grace {
         Grace::Immediate => 0,
@@ -190,6 +190,13 @@ fn later(now: &str, seconds: i64) -> String {
         Ok(time) => (time + jiff::SignedDuration::from_secs(seconds)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         Err(_) => now.to_owned(),
     }
+}
+
+/// What becomes of dependents: as asked, else as the object's finalizers say, else as its kind has it.
+fn propagation(object: &Value, options: &DeleteOptions, orphans_by_default: bool) -> Option<Propagation> {
+    let is_said =
+        meta::finalizers(object).any(|name| name == system::ORPHAN_FINALIZER || name == system::FOREGROUND_FINALIZER);
+    options.propagation.or((orphans_by_default && !is_said).then_some(Propagation::Orphan))
 }
 
 fn finalizers_after(object: &Value, propagation: Option<Propagation>) -> Vec<String> {
@@ -249,6 +256,21 @@ mod tests {
         assert_eq!(finalizers_after(&object, None), ["a", "orphan"]);
         assert_eq!(finalizers_after(&object, Some(Propagation::Foreground)), ["a", "foregroundDeletion"]);
         assert_eq!(finalizers_after(&object, Some(Propagation::Background)), ["a"]);
+    }
+
+    #[test]
+    fn some_kinds_leave_their_dependents_be() {
+        let (plain, foreground) = (json!({}), json!({"metadata": {"finalizers": ["foregroundDeletion"]}}));
+        let said = DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
+        let unsaid = DeleteOptions::default();
+        for (object, options, want) in [
+            (&plain, &unsaid, Some(Propagation::Orphan)),
+            (&foreground, &unsaid, None),
+            (&plain, &said, Some(Propagation::Background)),
+        ] {
+            assert_eq!(propagation(object, options, true), want, "{object}");
+        }
+        assert_eq!(propagation(&plain, &unsaid, false), None);
     }
 
     #[test]

@@ -37,11 +37,16 @@ pub async fn get(api: &Api, call: &Call) -> Result<Response, Status> {
     }
     let key = api.catalogue.key(&call.served, &call.info.namespace, call.name());
     let item = api.cache.get(call.served.id, &key).ok_or_else(|| call.not_found())?;
-    if accept.shape == Shape::Object && accept.format == Format::Json && !accept.pretty {
+    if is_served_as_stored(accept, call) {
         return Ok(respond::bytes_response(200, Format::Json, item.body.clone()));
     }
     let object = parse(&item)?;
     respond::object(accept, 200, &call.served, &object, api.clock.now().as_second())
+}
+
+/// Whether the cached bytes are the answer.
+fn is_served_as_stored(accept: Accept, call: &Call) -> bool {
+    accept.shape == Shape::Object && accept.format == Format::Json && !accept.pretty && !call.served.is_view()
 }
 
 fn parse(item: &Item) -> Result<Value, Status> {
@@ -185,12 +190,16 @@ pub fn is_selected(item: &Item, options: &ListOptions, served: &Served) -> bool 
 pub fn respond_list(api: &Api, call: &Call, accept: Accept, found: &Found) -> Result<Response, Status> {
     let served = &call.served;
     let metadata = list_metadata(found);
-    if accept.shape == Shape::Object && accept.format == Format::Json && !accept.pretty {
+    if is_served_as_stored(accept, call) {
         return Ok(json_list(served, &metadata, &found.items));
     }
     let objects = found.items.iter().map(|item| parse(item)).collect::<Result<Vec<Value>, Status>>()?;
     let list = match accept.shape {
-        Shape::Object => list_of(served.row.api_version(), served.row.list_kind(), metadata, strip_kinds(objects)),
+        Shape::Object => {
+            let shown =
+                if served.is_view() { objects.iter().map(|item| served.shown(item)).collect() } else { objects };
+            list_of(served.row.api_version(), served.row.list_kind(), metadata, strip_kinds(shown))
+        }
         Shape::Table => {
             let now = api.clock.now().as_second();
             let include = Include::parse(call.query.text("includeObject"));

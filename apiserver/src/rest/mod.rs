@@ -56,7 +56,7 @@ impl Call {
     }
 
     pub fn not_found(&self) -> Status {
-        Status::not_found(self.served.row.group_resource(), self.name())
+        Status::not_found(self.served.group_resource(), self.name())
     }
 
     pub fn accept(&self) -> Result<negotiate::Accept, Status> {

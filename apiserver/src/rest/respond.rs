@@ -12,9 +12,10 @@ use crate::catalogue::Served;
 use crate::http_body::{Body, Response, full};
 use crate::protobuf;
 
-/// An object, as its own kind or as the view that was asked for.
+/// A stored object, as the kind of the row that was asked, or as the view that was asked for.
 pub fn object(accept: Accept, code: u16, served: &Served, object: &Value, now: i64) -> Result<Response, Status> {
     match accept.shape {
+        Shape::Object if served.is_view() => encoded(accept, code, &served.shown(object)),
         Shape::Object => encoded(accept, code, object),
         Shape::Table => {
             let table = table::of_object(served, object, now);

@@ -89,7 +89,8 @@ pub fn stamp_update(new: &mut Value, old: &Value, served: &Served) {
     if meta::text(new, "metadata.uid").is_empty() {
         meta::metadata_mut(new).insert("uid".into(), old["metadata"]["uid"].clone());
     }
-    if served.hooks.has_generation && desired_changed(new, old) {
+    let annotated = served.hooks.counts_annotations && new["metadata"]["annotations"] != old["metadata"]["annotations"];
+    if served.hooks.has_generation && (annotated || desired_changed(new, old)) {
         let next = meta::generation(old) + 1;
         meta::metadata_mut(new).insert("generation".into(), json!(next));
     }

@@ -53,12 +53,13 @@ impl Include {
     }
 }
 
+/// The row of a stored object.
 pub fn row(served: &Served, object: &Value, now: i64, include: Include) -> Value {
     let mut row = json!({"cells": (served.hooks.cells)(object, now)});
     match include {
         Include::None => {}
         Include::Metadata => row["object"] = partial(object),
-        Include::Object => row["object"] = object.clone(),
+        Include::Object => row["object"] = served.shown(object),
     }
     row
 }

@@ -83,8 +83,9 @@ fn check_name(object: &mut Value, call: &Call) -> Result<(), Status> {
     Ok(())
 }
 
-/// Changes a stored object: `make` says what it becomes from what it is, and may be called again when another writer
-/// was faster. A `resourceVersion` in what it returns must be the stored one; none means any.
+/// Changes a stored object and returns it in the shape that it is stored in: `make` says what it becomes from what it is
+/// (both in the row's own shape), and may be called again when another writer was faster. A `resourceVersion` in what it
+/// returns must be the stored one; none means any.
 pub async fn change(
     api: &Api,
     call: &Call,
@@ -99,12 +100,14 @@ pub async fn change(
     };
     for _ in 0..ATTEMPTS_MAX {
         let Some(current) = found else { return Err(call.not_found()) };
-        match attempt(api, call, part, options, &current, make(&current.object)).await? {
+        let shown = served.is_view().then(|| served.shown(&current.object));
+        let shown = shown.as_ref().unwrap_or(&current.object);
+        match attempt(api, call, part, options, &current, shown, make(shown)).await? {
             Attempt::Done(changed) => return Ok(changed),
             Attempt::Moved(newer) => found = newer,
         }
     }
-    Err(Status::conflict(served.row.group_resource(), call.name(), MODIFIED))
+    Err(Status::conflict(served.group_resource(), call.name(), MODIFIED))
 }
 
 enum Attempt {
@@ -119,10 +122,11 @@ async fn attempt(
     part: Part,
     options: &WriteOptions,
     current: &Current,
+    shown: &Value,
     made: Result<Value, Status>,
 ) -> Result<Attempt, Status> {
     let served = &call.served;
-    let row = &served.row;
+    let home = served.home();
     // The caller may have judged by what the cache had; if that is stale, look again before refusing.
     let checked = made.and_then(|new| Ok((check_preconditions(&new, current, call)?, new)));
     let (named_version, mut new) = match checked {
@@ -133,14 +137,15 @@ async fn attempt(
     let resets_managers = machinery::apply::is_reset(&new);
     complete(&mut new, served);
     if !options.is_apply && part != Part::Raw {
-        managers::track(call, options, Some(old), &mut new, resets_managers, &api.now_text());
+        managers::track(call, options, Some(shown), &mut new, resets_managers, &api.now_text());
     }
+    served.to_stored(&mut new);
     carry_over(&mut new, old, call, part);
     system::stamp_update(&mut new, old, served);
     let request = Request::new(api, call, Operation::Update, options.dry_run, Some(old));
     api.admission.mutate(&request, &mut new).await?;
-    complete(&mut new, served);
-    machinery::schema::normalize(served.schema, &mut new);
+    complete(&mut new, home);
+    machinery::schema::normalize(home.schema, &mut new);
     if served.hooks.has_generation {
         system::stamp_update(&mut new, old, served);
     }
@@ -180,12 +185,12 @@ async fn attempt(
         }
         Err(CommitError::Conflict { key: conflicting, current: newer }) if conflicting == key => {
             if named_version {
-                return Err(Status::conflict(row.group_resource(), call.name(), MODIFIED));
+                return Err(Status::conflict(served.group_resource(), call.name(), MODIFIED));
             }
             Ok(Attempt::Moved(newer.as_ref().map(Current::from_entry).transpose()?))
         }
         Err(CommitError::Conflict { .. }) => Ok(Attempt::Moved(Some(current.clone()))),
-        Err(error) => Err(errors::commit(&error, row.group_resource(), call.name())),
+        Err(error) => Err(errors::commit(&error, served.group_resource(), call.name())),
     }
 }
 
@@ -207,7 +212,7 @@ fn is_finished(object: &Value) -> bool {
 
 /// Whether the new object names the version it was made from. It must then be the stored one; so must a uid.
 fn check_preconditions(new: &Value, current: &Current, call: &Call) -> Result<bool, Status> {
-    let of = call.served.row.group_resource();
+    let of = call.served.group_resource();
     let version = meta::resource_version(new);
     let named = !version.is_empty() && version != "0";
     if named && version != current.revision.to_string() {
@@ -280,15 +285,19 @@ fn set_at(object: &mut Value, path: &str, value: Value) {
 }
 
 fn check_valid(new: &Value, old: &Value, call: &Call, part: Part) -> Result<(), Status> {
-    let (row, hooks) = (&call.served.row, call.served.hooks);
+    let (row, hooks) = (&call.served.home().row, call.served.hooks);
     let mut invalid = system::validate_update(new, old, &call.served);
     match part {
         Part::Main => {
             invalid.extend((hooks.validate)(new));
+            invalid.extend((hooks.validate_against)(new, Some(old)));
             invalid.extend((hooks.validate_update)(new, old));
         }
         // These change what the main resource may not; what they may change is theirs to say.
-        Part::Raw | Part::Owned(_) => invalid.extend((hooks.validate)(new)),
+        Part::Raw | Part::Owned(_) => {
+            invalid.extend((hooks.validate)(new));
+            invalid.extend((hooks.validate_against)(new, Some(old)));
+        }
         Part::Status => invalid.extend((hooks.validate_status)(new, old)),
     }
     if invalid.is_empty() { Ok(()) } else { Err(Status::invalid(&row.group, &row.kind, call.name(), &invalid)) }

@@ -225,7 +225,7 @@ struct Encoder {
 
 impl Encoder {
     fn shares_frames(&self) -> bool {
-        self.accept.shape == Shape::Object && self.accept.format != Format::Protobuf
+        self.accept.shape == Shape::Object && self.accept.format != Format::Protobuf && !self.served.is_view()
     }
 
     fn item(&mut self, kind: EventKind, item: &Item) -> Option<Bytes> {
@@ -234,6 +234,7 @@ impl Encoder {
         }
         let object: Value = serde_json::from_slice(&item.body).ok()?;
         let view = match self.accept.shape {
+            Shape::Object if self.served.is_view() => self.served.shown(&object),
             Shape::Object => object,
             Shape::Table => {
                 let row = table::row(&self.served, &object, self.api.clock.now().as_second(), self.include);

@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
+use crate::gvk::Gvk;
+
 use super::{ALL_VERBS, REVIEW_VERBS, Resource, SUBRESOURCE_VERBS, Subresource};
 
 fn stored(
@@ -26,6 +28,7 @@ fn stored(
         verbs: ALL_VERBS,
         subresources: Cow::Borrowed(&[]),
         storage: Some(Cow::Borrowed(plural)),
+        stored_as: None,
     }
 }
 
@@ -64,6 +67,15 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 
 macro_rules! names {
     ($($name:literal),*) => { Cow::Borrowed(&[$(Cow::Borrowed($name)),*]) };
+}
+
+fn autoscaler() -> Resource {
+    Resource {
+        short_names: names!["hpa"],
+        categories: names!["all"],
+        subresources: Cow::Owned(vec![STATUS]),
+        ..stored("autoscaling", "HorizontalPodAutoscaler", "horizontalpodautoscaler", "horizontalpodautoscalers", true)
+    }
 }
 
 /// Every built-in resource that the server serves.
@@ -108,6 +120,20 @@ pub static BUILTIN: LazyLock<Vec<Resource>> = LazyLock::new(|| {
             ]),
             ..stored("", "Pod", "pod", "pods", true)
         },
+        Resource { short_names: names!["limits"], ..stored("", "LimitRange", "limitrange", "limitranges", true) },
+        stored("", "PodTemplate", "podtemplate", "podtemplates", true),
+        Resource {
+            short_names: names!["rc"],
+            categories: names!["all"],
+            subresources: Cow::Owned(vec![SCALE, STATUS]),
+            storage: Some(Cow::Borrowed("controllers")),
+            ..stored("", "ReplicationController", "replicationcontroller", "replicationcontrollers", true)
+        },
+        Resource {
+            short_names: names!["quota"],
+            subresources: Cow::Owned(vec![STATUS]),
+            ..stored("", "ResourceQuota", "resourcequota", "resourcequotas", true)
+        },
         Resource { ..stored("", "Secret", "secret", "secrets", true) },
         Resource {
             short_names: names!["sa"],
@@ -122,6 +148,13 @@ pub static BUILTIN: LazyLock<Vec<Resource>> = LazyLock::new(|| {
             ..stored("", "Service", "service", "services", true)
         },
         // apps
+        stored("apps", "ControllerRevision", "controllerrevision", "controllerrevisions", true),
+        Resource {
+            short_names: names!["ds"],
+            categories: names!["all"],
+            subresources: Cow::Owned(vec![STATUS]),
+            ..stored("apps", "DaemonSet", "daemonset", "daemonsets", true)
+        },
         Resource {
             short_names: names!["deploy"],
             categories: names!["all"],
@@ -133,6 +166,27 @@ pub static BUILTIN: LazyLock<Vec<Resource>> = LazyLock::new(|| {
             categories: names!["all"],
             subresources: Cow::Owned(vec![SCALE, STATUS]),
             ..stored("apps", "ReplicaSet", "replicaset", "replicasets", true)
+        },
+        Resource {
+            short_names: names!["sts"],
+            categories: names!["all"],
+            subresources: Cow::Owned(vec![SCALE, STATUS]),
+            ..stored("apps", "StatefulSet", "statefulset", "statefulsets", true)
+        },
+        // autoscaling: one store, two shapes
+        Resource { version: Cow::Borrowed("v2"), ..autoscaler() },
+        Resource { stored_as: Some(Gvk::new("autoscaling", "v2", "HorizontalPodAutoscaler")), ..autoscaler() },
+        // batch
+        Resource {
+            short_names: names!["cj"],
+            categories: names!["all"],
+            subresources: Cow::Owned(vec![STATUS]),
+            ..stored("batch", "CronJob", "cronjob", "cronjobs", true)
+        },
+        Resource {
+            categories: names!["all"],
+            subresources: Cow::Owned(vec![STATUS]),
+            ..stored("batch", "Job", "job", "jobs", true)
         },
         // authentication, authorization: reviews, answered and never stored
         review(AUTHENTICATION, "SelfSubjectReview", "selfsubjectreview", "selfsubjectreviews", false),

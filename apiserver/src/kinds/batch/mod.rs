@@ -1,0 +1,13 @@
+//! Work that ends: Jobs, and CronJobs that make them (Kubernetes concepts: "Jobs", "CronJob").
+
+mod cron_job;
+mod failure_policy;
+mod indexes;
+mod job;
+mod job_status;
+mod job_update;
+mod schedule;
+mod success_policy;
+
+pub use cron_job::CRON_JOB;
+pub use job::JOB;
