@@ -12,6 +12,10 @@ use crate::layout::Layout;
 use crate::part::Part;
 use crate::settings::{Settings, Store};
 
+const CLUSTER_DOMAIN: &str = "cluster.local";
+/// Where cluster DNS listens on the node's address.
+pub(crate) const DNS_PORT: u16 = 10053;
+
 /// Leaves every part's arguments in the data folder, an argument a line, and the kubelet's configuration file.
 pub(crate) fn write_all(layout: &Layout, settings: &Settings) -> Result<()> {
     for part in Part::ALL {
@@ -28,6 +32,7 @@ pub(crate) fn of(part: Part, layout: &Layout, settings: &Settings) -> Result<Vec
         Part::KubeScheduler => with_kubeconfig(layout, part, ["--bind-address=127.0.0.1", "--leader-elect=false"]),
         Part::Kubelet => kubelet(layout, settings),
         Part::KubeProxy => proxy(layout, settings),
+        Part::SkiffDns => dns(layout, settings)?,
     })
 }
 
@@ -111,7 +116,7 @@ fn kubelet_configuration(layout: &Layout, settings: &Settings) -> Result<String>
         "authorization": {"mode": "Webhook"},
         "cgroupDriver": "cgroupfs",
         "clusterDNS": [settings.dns_address()?],
-        "clusterDomain": "cluster.local",
+        "clusterDomain": CLUSTER_DOMAIN,
         // A tenth of a large disk, upstream's threshold, is far more than a node of one machine must keep free.
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "2%", "nodefs.inodesFree": "2%"},
         "containerRuntimeEndpoint": settings.container_runtime_endpoint.clone().unwrap_or_else(own),
@@ -125,6 +130,19 @@ fn kubelet_configuration(layout: &Layout, settings: &Settings) -> Result<String>
         configuration["cgroupRoot"] = settings.cgroup_root.as_str().into();
     }
     serde_yaml_ng::to_string(&configuration).context("encode the kubelet's configuration")
+}
+
+/// On a port of its own at the node's address, where the Service leads: the usual port may be taken by the machine's
+/// own resolver.
+fn dns(layout: &Layout, settings: &Settings) -> Result<Vec<String>> {
+    Ok(vec![
+        format!("--kubeconfig={}", layout.kubeconfig(Part::SkiffDns).display()),
+        format!("--bind-address={}", settings.node_address),
+        format!("--port={DNS_PORT}"),
+        format!("--cluster-domain={CLUSTER_DOMAIN}"),
+        format!("--cluster-dns={}", settings.dns_address()?),
+        format!("--client-cidrs={}", settings.cluster_cidr),
+    ])
 }
 
 fn proxy(layout: &Layout, settings: &Settings) -> Vec<String> {

@@ -25,7 +25,8 @@ pub(crate) fn write_all(layout: &Layout) -> Result<()> {
     });
     let admin = kubeconfig("kubernetes-admin", authority, credentials)?;
     files::write_secret(&layout.admin_kubeconfig(), admin.as_bytes())?;
-    for part in [Part::KubeControllerManager, Part::KubeScheduler, Part::Kubelet, Part::KubeProxy] {
+    // The API server is asked and asks nobody.
+    for part in Part::ALL.into_iter().filter(|part| *part != Part::KubeApiserver) {
         let authority = json!({"certificate-authority": layout.certificate(pki::CA)});
         let credentials = json!({
             "client-certificate": layout.certificate(part.name()),

@@ -4,6 +4,7 @@
 //! flags: [`parts`]. Else it is the tool that makes, starts, stops and removes a cluster: [`up`], [`down`], [`reset`],
 //! [`status`]. It knows the parts' command lines and not how any of them works.
 
+mod addons;
 mod api;
 mod cli;
 mod cni;

@@ -10,13 +10,20 @@ pub(crate) enum Part {
     KubeScheduler,
     Kubelet,
     KubeProxy,
+    SkiffDns,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::KubeApiserver, Self::KubeControllerManager, Self::KubeScheduler, Self::Kubelet, Self::KubeProxy];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::KubeApiserver,
+        Self::KubeControllerManager,
+        Self::KubeScheduler,
+        Self::Kubelet,
+        Self::KubeProxy,
+        Self::SkiffDns,
+    ];
 
-    /// Upstream's name of the program.
+    /// Upstream's name of the program, where upstream has it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::KubeApiserver => "kube-apiserver",
@@ -24,6 +31,7 @@ impl Part {
             Self::KubeScheduler => "kube-scheduler",
             Self::Kubelet => "kubelet",
             Self::KubeProxy => "kube-proxy",
+            Self::SkiffDns => "skiff-dns",
         }
     }
 

@@ -90,6 +90,7 @@ fn flags(part: Part) -> FlagSet {
         Part::KubeScheduler => scheduler::flags(),
         Part::Kubelet => kubelet::flags(),
         Part::KubeProxy => proxy::flags(),
+        Part::SkiffDns => dns::flags(),
     }
 }
 
@@ -115,6 +116,10 @@ async fn run(part: Part, values: &Values, shutdown: Shutdown) -> Result<()> {
         Part::KubeProxy => {
             let options = proxy::Options::from_flags(values)?;
             proxy::run(options, proxy::Seams::system(shutdown)).await?;
+        }
+        Part::SkiffDns => {
+            let options = dns::Options::from_flags(values)?;
+            dns::run(options, dns::Seams::system(shutdown)).await?;
         }
     }
     Ok(())

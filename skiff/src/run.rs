@@ -9,7 +9,7 @@ use crate::layout::Layout;
 use crate::notify::Notifier;
 use crate::part::Part;
 use crate::settings::Settings;
-use crate::{api, cni, daemon, files, flags, kubeconfig, node, parts, pki, runtime};
+use crate::{addons, api, cni, daemon, files, flags, kubeconfig, node, parts, pki, runtime};
 
 pub(crate) fn foreground(layout: Layout, settings: Settings) -> Result<()> {
     let Some(_lock) = daemon::lock(&layout)? else { bail!("the cluster in {} runs already", layout.root().display()) };
@@ -41,9 +41,10 @@ async fn run(layout: Layout, settings: Settings) -> Result<()> {
     };
     tokio::try_join!(runtime::ensure(&layout, &settings), api)?;
     notifier.status("starting the controllers, the scheduler, the kubelet and the proxy");
-    for part in [Part::Kubelet, Part::KubeControllerManager, Part::KubeScheduler, Part::KubeProxy] {
+    for part in Part::ALL.into_iter().filter(|part| *part != Part::KubeApiserver) {
         start(&mut tasks, part)?;
     }
+    tasks.spawn(addons::keep_trying(layout.clone(), settings.clone(), shutdown.clone()));
     if !settings.without.is_empty() {
         // Whether the node gets Ready is in other hands too.
         notifier.ready();

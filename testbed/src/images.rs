@@ -56,6 +56,27 @@ pub fn nginx(reference: &str) -> Result<Vec<u8>> {
     Ok(Image { reference: reference.into(), config, layers: vec![layer] }.to_archive()?)
 }
 
+/// An image with programs that resolve names, `curl` and `getent`, from a Debian machine. busybox's static C library
+/// cannot: it crashes on names.
+pub fn tools(reference: &str) -> Result<Vec<u8>> {
+    let mut layer = base()?;
+    let programs = ["/usr/bin/curl", "/usr/bin/getent"];
+    let mut files = BTreeSet::from(programs.map(String::from));
+    for program in programs {
+        files.extend(libraries(program)?);
+    }
+    for file in &files {
+        copy(&mut layer, file, file)?;
+    }
+    copy(&mut layer, "/usr/bin/busybox", "/bin/busybox")?;
+    for applet in APPLETS {
+        layer.link(&format!("bin/{applet}"), "busybox")?;
+    }
+    layer.file("etc/nsswitch.conf", 0o644, b"hosts: files dns\n")?;
+    let config = Config { cmd: vec!["sh".into()], env: path(), ..Config::default() };
+    Ok(Image { reference: reference.into(), config, layers: vec![layer] }.to_archive()?)
+}
+
 /// An image of the sandbox program: a busybox that sleeps, for runtimes that are told to pull one.
 pub fn pause(reference: &str) -> Result<Vec<u8>> {
     let mut layer = base()?;

@@ -9,7 +9,8 @@ use crate::{Place, SKIFF, row};
 
 /// A cluster settles, and is then watched for as long again.
 const REST: Duration = Duration::from_secs(60);
-const PARTS: [&str; 5] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"];
+const PARTS: [&str; 6] =
+    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "skiff-dns"];
 
 /// Kernel ticks a second, as `/proc/PID/stat` counts CPU time (USER_HZ, fixed in the ABI).
 const TICKS_PER_SECOND: f64 = 100.0;

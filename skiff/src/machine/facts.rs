@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use crate::cni;
+use crate::flags::DNS_PORT;
 use crate::layout::Layout;
 use crate::part::Part;
 use crate::settings::Settings;
@@ -23,14 +24,16 @@ pub(crate) struct Facts {
     pub(crate) taken_ports: Vec<(u16, &'static str)>,
 }
 
-/// The ports that each part listens on, upstream's.
-const PORTS: [(u16, Part); 6] = [
+/// The ports that each part listens on, upstream's but for those of cluster DNS.
+const PORTS: [(u16, Part); 8] = [
     (6443, Part::KubeApiserver),
     (10257, Part::KubeControllerManager),
     (10259, Part::KubeScheduler),
     (10250, Part::Kubelet),
     (10249, Part::KubeProxy),
     (10256, Part::KubeProxy),
+    (DNS_PORT, Part::SkiffDns),
+    (9153, Part::SkiffDns),
 ];
 
 impl Facts {

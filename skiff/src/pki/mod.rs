@@ -12,8 +12,8 @@ use std::net::IpAddr;
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
-use crate::files;
 use crate::layout::Layout;
+use crate::{addons, files};
 use issue::Authority;
 
 /// The cluster's certificate authority and the keys it is stored under.
@@ -76,6 +76,7 @@ pub(crate) fn wanted(names: &Names<'_>) -> Vec<Want> {
         client("kube-controller-manager", "system:kube-controller-manager", None),
         client("kube-scheduler", "system:kube-scheduler", None),
         client("kube-proxy", "system:kube-proxy", None),
+        client("skiff-dns", addons::DNS_USER, None),
         client("kubelet", &format!("system:node:{}", names.node), Some("system:nodes")),
         serving(
             "kube-apiserver",

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod flow;
+mod names;
 mod older_style;
 mod page;
 mod restart;

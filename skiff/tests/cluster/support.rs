@@ -9,8 +9,8 @@ use testbed::{Bed, Output, Registry, eventually, images};
 /// For what takes a container runtime a moment on a busy machine of two cores.
 pub(crate) const SOON: Duration = Duration::from_secs(90);
 
-pub(crate) const PARTS: [&str; 5] =
-    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"];
+pub(crate) const PARTS: [&str; 6] =
+    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "skiff-dns"];
 
 /// The program under test.
 pub(crate) const SKIFF: &str = env!("CARGO_BIN_EXE_skiff");
@@ -37,6 +37,18 @@ impl Cluster {
         let cluster = Self { bed, _registry: registry };
         cluster._registry.write_mirror(&cluster.data().join("containerd/certs.d"))?;
         Ok(Some(cluster))
+    }
+
+    /// Makes an image pullable.
+    pub(crate) fn push(&self, archive: &[u8], tag: &str) -> Result<()> {
+        self._registry.push(&self.bed, archive, tag)
+    }
+
+    /// Creates objects from JSON.
+    pub(crate) fn create(&self, objects: &str) -> Result<()> {
+        let path = self.bed.folder().join("objects.json");
+        std::fs::write(&path, objects)?;
+        self.kubectl(&["create", "-f", &path.display().to_string()]).map(|_| ())
     }
 
     pub(crate) fn data(&self) -> PathBuf {
