@@ -10,7 +10,10 @@ use crate::{
     },
     node::object::Identity,
     paths::Paths,
-    pod::configs::{Abilities, NodeFacts, dns},
+    pod::{
+        backoff,
+        configs::{Abilities, NodeFacts, dns},
+    },
 };
 
 /// The facts for all configurations of pods.
@@ -44,6 +47,7 @@ pub(crate) fn of_node(
         allocatable: identity.allocatable.clone(),
         seccomp_default: c.seccomp_default,
         abilities,
+        restart_delay_max: c.crash_loop_back_off.max_container_restart_period.map_or(backoff::MAXIMUM, |it| it.0),
         allowed_unsafe_sysctls: c.allowed_unsafe_sysctls.clone(),
     }
 }

@@ -4,7 +4,6 @@
 
 use component::flags::{self, FlagSet, Group, Kind::*, flag, retired};
 
-const NO_EVICTION: &str = "eviction under pressure is not built yet";
 const NO_MANAGER: &str = "CPU, memory and topology managers are not built";
 const WATCHES: &str = "changes are watched, not polled";
 
@@ -118,8 +117,7 @@ fn program_without_effect() -> Group {
                 .without_effect("FlexVolume is not built"),
             flag("enable-controller-attach-detach", Bool, "true", "Let the controller manager attach volumes.")
                 .without_effect("attachable volumes are not built"),
-            flag("local-storage-capacity-isolation", Bool, "true", "Account for local storage.")
-                .without_effect(NO_EVICTION),
+            flag("local-storage-capacity-isolation", Bool, "true", "Account for local storage."),
             flag("experimental-mounter-path", String, "", "A mounter binary.")
                 .without_effect("mounts are made directly"),
         ],
@@ -165,7 +163,8 @@ fn runtime() -> Group {
                 .without_effect("kube-proxy makes what it needs"),
             flag("protect-kernel-defaults", Bool, "false", "Refuse other kernel settings.")
                 .without_effect("the kubelet sets no kernel settings"),
-            flag("kernel-memcg-notification", Bool, "false", "Watch memory by memcg.").without_effect(NO_EVICTION),
+            flag("kernel-memcg-notification", Bool, "false", "Watch memory by memcg.")
+                .without_effect("memory is looked at every ten seconds"),
         ],
     )
 }
@@ -242,10 +241,8 @@ fn pods() -> Group {
                 "RuntimeDefault as the seccomp profile of containers that name none.",
             ),
             flag("allowed-unsafe-sysctls", Strings, "", "Unsafe sysctls that pods may set; a name may end in *."),
-            flag("container-log-max-size", String, "10Mi", "The size at which a container's log is rotated.")
-                .without_effect("log rotation is not built yet"),
-            flag("container-log-max-files", Int, "5", "How many log files a container keeps.")
-                .without_effect("log rotation is not built yet"),
+            flag("container-log-max-size", String, "10Mi", "The size at which a container's log is rotated."),
+            flag("container-log-max-files", Int, "5", "How many log files a container keeps."),
             flag("maximum-dead-containers-per-container", Int, "1", "Dead containers kept for each name.")
                 .without_effect("one is kept"),
             flag("maximum-dead-containers", Int, "-1", "Dead containers kept in all.")
@@ -274,14 +271,13 @@ fn resources() -> Group {
                 "eviction-hard",
                 Strings,
                 "",
-                "Hard eviction thresholds; they count for allocatable and for the pressure conditions.",
+                "Hard eviction thresholds, such as memory.available<100Mi; pods are ended at once. They count for allocatable.",
             ),
-            flag("eviction-soft", Strings, "", "Soft eviction thresholds.").without_effect(NO_EVICTION),
-            flag("eviction-soft-grace-period", Strings, "", "Grace of soft thresholds.").without_effect(NO_EVICTION),
-            flag("eviction-max-pod-grace-period", Int, "0", "Grace of evicted pods.").without_effect(NO_EVICTION),
-            flag("eviction-minimum-reclaim", Strings, "", "What an eviction must bring.").without_effect(NO_EVICTION),
-            flag("eviction-pressure-transition-period", Duration, "5m0s", "How long a pressure condition stays.")
-                .without_effect(NO_EVICTION),
+            flag("eviction-soft", Strings, "", "Soft eviction thresholds."),
+            flag("eviction-soft-grace-period", Strings, "", "Grace of soft thresholds."),
+            flag("eviction-max-pod-grace-period", Int, "0", "Grace of evicted pods."),
+            flag("eviction-minimum-reclaim", Strings, "", "What an eviction must bring."),
+            flag("eviction-pressure-transition-period", Duration, "5m0s", "How long a pressure condition stays."),
             flag("experimental-allocatable-ignore-eviction", Bool, "false", "Leave thresholds out of allocatable.")
                 .without_effect("upstream deprecated it"),
             flag("cpu-manager-policy", String, "none", "CPU manager.").without_effect(NO_MANAGER),
@@ -309,12 +305,9 @@ fn images() -> Group {
             flag("registry-burst", Int, "10", "Pulls at once.")
                 .without_effect("the number of parallel pulls is what counts"),
             flag("node-status-max-images", Int, "50", "Images told in the node's status; -1 for all."),
-            flag("minimum-image-ttl-duration", Duration, "2m0s", "How long unused images stay.")
-                .without_effect(NO_EVICTION),
-            flag("image-gc-high-threshold", Int, "85", "Disk use at which images are removed.")
-                .without_effect(NO_EVICTION),
-            flag("image-gc-low-threshold", Int, "80", "Disk use to which images are removed.")
-                .without_effect(NO_EVICTION),
+            flag("minimum-image-ttl-duration", Duration, "2m0s", "How long unused images stay."),
+            flag("image-gc-high-threshold", Int, "85", "Disk use at which images are removed."),
+            flag("image-gc-low-threshold", Int, "80", "Disk use to which images are removed."),
             flag("image-credential-provider-config", String, "", "Credential provider plugins.")
                 .without_effect("credential provider plugins are not built yet"),
             flag("image-credential-provider-bin-dir", String, "", "Their binaries.")

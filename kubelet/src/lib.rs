@@ -2,17 +2,21 @@
 //!
 //! Enter at [`run`]. A pod's way: [`dispatch`] gives it a worker ([`pod::worker`]), which looks at the runtime
 //! ([`runtime`]), decides ([`pod::plan`], pure), makes volumes ([`volumes`]), images ([`images`]), sandboxes and
-//! containers, and tells the status ([`status`], pure). [`node`] keeps the Node object, [`server`] serves port 10250.
+//! containers, and tells the status ([`status`], pure). [`eviction`] ends pods before
+//! the node runs out of something, [`node`] keeps the Node object, [`server`] serves port 10250.
 //! Nothing here knows how the API stores objects, or what a Service's address does.
 
 pub mod cgroups;
 pub mod config;
 mod dispatch;
 pub mod env;
+pub mod eviction;
 mod facts;
 mod file_watch;
 mod flags;
 pub mod images;
+mod keepers;
+mod log_rotation;
 pub mod node;
 mod options;
 mod orphans;
@@ -27,6 +31,7 @@ pub mod server;
 mod sources;
 mod static_pods;
 pub mod status;
+pub mod usage;
 pub mod volumes;
 
 pub use flags::flags;

@@ -124,6 +124,7 @@ fn apply(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
     text("cgroup-driver", &mut c.cgroup_driver);
     text("provider-id", &mut c.provider_id);
     text("container-runtime-endpoint", &mut c.container_runtime_endpoint);
+    text("container-log-max-size", &mut c.container_log_max_size);
     truth("enable-server", &mut c.enable_server);
     truth("enable-debugging-handlers", &mut c.enable_debugging_handlers);
     truth("cgroups-per-qos", &mut c.cgroups_per_qos);
@@ -133,6 +134,7 @@ fn apply(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
     truth("fail-cgroupv1", &mut c.fail_cgroup_v1);
     truth("seccomp-default", &mut c.seccomp_default);
     truth("register-node", &mut c.register_node);
+    truth("local-storage-capacity-isolation", &mut c.local_storage_capacity_isolation);
     number("max-pods", &mut c.max_pods);
     number("pods-per-core", &mut c.pods_per_core);
     number("pod-max-pids", &mut c.pod_pids_limit);
@@ -151,6 +153,9 @@ fn apply_numbers(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Er
             let given = values.int(name);
             *field = u16::try_from(given).map_err(|_| Error::Options(format!("invalid --{name} {given}")))?;
         }
+    }
+    if values.is_given("container-log-max-files") {
+        c.container_log_max_files = usize::try_from(values.int("container-log-max-files")).unwrap_or(0);
     }
     if values.is_given("kube-api-qps") {
         c.kube_api_qps = Some(values.float("kube-api-qps"));
@@ -183,12 +188,45 @@ fn apply_lists(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Erro
     if values.is_given("allowed-unsafe-sysctls") {
         c.allowed_unsafe_sysctls = values.strings("allowed-unsafe-sysctls");
     }
-    if values.is_given("eviction-hard") {
-        c.eviction_hard = thresholds(&values.strings("eviction-hard"))?;
-    }
+    apply_eviction(values, c)?;
     if values.is_given("register-with-taints") {
         c.register_with_taints =
             values.strings("register-with-taints").iter().map(|text| taint(text)).collect::<Result<_, _>>()?;
+    }
+    Ok(())
+}
+
+/// Thresholds are written `signal<value`, graces and minima `signal=value`.
+fn apply_eviction(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
+    for (name, field) in [("eviction-hard", &mut c.eviction_hard), ("eviction-soft", &mut c.eviction_soft)] {
+        if values.is_given(name) {
+            *field = pairs(&values.strings(name), '<')?;
+        }
+    }
+    for (name, field) in [
+        ("eviction-soft-grace-period", &mut c.eviction_soft_grace_period),
+        ("eviction-minimum-reclaim", &mut c.eviction_minimum_reclaim),
+    ] {
+        if values.is_given(name) {
+            *field = pairs(&values.strings(name), '=')?;
+        }
+    }
+    for (name, field) in [
+        ("eviction-pressure-transition-period", &mut c.eviction_pressure_transition_period),
+        ("minimum-image-ttl-duration", &mut c.image_minimum_gc_age),
+    ] {
+        if values.is_given(name) {
+            field.0 = values.duration(name);
+        }
+    }
+    for (name, field) in [
+        ("eviction-max-pod-grace-period", &mut c.eviction_max_pod_grace_period),
+        ("image-gc-high-threshold", &mut c.image_gc_high_threshold_percent),
+        ("image-gc-low-threshold", &mut c.image_gc_low_threshold_percent),
+    ] {
+        if values.is_given(name) {
+            *field = values.int(name);
+        }
     }
     Ok(())
 }
@@ -245,11 +283,11 @@ fn taint(text: &str) -> Result<Taint, Error> {
     })
 }
 
-/// `signal<value` pairs.
-fn thresholds(list: &[String]) -> Result<BTreeMap<String, String>, Error> {
+/// Signals with their values, parted by `operator`.
+fn pairs(list: &[String], operator: char) -> Result<BTreeMap<String, String>, Error> {
     let pair = |text: &String| {
-        let (signal, value) = text.split_once('<').ok_or_else(|| {
-            Error::Options(format!("invalid eviction threshold syntax {text}, expected <signal><operator><value>"))
+        let (signal, value) = text.split_once(operator).ok_or_else(|| {
+            Error::Options(format!("invalid eviction threshold syntax {text}, expected <signal>{operator}<value>"))
         })?;
         Ok((signal.to_owned(), value.to_owned()))
     };

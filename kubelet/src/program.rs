@@ -23,12 +23,12 @@ use crate::{
     dispatch::Dispatcher,
     facts,
     images::{self, Puller},
+    keepers,
     node::{
         self, capacity,
         conditions::Health,
         machine::{Machine, Space},
         object::Identity,
-        pressure::Gauge,
     },
     orphans,
     pod::node::{Index, Network, Node, Registry},
@@ -137,7 +137,7 @@ pub async fn run(options: Options, mut seams: Seams) -> Result<(), Error> {
     let network = node::watch_network(
         runtime.clone(),
         seams.cni_folder.clone(),
-        health_sender,
+        health_sender.clone(),
         network_sender,
         seams.shutdown.clone(),
     );
@@ -149,11 +149,6 @@ pub async fn run(options: Options, mut seams: Seams) -> Result<(), Error> {
             update_period: options.configuration.node_status_update_frequency.0,
             report_period: options.configuration.node_status_report_frequency.0,
             lease_duration_seconds: options.configuration.node_lease_duration_seconds,
-            pressure: Gauge {
-                root: seams.root.clone(),
-                node_folder: options.root_dir.clone(),
-                eviction_hard: options.configuration.eviction_hard.clone(),
-            },
         };
         let time = (seams.clock, seams.random.clone());
         let reporter = node.reporter.clone();
@@ -164,6 +159,7 @@ pub async fn run(options: Options, mut seams: Seams) -> Result<(), Error> {
     ports::open(&options, &mut seams, &node, &mut tasks)?;
     let follow = dispatch.clone();
     tasks.spawn(events::follow(channel, move |wake| follow.wake(wake), seams.shutdown.clone()));
+    keepers::spawn(&mut tasks, &options.configuration, &seams, &node, &dispatch, health_sender);
     tasks.spawn(pods(options, node, informers, dispatch, seams.shutdown.clone()));
     tracing::info!(node = identity.name, runtime = identity.runtime_version, "the kubelet has started");
     seams.shutdown.cancelled().await;
@@ -308,6 +304,7 @@ async fn make_node(
         clock,
         random: seams.random.clone(),
         network,
+        health: health.clone(),
         index: Index::default(),
         running: Registry::default(),
     });

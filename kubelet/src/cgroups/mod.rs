@@ -129,6 +129,17 @@ impl Cgroups {
         Ok(())
     }
 
+    /// How many processes the pod has; zero where that is not counted.
+    pub fn processes(&self, pod: &Pod) -> i64 {
+        let name = self.naming.pod(qos::of_pod(pod), spec::uid(pod));
+        let folder = match &self.hierarchy {
+            Hierarchy::V1(roots) => roots.get("pids").map(|root| root.join(name.folder())),
+            Hierarchy::V2(root) => Some(root.join(name.folder())),
+        };
+        let text = folder.and_then(|folder| fs::read_to_string(folder.join("pids.current")).ok());
+        text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    }
+
     /// Removes the pod's cgroup with everything below; processes that are left in it are an error.
     ///
     /// # Errors

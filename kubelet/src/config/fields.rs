@@ -67,6 +67,13 @@ impl Default for WebhookAuthorization {
     }
 }
 
+/// `crashLoopBackOff`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CrashLoopBackOff {
+    pub max_container_restart_period: Option<GoDuration>,
+}
+
 /// Two tables in one struct: fields with an effect and their defaults, and the names of those without.
 macro_rules! configuration {
     (
@@ -147,6 +154,25 @@ configuration! {
     serialize_image_pulls: bool = false;
     max_parallel_image_pulls: Option<usize> = None;
     eviction_hard: BTreeMap<String, String> = BTreeMap::new();
+    eviction_soft: BTreeMap<String, String> = BTreeMap::new();
+    eviction_soft_grace_period: BTreeMap<String, String> = BTreeMap::new();
+    eviction_minimum_reclaim: BTreeMap<String, String> = BTreeMap::new();
+    eviction_pressure_transition_period: GoDuration = GoDuration::seconds(300);
+    eviction_max_pod_grace_period: i64 = 0;
+    merge_default_eviction_settings: bool = false;
+    local_storage_capacity_isolation: bool = true;
+    #[serde(rename = "imageMinimumGCAge")]
+    image_minimum_gc_age: GoDuration = GoDuration::seconds(120);
+    #[serde(rename = "imageMaximumGCAge")]
+    image_maximum_gc_age: GoDuration = GoDuration::seconds(0);
+    #[serde(rename = "imageGCHighThresholdPercent")]
+    image_gc_high_threshold_percent: i64 = 85;
+    #[serde(rename = "imageGCLowThresholdPercent")]
+    image_gc_low_threshold_percent: i64 = 80;
+    container_log_max_size: String = "10Mi".into();
+    container_log_max_files: usize = 5;
+    container_log_monitor_interval: GoDuration = GoDuration::seconds(10);
+    crash_loop_back_off: CrashLoopBackOff = CrashLoopBackOff::default();
     fail_swap_on: bool = true;
     system_reserved: BTreeMap<String, String> = BTreeMap::new();
     kube_reserved: BTreeMap<String, String> = BTreeMap::new();
@@ -179,10 +205,6 @@ configuration! {
     "enableContentionProfiling" enable_contention_profiling;
     "oomScoreAdj" oom_score_adj;
     "streamingConnectionIdleTimeout" streaming_connection_idle_timeout;
-    "imageMinimumGCAge" image_minimum_gc_age;
-    "imageMaximumGCAge" image_maximum_gc_age;
-    "imageGCHighThresholdPercent" image_gc_high_threshold_percent;
-    "imageGCLowThresholdPercent" image_gc_low_threshold_percent;
     "volumeStatsAggPeriod" volume_stats_agg_period;
     "kubeletCgroups" kubelet_cgroups;
     "systemCgroups" system_cgroups;
@@ -201,21 +223,12 @@ configuration! {
     "cpuCFSQuotaPeriod" cpu_cfs_quota_period;
     "maxOpenFiles" max_open_files;
     "contentType" content_type;
-    "evictionSoft" eviction_soft;
-    "evictionSoftGracePeriod" eviction_soft_grace_period;
-    "evictionPressureTransitionPeriod" eviction_pressure_transition_period;
-    "evictionMaxPodGracePeriod" eviction_max_pod_grace_period;
-    "evictionMinimumReclaim" eviction_minimum_reclaim;
-    "mergeDefaultEvictionSettings" merge_default_eviction_settings;
     "enableControllerAttachDetach" enable_controller_attach_detach;
     "protectKernelDefaults" protect_kernel_defaults;
     "makeIPTablesUtilChains" make_iptables_util_chains;
     "iptablesMasqueradeBit" iptables_masquerade_bit;
     "iptablesDropBit" iptables_drop_bit;
     "memorySwap" memory_swap;
-    "containerLogMaxSize" container_log_max_size;
-    "containerLogMaxFiles" container_log_max_files;
-    "containerLogMonitorInterval" container_log_monitor_interval;
     "containerLogMaxWorkers" container_log_max_workers;
     "featureGates" feature_gates;
     "configMapAndSecretChangeDetectionStrategy" change_detection_strategy;
@@ -233,14 +246,12 @@ configuration! {
     "shutdownGracePeriod" shutdown_grace_period;
     "shutdownGracePeriodCriticalPods" shutdown_grace_period_critical_pods;
     "shutdownGracePeriodByPodPriority" shutdown_grace_period_by_pod_priority;
-    "crashLoopBackOff" crash_loop_back_off;
     "reservedMemory" reserved_memory;
     "enableProfilingHandler" enable_profiling_handler;
     "enableDebugFlagsHandler" enable_debug_flags_handler;
     "memoryThrottlingFactor" memory_throttling_factor;
     "memoryReservationPolicy" memory_reservation_policy;
     "tracing" tracing;
-    "localStorageCapacityIsolation" local_storage_capacity_isolation;
     "userNamespaces" user_namespaces;
     }
 }

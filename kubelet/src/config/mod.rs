@@ -16,8 +16,23 @@ pub use duration::GoDuration;
 pub use fields::{Authentication, Authorization, KubeletConfiguration};
 pub use validate::validate;
 
+use crate::eviction::signal::Wanted;
+
 pub const KIND: &str = "KubeletConfiguration";
 pub const API_VERSIONS: [&str; 1] = ["kubelet.config.k8s.io/v1beta1"];
+
+impl KubeletConfiguration {
+    /// The eviction thresholds as they are written.
+    pub fn evictions(&self) -> Wanted {
+        Wanted {
+            hard: self.eviction_hard.clone(),
+            soft: self.eviction_soft.clone(),
+            soft_grace: self.eviction_soft_grace_period.clone(),
+            min_reclaim: self.eviction_minimum_reclaim.clone(),
+            merge_defaults: self.merge_default_eviction_settings,
+        }
+    }
+}
 
 /// Reads a configuration file strictly.
 ///

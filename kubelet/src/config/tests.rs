@@ -46,6 +46,10 @@ fn wrong_fields_and_values_are_named() {
         ("memorySwap: {swapBehavior: LimitedSwap}", "swap is not supported by this kubelet"),
         ("cgroupDriver: other", "must be \"cgroupfs\" or \"systemd\""),
         ("kubeReserved: {gpu: '1'}", "cannot reserve \"gpu\" resource in kubeReserved"),
+        ("evictionSoft: {memory.available: 1Gi}", "grace period must be specified"),
+        ("imageGCLowThresholdPercent: 90", "must be less than imageGCHighThresholdPercent 85"),
+        ("containerLogMaxSize: big", "must be a positive quantity"),
+        ("crashLoopBackOff: {maxContainerRestartPeriod: 10m}", "must be between 1s and 300s"),
         ("clusterDNS: [nowhere]", "invalid IP: nowhere"),
         ("authorization: {mode: RBAC}", "unknown authorization mode RBAC"),
     ] {

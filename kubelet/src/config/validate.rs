@@ -1,11 +1,12 @@
 //! What a configuration must not say: values out of range, and what is not built. Pure.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use machinery::quantity::Quantity;
 use serde_json::Value;
 
 use super::KubeletConfiguration;
+use crate::eviction::signal as eviction;
 
 /// Fields that may only have the value that means "off", and what they ask for otherwise.
 const NOT_BUILT: [(&str, &[&str], &str); 4] = [
@@ -45,6 +46,8 @@ pub fn validate(configuration: &KubeletConfiguration) -> Vec<String> {
         "AlwaysAllow" | "Webhook" | "" => {}
         mode => problems.push(format!("unknown authorization mode {mode}")),
     }
+    problems.extend(eviction::thresholds(&configuration.evictions()).err().unwrap_or_default());
+    problems.extend(collections(configuration));
     problems.extend(amounts("kubeReserved", &configuration.kube_reserved));
     problems.extend(amounts("systemReserved", &configuration.system_reserved));
     for address in &configuration.cluster_dns {
@@ -53,6 +56,32 @@ pub fn validate(configuration: &KubeletConfiguration) -> Vec<String> {
         }
     }
     problems
+}
+
+/// Image collection, log rotation and back-off.
+fn collections(c: &KubeletConfiguration) -> Vec<String> {
+    let (high, low) = (c.image_gc_high_threshold_percent, c.image_gc_low_threshold_percent);
+    let period = c.crash_loop_back_off.max_container_restart_period.map(|it| it.0);
+    let (least, most) = (Duration::from_secs(1), Duration::from_secs(300));
+    let rows = [
+        (
+            !(0..=100).contains(&high),
+            format!("imageGCHighThresholdPercent {high} must be between 0 and 100, inclusive"),
+        ),
+        (!(0..=100).contains(&low), format!("imageGCLowThresholdPercent {low} must be between 0 and 100, inclusive")),
+        (low >= high, format!("imageGCLowThresholdPercent {low} must be less than imageGCHighThresholdPercent {high}")),
+        (c.container_log_max_files < 2, "containerLogMaxFiles must be at least 2".to_owned()),
+        (
+            Quantity::parse(&c.container_log_max_size).map_or(true, |size| size.sign() <= 0),
+            format!("containerLogMaxSize {:?} must be a positive quantity", c.container_log_max_size),
+        ),
+        (c.container_log_monitor_interval.0.is_zero(), "containerLogMonitorInterval must be positive".to_owned()),
+        (
+            period.is_some_and(|period| !(least..=most).contains(&period)),
+            "crashLoopBackOff.maxContainerRestartPeriod must be between 1s and 300s".to_owned(),
+        ),
+    ];
+    rows.into_iter().filter(|(is, _)| *is).map(|(_, problem)| format!("invalid configuration: {problem}")).collect()
 }
 
 fn amounts(field: &str, amounts: &BTreeMap<String, String>) -> Vec<String> {

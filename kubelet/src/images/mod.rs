@@ -1,9 +1,11 @@
 //! Images for containers: pull policy, credentials, back-off, at most so many pulls at once, events in upstream's words.
 //!
 //! Enter at [`Puller::ensure`], which answers with what the decision core keeps in mind. Two pods that want the same image
-//! at once share one pull. [`auth`] finds credentials, [`name`] reads image names.
+//! at once share one pull. [`auth`] finds credentials, [`name`] reads image names,
+//! [`collect`] removes images that nothing uses.
 
 pub mod auth;
+pub mod collect;
 pub mod name;
 
 use std::{

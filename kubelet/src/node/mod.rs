@@ -10,7 +10,6 @@ mod lease;
 pub mod machine;
 mod network;
 pub mod object;
-pub mod pressure;
 mod sync;
 #[cfg(test)]
 mod tests;

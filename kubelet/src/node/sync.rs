@@ -16,7 +16,6 @@ use super::{
     conditions::Health,
     lease,
     object::{self, Identity},
-    pressure::Gauge,
 };
 use crate::{reporting::Reporter, runtime::SharedRuntime};
 
@@ -32,7 +31,6 @@ pub struct Settings {
     /// How often the status is told though nothing changed.
     pub report_period: Duration,
     pub lease_duration_seconds: i32,
-    pub pressure: Gauge,
 }
 
 struct Keeper {
@@ -89,7 +87,7 @@ impl Keeper {
     async fn registered(&mut self, health: &watch::Receiver<Health>) -> Node {
         let mut pause = RETRY_MIN;
         loop {
-            let now_healthy = self.settings.pressure.read(health.borrow().clone());
+            let now_healthy = health.borrow().clone();
             match self.register(&now_healthy).await {
                 Ok(node) => {
                     self.known = node.status.clone().unwrap_or_default();
@@ -147,7 +145,7 @@ impl Keeper {
 
     /// Looks, and tells what changed. Answers how long to wait.
     async fn turn(&mut self, health: &mut watch::Receiver<Health>) -> Duration {
-        let healthy = self.settings.pressure.read(health.borrow_and_update().clone());
+        let healthy = health.borrow_and_update().clone();
         let now = self.clock.now();
         let images = self.images().await;
         let status = object::status(&self.settings.identity, &self.known, &healthy, &images, now);

@@ -11,7 +11,6 @@ use super::{
     conditions::{self, Health},
     machine::{Machine, Space},
     object::{self, Identity},
-    pressure::Gauge,
 };
 
 fn write(root: &Path, path: &str, text: &str) {
@@ -80,20 +79,6 @@ fn allocatable_is_what_reservations_and_thresholds_leave() {
     let all = capacity::allocatable(&capacity, [&none, &none], &own);
     assert_eq!(all["memory"].to_string(), "1000Mi");
     assert_eq!(all["ephemeral-storage"], capacity["ephemeral-storage"], "a set that is given is the whole set");
-}
-
-#[test]
-fn pressures_follow_the_thresholds() {
-    let root = machine_root();
-    let gauge = |hard: &[(&str, &str)]| Gauge {
-        root: root.path().to_owned(),
-        node_folder: root.path().to_owned(),
-        eviction_hard: hard.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
-    };
-    let default = gauge(&[]).read(Health::default());
-    assert!(default.memory_pressure && !default.pid_pressure, "less than 100Mi is left");
-    let own = gauge(&[("memory.available", "50Mi"), ("pid.available", "5%")]).read(Health::default());
-    assert!(!own.memory_pressure && own.pid_pressure, "10 of 1000 is less than 5%");
 }
 
 #[test]

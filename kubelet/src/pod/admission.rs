@@ -3,7 +3,7 @@
 //! Enter at [`refuse`]. The scheduler has looked already; this is for pods that name their node themselves, for races,
 //! and for what this kubelet does not build: a pod that asks for it is refused by name, never run as if it had it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 
@@ -11,6 +11,7 @@ use super::{
     configs::{NodeFacts, resources::PodTotal},
     spec,
 };
+use crate::eviction::{self, signal::Pressure};
 
 /// Sysctls that stay inside the pod (`pkg/kubelet/sysctl/safe_sysctls.go`).
 const SAFE_SYSCTLS: [&str; 12] = [
@@ -28,9 +29,15 @@ const SAFE_SYSCTLS: [&str; 12] = [
     "net.ipv4.tcp_wmem",
 ];
 
-/// Reason and message of a refusal. `others` are the pods that are here already.
-pub fn refuse(pod: &Pod, others: &[Arc<Pod>], facts: &NodeFacts) -> Option<(String, String)> {
+/// Reason and message of a refusal. `others` are the pods that are here already, `pressures` what the node is short of.
+pub fn refuse(
+    pod: &Pod,
+    others: &[Arc<Pod>],
+    facts: &NodeFacts,
+    pressures: &BTreeSet<Pressure>,
+) -> Option<(String, String)> {
     not_built(pod)
+        .or_else(|| eviction::rank::refuse(pod, pressures))
         .or_else(|| forbidden_sysctl(pod, facts))
         .or_else(|| other_platform(pod, facts))
         .or_else(|| lacks_resources(pod, others, facts))
@@ -156,7 +163,9 @@ mod tests {
         let pod: Pod = serde_json::from_value(json!({"metadata": {"uid": "u"}, "spec": spec})).expect("a pod");
         let mut facts = facts();
         change(&mut facts);
-        refuse(&pod, &[], &facts).map(|(reason, message)| format!("{reason}: {message}")).unwrap_or_default()
+        refuse(&pod, &[], &facts, &BTreeSet::new())
+            .map(|(reason, message)| format!("{reason}: {message}"))
+            .unwrap_or_default()
     }
 
     #[test]

@@ -11,8 +11,8 @@ use tokio::sync::watch;
 
 use super::configs::NodeFacts;
 use crate::{
-    cgroups::Cgroups, images::Puller, probes, reporting::Reporter, runtime::SharedRuntime, sources::ObjectSources,
-    volumes::VolumeManager,
+    cgroups::Cgroups, images::Puller, node::conditions::Health, probes, reporting::Reporter, runtime::SharedRuntime,
+    sources::ObjectSources, volumes::VolumeManager,
 };
 
 /// See the module.
@@ -35,6 +35,7 @@ pub struct Node {
     pub clock: Clock,
     pub random: Random,
     pub network: watch::Receiver<Network>,
+    pub health: watch::Receiver<Health>,
     pub index: Index,
     /// The pods as they run here, for the server's `/pods`.
     pub running: Registry,

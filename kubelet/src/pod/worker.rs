@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use super::{
     allocation::Allocation,
+    backoff::{self, Backoff},
     fate::{Stop, Why},
     inbox::Inbox,
     memory::{ImageState, Memory},
@@ -104,7 +105,11 @@ pub(super) struct Worker {
 pub async fn run(node: Arc<Node>, inbox: Inbox, pod: Arc<Pod>, gone: bool, shutdown: Shutdown) {
     let uid = spec::uid(&pod).to_owned();
     let probes = node.prober.of_pod(inbox.clone());
-    let memory = Memory { allocation: Allocation::recovered(&pod), ..Memory::default() };
+    let memory = Memory {
+        allocation: Allocation::recovered(&pod),
+        backoff: Backoff::new(backoff::INITIAL, node.facts.restart_delay_max),
+        ..Memory::default()
+    };
     let mut worker = Worker {
         known: pod.status.clone().unwrap_or_default(),
         known_version: version(&pod),
@@ -193,7 +198,12 @@ impl Worker {
         if std::mem::replace(&mut self.admitted, true) || !is_new {
             return;
         }
-        let refusal = super::admission::refuse(&self.pod, &self.node.running.list(), &self.node.facts);
+        let refusal = super::admission::refuse(
+            &self.pod,
+            &self.node.running.list(),
+            &self.node.facts,
+            &crate::eviction::pressures(&self.node.health.borrow()),
+        );
         if let Some((reason, message)) = refusal {
             self.node.reporter.pod(&self.pod, component::recorder::Type::Warning, &reason, message.clone());
             let message = format!("Pod was rejected: {message}");

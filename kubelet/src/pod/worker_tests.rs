@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     images::{Puller, Settings},
+    node::conditions::Health,
     paths::Paths,
     probes::Prober,
     reporting::Reporter,
@@ -71,6 +72,7 @@ impl Bed {
             clock,
             random,
             network,
+            health: watch::channel(Health::default()).1,
             index: Index::default(),
             running: Registry::default(),
         })

@@ -266,6 +266,14 @@ impl Runtime for CriRuntime {
         call!(self.images.remove_image(request), "RemoveImage", image).map(drop)
     }
 
+    /// containerd tells its configuration as JSON in the details of its status; what others tell there is not looked at.
+    async fn sandbox_image(&self) -> Result<Option<String>> {
+        let answer =
+            call!(self.runtime.status(self.request(v1::StatusRequest { verbose: true })), "Status", "details")?;
+        let config = answer.info.get("config").and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+        Ok(config.and_then(|config| Some(config.get("sandboxImage")?.as_str()?.to_owned())))
+    }
+
     async fn image_filesystems(&self) -> Result<Vec<v1::FilesystemUsage>> {
         let request = self.request(v1::ImageFsInfoRequest {});
         call!(self.images.image_fs_info(request), "ImageFsInfo", "").map(|answer| answer.image_filesystems)

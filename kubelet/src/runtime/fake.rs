@@ -350,6 +350,10 @@ impl Runtime for FakeRuntime {
         Ok(())
     }
 
+    async fn sandbox_image(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     async fn image_filesystems(&self) -> Result<Vec<v1::FilesystemUsage>> {
         Ok(Vec::new())
     }

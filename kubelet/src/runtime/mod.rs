@@ -90,6 +90,8 @@ pub trait Runtime: Send + Sync + 'static {
         sandbox_config: Option<v1::PodSandboxConfig>,
     ) -> Result<String>;
     async fn remove_image(&self, image: &str) -> Result<()>;
+    /// The image of the runtime's sandboxes, where it tells.
+    async fn sandbox_image(&self) -> Result<Option<String>>;
     async fn image_filesystems(&self) -> Result<Vec<v1::FilesystemUsage>>;
 }
 

@@ -12,7 +12,7 @@ pub mod security;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use machinery::quantity::Quantity;
 
@@ -36,6 +36,8 @@ pub struct NodeFacts {
     pub allocatable: BTreeMap<String, Quantity>,
     pub seccomp_default: bool,
     pub abilities: Abilities,
+    /// The longest wait before a container that crashes again and again is started once more.
+    pub restart_delay_max: Duration,
     /// Unsafe sysctls that pods may set all the same; a name may end in `*`.
     pub allowed_unsafe_sysctls: Vec<String>,
 }

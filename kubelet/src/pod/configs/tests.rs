@@ -31,6 +31,7 @@ pub(crate) fn facts() -> NodeFacts {
         allocatable: [("ephemeral-storage".to_owned(), amount(1000)), ("cpu".to_owned(), amount(2))].into(),
         seccomp_default: false,
         abilities: super::Abilities::default(),
+        restart_delay_max: crate::pod::backoff::MAXIMUM,
         allowed_unsafe_sysctls: Vec::new(),
     }
 }

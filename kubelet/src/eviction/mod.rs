@@ -1,0 +1,216 @@
+//! Pods are ended before the node runs out of memory, disk or processes; and pods that take more local storage than they
+//! may (`pkg/kubelet/eviction`).
+//!
+//! Enter at [`run`]. [`signal`] reads the thresholds, [`state`] decides when pods must go, [`rank`] which and in what
+//! words: all three are pure. [`observe`] looks at the machine. Workers end the pods; nothing here touches a container.
+
+mod observe;
+pub mod rank;
+pub mod signal;
+pub mod state;
+
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+
+use component::{recorder::Type, shutdown::Shutdown};
+use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::watch;
+
+use self::{
+    observe::Observer,
+    signal::{Pressure, Signal, Threshold},
+    state::{Starving, State},
+};
+pub(crate) use observe::image_folder;
+
+use crate::{
+    dispatch::Dispatcher,
+    images::collect::Collector,
+    node::conditions::Health,
+    pod::{inbox::Eviction, node::Node, spec},
+    usage::{self, Usage},
+};
+
+/// How often the signals are looked at, as upstream does.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// How evictions go.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub thresholds: Vec<Threshold>,
+    pub transition: Duration,
+    /// The most grace that a soft eviction gives.
+    pub grace_period_seconds_max: i64,
+    /// Limits of local storage are enforced.
+    pub storage_limits: bool,
+    /// Where /proc is read: `/` but in tests.
+    pub root: PathBuf,
+}
+
+struct Manager {
+    settings: Settings,
+    node: Arc<Node>,
+    dispatch: Dispatcher,
+    images: Arc<Collector>,
+    state: State,
+    observer: Observer,
+    health: watch::Sender<Health>,
+}
+
+/// Looks, tells the pressures to `health`, and evicts, until shutdown.
+pub async fn run(
+    settings: Settings,
+    node: Arc<Node>,
+    dispatch: Dispatcher,
+    images: Arc<Collector>,
+    health: watch::Sender<Health>,
+    shutdown: Shutdown,
+) {
+    let observer = Observer::new(settings.root.clone(), node.facts.paths.root.clone());
+    let state = State::new(settings.thresholds.clone(), settings.transition);
+    let mut manager = Manager { settings, node, dispatch, images, state, observer, health };
+    loop {
+        manager.turn().await;
+        if shutdown.run_until(tokio::time::sleep(PERIOD)).await.is_none() {
+            return;
+        }
+    }
+}
+
+impl Manager {
+    async fn turn(&mut self) {
+        let observations = self.observer.look(self.node.runtime.as_ref()).await;
+        let verdict = self.state.look(&observations, self.node.clock.now());
+        tell(&self.health, &verdict.pressures);
+        if self.settings.storage_limits && self.end_greedy().await {
+            return;
+        }
+        if let Some(starving) = verdict.starving {
+            self.relieve(&starving).await;
+        }
+    }
+
+    /// Pods that run here and are not about to end.
+    fn active(&self) -> Vec<Arc<Pod>> {
+        let phase = |pod: &Pod| pod.status.as_ref().and_then(|it| it.phase.clone()).unwrap_or_default();
+        let is_active = |pod: &Arc<Pod>| {
+            pod.metadata.deletion_timestamp.is_none() && !matches!(phase(pod).as_str(), "Failed" | "Succeeded")
+        };
+        self.node.running.list().into_iter().filter(is_active).collect()
+    }
+
+    /// Usage by pod UID; disk is measured for those that `wants_disk` names.
+    async fn usage(
+        &self,
+        pods: &[Arc<Pod>],
+        wants_disk: impl Fn(&Pod) -> bool,
+    ) -> std::collections::HashMap<String, Usage> {
+        let stats = self.node.runtime.list_container_stats().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the use of containers cannot be read");
+            Vec::new()
+        });
+        let mut by_uid = usage::of_containers(&stats);
+        let measured: Vec<Arc<Pod>> = pods.iter().filter(|pod| wants_disk(pod)).cloned().collect();
+        let paths = self.node.facts.paths.clone();
+        for pod in &measured {
+            by_uid.entry(spec::uid(pod).to_owned()).or_default();
+        }
+        let work = move || {
+            for pod in measured {
+                if let Some(usage) = by_uid.get_mut(spec::uid(&pod)) {
+                    usage::measure_disk(usage, &pod, &paths);
+                }
+            }
+            by_uid
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_default()
+    }
+
+    /// True when a pod was ended for taking more local storage than it may.
+    async fn end_greedy(&self) -> bool {
+        let pods: Vec<Arc<Pod>> = self.active().into_iter().filter(|pod| rank::has_storage_limits(pod)).collect();
+        if pods.is_empty() {
+            return false;
+        }
+        let usage = self.usage(&pods, |_| true).await;
+        let mut any = false;
+        for pod in pods.iter().filter(|pod| !rank::is_critical(pod)) {
+            let own = usage.get(spec::uid(pod));
+            if let Some(message) = own.and_then(|own| rank::over_limits(pod, own, self.observer.has_own_image_disk())) {
+                self.evict(pod, message, 0);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Frees what is short: unused images first where disk is, then one pod.
+    async fn relieve(&mut self, starving: &Starving) {
+        let signal = starving.threshold.signal;
+        let message = format!("Attempting to reclaim {}", signal.resource());
+        self.node.reporter.node(Type::Warning, "EvictionThresholdMet", message);
+        let frees_by_images = match signal {
+            Signal::ImagefsAvailable | Signal::ImagefsInodesFree => true,
+            Signal::NodefsAvailable | Signal::NodefsInodesFree => !self.observer.has_own_image_disk(),
+            Signal::MemoryAvailable | Signal::PidAvailable => false,
+        };
+        if frees_by_images {
+            self.images.delete_unused().await;
+            let again = self.observer.look(self.node.runtime.as_ref()).await;
+            if self.state.look(&again, self.node.clock.now()).starving.is_none() {
+                return;
+            }
+        }
+        let pods = self.active();
+        let wants_disk = signal.pressure() == Pressure::Disk;
+        let mut usage = self.usage(&pods, |_| wants_disk).await;
+        if signal == Signal::PidAvailable
+            && let Some(cgroups) = &self.node.cgroups
+        {
+            for pod in &pods {
+                usage.entry(spec::uid(pod).to_owned()).or_default().processes = cgroups.processes(pod);
+            }
+        }
+        let list = pods.iter().map(|pod| (&**pod, usage.get(spec::uid(pod))));
+        match rank::first(list, signal) {
+            Some((pod, own)) => {
+                let grace = match starving.threshold.grace {
+                    None => 0,
+                    Some(_) => self.settings.grace_period_seconds_max.min(spec::termination_grace_period_seconds(pod)),
+                };
+                self.evict(pod, rank::message(pod, own, starving), grace);
+            }
+            None => tracing::error!(?signal, "the node is short of a resource, and there is no pod to evict"),
+        }
+    }
+
+    fn evict(&self, pod: &Pod, message: String, grace_period_seconds: i64) {
+        tracing::warn!(pod = %spec::identity(pod), message, "evicting a pod");
+        self.node.reporter.pod(pod, Type::Warning, rank::REASON, message.clone());
+        let eviction = Eviction { reason: rank::REASON.to_owned(), message, grace_period_seconds };
+        self.dispatch.tell(spec::uid(pod), |news| news.evict = Some(eviction));
+    }
+}
+
+fn tell(health: &watch::Sender<Health>, pressures: &BTreeSet<Pressure>) {
+    health.send_if_modified(|known| {
+        let now = Health {
+            memory_pressure: pressures.contains(&Pressure::Memory),
+            disk_pressure: pressures.contains(&Pressure::Disk),
+            pid_pressure: pressures.contains(&Pressure::Pid),
+            ..known.clone()
+        };
+        let changed = *known != now;
+        *known = now;
+        changed
+    });
+}
+
+/// The pressures that the node's health tells.
+pub fn pressures(health: &Health) -> BTreeSet<Pressure> {
+    let rows = [
+        (health.memory_pressure, Pressure::Memory),
+        (health.disk_pressure, Pressure::Disk),
+        (health.pid_pressure, Pressure::Pid),
+    ];
+    rows.into_iter().filter(|(is, _)| *is).map(|(_, pressure)| pressure).collect()
+}

@@ -1,0 +1,102 @@
+//! The signals as the machine has them now: /proc, the node's disk, and the disk that the runtime keeps images on.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    signal::Signal,
+    state::{Observation, Observations},
+};
+use crate::{
+    node::machine::{Space, meminfo_kib},
+    runtime::Runtime,
+};
+
+/// Where to look.
+pub(super) struct Observer {
+    root: PathBuf,
+    node_folder: PathBuf,
+    /// The folder of the runtime's images, once the runtime has told it.
+    image_folder: Option<PathBuf>,
+}
+
+impl Observer {
+    /// `root` is where /proc is read, `node_folder` a folder on the node's disk.
+    pub(super) fn new(root: PathBuf, node_folder: PathBuf) -> Self {
+        Self { root, node_folder, image_folder: None }
+    }
+
+    /// Images have another disk than the pods' files.
+    pub(super) fn has_own_image_disk(&self) -> bool {
+        let device = |path: &Path| fs::metadata(path).ok().map(|meta| meta.dev());
+        self.image_folder.as_ref().is_some_and(|folder| device(folder) != device(&self.node_folder))
+    }
+
+    pub(super) async fn look(&mut self, runtime: &dyn Runtime) -> Observations {
+        if self.image_folder.is_none() {
+            self.image_folder = image_folder(runtime).await;
+        }
+        let text = |path: &str| fs::read_to_string(self.root.join(path)).unwrap_or_default();
+        let number = |path: &str| text(path).trim().parse::<i64>().unwrap_or(0);
+        let meminfo = text("proc/meminfo");
+        let bytes = |name| meminfo_kib(&meminfo, name) * 1024;
+        let node = Space::of(&self.node_folder);
+        let images = self.image_folder.as_deref().map_or(node, Space::of);
+        let pids = number("proc/sys/kernel/pid_max").min(number("proc/sys/kernel/threads-max"));
+        [
+            (Signal::MemoryAvailable, bytes("MemAvailable"), bytes("MemTotal")),
+            (Signal::NodefsAvailable, node.available_bytes, node.total_bytes),
+            (Signal::NodefsInodesFree, node.inodes_free, node.inodes),
+            (Signal::ImagefsAvailable, images.available_bytes, images.total_bytes),
+            (Signal::ImagefsInodesFree, images.inodes_free, images.inodes),
+            (Signal::PidAvailable, pids - processes(&text("proc/loadavg")), pids),
+        ]
+        .into_iter()
+        .map(|(signal, available, capacity)| (signal, Observation { available, capacity }))
+        .collect()
+    }
+}
+
+/// The folder that the runtime keeps images in.
+pub(crate) async fn image_folder(runtime: &dyn Runtime) -> Option<PathBuf> {
+    let told = runtime.image_filesystems().await.ok()?;
+    let folder = told.into_iter().find_map(|it| it.fs_id.map(|id| id.mountpoint)).filter(|it| !it.is_empty())?;
+    Some(folder.into())
+}
+
+/// The fourth field of /proc/loadavg: running/all tasks.
+fn processes(loadavg: &str) -> i64 {
+    let field = loadavg.split_whitespace().nth(3).and_then(|field| field.split_once('/'));
+    field.and_then(|(_, all)| all.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::fake::FakeRuntime;
+
+    #[tokio::test]
+    async fn the_machine_is_read() {
+        let root = tempfile::tempdir().expect("a folder");
+        for (path, text) in [
+            ("proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 400 kB\n"),
+            ("proc/loadavg", "0.1 0.2 0.3 1/250 4000\n"),
+            ("proc/sys/kernel/pid_max", "4000\n"),
+            ("proc/sys/kernel/threads-max", "1000\n"),
+        ] {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("folders");
+            fs::write(path, text).expect("a file");
+        }
+        let mut observer = Observer::new(root.path().into(), root.path().into());
+        let seen = observer.look(&FakeRuntime::default()).await;
+        let of = |signal| seen[&signal];
+        assert_eq!(of(Signal::MemoryAvailable), Observation { available: 400 * 1024, capacity: 1000 * 1024 });
+        assert_eq!(of(Signal::PidAvailable), Observation { available: 750, capacity: 1000 });
+        assert_eq!(of(Signal::ImagefsAvailable).capacity, of(Signal::NodefsAvailable).capacity);
+        assert!(!observer.has_own_image_disk());
+    }
+}

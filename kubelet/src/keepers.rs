@@ -1,0 +1,53 @@
+//! What keeps the node in order beside its pods: evictions, images, logs. Starts them, no more.
+
+use std::sync::Arc;
+
+use machinery::quantity::Quantity;
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::{
+    Seams,
+    config::KubeletConfiguration,
+    dispatch::Dispatcher,
+    eviction,
+    images::collect::{Collector, Policy},
+    log_rotation,
+    node::conditions::Health,
+    pod::node::Node,
+};
+
+/// Each a task until shutdown; `health` is told the pressures.
+pub(crate) fn spawn(
+    tasks: &mut JoinSet<()>,
+    c: &KubeletConfiguration,
+    seams: &Seams,
+    node: &Arc<Node>,
+    dispatch: &Dispatcher,
+    health: watch::Sender<Health>,
+) {
+    let policy = Policy {
+        age_min: c.image_minimum_gc_age.0,
+        age_max: Some(c.image_maximum_gc_age.0).filter(|age| !age.is_zero()),
+        high_percent: c.image_gc_high_threshold_percent,
+        low_percent: c.image_gc_low_threshold_percent,
+    };
+    let collector = Collector::new(node.runtime.clone(), seams.clock, policy, node.reporter.clone());
+    let collector = Arc::new(collector);
+    tasks.spawn(collector.clone().run(node.clone(), seams.shutdown.clone()));
+    let settings = eviction::Settings {
+        thresholds: eviction::signal::thresholds(&c.evictions()).unwrap_or_default(),
+        transition: c.eviction_pressure_transition_period.0,
+        grace_period_seconds_max: c.eviction_max_pod_grace_period,
+        storage_limits: c.local_storage_capacity_isolation,
+        root: seams.root.clone(),
+    };
+    let shutdown = seams.shutdown.clone();
+    tasks.spawn(eviction::run(settings, node.clone(), dispatch.clone(), collector, health, shutdown));
+    let size = Quantity::parse(&c.container_log_max_size).map_or(0, |size| size.value());
+    let settings = log_rotation::Settings {
+        size_bytes_max: u64::try_from(size).unwrap_or(u64::MAX),
+        files_max: c.container_log_max_files,
+        period: c.container_log_monitor_interval.0,
+    };
+    tasks.spawn(log_rotation::run(settings, node.clone(), seams.shutdown.clone()));
+}
