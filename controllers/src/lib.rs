@@ -7,6 +7,7 @@
 mod certificates;
 mod clusterroleaggregation;
 mod common;
+mod cronjob;
 mod daemonset;
 mod deployment;
 mod endpoints;
@@ -14,6 +15,7 @@ mod endpointslice;
 mod endpointslicemirroring;
 mod flags;
 mod garbagecollector;
+mod job;
 mod manager;
 mod names;
 mod namespace;
@@ -28,6 +30,7 @@ mod statefulset;
 mod tainteviction;
 #[cfg(test)]
 mod tests;
+mod ttlafterfinished;
 mod volume;
 
 pub use self::flags::flags;

@@ -11,14 +11,16 @@ use component::recorder::Source;
 use component::serve;
 use component::shutdown::Shutdown;
 use futures::future::{BoxFuture, FutureExt, join_all};
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ReplicationController;
 use tokio::net::TcpListener;
 
 use crate::names::CONTROLLERS;
 use crate::options::Options;
 use crate::{
-    certificates, clusterroleaggregation, daemonset, deployment, endpoints, endpointslice, endpointslicemirroring,
-    garbagecollector, namespace, nodeipam, nodelifecycle, podgc, replicaset, rootca, serviceaccount, statefulset,
-    tainteviction, volume,
+    certificates, clusterroleaggregation, cronjob, daemonset, deployment, endpoints, endpointslice,
+    endpointslicemirroring, garbagecollector, job, namespace, nodeipam, nodelifecycle, podgc, replicaset, rootca,
+    serviceaccount, statefulset, tainteviction, ttlafterfinished, volume,
 };
 
 const NAME: &str = "kube-controller-manager";
@@ -112,6 +114,7 @@ fn account(controller: &str) -> &str {
         "persistentvolume-expander-controller" => "expand-controller",
         "persistentvolumeclaim-protection-controller" => "pvc-protection-controller",
         "persistentvolume-protection-controller" => "pv-protection-controller",
+        "replicationcontroller-controller" => "replication-controller",
         name if name.starts_with("certificatesigningrequest-") => "certificate-controller",
         name => name,
     }
@@ -155,9 +158,15 @@ fn start(name: &'static str, ctx: &Context, options: &Arc<Options>) -> Option<Bo
     let workers = &options.workers;
     Some(match name {
         "deployment-controller" => deployment::run(voice(name), workers.deployment).boxed(),
-        "replicaset-controller" => replicaset::run(voice(name), workers.replica_set).boxed(),
+        "replicaset-controller" => replicaset::run::<ReplicaSet>(voice(name), workers.replica_set).boxed(),
         "daemonset-controller" => daemonset::run(voice(name), workers.daemon_set).boxed(),
         "statefulset-controller" => statefulset::run(voice(name), workers.stateful_set).boxed(),
+        "replicationcontroller-controller" => {
+            replicaset::run::<ReplicationController>(voice("replication-controller"), workers.replication).boxed()
+        }
+        "job-controller" => job::run(voice(name), workers.job).boxed(),
+        "cronjob-controller" => cronjob::run(voice(name), workers.cron_job).boxed(),
+        "ttl-after-finished-controller" => ttlafterfinished::run(voice(name), workers.ttl_after_finished).boxed(),
         "endpoints-controller" => {
             endpoints::run(voice("endpoint-controller"), workers.endpoints, options.endpoints_batch_period).boxed()
         }

@@ -3,7 +3,7 @@
 //! Pure.
 
 /// The controllers built here, by upstream's names, with the older names that still work.
-pub(crate) const CONTROLLERS: [(&str, &str); 24] = [
+pub(crate) const CONTROLLERS: [(&str, &str); 28] = [
     ("deployment-controller", "deployment"),
     ("replicaset-controller", "replicaset"),
     ("daemonset-controller", "daemonset"),
@@ -28,24 +28,24 @@ pub(crate) const CONTROLLERS: [(&str, &str); 24] = [
     ("persistentvolumeclaim-protection-controller", "pvc-protection"),
     ("persistentvolume-protection-controller", "pv-protection"),
     ("ephemeral-volume-controller", "ephemeral-volume"),
+    ("job-controller", "job"),
+    ("cronjob-controller", "cronjob"),
+    ("replicationcontroller-controller", "replicationcontroller"),
+    ("ttl-after-finished-controller", "ttl-after-finished"),
 ];
 
 /// Upstream's controllers that are not built here, with their older names: naming one is no mistake.
-const NOT_BUILT: [(&str, &str); 24] = [
+const NOT_BUILT: [(&str, &str); 20] = [
     ("serviceaccount-token-controller", "serviceaccount-token"),
-    ("replicationcontroller-controller", "replicationcontroller"),
     ("resourcequota-controller", "resourcequota"),
-    ("job-controller", "job"),
     ("horizontal-pod-autoscaler-controller", "horizontalpodautoscaling"),
     ("disruption-controller", "disruption"),
-    ("cronjob-controller", "cronjob"),
     ("podcertificaterequest-cleaner-controller", ""),
     ("ttl-controller", "ttl"),
     ("bootstrap-signer-controller", "bootstrapsigner"),
     ("token-cleaner-controller", "tokencleaner"),
     ("device-taint-eviction-controller", ""),
     ("persistentvolume-attach-detach-controller", "attachdetach"),
-    ("ttl-after-finished-controller", "ttl-after-finished"),
     ("storageversion-garbage-collector-controller", "storage-version-gc"),
     ("resourceclaim-controller", "resource-claim-controller"),
     ("legacy-serviceaccount-token-cleaner-controller", "legacy-service-account-token-cleaner"),

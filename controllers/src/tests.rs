@@ -18,6 +18,7 @@ use crate::{
     serviceaccount, tainteviction,
 };
 
+mod batch;
 mod volumes;
 mod workloads;
 
@@ -76,7 +77,7 @@ async fn a_deployment_gets_its_pods_and_rolls() {
     let world = World::new();
     world.fake.put(&web(3, "one"));
     tokio::spawn(deployment::run(world.ctx.clone(), 5));
-    tokio::spawn(replicaset::run(world.ctx.clone(), 5));
+    tokio::spawn(replicaset::run::<ReplicaSet>(world.ctx.clone(), 5));
     world.until("three pods", |f| f.list::<Pod>().len() == 3).await;
     make_ready(&world.fake);
     let available = |f: &FakeApi| {

@@ -188,12 +188,23 @@ fn patch(store: &mut Store, request: &Received) -> Outcome {
         json_patch::patch(&mut new, &patch).map_err(|error| (422, status(422, "Invalid", &error.to_string())))?;
     } else {
         json_patch::merge(&mut new, &request.body);
+        delete_from_finalizers(&mut new);
     }
     let expected = &request.body["metadata"]["resourceVersion"];
     if expected.is_string() && *expected != old["metadata"]["resourceVersion"] {
         return Err((409, status(409, "Conflict", "the object has been modified")));
     }
     Ok(write(store, request, &old, new))
+}
+
+/// The one directive of strategic patches that is understood.
+fn delete_from_finalizers(object: &mut Value) {
+    let directive =
+        object["metadata"].as_object_mut().and_then(|meta| meta.remove("$deleteFromPrimitiveList/finalizers"));
+    let Some(Value::Array(gone)) = directive else { return };
+    if let Some(finalizers) = object["metadata"]["finalizers"].as_array_mut() {
+        finalizers.retain(|finalizer| !gone.contains(finalizer));
+    }
 }
 
 /// The status subresource writes only the status (and what a node or pod says about itself in metadata).

@@ -2,7 +2,8 @@
 //!
 //! [`FakeApi`] lists, watches, creates, replaces, patches and deletes objects of any kind, with resource versions,
 //! conflicts, finalizers and selectors; [`FakeApi::react`] scripts other answers. It knows no kinds: nothing is defaulted
-//! or validated, every patch is a merge patch or a JSON patch, and a namespace is only a word.
+//! or validated, every patch is a merge patch (finalizers can be
+//! taken away as in a strategic one) or a JSON patch, and a namespace is only a word.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {

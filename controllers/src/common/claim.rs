@@ -41,6 +41,17 @@ pub(crate) async fn claim_all<O: Namespaced, K: Namespaced>(
     selector: &Selector,
     objects: Vec<Arc<K>>,
 ) -> Result<Vec<Arc<K>>, Error> {
+    claim_with_finalizer(client, owner, selector, objects, None).await
+}
+
+/// As [`claim_all`]; what is adopted gets the finalizer, also in the copy that is returned, and what is released loses it.
+pub(crate) async fn claim_with_finalizer<O: Namespaced, K: Namespaced>(
+    client: &Client,
+    owner: &O,
+    selector: &Selector,
+    objects: Vec<Arc<K>>,
+    finalizer: Option<&str>,
+) -> Result<Vec<Arc<K>>, Error> {
     let mut claimed = Vec::with_capacity(objects.len());
     let mut errors = Vec::new();
     let mut may_adopt = None;
@@ -48,7 +59,7 @@ pub(crate) async fn claim_all<O: Namespaced, K: Namespaced>(
         match claim(owner.meta(), selector, object.meta()) {
             Claim::Keep => claimed.push(object),
             Claim::Ignore => {}
-            Claim::Release => errors.extend(release(client, owner, &*object).await.err()),
+            Claim::Release => errors.extend(release(client, owner, &*object, finalizer).await.err()),
             Claim::Adopt => {
                 let allowed = match may_adopt {
                     Some(allowed) => allowed,
@@ -57,8 +68,8 @@ pub(crate) async fn claim_all<O: Namespaced, K: Namespaced>(
                 if !allowed {
                     continue;
                 }
-                match adopt(client, owner, &*object).await {
-                    Ok(()) => claimed.push(object),
+                match adopt(client, owner, &*object, finalizer).await {
+                    Ok(()) => claimed.push(with_finalizer(object, finalizer)),
                     Err(e) if e.is_not_found() => {}
                     Err(e) => errors.push(e),
                 }
@@ -74,17 +85,40 @@ async fn still_there<O: Namespaced>(client: &Client, owner: &O) -> Result<bool, 
     Ok(fresh.is_some_and(|f| f.uid() == owner.uid() && f.meta().deletion_timestamp.is_none()))
 }
 
-async fn adopt<O: Namespaced, K: Namespaced>(client: &Client, owner: &O, object: &K) -> Result<(), Error> {
-    let patch = json!({"metadata": {"uid": object.uid(), "ownerReferences": [controller_ref(owner)]}});
+fn with_finalizer<K: Namespaced>(object: Arc<K>, finalizer: Option<&str>) -> Arc<K> {
+    let Some(finalizer) = finalizer.filter(|f| !object.finalizers().iter().any(|has| has == f)) else { return object };
+    let mut copy = (*object).clone();
+    copy.finalizers_mut().push(finalizer.to_owned());
+    Arc::new(copy)
+}
+
+async fn adopt<O: Namespaced, K: Namespaced>(
+    client: &Client,
+    owner: &O,
+    object: &K,
+    finalizer: Option<&str>,
+) -> Result<(), Error> {
+    let mut patch = json!({"metadata": {"uid": object.uid(), "ownerReferences": [controller_ref(owner)]}});
+    if let Some(finalizer) = finalizer {
+        patch["metadata"]["finalizers"] = json!([finalizer]);
+    }
     patch_object::<K>(client, object, &patch).await.doing("adopt", object.name_any())
 }
 
 /// Gone, or already owned by another of the same name: both mean that there is nothing to release.
-async fn release<O: Namespaced, K: Namespaced>(client: &Client, owner: &O, object: &K) -> Result<(), Error> {
-    let patch = json!({"metadata": {
+async fn release<O: Namespaced, K: Namespaced>(
+    client: &Client,
+    owner: &O,
+    object: &K,
+    finalizer: Option<&str>,
+) -> Result<(), Error> {
+    let mut patch = json!({"metadata": {
         "uid": object.uid(),
         "ownerReferences": [{"$patch": "delete", "uid": owner.uid()}],
     }});
+    if let Some(finalizer) = finalizer {
+        patch["metadata"]["$deleteFromPrimitiveList/finalizers"] = json!([finalizer]);
+    }
     match patch_object::<K>(client, object, &patch).await.doing("release", object.name_any()) {
         Err(e) if e.is_not_found() || e.is_invalid() => Ok(()),
         other => other,

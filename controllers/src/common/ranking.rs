@@ -21,14 +21,20 @@ pub(crate) fn pods_to_delete(
     now: Timestamp,
 ) -> Vec<Arc<Pod>> {
     if count < own.len() {
-        let mut crowd: HashMap<&str, usize> = HashMap::new();
-        for pod in related.iter().filter(|p| pods::is_active(p)) {
-            *crowd.entry(pods::node_name(pod)).or_default() += 1;
-        }
-        let rank = |pod: &Pod| crowd.get(pods::node_name(pod)).copied().unwrap_or(0);
-        own.sort_by(|a, b| order(a, rank(a), b, rank(b), now));
+        own = in_order(own, related, now);
         own.truncate(count);
     }
+    own
+}
+
+/// The pods in the order in which they would go.
+pub(crate) fn in_order(mut own: Vec<Arc<Pod>>, related: &[Arc<Pod>], now: Timestamp) -> Vec<Arc<Pod>> {
+    let mut crowd: HashMap<&str, usize> = HashMap::new();
+    for pod in related.iter().filter(|p| pods::is_active(p)) {
+        *crowd.entry(pods::node_name(pod)).or_default() += 1;
+    }
+    let rank = |pod: &Pod| crowd.get(pods::node_name(pod)).copied().unwrap_or(0);
+    own.sort_by(|a, b| order(a, rank(a), b, rank(b), now));
     own
 }
 

@@ -1,8 +1,10 @@
-//! The ReplicaSet controller: keeps as many pods of a template as asked for.
+//! The ReplicaSet and ReplicationController controllers: as many pods of a template as asked for.
 //!
-//! Enter by [`run`]. This shell reads the caches, lets [`plan`] decide, makes and deletes the pods and writes the status.
-//! It does not know what a Deployment is, only that other ReplicaSets may have the same controller.
+//! Enter by [`run`], once for each kind; [`kind`] has what differs. This shell reads the caches, lets [`plan`] decide,
+//! makes and deletes the pods and writes the status. It does not know what a Deployment is, only that other ReplicaSets may
+//! have the same controller.
 
+mod kind;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -14,27 +16,26 @@ use component::informer::{Event, Informer};
 use component::key::Key;
 use component::queue::{self, Queue};
 use futures::future::join_all;
-use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
+use k8s_openapi::api::apps::v1::ReplicaSetStatus;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::PostParams;
-use kube::core::{Selector, SelectorExt};
+use kube::core::SelectorExt;
 use kube::{Api, ResourceExt};
 
+use self::kind::ReplicaKind;
 use self::plan::Change;
 use crate::common::batch::slow_start;
 use crate::common::claim::claim_all;
 use crate::common::error::{Doing, Error, wait_for_event};
 use crate::common::expectations::Expectations;
-use crate::common::owner::{
-    BY_CONTROLLER, controlled_or_orphan, controller_of, index_by_controller, is_controlled_by, selector,
-};
+use crate::common::owner::{BY_CONTROLLER, controlled_or_orphan, controller_of, index_by_controller, is_controlled_by};
 use crate::common::pod_control::PodControl;
 use crate::common::{map, pods};
 
-struct Controller {
+struct Controller<K: ReplicaKind> {
     ctx: Context,
-    replica_sets: Informer<ReplicaSet>,
+    replica_sets: Informer<K>,
     pods: Informer<Pod>,
     queue: Queue<Key>,
     expectations: Expectations,
@@ -42,11 +43,11 @@ struct Controller {
 }
 
 /// Runs until the context's shutdown.
-pub(crate) async fn run(ctx: Context, workers: usize) {
-    let controller = Arc::new(Controller {
+pub(crate) async fn run<K: ReplicaKind>(ctx: Context, workers: usize) {
+    let controller = Arc::new(Controller::<K> {
         replica_sets: ctx.informers.of(),
         pods: ctx.informers.of(),
-        queue: Queue::new("replicaset"),
+        queue: Queue::new(K::QUEUE),
         expectations: Expectations::default(),
         pod_control: PodControl { client: ctx.client.clone(), recorder: ctx.recorder.clone() },
         ctx,
@@ -64,7 +65,7 @@ pub(crate) async fn run(ctx: Context, workers: usize) {
     }
 }
 
-impl Controller {
+impl<K: ReplicaKind> Controller<K> {
     fn subscribe(self: &Arc<Self>) {
         let this = Arc::downgrade(self);
         self.replica_sets.on_event(move |event| {
@@ -80,7 +81,7 @@ impl Controller {
         });
     }
 
-    fn on_replica_set(&self, event: &Event<ReplicaSet>) {
+    fn on_replica_set(&self, event: &Event<K>) {
         let key = Key::of(&**event.object());
         // A successor of the same name owes nothing of what its predecessor expected.
         let replaced = event.old().is_some_and(|old| old.uid() != event.object().uid());
@@ -135,7 +136,7 @@ impl Controller {
     fn owner(&self, pod: &Pod) -> Option<Key> {
         let OwnerReference { kind, name, uid, .. } = controller_of(&pod.metadata)?;
         let rs = self.replica_sets.get(pod.metadata.namespace.as_deref()?, name)?;
-        (kind == "ReplicaSet" && rs.metadata.uid.as_ref() == Some(uid)).then(|| Key::of(&*rs))
+        (*kind == K::kind(&()) && rs.meta().uid.as_ref() == Some(uid)).then(|| Key::of(&*rs))
     }
 
     /// An orphan concerns whoever might adopt it.
@@ -144,7 +145,7 @@ impl Controller {
             return;
         }
         for rs in self.replica_sets.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default()) {
-            let selector = selector_of(&rs);
+            let selector = rs.selector();
             if selector.is_some_and(|s| !s.selects_all() && s.matches(map(&pod.metadata.labels))) {
                 self.queue.add(Key::of(&*rs));
             }
@@ -156,41 +157,41 @@ impl Controller {
             self.expectations.forget(&key);
             return Ok(());
         };
-        let Some(selector) = selector_of(&rs) else {
-            return Err(Error::refused("sync replica set", key, "invalid label selector"));
+        let Some(selector) = rs.selector() else {
+            return Err(Error::refused(K::SYNC, key, "invalid label selector"));
         };
         // Asked before the pods are read: what is seen between the two is in the cache already.
         let caught_up = self.expectations.satisfied(&key, self.ctx.clock.now());
-        let all = controlled_or_orphan(&self.pods, &rs.metadata);
+        let all = controlled_or_orphan(&self.pods, rs.meta());
         let uid = rs.uid().unwrap_or_default();
         let terminating = all.iter().filter(|p| pods::is_terminating(p) && is_controlled_by(&p.metadata, &uid)).count();
         let active: Vec<_> = all.into_iter().filter(|p| pods::is_active(p)).collect();
         let active = claim_all(&self.ctx.client, &*rs, &selector, active).await?;
-        let managed = match caught_up && rs.metadata.deletion_timestamp.is_none() {
+        let managed = match caught_up && rs.meta().deletion_timestamp.is_none() {
             true => self.manage(&key, &rs, &active).await,
             false => Ok(()),
         };
         let now = self.ctx.clock.now();
         let failure = managed.as_ref().err().map(Error::api_message);
-        let status = plan::status(&rs, &active, terminating, failure, now);
+        let status = plan::status(&*rs, &active, terminating, failure, now);
         wait_for_event(self.write_status(&key, &rs, status).await)?;
         managed?;
-        if let Some(after) = plan::next_check(&rs, &active, now) {
+        if let Some(after) = plan::next_check(&*rs, &active, now) {
             self.queue.add_after(key, after);
         }
         Ok(())
     }
 
-    async fn manage(&self, key: &Key, rs: &Arc<ReplicaSet>, active: &[Arc<Pod>]) -> Result<(), Error> {
-        match plan::change(rs, active, || self.related(rs), self.ctx.clock.now()) {
+    async fn manage(&self, key: &Key, rs: &Arc<K>, active: &[Arc<Pod>]) -> Result<(), Error> {
+        match plan::change(&**rs, active, || self.related(rs), self.ctx.clock.now()) {
             Change::None => Ok(()),
             Change::Create(count) => self.create(key, rs, count).await,
             Change::Delete(pods) => self.delete(key, rs, &pods).await,
         }
     }
 
-    async fn create(&self, key: &Key, rs: &ReplicaSet, count: usize) -> Result<(), Error> {
-        let Some(template) = rs.spec.as_ref().and_then(|s| s.template.as_ref()) else { return Ok(()) };
+    async fn create(&self, key: &Key, rs: &K, count: usize) -> Result<(), Error> {
+        let Some(template) = rs.template() else { return Ok(()) };
         self.expectations.expect_creations(key, count, self.ctx.clock.now());
         let (successes, result) = slow_start(count, || async {
             match self.pod_control.create(rs, template).await {
@@ -204,7 +205,7 @@ impl Controller {
         result
     }
 
-    async fn delete(&self, key: &Key, rs: &ReplicaSet, pods: &[Arc<Pod>]) -> Result<(), Error> {
+    async fn delete(&self, key: &Key, rs: &K, pods: &[Arc<Pod>]) -> Result<(), Error> {
         self.expectations.expect_deletions(key, pods.iter().map(|p| p.name_any()), self.ctx.clock.now());
         let deletions = pods.iter().map(|pod| async {
             let name = pod.name_any();
@@ -219,24 +220,17 @@ impl Controller {
     }
 
     /// The pods of all ReplicaSets with the same controller.
-    fn related(&self, rs: &ReplicaSet) -> Vec<Arc<Pod>> {
-        let Some(owner) = controller_of(&rs.metadata) else { return Vec::new() };
+    fn related(&self, rs: &K) -> Vec<Arc<Pod>> {
+        let Some(owner) = controller_of(rs.meta()) else { return Vec::new() };
         let siblings = self.replica_sets.by_index(BY_CONTROLLER, &owner.uid);
         let uids = siblings.iter().filter_map(|rs| rs.uid());
         uids.flat_map(|uid| self.pods.by_index(BY_CONTROLLER, &uid)).collect()
     }
 
-    async fn write_status(&self, key: &Key, rs: &ReplicaSet, status: ReplicaSetStatus) -> Result<(), Error> {
-        if rs.status.as_ref() == Some(&status) {
-            return Ok(());
-        }
-        let api = Api::<ReplicaSet>::namespaced(self.ctx.client.clone(), &key.namespace);
-        let changed = ReplicaSet { status: Some(status), ..rs.clone() };
+    async fn write_status(&self, key: &Key, rs: &K, status: ReplicaSetStatus) -> Result<(), Error> {
+        let Some(changed) = rs.with_status(status) else { return Ok(()) };
+        let api = Api::<K>::namespaced(self.ctx.client.clone(), &key.namespace);
         let written = api.replace_status(&key.name, &PostParams::default(), &changed).await;
-        written.map(drop).doing("update status of replica set", key)
+        written.map(drop).doing("update status of", key)
     }
-}
-
-fn selector_of(rs: &ReplicaSet) -> Option<Selector> {
-    rs.spec.as_ref().and_then(|s| selector(&s.selector))
 }

@@ -1,4 +1,4 @@
-//! The ReplicaSet controller's core: how many pods to make, which to delete, what the status is.
+//! The core for both kinds: how many pods to make, which to delete, what the status is.
 //!
 //! Pure. Concepts: "ReplicaSet".
 
@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
+use k8s_openapi::api::apps::v1::{ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 
+use super::kind::ReplicaKind;
 use crate::common::ranking::pods_to_delete;
 use crate::common::{map, nonzero, pods, time};
 
@@ -25,12 +26,12 @@ pub(super) enum Change {
 /// `active` are the pods that the ReplicaSet owns; `related` finds those of all ReplicaSets of its
 /// Deployment.
 pub(super) fn change(
-    rs: &ReplicaSet,
+    rs: &impl ReplicaKind,
     active: &[Arc<Pod>],
     related: impl FnOnce() -> Vec<Arc<Pod>>,
     now: Timestamp,
 ) -> Change {
-    let want = usize::try_from(replicas(rs)).unwrap_or(0);
+    let want = usize::try_from(rs.replicas()).unwrap_or(0);
     if active.len() < want {
         Change::Create((want - active.len()).min(BURST))
     } else if active.len() > want {
@@ -41,25 +42,17 @@ pub(super) fn change(
     }
 }
 
-pub(super) fn replicas(rs: &ReplicaSet) -> i32 {
-    rs.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1)
-}
-
-pub(super) fn min_ready_seconds(rs: &ReplicaSet) -> i32 {
-    rs.spec.as_ref().and_then(|s| s.min_ready_seconds).unwrap_or(0)
-}
-
 /// The status over these pods. `failure` is why pods could not be made or deleted; the condition stays
 /// with its first message until all goes well again.
 pub(super) fn status(
-    rs: &ReplicaSet,
+    rs: &impl ReplicaKind,
     active: &[Arc<Pod>],
     terminating: usize,
     failure: Option<String>,
     now: Timestamp,
 ) -> ReplicaSetStatus {
-    let old = rs.status.clone().unwrap_or_default();
-    let template_labels = rs.spec.as_ref().and_then(|s| s.template.as_ref()).and_then(|t| t.metadata.as_ref());
+    let old = rs.status();
+    let template_labels = rs.template().and_then(|t| t.metadata.as_ref());
     let labelled = |pod: &Pod| {
         let labels = map(&pod.metadata.labels);
         template_labels.is_none_or(|t| map(&t.labels).iter().all(|(k, v)| labels.get(k) == Some(v)))
@@ -69,10 +62,10 @@ pub(super) fn status(
         replicas: active.len() as i32,
         fully_labeled_replicas: count(&labelled),
         ready_replicas: count(&pods::is_ready),
-        available_replicas: count(&|p| pods::is_available(p, min_ready_seconds(rs), now)),
+        available_replicas: count(&|p| pods::is_available(p, rs.min_ready_seconds(), now)),
         terminating_replicas: Some(terminating as i32),
-        observed_generation: rs.metadata.generation,
-        conditions: conditions(old.conditions, replicas(rs), active.len(), failure, now),
+        observed_generation: rs.meta().generation,
+        conditions: conditions(old.conditions, rs.replicas(), active.len(), failure, now),
     }
 }
 
@@ -100,6 +93,6 @@ fn conditions(
 }
 
 /// When the next ready pod becomes available; None when none is on its way.
-pub(super) fn next_check(rs: &ReplicaSet, active: &[Arc<Pod>], now: Timestamp) -> Option<Duration> {
-    active.iter().filter_map(|p| pods::available_in(p, min_ready_seconds(rs), now)).min()
+pub(super) fn next_check(rs: &impl ReplicaKind, active: &[Arc<Pod>], now: Timestamp) -> Option<Duration> {
+    active.iter().filter_map(|p| pods::available_in(p, rs.min_ready_seconds(), now)).min()
 }

@@ -1,0 +1,117 @@
+//! Jobs, CronJobs and ReplicationControllers over the API server in memory.
+
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::ReplicationController;
+
+use super::*;
+use crate::{cronjob, job, ttlafterfinished};
+
+/// A kubelet whose containers succeed at once, and that lets deleted pods go.
+fn complete(fake: &FakeApi) {
+    for pod in fake.list::<Pod>() {
+        let mut pod = serde_json::to_value(pod).unwrap();
+        if pod["status"]["phase"] != "Succeeded" {
+            pod["status"] = json!({"phase": "Succeeded"});
+            fake.put(&pod);
+        }
+    }
+}
+
+fn job_of(spec: serde_json::Value) -> serde_json::Value {
+    let mut whole = json!({"parallelism": 2, "completions": 3, "backoffLimit": 6, "selector": {"matchLabels": {"job": "j"}},
+        "template": {"metadata": {"labels": {"job": "j"}}, "spec": {"restartPolicy": "Never", "containers": [{"name": "c"}]}}});
+    json_patch_into(&mut whole, spec);
+    json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j", "namespace": "n", "uid": "j", "generation": 1}, "spec": whole})
+}
+
+fn json_patch_into(whole: &mut serde_json::Value, more: serde_json::Value) {
+    for (key, value) in more.as_object().unwrap() {
+        whole[key] = value.clone();
+    }
+}
+
+#[tokio::test]
+async fn a_job_runs_to_its_end_and_is_cleaned_up() {
+    let world = World::new();
+    world.fake.put(&job_of(json!({"completionMode": "Indexed", "ttlSecondsAfterFinished": 0})));
+    tokio::spawn(job::run(world.ctx.clone(), 2));
+    for round in [2, 3] {
+        world.until("pods", |f| f.list::<Pod>().len() == round).await;
+        complete(&world.fake);
+    }
+    let done = |f: &FakeApi| {
+        let status = f.get::<Job>("n", "j").and_then(|j| j.status).unwrap_or_default();
+        let conditions = status.conditions.unwrap_or_default();
+        let kinds: Vec<_> = conditions.iter().map(|c| (c.type_.as_str(), c.reason.as_deref())).collect();
+        let reason = Some("CompletionsReached");
+        kinds == [("SuccessCriteriaMet", reason), ("Complete", reason)]
+            && (status.succeeded, status.ready, status.terminating) == (Some(3), Some(0), Some(0))
+            && status.completed_indexes.as_deref() == Some("0-2")
+    };
+    world.until("the job complete", done).await;
+    assert!(world.fake.list::<Pod>().iter().all(|p| p.metadata.finalizers.as_ref().is_none_or(|f| f.is_empty())));
+    tokio::spawn(ttlafterfinished::run(world.ctx.clone(), 1));
+    let deleted = |f: &FakeApi| f.received().iter().any(|r| r.verb == "delete" && r.resource == "jobs");
+    world.until("the job deleted", deleted).await;
+}
+
+#[tokio::test]
+async fn a_suspended_job_waits() {
+    let world = World::new();
+    world.fake.put(&job_of(json!({"suspend": true})));
+    tokio::spawn(job::run(world.ctx.clone(), 2));
+    let condition = |f: &FakeApi, status: &str| {
+        let job = f.get::<Job>("n", "j").and_then(|j| j.status).unwrap_or_default();
+        job.conditions.iter().flatten().any(|c| c.type_ == "Suspended" && c.status == status)
+            && job.start_time.is_some() == (status == "False")
+    };
+    world.until("suspended", |f| condition(f, "True")).await;
+    assert!(world.fake.list::<Pod>().is_empty());
+    let mut resumed = serde_json::to_value(world.fake.get::<Job>("n", "j").unwrap()).unwrap();
+    resumed["spec"]["suspend"] = json!(false);
+    resumed["metadata"]["generation"] = json!(2);
+    world.fake.put(&resumed);
+    world.until("resumed", |f| condition(f, "False") && f.list::<Pod>().len() == 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cron_job_makes_jobs_in_time() {
+    let fake = FakeApi::new();
+    let clock = Clock::simulated("2026-01-01T00:00:30Z".parse().unwrap());
+    let ctx = Context::with(fake.client(), Source::new("test"), clock, Random::seeded(1), Shutdown::new());
+    fake.put(&json!({"apiVersion": "batch/v1", "kind": "CronJob",
+        "metadata": {"name": "c", "namespace": "n", "uid": "c", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"schedule": "*/2 * * * *", "concurrencyPolicy": "Forbid", "jobTemplate": {"spec": {"template": {}}}}}));
+    tokio::spawn(cronjob::run(ctx.clone(), 1));
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        seen.push(fake.list::<Job>().len());
+    }
+    // The first still runs when the second is due.
+    assert_eq!(seen, [0, 1, 1, 1, 1]);
+    let cron = fake.get::<CronJob>("n", "c").unwrap().status.unwrap();
+    assert_eq!(cron.active.unwrap().len(), 1);
+    assert_eq!(cron.last_schedule_time.unwrap().0.to_string(), "2026-01-01T00:02:00Z");
+    ctx.shutdown.trigger();
+}
+
+#[tokio::test]
+async fn a_replication_controller_gets_its_pods() {
+    let world = World::new();
+    world.fake.put(&json!({"apiVersion": "v1", "kind": "ReplicationController",
+        "metadata": {"name": "rc", "namespace": "n", "uid": "rc", "generation": 1},
+        "spec": {"replicas": 2, "selector": {"app": "rc"}, "template": {"metadata": {"labels": {"app": "rc"}},
+            "spec": {"containers": [{"name": "c"}]}}}}));
+    tokio::spawn(replicaset::run::<ReplicationController>(world.ctx.clone(), 1));
+    world.until("two pods", |f| f.list::<Pod>().len() == 2).await;
+    make_ready(&world.fake);
+    let ready = |f: &FakeApi| {
+        let status = f.get::<ReplicationController>("n", "rc").and_then(|rc| rc.status);
+        status.is_some_and(|s| (s.replicas, s.ready_replicas, s.observed_generation) == (2, Some(2), Some(1)))
+    };
+    world.until("a status", ready).await;
+    let pod = world.fake.list::<Pod>().remove(0);
+    let owner = &pod.metadata.owner_references.as_ref().unwrap()[0];
+    assert_eq!((owner.api_version.as_str(), owner.kind.as_str()), ("v1", "ReplicationController"));
+}
