@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use machinery::apply::FieldSet;
 use machinery::catalogue::{BUILTIN, Resource};
 use machinery::gvk::{Gvk, Gvr};
 use machinery::schema::{self, Schema};
@@ -21,6 +22,8 @@ pub struct Served {
     pub row: Resource,
     pub schema: &'static Schema,
     pub hooks: &'static Hooks,
+    /// What a write of the object ("") or of a subresource puts back, by its name.
+    pub resets: Vec<(&'static str, FieldSet)>,
     /// `{"apiVersion":"v1","kind":"Pod",`: how a stored body begins, which items of a list leave out.
     pub body_prefix: String,
     /// The row whose objects these are in another shape ([`Resource::stored_as`]).
@@ -111,7 +114,10 @@ impl Catalogue {
 impl Served {
     fn new(id: cache::Resource, row: Resource, schema: &'static Schema) -> Self {
         let body_prefix = format!("{{\"apiVersion\":\"{}\",\"kind\":\"{}\",", row.api_version(), row.kind);
-        Self { id, hooks: hooks_of(&row), body_prefix, row, schema, stored_by: None }
+        let hooks = hooks_of(&row);
+        let resets = hooks.resets.iter().map(|(subresource, paths)| (*subresource, FieldSet::of(paths)));
+        let resets = resets.filter(|_| row.has_status()).collect();
+        Self { id, hooks, body_prefix, resets, row, schema, stored_by: None }
     }
 
     fn view(row: Resource, schema: &'static Schema, home: &Arc<Served>) -> Self {

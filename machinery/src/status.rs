@@ -176,8 +176,15 @@ impl Status {
     }
 
     /// A patch that does not fit the object.
-    pub fn unprocessable(message: impl Into<String>) -> Self {
-        Self::new(422, "Invalid", message)
+    pub fn unprocessable() -> Self {
+        let mut status = Self::new(422, "Invalid", "the server rejected our request due to an error in our request");
+        status.details = Some(Details::default());
+        status
+    }
+
+    /// A failure without a reason, as upstream tells errors that it gave no kind.
+    pub fn unexplained(message: impl Into<String>) -> Self {
+        Self::new(500, "", message)
     }
 
     pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u32) -> Self {
@@ -223,8 +230,11 @@ impl Status {
         }
         let mut object = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": metadata, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code,
+            "message": self.message, "code": self.code,
         });
+        if !self.reason.is_empty() {
+            object["reason"] = self.reason.into();
+        }
         if let Some(details) = &self.details {
             object["details"] = details.to_value();
         }

@@ -19,6 +19,11 @@ const fn column(name: &'static str, description: &'static str) -> Column {
 pub static HOOKS: Hooks = Hooks {
     // Upstream never judged these names, but for what a path cannot hold.
     name: names::path_segment,
+    resets: &[
+        ("", &["spec", "status"]),
+        ("status", &["spec", "status.conditions"]),
+        ("approval", &["spec", "status.certificate"]),
+    ],
     validate: validate_request,
     prepare_create: |request| request["status"] = json!({}),
     // What was asked for cannot be changed once it may have been approved.

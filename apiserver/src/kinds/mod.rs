@@ -77,6 +77,9 @@ pub struct Hooks {
     pub prepare_update: fn(new: &mut Value, old: &Value),
     /// Carries over what a client may not change through `/status`.
     pub prepare_status: fn(new: &mut Value, old: &Value),
+    /// The fields that these three put back, by subresource ("" is the object itself), for kinds with a status: who writes
+    /// them owns nothing by it.
+    pub resets: &'static [(&'static str, &'static [&'static str])],
     pub validate: fn(&Value) -> ErrorList,
     /// Rules that let stand what an object had before: `None` on a create. They run beside `validate`.
     pub validate_against: fn(new: &Value, old: Option<&Value>) -> ErrorList,
@@ -121,6 +124,7 @@ impl Hooks {
         prepare_create_as_sent: |_, _| {},
         prepare_update: |_, _| {},
         prepare_status: |_, _| {},
+        resets: &[("", &["status"]), ("status", &["spec"])],
         validate: |_| Vec::new(),
         validate_against: |_, _| Vec::new(),
         validate_update: |_, _| Vec::new(),

@@ -75,6 +75,7 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
     let mut object = sent.clone();
     let served = &call.served;
     let (home, hooks) = (served.home(), served.hooks);
+    system::dedup_owners(&mut object, &call.warnings);
     let resets_managers = machinery::apply::is_reset(&object);
     complete(&mut object, served);
     let generated = meta::name(&object).is_empty();

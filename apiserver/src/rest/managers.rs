@@ -17,8 +17,6 @@ const OWN_NAME: &str = "kube-apiserver";
 const MANAGER_LENGTH_MAX: usize = 128;
 
 static NOTHING: LazyLock<FieldSet> = LazyLock::new(FieldSet::default);
-static STATUS: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of(&["status"]));
-static ALL_BUT_STATUS: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of(&["spec"]));
 
 /// The manager that a request names, else what its user agent begins with.
 pub fn manager(call: &Call, options: &WriteOptions) -> String {
@@ -32,12 +30,9 @@ pub fn manager(call: &Call, options: &WriteOptions) -> String {
 }
 
 /// Fields that this kind of write puts back, so that nobody comes to own them by it.
-fn put_back(call: &Call) -> &'static FieldSet {
-    match call.info.subresource.as_str() {
-        "" if call.served.row.has_status() => &STATUS,
-        "status" => &ALL_BUT_STATUS,
-        _ => &NOTHING,
-    }
+fn put_back(call: &Call) -> &FieldSet {
+    let mut resets = call.served.resets.iter();
+    resets.find(|(subresource, _)| *subresource == call.info.subresource).map_or(&NOTHING, |(_, fields)| fields)
 }
 
 fn with_request<T>(call: &Call, manager: &str, now: &str, reset: bool, run: impl FnOnce(&Request<'_>) -> T) -> T {
@@ -90,7 +85,8 @@ pub fn apply_configuration(
         apply::apply(request, live.unwrap_or(&blank), configuration, options.force)
     });
     applied.map_err(|error| match error {
-        ApplyError::Invalid(text) => Status::bad_request(text),
+        ApplyError::Malformed(text) => Status::bad_request(text),
+        ApplyError::Invalid(text) => Status::unexplained(text),
         ApplyError::Conflict(conflicts) => {
             let causes = conflicts.0.iter().map(|conflict| Cause {
                 reason: "FieldManagerConflict".into(),

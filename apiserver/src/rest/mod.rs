@@ -3,6 +3,7 @@
 //! Enter at [`dispatch`]. No kind is named here: what differs is in [`crate::kinds`] hooks, in [`crate::admission`]
 //! plug-ins, and in [`subresource`] for what has a shape of its own (scale, binding, eviction, token).
 
+pub mod apply;
 pub mod body;
 pub mod create;
 pub mod current;

@@ -1,99 +1,165 @@
-//! Patch: a change described by its difference (Kubernetes API concept: "Patch").
+//! Patch: a change described by its difference (Kubernetes API concept: "Patch"); server-side apply is in [`super::apply`].
+//!
+//! Enter at [`patch`]. What a patch makes of an object is decoded as a body would be; what that objects to is told as a
+//! fault of the patch.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
+use machinery::field::{Error, Path};
 use machinery::gvk::Gvk;
 use machinery::meta;
 use machinery::patch::{self, PatchError};
-use machinery::schema::Schema;
+use machinery::schema::{self, Schema};
 use machinery::status::Status;
 use serde_json::Value;
 
-use super::body;
-use super::create::create_object;
-use super::params::WriteOptions;
+use super::apply::{self, Configuration};
+use super::params::{FieldValidation, WriteOptions};
 use super::update::{Part, change};
-use super::{Call, managers, respond};
+use super::{Call, respond};
 use crate::api::Api;
 use crate::http_body::Response;
 
 pub async fn patch(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
+    let (patch, options) = parse(call)?;
     let served = &call.served;
-    let patch = parse(call)?;
-    let options = WriteOptions::parse_patch(&call.query, matches!(patch, Patch::Apply(_)))?;
-    if let Patch::Apply(configuration) = &patch
-        && call.info.subresource.is_empty()
-        && api.read(served, &call.info.namespace, call.name()).await?.is_none()
-    {
-        return create_applied(api, call, configuration, &options).await;
-    }
-    let make = |old: &Value| apply(&patch, old, call, &options, &api.now_text());
-    let object = change(api, call, Part::of(call), &options, make).await?;
-    respond::object(accept, 200, served, &object, api.clock.now().as_second())
+    let now = api.clock.now().as_second();
+    let object = match &patch {
+        Patch::Apply(configuration) => {
+            if call.info.subresource.is_empty() && api.read(served, &call.info.namespace, call.name()).await?.is_none()
+            {
+                let created = apply::create(api, call, configuration, &options).await?;
+                return respond::object(accept, 201, served, &created, now);
+            }
+            let make = |old: &Value| apply::to(old, configuration, call, &options, &api.now_text());
+            change(api, call, Part::of(call), &options, make).await?
+        }
+        Patch::Change(made) => {
+            let make = |old: &Value| made.to_object(old, call, &options);
+            change(api, call, Part::of(call), &options, make).await?
+        }
+    };
+    respond::object(accept, 200, served, &object, now)
 }
 
-/// A patch by its content type.
 pub enum Patch {
+    /// Server-side apply: the part of the object that its manager wants.
+    Apply(Configuration),
+    Change(Change),
+}
+
+/// Any other patch.
+pub struct Change {
+    kind: Kind,
+    /// What a strict decoder objects to in the patch itself.
+    strict: Vec<String>,
+}
+
+enum Kind {
     Json(Bytes),
     Merge(Value),
     Strategic(Value),
-    /// Server-side apply: the part of the object that its manager wants.
-    Apply(Value),
 }
 
-/// Reads the patch of a request.
-pub fn parse(call: &Call) -> Result<Patch, Status> {
+const MEDIA_TYPES: &str = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml, application/strategic-merge-patch+json";
+
+/// Reads the patch of a request and its options.
+pub fn parse(call: &Call) -> Result<(Patch, WriteOptions), Status> {
     let media_type = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let tree = || {
-        serde_json::from_slice(&call.body)
-            .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))
-    };
-    match media_type.split(';').next().unwrap_or_default().trim() {
-        "application/json-patch+json" => Ok(Patch::Json(call.body.clone())),
-        "application/merge-patch+json" => Ok(Patch::Merge(tree()?)),
-        "application/strategic-merge-patch+json" => Ok(Patch::Strategic(tree()?)),
-        "application/apply-patch+yaml" => {
-            let tree = serde_yaml_ng::from_slice(&call.body);
-            Ok(Patch::Apply(tree.map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?))
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    let options = WriteOptions::parse_patch(&call.query, media_type == "application/apply-patch+yaml");
+    let prefixed = |error: String| Status::bad_request(format!("error decoding patch: {error}"));
+    let change = |kind, strict| Patch::Change(Change { kind, strict });
+    let patch = match media_type {
+        "application/json-patch+json" => change(Kind::Json(call.body.clone()), json_strict(&call.body)),
+        "application/merge-patch+json" => {
+            let (tree, strict) = tree(&call.body).map_err(prefixed)?;
+            change(Kind::Merge(tree), strict)
         }
-        _ => Err(Status::unsupported_media_type(
-            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml, application/strategic-merge-patch+json",
-        )),
-    }
+        "application/strategic-merge-patch+json" => {
+            let (tree, strict) = tree(&call.body).map_err(Status::bad_request)?;
+            change(Kind::Strategic(tree), strict)
+        }
+        "application/apply-patch+yaml" => Patch::Apply(Configuration::parse(&call.body)?),
+        _ => {
+            return Err(Status::unsupported_media_type(format!(
+                "the body of the request was in an unknown format - accepted media types include: {MEDIA_TYPES}"
+            )));
+        }
+    };
+    Ok((patch, options?))
 }
 
-impl Patch {
-    pub fn apply(&self, schema: &Schema, old: &Value) -> Result<Value, Status> {
+/// A patch that is an object, and the fields that it names twice.
+fn tree(body: &[u8]) -> Result<(Value, Vec<String>), String> {
+    let decoded = schema::decode_tree(body).map_err(|error| error.to_string())?;
+    let kind = match &decoded.object {
+        Value::Object(_) => return Ok((decoded.object, decoded.strict)),
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+        Value::Null => return Ok((Value::Object(serde_json::Map::new()), decoded.strict)),
+    };
+    Err(format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"))
+}
+
+/// Fields of the operations that are unknown or given twice.
+fn json_strict(body: &[u8]) -> Vec<String> {
+    let Ok(decoded) = schema::decode_tree(body) else { return Vec::new() };
+    let operations = decoded.object.as_array().into_iter().flatten().enumerate();
+    let unknown = operations.flat_map(|(position, operation)| {
+        let names = operation.as_object().into_iter().flatten().map(|(name, _)| name);
+        let unknown = names.filter(|name| !matches!(name.as_str(), "op" | "path" | "from" | "value"));
+        unknown.map(move |name| format!("json patch unknown field \"[{position}].{name}\"")).collect::<Vec<_>>()
+    });
+    // Whatever lies in a value is the object's affair.
+    let is_own = |text: &&String| text.matches('.').count() == 1;
+    let twice = decoded.strict.iter().filter(is_own).map(|text| format!("json patch {text}"));
+    unknown.chain(twice).collect()
+}
+
+impl Change {
+    /// What the patch makes of an object of a schema, as a tree that nobody has looked at yet.
+    fn apply(&self, schema: &Schema, old: &Value) -> Result<Value, Status> {
         let mut object = old.clone();
-        let applied = match self {
-            Self::Json(operations) => patch::json(&mut object, operations),
-            Self::Merge(change) => patch::merge(&mut object, change),
-            Self::Strategic(change) => patch::strategic(schema, &mut object, change.clone()),
-            Self::Apply(_) => return Err(Status::unsupported_media_type("apply is not a patch of this subresource")),
+        let applied = match &self.kind {
+            Kind::Json(operations) => patch::json(&mut object, operations),
+            Kind::Merge(change) => patch::merge(&mut object, change),
+            Kind::Strategic(change) => patch::strategic(schema, &mut object, change.clone()),
         };
         applied.map_err(told)?;
         Ok(object)
     }
-}
 
-/// The object after the patch, decoded as a body would be.
-pub fn apply(patch: &Patch, old: &Value, call: &Call, options: &WriteOptions, now: &str) -> Result<Value, Status> {
-    let gvk = call.served.row.gvk();
-    let patched = match patch {
-        Patch::Apply(configuration) => {
-            decode_applied(configuration, call, options)?;
-            managers::apply_configuration(call, options, Some(old), configuration, now)?
+    /// The patched object of a schema, decoded as a body would be.
+    pub fn decoded(&self, schema: &Schema, old: &Value, call: &Call, options: &WriteOptions) -> Result<Value, Status> {
+        let patched = self.apply(schema, old)?;
+        let blamed = match &self.kind {
+            Kind::Strategic(change) => go_map(change),
+            Kind::Json(_) | Kind::Merge(_) => patched.to_string(),
+        };
+        let refuse =
+            |why: String| Status::invalid("", "", "", &vec![Error::invalid(&Path::new("patch"), blamed.clone(), why)]);
+        let decoded = schema::decode_value(schema, patched).map_err(|error| refuse(error.to_string()))?;
+        let strict = [self.strict.as_slice(), &decoded.strict].concat();
+        match options.field_validation {
+            FieldValidation::Strict if !strict.is_empty() => {
+                return Err(refuse(format!("strict decoding error: {}", strict.join(", "))));
+            }
+            FieldValidation::Warn => call.warnings.extend(strict),
+            FieldValidation::Strict | FieldValidation::Ignore => {}
         }
-        patch => patch.apply(call.served.schema, old)?,
-    };
-    let decoded = machinery::schema::decode_value(call.served.schema, patched);
-    let decoded = decoded.map_err(|error| body::refused(&error, &gvk))?;
-    call.warnings.extend(body::judge(decoded.strict, &gvk, options.field_validation)?);
-    let mut object = decoded.object;
-    keep_identity(&mut object, old, &gvk)?;
-    release_version(&mut object, old);
-    Ok(object)
+        Ok(decoded.object)
+    }
+
+    fn to_object(&self, old: &Value, call: &Call, options: &WriteOptions) -> Result<Value, Status> {
+        let mut object = self.decoded(call.served.schema, old, call, options)?;
+        keep_identity(&mut object, old, &call.served.row.gvk())?;
+        release_version(&mut object, old);
+        Ok(object)
+    }
 }
 
 /// A patch that does not name a version itself holds for whatever the object has become: it is made again when another
@@ -104,48 +170,10 @@ pub fn release_version(object: &mut Value, old: &Value) {
     }
 }
 
-/// Checks a configuration as a body would be, and that it is of this kind and name.
-fn decode_applied(configuration: &Value, call: &Call, options: &WriteOptions) -> Result<(), Status> {
-    let gvk = call.served.row.gvk();
-    body::check_kind(configuration, &gvk)?;
-    let decoded = machinery::schema::decode_value(call.served.schema, configuration.clone());
-    let strict = decoded.map_err(|error| body::refused(&error, &gvk))?.strict;
-    call.warnings.extend(body::judge(strict, &gvk, options.field_validation)?);
-    let name = meta::name(configuration);
-    if name != call.name() {
-        return Err(Status::bad_request(format!(
-            "metadata.name of the applied object ({name}) does not match the name on the URL ({})",
-            call.name()
-        )));
-    }
-    Ok(())
-}
-
-async fn create_applied(
-    api: &Api,
-    call: &Call,
-    configuration: &Value,
-    options: &WriteOptions,
-) -> Result<Response, Status> {
-    let accept = call.accept()?;
-    if !meta::resource_version(configuration).is_empty() {
-        return Err(call.not_found());
-    }
-    decode_applied(configuration, call, options)?;
-    let object = managers::apply_configuration(call, options, None, configuration, &api.now_text())?;
-    let created = create_object(api, call, object, options).await?;
-    respond::object(accept, 201, &call.served, &created, api.clock.now().as_second())
-}
-
 /// A patch may not make another object of this one.
-fn keep_identity(object: &mut Value, old: &Value, gvk: &Gvk) -> Result<(), Status> {
-    if meta::name(object) != meta::name(old) {
-        let (given, expected) = (meta::name(object), meta::name(old));
-        return Err(Status::bad_request(format!(
-            "the name of the object ({given}) does not match the name on the URL ({expected})"
-        )));
-    }
+pub fn keep_identity(object: &mut Value, old: &Value, gvk: &Gvk) -> Result<(), Status> {
     super::system::ensure_namespace(object, meta::namespace(old))?;
+    check_name(object, meta::name(old))?;
     if let Some(fields) = object.as_object_mut() {
         fields.insert("apiVersion".into(), gvk.api_version().into());
         fields.insert("kind".into(), gvk.kind.clone().into());
@@ -153,12 +181,64 @@ fn keep_identity(object: &mut Value, old: &Value, gvk: &Gvk) -> Result<(), Statu
     Ok(())
 }
 
+/// Whether the object bears the name that the path gives.
+pub fn check_name(object: &Value, expected: &str) -> Result<(), Status> {
+    match meta::name(object) {
+        "" => Err(Status::bad_request(format!(
+            "the name of the object ({expected} based on URL) was undeterminable: name must be provided"
+        ))),
+        given if given != expected => Err(Status::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({expected})"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn told(error: PatchError) -> Status {
     let text = error.to_string();
     match error {
         PatchError::Malformed(_) => Status::bad_request(text),
-        PatchError::Inapplicable(_) => Status::unprocessable(text),
-        PatchError::Broken(_) => Status::internal_error(text),
+        // Upstream keeps to itself which operation failed.
+        PatchError::Inapplicable(_) => Status::unprocessable(),
+        PatchError::Broken(_) => Status::unexplained(text),
         PatchError::TooManyOperations(_) => Status::request_entity_too_large(text),
+    }
+}
+
+/// As Go prints a tree: `map[spec:map[replicas:2]]`.
+fn go_map(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let entries: Vec<String> = map.iter().map(|(name, value)| format!("{name}:{}", go_map(value))).collect();
+            format!("map[{}]", entries.join(" "))
+        }
+        Value::Array(list) => format!("[{}]", list.iter().map(go_map).collect::<Vec<_>>().join(" ")),
+        Value::String(text) => text.clone(),
+        Value::Null => "<nil>".to_owned(),
+        scalar => scalar.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn patches_are_read_strictly() {
+        let body = br#"[{"op": "add", "op": "test", "path": "/a", "value": {"x": 1, "x": 2}, "foo": 1}]"#;
+        assert_eq!(
+            json_strict(body),
+            ["json patch unknown field \"[0].foo\"", "json patch duplicate field \"[0].op\""]
+        );
+        assert_eq!(tree(br#"{"a": {"b": 1, "b": 2}}"#).unwrap().1, ["duplicate field \"a.b\""]);
+        let refused = tree(b"[]").unwrap_err();
+        assert_eq!(refused, "json: cannot unmarshal array into Go value of type map[string]interface {}");
+    }
+
+    #[test]
+    fn trees_are_shown_as_go_shows_them() {
+        let tree = json!({"spec": {"b": [1, "x", null], "a": true}});
+        assert_eq!(go_map(&tree), "map[spec:map[a:true b:[1 x <nil>]]]");
     }
 }

@@ -8,6 +8,7 @@ use machinery::names;
 use machinery::status::Status;
 use serde_json::{Value, json};
 
+use super::warnings::Warnings;
 use crate::catalogue::Served;
 
 /// Characters of generated suffixes: no vowels, so that no word appears.
@@ -107,6 +108,26 @@ fn desired_changed(new: &Value, old: &Value) -> bool {
         })
     };
     desired(new, old) || desired(old, new)
+}
+
+/// Owners that are named twice count once, and the client is told.
+pub fn dedup_owners(object: &mut Value, warnings: &Warnings) {
+    let owners = meta::list(object, "metadata.ownerReferences");
+    let mut unique: Vec<Value> = Vec::with_capacity(owners.len());
+    let mut twice = Vec::new();
+    for owner in owners {
+        match unique.contains(owner) {
+            true => twice.push(owner["uid"].as_str().unwrap_or_default().to_owned()),
+            false => unique.push(owner.clone()),
+        }
+    }
+    if !twice.is_empty() {
+        warnings.add(format!(
+            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            twice.join(", ")
+        ));
+        meta::metadata_mut(object).insert("ownerReferences".into(), Value::Array(unique));
+    }
 }
 
 /// Rules of `metadata` on a create. `generateName` is checked by the name that was made of it.

@@ -54,9 +54,11 @@ pub async fn update(api: &Api, call: &Call) -> Result<Response, Status> {
     // The path of a Namespace names it as a namespace too; it is in none.
     let namespace = if served.row.namespaced { call.info.namespace.as_str() } else { "" };
     system::ensure_namespace(&mut object, namespace)?;
-    check_name(&mut object, call)?;
+    super::patch::check_name(&object, call.name())?;
     let part = Part::of(call);
     if part == Part::Main && served.hooks.creates_on_update && is_absent(api, call).await? {
+        super::apply::check_new(&object, call)?;
+        super::apply::authorize_create(api, call)?;
         meta::metadata_mut(&mut object).remove("resourceVersion");
         let created = create_object(api, call, object, &options).await?;
         return respond::object(accept, 201, served, &created, api.clock.now().as_second());
@@ -67,20 +69,6 @@ pub async fn update(api: &Api, call: &Call) -> Result<Response, Status> {
 
 async fn is_absent(api: &Api, call: &Call) -> Result<bool, Status> {
     Ok(api.read(&call.served, &call.info.namespace, call.name()).await?.is_none())
-}
-
-fn check_name(object: &mut Value, call: &Call) -> Result<(), Status> {
-    let given = meta::name(object);
-    if given.is_empty() {
-        return Err(Status::bad_request("name must be provided"));
-    }
-    if given != call.name() {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({given}) does not match the name on the URL ({})",
-            call.name()
-        )));
-    }
-    Ok(())
 }
 
 /// Changes a stored object and returns it in the shape that it is stored in: `make` says what it becomes from what it is
@@ -134,9 +122,10 @@ async fn attempt(
         Err(status) => return refuse_or_refresh(api, call, current, status).await,
     };
     let old = &current.object;
+    system::dedup_owners(&mut new, &call.warnings);
     let resets_managers = machinery::apply::is_reset(&new);
     complete(&mut new, served);
-    if !options.is_apply && part != Part::Raw {
+    if !options.is_apply && (part != Part::Raw || call.info.subresource == "scale") {
         managers::track(call, options, Some(shown), &mut new, resets_managers, &api.now_text());
     }
     served.to_stored(&mut new);

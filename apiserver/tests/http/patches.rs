@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::client::{CONFIG_MAPS, apply, call, config_map, patch, post};
+use crate::client::{CONFIG_MAPS, apply, call, config_map, get, patch, post};
 use crate::support::TestServer;
 
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
@@ -65,4 +65,141 @@ async fn appliers_own_fields_and_conflict() {
     let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\ndata: {k: v}\n";
     let path = format!("{CONFIG_MAPS}/b?fieldManager=one");
     call(client, http::Method::PATCH, &path, &headers, yaml).await.expect(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_patch_gets_wrong_is_told_as_its_own() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    post(client, CONFIG_MAPS, &config_map("a", &json!({"x": "1"}))).await.expect(201);
+    let path = format!("{CONFIG_MAPS}/a");
+    let failing = patch(client, &path, "json", &json!([{"op": "remove", "path": "/data/none"}])).await;
+    failing.refused(422, "Invalid");
+    assert_eq!(failing.body["message"], "the server rejected our request due to an error in our request");
+    assert_eq!(failing.body["details"], json!({}));
+    let mistyped = patch(client, &path, "strategic-merge", &json!({"data": {"x": 1}})).await;
+    mistyped.refused(422, "Invalid");
+    let told = mistyped.body["message"].as_str().unwrap_or_default().to_owned();
+    let begin = " \"\" is invalid: patch: Invalid value: \"map[data:map[x:1]]\": json: cannot unmarshal number into Go struct field ";
+    assert!(told.starts_with(begin), "{told}");
+    assert_eq!(mistyped.body["details"]["causes"][0]["field"], "patch");
+    let strict = format!("{path}?fieldValidation=Strict");
+    let unknown = patch(client, &strict, "merge", &json!({"foo": 1})).await;
+    unknown.refused(422, "Invalid");
+    let told = unknown.body["message"].as_str().unwrap_or_default();
+    assert!(told.ends_with(": strict decoding error: unknown field \"foo\""), "{told}");
+    let warned = patch(client, &path, "merge", &json!({"foo": 1})).await;
+    assert_eq!(warned.warnings(), ["299 - \"unknown field \\\"foo\\\"\""]);
+    warned.expect(200);
+    let odd = json!([{"op": "add", "path": "/data/y", "value": "2", "more": 1}]);
+    let odd = patch(client, &path, "json", &odd).await;
+    assert_eq!(odd.warnings(), ["299 - \"json patch unknown field \\\"[0].more\\\"\""]);
+    odd.expect(200);
+    let ignored = format!("{path}?fieldValidation=Ignore");
+    assert!(patch(client, &ignored, "merge", &json!({"foo": 1})).await.warnings().is_empty());
+    let renamed = patch(client, &path, "merge", &json!({"metadata": {"name": "b"}})).await;
+    renamed.refused(400, "BadRequest");
+    assert_eq!(renamed.body["message"], "the name of the object (b) does not match the name on the URL (a)");
+    let no_object = patch(client, &path, "merge", &json!([])).await;
+    assert_eq!(
+        no_object.body["message"],
+        "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"
+    );
+    patch(client, &format!("{CONFIG_MAPS}/none"), "merge", &json!({})).await.refused(404, "NotFound");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_is_of_the_kind_and_fits_it() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let path = format!("{CONFIG_MAPS}/a?fieldManager=m");
+    let other = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}});
+    let refused = apply(client, &path, &other).await;
+    refused.refused(400, "BadRequest");
+    assert_eq!(refused.body["message"], "invalid object type: /v1, Kind=Secret");
+    let mut unknown = config_map("a", &json!({}));
+    unknown["spec"] = json!({});
+    let refused = apply(client, &path, &unknown).await;
+    assert_eq!((refused.code, &refused.body["reason"]), (500, &json!(null)));
+    assert_eq!(
+        refused.body["message"],
+        "failed to create typed patch object (/a; /v1, Kind=ConfigMap): .spec: field not declared in schema"
+    );
+    let mut managed = config_map("a", &json!({}));
+    managed["metadata"]["managedFields"] = json!([]);
+    let refused = apply(client, &path, &managed).await;
+    assert_eq!(refused.body["message"], "metadata.managedFields must be nil");
+    let headers = [("content-type", "application/apply-patch+yaml")];
+    let twice = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  k: v\n  k: w\n";
+    let strict = call(client, http::Method::PATCH, &format!("{path}&fieldValidation=Strict"), &headers, twice).await;
+    strict.refused(400, "BadRequest");
+    let told = strict.body["message"].as_str().unwrap_or_default();
+    assert!(
+        told.starts_with("error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:"),
+        "{told}"
+    );
+    let warned = call(client, http::Method::PATCH, &path, &headers, twice).await;
+    assert_eq!(warned.warnings().len(), 1);
+    assert_eq!(warned.expect(201)["data"], json!({"k": "w"}));
+    let mut strange = config_map("b", &json!({}));
+    strange["metadata"]["uid"] = json!("none");
+    apply(client, &format!("{CONFIG_MAPS}/b?fieldManager=m"), &strange).await.refused(409, "Conflict");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scale_is_owned_and_applied_like_the_object() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let deployment = |replicas: u32| {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+            "spec": {
+                "replicas": replicas, "selector": {"matchLabels": {"a": "b"}},
+                "template": {
+                    "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]},
+                },
+            },
+        })
+    };
+    let path = format!("{DEPLOYMENTS}/d");
+    apply(client, &format!("{path}?fieldManager=one"), &deployment(1)).await.expect(201);
+    let scale = |replicas: u32| json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d"}, "spec": {"replicas": replicas}});
+    let by_two = format!("{path}/scale?fieldManager=two");
+    let conflict = apply(client, &by_two, &scale(3)).await;
+    conflict.refused(409, "Conflict");
+    assert_eq!(conflict.body["details"]["causes"][0]["field"], ".spec.replicas");
+    assert_eq!(apply(client, &format!("{by_two}&force=true"), &scale(3)).await.expect(200)["spec"]["replicas"], 3);
+    let stored = get(client, &path).await.expect(200);
+    let entries = stored["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    let of = |manager: &str| entries.iter().find(|entry| entry["manager"] == manager).cloned().unwrap_or_default();
+    assert_eq!(of("two")["subresource"], "scale");
+    assert_eq!(of("two")["fieldsV1"], json!({"f:spec": {"f:replicas": {}}}));
+    assert!(of("one")["fieldsV1"]["f:spec"]["f:replicas"].is_null(), "{stored}");
+    let three = format!("{path}/scale?fieldManager=three");
+    patch(client, &three, "merge", &json!({"spec": {"replicas": 4}})).await.expect(200);
+    let owned = apply(client, &format!("{path}?fieldManager=one"), &deployment(1)).await;
+    assert_eq!(
+        owned.body["message"],
+        "Apply failed with 1 conflict: conflict with \"three\" with subresource \"scale\" using apps/v1: .spec.replicas"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_changed_is_nothing_written() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let path = format!("{CONFIG_MAPS}/a?fieldManager=one");
+    let first = apply(client, &path, &config_map("a", &json!({"x": "1"}))).await.expect(201);
+    let again = apply(client, &path, &config_map("a", &json!({"x": "1"}))).await.expect(200);
+    assert_eq!(first["metadata"], again["metadata"]);
+    let dry = format!("{path}&dryRun=All");
+    let tried = apply(client, &dry, &config_map("a", &json!({"x": "2"}))).await.expect(200);
+    assert_eq!(tried["data"]["x"], "2");
+    assert_eq!(get(client, &format!("{CONFIG_MAPS}/a")).await.expect(200)["data"]["x"], "1");
+    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "u"});
+    let mut owned = config_map("c", &json!({}));
+    owned["metadata"]["ownerReferences"] = json!([owner, owner]);
+    let made = post(client, CONFIG_MAPS, &owned).await;
+    assert!(made.warnings()[0].contains(".metadata.ownerReferences contains duplicate entries"));
+    assert_eq!(made.expect(201)["metadata"]["ownerReferences"], json!([owner]));
 }

@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::client::{CONFIG_MAPS, Reply, call, config_map, delete, get, patch, post};
+use crate::client::{CONFIG_MAPS, Reply, apply, call, config_map, delete, get, patch, post};
 use crate::pods::{PODS, account, pod};
 use crate::secure::{Authority, Secure};
 
@@ -164,5 +164,22 @@ async fn acting_as_another_is_a_right() {
     assert_eq!(
         forbidden.body["message"],
         "users \"eve\" is forbidden: User \"bob\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_change_may_not_thereby_make() {
+    let server = Secure::with_roles().await;
+    let (master, bob) = (server.master(), server.client("bob", &[]));
+    let rule = json!({"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "patch"]});
+    grant(&master, "patches", "bob", json!([rule])).await;
+    post(&master, CONFIG_MAPS, &config_map("a", &json!({}))).await.expect(201);
+    soon(&bob, &format!("{CONFIG_MAPS}/a")).await;
+    apply(&bob, &format!("{CONFIG_MAPS}/a?fieldManager=m"), &config_map("a", &json!({"x": "1"}))).await.expect(200);
+    let refused = apply(&bob, &format!("{CONFIG_MAPS}/b?fieldManager=m"), &config_map("b", &json!({}))).await;
+    refused.refused(403, "Forbidden");
+    assert_eq!(
+        refused.body["message"],
+        "configmaps \"b\" is forbidden: User \"bob\" cannot create resource \"configmaps\" in API group \"\" in the namespace \"default\""
     );
 }

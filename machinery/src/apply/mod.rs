@@ -54,7 +54,10 @@ pub enum ApplyError {
     /// Other managers own fields of it (409).
     #[error("{0}")]
     Conflict(Conflicts),
-    /// It does not fit the schema, or carries managed fields (400 or 500: upstream's text).
+    /// It carries managed fields (400).
+    #[error("{0}")]
+    Malformed(String),
+    /// It does not fit the schema (upstream answers 500, without a reason).
     #[error("{0}")]
     Invalid(String),
 }

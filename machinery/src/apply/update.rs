@@ -115,7 +115,7 @@ fn yield_to(owners: &mut Managers, except: Option<&Identity>, changes: &Comparis
 /// Errors: [`ApplyError::Invalid`] when the configuration does not fit the schema, [`ApplyError::Conflict`] unless `force`.
 pub fn apply(request: &Request<'_>, live: &Value, config: &Value, force: bool) -> Result<Value, ApplyError> {
     if config.pointer("/metadata/managedFields").is_some_and(|fields| !fields.is_null()) {
-        return Err(ApplyError::Invalid("metadata.managedFields must be nil".to_owned()));
+        return Err(ApplyError::Malformed("metadata.managedFields must be nil".to_owned()));
     }
     validate(request.schema, config).map_err(|error| ApplyError::Invalid(untyped(request, config, &error)))?;
     let mut owners =
@@ -155,9 +155,11 @@ pub fn apply(request: &Request<'_>, live: &Value, config: &Value, force: bool) -
 fn untyped(request: &Request<'_>, config: &Value, error: &str) -> String {
     let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     format!(
-        "failed to create typed patch object ({}/{}; {}, Kind={}): {error}",
+        "failed to create typed patch object ({}/{}; {}{}, Kind={}): {error}",
         text("/metadata/namespace"),
         text("/metadata/name"),
+        // The core group's name is empty, its slash is shown.
+        if request.api_version.contains('/') { "" } else { "/" },
         request.api_version,
         text("/kind"),
     )

@@ -21,6 +21,7 @@ pub static HOOKS: Hooks = Hooks {
             None => spec.remove("ephemeralContainers"),
         };
     },
+    resets: &[("", &["status"]), ("status", &["spec", "metadata.deletionTimestamp", "metadata.ownerReferences"])],
     validate: validate::pod,
     validate_update: validate::validate_update,
     validate_status: validate::validate_status,

@@ -18,6 +18,7 @@ pub static DEPLOYMENT: Hooks = Hooks {
         let labels = old["metadata"].get("labels").cloned().unwrap_or_default();
         meta::metadata_mut(new).insert("labels".into(), labels);
     },
+    resets: &[("", &["status"]), ("status", &["spec", "metadata.labels"])],
     validate: judge,
     validate_update: super::immutable_selector,
     validate_status,

@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::http_body::Response;
+use crate::rest::apply::Configuration;
 use crate::rest::body::{self, Decoded};
 use crate::rest::params::WriteOptions;
+use crate::rest::patch::{self, Patch, check_name};
 use crate::rest::update::{Part, change};
-use crate::rest::{Call, not_allowed, respond};
+use crate::rest::{Call, managers, not_allowed, respond};
 
 fn kind() -> Gvk {
     Gvk::new("autoscaling", "v1", "Scale")
@@ -38,28 +40,61 @@ pub async fn dispatch(api: &Api, call: &Call) -> Result<Response, Status> {
 
 async fn update(api: &Api, call: &Call) -> Result<Value, Status> {
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
-    let Decoded { object: scale, .. } =
+    let Decoded { object: scale, warnings } =
         body::decode(&call.body, &call.headers, scale_schema()?, &kind(), options.field_validation)?;
-    let changed = change(api, call, Part::Raw, &options, |old| apply(&scale, old, call)).await?;
+    call.warnings.extend(warnings);
+    check_name(&scale, call.name())?;
+    let changed = change(api, call, Part::Raw, &options, |old| scaled(&scale, old, call)).await?;
     Ok(scale_of(&changed))
 }
 
 async fn patch(api: &Api, call: &Call) -> Result<Value, Status> {
-    let options = WriteOptions::parse(&call.query, "PatchOptions")?;
-    let patch = crate::rest::patch::parse(call)?;
+    let (patch, options) = patch::parse(call)?;
     let schema = scale_schema()?;
-    let changed = change(api, call, Part::Raw, &options, |old| {
-        let patched = patch.apply(schema, &scale_of(old))?;
-        let decoded = schema::decode_value(schema, patched).map_err(|error| body::refused(&error, &kind()))?;
-        let mut scale = decoded.object;
-        crate::rest::patch::release_version(&mut scale, old);
-        apply(&scale, old, call)
+    let now = api.now_text();
+    let changed = change(api, call, Part::Raw, &options, |old| match &patch {
+        Patch::Change(made) => {
+            let mut scale = made.decoded(schema, &scale_of(old), call, &options)?;
+            check_name(&scale, call.name())?;
+            patch::release_version(&mut scale, old);
+            scaled(&scale, old, call)
+        }
+        Patch::Apply(configuration) => applied(configuration, old, call, &options, &now),
     });
     Ok(scale_of(&changed.await?))
 }
 
+/// The object after a Scale was applied to it. To its owners that is an applied configuration of the object itself
+/// which states nothing but the replicas.
+fn applied(
+    configuration: &Configuration,
+    old: &Value,
+    call: &Call,
+    options: &WriteOptions,
+    now: &str,
+) -> Result<Value, Status> {
+    configuration.check_kind(&kind())?;
+    let decoded = schema::decode_value(scale_schema()?, configuration.tree.clone());
+    let scale = decoded.map_err(|error| Status::unexplained(error.to_string()))?.object;
+    configuration.judge(call, options)?;
+    let row = &call.served.row;
+    let mut own = json!({
+        "apiVersion": row.api_version(), "kind": row.kind,
+        "metadata": {"name": call.name(), "namespace": call.info.namespace},
+    });
+    if let Some(replicas) = scale["spec"].get("replicas") {
+        own["spec"] = json!({"replicas": replicas});
+    }
+    let merged = managers::apply_configuration(call, options, Some(old), &own, now)?;
+    let mut view = scale_of(&merged);
+    meta::metadata_mut(&mut view).insert("resourceVersion".into(), scale["metadata"]["resourceVersion"].clone());
+    let mut new = scaled(&view, old, call)?;
+    meta::metadata_mut(&mut new).insert("managedFields".into(), merged["metadata"]["managedFields"].clone());
+    Ok(new)
+}
+
 /// The object with the replicas that the scale wants.
-fn apply(scale: &Value, old: &Value, call: &Call) -> Result<Value, Status> {
+fn scaled(scale: &Value, old: &Value, call: &Call) -> Result<Value, Status> {
     let replicas = meta::at(scale, "spec.replicas").as_i64().unwrap_or(0);
     if replicas < 0 {
         let path = machinery::field::Path::new("spec").child("replicas");

@@ -1,4 +1,5 @@
 //! What admission fills in and refuses, as clients meet it.
 
 mod certificates;
+mod limits;
 mod pod_security;

@@ -1,0 +1,158 @@
+//! Server-side apply: a patch that is the part of an object which its manager wants (Kubernetes concept: "Server-Side
+//! Apply"). Who owns what is [`super::managers`]' and `machinery::apply`'s to say.
+
+use machinery::gvk::{Gvk, split_api_version};
+use machinery::meta;
+use machinery::schema;
+use machinery::status::Status;
+use serde_json::Value;
+
+use super::create::create_object;
+use super::params::{FieldValidation, WriteOptions};
+use super::{Call, managers, patch};
+use crate::api::Api;
+use crate::authz;
+
+/// An applied configuration, as it was sent.
+pub struct Configuration {
+    pub tree: Value,
+    /// What is said twice in it, in upstream's words.
+    twice: Option<String>,
+}
+
+impl Configuration {
+    /// Reads YAML, of which JSON is a part.
+    pub fn parse(body: &[u8]) -> Result<Self, Status> {
+        let refuse = |error: &dyn std::fmt::Display| {
+            Status::bad_request(format!("error decoding YAML: error converting YAML to JSON: yaml: {error}"))
+        };
+        let tree: Value = serde_yaml_ng::from_slice(body).map_err(|error| refuse(&error))?;
+        if !tree.is_object() {
+            let what = if tree.is_array() { "array" } else { "string" };
+            return Err(Status::bad_request(format!(
+                "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {what} into Go value of type map[string]interface {{}}"
+            )));
+        }
+        Ok(Self { tree, twice: twice(body) })
+    }
+
+    /// Whether it says that it is of the kind.
+    pub fn check_kind(&self, expected: &Gvk) -> Result<(), Status> {
+        let text = |name: &str| self.tree[name].as_str().unwrap_or_default();
+        let (group, version) = split_api_version(text("apiVersion")).unwrap_or_default();
+        let given = Gvk::new(group, version, text("kind"));
+        if given == *expected {
+            return Ok(());
+        }
+        Err(Status::bad_request(format!("invalid object type: {}/{}, Kind={}", given.group, given.version, given.kind)))
+    }
+
+    /// What `fieldValidation` makes of keys that are given twice. Unknown fields are never taken, whatever it says.
+    pub fn judge(&self, call: &Call, options: &WriteOptions) -> Result<(), Status> {
+        match (&self.twice, options.field_validation) {
+            (Some(text), FieldValidation::Strict) => {
+                Err(Status::bad_request(format!("error strict decoding YAML: {text}")))
+            }
+            (Some(text), FieldValidation::Warn) => {
+                call.warnings.add(text.clone());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn twice(body: &[u8]) -> Option<String> {
+    if let Ok(decoded) = schema::decode_tree(body) {
+        let first = decoded.strict.first()?;
+        let path = first.trim_start_matches("duplicate field ").trim_matches('"');
+        let key = path.rsplit('.').next().unwrap_or(path);
+        let line = 1;
+        return Some(already_set(line, key));
+    }
+    // The library's own tree refuses what is given twice, and says where.
+    let error = serde_yaml_ng::from_slice::<serde_yaml_ng::Value>(body).err()?;
+    let text = error.to_string();
+    let key = text.split_once("duplicate entry with key ")?.1.split('"').nth(1)?.to_owned();
+    Some(already_set(error.location().map_or(1, |at| at.line()), &key))
+}
+
+fn already_set(line: usize, key: &str) -> String {
+    let key = machinery::field::quote(key);
+    format!("error converting YAML to JSON: yaml: unmarshal errors:\n  line {line}: key {key} already set in map")
+}
+
+/// The stored object with the configuration applied.
+pub fn to(
+    old: &Value,
+    configuration: &Configuration,
+    call: &Call,
+    options: &WriteOptions,
+    now: &str,
+) -> Result<Value, Status> {
+    let gvk = call.served.row.gvk();
+    configuration.check_kind(&gvk)?;
+    let applied = managers::apply_configuration(call, options, Some(old), &configuration.tree, now)?;
+    configuration.judge(call, options)?;
+    let mut object = typed(call, applied)?;
+    patch::keep_identity(&mut object, old, &gvk)?;
+    patch::release_version(&mut object, old);
+    Ok(object)
+}
+
+/// The new object that a configuration makes where there is none.
+pub async fn create(
+    api: &Api,
+    call: &Call,
+    configuration: &Configuration,
+    options: &WriteOptions,
+) -> Result<Value, Status> {
+    configuration.check_kind(&call.served.row.gvk())?;
+    let applied = managers::apply_configuration(call, options, None, &configuration.tree, &api.now_text())?;
+    configuration.judge(call, options)?;
+    let object = typed(call, applied)?;
+    check_new(&object, call)?;
+    patch::check_name(&object, call.name())?;
+    if !meta::resource_version(&configuration.tree).is_empty() {
+        return Err(call.not_found());
+    }
+    authorize_create(api, call)?;
+    create_object(api, call, object, options).await
+}
+
+/// An object that is to be made by a request that could have found it cannot have an identity already.
+pub fn check_new(object: &Value, call: &Call) -> Result<(), Status> {
+    let uid = meta::uid(object);
+    if uid.is_empty() {
+        return Ok(());
+    }
+    let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+    Err(Status::conflict(call.served.row.group_resource(), call.name(), &why))
+}
+
+/// Who may change objects may not thereby make them.
+pub fn authorize_create(api: &Api, call: &Call) -> Result<(), Status> {
+    let info = crate::request::RequestInfo { verb: "create".to_owned(), ..call.info.clone() };
+    api.authorizer.check(api, &call.user, &authz::Attributes { info, ..authz::Attributes::default() })
+}
+
+/// Values in the form that the schema gives them; what does not fit it was refused before.
+fn typed(call: &Call, applied: Value) -> Result<Value, Status> {
+    let decoded = schema::decode_value(call.served.schema, applied);
+    decoded.map(|decoded| decoded.object).map_err(|error| Status::unexplained(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_twice_is_found_in_both_notations() {
+        let found = |body: &str| Configuration::parse(body.as_bytes()).ok().and_then(|parsed| parsed.twice);
+        assert_eq!(found("a: 1\nb: 2\n"), None);
+        assert_eq!(found(r#"{"a": 1, "b": {"a": 2}}"#), None);
+        let twice = found("a: 1\nb: 2\na: 3\n").expect("a is given twice");
+        assert!(twice.ends_with("key \"a\" already set in map"), "{twice}");
+        assert!(found(r#"{"b": {"c": 1, "c": 2}}"#).is_some_and(|twice| twice.contains("\"c\"")));
+    }
+}
