@@ -164,6 +164,8 @@ fn workloads() -> Group {
             flag("concurrent-cron-job-syncs", Int, "5", "CronJobs worked on at the same time."),
             flag("concurrent-rc-syncs", Int, "5", "ReplicationControllers worked on at the same time."),
             flag("concurrent-ttl-after-finished-syncs", Int, "5", "Ended Jobs worked on at the same time."),
+            flag("concurrent-resource-quota-syncs", Int, "5", "ResourceQuotas worked on at the same time."),
+            flag("resource-quota-sync-period", Duration, "5m0s", "How often quotas are counted anew."),
             flag("concurrent-namespace-syncs", Int, "10", "Namespaces worked on at the same time."),
             flag("namespace-sync-period", Duration, "5m0s", "How often namespaces were looked at.")
                 .without_effect(NO_RESYNC),
@@ -310,8 +312,6 @@ fn not_built() -> Group {
     Group::new(
         "Flags of controllers to come",
         [
-            later("concurrent-resource-quota-syncs", Int, "5", "ResourceQuotas worked on at the same time."),
-            later("resource-quota-sync-period", Duration, "5m0s", "How often quotas are counted anew."),
             later("concurrent-resourceclaim-syncs", Int, "50", "ResourceClaims worked on at the same time."),
             later("concurrent-device-taint-eviction-syncs", Int, "10", "Device taints worked on at the same time."),
             later(

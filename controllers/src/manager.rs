@@ -18,9 +18,9 @@ use tokio::net::TcpListener;
 use crate::names::CONTROLLERS;
 use crate::options::Options;
 use crate::{
-    certificates, clusterroleaggregation, cronjob, daemonset, deployment, endpoints, endpointslice,
-    endpointslicemirroring, garbagecollector, job, namespace, nodeipam, nodelifecycle, podgc, replicaset, rootca,
-    serviceaccount, statefulset, tainteviction, ttlafterfinished, volume,
+    certificates, clusterroleaggregation, cronjob, daemonset, deployment, disruption, endpoints, endpointslice,
+    endpointslicemirroring, garbagecollector, job, namespace, nodeipam, nodelifecycle, podgc, replicaset,
+    resourcequota, rootca, serviceaccount, statefulset, tainteviction, ttlafterfinished, volume,
 };
 
 const NAME: &str = "kube-controller-manager";
@@ -167,6 +167,8 @@ fn start(name: &'static str, ctx: &Context, options: &Arc<Options>) -> Option<Bo
         "job-controller" => job::run(voice(name), workers.job).boxed(),
         "cronjob-controller" => cronjob::run(voice(name), workers.cron_job).boxed(),
         "ttl-after-finished-controller" => ttlafterfinished::run(voice(name), workers.ttl_after_finished).boxed(),
+        "disruption-controller" => disruption::run(voice("controllermanager")).boxed(),
+        "resourcequota-controller" => resourcequota::run(voice(name), options.quotas).boxed(),
         "endpoints-controller" => {
             endpoints::run(voice("endpoint-controller"), workers.endpoints, options.endpoints_batch_period).boxed()
         }

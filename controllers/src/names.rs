@@ -3,7 +3,7 @@
 //! Pure.
 
 /// The controllers built here, by upstream's names, with the older names that still work.
-pub(crate) const CONTROLLERS: [(&str, &str); 28] = [
+pub(crate) const CONTROLLERS: [(&str, &str); 30] = [
     ("deployment-controller", "deployment"),
     ("replicaset-controller", "replicaset"),
     ("daemonset-controller", "daemonset"),
@@ -32,14 +32,14 @@ pub(crate) const CONTROLLERS: [(&str, &str); 28] = [
     ("cronjob-controller", "cronjob"),
     ("replicationcontroller-controller", "replicationcontroller"),
     ("ttl-after-finished-controller", "ttl-after-finished"),
+    ("disruption-controller", "disruption"),
+    ("resourcequota-controller", "resourcequota"),
 ];
 
 /// Upstream's controllers that are not built here, with their older names: naming one is no mistake.
-const NOT_BUILT: [(&str, &str); 20] = [
+const NOT_BUILT: [(&str, &str); 18] = [
     ("serviceaccount-token-controller", "serviceaccount-token"),
-    ("resourcequota-controller", "resourcequota"),
     ("horizontal-pod-autoscaler-controller", "horizontalpodautoscaling"),
-    ("disruption-controller", "disruption"),
     ("podcertificaterequest-cleaner-controller", ""),
     ("ttl-controller", "ttl"),
     ("bootstrap-signer-controller", "bootstrapsigner"),

@@ -7,7 +7,7 @@ use component::client::ClientConfig;
 use component::flags::Values;
 
 use crate::names::Selection;
-use crate::{Error, certificates, endpointslicemirroring, nodeipam, nodelifecycle, volume};
+use crate::{Error, certificates, endpointslicemirroring, nodeipam, nodelifecycle, resourcequota, volume};
 
 /// The settings of the controller manager.
 #[derive(Clone, Debug)]
@@ -27,6 +27,7 @@ pub struct Options {
     pub(crate) signing: Option<certificates::sign::Settings>,
     pub(crate) node_cidrs: Option<nodeipam::Settings>,
     pub(crate) terminated_pods: usize,
+    pub(crate) quotas: resourcequota::Settings,
     pub(crate) volumes: volume::binder::Settings,
 }
 
@@ -93,6 +94,10 @@ impl Options {
             node_cidrs: nodeipam::Settings::from_flags(values).map_err(Error::Options)?,
             terminated_pods: usize::try_from(values.int("terminated-pod-gc-threshold")).unwrap_or(0),
             volumes: volumes(values),
+            quotas: resourcequota::Settings {
+                workers: workers("concurrent-resource-quota-syncs")?,
+                resync_period: values.duration("resource-quota-sync-period"),
+            },
             collect_garbage: values.bool("enable-garbage-collector"),
             values: values.clone(),
         })

@@ -4,10 +4,13 @@
 //! discovery; else one for each group.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::future::join_all;
 use kube::Client;
 use kube::core::ApiResource;
+use tokio::time::Instant;
 
 use super::error::{Doing, Error};
 
@@ -56,6 +59,32 @@ pub(crate) async fn preferred(client: &Client) -> Result<Discovered, Error> {
     match aggregated(client).await? {
         Some(found) => Ok(found),
         None => group_by_group(client).await,
+    }
+}
+
+/// A kind that is missing is looked for at most so often.
+const REDISCOVER: Duration = Duration::from_secs(30);
+
+/// The kinds there are, as they were when last asked for.
+#[derive(Default)]
+pub(crate) struct Kinds(Mutex<Option<(Instant, Arc<Vec<Resource>>)>>);
+
+impl Kinds {
+    /// They are asked for again when they are not `enough`.
+    pub(crate) async fn with(
+        &self,
+        client: &Client,
+        enough: impl Fn(&[Resource]) -> bool,
+    ) -> Result<Arc<Vec<Resource>>, Error> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((asked, kinds)) = known
+            && (asked.elapsed() < REDISCOVER || enough(&kinds))
+        {
+            return Ok(kinds);
+        }
+        let kinds = Arc::new(preferred(client).await?.resources);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), kinds.clone()));
+        Ok(kinds)
     }
 }
 

@@ -39,6 +39,14 @@ impl Error {
         }
     }
 
+    /// As [`Error::api_message`], for errors of the controller's own too.
+    pub(crate) fn own_words(&self) -> String {
+        match self {
+            Error::Refused { reason, .. } => reason.clone(),
+            other => other.api_message(),
+        }
+    }
+
     pub(crate) fn is_not_found(&self) -> bool {
         self.status().is_some_and(|s| s.code == 404)
     }

@@ -7,6 +7,7 @@ pub(crate) mod claim;
 pub(crate) mod discovery;
 pub(crate) mod error;
 pub(crate) mod expectations;
+pub(crate) mod go_text;
 pub(crate) mod history;
 pub(crate) mod node_affinity;
 pub(crate) mod nodes;

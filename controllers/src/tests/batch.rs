@@ -1,7 +1,8 @@
 //! Jobs, CronJobs and ReplicationControllers over the API server in memory.
 
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::ReplicationController;
+use k8s_openapi::api::core::v1::{ReplicationController, ResourceQuota};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use super::*;
 use crate::{cronjob, job, ttlafterfinished};
@@ -114,4 +115,57 @@ async fn a_replication_controller_gets_its_pods() {
     let pod = world.fake.list::<Pod>().remove(0);
     let owner = &pod.metadata.owner_references.as_ref().unwrap()[0];
     assert_eq!((owner.api_version.as_str(), owner.kind.as_str()), ("v1", "ReplicationController"));
+}
+
+#[tokio::test]
+async fn a_budget_says_what_may_go() {
+    let world = World::new();
+    world.fake.put(&web(4, "one"));
+    tokio::spawn(crate::deployment::run(world.ctx.clone(), 1));
+    tokio::spawn(replicaset::run::<ReplicaSet>(world.ctx.clone(), 1));
+    world.until("four pods", |f| f.list::<Pod>().len() == 4).await;
+    make_ready(&world.fake);
+    world.fake.put(&json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+        "metadata": {"name": "b", "namespace": "n", "uid": "b", "generation": 1},
+        "spec": {"maxUnavailable": "25%", "selector": {"matchLabels": {"app": "web"}}}}));
+    tokio::spawn(crate::disruption::run(world.ctx.clone()));
+    let counts = |f: &FakeApi| {
+        let status = f.get::<PodDisruptionBudget>("n", "b").and_then(|b| b.status).unwrap_or_default();
+        (status.expected_pods, status.desired_healthy, status.current_healthy, status.disruptions_allowed)
+    };
+    // A quarter of the four that the Deployment asks for.
+    world.until("one may go", |f| counts(f) == (Some(4), Some(3), Some(4), Some(1))).await;
+    let mut pod = serde_json::to_value(world.fake.list::<Pod>().remove(0)).unwrap();
+    pod["status"]["conditions"][0]["status"] = json!("False");
+    world.fake.put(&pod);
+    world.until("none may go", |f| counts(f) == (Some(4), Some(3), Some(3), Some(0))).await;
+}
+
+#[tokio::test]
+async fn a_quota_gets_back_what_is_gone() {
+    let world = World::new();
+    discover(&world.fake);
+    world.fake.put(
+        &json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q", "namespace": "n", "uid": "q"},
+        "spec": {"hard": {"pods": "10", "requests.cpu": "2", "count/secrets": "5", "configmaps": "5"}}}),
+    );
+    for name in ["a", "b"] {
+        world
+            .fake
+            .put(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "n", "uid": name},
+            "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "300m"}}}]}}));
+    }
+    world.fake.put(&config_map("m"));
+    let settings = crate::resourcequota::Settings { workers: 1, resync_period: Duration::ZERO };
+    tokio::spawn(crate::resourcequota::run(world.ctx.clone(), settings));
+    let used = |f: &FakeApi, want: serde_json::Value| {
+        let quota = f.get::<ResourceQuota>("n", "q").and_then(|q| q.status).unwrap_or_default();
+        serde_json::to_value(quota.used).unwrap() == want
+    };
+    let all = json!({"pods": "2", "requests.cpu": "600m", "count/secrets": "0", "configmaps": "1"});
+    world.until("all counted", |f| used(f, all.clone())).await;
+    world.fake.remove::<Pod>("n", "a");
+    world.fake.remove::<ConfigMap>("n", "m");
+    let less = json!({"pods": "1", "requests.cpu": "300m", "count/secrets": "0", "configmaps": "0"});
+    world.until("less", |f| used(f, less.clone())).await;
 }
