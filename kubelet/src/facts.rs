@@ -44,6 +44,7 @@ pub(crate) fn of_node(
         cgroup_v2,
         cpu_cfs_quota: c.cpu_cfs_quota,
         memory_capacity_bytes: identity.machine.memory_bytes,
+        capacity_cpus: identity.machine.cpus,
         allocatable: identity.allocatable.clone(),
         seccomp_default: c.seccomp_default,
         abilities,

@@ -68,8 +68,7 @@ fn program() -> Group {
                 String,
                 "",
                 "A kubeconfig to ask for a client certificate with, when --kubeconfig does not exist yet.",
-            )
-            .without_effect("TLS bootstrap is not built yet: give --kubeconfig"),
+            ),
             flag("kube-api-qps", Float, "0", "Requests a second to the API server; 0 is no limit."),
             flag("kube-api-burst", Int, "0", "Requests that may exceed --kube-api-qps for a moment."),
             flag("kube-api-content-type", String, "", "The content type of requests.")
@@ -195,10 +194,8 @@ fn server() -> Group {
             flag("tls-private-key-file", String, "", "The key of --tls-cert-file."),
             flag("tls-min-version", String, "", "The least TLS version: VersionTLS12 or VersionTLS13."),
             flag("tls-cipher-suites", Strings, "", "Cipher suites.").without_effect("rustls offers only safe suites"),
-            flag("rotate-certificates", Bool, "false", "Renew the client certificate.")
-                .without_effect("certificate rotation is not built yet"),
-            flag("rotate-server-certificates", Bool, "false", "Ask the API server for the serving certificate.")
-                .without_effect("certificate rotation is not built yet"),
+            flag("rotate-certificates", Bool, "false", "Renew the client certificate."),
+            flag("rotate-server-certificates", Bool, "false", "Ask the API server for the serving certificate."),
             flag("enable-debugging-handlers", Bool, "true", "Serve logs, exec, attach, run and port-forward."),
             flag("contention-profiling", Bool, "false", "Profile contention.")
                 .without_effect("there is no such profile"),

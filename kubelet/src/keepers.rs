@@ -1,4 +1,4 @@
-//! What keeps the node in order beside its pods: evictions, images, logs. Starts them, no more.
+//! What keeps the node in order beside its pods: evictions, images, logs, certificates. Starts them, no more.
 
 use std::sync::Arc;
 
@@ -6,13 +6,14 @@ use machinery::quantity::Quantity;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    Seams,
+    Options, Seams,
+    certificates::{self, Purpose},
     config::KubeletConfiguration,
     dispatch::Dispatcher,
     eviction,
     images::collect::{Collector, Policy},
     log_rotation,
-    node::conditions::Health,
+    node::{self, conditions::Health, object::Identity},
     pod::node::Node,
 };
 
@@ -50,4 +51,42 @@ pub(crate) fn spawn(
         period: c.container_log_monitor_interval.0,
     };
     tasks.spawn(log_rotation::run(settings, node.clone(), seams.shutdown.clone()));
+}
+
+fn certificate_settings(options: &Options, names: Vec<String>) -> certificates::Settings {
+    let node_name = node::address::node_name(options.hostname_override.as_deref());
+    certificates::Settings { cert_dir: options.cert_dir.clone(), node_name, names }
+}
+
+/// Without a kubeconfig, but with one to ask for a certificate, the first is made by the second.
+pub(crate) async fn bootstrap(options: &Options, seams: &Seams) -> Result<(), certificates::Error> {
+    let (Some(bootstrap), Some(kubeconfig)) = (&options.bootstrap_kubeconfig, &options.client.kubeconfig) else {
+        return Ok(());
+    };
+    let settings = certificate_settings(options, Vec::new());
+    certificates::ensure_kubeconfig(kubeconfig, bootstrap, &settings, seams.clock, &seams.shutdown).await?;
+    Ok(())
+}
+
+/// Keeps the kubelet's own certificates new, where that is asked for.
+pub(crate) fn renew_certificates(
+    tasks: &mut JoinSet<()>,
+    options: &Options,
+    seams: &Seams,
+    identity: &Identity,
+    client: &kube::Client,
+) {
+    let c = &options.configuration;
+    let names = [identity.addresses.as_slice(), std::slice::from_ref(&identity.name)].concat();
+    let settings = certificate_settings(options, names);
+    let kubeconfig = options.client.kubeconfig.as_ref();
+    let is_own = kubeconfig.is_some_and(|path| certificates::names_store(path, &settings));
+    let wanted = [
+        (c.rotate_certificates && is_own, Purpose::Client),
+        (c.server_tls_bootstrap && c.tls_cert_file.is_empty(), Purpose::Serving),
+    ];
+    for (_, purpose) in wanted.into_iter().filter(|(is, _)| *is) {
+        let time = (seams.clock, seams.random.clone());
+        tasks.spawn(certificates::keep(purpose, settings.clone(), client.clone(), time, seams.shutdown.clone()));
+    }
 }

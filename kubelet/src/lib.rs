@@ -6,6 +6,7 @@
 //! the node runs out of something, [`node`] keeps the Node object, [`server`] serves port 10250.
 //! Nothing here knows how the API stores objects, or what a Service's address does.
 
+mod certificates;
 pub mod cgroups;
 pub mod config;
 mod dispatch;
@@ -17,7 +18,9 @@ mod flags;
 pub mod images;
 mod keepers;
 mod log_rotation;
+mod net_usage;
 pub mod node;
+mod node_shutdown;
 mod options;
 mod orphans;
 mod paths;

@@ -18,6 +18,8 @@ use crate::{
 pub struct Options {
     pub configuration: KubeletConfiguration,
     pub client: ClientConfig,
+    /// May ask for the first client certificate.
+    pub bootstrap_kubeconfig: Option<PathBuf>,
     pub hostname_override: Option<String>,
     pub node_ips: Vec<String>,
     pub node_labels: BTreeMap<String, String>,
@@ -52,6 +54,7 @@ impl Options {
         client.burst = configuration.kube_api_burst.filter(|burst| *burst > 0);
         Ok(Self {
             client,
+            bootstrap_kubeconfig: values.opt_str("bootstrap-kubeconfig").map(PathBuf::from),
             hostname_override: values.opt_str("hostname-override").map(str::to_owned),
             node_ips: values.strings("node-ip"),
             node_labels: values.map("node-labels"),
@@ -134,6 +137,8 @@ fn apply(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
     truth("fail-cgroupv1", &mut c.fail_cgroup_v1);
     truth("seccomp-default", &mut c.seccomp_default);
     truth("register-node", &mut c.register_node);
+    truth("rotate-certificates", &mut c.rotate_certificates);
+    truth("rotate-server-certificates", &mut c.server_tls_bootstrap);
     truth("local-storage-capacity-isolation", &mut c.local_storage_capacity_isolation);
     number("max-pods", &mut c.max_pods);
     number("pods-per-core", &mut c.pods_per_core);

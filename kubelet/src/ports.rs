@@ -13,7 +13,7 @@ use component::{
 };
 use tokio::task::JoinSet;
 
-use crate::{Error, Options, Seams, config::KubeletConfiguration, pod::node::Node, server};
+use crate::{Error, Options, Seams, certificates, config::KubeletConfiguration, pod::node::Node, server};
 
 /// Opens the ports.
 pub(crate) fn open(
@@ -38,16 +38,30 @@ pub(crate) fn open(
     let mut names = node.facts.host_ips.clone();
     names.push(node.facts.node_name.clone());
     let given = (c.tls_cert_file.as_str(), c.tls_private_key_file.as_str());
-    let (certificate, key) = server::certificate::files(given, &options.cert_dir, names)?;
+    let (certificate, key) = if c.server_tls_bootstrap && given.0.is_empty() {
+        let node_name = node.facts.node_name.clone();
+        let settings = certificates::Settings { cert_dir: options.cert_dir.clone(), node_name, names };
+        let file = certificates::serving_file(&settings, node.clock)?;
+        (file.clone(), file)
+    } else {
+        server::certificate::files(given, &options.cert_dir, names)?
+    };
     let version = c.tls_min_version.parse().map_err(Error::Options)?;
     let tls = tls::server_config(tls::ReloadingKey::load(certificate, key)?, version)?;
     let gate = gate(c, node)?;
+    let node_logs = c.enable_system_log_handler.then(|| seams.root.join("var/log"));
+    let offers = server::Offers { debugging: c.enable_debugging_handlers, node_logs };
     let endpoints = Endpoints::new(Gate::Open).with_configz(configz.clone());
-    let service = server::service(node.clone(), endpoints, Some(gate), c.enable_debugging_handlers);
+    let service = server::service(node.clone(), endpoints, Some(gate), offers);
     tasks.spawn(serve::accept(listener, Some(Arc::new(tls)), service, seams.shutdown.clone()));
     if c.read_only_port != 0 {
         let listener = serve::bind(SocketAddr::new(ip(&c.address)?, c.read_only_port))?;
-        let service = server::service(node.clone(), Endpoints::new(Gate::Open).with_configz(configz), None, false);
+        let service = server::service(
+            node.clone(),
+            Endpoints::new(Gate::Open).with_configz(configz),
+            None,
+            server::Offers { debugging: false, node_logs: None },
+        );
         tasks.spawn(serve::accept(listener, None, service, seams.shutdown.clone()));
     }
     Ok(())

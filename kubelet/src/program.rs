@@ -17,7 +17,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
-    Options,
+    Options, certificates,
     cgroups::{Cgroups, Hierarchy},
     config::KubeletConfiguration,
     dispatch::Dispatcher,
@@ -30,7 +30,7 @@ use crate::{
         machine::{Machine, Space},
         object::Identity,
     },
-    orphans,
+    node_shutdown, orphans,
     pod::node::{Index, Network, Node, Registry},
     ports,
     probes::Prober,
@@ -79,6 +79,8 @@ pub enum Error {
     Client(#[from] client::Error),
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    #[error(transparent)]
+    Certificates(#[from] certificates::Error),
     #[error(transparent)]
     Certificate(#[from] server::certificate::Error),
     #[error(transparent)]
@@ -129,6 +131,9 @@ pub async fn run(options: Options, mut seams: Seams) -> Result<(), Error> {
     check(&options.configuration, &machine, &hierarchy)?;
     let connected = connect_runtime(&options.configuration).await?;
     let (runtime, channel) = (connected.runtime.clone(), connected.channel.clone());
+    keepers::bootstrap(&options, &seams).await?;
+    // From here on the kubelet's parts outlive the word to stop: the pods may have to be ended first.
+    let asked_to_stop = std::mem::take(&mut seams.shutdown);
     let client = connect_api(&options.client)?;
     let identity = identity(&options, machine, &connected)?;
     let mut tasks = JoinSet::new();
@@ -143,6 +148,7 @@ pub async fn run(options: Options, mut seams: Seams) -> Result<(), Error> {
     );
     tasks.spawn(network);
     if let Some(client) = client {
+        keepers::renew_certificates(&mut tasks, &options, &seams, &identity, &client);
         let settings = node::Settings {
             identity: identity.clone(),
             register: options.configuration.register_node,
@@ -159,10 +165,16 @@ pub async fn run(options: Options, mut seams: Seams) -> Result<(), Error> {
     ports::open(&options, &mut seams, &node, &mut tasks)?;
     let follow = dispatch.clone();
     tasks.spawn(events::follow(channel, move |wake| follow.wake(wake), seams.shutdown.clone()));
-    keepers::spawn(&mut tasks, &options.configuration, &seams, &node, &dispatch, health_sender);
-    tasks.spawn(pods(options, node, informers, dispatch, seams.shutdown.clone()));
+    keepers::spawn(&mut tasks, &options.configuration, &seams, &node, &dispatch, health_sender.clone());
+    let periods = node_shutdown::periods(&options.configuration);
+    tasks.spawn(pods(options, node.clone(), informers, dispatch.clone(), seams.shutdown.clone()));
     tracing::info!(node = identity.name, runtime = identity.runtime_version, "the kubelet has started");
-    seams.shutdown.cancelled().await;
+    asked_to_stop.cancelled().await;
+    if !periods.is_empty() {
+        health_sender.send_modify(|health| health.is_shutting_down = true);
+        node_shutdown::end_pods(periods, &node, &dispatch).await;
+    }
+    seams.shutdown.trigger();
     while tasks.join_next().await.is_some() {}
     Ok(())
 }

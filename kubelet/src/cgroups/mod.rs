@@ -129,6 +129,12 @@ impl Cgroups {
         Ok(())
     }
 
+    /// One of the pod's processes.
+    pub fn any_process(&self, pod: &Pod) -> Option<u32> {
+        let name = self.naming.pod(qos::of_pod(pod), spec::uid(pod));
+        first_process(self.folders(&name).first()?)
+    }
+
     /// How many processes the pod has; zero where that is not counted.
     pub fn processes(&self, pod: &Pod) -> i64 {
         let name = self.naming.pod(qos::of_pod(pod), spec::uid(pod));
@@ -238,6 +244,18 @@ fn delegate(root: &Path, folder: &Path) {
             }
         }
     }
+}
+
+/// Of a cgroup or those below it.
+fn first_process(folder: &Path) -> Option<u32> {
+    let own = fs::read_to_string(folder.join("cgroup.procs")).ok()?;
+    let below = || {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        folders.find_map(|entry| first_process(&entry.path()))
+    };
+    // Zero stands for processes that this process namespace cannot see.
+    own.lines().find_map(|line| line.parse().ok().filter(|process| *process != 0)).or_else(below)
 }
 
 /// Removes a cgroup and those below it, deepest first. Gone already is fine.

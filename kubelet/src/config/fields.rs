@@ -67,6 +67,14 @@ impl Default for WebhookAuthorization {
     }
 }
 
+/// One of `shutdownGracePeriodByPodPriority`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PeriodByPriority {
+    pub priority: i32,
+    pub shutdown_grace_period_seconds: i64,
+}
+
 /// `crashLoopBackOff`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -124,9 +132,13 @@ configuration! {
     tls_cert_file: String = String::new();
     tls_private_key_file: String = String::new();
     tls_min_version: String = String::new();
+    rotate_certificates: bool = false;
+    #[serde(rename = "serverTLSBootstrap")]
+    server_tls_bootstrap: bool = false;
     authentication: Authentication = Authentication::default();
     authorization: Authorization = Authorization::default();
     enable_debugging_handlers: bool = true;
+    enable_system_log_handler: bool = true;
     healthz_port: u16 = 10248;
     healthz_bind_address: String = "127.0.0.1".into();
     cluster_domain: String = String::new();
@@ -172,6 +184,9 @@ configuration! {
     container_log_max_size: String = "10Mi".into();
     container_log_max_files: usize = 5;
     container_log_monitor_interval: GoDuration = GoDuration::seconds(10);
+    shutdown_grace_period: GoDuration = GoDuration::seconds(0);
+    shutdown_grace_period_critical_pods: GoDuration = GoDuration::seconds(0);
+    shutdown_grace_period_by_pod_priority: Vec<PeriodByPriority> = Vec::new();
     crash_loop_back_off: CrashLoopBackOff = CrashLoopBackOff::default();
     fail_swap_on: bool = true;
     system_reserved: BTreeMap<String, String> = BTreeMap::new();
@@ -194,8 +209,6 @@ configuration! {
     "staticPodURLHeader" static_pod_url_header;
     "tlsCipherSuites" tls_cipher_suites;
     "tlsCurvePreferences" tls_curve_preferences;
-    "rotateCertificates" rotate_certificates;
-    "serverTLSBootstrap" server_tls_bootstrap;
     "registryPullQPS" registry_pull_qps;
     "registryBurst" registry_burst;
     "imagePullCredentialsVerificationPolicy" image_pull_credentials_verification_policy;
@@ -241,11 +254,7 @@ configuration! {
     "volumePluginDir" volume_plugin_dir;
     "kernelMemcgNotification" kernel_memcg_notification;
     "logging" logging;
-    "enableSystemLogHandler" enable_system_log_handler;
     "enableSystemLogQuery" enable_system_log_query;
-    "shutdownGracePeriod" shutdown_grace_period;
-    "shutdownGracePeriodCriticalPods" shutdown_grace_period_critical_pods;
-    "shutdownGracePeriodByPodPriority" shutdown_grace_period_by_pod_priority;
     "reservedMemory" reserved_memory;
     "enableProfilingHandler" enable_profiling_handler;
     "enableDebugFlagsHandler" enable_debug_flags_handler;

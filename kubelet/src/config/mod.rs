@@ -13,7 +13,7 @@ mod validate;
 use std::path::Path;
 
 pub use duration::GoDuration;
-pub use fields::{Authentication, Authorization, KubeletConfiguration};
+pub use fields::{Authentication, Authorization, KubeletConfiguration, PeriodByPriority};
 pub use validate::validate;
 
 use crate::eviction::signal::Wanted;

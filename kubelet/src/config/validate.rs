@@ -75,6 +75,14 @@ fn collections(c: &KubeletConfiguration) -> Vec<String> {
             Quantity::parse(&c.container_log_max_size).map_or(true, |size| size.sign() <= 0),
             format!("containerLogMaxSize {:?} must be a positive quantity", c.container_log_max_size),
         ),
+        (
+            c.shutdown_grace_period_critical_pods.0 > c.shutdown_grace_period.0,
+            "shutdownGracePeriodCriticalPods must be <= shutdownGracePeriod".to_owned(),
+        ),
+        (
+            !c.shutdown_grace_period.0.is_zero() && !c.shutdown_grace_period_by_pod_priority.is_empty(),
+            "cannot specify both shutdownGracePeriodByPodPriority and shutdownGracePeriod".to_owned(),
+        ),
         (c.container_log_monitor_interval.0.is_zero(), "containerLogMonitorInterval must be positive".to_owned()),
         (
             period.is_some_and(|period| !(least..=most).contains(&period)),

@@ -12,6 +12,8 @@ pub struct Health {
     pub memory_pressure: bool,
     pub disk_pressure: bool,
     pub pid_pressure: bool,
+    /// The machine goes down: no pod may come any more.
+    pub is_shutting_down: bool,
 }
 
 /// The four conditions; a transition time is kept while the status is.
@@ -47,6 +49,7 @@ pub fn all(health: &Health, known: &[NodeCondition], now: Timestamp) -> Vec<Node
 fn ready(health: &Health) -> (&'static str, bool, String, String) {
     let problems: Vec<&str> =
         [&health.runtime_problem, &health.network_problem].into_iter().flatten().map(String::as_str).collect();
+    let problems = if health.is_shutting_down { vec!["node is shutting down"] } else { problems };
     match problems.as_slice() {
         [] => ("Ready", true, "KubeletReady".into(), "kubelet is posting ready status".into()),
         [one] => ("Ready", false, "KubeletNotReady".into(), (*one).to_owned()),

@@ -198,12 +198,20 @@ impl Worker {
         if std::mem::replace(&mut self.admitted, true) || !is_new {
             return;
         }
-        let refusal = super::admission::refuse(
-            &self.pod,
-            &self.node.running.list(),
-            &self.node.facts,
-            &crate::eviction::pressures(&self.node.health.borrow()),
-        );
+        let shutting_down = self
+            .node
+            .health
+            .borrow()
+            .is_shutting_down
+            .then(|| ("NodeShutdown".to_owned(), "Pod was rejected as the node is shutting down.".to_owned()));
+        let refusal = shutting_down.or_else(|| {
+            super::admission::refuse(
+                &self.pod,
+                &self.node.running.list(),
+                &self.node.facts,
+                &crate::eviction::pressures(&self.node.health.borrow()),
+            )
+        });
         if let Some((reason, message)) = refusal {
             self.node.reporter.pod(&self.pod, component::recorder::Type::Warning, &reason, message.clone());
             let message = format!("Pod was rejected: {message}");

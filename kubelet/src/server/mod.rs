@@ -5,14 +5,16 @@
 
 mod answers;
 pub mod body;
+mod cadvisor;
 pub mod certificate;
 pub mod logs;
+mod node_logs;
 pub mod query;
 pub mod route;
 mod stats;
 mod streams;
 
-use std::{convert::Infallible, sync::Arc, task};
+use std::{convert::Infallible, path::PathBuf, sync::Arc, task};
 
 use component::{delegated::Delegated, serve::Endpoints};
 use futures::future::BoxFuture;
@@ -36,11 +38,24 @@ struct Inner {
     /// None: everybody may do everything (the read-only port's server allows reading only).
     gate: Option<Arc<Delegated>>,
     has_debugging: bool,
+    has_node_logs: bool,
+    node_logs: PathBuf,
+}
+
+/// What of the server is open at all.
+pub struct Offers {
+    /// Logs, exec, attach, run and port-forward.
+    pub debugging: bool,
+    /// The folder that `/logs/` shows.
+    pub node_logs: Option<PathBuf>,
 }
 
 /// The service for [`component::serve::accept`].
-pub fn service(node: Arc<Node>, endpoints: Endpoints, gate: Option<Arc<Delegated>>, has_debugging: bool) -> Server {
-    Server(Arc::new(Inner { node, endpoints, gate, has_debugging }))
+pub fn service(node: Arc<Node>, endpoints: Endpoints, gate: Option<Arc<Delegated>>, offers: Offers) -> Server {
+    let Offers { debugging, node_logs } = offers;
+    let has_node_logs = debugging && node_logs.is_some();
+    let node_logs = node_logs.unwrap_or_default();
+    Server(Arc::new(Inner { node, endpoints, gate, has_debugging: debugging, has_node_logs, node_logs }))
 }
 
 impl tower::Service<Request<Incoming>> for Server {
@@ -89,6 +104,9 @@ impl Inner {
             Route::PortForward(pod) => streams::port_forward(&self.node, request, &pod, &query).await,
             Route::StatsSummary => stats::summary(&self.node).await,
             Route::MetricsResource => stats::resource_metrics(&self.node).await,
+            Route::MetricsCadvisor => cadvisor::metrics(&self.node).await,
+            Route::NodeLogs(path) if self.has_node_logs => node_logs::answer(self.node_logs.clone(), &path).await,
+            Route::NodeLogs(_) => text(StatusCode::METHOD_NOT_ALLOWED, "logs endpoint is disabled.\n"),
         }
     }
 }

@@ -23,6 +23,9 @@ pub enum Route {
     PortForward(Target),
     StatsSummary,
     MetricsResource,
+    MetricsCadvisor,
+    /// A path below the node's log folder.
+    NodeLogs(String),
 }
 
 impl Route {
@@ -46,6 +49,8 @@ impl Route {
             ["runningpods"] | ["runningpods", ""] => Some(Self::RunningPods),
             ["stats", "summary"] => Some(Self::StatsSummary),
             ["metrics", "resource"] => Some(Self::MetricsResource),
+            ["metrics", "cadvisor"] => Some(Self::MetricsCadvisor),
+            ["logs", rest @ ..] => Some(Self::NodeLogs(rest.join("/"))),
             ["containerLogs", rest @ ..] if rest.len() == 3 => target(rest, true).map(Self::Logs),
             ["run", rest @ ..] => target(rest, true).map(Self::Run),
             ["exec", rest @ ..] => target(rest, true).map(Self::Exec),
@@ -57,7 +62,7 @@ impl Route {
 
     /// Turned off by `enableDebuggingHandlers: false`.
     pub fn is_debugging(&self) -> bool {
-        !matches!(self, Self::Pods | Self::StatsSummary | Self::MetricsResource)
+        !matches!(self, Self::Pods | Self::StatsSummary | Self::MetricsResource | Self::MetricsCadvisor)
     }
 }
 
@@ -116,6 +121,8 @@ mod tests {
             ("/portForward/ns/web", Some(Route::PortForward(target("", "")))),
             ("/portForward/ns/web/uid", Some(Route::PortForward(target("uid", "")))),
             ("/stats/summary", Some(Route::StatsSummary)),
+            ("/metrics/cadvisor", Some(Route::MetricsCadvisor)),
+            ("/logs/pods/a.log", Some(Route::NodeLogs("pods/a.log".into()))),
             ("/nothing", None),
         ] {
             assert_eq!(Route::parse(path), wanted, "{path}");

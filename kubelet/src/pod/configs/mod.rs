@@ -33,6 +33,7 @@ pub struct NodeFacts {
     pub cgroup_v2: bool,
     pub cpu_cfs_quota: bool,
     pub memory_capacity_bytes: i64,
+    pub capacity_cpus: i64,
     pub allocatable: BTreeMap<String, Quantity>,
     pub seccomp_default: bool,
     pub abilities: Abilities,

@@ -28,6 +28,7 @@ pub(crate) fn facts() -> NodeFacts {
         cgroup_v2: false,
         cpu_cfs_quota: true,
         memory_capacity_bytes: 1 << 30,
+        capacity_cpus: 2,
         allocatable: [("ephemeral-storage".to_owned(), amount(1000)), ("cpu".to_owned(), amount(2))].into(),
         seccomp_default: false,
         abilities: super::Abilities::default(),

@@ -1,0 +1,156 @@
+//! The machine goes down: pods are ended in the order of their importance, each group with a grace of its own
+//! (`pkg/kubelet/nodeshutdown`).
+//!
+//! Enter at [`end_pods`], when the kubelet was told to stop and graceful shutdown is configured. Whether the machine goes
+//! down, or only the kubelet is started anew, is asked of systemd; without systemd it is taken to go down.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::{
+    config::{KubeletConfiguration, PeriodByPriority},
+    dispatch::Dispatcher,
+    pod::{inbox::Eviction, node::Node, spec},
+};
+
+const REASON: &str = "Terminated";
+const MESSAGE: &str = "Pod was terminated in response to imminent node shutdown.";
+const SYSTEM_CRITICAL_PRIORITY: i32 = 2_000_000_000;
+
+/// The periods by priority, the lowest first; none where graceful shutdown is off.
+pub(crate) fn periods(c: &KubeletConfiguration) -> Vec<PeriodByPriority> {
+    let mut by_priority = c.shutdown_grace_period_by_pod_priority.clone();
+    if by_priority.is_empty() {
+        let whole = c.shutdown_grace_period.0.as_secs();
+        let critical = c.shutdown_grace_period_critical_pods.0.as_secs();
+        if whole == 0 || critical > whole {
+            return Vec::new();
+        }
+        let of = |priority, seconds: u64| PeriodByPriority {
+            priority,
+            shutdown_grace_period_seconds: i64::try_from(seconds).unwrap_or(i64::MAX),
+        };
+        by_priority = vec![of(0, whole - critical), of(SYSTEM_CRITICAL_PRIORITY, critical)];
+    }
+    by_priority.sort_by_key(|period| period.priority);
+    by_priority
+}
+
+/// Ends all pods, group by group. A group that has no pods is not waited for.
+pub(crate) async fn end_pods(periods: Vec<PeriodByPriority>, node: &Node, dispatch: &Dispatcher) {
+    if periods.is_empty() || !is_machine_going_down().await {
+        return;
+    }
+    tracing::info!("the machine goes down: pods are ended in the order of their priority");
+    for (period, pods) in groups(&periods, node.running.list()) {
+        for pod in &pods {
+            let grace_period_seconds = period.min(spec::termination_grace_period_seconds(pod));
+            let (reason, message) = (REASON.to_owned(), MESSAGE.to_owned());
+            let eviction = Eviction { reason, message, grace_period_seconds };
+            dispatch.tell(spec::uid(pod), |news| news.evict = Some(eviction));
+        }
+        let limit = Duration::from_secs(u64::try_from(period).unwrap_or(0));
+        if tokio::time::timeout(limit, ended(node, &pods)).await.is_err() {
+            tracing::warn!(seconds = period, "pods have outlasted the grace of their group");
+        }
+    }
+}
+
+async fn ended(node: &Node, pods: &[Arc<Pod>]) {
+    let mut room = node.running.room();
+    loop {
+        let living = node.running.list();
+        let is_over = |pod: &Arc<Pod>| {
+            let now = living.iter().find(|it| spec::uid(it) == spec::uid(pod));
+            now.is_none_or(|now| is_final(now) && !has_running(now))
+        };
+        if pods.iter().all(is_over) || room.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn is_final(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Failed" | "Succeeded"))
+}
+
+fn has_running(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else { return false };
+    let lists = [&status.init_container_statuses, &status.container_statuses];
+    let mut statuses = lists.into_iter().flat_map(|list| list.iter().flatten());
+    statuses.any(|it| it.state.as_ref().is_some_and(|state| state.running.is_some()))
+}
+
+/// Each pod goes with the highest period that is not above its own priority; below all of them with the lowest.
+fn groups(periods: &[PeriodByPriority], pods: Vec<Arc<Pod>>) -> Vec<(i64, Vec<Arc<Pod>>)> {
+    let mut groups: Vec<(i64, Vec<Arc<Pod>>)> =
+        periods.iter().map(|period| (period.shutdown_grace_period_seconds, Vec::new())).collect();
+    for pod in pods.into_iter().filter(|pod| !is_final(pod)) {
+        let priority = spec::spec(&pod).priority.unwrap_or(0);
+        let place = periods.iter().rposition(|period| period.priority <= priority).unwrap_or(0);
+        if let Some((_, group)) = groups.get_mut(place) {
+            group.push(pod);
+        }
+    }
+    groups.retain(|(_, pods)| !pods.is_empty());
+    groups
+}
+
+/// A kubelet that systemd only starts anew must end no pods.
+async fn is_machine_going_down() -> bool {
+    if !Path::new("/run/systemd/system").exists() {
+        return true;
+    }
+    let asked = tokio::process::Command::new("systemctl").arg("is-system-running").output().await;
+    asked.is_ok_and(|answer| String::from_utf8_lossy(&answer.stdout).trim() == "stopping")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::GoDuration;
+
+    fn pod(name: &str, priority: i32) -> Arc<Pod> {
+        let object = json!({"metadata": {"name": name}, "spec": {"priority": priority, "containers": []}});
+        Arc::new(serde_json::from_value(object).expect("a pod"))
+    }
+
+    #[test]
+    fn two_periods_part_critical_pods_from_the_others() {
+        let mut c = KubeletConfiguration::default();
+        assert!(periods(&c).is_empty(), "off unless asked for");
+        c.shutdown_grace_period = GoDuration::seconds(30);
+        c.shutdown_grace_period_critical_pods = GoDuration::seconds(10);
+        let found: Vec<(i32, i64)> =
+            periods(&c).iter().map(|it| (it.priority, it.shutdown_grace_period_seconds)).collect();
+        assert_eq!(found, [(0, 20), (SYSTEM_CRITICAL_PRIORITY, 10)]);
+    }
+
+    #[test]
+    fn pods_go_with_the_period_below_them() {
+        let of = |priority, seconds| PeriodByPriority { priority, shutdown_grace_period_seconds: seconds };
+        let periods = [of(0, 30), of(1000, 20), of(SYSTEM_CRITICAL_PRIORITY, 10)];
+        let pods = vec![
+            pod("plain", 0),
+            pod("below", -5),
+            pod("middle", 1500),
+            pod("edge", 1000),
+            pod("system", 2_000_001_000),
+        ];
+        let found: Vec<(i64, Vec<String>)> = groups(&periods, pods)
+            .into_iter()
+            .map(|(seconds, pods)| {
+                (seconds, pods.iter().filter_map(|pod| pod.metadata.name.clone()).collect::<Vec<_>>())
+            })
+            .collect();
+        let names = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            found,
+            [(30, names(&["plain", "below"])), (20, names(&["middle", "edge"])), (10, names(&["system"]))]
+        );
+    }
+}
