@@ -19,8 +19,8 @@ use crate::names::CONTROLLERS;
 use crate::options::Options;
 use crate::{
     certificates, clusterroleaggregation, cronjob, daemonset, deployment, disruption, endpoints, endpointslice,
-    endpointslicemirroring, garbagecollector, job, namespace, nodeipam, nodelifecycle, podgc, replicaset,
-    resourcequota, rootca, serviceaccount, statefulset, tainteviction, ttlafterfinished, volume,
+    endpointslicemirroring, garbagecollector, job, namespace, nodeipam, nodelifecycle, podautoscaler, podgc,
+    replicaset, resourcequota, rootca, serviceaccount, statefulset, tainteviction, ttlafterfinished, volume,
 };
 
 const NAME: &str = "kube-controller-manager";
@@ -115,6 +115,7 @@ fn account(controller: &str) -> &str {
         "persistentvolumeclaim-protection-controller" => "pvc-protection-controller",
         "persistentvolume-protection-controller" => "pv-protection-controller",
         "replicationcontroller-controller" => "replication-controller",
+        "horizontal-pod-autoscaler-controller" => "horizontal-pod-autoscaler",
         name if name.starts_with("certificatesigningrequest-") => "certificate-controller",
         name => name,
     }
@@ -169,6 +170,9 @@ fn start(name: &'static str, ctx: &Context, options: &Arc<Options>) -> Option<Bo
         "ttl-after-finished-controller" => ttlafterfinished::run(voice(name), workers.ttl_after_finished).boxed(),
         "disruption-controller" => disruption::run(voice("controllermanager")).boxed(),
         "resourcequota-controller" => resourcequota::run(voice(name), options.quotas).boxed(),
+        "horizontal-pod-autoscaler-controller" => {
+            podautoscaler::run(voice("horizontal-pod-autoscaler"), options.autoscaling).boxed()
+        }
         "endpoints-controller" => {
             endpoints::run(voice("endpoint-controller"), workers.endpoints, options.endpoints_batch_period).boxed()
         }

@@ -3,7 +3,7 @@
 //! Pure.
 
 /// The controllers built here, by upstream's names, with the older names that still work.
-pub(crate) const CONTROLLERS: [(&str, &str); 30] = [
+pub(crate) const CONTROLLERS: [(&str, &str); 31] = [
     ("deployment-controller", "deployment"),
     ("replicaset-controller", "replicaset"),
     ("daemonset-controller", "daemonset"),
@@ -34,12 +34,12 @@ pub(crate) const CONTROLLERS: [(&str, &str); 30] = [
     ("ttl-after-finished-controller", "ttl-after-finished"),
     ("disruption-controller", "disruption"),
     ("resourcequota-controller", "resourcequota"),
+    ("horizontal-pod-autoscaler-controller", "horizontalpodautoscaling"),
 ];
 
 /// Upstream's controllers that are not built here, with their older names: naming one is no mistake.
-const NOT_BUILT: [(&str, &str); 18] = [
+const NOT_BUILT: [(&str, &str); 17] = [
     ("serviceaccount-token-controller", "serviceaccount-token"),
-    ("horizontal-pod-autoscaler-controller", "horizontalpodautoscaling"),
     ("podcertificaterequest-cleaner-controller", ""),
     ("ttl-controller", "ttl"),
     ("bootstrap-signer-controller", "bootstrapsigner"),

@@ -18,6 +18,7 @@ use crate::{
     serviceaccount, tainteviction,
 };
 
+mod autoscaling;
 mod batch;
 mod volumes;
 mod workloads;
