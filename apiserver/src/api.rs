@@ -10,7 +10,6 @@ use machinery::status::Status;
 use serde_json::Value;
 
 use crate::admission::Admission;
-use crate::aggregation::Aggregation;
 use crate::authn::Authenticator;
 use crate::authn::tokens::Tokens;
 use crate::authz::Authorizer;
@@ -33,7 +32,6 @@ pub struct Api {
     pub authenticator: Authenticator,
     pub authorizer: Arc<Authorizer>,
     pub admission: Admission,
-    pub aggregation: Aggregation,
     pub tokens: Option<Tokens>,
     pub services: ServiceRanges,
     pub kubelets: KubeletClient,

@@ -4,9 +4,7 @@
 //! they are named by a fingerprint of what they are made of, so that the index makes none.
 
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -18,10 +16,7 @@ use http::{Request, StatusCode};
 use machinery::catalogue::Resource;
 use machinery::openapi::{self, Custom};
 use machinery::status::Status;
-use serde::Serialize;
 
-use crate::aggregation::documents;
-use crate::aggregation::extension::Extension;
 use crate::catalogue::Catalogue;
 use crate::http_body::{Response, empty, full};
 
@@ -30,17 +25,12 @@ const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// Answers `/openapi/…`; `None` for other paths.
-pub fn answer<B>(
-    catalogue: &Catalogue,
-    extensions: &[Arc<Extension>],
-    path: &str,
-    request: &Request<B>,
-) -> Option<Result<Response, Status>> {
+pub fn answer<B>(catalogue: &Catalogue, path: &str, request: &Request<B>) -> Option<Result<Response, Status>> {
     let below = path.strip_prefix("/openapi/")?;
     let rows: Vec<&Resource> = catalogue.rows().iter().map(|served| &served.row).collect();
     Some(match below.trim_end_matches('/') {
-        "v2" => v2(&rows, extensions, request),
-        "v3" => index(&rows, extensions, request),
+        "v2" => v2(&rows, request),
+        "v3" => index(&rows, request),
         _ => match below.strip_prefix("v3/").and_then(group_version) {
             Some((group, version)) if rows.iter().any(|row| row.group == group && row.version == version) => {
                 v3(&rows, &group, &version, request)
@@ -50,17 +40,17 @@ pub fn answer<B>(
     })
 }
 
-fn v2<B>(rows: &[&Resource], extensions: &[Arc<Extension>], request: &Request<B>) -> Result<Response, Status> {
-    let (custom, extra) = (Custom::default(), documents::v2(extensions));
+fn v2<B>(rows: &[&Resource], request: &Request<B>) -> Result<Response, Status> {
+    let custom = Custom::default();
     let accepted = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let name = name_of(openapi::fingerprint(None, rows, &custom) ^ hash_of(&extra.paths));
+    let name = name_of(openapi::fingerprint(None, rows, &custom));
     if accepted.contains(openapi::V2_PROTOBUF) || accepted.contains(PROTOBUF) {
-        return respond(PROTOBUF, &format!("{name}P"), request, || openapi::v2_protobuf(rows, &custom, &extra));
+        return respond(PROTOBUF, &format!("{name}P"), request, || openapi::v2_protobuf(rows, &custom));
     }
     if !accepted.is_empty() && ["json", "*/*"].iter().all(|word| !accepted.contains(word)) {
         return Err(Status::not_acceptable("OpenAPI v2 is served as JSON and protobuf"));
     }
-    respond(JSON, &name, request, || openapi::v2(rows, &custom, &extra))
+    respond(JSON, &name, request, || openapi::v2(rows, &custom))
 }
 
 fn v3<B>(rows: &[&Resource], group: &str, version: &str, request: &Request<B>) -> Result<Response, Status> {
@@ -74,20 +64,10 @@ fn v3<B>(rows: &[&Resource], group: &str, version: &str, request: &Request<B>) -
     Ok(response)
 }
 
-/// Nothing hashes to nothing, so that names do not change where there is nothing of others.
-fn hash_of<T: Serialize + Default + PartialEq>(of: &T) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    if *of == T::default() {
-        return 0;
-    }
-    serde_json::to_vec(of).unwrap_or_default().hash(&mut hasher);
-    hasher.finish()
-}
-
-fn index<B>(rows: &[&Resource], extensions: &[Arc<Extension>], request: &Request<B>) -> Result<Response, Status> {
+fn index<B>(rows: &[&Resource], request: &Request<B>) -> Result<Response, Status> {
     let custom = Custom::default();
     let versions: BTreeSet<(&str, &str)> = rows.iter().map(|row| (row.group.as_ref(), row.version.as_ref())).collect();
-    let mut entries: Vec<(String, String)> = versions
+    let entries: Vec<(String, String)> = versions
         .into_iter()
         .map(|(group, version)| {
             let path = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
@@ -96,9 +76,7 @@ fn index<B>(rows: &[&Resource], extensions: &[Arc<Extension>], request: &Request
             (path, url)
         })
         .collect();
-    let more = documents::v3_entries(extensions);
-    let name = name_of(openapi::fingerprint(None, rows, &custom) ^ hash_of(&more));
-    entries.extend(more);
+    let name = name_of(openapi::fingerprint(None, rows, &custom));
     respond(JSON, &name, request, || openapi::index(&entries).to_string().into_bytes())
 }
 

@@ -7,9 +7,9 @@
 pub mod kubelet;
 mod outcome;
 mod pod;
-pub mod proxy;
+mod proxy;
 mod session;
-pub mod splice;
+mod splice;
 mod translate;
 mod tunnel;
 mod websocket;

@@ -20,4 +20,3 @@ mod rights;
 mod secure;
 mod streams;
 mod watches;
-mod workloads;

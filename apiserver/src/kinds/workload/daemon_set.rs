@@ -31,7 +31,6 @@ pub static DAEMON_SET: Hooks = Hooks {
     validate: judge,
     validate_update: super::immutable_selector,
     validate_status,
-    warnings: |set| template::warnings(&set["spec"]["template"], &validate::path(&["spec", "template"])),
     has_generation: true,
     columns: &[
         NAME,
