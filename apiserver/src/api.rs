@@ -10,6 +10,7 @@ use machinery::status::Status;
 use serde_json::Value;
 
 use crate::admission::Admission;
+use crate::aggregation::Aggregation;
 use crate::authn::Authenticator;
 use crate::authn::tokens::Tokens;
 use crate::authz::Authorizer;
@@ -32,6 +33,7 @@ pub struct Api {
     pub authenticator: Authenticator,
     pub authorizer: Arc<Authorizer>,
     pub admission: Admission,
+    pub aggregation: Aggregation,
     pub tokens: Option<Tokens>,
     pub services: ServiceRanges,
     pub kubelets: KubeletClient,

@@ -4,6 +4,7 @@
 //! (aggregated), by what the client accepts.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,19 +15,26 @@ use machinery::status::Status;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::aggregation::documents;
+use crate::aggregation::extension::Extension;
 use crate::catalogue::Catalogue;
 use crate::http_body::{Response, empty, full};
 use crate::rest::negotiate::Accept;
 use crate::rest::respond;
 
 /// Answers `/api`, `/apis` and what is below them but no resource; `None` for other paths.
-pub fn answer(catalogue: &Catalogue, path: &str, headers: &HeaderMap) -> Option<Result<Response, Status>> {
+pub fn answer(
+    catalogue: &Catalogue,
+    extensions: &[Arc<Extension>],
+    path: &str,
+    headers: &HeaderMap,
+) -> Option<Result<Response, Status>> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let document = match parts.as_slice() {
-        ["api"] => return Some(root(catalogue, headers, true)),
-        ["apis"] => return Some(root(catalogue, headers, false)),
+        ["api"] => return Some(root(catalogue, &[], headers, true)),
+        ["apis"] => return Some(root(catalogue, extensions, headers, false)),
         ["api", "v1"] => resource_list(catalogue, "", "v1"),
-        ["apis", group] => group_document(catalogue, group),
+        ["apis", group] => group_document(catalogue, group).or_else(|| documents::group(group, extensions)),
         ["apis", group, version] => resource_list(catalogue, group, version),
         _ => return None,
     };
@@ -38,20 +46,26 @@ pub fn answer(catalogue: &Catalogue, path: &str, headers: &HeaderMap) -> Option<
     })
 }
 
-fn root(catalogue: &Catalogue, headers: &HeaderMap, is_core: bool) -> Result<Response, Status> {
+fn root(
+    catalogue: &Catalogue,
+    extensions: &[Arc<Extension>],
+    headers: &HeaderMap,
+    is_core: bool,
+) -> Result<Response, Status> {
     let accepted = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if let Some(version) = aggregated_version(accepted) {
-        return aggregated(catalogue, headers, is_core, version);
+        return aggregated(catalogue, extensions, headers, is_core, version);
     }
     let accept = Accept::of(headers, false)?;
     let document = if is_core {
         json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
     } else {
-        let groups: Vec<Value> = groups(catalogue)
+        let mut groups: Vec<Value> = groups(catalogue)
             .keys()
             .filter(|group| !group.is_empty())
             .map(|group| group_entry(catalogue, group))
             .collect();
+        documents::add_groups(&mut groups, extensions);
         json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
     };
     respond::encoded(accept, 200, &document)
@@ -158,9 +172,15 @@ fn subresource_entry(row: &Resource, subresource: &Subresource) -> Value {
     entry
 }
 
-fn aggregated(catalogue: &Catalogue, headers: &HeaderMap, is_core: bool, version: &str) -> Result<Response, Status> {
+fn aggregated(
+    catalogue: &Catalogue,
+    extensions: &[Arc<Extension>],
+    headers: &HeaderMap,
+    is_core: bool,
+    version: &str,
+) -> Result<Response, Status> {
     let groups = groups(catalogue);
-    let items: Vec<Value> = groups
+    let mut items: Vec<Value> = groups
         .iter()
         .filter(|(group, _)| group.is_empty() == is_core)
         .map(|(group, versions)| {
@@ -170,6 +190,7 @@ fn aggregated(catalogue: &Catalogue, headers: &HeaderMap, is_core: bool, version
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();
+    documents::add_aggregated(&mut items, extensions);
     let api_version = format!("apidiscovery.k8s.io/{version}");
     let document = json!({"kind": "APIGroupDiscoveryList", "apiVersion": api_version, "metadata": {}, "items": items});
     let bytes = serde_json::to_vec(&document).map_err(Status::internal_error)?;

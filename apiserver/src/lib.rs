@@ -5,6 +5,7 @@
 //! No controller logic lives here, and nothing is known of containers.
 
 mod admission;
+mod aggregation;
 mod api;
 mod authn;
 mod authz;

@@ -4,7 +4,9 @@
 //! they are named by a fingerprint of what they are made of, so that the index makes none.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -16,7 +18,10 @@ use http::{Request, StatusCode};
 use machinery::catalogue::Resource;
 use machinery::openapi::{self, Custom};
 use machinery::status::Status;
+use serde::Serialize;
 
+use crate::aggregation::documents;
+use crate::aggregation::extension::Extension;
 use crate::catalogue::Catalogue;
 use crate::http_body::{Response, empty, full};
 
@@ -25,12 +30,17 @@ const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// Answers `/openapi/…`; `None` for other paths.
-pub fn answer<B>(catalogue: &Catalogue, path: &str, request: &Request<B>) -> Option<Result<Response, Status>> {
+pub fn answer<B>(
+    catalogue: &Catalogue,
+    extensions: &[Arc<Extension>],
+    path: &str,
+    request: &Request<B>,
+) -> Option<Result<Response, Status>> {
     let below = path.strip_prefix("/openapi/")?;
     let rows: Vec<&Resource> = catalogue.rows().iter().map(|served| &served.row).collect();
     Some(match below.trim_end_matches('/') {
-        "v2" => v2(&rows, request),
-        "v3" => index(&rows, request),
+        "v2" => v2(&rows, extensions, request),
+        "v3" => index(&rows, extensions, request),
         _ => match below.strip_prefix("v3/").and_then(group_version) {
             Some((group, version)) if rows.iter().any(|row| row.group == group && row.version == version) => {
                 v3(&rows, &group, &version, request)
@@ -40,17 +50,17 @@ pub fn answer<B>(catalogue: &Catalogue, path: &str, request: &Request<B>) -> Opt
     })
 }
 
-fn v2<B>(rows: &[&Resource], request: &Request<B>) -> Result<Response, Status> {
-    let custom = Custom::default();
+fn v2<B>(rows: &[&Resource], extensions: &[Arc<Extension>], request: &Request<B>) -> Result<Response, Status> {
+    let (custom, extra) = (Custom::default(), documents::v2(extensions));
     let accepted = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let name = name_of(openapi::fingerprint(None, rows, &custom));
+    let name = name_of(openapi::fingerprint(None, rows, &custom) ^ hash_of(&extra.paths));
     if accepted.contains(openapi::V2_PROTOBUF) || accepted.contains(PROTOBUF) {
-        return respond(PROTOBUF, &format!("{name}P"), request, || openapi::v2_protobuf(rows, &custom));
+        return respond(PROTOBUF, &format!("{name}P"), request, || openapi::v2_protobuf(rows, &custom, &extra));
     }
     if !accepted.is_empty() && ["json", "*/*"].iter().all(|word| !accepted.contains(word)) {
         return Err(Status::not_acceptable("OpenAPI v2 is served as JSON and protobuf"));
     }
-    respond(JSON, &name, request, || openapi::v2(rows, &custom))
+    respond(JSON, &name, request, || openapi::v2(rows, &custom, &extra))
 }
 
 fn v3<B>(rows: &[&Resource], group: &str, version: &str, request: &Request<B>) -> Result<Response, Status> {
@@ -64,10 +74,20 @@ fn v3<B>(rows: &[&Resource], group: &str, version: &str, request: &Request<B>) -
     Ok(response)
 }
 
-fn index<B>(rows: &[&Resource], request: &Request<B>) -> Result<Response, Status> {
+/// Nothing hashes to nothing, so that names do not change where there is nothing of others.
+fn hash_of<T: Serialize + Default + PartialEq>(of: &T) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    if *of == T::default() {
+        return 0;
+    }
+    serde_json::to_vec(of).unwrap_or_default().hash(&mut hasher);
+    hasher.finish()
+}
+
+fn index<B>(rows: &[&Resource], extensions: &[Arc<Extension>], request: &Request<B>) -> Result<Response, Status> {
     let custom = Custom::default();
     let versions: BTreeSet<(&str, &str)> = rows.iter().map(|row| (row.group.as_ref(), row.version.as_ref())).collect();
-    let entries: Vec<(String, String)> = versions
+    let mut entries: Vec<(String, String)> = versions
         .into_iter()
         .map(|(group, version)| {
             let path = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
@@ -76,7 +96,9 @@ fn index<B>(rows: &[&Resource], request: &Request<B>) -> Result<Response, Status
             (path, url)
         })
         .collect();
-    let name = name_of(openapi::fingerprint(None, rows, &custom));
+    let more = documents::v3_entries(extensions);
+    let name = name_of(openapi::fingerprint(None, rows, &custom) ^ hash_of(&more));
+    entries.extend(more);
     respond(JSON, &name, request, || openapi::index(&entries).to_string().into_bytes())
 }
 

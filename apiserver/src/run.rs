@@ -11,12 +11,15 @@ use component::random::Random;
 use component::serve::{self, Endpoints, Gate};
 use component::shutdown::Shutdown;
 use component::tls;
+use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::admission::plugins;
+use crate::aggregation::{self, Aggregation};
 use crate::api::Api;
 use crate::authn::Authenticator;
+use crate::authn::request_header::RequestHeader;
 use crate::authn::static_tokens::StaticTokens;
 use crate::authn::tokens::Tokens;
 use crate::authz::{self, Authorizer, Mode};
@@ -111,6 +114,7 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
         tasks.spawn(serve_on(listener, None, server(true), shutdown.clone()));
     }
     tasks.spawn(authz::rbac::follow_when_ready(api.clone()));
+    tasks.spawn(aggregation::run(api.clone()));
     tasks.spawn(compactor::run(store, interval, shutdown.clone()));
     tasks.spawn(async move {
         api.cache.ready().await;
@@ -176,6 +180,7 @@ fn build(
             tls: serving::kubelet_config(values)?,
             address_types: values.strings("kubelet-preferred-address-types"),
         },
+        aggregation: Aggregation::new(serving::proxy_identity(values)?, values.bool("enable-aggregator-routing")),
         clock,
         random,
         shutdown,
@@ -193,7 +198,30 @@ fn authenticator(values: &Values, anonymous: bool) -> Result<Authenticator, Erro
         }
         None => StaticTokens::default(),
     };
-    Ok(Authenticator { client_ca, static_tokens, anonymous })
+    let front_proxy = RequestHeader::from_flags(values)?;
+    let published = published(values)?;
+    Ok(Authenticator { front_proxy, client_ca, static_tokens, anonymous, published })
+}
+
+/// What extension servers read to know whom to trust, by the names of upstream's ConfigMap.
+fn published(values: &Values) -> Result<Map<String, Value>, Error> {
+    let mut published = Map::new();
+    for flag in ["client-ca-file", "requestheader-client-ca-file"] {
+        if let Some(path) = values.opt_str(flag) {
+            let pem = std::fs::read_to_string(path);
+            let pem = pem.map_err(|error| Error::Options(format!("reading {path}: {error}")))?;
+            published.insert(flag.to_owned(), pem.into());
+        }
+    }
+    if published.contains_key("requestheader-client-ca-file") {
+        let lists =
+            ["allowed-names", "extra-headers-prefix", "group-headers", "uid-headers", "username-headers"].into_iter();
+        for flag in lists.map(|name| format!("requestheader-{name}")) {
+            let list = Value::from(values.strings(&flag)).to_string();
+            published.insert(flag, list.into());
+        }
+    }
+    Ok(published)
 }
 
 fn tokens(values: &Values, issuer: &str) -> Result<Tokens, Error> {

@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use machinery::status::Status;
 
+use crate::aggregation;
 use crate::api::Api;
 use crate::authn::impersonation;
 use crate::authz;
@@ -79,6 +80,12 @@ async fn route(
     let info = RequestInfo::parse(request.method(), &path, &query);
     let user = identify(server, &request, &info).await?;
     authorize(server, &user, &info, &query)?;
+    if let Some(extension) = api.aggregation.find(&path) {
+        let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
+        let (parts, ()) = request.into_parts();
+        let body = if takes_body(&info) { read_body(body).await? } else { Bytes::new() };
+        return Ok(aggregation::proxy::pass_on(api, &extension, &user, parts, full(body), upgrade).await);
+    }
     if !info.is_resource {
         return other(server, &request, &path).await;
     }
@@ -173,10 +180,15 @@ async fn other(server: &Server, request: &Request<()>, path: &str) -> Result<Res
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(Status::unknown_path());
     }
-    if let Some(answer) = discovery::answer(&server.api.catalogue, path, request.headers()) {
+    let (api, extensions) = (&server.api, server.api.aggregation.extensions());
+    if let Some(answer) = discovery::answer(&api.catalogue, &extensions, path, request.headers()) {
         return answer;
     }
-    if let Some(answer) = crate::openapi::answer(&server.api.catalogue, path, request) {
+    if let Some(extension) = path.strip_prefix("/openapi/v3").and_then(|path| api.aggregation.find(path)) {
+        let document = extension.get(api, path).await.map_err(Status::service_unavailable)?;
+        return respond::encoded(Accept::default(), 200, &document);
+    }
+    if let Some(answer) = crate::openapi::answer(&api.catalogue, &extensions, path, request) {
         return answer;
     }
     let query = request.uri().query().unwrap_or_default();

@@ -68,6 +68,17 @@ fn names(options: &Options) -> Vec<String> {
     names
 }
 
+/// Who the server is towards extension servers.
+pub fn proxy_identity(values: &Values) -> Result<Option<Arc<dyn rustls::client::ResolvesClientCert>>, Error> {
+    match (values.opt_str("proxy-client-cert-file"), values.opt_str("proxy-client-key-file")) {
+        (Some(certificate), Some(key)) => Ok(Some(ReloadingKey::load(PathBuf::from(certificate), PathBuf::from(key))?)),
+        (None, None) => Ok(None),
+        _ => Err(Error::Options(
+            "--proxy-client-cert-file and --proxy-client-key-file must be given together".to_owned(),
+        )),
+    }
+}
+
 /// How the server speaks to kubelets: with its own certificate, and judging theirs only when told by whom they are
 /// signed, as upstream does.
 pub fn kubelet_config(values: &Values) -> Result<Arc<ClientConfig>, Error> {

@@ -4,6 +4,8 @@
 
 use component::flags::{self, Flag, FlagSet, Group, Kind, Kind::*, flag, retired};
 
+mod workloads;
+
 const NO_CLOUD: &str = "there is no cloud provider";
 const NO_RESYNC: &str = "informers are woken by events only";
 const NO_ATTACHING: &str = "volumes are not attached by this controller manager";
@@ -29,7 +31,7 @@ pub fn flags() -> FlagSet {
         .include(authentication)
         .include(authorization)
         .include(nodes())
-        .include(workloads())
+        .include(workloads::group())
         .include(networking())
         .include(identity())
         .include(storage())
@@ -152,44 +154,10 @@ fn nodes() -> Group {
     )
 }
 
-fn workloads() -> Group {
-    Group::new(
-        "Workload flags",
-        [
-            flag("concurrent-deployment-syncs", Int, "5", "Deployments worked on at the same time."),
-            flag("concurrent-replicaset-syncs", Int, "5", "ReplicaSets worked on at the same time."),
-            flag("concurrent-daemonset-syncs", Int, "2", "DaemonSets worked on at the same time."),
-            flag("concurrent-statefulset-syncs", Int, "5", "StatefulSets worked on at the same time."),
-            flag("concurrent-job-syncs", Int, "5", "Jobs worked on at the same time."),
-            flag("concurrent-cron-job-syncs", Int, "5", "CronJobs worked on at the same time."),
-            flag("concurrent-rc-syncs", Int, "5", "ReplicationControllers worked on at the same time."),
-            flag("concurrent-ttl-after-finished-syncs", Int, "5", "Ended Jobs worked on at the same time."),
-            flag("concurrent-resource-quota-syncs", Int, "5", "ResourceQuotas worked on at the same time."),
-            flag("resource-quota-sync-period", Duration, "5m0s", "How often quotas are counted anew."),
-            flag("concurrent-namespace-syncs", Int, "10", "Namespaces worked on at the same time."),
-            flag("namespace-sync-period", Duration, "5m0s", "How often namespaces were looked at.")
-                .without_effect(NO_RESYNC),
-            flag(
-                "enable-garbage-collector",
-                Bool,
-                "true",
-                "Delete objects whose owners are gone. Must be as the API server's.",
-            ),
-            flag("concurrent-gc-syncs", Int, "20", "Objects the garbage collector works on at the same time."),
-        ],
-    )
-}
-
 fn networking() -> Group {
     Group::new(
         "Networking flags",
         [
-            flag(
-                "load-balancer-pool",
-                Strings,
-                "",
-                "Addresses for Services of type LoadBalancer: CIDRs, or ranges as 192.0.2.10-192.0.2.20. Not upstream's.",
-            ),
             flag("concurrent-endpoint-syncs", Int, "5", "Services whose Endpoints are worked on at the same time."),
             flag(
                 "endpoint-updates-batch-period",
@@ -234,7 +202,7 @@ fn identity() -> Group {
             ),
             later("service-account-private-key-file", String, "", "The key that signs tokens stored in Secrets."),
             later("concurrent-serviceaccount-token-syncs", Int, "5", "Token Secrets worked on at the same time."),
-            flag(
+            later(
                 "legacy-service-account-token-clean-up-period",
                 Duration,
                 "8760h",
@@ -325,27 +293,6 @@ fn not_built() -> Group {
                 Int,
                 "5",
                 "Admission policies worked on at the same time.",
-            ),
-            later("concurrent-horizontal-pod-autoscaler-syncs", Int, "5", "Autoscalers worked on at the same time."),
-            later("horizontal-pod-autoscaler-sync-period", Duration, "15s", "How often autoscalers look."),
-            later(
-                "horizontal-pod-autoscaler-downscale-stabilization",
-                Duration,
-                "5m0s",
-                "How long a higher recommendation holds.",
-            ),
-            later("horizontal-pod-autoscaler-tolerance", Float, "0.1", "The change that is too small to act on."),
-            later(
-                "horizontal-pod-autoscaler-cpu-initialization-period",
-                Duration,
-                "5m0s",
-                "How long a new pod's CPU use may be skipped.",
-            ),
-            later(
-                "horizontal-pod-autoscaler-initial-readiness-delay",
-                Duration,
-                "30s",
-                "How long readiness counts as the first.",
             ),
         ],
     )

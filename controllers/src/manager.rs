@@ -18,10 +18,9 @@ use tokio::net::TcpListener;
 use crate::names::CONTROLLERS;
 use crate::options::Options;
 use crate::{
-    bootstrap, certificates, clusterroleaggregation, cronjob, daemonset, deployment, disruption, endpoints,
-    endpointslice, endpointslicemirroring, garbagecollector, job, legacytokens, namespace, nodeipam, nodelifecycle,
-    podgc, replicaset, resourcequota, rootca, serviceaccount, servicelb, statefulset, tainteviction, ttlafterfinished,
-    volume,
+    certificates, clusterroleaggregation, cronjob, daemonset, deployment, disruption, endpoints, endpointslice,
+    endpointslicemirroring, garbagecollector, job, namespace, nodeipam, nodelifecycle, podautoscaler, podgc,
+    replicaset, resourcequota, rootca, serviceaccount, statefulset, tainteviction, ttlafterfinished, volume,
 };
 
 const NAME: &str = "kube-controller-manager";
@@ -111,15 +110,12 @@ fn account(controller: &str) -> &str {
         "node-lifecycle-controller" | "taint-eviction-controller" | "node-ipam-controller" => "node-controller",
         "pod-garbage-collector-controller" => "pod-garbage-collector",
         "daemonset-controller" => "daemon-set-controller",
-        "bootstrap-signer-controller" => "bootstrap-signer",
-        "token-cleaner-controller" => "token-cleaner",
-        "legacy-serviceaccount-token-cleaner-controller" => "legacy-service-account-token-cleaner",
-        "service-lb-controller" => "service-controller",
         "persistentvolume-binder-controller" => "persistent-volume-binder",
         "persistentvolume-expander-controller" => "expand-controller",
         "persistentvolumeclaim-protection-controller" => "pvc-protection-controller",
         "persistentvolume-protection-controller" => "pv-protection-controller",
         "replicationcontroller-controller" => "replication-controller",
+        "horizontal-pod-autoscaler-controller" => "horizontal-pod-autoscaler",
         name if name.starts_with("certificatesigningrequest-") => "certificate-controller",
         name => name,
     }
@@ -174,6 +170,9 @@ fn start(name: &'static str, ctx: &Context, options: &Arc<Options>) -> Option<Bo
         "ttl-after-finished-controller" => ttlafterfinished::run(voice(name), workers.ttl_after_finished).boxed(),
         "disruption-controller" => disruption::run(voice("controllermanager")).boxed(),
         "resourcequota-controller" => resourcequota::run(voice(name), options.quotas).boxed(),
+        "horizontal-pod-autoscaler-controller" => {
+            podautoscaler::run(voice("horizontal-pod-autoscaler"), options.autoscaling).boxed()
+        }
         "endpoints-controller" => {
             endpoints::run(voice("endpoint-controller"), workers.endpoints, options.endpoints_batch_period).boxed()
         }
@@ -212,14 +211,6 @@ fn start(name: &'static str, ctx: &Context, options: &Arc<Options>) -> Option<Bo
         "persistentvolume-expander-controller" => volume::expand::run(voice("volume_expand")).boxed(),
         "persistentvolumeclaim-protection-controller" => volume::protection::run_claims(voice(name)).boxed(),
         "persistentvolume-protection-controller" => volume::protection::run_volumes(voice(name)).boxed(),
-        "bootstrap-signer-controller" => bootstrap::signer::run(voice(name)).boxed(),
-        "token-cleaner-controller" => bootstrap::cleaner::run(voice(name)).boxed(),
-        "legacy-serviceaccount-token-cleaner-controller" => {
-            legacytokens::run(voice(name), options.legacy_token_period).boxed()
-        }
-        "service-lb-controller" if !options.load_balancer_pool.is_empty() => {
-            servicelb::run(voice("service-controller"), options.load_balancer_pool.clone()).boxed()
-        }
         "ephemeral-volume-controller" => {
             volume::ephemeral::run(voice("ephemeral_volume"), workers.ephemeral_volume).boxed()
         }

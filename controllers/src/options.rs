@@ -7,7 +7,9 @@ use component::client::ClientConfig;
 use component::flags::Values;
 
 use crate::names::Selection;
-use crate::{Error, certificates, endpointslicemirroring, nodeipam, nodelifecycle, resourcequota, servicelb, volume};
+use crate::{
+    Error, certificates, endpointslicemirroring, nodeipam, nodelifecycle, podautoscaler, resourcequota, volume,
+};
 
 /// The settings of the controller manager.
 #[derive(Clone, Debug)]
@@ -28,9 +30,8 @@ pub struct Options {
     pub(crate) node_cidrs: Option<nodeipam::Settings>,
     pub(crate) terminated_pods: usize,
     pub(crate) quotas: resourcequota::Settings,
+    pub(crate) autoscaling: podautoscaler::Settings,
     pub(crate) volumes: volume::binder::Settings,
-    pub(crate) legacy_token_period: Duration,
-    pub(crate) load_balancer_pool: servicelb::Pool,
 }
 
 /// How many objects each controller works on at the same time.
@@ -96,21 +97,22 @@ impl Options {
             node_cidrs: nodeipam::Settings::from_flags(values).map_err(Error::Options)?,
             terminated_pods: usize::try_from(values.int("terminated-pod-gc-threshold")).unwrap_or(0),
             volumes: volumes(values),
+            autoscaling: podautoscaler::Settings {
+                workers: workers("concurrent-horizontal-pod-autoscaler-syncs")?,
+                sync_period: values.duration("horizontal-pod-autoscaler-sync-period"),
+                downscale_stabilization: values.duration("horizontal-pod-autoscaler-downscale-stabilization"),
+                tolerance: values.float("horizontal-pod-autoscaler-tolerance"),
+                cpu_initialization_period: values.duration("horizontal-pod-autoscaler-cpu-initialization-period"),
+                initial_readiness_delay: values.duration("horizontal-pod-autoscaler-initial-readiness-delay"),
+            },
             quotas: resourcequota::Settings {
                 workers: workers("concurrent-resource-quota-syncs")?,
                 resync_period: values.duration("resource-quota-sync-period"),
             },
-            legacy_token_period: values.duration("legacy-service-account-token-clean-up-period"),
-            load_balancer_pool: load_balancer_pool(values)?,
             collect_garbage: values.bool("enable-garbage-collector"),
             values: values.clone(),
         })
     }
-}
-
-fn load_balancer_pool(values: &Values) -> Result<servicelb::Pool, Error> {
-    let pool = servicelb::Pool::parse(&values.strings("load-balancer-pool"));
-    pool.map_err(|why| Error::Options(format!("load-balancer-pool: {why}")))
 }
 
 fn nodes(values: &Values) -> nodelifecycle::Settings {

@@ -18,8 +18,8 @@ use crate::{
     serviceaccount, tainteviction,
 };
 
+mod autoscaling;
 mod batch;
-mod tokens;
 mod volumes;
 mod workloads;
 

@@ -12,7 +12,6 @@ mod spread_owners;
 mod terms;
 #[cfg(test)]
 mod tests;
-mod volumes;
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -26,7 +25,6 @@ pub use node_info::NodeInfo;
 pub(crate) use node_info::ports_conflict;
 pub use spread_owners::SpreadOwners;
 pub use terms::TermKind;
-pub use volumes::{VolumePlan, Volumes};
 
 use crate::objects::NamespaceLabels;
 use crate::objects::{AffinityTerm, Node, Pod};
@@ -56,7 +54,6 @@ pub struct Snapshot {
     images: images::Images,
     namespaces: NamespaceLabels,
     pub owners: SpreadOwners,
-    pub volumes: Volumes,
 }
 
 impl Snapshot {

@@ -10,6 +10,7 @@ use crate::files;
 use crate::kubeconfig::SECURE_PORT;
 use crate::layout::Layout;
 use crate::part::Part;
+use crate::pki::FRONT_PROXY;
 use crate::settings::{Settings, Store};
 
 const CLUSTER_DOMAIN: &str = "cluster.local";
@@ -48,6 +49,13 @@ fn apiserver(layout: &Layout, settings: &Settings) -> Vec<String> {
         format!("--kubelet-client-certificate={}", pki("kube-apiserver-kubelet-client.crt")),
         format!("--kubelet-client-key={}", pki("kube-apiserver-kubelet-client.key")),
         "--kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname".to_owned(),
+        format!("--proxy-client-cert-file={}", pki("front-proxy-client.crt")),
+        format!("--proxy-client-key-file={}", pki("front-proxy-client.key")),
+        format!("--requestheader-allowed-names={FRONT_PROXY}"),
+        format!("--requestheader-client-ca-file={}", pki("ca.crt")),
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-".to_owned(),
+        "--requestheader-group-headers=X-Remote-Group".to_owned(),
+        "--requestheader-username-headers=X-Remote-User".to_owned(),
         format!("--secure-port={SECURE_PORT}"),
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local".to_owned(),
         format!("--service-account-key-file={}", pki("sa.pub")),

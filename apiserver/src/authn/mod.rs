@@ -1,9 +1,11 @@
 //! Authentication: who sent a request (Kubernetes concept: "Authenticating").
 //!
-//! Enter at [`Authenticator::authenticate`]. A client certificate is tried first, then a bearer token; a credential
+//! Enter at [`Authenticator::authenticate`]. A front proxy's word is taken first, then a client
+//! certificate, then a bearer token; a credential
 //! that is there and wrong is refused, never treated as anonymous.
 
 pub mod impersonation;
+pub mod request_header;
 pub mod static_tokens;
 pub mod tokens;
 
@@ -19,10 +21,14 @@ use crate::request::User;
 
 /// How requests are authenticated.
 pub struct Authenticator {
+    /// Front proxies, which say in headers who asks.
+    pub front_proxy: Option<request_header::RequestHeader>,
     pub client_ca: Option<ClientAuthority>,
     pub static_tokens: static_tokens::StaticTokens,
     /// Requests without credentials are `system:anonymous`; else they are refused, but for the probe endpoints.
     pub anonymous: bool,
+    /// What extension servers are told of all this.
+    pub published: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The user of a certificate; the certificate's hash tells later which credential it was.
@@ -39,6 +45,10 @@ impl Authenticator {
         headers: &HeaderMap,
         peer: &[CertificateDer<'static>],
     ) -> Result<User, Status> {
+        let proxied = self.front_proxy.as_ref().and_then(|proxy| proxy.user(peer, headers, api.clock.now()));
+        if let Some(user) = proxied {
+            return Ok(user.authenticated());
+        }
         if let (Some(authority), [_, ..]) = (&self.client_ca, peer) {
             return match authority.user(peer, api.clock.now()) {
                 Some(user) => Ok(from_certificate(user, &peer[0])),

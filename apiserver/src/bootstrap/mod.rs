@@ -3,6 +3,7 @@
 //! Enter at [`run`]. Everything is converged (made when missing, mended where the server owns it), through the same
 //! create and update as any client's, so that several servers may do it at once.
 
+mod authentication;
 mod namespaces;
 mod policy;
 mod priorities;
@@ -45,6 +46,7 @@ pub async fn run(api: Arc<Api>, advertised: Advertised, with_roles: bool, ready:
 
 async fn converge(api: &Api, advertised: &Advertised, with_roles: bool) -> Result<(), Status> {
     namespaces::ensure(api).await?;
+    authentication::ensure(api).await?;
     if with_roles {
         policy::ensure(api).await?;
     }
@@ -57,7 +59,7 @@ async fn converge(api: &Api, advertised: &Advertised, with_roles: bool) -> Resul
 }
 
 /// A call that the server makes of itself.
-fn own_call(served: &Arc<Served>, verb: &str, namespace: &str, name: &str) -> Call {
+pub fn own_call(served: &Arc<Served>, verb: &str, namespace: &str, name: &str) -> Call {
     Call {
         method: Method::POST,
         info: RequestInfo {

@@ -81,6 +81,16 @@ pub async fn send_over(
     endpoint: &Endpoint,
     request: Request<Body>,
 ) -> Result<http::Response<Incoming>, BoxError> {
+    send_named(tls, &endpoint.host, endpoint, request).await
+}
+
+/// As [`send_over`], to a server whose certificate is for another name than its address.
+pub async fn send_named(
+    tls: Option<Arc<ClientConfig>>,
+    name: &str,
+    endpoint: &Endpoint,
+    request: Request<Body>,
+) -> Result<http::Response<Incoming>, BoxError> {
     let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
     // Streams carry keystrokes.
     stream.set_nodelay(true)?;
@@ -88,7 +98,7 @@ pub async fn send_over(
         None => exchange(stream, request).await,
         Some(tls) => {
             let connector = tokio_rustls::TlsConnector::from(tls);
-            let name = ServerName::try_from(endpoint.host.clone())?;
+            let name = ServerName::try_from(name.to_owned())?;
             exchange(connector.connect(name, stream).await?, request).await
         }
     }

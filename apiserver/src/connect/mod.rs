@@ -7,9 +7,9 @@
 pub mod kubelet;
 mod outcome;
 mod pod;
-mod proxy;
+pub mod proxy;
 mod session;
-mod splice;
+pub mod splice;
 mod translate;
 mod tunnel;
 mod websocket;

@@ -42,7 +42,6 @@ const IDENTITY: &[Row] = &[
     ("authentication-token-webhook-cache-ttl", Duration, "2m0s", "How long its answers are kept."),
     ("authentication-token-webhook-config-file", String, "", "Who is asked about bearer tokens."),
     ("authentication-token-webhook-version", String, "v1beta1", "The version of the reviews."),
-    ("requestheader-uid-headers", Strings, "", "Headers with a user's uid."),
     ("service-account-signing-endpoint", String, "", "A socket of an external signer."),
     ("oidc-ca-file", String, "", "Authority of the OpenID server."),
     ("oidc-client-id", String, "", "The client that tokens must be for."),

@@ -59,13 +59,14 @@ pub fn flags() -> FlagSet {
             flag("service-account-extend-token-expiration", Bool, "true", "Let tokens of old clients live longer.").without_effect("always on"),
             flag("service-account-jwks-uri", String, "", "Where the token keys are published.").without_effect("discovery of token keys is not built yet"),
             flag("api-audiences", Strings, "", "Audiences of this server; the issuer when not given."),
-            flag("requestheader-client-ca-file", String, "", "The authority of front proxies.").without_effect(NO_PROXY),
-            flag("requestheader-allowed-names", Strings, "", "Names of front proxies.").without_effect(NO_PROXY),
-            flag("requestheader-extra-headers-prefix", Strings, "", "Headers with a user's extra.").without_effect(NO_PROXY),
-            flag("requestheader-group-headers", Strings, "", "Headers with a user's groups.").without_effect(NO_PROXY),
-            flag("requestheader-username-headers", Strings, "", "Headers with a user's name.").without_effect(NO_PROXY),
-            flag("proxy-client-cert-file", String, "", "This server's certificate towards extension servers.").without_effect(NO_PROXY),
-            flag("proxy-client-key-file", String, "", "The key of --proxy-client-cert-file.").without_effect(NO_PROXY),
+            flag("requestheader-client-ca-file", String, "", "The authority of front proxies."),
+            flag("requestheader-allowed-names", Strings, "", "Names of front proxies."),
+            flag("requestheader-extra-headers-prefix", Strings, "", "Headers with a user's extra."),
+            flag("requestheader-group-headers", Strings, "", "Headers with a user's groups."),
+            flag("requestheader-uid-headers", Strings, "", "Headers with a user's uid."),
+            flag("requestheader-username-headers", Strings, "", "Headers with a user's name."),
+            flag("proxy-client-cert-file", String, "", "This server's certificate towards extension servers."),
+            flag("proxy-client-key-file", String, "", "The key of --proxy-client-cert-file."),
         ],
     )
     .group(
@@ -91,7 +92,7 @@ pub fn flags() -> FlagSet {
             flag("allow-privileged", Bool, "false", "Allow privileged containers."),
             flag("apiserver-count", Int, "1", "Number of servers.").without_effect("servers find each other by lease"),
             flag("endpoint-reconciler-type", String, "lease", "How the kubernetes endpoints are kept.").without_effect("always lease"),
-            flag("enable-aggregator-routing", Bool, "false", "Route to endpoints of extension servers.").without_effect(NO_PROXY),
+            flag("enable-aggregator-routing", Bool, "false", "Route to endpoints of extension servers."),
             flag("encryption-provider-config", String, "", "Encryption at rest.").without_effect("encryption at rest is not built yet"),
             flag("event-ttl", Duration, "1h0m0s", "How long events are kept.").without_effect("always an hour"),
             flag("kubelet-certificate-authority", String, "", "Authorities of kubelets' serving certificates."),
@@ -110,8 +111,6 @@ pub fn flags() -> FlagSet {
     .include(component::flags::logging())
     .include(component::flags::global())
 }
-
-const NO_PROXY: &str = "extension servers are not built yet";
 
 fn serving() -> Vec<component::flags::Flag> {
     vec![

@@ -42,6 +42,16 @@ pub struct Column {
     pub description: &'static str,
 }
 
+/// A part of an object that a subresource of its own kind changes.
+#[derive(Clone, Copy)]
+pub struct Portion {
+    pub subresource: &'static str,
+    /// Puts back what does not belong to the part, metadata too but for `resourceVersion` and `managedFields`.
+    pub prepare: fn(new: &mut Value, old: &Value),
+    /// Rules about the change; [`Hooks::validate`] runs as well.
+    pub validate: fn(new: &Value, old: &Value) -> ErrorList,
+}
+
 /// How a row shows objects that are stored in another row's shape. `apiVersion` and `kind` are set, and what is empty is
 /// taken out, by the caller.
 #[derive(Debug)]
@@ -80,13 +90,14 @@ pub struct Hooks {
     /// The fields that these three put back, by subresource ("" is the object itself), for kinds with a status: who writes
     /// them owns nothing by it.
     pub resets: &'static [(&'static str, &'static [&'static str])],
+    pub portions: &'static [Portion],
     pub validate: fn(&Value) -> ErrorList,
     /// Rules that let stand what an object had before: `None` on a create. They run beside `validate`.
     pub validate_against: fn(new: &Value, old: Option<&Value>) -> ErrorList,
     /// Rules about the change alone; `validate` runs as well.
     pub validate_update: fn(new: &Value, old: &Value) -> ErrorList,
     pub validate_status: fn(new: &Value, old: &Value) -> ErrorList,
-    /// Words for the `Warning` header about an accepted object.
+    /// Words for the `Warning` header about an accepted object that is new, or wants something new.
     pub warnings: fn(&Value) -> Vec<String>,
     /// Whether `metadata.generation` counts changes of the desired state.
     pub has_generation: bool,
@@ -125,6 +136,7 @@ impl Hooks {
         prepare_update: |_, _| {},
         prepare_status: |_, _| {},
         resets: &[("", &["status"]), ("status", &["spec"])],
+        portions: &[],
         validate: |_| Vec::new(),
         validate_against: |_, _| Vec::new(),
         validate_update: |_, _| Vec::new(),

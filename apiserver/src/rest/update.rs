@@ -16,13 +16,14 @@ use crate::admission::{Operation, Request};
 use crate::api::Api;
 use crate::errors::{self, MODIFIED};
 use crate::http_body::Response;
+use crate::kinds::Portion;
 use crate::store::{Commit, CommitError, Condition, Write};
 
 /// How often a change that names no resource version is tried against a moving object.
 const ATTEMPTS_MAX: usize = 64;
 
 /// Which part of the object a request may change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum Part {
     /// All but the status.
     Main,
@@ -30,6 +31,8 @@ pub enum Part {
     Status,
     /// The fields at these dotted paths, which a subresource owns.
     Owned(&'static [&'static str]),
+    /// What a subresource with rules of its own changes.
+    Portion(&'static Portion),
     /// What the caller decided; nothing is carried over.
     Raw,
 }
@@ -39,7 +42,10 @@ impl Part {
         match call.info.subresource.as_str() {
             "" => Self::Main,
             "status" => Self::Status,
-            subresource => Self::Owned(subresource::owned_fields(subresource)),
+            subresource => match call.served.hooks.portions.iter().find(|own| own.subresource == subresource) {
+                Some(portion) => Self::Portion(portion),
+                None => Self::Owned(subresource::owned_fields(subresource)),
+            },
         }
     }
 }
@@ -56,7 +62,7 @@ pub async fn update(api: &Api, call: &Call) -> Result<Response, Status> {
     system::ensure_namespace(&mut object, namespace)?;
     super::patch::check_name(&object, call.name())?;
     let part = Part::of(call);
-    if part == Part::Main && served.hooks.creates_on_update && is_absent(api, call).await? {
+    if matches!(part, Part::Main) && served.hooks.creates_on_update && is_absent(api, call).await? {
         super::apply::check_new(&object, call)?;
         super::apply::authorize_create(api, call)?;
         meta::metadata_mut(&mut object).remove("resourceVersion");
@@ -125,7 +131,11 @@ async fn attempt(
     system::dedup_owners(&mut new, &call.warnings);
     let resets_managers = machinery::apply::is_reset(&new);
     complete(&mut new, served);
-    if !options.is_apply && (part != Part::Raw || call.info.subresource == "scale") {
+    // Here, so that nobody comes to own what is put back.
+    if let Part::Portion(portion) = part {
+        (portion.prepare)(&mut new, old);
+    }
+    if !options.is_apply && (!matches!(part, Part::Raw) || call.info.subresource == "scale") {
         managers::track(call, options, Some(shown), &mut new, resets_managers, &api.now_text());
     }
     served.to_stored(&mut new);
@@ -138,10 +148,15 @@ async fn attempt(
     if served.hooks.has_generation {
         system::stamp_update(&mut new, old, served);
     }
-    check_valid(&new, old, call, part)?;
+    if let Err(status) = check_valid(&new, old, call, part) {
+        return refuse_or_refresh(api, call, current, status).await;
+    }
     let companions = api.companions(served, Some(&mut new), Some(old)).await?;
     api.admission.validate(&request, &new).await?;
-    call.warnings.extend((served.hooks.warnings)(&new));
+    let is_judged = !served.hooks.has_generation || meta::generation(&new) != meta::generation(old);
+    if matches!(part, Part::Main) && is_judged {
+        call.warnings.extend((served.hooks.warnings)(&new));
+    }
     if current::is_same(&new, old) {
         return Ok(Attempt::Done(old.clone()));
     }
@@ -238,10 +253,10 @@ fn carry_over(new: &mut Value, old: &Value, call: &Call, part: Part) {
                 set_at(new, path, meta::at(&asked, path).clone());
             }
         }
-        Part::Raw => {}
+        Part::Portion(_) | Part::Raw => {}
     }
     let unversioned = matches!(meta::resource_version(new), "" | "0");
-    if unversioned && (hooks.updates_unconditionally || part != Part::Main) {
+    if unversioned && (hooks.updates_unconditionally || !matches!(part, Part::Main)) {
         let version = old["metadata"]["resourceVersion"].clone();
         meta::metadata_mut(new).insert("resourceVersion".into(), version);
     }
@@ -283,6 +298,10 @@ fn check_valid(new: &Value, old: &Value, call: &Call, part: Part) -> Result<(), 
             invalid.extend((hooks.validate_update)(new, old));
         }
         // These change what the main resource may not; what they may change is theirs to say.
+        Part::Portion(portion) => {
+            invalid.extend((hooks.validate)(new));
+            invalid.extend((portion.validate)(new, old));
+        }
         Part::Raw | Part::Owned(_) => {
             invalid.extend((hooks.validate)(new));
             invalid.extend((hooks.validate_against)(new, Some(old)));

@@ -20,3 +20,4 @@ mod rights;
 mod secure;
 mod streams;
 mod watches;
+mod workloads;

@@ -12,7 +12,7 @@ mod paths;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::catalogue::Resource;
 use crate::gvk::Gvk;
@@ -42,6 +42,13 @@ impl Dialect {
 
 /// Definitions that come from elsewhere: of custom resources, by kind, with their name and JSON schema.
 pub type Custom = BTreeMap<Gvk, (String, Value)>;
+
+/// Paths and definitions of other servers, taken as they are where this one has none of the name (v2 only).
+#[derive(Clone, Debug, Default)]
+pub struct Extra {
+    pub paths: Map<String, Value>,
+    pub definitions: Map<String, Value>,
+}
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
@@ -102,6 +109,23 @@ fn bearer_token() -> Value {
     }})
 }
 
+/// Hands on this server's own and then, of others', what bears none of the same names.
+fn with_more(
+    own: impl FnOnce(&mut dyn FnMut(&str, &Value)),
+    more: &Map<String, Value>,
+    emit: &mut dyn FnMut(&str, &Value),
+) {
+    if more.is_empty() {
+        return own(emit);
+    }
+    let mut names = BTreeSet::new();
+    own(&mut |name, value| {
+        names.insert(name.to_owned());
+        emit(name, value);
+    });
+    more.iter().filter(|(name, _)| !names.contains(*name)).for_each(|(name, value)| emit(name, value));
+}
+
 /// Writes `"name":value` pairs as they come.
 fn write_entries(out: &mut Vec<u8>, entries: impl FnOnce(&mut dyn FnMut(&str, &Value))) {
     out.push(b'{');
@@ -131,11 +155,12 @@ pub fn v3(group: &str, version: &str, rows: &[&Resource], custom: &Custom) -> Ve
 }
 
 /// The OpenAPI v2 document of everything, JSON.
-pub fn v2(rows: &[&Resource], custom: &Custom) -> Vec<u8> {
+pub fn v2(rows: &[&Resource], custom: &Custom, extra: &Extra) -> Vec<u8> {
     let mut out = format!(r#"{{"swagger":"2.0",{INFO},"paths":"#).into_bytes();
-    write_entries(&mut out, |emit| all_paths(rows, custom, Dialect::V2, emit));
+    write_entries(&mut out, |emit| with_more(|emit| all_paths(rows, custom, Dialect::V2, emit), &extra.paths, emit));
     out.extend_from_slice(br#","definitions":"#);
-    write_entries(&mut out, |emit| all_definitions(rows, custom, Dialect::V2, emit));
+    let own = |emit: &mut dyn FnMut(&str, &Value)| all_definitions(rows, custom, Dialect::V2, emit);
+    write_entries(&mut out, |emit| with_more(own, &extra.definitions, emit));
     let security = bearer_token();
     out.extend_from_slice(
         format!(r#","securityDefinitions":{security},"security":[{{"BearerToken":[]}}]}}"#).as_bytes(),
@@ -144,10 +169,10 @@ pub fn v2(rows: &[&Resource], custom: &Custom) -> Vec<u8> {
 }
 
 /// The OpenAPI v2 document of everything, in protobuf: media type [`V2_PROTOBUF`].
-pub fn v2_protobuf(rows: &[&Resource], custom: &Custom) -> Vec<u8> {
+pub fn v2_protobuf(rows: &[&Resource], custom: &Custom, extra: &Extra) -> Vec<u8> {
     gnostic::document(
-        |emit| all_paths(rows, custom, Dialect::V2, emit),
-        |emit| all_definitions(rows, custom, Dialect::V2, emit),
+        |emit| with_more(|emit| all_paths(rows, custom, Dialect::V2, emit), &extra.paths, emit),
+        |emit| with_more(|emit| all_definitions(rows, custom, Dialect::V2, emit), &extra.definitions, emit),
         &bearer_token(),
     )
 }

@@ -39,6 +39,9 @@ pub(crate) enum Usage {
     Server,
 }
 
+/// Who the API server is towards extension servers; it alone may say in headers who asks.
+pub(crate) const FRONT_PROXY: &str = "front-proxy-client";
+
 /// The facts that certificates depend on.
 pub(crate) struct Names<'a> {
     pub(crate) node: &'a str,
@@ -73,6 +76,7 @@ pub(crate) fn wanted(names: &Names<'_>) -> Vec<Want> {
     vec![
         client("admin", "kubernetes-admin", Some("system:masters")),
         client("kube-apiserver-kubelet-client", "kube-apiserver-kubelet-client", Some("system:masters")),
+        client("front-proxy-client", FRONT_PROXY, None),
         client("kube-controller-manager", "system:kube-controller-manager", None),
         client("kube-scheduler", "system:kube-scheduler", None),
         client("kube-proxy", "system:kube-proxy", None),

@@ -2,7 +2,7 @@
 //!
 //! Enter at [`dispatch`]. [`target`] says where to, [`rewrite`] what is changed on the way; links inside pages are not.
 
-mod rewrite;
+pub mod rewrite;
 mod target;
 
 use std::sync::Arc;

@@ -70,7 +70,7 @@ fn redirection(location: &str, paths: Paths<'_>, backend: &str, host: &str) -> S
 }
 
 /// Hop-by-hop headers (RFC 9110, 7.6.1) stay behind, but for those of an upgrade that both hops make.
-fn without_connection(headers: &HeaderMap, upgrade: bool) -> HeaderMap {
+pub fn without_connection(headers: &HeaderMap, upgrade: bool) -> HeaderMap {
     let mut onward = headers.clone();
     let listed: Vec<String> = headers
         .get_all(CONNECTION)

@@ -2,9 +2,13 @@
 
 mod columns;
 pub mod defaults;
+mod subresources;
 pub mod validate;
+pub mod warnings;
 
+use machinery::field::Path;
 use machinery::meta;
+use machinery::names;
 use serde_json::{Value, json};
 
 use super::{Grace, Hooks};
@@ -12,19 +16,18 @@ use super::{Grace, Hooks};
 pub static HOOKS: Hooks = Hooks {
     default: |pod| defaults::pod(super::defaults::spec(pod)),
     prepare_create,
-    // Changed through a subresource of their own.
-    prepare_update: |new, old| {
-        let kept = old["spec"].get("ephemeralContainers").cloned();
-        let spec = meta::object_mut(new, "spec");
-        match kept {
-            Some(kept) => spec.insert("ephemeralContainers".into(), kept),
-            None => spec.remove("ephemeralContainers"),
-        };
-    },
+    prepare_status,
     resets: &[("", &["status"]), ("status", &["spec", "metadata.deletionTimestamp", "metadata.ownerReferences"])],
+    portions: &[subresources::EPHEMERAL_CONTAINERS, subresources::RESIZE],
     validate: validate::pod,
     validate_update: validate::validate_update,
     validate_status: validate::validate_status,
+    warnings: |pod| {
+        let wrong = names::dns_label(meta::name(pod));
+        let why = "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended";
+        let of_name = (!wrong.is_empty()).then(|| format!("{why}: [{}]", wrong.join(" ")));
+        of_name.into_iter().chain(warnings::of(pod, &Path::root())).collect()
+    },
     has_generation: true,
     fields: &[
         ("spec.nodeName", "spec.nodeName"),
@@ -57,6 +60,31 @@ fn prepare_create(pod: &mut Value) {
     pod["status"] = status;
 }
 
+/// Owners and the class stay; who does not know of observed generations loses none.
+fn prepare_status(new: &mut Value, old: &Value) {
+    let metadata = meta::metadata_mut(new);
+    match old["metadata"].get("ownerReferences") {
+        Some(owners) => metadata.insert("ownerReferences".into(), owners.clone()),
+        None => metadata.remove("ownerReferences"),
+    };
+    let before = &old["status"];
+    let status = meta::object_mut(new, "status");
+    if status.get("qosClass").and_then(Value::as_str).unwrap_or_default().is_empty() && before["qosClass"].is_string() {
+        status.insert("qosClass".into(), before["qosClass"].clone());
+    }
+    let is_unset = |value: Option<&Value>| value.and_then(Value::as_i64).unwrap_or(0) == 0;
+    if is_unset(status.get("observedGeneration")) && before["observedGeneration"].is_i64() {
+        status.insert("observedGeneration".into(), before["observedGeneration"].clone());
+    }
+    for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+        let twin = meta::list(before, "conditions").iter().find(|twin| twin["type"] == condition["type"]);
+        let generation = twin.map(|twin| twin["observedGeneration"].clone()).unwrap_or_default();
+        if is_unset(condition.get("observedGeneration")) && !generation.is_null() {
+            condition["observedGeneration"] = generation;
+        }
+    }
+}
+
 /// Kubernetes concept: "Pod Quality of Service Classes".
 pub fn quality_of_service(pod: &Value) -> &'static str {
     let containers = ["initContainers", "containers"].into_iter().flat_map(|list| meta::list(&pod["spec"], list));
@@ -85,7 +113,12 @@ fn amount(value: Option<&Value>) -> Option<machinery::quantity::Quantity> {
 
 /// The kubelet ends what runs; what has no node, or has ended, goes at once.
 fn grace(pod: &Value, asked: Option<i64>) -> Grace {
-    let seconds = asked.or_else(|| meta::at(pod, "spec.terminationGracePeriodSeconds").as_i64()).unwrap_or(30).max(0);
+    let own = || meta::at(pod, "spec.terminationGracePeriodSeconds").as_i64();
+    // A negative time is from older days and means the shortest.
+    let seconds = match asked.or_else(own).unwrap_or(0) {
+        ..0 => 1,
+        seconds => seconds,
+    };
     let ended = matches!(meta::text(pod, "status.phase"), "Failed" | "Succeeded");
     if meta::text(pod, "spec.nodeName").is_empty() || ended || seconds == 0 {
         return Grace::Immediate;
@@ -115,5 +148,25 @@ mod tests {
         let pod = json!({"spec": {"nodeName": "a", "terminationGracePeriodSeconds": 7}});
         assert_eq!(grace(&pod, None), Grace::Seconds(7));
         assert_eq!(grace(&pod, Some(0)), Grace::Immediate);
+        assert_eq!(grace(&pod, Some(-5)), Grace::Seconds(1));
+        assert_eq!(grace(&json!({"spec": {"nodeName": "a"}}), None), Grace::Immediate);
+    }
+
+    #[test]
+    fn a_status_that_says_less_loses_nothing() {
+        let old = json!({"metadata": {"ownerReferences": [{"name": "o"}]}, "status": {
+            "qosClass": "Burstable", "observedGeneration": 2,
+            "conditions": [{"type": "Ready", "observedGeneration": 2}],
+        }});
+        let mut new = json!({"metadata": {}, "status": {"conditions": [{"type": "Ready"}, {"type": "Other"}]}});
+        prepare_status(&mut new, &old);
+        assert_eq!(new["metadata"], old["metadata"]);
+        assert_eq!(
+            new["status"],
+            json!({
+                "qosClass": "Burstable", "observedGeneration": 2,
+                "conditions": [{"type": "Ready", "observedGeneration": 2}, {"type": "Other"}],
+            })
+        );
     }
 }

@@ -22,7 +22,7 @@ pub static DEPLOYMENT: Hooks = Hooks {
     validate: judge,
     validate_update: super::immutable_selector,
     validate_status,
-    warnings: |deployment| super::name_warning(deployment).into_iter().collect(),
+    warnings: super::warnings,
     has_generation: true,
     counts_annotations: true,
     columns: &[

@@ -53,6 +53,12 @@ pub fn name_warning(object: &Value) -> Option<String> {
     (!wrong.is_empty()).then(|| format!("{why}: [{}]", wrong.join(" ")))
 }
 
+/// Of the name and the template in `spec`.
+fn warnings(object: &Value) -> Vec<String> {
+    let of_template = template::warnings(&object["spec"]["template"], &validate::path(&["spec", "template"]));
+    name_warning(object).into_iter().chain(of_template).collect()
+}
+
 fn immutable_selector(new: &Value, old: &Value) -> ErrorList {
     let path = validate::path(&["spec", "selector"]);
     validate::immutable(&new["spec"]["selector"], &old["spec"]["selector"], &path).into_iter().collect()

@@ -16,6 +16,7 @@ pub static POD_TEMPLATE: Hooks = Hooks {
         }
     },
     validate: judge,
+    warnings: |object| template::warnings(&object["template"], &Path::new("template")),
     has_generation: true,
     columns: &[
         NAME,

@@ -20,7 +20,7 @@ pub static REPLICA_SET: Hooks = Hooks {
     validate: judge,
     validate_update: super::immutable_selector,
     validate_status: |new, _| status(&new["status"]),
-    warnings: |set| super::name_warning(set).into_iter().collect(),
+    warnings: super::warnings,
     has_generation: true,
     fields: &[("status.replicas", "status.replicas")],
     columns: &COLUMNS,

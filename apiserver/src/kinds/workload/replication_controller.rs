@@ -17,7 +17,7 @@ pub static REPLICATION_CONTROLLER: Hooks = Hooks {
     prepare_create: super::reset_status,
     validate: judge,
     validate_status: |new, _| status(&new["status"]),
-    warnings: |controller| super::name_warning(controller).into_iter().collect(),
+    warnings: super::warnings,
     has_generation: true,
     fields: &[("status.replicas", "status.replicas")],
     columns: &COLUMNS,

@@ -19,6 +19,10 @@ pub fn default(fields: &mut Map<String, Value>) {
     }
 }
 
+pub fn warnings(template: &Value, path: &Path) -> Vec<String> {
+    pod::warnings::of(template, path)
+}
+
 /// What holds for a template wherever it stands (upstream's `ValidatePodTemplateSpec`).
 pub fn validate(template: &Value, path: &Path) -> ErrorList {
     let mut errors = metadata(template, path);

@@ -1,15 +1,18 @@
 //! `/eviction`: a delete that asks the disruption budgets first (Kubernetes concept: "API-initiated Eviction").
+//!
+//! What the budgets answer is in [`super::disruption`].
 
+use machinery::field::{Error, Path};
 use machinery::gvk::Gvk;
 use machinery::meta;
 use machinery::schema;
-use machinery::selector::Selector;
-use machinery::status::{Cause, Status};
+use machinery::status::Status;
 use serde_json::{Value, json};
 
 use super::call_of;
+use super::disruption::{covers, is_free, judge, needs_budget, spend, unsettled};
 use crate::api::Api;
-use crate::catalogue::Served;
+use crate::errors::MODIFIED;
 use crate::http_body::Response;
 use crate::request::Query;
 use crate::rest::body::{self, Decoded};
@@ -19,132 +22,151 @@ use crate::rest::params::{DeleteOptions, WriteOptions};
 use crate::rest::update::{Part, change};
 use crate::rest::{Call, respond};
 
+/// How often a pod that moves on while it is judged is judged anew.
+const ATTEMPTS_MAX: usize = 20;
+
+const AMBIGUOUS: &str =
+    "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+
 pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
+    let delete = decode(call)?;
+    for _ in 0..ATTEMPTS_MAX {
+        let found = api.read(&call.served, &call.info.namespace, call.name()).await?;
+        let pod = found.ok_or_else(|| call.not_found())?;
+        match attempt(api, call, &pod.object, &delete).await? {
+            Attempt::Evicted => {
+                let success =
+                    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+                return respond::encoded(accept, 201, &success);
+            }
+            // Upstream's answer bears no reason.
+            Attempt::Ambiguous => {
+                let failure = json!({
+                    "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                    "message": AMBIGUOUS, "code": 500,
+                });
+                return respond::encoded(accept, 500, &failure);
+            }
+            Attempt::Moved => {}
+        }
+    }
+    Err(Status::conflict(call.served.group_resource(), call.name(), MODIFIED))
+}
+
+/// What the eviction asks for, as a deletion.
+fn decode(call: &Call) -> Result<DeleteOptions, Status> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let kind = Gvk::new("policy", "v1", "Eviction");
     let schema = schema::builtin(&kind).ok_or_else(|| Status::internal_error("no schema for Eviction"))?;
     let Decoded { object: eviction, .. } =
         body::decode(&call.body, &call.headers, schema, &kind, options.field_validation)?;
-    let name = meta::name(&eviction);
-    if !name.is_empty() && name != call.name() {
-        return Err(Status::bad_request(format!(
-            "name in URL does not match name in Eviction object: {} != {name}",
-            call.name()
-        )));
+    if meta::name(&eviction) != call.name() {
+        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
-    let pod = api.read(&call.served, &call.info.namespace, call.name()).await?.ok_or_else(|| call.not_found())?;
-    let mut delete =
-        DeleteOptions::parse(&Query::default(), eviction.get("deleteOptions").filter(|given| given.is_object()))?;
+    let given = eviction.get("deleteOptions").filter(|given| given.is_object());
+    let unsafe_option = "ignoreStoreReadErrorWithClusterBreakingPotential";
+    if given.is_some_and(|given| given[unsafe_option] == true) {
+        let path = Path::new("deleteOptions").child(unsafe_option);
+        let why = "can not be set for pod eviction, try after removing the option";
+        return Err(Status::invalid("policy", "Eviction", call.name(), &vec![Error::invalid(&path, true, why)]));
+    }
+    let mut delete = DeleteOptions::parse(&Query::default(), given)?;
     delete.dry_run |= options.dry_run;
-    if needs_budget(&pod.object) {
-        take_budgets(api, call, &pod.object, delete.dry_run).await?;
-    }
-    // The pod that was judged, not one made anew under its name.
-    delete.uid.get_or_insert_with(|| meta::uid(&pod.object).to_owned());
-    let own = call_of(call, &call.served, call.name());
-    if !delete.dry_run {
-        let now = api.now_text();
-        change(api, &own, Part::Raw, &WriteOptions::default(), |pod| Ok(marked(pod, &now))).await?;
-    }
-    delete_object(api, &own, call.name(), &delete).await?;
-    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    respond::encoded(accept, 201, &status)
+    Ok(delete)
 }
 
-/// A pod that has ended, has not begun or is going away disturbs nobody.
-fn needs_budget(pod: &Value) -> bool {
-    !meta::is_deleting(pod) && !matches!(meta::text(pod, "status.phase"), "Succeeded" | "Failed" | "Pending")
+enum Attempt {
+    Evicted,
+    /// More than one budget is about the pod.
+    Ambiguous,
+    /// The pod is no longer what was judged.
+    Moved,
 }
 
-async fn take_budgets(api: &Api, call: &Call, pod: &Value, dry_run: bool) -> Result<(), Status> {
-    let Some(budgets) = api.catalogue.find("policy", "v1", "poddisruptionbudgets") else { return Ok(()) };
-    let matching = matching(api, budgets, call, pod)?;
-    let [budget] = matching.as_slice() else {
-        if matching.is_empty() {
-            return Ok(());
+/// What the budgets said.
+enum Budget {
+    /// Asked for nothing: the pod may go as it is, whatever becomes of it meanwhile.
+    Unasked,
+    Spent,
+    /// The pod goes for nothing as long as it is not ready; names the budget.
+    Free(String),
+    Ambiguous,
+}
+
+async fn attempt(api: &Api, call: &Call, pod: &Value, delete: &DeleteOptions) -> Result<Attempt, Status> {
+    let named_version = delete.resource_version.is_some();
+    if !needs_budget(pod) {
+        let ends = meta::is_deleting(pod) || matches!(meta::text(pod, "status.phase"), "Succeeded" | "Failed");
+        // A pod that has not begun may begin meanwhile, and then needs a budget.
+        return match evict(api, call, pod, delete, !ends).await {
+            Err(status) if status.reason == "Conflict" && !named_version => Ok(Attempt::Moved),
+            result => result.map(|()| Attempt::Evicted),
+        };
+    }
+    match take_budget(api, call, pod, delete.dry_run).await? {
+        Budget::Ambiguous => Ok(Attempt::Ambiguous),
+        Budget::Free(name) => match evict(api, call, pod, delete, true).await {
+            Err(status) if status.reason == "Conflict" && !named_version => Err(unsettled(&name)),
+            result => result.map(|()| Attempt::Evicted),
+        },
+        Budget::Spent | Budget::Unasked => evict(api, call, pod, delete, false).await.map(|()| Attempt::Evicted),
+    }
+}
+
+async fn take_budget(api: &Api, call: &Call, pod: &Value, dry_run: bool) -> Result<Budget, Status> {
+    let Some(budgets) = api.catalogue.find("policy", "v1", "poddisruptionbudgets") else { return Ok(Budget::Unasked) };
+    let snapshot = api.cache.list(budgets.id, &api.catalogue.prefix(budgets, &call.info.namespace));
+    let mut asked = Vec::new();
+    for item in snapshot.iter() {
+        let budget = Current::from_item(item)?.object;
+        if covers(&budget, pod) {
+            asked.push(budget);
         }
-        let why = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
-        return Err(Status::internal_error(why));
+    }
+    let budget = match asked.as_slice() {
+        [] => return Ok(Budget::Unasked),
+        [budget] => budget,
+        _ => return Ok(Budget::Ambiguous),
     };
     if is_free(pod, budget) {
-        return Ok(());
+        return Ok(Budget::Free(meta::name(budget).to_owned()));
     }
     if dry_run {
-        return judge(budget);
+        return judge(budget).map(|()| Budget::Spent);
     }
     let budget_call = call_of(call, budgets, meta::name(budget));
     let (name, now) = (call.name().to_owned(), api.now_text());
     change(api, &budget_call, Part::Raw, &WriteOptions::default(), |budget| spend(budget, &name, &now)).await?;
-    Ok(())
+    Ok(Budget::Spent)
 }
 
-fn matching(api: &Api, budgets: &Served, call: &Call, pod: &Value) -> Result<Vec<Value>, Status> {
-    let snapshot = api.cache.list(budgets.id, &api.catalogue.prefix(budgets, &call.info.namespace));
-    let mut matching = Vec::new();
-    for item in snapshot.iter() {
-        let budget = Current::from_item(item)?.object;
-        let selector = Selector::from_label_selector(budget["spec"].get("selector"));
-        if selector.is_ok_and(|selector| selector.matches_value(pod["metadata"].get("labels"))) {
-            matching.push(budget);
+/// Marks the pod and deletes it; with `hold`, only as it was judged.
+async fn evict(api: &Api, call: &Call, pod: &Value, delete: &DeleteOptions, hold: bool) -> Result<(), Status> {
+    let mut delete = delete.clone();
+    // The pod that was judged, not one made anew under its name.
+    let uid = delete.uid.get_or_insert_with(|| meta::uid(pod).to_owned()).clone();
+    if hold {
+        delete.resource_version.get_or_insert_with(|| meta::resource_version(pod).to_owned());
+    }
+    let own = call_of(call, &call.served, call.name());
+    if !delete.dry_run {
+        let (version, now) = (delete.resource_version.clone().unwrap_or_default(), api.now_text());
+        let mark = |pod: &Value| Ok(marked(pod, &uid, &version, &now));
+        let marked = change(api, &own, Part::Raw, &WriteOptions::default(), mark).await?;
+        if delete.resource_version.is_some() {
+            delete.resource_version = Some(meta::resource_version(&marked).to_owned());
         }
     }
-    Ok(matching)
+    delete_object(api, &own, call.name(), &delete).await.map(|_| ())
 }
 
-/// Whether the budget allows one more disruption now. Only a budget that its controller has still to look at tells when
-/// to come back: clients repeat by themselves what bears a `Retry-After`.
-fn judge(budget: &Value) -> Result<(), Status> {
-    let refuse = |retry_after_seconds: u32, message: String| {
-        let cause = Cause { reason: "DisruptionBudget".into(), message, field: String::new() };
-        let why = "Cannot evict pod as it would violate the pod's disruption budget.";
-        Err(Status::too_many_requests(why, retry_after_seconds).with_causes(vec![cause]))
-    };
-    let count = |field: &str| budget["status"][field].as_i64().unwrap_or(0);
-    let name = meta::name(budget);
-    if count("observedGeneration") < meta::generation(budget) {
-        return refuse(10, format!("The disruption budget {name} is still being processed by the server."));
-    }
-    let (desired, current) = (count("desiredHealthy"), count("currentHealthy"));
-    let blocking = meta::list(budget, "status.conditions").iter().find(|condition| {
-        condition["type"] == "DisruptionAllowed" && condition["status"] == "False" && condition["message"] != ""
-    });
-    let text = |field: &str| blocking.and_then(|condition| condition[field].as_str()).unwrap_or_default();
-    if count("disruptionsAllowed") > 0 {
-        Ok(())
-    } else if text("reason") == "SyncFailed" {
-        let why = text("message");
-        refuse(
-            0,
-            format!(
-                "The disruption budget {name} does not allow evicting pods currently because it failed sync: {why}"
-            ),
-        )
-    } else if current <= desired {
-        refuse(0, format!("The disruption budget {name} needs {desired} healthy pods and has {current} currently"))
-    } else if blocking.is_some() {
-        let (reason, why) = (text("reason"), text("message"));
-        refuse(0, format!("The disruption budget {name} does not allow evicting pods currently ({reason}): {why}"))
-    } else {
-        refuse(0, format!("The disruption budget {name} does not allow evicting pods currently"))
-    }
-}
-
-/// A pod that is not ready counts for nothing, so that its end may be free.
-fn is_free(pod: &Value, budget: &Value) -> bool {
-    let mut conditions = meta::list(pod, "status.conditions").iter();
-    if conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True") {
-        return false;
-    }
-    let count = |field: &str| budget["status"][field].as_i64().unwrap_or(0);
-    meta::text(budget, "spec.unhealthyPodEvictionPolicy") == "AlwaysAllow"
-        || (count("desiredHealthy") > 0 && count("currentHealthy") >= count("desiredHealthy"))
-}
-
-/// The pod, told in its conditions why it goes.
-fn marked(pod: &Value, now: &str) -> Value {
+/// The pod, told in its conditions why it goes. `uid` and `version` are what it must have (an empty version: any).
+fn marked(pod: &Value, uid: &str, version: &str, now: &str) -> Value {
     let mut new = pod.clone();
-    meta::metadata_mut(&mut new).remove("resourceVersion");
+    let metadata = meta::metadata_mut(&mut new);
+    metadata.insert("uid".into(), uid.into());
+    metadata.insert("resourceVersion".into(), version.into());
     let mut conditions = meta::list(pod, "status.conditions").to_vec();
     conditions.retain(|condition| condition["type"] != "DisruptionTarget");
     let mut target = json!({
@@ -157,17 +179,4 @@ fn marked(pod: &Value, now: &str) -> Value {
     conditions.push(target);
     meta::object_mut(&mut new, "status").insert("conditions".into(), Value::Array(conditions));
     new
-}
-
-/// The budget with one disruption less, and the pod noted until the controller sees it go.
-fn spend(budget: &Value, pod: &str, now: &str) -> Result<Value, Status> {
-    judge(budget)?;
-    let mut new = budget.clone();
-    let allowed = meta::at(budget, "status.disruptionsAllowed").as_i64().unwrap_or(0) - 1;
-    let mut disrupted = meta::map(budget, "status.disruptedPods").clone();
-    disrupted.insert(pod.to_owned(), json!(now));
-    let status = meta::object_mut(&mut new, "status");
-    status.insert("disruptionsAllowed".into(), json!(allowed));
-    status.insert("disruptedPods".into(), Value::Object(disrupted));
-    Ok(new)
 }

@@ -5,6 +5,7 @@
 //! [`crate::connect`].
 
 mod binding;
+mod disruption;
 mod eviction;
 mod scale;
 mod token;
@@ -25,8 +26,6 @@ pub fn owned_fields(subresource: &str) -> &'static [&'static str] {
     match subresource {
         "approval" => &["status.conditions"],
         "finalize" => &["spec.finalizers"],
-        "ephemeralcontainers" => &["spec.ephemeralContainers"],
-        "resize" => &["spec.containers", "spec.initContainers"],
         _ => &[],
     }
 }

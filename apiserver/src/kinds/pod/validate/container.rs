@@ -7,7 +7,7 @@ use machinery::meta;
 use machinery::names;
 use serde_json::Value;
 
-use super::{environment, one_of, probe, resources, security};
+use super::{environment, ephemeral, one_of, probe, resources, security};
 use crate::kinds::validate;
 
 pub fn all(spec: &Value, volumes: &HashSet<&str>, path: &Path) -> ErrorList {
@@ -26,10 +26,12 @@ pub fn all(spec: &Value, volumes: &HashSet<&str>, path: &Path) -> ErrorList {
             errors.extend(handlers(container, is_init, &at));
         }
     }
+    let others = known.clone();
     for (position, container) in meta::list(spec, "ephemeralContainers").iter().enumerate() {
         let at = path.child("ephemeralContainers").index(position);
         errors.extend(common(container, volumes, &at));
         errors.extend(unique_name(container, &mut known, &at));
+        errors.extend(ephemeral::one(container, &others, &at));
     }
     errors.extend(host_ports(spec, path));
     errors

@@ -4,11 +4,14 @@
 
 mod container;
 mod environment;
+pub mod ephemeral;
 mod network;
 mod probe;
+pub mod resize;
 mod resources;
 mod scheduling;
 mod security;
+mod status;
 mod update;
 mod volume;
 
@@ -19,7 +22,8 @@ use serde_json::Value;
 
 use crate::kinds::validate;
 
-pub use update::{validate_status, validate_update};
+pub use status::validate_status;
+pub use update::validate_update;
 
 /// Rules of a pod on a create; an update keeps them too.
 pub fn pod(pod: &Value) -> ErrorList {

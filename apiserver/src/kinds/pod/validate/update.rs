@@ -4,8 +4,6 @@ use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use serde_json::Value;
 
-use crate::kinds::validate;
-
 /// The fields of the spec that a client may change, in upstream's words.
 const CHANGEABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
@@ -18,7 +16,8 @@ pub fn validate_update(new: &Value, old: &Value) -> ErrorList {
     errors.extend(deadline(new, old, &path));
     errors.extend(tolerations(new, old, &path));
     errors.extend(gates(new, old, &path));
-    if frozen(new) != frozen(old) {
+    errors.extend(steering(new, old, &path));
+    if frozen(new, old) != frozen(old, old) {
         errors.push(Error::forbidden(&path, CHANGEABLE));
     }
     errors
@@ -73,8 +72,8 @@ fn gates(new: &Value, old: &Value, path: &Path) -> Option<Error> {
     (!added.is_empty()).then(|| Error::forbidden(&path.child("schedulingGates"), why))
 }
 
-/// The spec without what may change. A gated pod may also be steered by tighter selectors.
-fn frozen(pod: &Value) -> Value {
+/// The spec without what may change.
+fn frozen(pod: &Value, old: &Value) -> Value {
     let mut spec = pod["spec"].clone();
     for list in ["containers", "initContainers"] {
         for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
@@ -83,25 +82,111 @@ fn frozen(pod: &Value) -> Value {
             }
         }
     }
-    if let Some(fields) = spec.as_object_mut() {
-        for name in ["activeDeadlineSeconds", "tolerations", "schedulingGates", "ephemeralContainers"] {
-            fields.remove(name);
+    let grace = |pod: &Value| meta::at(pod, "spec.terminationGracePeriodSeconds").as_i64();
+    // Compared with itself, the old one is healed too.
+    let is_healed = grace(old).is_some_and(|seconds| seconds < 0) && [Some(1), grace(old)].contains(&grace(pod));
+    let Some(fields) = spec.as_object_mut() else { return spec };
+    for name in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
+        fields.remove(name);
+    }
+    if is_healed {
+        fields.remove("terminationGracePeriodSeconds");
+    }
+    if is_gated(old) {
+        fields.remove("nodeSelector");
+        let affinity = fields.get_mut("affinity").and_then(Value::as_object_mut);
+        let is_bare = affinity.is_some_and(|affinity| {
+            affinity.remove("nodeAffinity");
+            affinity.is_empty()
+        });
+        if is_bare {
+            fields.remove("affinity");
         }
     }
     spec
 }
 
-pub fn validate_status(new: &Value, old: &Value) -> ErrorList {
+fn is_gated(old: &Value) -> bool {
+    !meta::list(old, "spec.schedulingGates").is_empty()
+}
+
+/// A pod that waits at a gate may be steered to fewer nodes, never to more.
+fn steering(new: &Value, old: &Value, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
-    let nominated = meta::text(new, "status.nominatedNodeName");
-    if !nominated.is_empty() {
-        let path = validate::path(&["status", "nominatedNodeName"]);
-        errors.extend(validate::named(nominated, machinery::names::dns_subdomain, &path));
+    if !is_gated(old) {
+        return errors;
     }
-    let before = meta::text(old, "status.qosClass");
-    if !before.is_empty() && meta::text(new, "status.qosClass") != before {
-        let path = validate::path(&["status", "qosClass"]);
-        errors.push(Error::invalid(&path, meta::text(new, "status.qosClass"), "field is immutable"));
+    let labels = meta::map(new, "spec.nodeSelector");
+    if meta::map(old, "spec.nodeSelector").iter().any(|(name, value)| labels.get(name) != Some(value)) {
+        let why = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+        errors.push(Error::invalid(&path.child("nodeSelector"), labels.clone(), why));
     }
+    let required = "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms";
+    let (terms, before) = (meta::list(new, required), meta::list(old, required));
+    let at = required.split('.').skip(1).fold(path.clone(), |path, name| path.child(name));
+    if !before.is_empty() && terms.len() != before.len() {
+        let why = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        errors.push(Error::invalid(&at, terms.to_vec(), why));
+        return errors;
+    }
+    let widened = before.iter().zip(terms).enumerate().filter(|(_, (before, term))| !is_narrower(term, before));
+    let why = "only additions are allowed (no mutations or deletions)";
+    errors.extend(widened.map(|(position, (_, term))| Error::invalid(&at.index(position), term.clone(), why)));
     errors
+}
+
+/// A term that selects nothing stays as it is; of another the beginning stays.
+fn is_narrower(term: &Value, before: &Value) -> bool {
+    let lists = ["matchExpressions", "matchFields"].map(|list| (meta::list(term, list), meta::list(before, list)));
+    if lists.iter().all(|(_, before)| before.is_empty()) {
+        return lists.iter().all(|(now, _)| now.is_empty());
+    }
+    lists.iter().all(|(now, before)| now.starts_with(before))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(change: &Value) -> Value {
+        let mut spec = json!({"containers": [{"name": "c", "image": "i"}], "terminationGracePeriodSeconds": 30});
+        spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        json!({"spec": spec})
+    }
+
+    fn fields(new: &Value, old: &Value) -> Vec<String> {
+        validate_update(&pod(new), &pod(old)).into_iter().map(|error| error.field).collect()
+    }
+
+    #[test]
+    fn little_of_a_pod_changes() {
+        for (new, old, want) in [
+            (json!({"containers": [{"name": "c", "image": "j"}]}), json!({}), vec![]),
+            (json!({"containers": [{"name": "d", "image": "i"}]}), json!({}), vec!["spec"]),
+            (json!({"containers": []}), json!({}), vec!["spec.containers"]),
+            (json!({"ephemeralContainers": [{"name": "e"}]}), json!({}), vec!["spec"]),
+            (json!({"terminationGracePeriodSeconds": 1}), json!({"terminationGracePeriodSeconds": -1}), vec![]),
+            (json!({"terminationGracePeriodSeconds": 2}), json!({}), vec!["spec"]),
+            (json!({"nodeSelector": {"a": "b"}}), json!({}), vec!["spec"]),
+        ] {
+            assert_eq!(fields(&new, &old), want, "{new}");
+        }
+    }
+
+    #[test]
+    fn a_gated_pod_is_steered_to_fewer_nodes() {
+        let gated = |labels: Value, expressions: Value| {
+            json!({"schedulingGates": [{"name": "g"}], "nodeSelector": labels, "affinity": {"nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": expressions}]},
+            }}})
+        };
+        let (a, b) = (json!({"key": "a"}), json!({"key": "b"}));
+        let old = gated(json!({"x": "y"}), json!([a]));
+        assert!(fields(&gated(json!({"x": "y", "z": "w"}), json!([a, b])), &old).is_empty());
+        assert_eq!(fields(&gated(json!({}), json!([a])), &old), ["spec.nodeSelector"]);
+        let terms = "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]";
+        assert_eq!(fields(&gated(json!({"x": "y"}), json!([b])), &old), [terms]);
+    }
 }

@@ -1,0 +1,65 @@
+//! Who asks, told to an extension server in the headers of a front proxy (Kubernetes concept: "Authenticating Proxy").
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::request::User;
+
+const PREFIX: &str = "x-remote-";
+
+/// Puts the user in, in the place of whatever the client says that it is.
+pub fn set(headers: &mut HeaderMap, user: &User) {
+    let own = |name: &HeaderName| {
+        let name = name.as_str();
+        name.starts_with(PREFIX) || name.starts_with("impersonate-") || name == "authorization"
+    };
+    let named: Vec<HeaderName> = headers.keys().filter(|name| own(name)).cloned().collect();
+    for name in named {
+        headers.remove(name);
+    }
+    let mut add = |name: &str, value: &str| {
+        let name = HeaderName::from_bytes(format!("{PREFIX}{name}").as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
+            headers.append(name, value);
+        }
+    };
+    add("user", &user.name);
+    if !user.uid.is_empty() {
+        add("uid", &user.uid);
+    }
+    user.groups.iter().for_each(|group| add("group", group));
+    for (key, values) in &user.extra {
+        values.iter().for_each(|value| add(&format!("extra-{}", escaped(key)), value));
+    }
+}
+
+/// What cannot stand in a header's name is percent-encoded, and the percent sign itself.
+fn escaped(key: &str) -> String {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(byte);
+    key.bytes()
+        .map(|byte| if is_plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect::<String>()
+        .to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_true_user_is_told() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("x-remote-user", "root"), ("x-remote-extra-a", "b"), ("authorization", "x"), ("accept", "y")]
+        {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        let extra = [("example.com/a b".to_owned(), vec!["1".to_owned(), "2".to_owned()])];
+        let groups = vec!["g".to_owned(), "h".to_owned()];
+        set(&mut headers, &User { name: "bob".into(), groups, extra: extra.into(), ..User::default() });
+        let all = |name: &str| headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>();
+        assert_eq!((all("x-remote-user"), all("x-remote-group")), (vec!["bob"], vec!["g", "h"]));
+        assert_eq!(all("x-remote-extra-example.com%2fa%20b"), ["1", "2"]);
+        assert!(all("x-remote-extra-a").is_empty() && all("authorization").is_empty());
+        assert_eq!(all("accept"), ["y"]);
+    }
+}
