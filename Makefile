@@ -45,5 +45,5 @@ check:
 
 bench:
 	@scripts/prepare.sh run build test
-	$(CARGO) build --release --bins
+	$(CARGO) build --release --workspace --bins --benches
 	$(SUDO) env "PATH=$$PATH" $(CARGO) bench --workspace --bench cluster

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use nix::sched::{CloneFlags, setns};
 
 use crate::eventually;
 
@@ -84,6 +85,14 @@ impl Bed {
         ]);
         command.args([of("pid", "pid_for_children"), "--wd=/".into(), "--".into()]).arg(program);
         command
+    }
+
+    /// Moves the calling thread into the bed's network, for clients that are no programs of their own. Threads that it
+    /// starts later follow it; others stay where they are.
+    pub fn enter_network(&self) -> Result<()> {
+        let path = format!("/proc/{}/ns/net", self.unshare_pid);
+        let namespace = std::fs::File::open(&path).with_context(|| format!("open {path}"))?;
+        setns(namespace, CloneFlags::CLONE_NEWNET).with_context(|| format!("enter {path}"))
     }
 
     /// Runs a command line to its end, whatever its exit status.

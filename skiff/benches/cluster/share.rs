@@ -4,15 +4,20 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{
-    ContainerConfig, ContainerMetadata, CreateContainerRequest, ImageSpec, LinuxPodSandboxConfig, PodSandboxConfig,
-    PodSandboxMetadata, RemovePodSandboxRequest, RunPodSandboxRequest, StartContainerRequest, StopContainerRequest,
-    StopPodSandboxRequest,
+    ContainerConfig, ContainerMetadata, CreateContainerRequest, ImageSpec, LinuxPodSandboxConfig,
+    ListPodSandboxRequest, PodSandboxConfig, PodSandboxMetadata, RemovePodSandboxRequest, RunPodSandboxRequest,
+    StartContainerRequest, StopContainerRequest, StopPodSandboxRequest,
 };
+use testbed::eventually;
 use tonic::transport::{Channel, Endpoint};
+
+/// The grace that pods and bare containers are given to end by themselves.
+pub(crate) const GRACE_PERIOD_SECONDS: i64 = 2;
+const EMPTY_DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Runtime {
     tasks: tokio::runtime::Runtime,
@@ -36,6 +41,16 @@ impl Runtime {
             let stop = Instant::now();
             try_join_all(pods.into_iter().map(|(sandbox, container)| self.stop(sandbox, container))).await?;
             Ok((started, stop.elapsed()))
+        })
+    }
+
+    /// Returns when the runtime holds nothing any more.
+    pub(crate) fn wait_until_empty(&self) -> Result<()> {
+        eventually("the runtime holds nothing", EMPTY_DEADLINE, || {
+            let mut client = self.client.clone();
+            let list = self.tasks.block_on(client.list_pod_sandbox(ListPodSandboxRequest::default()))?.into_inner();
+            ensure!(list.items.is_empty(), "{} sandboxes are left", list.items.len());
+            Ok(())
         })
     }
 
@@ -77,7 +92,10 @@ impl Runtime {
 
     async fn stop(&self, pod_sandbox_id: String, container_id: String) -> Result<()> {
         let mut client = self.client.clone();
-        client.stop_container(StopContainerRequest { container_id, timeout: 0 }).await.context("stop a container")?;
+        client
+            .stop_container(StopContainerRequest { container_id, timeout: GRACE_PERIOD_SECONDS })
+            .await
+            .context("stop a container")?;
         let request = StopPodSandboxRequest { pod_sandbox_id: pod_sandbox_id.clone() };
         client.stop_pod_sandbox(request).await.context("stop a sandbox")?;
         client.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id }).await.context("remove a sandbox")?;
