@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use component::flags::Values;
 use component::tls::{self, FixedKey, MinVersion, ReloadingKey, Trust};
-use rustls::pki_types::PrivateKeyDer;
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::options::Options;
@@ -36,19 +35,10 @@ fn self_made(options: &Options) -> Result<FixedKey, Error> {
         let key = tls::key_from_pem(&key, &key_path.display().to_string())?;
         return Ok(FixedKey(tls::certified_key(chain, key, "serving certificate")?));
     }
-    let made =
-        rcgen::generate_simple_self_signed(names(options)).map_err(|error| Error::Certificate(error.to_string()))?;
-    let write = || {
-        std::fs::create_dir_all(folder)?;
-        std::fs::write(&certificate_path, made.cert.pem())?;
-        std::fs::write(&key_path, made.signing_key.serialize_pem())?;
-        std::fs::set_permissions(&key_path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
-    };
-    write()
-        .map_err(|error: std::io::Error| Error::Certificate(format!("keeping it in {}: {error}", folder.display())))?;
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())
-        .map_err(|error| Error::Certificate(error.to_owned()))?;
-    Ok(FixedKey(tls::certified_key(vec![made.cert.der().clone()], key, "serving certificate")?))
+    let made = tls::self_signed(names(options))?;
+    let written = std::fs::create_dir_all(folder).and_then(|()| made.write(&certificate_path, &key_path));
+    written.map_err(|error| Error::Certificate(format!("keeping it in {}: {error}", folder.display())))?;
+    Ok(made.key)
 }
 
 fn names(options: &Options) -> Vec<String> {

@@ -2,7 +2,6 @@
 
 use std::{
     fs, io,
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -11,8 +10,6 @@ use component::{client, tls};
 /// Why there is no certificate to serve with.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("unable to generate self signed cert: {0}")]
-    Generate(#[from] rcgen::Error),
     #[error("write {path}: {source}")]
     Write { path: PathBuf, source: io::Error },
     #[error(transparent)]
@@ -33,17 +30,8 @@ pub fn files(given: (&str, &str), cert_dir: &Path, names: Vec<String>) -> Result
     if certificate.exists() && key.exists() {
         return Ok((certificate, key));
     }
-    let made = rcgen::generate_simple_self_signed(names)?;
-    write(cert_dir, &key, &made.signing_key.serialize_pem())?;
-    write(cert_dir, &certificate, &made.cert.pem())?;
+    let made = tls::self_signed(names)?;
+    let written = fs::create_dir_all(cert_dir).and_then(|()| made.write(&certificate, &key));
+    written.map_err(|source| Error::Write { path: cert_dir.to_owned(), source })?;
     Ok((certificate, key))
-}
-
-fn write(folder: &Path, path: &Path, text: &str) -> Result<(), Error> {
-    let write = || {
-        fs::create_dir_all(folder)?;
-        let mut file = fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
-        io::Write::write_all(&mut file, text.as_bytes())
-    };
-    write().map_err(|source| Error::Write { path: path.to_owned(), source })
 }
