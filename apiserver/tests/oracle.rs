@@ -124,9 +124,15 @@ fn mask(object: &mut Value, twin: Option<&Value>) {
                 fields.remove("username");
                 fields.remove("extra");
             }
-            for name in
-                ["uid", "creationTimestamp", "managedFields", "resourceVersion", "lastTransitionTime", "selfLink"]
-            {
+            for name in [
+                "uid",
+                "creationTimestamp",
+                "managedFields",
+                "resourceVersion",
+                "lastTransitionTime",
+                "lastPhaseTransitionTime",
+                "selfLink",
+            ] {
                 let kept = fields.get(name).is_some_and(|value| value == "UID")
                     || twin.is_some_and(|twin| twin.get(name).is_some());
                 if !kept {

@@ -4,6 +4,7 @@
 //! columns) hangs beside it in the API server and is not known here. Custom resources are rows made at run time.
 
 mod builtin;
+mod infrastructure;
 
 use std::borrow::Cow;
 

@@ -105,6 +105,8 @@ pub struct Error {
     pub value: Option<Value>,
     /// How the message shows the value, where that is not its JSON (upstream's internal types have another order).
     pub shown: Option<String>,
+    /// Where the value stands, if not at the field.
+    pub value_at: Option<String>,
     pub detail: String,
 }
 
@@ -113,7 +115,7 @@ pub type ErrorList = Vec<Error>;
 
 impl Error {
     fn new(kind: ErrorType, path: &Path, value: Option<Value>, detail: impl Into<String>) -> Self {
-        Self { kind, field: path.to_string(), value, shown: None, detail: detail.into() }
+        Self { kind, field: path.to_string(), value, shown: None, value_at: None, detail: detail.into() }
     }
 
     pub fn required(path: &Path, detail: impl Into<String>) -> Self {
@@ -179,6 +181,12 @@ impl Error {
     /// The same error, with its value shown as this text.
     pub fn showing(mut self, text: impl Into<String>) -> Self {
         self.shown = Some(text.into());
+        self
+    }
+
+    /// The same error, about a value that stands elsewhere.
+    pub fn of_value_at(mut self, path: &Path) -> Self {
+        self.value_at = Some(path.to_string());
         self
     }
 

@@ -71,6 +71,22 @@ pub fn dns_subdomain(value: &str) -> Vec<String> {
     errors
 }
 
+/// `*.example.com`: any host below a domain.
+pub fn wildcard_subdomain(value: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if value.len() > SUBDOMAIN_LENGTH_MAX {
+        errors.push(length_error(SUBDOMAIN_LENGTH_MAX));
+    }
+    if !value.strip_prefix("*.").is_some_and(|domain| domain.split('.').all(matches_label)) {
+        errors.push(pattern_error(
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character",
+            &format!(r"\*\.{SUBDOMAIN}"),
+            &["*.example.com"],
+        ));
+    }
+    errors
+}
+
 /// RFC 1123 label: namespaces, container names.
 pub fn dns_label(value: &str) -> Vec<String> {
     let mut errors = Vec::new();
@@ -252,6 +268,24 @@ pub fn http_header_name(value: &str) -> Vec<String> {
     )]
 }
 
+/// The reason of a condition: a word, or several with `,` or `:` between.
+pub fn condition_reason(value: &str) -> Vec<String> {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b',' | b':');
+    let last = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let bytes = value.as_bytes();
+    let good = bytes.first().is_some_and(u8::is_ascii_alphabetic)
+        && bytes.iter().all(|byte| inner(*byte))
+        && bytes.last().is_some_and(|byte| last(*byte));
+    if good {
+        return Vec::new();
+    }
+    vec![pattern_error(
+        "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'",
+        "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?",
+        &["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"],
+    )]
+}
+
 /// `25%`.
 pub fn percent(value: &str) -> Vec<String> {
     match value.strip_suffix('%') {
@@ -298,6 +332,8 @@ mod tests {
         check(config_map_key, &["a.b", "_"], &["", "a/b", ".", "..", "..a"]);
         check(environment_name, &["1A b"], &["", "a=b", "ä"]);
         check(port_name, &["http", "p-1"], &["", "80", "a--b", "-a", "A"]);
+        check(condition_reason, &["A", "a_b:C,D_"], &["", "1a", "a,", "a b"]);
+        check(wildcard_subdomain, &["*.a.b"], &["a.b", "*", "*a.b", "a.*.b"]);
         check(path_segment, &["system:node", "a b"], &[".", "..", "a/b", "a%"]);
     }
 

@@ -1,9 +1,10 @@
-//! What a cluster has from its first moment: namespaces, roles, priority classes, its own Service.
+//! What a cluster has from its first moment: namespaces, roles, priority classes, levels of flow control, its own Service.
 //!
 //! Enter at [`run`]. Everything is converged (made when missing, mended where the server owns it), through the same
 //! create and update as any client's, so that several servers may do it at once.
 
 mod authentication;
+mod flow;
 mod namespaces;
 mod policy;
 mod priorities;
@@ -51,6 +52,7 @@ async fn converge(api: &Api, advertised: &Advertised, with_roles: bool) -> Resul
         policy::ensure(api).await?;
     }
     priorities::ensure(api).await?;
+    flow::ensure(api).await?;
     service::ensure(api, advertised).await?;
     // Whoever is told that the server is ready has its rights already.
     api.consistent().await?;

@@ -9,23 +9,31 @@ mod budget;
 pub mod certificate;
 mod config;
 mod defaults;
+mod device;
 mod endpoints;
 mod event;
+mod flow;
 mod go_form;
+mod ip;
 mod lease;
 mod limit_range;
 mod namespace;
+mod network;
 mod node;
+mod node_labels;
 mod pod;
 mod priority_class;
 mod rbac;
 mod resource_names;
 mod resource_quota;
+mod runtime_class;
 mod service;
-mod service_cidr;
+mod storage;
 mod validate;
+mod volume;
 mod workload;
 
+pub use flow::standard as flow_standard;
 use machinery::catalogue::Resource;
 use machinery::field::ErrorList;
 use machinery::names::{self, NameCheck};
@@ -91,6 +99,8 @@ pub struct Hooks {
     /// them owns nothing by it.
     pub resets: &'static [(&'static str, &'static [&'static str])],
     pub portions: &'static [Portion],
+    /// Notes when a status changed; `now` in RFC 3339.
+    pub stamp_status: fn(new: &mut Value, old: &Value, now: &str),
     pub validate: fn(&Value) -> ErrorList,
     /// Rules that let stand what an object had before: `None` on a create. They run beside `validate`.
     pub validate_against: fn(new: &Value, old: Option<&Value>) -> ErrorList,
@@ -103,6 +113,8 @@ pub struct Hooks {
     pub has_generation: bool,
     /// Annotations are part of the desired state (Deployment).
     pub counts_annotations: bool,
+    /// What it counts from; 0: a new object has none.
+    pub first_generation: i64,
     /// Selectable fields besides `metadata.name` and `metadata.namespace`: label, dotted path.
     pub fields: &'static [(&'static str, &'static str)],
     pub columns: &'static [Column],
@@ -137,6 +149,7 @@ impl Hooks {
         prepare_status: |_, _| {},
         resets: &[("", &["status"]), ("status", &["spec"])],
         portions: &[],
+        stamp_status: |_, _, _| {},
         validate: |_| Vec::new(),
         validate_against: |_, _| Vec::new(),
         validate_update: |_, _| Vec::new(),
@@ -144,6 +157,7 @@ impl Hooks {
         warnings: |_| Vec::new(),
         has_generation: false,
         counts_annotations: false,
+        first_generation: 1,
         fields: &[],
         columns: crate::rest::table::PLAIN_COLUMNS,
         cells: crate::rest::table::plain_cells,
@@ -158,6 +172,18 @@ impl Hooks {
     };
 }
 
+/// A column that is always shown.
+const fn text_column(name: &'static str, description: &'static str) -> Column {
+    Column { name, kind: "string", priority: 0, description }
+}
+
+/// A new object has no status of its client's making.
+fn reset_status(object: &mut Value) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("status");
+    }
+}
+
 static PLAIN: Hooks = Hooks::PLAIN;
 
 /// The hooks of a row.
@@ -168,6 +194,8 @@ pub fn hooks_of(row: &Resource) -> &'static Hooks {
         ("", "namespaces") => &namespace::HOOKS,
         ("", "limitranges") => &limit_range::LIMIT_RANGE,
         ("", "nodes") => &node::HOOKS,
+        ("", "persistentvolumeclaims") => &volume::claim::HOOKS,
+        ("", "persistentvolumes") => &volume::HOOKS,
         ("", "pods") => &pod::HOOKS,
         ("", "podtemplates") => &workload::POD_TEMPLATE,
         ("", "replicationcontrollers") => &workload::REPLICATION_CONTROLLER,
@@ -188,11 +216,28 @@ pub fn hooks_of(row: &Resource) -> &'static Hooks {
         ("certificates.k8s.io", "certificatesigningrequests") => &certificate::HOOKS,
         ("coordination.k8s.io", "leases") => &lease::HOOKS,
         ("discovery.k8s.io", "endpointslices") => &endpoints::SLICE,
-        ("networking.k8s.io", "servicecidrs") => &service_cidr::HOOKS,
+        ("flowcontrol.apiserver.k8s.io", "flowschemas") => &flow::schema::HOOKS,
+        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => &flow::level::HOOKS,
+        ("networking.k8s.io", "servicecidrs") => &network::service_cidr::HOOKS,
+        ("networking.k8s.io", "ingresses") => &network::ingress::HOOKS,
+        ("networking.k8s.io", "ingressclasses") => &network::class::HOOKS,
+        ("networking.k8s.io", "ipaddresses") => &network::address::HOOKS,
+        ("networking.k8s.io", "networkpolicies") => &network::policy::HOOKS,
+        ("node.k8s.io", "runtimeclasses") => &runtime_class::HOOKS,
         ("policy", "poddisruptionbudgets") => &budget::HOOKS,
         ("rbac.authorization.k8s.io", "roles" | "clusterroles") => &rbac::ROLE,
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => &rbac::BINDING,
+        ("resource.k8s.io", "deviceclasses") => &device::class::HOOKS,
+        ("resource.k8s.io", "resourceclaims") => &device::claim::CLAIM,
+        ("resource.k8s.io", "resourceclaimtemplates") => &device::claim::TEMPLATE,
+        ("resource.k8s.io", "resourceslices") => &device::slice::HOOKS,
         ("scheduling.k8s.io", "priorityclasses") => &priority_class::HOOKS,
+        ("storage.k8s.io", "csidrivers") => &storage::driver::DRIVER,
+        ("storage.k8s.io", "csinodes") => &storage::driver::NODE,
+        ("storage.k8s.io", "csistoragecapacities") => &storage::capacity::HOOKS,
+        ("storage.k8s.io", "storageclasses") => &storage::class::STORAGE,
+        ("storage.k8s.io", "volumeattachments") => &storage::attachment::HOOKS,
+        ("storage.k8s.io", "volumeattributesclasses") => &storage::class::ATTRIBUTES,
         _ => &PLAIN,
     }
 }

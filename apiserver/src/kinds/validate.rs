@@ -58,6 +58,88 @@ pub fn immutable(new: &Value, old: &Value, path: &Path) -> Option<Error> {
     (new != old).then(|| Error::invalid(path, new.clone(), "field is immutable"))
 }
 
+/// Whether two values tell the same: what is absent, null or empty is one.
+pub fn is_alike(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            let null = &Value::Null;
+            let names = a.keys().chain(b.keys());
+            names.into_iter().all(|name| is_alike(a.get(name).unwrap_or(null), b.get(name).unwrap_or(null)))
+        }
+        (Value::Object(fields), Value::Null) | (Value::Null, Value::Object(fields)) => fields.is_empty(),
+        (Value::Array(items), Value::Null) | (Value::Null, Value::Array(items)) => items.is_empty(),
+        (a, b) => a == b,
+    }
+}
+
+/// What is wrong with conditions of the kind that meta/v1 has.
+pub fn meta_conditions(conditions: &[Value], path: &Path) -> ErrorList {
+    const REASON_BYTES_MAX: usize = 1024;
+    const MESSAGE_BYTES_MAX: usize = 32 * 1024;
+    let mut errors = ErrorList::new();
+    for (position, condition) in conditions.iter().enumerate() {
+        let at = path.index(position);
+        let text = |field: &str| meta::text(condition, field);
+        if conditions[..position].iter().any(|other| meta::text(other, "type") == text("type")) {
+            errors.push(Error::duplicate(&at.child("type"), text("type")));
+        }
+        errors.extend(named(text("type"), names::qualified_name, &at.child("type")));
+        let statuses = ["False", "True", "Unknown"];
+        if !statuses.contains(&text("status")) {
+            errors.push(Error::not_supported(&at.child("status"), text("status"), &statuses));
+        }
+        if let Some(generation) = condition["observedGeneration"].as_i64().filter(|generation| *generation < 0) {
+            let why = "must be greater than or equal to zero";
+            errors.push(Error::invalid(&at.child("observedGeneration"), generation, why));
+        }
+        if text("lastTransitionTime").is_empty() {
+            errors.push(Error::required(&at.child("lastTransitionTime"), ""));
+        }
+        let reason = text("reason");
+        if reason.is_empty() {
+            errors.push(Error::required(&at.child("reason"), ""));
+        } else {
+            errors.extend(named(reason, names::condition_reason, &at.child("reason")));
+        }
+        if reason.len() > REASON_BYTES_MAX {
+            errors.push(Error::too_long(&at.child("reason"), REASON_BYTES_MAX));
+        }
+        if text("message").len() > MESSAGE_BYTES_MAX {
+            errors.push(Error::too_long(&at.child("message"), MESSAGE_BYTES_MAX));
+        }
+    }
+    errors
+}
+
+/// What is wrong with the conditions of a status: each has a type, and a type of its own.
+pub fn conditions(object: &Value) -> ErrorList {
+    let path = path(&["status", "conditions"]);
+    let mut errors = ErrorList::new();
+    let mut known = Vec::new();
+    for (position, condition) in meta::list(object, "status.conditions").iter().enumerate() {
+        let (kind, at) = (meta::text(condition, "type"), path.index(position).child("type"));
+        if known.contains(&kind) {
+            errors.push(Error::duplicate(&at, kind));
+        }
+        known.push(kind);
+        if kind.is_empty() {
+            errors.push(Error::required(&at, ""));
+        }
+    }
+    errors
+}
+
+/// What a status update leaves alone of the metadata, for kinds whose `/status` may not touch it.
+pub fn keep_metadata(new: &mut Value, old: &Value) {
+    let metadata = meta::metadata_mut(new);
+    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        match old["metadata"].get(field) {
+            Some(value) => metadata.insert(field.to_owned(), value.clone()),
+            None => metadata.remove(field),
+        };
+    }
+}
+
 /// A LabelSelector; `null` is none.
 pub fn label_selector(selector: &Value, path: &Path) -> ErrorList {
     let mut errors = validate_labels(&selector["matchLabels"], &path.child("matchLabels"));

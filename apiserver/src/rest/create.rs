@@ -114,7 +114,8 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
 /// An empty list or map is kept as none at all, but messages show what the client sent.
 fn show_empty(errors: &mut ErrorList, sent: &Value) {
     for error in errors.iter_mut().filter(|error| error.value == Some(Value::Null)) {
-        let found = error.field.split('.').try_fold(sent, |value, name| value.get(name));
+        let found =
+            error.value_at.as_ref().unwrap_or(&error.field).split('.').try_fold(sent, |value, name| value.get(name));
         let is_empty = |value: &&Value| match value {
             Value::Object(fields) => fields.is_empty(),
             Value::Array(items) => items.is_empty(),

@@ -54,8 +54,8 @@ pub fn stamp_new(object: &mut Value, served: &Served, stamp: &Stamp) {
     if let Some(name) = generated {
         metadata.insert("name".into(), name.into());
     }
-    if served.hooks.has_generation {
-        metadata.insert("generation".into(), json!(1));
+    if served.hooks.has_generation && served.hooks.first_generation > 0 {
+        metadata.insert("generation".into(), json!(served.hooks.first_generation));
     }
 }
 

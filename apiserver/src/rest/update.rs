@@ -139,7 +139,7 @@ async fn attempt(
         managers::track(call, options, Some(shown), &mut new, resets_managers, &api.now_text());
     }
     served.to_stored(&mut new);
-    carry_over(&mut new, old, call, part);
+    carry_over(&mut new, old, call, part, &api.now_text());
     system::stamp_update(&mut new, old, served);
     let request = Request::new(api, call, Operation::Update, options.dry_run, Some(old));
     api.admission.mutate(&request, &mut new).await?;
@@ -231,7 +231,7 @@ fn check_preconditions(new: &Value, current: &Current, call: &Call) -> Result<bo
 }
 
 /// Puts back what this request may not change, and the version where an update without one is fine.
-fn carry_over(new: &mut Value, old: &Value, call: &Call, part: Part) {
+fn carry_over(new: &mut Value, old: &Value, call: &Call, part: Part, now: &str) {
     let hooks = call.served.hooks;
     match part {
         Part::Main => {
@@ -243,6 +243,7 @@ fn carry_over(new: &mut Value, old: &Value, call: &Call, part: Part) {
         Part::Status => {
             restore(new, old, |name| !matches!(name, "status" | "metadata" | "apiVersion" | "kind"));
             (hooks.prepare_status)(new, old);
+            (hooks.stamp_status)(new, old, now);
         }
         Part::Owned(paths) => {
             let asked = std::mem::replace(new, old.clone());

@@ -9,7 +9,7 @@ use crate::gvk::Gvk;
 
 use super::{ALL_VERBS, REVIEW_VERBS, Resource, SUBRESOURCE_VERBS, Subresource};
 
-fn stored(
+pub(super) fn stored(
     group: &'static str,
     kind: &'static str,
     singular: &'static str,
@@ -54,7 +54,7 @@ const fn of_kind(
     Subresource { name: Cow::Borrowed(name), kind: Some(kind), verbs }
 }
 
-const STATUS: Subresource = same_kind("status", SUBRESOURCE_VERBS);
+pub(super) const STATUS: Subresource = same_kind("status", SUBRESOURCE_VERBS);
 const SCALE: Subresource = of_kind("scale", ("autoscaling", "v1", "Scale"), SUBRESOURCE_VERBS);
 const PROXY_VERBS: &[&str] = &["create", "delete", "get", "patch", "update"];
 const STREAM_VERBS: &[&str] = &["create", "get"];
@@ -68,6 +68,7 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 macro_rules! names {
     ($($name:literal),*) => { Cow::Borrowed(&[$(Cow::Borrowed($name)),*]) };
 }
+pub(super) use names;
 
 fn autoscaler() -> Resource {
     Resource {
@@ -80,7 +81,7 @@ fn autoscaler() -> Resource {
 
 /// Every built-in resource that the server serves.
 pub static BUILTIN: LazyLock<Vec<Resource>> = LazyLock::new(|| {
-    vec![
+    let mut rows = vec![
         // core
         Resource { verbs: REVIEW_VERBS, storage: None, ..stored("", "Binding", "binding", "bindings", true) },
         Resource { short_names: names!["cm"], ..stored("", "ConfigMap", "configmap", "configmaps", true) },
@@ -217,14 +218,6 @@ pub static BUILTIN: LazyLock<Vec<Resource>> = LazyLock::new(|| {
         stored("coordination.k8s.io", "Lease", "lease", "leases", true),
         stored("discovery.k8s.io", "EndpointSlice", "endpointslice", "endpointslices", true),
         Resource {
-            short_names: names!["ip"],
-            ..stored("networking.k8s.io", "IPAddress", "ipaddress", "ipaddresses", false)
-        },
-        Resource {
-            subresources: Cow::Owned(vec![STATUS]),
-            ..stored("networking.k8s.io", "ServiceCIDR", "servicecidr", "servicecidrs", false)
-        },
-        Resource {
             short_names: names!["pdb"],
             subresources: Cow::Owned(vec![STATUS]),
             ..stored("policy", "PodDisruptionBudget", "poddisruptionbudget", "poddisruptionbudgets", true)
@@ -238,5 +231,7 @@ pub static BUILTIN: LazyLock<Vec<Resource>> = LazyLock::new(|| {
             short_names: names!["pc"],
             ..stored("scheduling.k8s.io", "PriorityClass", "priorityclass", "priorityclasses", false)
         },
-    ]
+    ];
+    rows.extend(super::infrastructure::rows());
+    rows
 });

@@ -22,8 +22,11 @@ use serde_json::Value;
 
 use crate::kinds::validate;
 
+pub use resources::container as container_resources;
+pub use scheduling::{node_selector, toleration};
 pub use status::validate_status;
 pub use update::validate_update;
+
 
 /// Rules of a pod on a create; an update keeps them too.
 pub fn pod(pod: &Value) -> ErrorList {

@@ -40,7 +40,7 @@ fn gates(spec: &Value, path: &Path) -> ErrorList {
 
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
-fn toleration(toleration: &Value, path: &Path) -> ErrorList {
+pub fn toleration(toleration: &Value, path: &Path) -> ErrorList {
     let text = |field: &str| meta::text(toleration, field);
     let (key, operator, effect) = (text("key"), text("operator"), text("effect"));
     let mut errors = ErrorList::new();
@@ -157,16 +157,8 @@ fn pod_term(term: &Value, path: &Path) -> ErrorList {
 
 fn node_affinity(affinity: &Value, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
-    let required = &affinity[REQUIRED];
-    if required.is_object() {
-        let at = path.child(REQUIRED).child("nodeSelectorTerms");
-        let terms = meta::list(required, "nodeSelectorTerms");
-        if terms.is_empty() {
-            errors.push(Error::required(&at, "must have at least one node selector term"));
-        }
-        for (position, term) in terms.iter().enumerate() {
-            errors.extend(node_term(term, &at.index(position)));
-        }
+    if affinity[REQUIRED].is_object() {
+        errors.extend(node_selector(&affinity[REQUIRED], &path.child(REQUIRED)));
     }
     for (position, weighted) in meta::list(affinity, PREFERRED).iter().enumerate() {
         let at = path.child(PREFERRED).index(position);
@@ -174,6 +166,16 @@ fn node_affinity(affinity: &Value, path: &Path) -> ErrorList {
         errors.extend(node_term(&weighted["preference"], &at.child("preference")));
     }
     errors
+}
+
+/// A NodeSelector: terms of which one must hold.
+pub fn node_selector(selector: &Value, path: &Path) -> ErrorList {
+    let at = path.child("nodeSelectorTerms");
+    let terms = meta::list(selector, "nodeSelectorTerms");
+    if terms.is_empty() {
+        return vec![Error::required(&at, "must have at least one node selector term")];
+    }
+    terms.iter().enumerate().flat_map(|(position, term)| node_term(term, &at.index(position))).collect()
 }
 
 fn node_term(term: &Value, path: &Path) -> ErrorList {

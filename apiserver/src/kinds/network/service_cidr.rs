@@ -4,17 +4,18 @@ use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use serde_json::Value;
 
-use super::{Column, Hooks, validate};
+use super::super::{Hooks, ip, reset_status, text_column, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 pub static HOOKS: Hooks = Hooks {
-    validate: |range| validate_ranges(range, &validate::path(&["spec", "cidrs"])),
-    validate_update,
-    columns: &[
-        NAME,
-        Column { name: "CIDRs", kind: "string", priority: 0, description: "The ranges, one a family." },
-        AGE,
-    ],
+    prepare_create: reset_status,
+    prepare_status: validate::keep_metadata,
+    // Ranges that are there stay, good or not; a second one is looked at.
+    validate_against: |new, old| match old {
+        Some(old) => validate_change(new, old),
+        None => validate_ranges(new, &validate::path(&["spec", "cidrs"])),
+    },
+    columns: &[NAME, text_column("CIDRs", "The ranges, one a family."), AGE],
     cells: |range, now| {
         let cidrs: Vec<&str> = meta::list(range, "spec.cidrs").iter().filter_map(Value::as_str).collect();
         vec![meta::name(range).into(), cidrs.join(",").into(), age(range, now).into()]
@@ -28,15 +29,13 @@ fn validate_ranges(range: &Value, path: &Path) -> ErrorList {
         return vec![Error::required(path, "at least one CIDR required")];
     }
     if cidrs.len() > 2 {
-        return vec![Error::invalid(path, range["spec"].clone(), "may only hold up to 2 values")];
+        // Upstream shows the spec of its own type.
+        let shown = format!("{{\"CIDRs\":{}}}", range["spec"]["cidrs"]);
+        return vec![Error::invalid(path, range["spec"].clone(), "may only hold up to 2 values").showing(shown)];
     }
     let mut errors: ErrorList =
-        cidrs.iter().enumerate().filter_map(|(position, cidr)| validate::cidr(cidr, &path.index(position))).collect();
-    let families: Vec<bool> =
-        cidrs.iter().filter_map(|cidr| validate::parse_cidr(cidr)).map(|(ip, _)| ip.is_ipv4()).collect();
-    if let [first, second] = families.as_slice()
-        && first == second
-    {
+        cidrs.iter().enumerate().filter_map(|(position, cidr)| ip::strict_cidr(cidr, &path.index(position))).collect();
+    if ip::is_one_family(&cidrs) {
         let why = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
         errors.push(Error::invalid(path, range["spec"]["cidrs"].clone(), why));
     }
@@ -44,7 +43,7 @@ fn validate_ranges(range: &Value, path: &Path) -> ErrorList {
 }
 
 /// A second family may come; what is there stays.
-fn validate_update(new: &Value, old: &Value) -> ErrorList {
+fn validate_change(new: &Value, old: &Value) -> ErrorList {
     let (now, before) = (meta::list(new, "spec.cidrs"), meta::list(old, "spec.cidrs"));
     let path = validate::path(&["spec", "cidrs"]);
     let grows = before.len() == 1 && now.len() == 2;
@@ -52,5 +51,7 @@ fn validate_update(new: &Value, old: &Value) -> ErrorList {
         return vec![Error::invalid(&path, new["spec"]["cidrs"].clone(), "field is immutable")];
     }
     let pairs = now.iter().zip(before).enumerate();
-    pairs.filter_map(|(position, (now, before))| validate::immutable(now, before, &path.index(position))).collect()
+    let changed = pairs.filter_map(|(position, (now, before))| validate::immutable(now, before, &path.index(position)));
+    let added = if grows { validate_ranges(new, &path) } else { ErrorList::new() };
+    changed.chain(added).collect()
 }

@@ -1,0 +1,44 @@
+//! CSIStorageCapacities: how much a driver can still hold, and where.
+
+use machinery::field::{Error, ErrorList, Path};
+use machinery::meta;
+use machinery::names;
+use machinery::quantity::Quantity;
+
+use super::super::{Hooks, node_labels, text_column, validate};
+use crate::rest::table::NAME;
+
+pub static HOOKS: Hooks = Hooks {
+    validate: |capacity| {
+        let mut errors = validate::label_selector(&capacity["nodeTopology"], &Path::new("nodeTopology"));
+        let class = meta::text(capacity, "storageClassName");
+        errors.extend(validate::named(class, names::dns_subdomain, &Path::new("storageClassName")));
+        if let Ok(amount) = Quantity::from_value(&capacity["capacity"])
+            && amount.sign() < 0
+        {
+            let why = "must be greater than or equal to 0";
+            errors.push(Error::invalid(&Path::new("capacity"), amount.to_string(), why));
+        }
+        errors
+    },
+    validate_update: |new, old| -> ErrorList {
+        let fields = ["nodeTopology", "storageClassName"].into_iter();
+        fields.filter_map(|field| validate::immutable(&new[field], &old[field], &Path::new(field))).collect()
+    },
+    warnings: |capacity| node_labels::selector_warnings(&capacity["nodeTopology"], &Path::new("nodeTopology")),
+    updates_unconditionally: false,
+    columns: &[
+        NAME,
+        text_column("StorageClassName", "The class of which so much can be made."),
+        text_column("Capacity", "How much."),
+    ],
+    cells: |capacity, _| {
+        let amount = meta::text(capacity, "capacity");
+        vec![
+            meta::name(capacity).into(),
+            meta::text(capacity, "storageClassName").into(),
+            if amount.is_empty() { "<unset>" } else { amount }.into(),
+        ]
+    },
+    ..Hooks::PLAIN
+};
