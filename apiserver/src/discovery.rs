@@ -3,6 +3,7 @@
 //! Kubernetes API concept: "API discovery". Both forms are served: one document a group version, and all in one
 //! (aggregated), by what the client accepts.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
-use machinery::catalogue::{Resource, Subresource};
+use machinery::catalogue::{Resource, Subresource, priorities};
 use machinery::status::Status;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -61,9 +62,9 @@ fn root(
         json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
     } else {
         let mut groups: Vec<Value> = groups(catalogue)
-            .keys()
-            .filter(|group| !group.is_empty())
-            .map(|group| group_entry(catalogue, group))
+            .iter()
+            .filter(|(group, _)| !group.is_empty())
+            .map(|(group, versions)| group_entry(group, versions))
             .collect();
         documents::add_groups(&mut groups, extensions);
         json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
@@ -82,7 +83,8 @@ fn aggregated_version(accepted: &str) -> Option<&'static str> {
     })
 }
 
-fn groups(catalogue: &Catalogue) -> BTreeMap<String, Vec<String>> {
+/// Groups with their versions, each in the order in which clients are to take them.
+fn groups(catalogue: &Catalogue) -> Vec<(String, Vec<String>)> {
     let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for served in catalogue.rows() {
         let versions = groups.entry(served.row.group.to_string()).or_default();
@@ -90,15 +92,20 @@ fn groups(catalogue: &Catalogue) -> BTreeMap<String, Vec<String>> {
             versions.push(served.row.version.to_string());
         }
     }
-    // v2 before v1: the newest stable version is preferred.
-    for versions in groups.values_mut() {
-        versions.sort_by(|a, b| b.cmp(a));
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    for (group, versions) in &mut groups {
+        versions.sort_by_key(|version| Reverse(priorities::of(group, version)));
     }
+    // The group of the APIServices themselves has no APIService, and stands first.
+    let is_first = |group: &str| group == "apiregistration.k8s.io";
+    groups.sort_by_key(|(group, versions)| {
+        let priority = versions.first().and_then(|version| priorities::of(group, version));
+        (!is_first(group), Reverse(priority.map(|priority| priority.group)))
+    });
     groups
 }
 
-fn group_entry(catalogue: &Catalogue, group: &str) -> Value {
-    let versions = groups(catalogue).remove(group).unwrap_or_default();
+fn group_entry(group: &str, versions: &[String]) -> Value {
     let entries: Vec<Value> = versions
         .iter()
         .map(|version| json!({"groupVersion": format!("{group}/{version}"), "version": version}))
@@ -107,12 +114,11 @@ fn group_entry(catalogue: &Catalogue, group: &str) -> Value {
 }
 
 fn group_document(catalogue: &Catalogue, group: &str) -> Option<Value> {
-    groups(catalogue).contains_key(group).then(|| {
-        let mut document = group_entry(catalogue, group);
-        document["kind"] = json!("APIGroup");
-        document["apiVersion"] = json!("v1");
-        document
-    })
+    let (group, versions) = groups(catalogue).into_iter().find(|(name, _)| name == group)?;
+    let mut document = group_entry(&group, &versions);
+    document["kind"] = json!("APIGroup");
+    document["apiVersion"] = json!("v1");
+    Some(document)
 }
 
 fn rows<'a>(catalogue: &'a Catalogue, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Resource> {

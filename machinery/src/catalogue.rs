@@ -5,6 +5,7 @@
 
 mod builtin;
 mod infrastructure;
+pub mod priorities;
 
 use std::borrow::Cow;
 
@@ -80,6 +81,25 @@ impl Resource {
     /// Whether status is written apart from the rest (Kubernetes API conventions: "Spec and Status").
     pub fn has_status(&self) -> bool {
         self.subresource("status").is_some()
+    }
+
+    /// Whether a deletion is answered with what was deleted, where most kinds answer with a Status.
+    pub fn answers_deleted(&self) -> bool {
+        const CORE: [&str; 7] = [
+            "persistentvolumeclaims",
+            "persistentvolumes",
+            "pods",
+            "podtemplates",
+            "resourcequotas",
+            "serviceaccounts",
+            "services",
+        ];
+        match self.group.as_ref() {
+            "" => CORE.contains(&self.plural.as_ref()),
+            "resource.k8s.io" => true,
+            "storage.k8s.io" => self.plural != "csistoragecapacities",
+            _ => false,
+        }
     }
 
     pub fn allows(&self, verb: &str) -> bool {

@@ -3,6 +3,7 @@
 //! Enter at [`run`]. Everything is converged (made when missing, mended where the server owns it), through the same
 //! create and update as any client's, so that several servers may do it at once.
 
+mod api_services;
 mod authentication;
 mod flow;
 mod namespaces;
@@ -53,6 +54,7 @@ async fn converge(api: &Api, advertised: &Advertised, with_roles: bool) -> Resul
     }
     priorities::ensure(api).await?;
     flow::ensure(api).await?;
+    api_services::ensure(api).await?;
     service::ensure(api, advertised).await?;
     // Whoever is told that the server is ready has its rights already.
     api.consistent().await?;

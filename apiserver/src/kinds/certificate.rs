@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 
-use super::{Column, Hooks};
+use super::defaults::set;
+use super::{Column, Hooks, validate};
 use crate::rest::table::{AGE, NAME, age, human_duration};
 
 const fn column(name: &'static str, description: &'static str) -> Column {
@@ -28,6 +29,10 @@ pub static HOOKS: Hooks = Hooks {
     prepare_create: |request| request["status"] = json!({}),
     // What was asked for cannot be changed once it may have been approved.
     prepare_update: |new, old| new["spec"] = old["spec"].clone(),
+    prepare_status: keep_decisions,
+    stamp_status: stamp_conditions,
+    validate_against: conditions,
+    validate_status,
     fields: &[("spec.signerName", "spec.signerName")],
     columns: &[
         NAME,
@@ -70,6 +75,121 @@ fn condition(request: &Value) -> String {
         words.push("Issued");
     }
     words.join(",")
+}
+
+/// Conditions that say what was decided; they are only ever true, and only `/approval` sets the first two.
+const DECISIONS: [&str; 3] = ["Approved", "Denied", "Failed"];
+
+fn of_kind<'a>(request: &'a Value, kind: &str) -> Vec<&'a Value> {
+    meta::list(request, "status.conditions").iter().filter(|condition| condition["type"] == kind).collect()
+}
+
+/// A signer that sends back an older decision does not change it. One that takes it away or adds one is refused later.
+fn keep_decisions(new: &mut Value, old: &Value) {
+    for kind in &DECISIONS[..2] {
+        let stored: Vec<Value> = of_kind(old, kind).into_iter().cloned().collect();
+        if of_kind(new, kind).len() != stored.len() {
+            continue;
+        }
+        let conditions = new.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
+        let twins = conditions.into_iter().flatten().filter(|condition| condition["type"] == *kind);
+        twins.zip(stored).for_each(|(condition, stored)| *condition = stored);
+    }
+}
+
+/// Times that the client left out; a condition that was so before keeps its own.
+fn stamp_conditions(new: &mut Value, old: &Value, now: &str) {
+    let before = meta::list(old, "status.conditions");
+    let conditions = new.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
+    for condition in conditions.into_iter().flatten() {
+        let same = |other: &&Value| other["type"] == condition["type"] && other["status"] == condition["status"];
+        let since = before.iter().find(same).map_or(Value::Null, |other| other["lastTransitionTime"].clone());
+        let Some(fields) = condition.as_object_mut() else { continue };
+        set(fields, "lastUpdateTime", now);
+        set(fields, "lastTransitionTime", if since.is_null() { now.into() } else { since });
+    }
+}
+
+/// Rules of conditions; what was wrong already may stay.
+fn conditions(new: &Value, old: Option<&Value>) -> ErrorList {
+    let path = validate::path(&["status", "conditions"]);
+    let mut errors = ErrorList::new();
+    let has = |request: Option<&Value>, kind: &str| request.is_some_and(|request| !of_kind(request, kind).is_empty());
+    let stored = old.map(|old| meta::list(old, "status.conditions")).unwrap_or_default();
+    let doubled = |list: &[Value], at: usize| list[..at].iter().any(|other| other["type"] == list[at]["type"]);
+    let may_double = (0..stored.len()).any(|at| doubled(stored, at));
+    let may_contradict = has(old, "Approved") && has(old, "Denied");
+    let list = meta::list(new, "status.conditions");
+    for (position, condition) in list.iter().enumerate() {
+        let at = path.index(position);
+        let (kind, status) = (meta::text(condition, "type"), meta::text(condition, "status"));
+        if kind.is_empty() && !has(old, "") {
+            errors.push(Error::required(&at.child("type"), ""));
+        }
+        let statuses: &[&str] = if DECISIONS.contains(&kind) { &["True"] } else { &["False", "True", "Unknown"] };
+        if status.is_empty() {
+            errors.push(Error::required(&at.child("status"), ""));
+        } else if !statuses.contains(&status) {
+            errors.push(Error::not_supported(&at.child("status"), status, statuses));
+        }
+        let other = match kind {
+            "Approved" => "Denied",
+            "Denied" => "Approved",
+            _ => "",
+        };
+        let contradicts = !other.is_empty() && list[..position].iter().any(|earlier| earlier["type"] == other);
+        if contradicts && !may_contradict {
+            errors.push(Error::invalid(&path, kind, "Approved and Denied conditions are mutually exclusive"));
+        }
+        if doubled(list, position) && !may_double {
+            errors.push(Error::duplicate(&at.child("type"), kind));
+        }
+    }
+    let gone =
+        DECISIONS.iter().filter(|kind| old.is_some_and(|old| of_kind(new, kind).len() < of_kind(old, kind).len()));
+    let words = gone.map(|kind| format!("updates may not remove a condition of type {}", quote(kind)));
+    errors.extend(words.map(|why| Error::forbidden(&path, why)));
+    errors
+}
+
+/// A signer writes the certificate, once, and decides nothing.
+fn validate_status(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = validate_request(new);
+    errors.extend(conditions(new, Some(old)));
+    let added = DECISIONS[..2].iter().filter(|kind| of_kind(new, kind).len() > of_kind(old, kind).len());
+    let words = added.map(|kind| format!("updates may not add a condition of type {}", quote(kind)));
+    errors.extend(words.map(|why| Error::forbidden(&validate::path(&["status", "conditions"]), why)));
+    let (now, before) = (meta::text(new, "status.certificate"), meta::text(old, "status.certificate"));
+    let path = validate::path(&["status", "certificate"]);
+    if now == before {
+        return errors;
+    }
+    if let (Err(why), Ok(())) = (check_certificates(now), check_certificates(before)) {
+        errors.push(Error::invalid(&path, "<certificate data>", why));
+    }
+    if !before.is_empty() {
+        errors.push(Error::forbidden(&path, "updates may not modify existing certificate content"));
+    }
+    errors
+}
+
+/// Certificates in PEM, in base64, and nothing else; or nothing.
+fn check_certificates(encoded: &str) -> Result<(), String> {
+    let bytes = STANDARD.decode(encoded).unwrap_or_default();
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let mut count = 0;
+    for block in x509_parser::pem::Pem::iter_from_buffer(&bytes) {
+        let Ok(block) = block else { break };
+        if block.label != "CERTIFICATE" {
+            let found = quote(&block.label);
+            return Err(format!("only CERTIFICATE PEM blocks are allowed, found {found}"));
+        }
+        block.parse_x509().map_err(|error| format!("x509: malformed certificate: {error}"))?;
+        count += 1;
+    }
+    if count == 0 { Err("must contain at least one CERTIFICATE PEM block".to_owned()) } else { Ok(()) }
 }
 
 const USAGES: [&str; 23] = [
@@ -178,4 +298,89 @@ fn signer_name(name: &str, path: &Path) -> ErrorList {
             .extend(wrong.map(|why| Error::invalid(path, signer, format!("validating label {}: {why}", quote(part)))));
     }
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(conditions: Value) -> Value {
+        json!({"status": {"conditions": conditions}})
+    }
+
+    fn told(errors: ErrorList) -> Vec<String> {
+        errors.iter().map(Error::to_string).collect()
+    }
+
+    #[test]
+    fn decisions_are_true_alone_and_for_ever() {
+        let approved = json!({"type": "Approved", "status": "True"});
+        let denied = json!({"type": "Denied", "status": "True"});
+        let at = "status.conditions";
+        for (new, old, want) in [
+            (json!([approved]), json!([]), vec![]),
+            (
+                json!([{"type": "Approved", "status": "False"}]),
+                json!([]),
+                vec![format!("{at}[0].status: Unsupported value: \"False\": supported values: \"True\"")],
+            ),
+            (
+                json!([approved, denied]),
+                json!([]),
+                vec![format!("{at}: Invalid value: \"Denied\": Approved and Denied conditions are mutually exclusive")],
+            ),
+            (json!([approved, denied]), json!([denied, approved]), vec![]),
+            (json!([approved, approved]), json!([]), vec![format!("{at}[1].type: Duplicate value: \"Approved\"")]),
+            (
+                json!([]),
+                json!([denied]),
+                vec![format!("{at}: Forbidden: updates may not remove a condition of type \"Denied\"")],
+            ),
+            (
+                json!([{}]),
+                json!([]),
+                vec![format!("{at}[0].type: Required value"), format!("{at}[0].status: Required value")],
+            ),
+        ] {
+            assert_eq!(told(conditions(&with(new.clone()), Some(&with(old)))), want, "{new}");
+        }
+    }
+
+    #[test]
+    fn a_signer_decides_nothing() {
+        let (old, new) = (with(json!([])), with(json!([{"type": "Approved", "status": "True"}])));
+        let errors = told(validate_status(&new, &old));
+        assert!(errors.contains(
+            &"status.conditions: Forbidden: updates may not add a condition of type \"Approved\"".to_owned()
+        ));
+        let (old, mut new) = (
+            with(json!([{"type": "Approved", "status": "True", "reason": "a"}])),
+            with(json!([{"type": "Approved", "status": "True"}])),
+        );
+        keep_decisions(&mut new, &old);
+        assert_eq!(new, old);
+    }
+
+    #[test]
+    fn conditions_get_times() {
+        let old = with(json!([{"type": "Approved", "status": "True", "lastTransitionTime": "then"}]));
+        let mut new = with(json!([{"type": "Approved", "status": "True"}, {"type": "Failed", "status": "True"}]));
+        stamp_conditions(&mut new, &old, "now");
+        let time = |at: usize| new["status"]["conditions"][at]["lastTransitionTime"].as_str();
+        assert_eq!((time(0), time(1)), (Some("then"), Some("now")));
+    }
+
+    #[test]
+    fn certificates_are_checked() {
+        let check = |text: &str| check_certificates(&STANDARD.encode(text));
+        assert_eq!(check(""), Ok(()));
+        assert_eq!(check("x"), Err("must contain at least one CERTIFICATE PEM block".to_owned()));
+        let key = rcgen::KeyPair::generate().unwrap();
+        assert_eq!(
+            check(&key.serialize_pem()),
+            Err("only CERTIFICATE PEM blocks are allowed, found \"PRIVATE KEY\"".to_owned())
+        );
+        let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+        assert_eq!(check(&certificate.pem()), Ok(()));
+    }
 }

@@ -1,21 +1,24 @@
-//! Events: kept for an hour (Kubernetes reference: Event).
+//! Events: kept for an hour, in the shape of the core group, and shown in that of events.k8s.io too (Kubernetes
+//! reference: Event).
 
 use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use machinery::names;
 use serde_json::Value;
 
-use super::{Column, Hooks, validate};
+use super::{Column, Conversion, Hooks, validate};
 use crate::rest::table::{NAME, age, since};
 
 const fn column(name: &'static str, priority: i32, description: &'static str) -> Column {
     Column { name, kind: "string", priority, description }
 }
 
-pub static HOOKS: Hooks = Hooks {
+pub static CORE: Hooks = HOOKS;
+
+const HOOKS: Hooks = Hooks {
     // Upstream never judged the names of core Events.
     name: |_| Vec::new(),
-    validate: validate_event,
+    validate: |event| validate_event(event, "reportingComponent"),
     creates_on_update: true,
     time_to_live_seconds: Some(3600),
     fields: &[
@@ -46,6 +49,53 @@ pub static HOOKS: Hooks = Hooks {
     cells,
     ..Hooks::PLAIN
 };
+
+/// The shape of events.k8s.io, and its stricter rules.
+pub static NEW: Hooks = Hooks {
+    conversion: Some(&Conversion {
+        to_stored: |event| rename(event, |(shown, stored)| (shown, stored)),
+        from_stored: |event| rename(event, |(shown, stored)| (stored, shown)),
+    }),
+    name: names::dns_subdomain,
+    validate: |event| validate_event(event, "reportingController"),
+    validate_against: |new, old| match old {
+        Some(old) => validate_new_update(new, old),
+        None => validate_new_create(new),
+    },
+    fields: &[
+        ("regarding.kind", "involvedObject.kind"),
+        ("regarding.namespace", "involvedObject.namespace"),
+        ("regarding.name", "involvedObject.name"),
+        ("regarding.uid", "involvedObject.uid"),
+        ("regarding.apiVersion", "involvedObject.apiVersion"),
+        ("regarding.resourceVersion", "involvedObject.resourceVersion"),
+        ("regarding.fieldPath", "involvedObject.fieldPath"),
+        ("reason", "reason"),
+        ("reportingController", "reportingComponent"),
+        ("type", "type"),
+    ],
+    ..HOOKS
+};
+
+/// Names of fields in events.k8s.io, and in the core group.
+const NAMES: [(&str, &str); 7] = [
+    ("regarding", "involvedObject"),
+    ("note", "message"),
+    ("reportingController", "reportingComponent"),
+    ("deprecatedSource", "source"),
+    ("deprecatedFirstTimestamp", "firstTimestamp"),
+    ("deprecatedLastTimestamp", "lastTimestamp"),
+    ("deprecatedCount", "count"),
+];
+
+fn rename(event: &mut Value, direction: impl Fn((&'static str, &'static str)) -> (&'static str, &'static str)) {
+    let Some(fields) = event.as_object_mut() else { return };
+    for (from, to) in NAMES.map(direction) {
+        if let Some(value) = fields.remove(from) {
+            fields.insert(to.to_owned(), value);
+        }
+    }
+}
 
 fn cells(event: &Value, now: i64) -> Vec<Value> {
     let micro = meta::text(event, "eventTime");
@@ -81,7 +131,8 @@ fn cells(event: &Value, now: i64) -> Vec<Value> {
 /// Longest texts of events that carry a micro time.
 const LIMITS: [(&str, usize); 4] = [("reportingInstance", 128), ("action", 128), ("reason", 128), ("message", 1024)];
 
-fn validate_event(event: &Value) -> ErrorList {
+/// `controller`: what the request calls the field that names who tells.
+fn validate_event(event: &Value, controller: &str) -> ErrorList {
     let mut errors = ErrorList::new();
     let (own, involved) = (meta::namespace(event), meta::text(event, "involvedObject.namespace"));
     let is_new = !meta::text(event, "eventTime").is_empty();
@@ -96,15 +147,15 @@ fn validate_event(event: &Value) -> ErrorList {
         errors.push(Error::invalid(&path, involved, "does not match event.namespace"));
     }
     if is_new {
-        errors.extend(validate_new_style(event));
+        errors.extend(validate_new_style(event, controller));
     }
     errors
 }
 
-fn validate_new_style(event: &Value) -> ErrorList {
+fn validate_new_style(event: &Value, controller_field: &str) -> ErrorList {
     let mut errors = ErrorList::new();
     let controller = meta::text(event, "reportingComponent");
-    let path = Path::new("reportingComponent");
+    let path = Path::new(controller_field);
     if controller.is_empty() {
         errors.push(Error::required(&path, ""));
     }
@@ -119,4 +170,126 @@ fn validate_new_style(event: &Value) -> ErrorList {
         }
     }
     errors
+}
+
+/// A series has been seen at least twice.
+fn validate_series(event: &Value) -> ErrorList {
+    let (series, path) = (&event["series"], Path::new("series"));
+    let mut errors = ErrorList::new();
+    if series.is_object() && series["count"].as_i64().unwrap_or(0) < 2 {
+        errors.push(Error::invalid(&path.child("count"), "", "should be at least 2"));
+    }
+    if series.is_object() && meta::text(series, "lastObservedTime").is_empty() {
+        errors.push(Error::required(&path.child("lastObservedTime"), ""));
+    }
+    errors
+}
+
+/// Who makes an event in the new shape says nothing in the old fields. Their names here are the core group's.
+fn validate_new_create(event: &Value) -> ErrorList {
+    let mut errors = validate_series(event);
+    if meta::text(event, "eventTime").is_empty() {
+        errors.push(Error::required(&Path::new("eventTime"), ""));
+    }
+    let kind = meta::text(event, "type");
+    if !matches!(kind, "Normal" | "Warning") {
+        errors.push(Error::invalid(&Path::new("type"), "", format!("has invalid value: {kind}")));
+    }
+    let source = &event["source"];
+    let is_told = |field: &&str| match *field {
+        "source" => ["component", "host"].iter().any(|part| !meta::text(source, part).is_empty()),
+        "count" => event["count"].as_i64().unwrap_or(0) != 0,
+        time => !meta::text(event, time).is_empty(),
+    };
+    let told = ["firstTimestamp", "lastTimestamp", "count", "source"].into_iter().filter(is_told);
+    errors.extend(told.map(|field| Error::invalid(&Path::new(field), "", "needs to be unset")));
+    errors
+}
+
+/// All but the series stays as it was told.
+fn validate_new_update(new: &Value, old: &Value) -> ErrorList {
+    const FIXED: [(&str, &str); 13] = [
+        ("involvedObject", "involvedObject"),
+        ("reason", "reason"),
+        ("message", "message"),
+        ("source", "source"),
+        ("firstTimestamp", "firstTimestamp"),
+        ("lastTimestamp", "lastTimestamp"),
+        ("count", "count"),
+        ("type", "type"),
+        ("eventTime", "eventTime"),
+        ("action", "action"),
+        ("related", "related"),
+        ("reportingComponent", "reportingController"),
+        ("reportingInstance", "reportingInstance"),
+    ];
+    let mut errors = if new["series"] == old["series"] { ErrorList::new() } else { validate_series(new) };
+    let changed = FIXED.iter().filter(|(field, _)| !validate::is_alike(&new[field], &old[field]));
+    errors.extend(
+        changed.map(|(field, told)| Error::invalid(&Path::new(told), new[field].clone(), "field is immutable")),
+    );
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(errors: ErrorList) -> Vec<String> {
+        errors.iter().map(Error::to_string).collect()
+    }
+
+    fn event() -> Value {
+        json!({
+            "metadata": {"name": "e", "namespace": "default"}, "eventTime": "2024-01-01T00:00:00.000000Z",
+            "reportingController": "a.io/b", "reportingInstance": "i", "action": "Do", "reason": "Why", "type": "Normal",
+            "regarding": {"kind": "Pod", "namespace": "default", "name": "p"}, "note": "n",
+        })
+    }
+
+    #[test]
+    fn shapes_turn_into_each_other() {
+        let conversion = NEW.conversion.unwrap();
+        let mut turned = event();
+        (conversion.to_stored)(&mut turned);
+        assert_eq!((&turned["involvedObject"]["name"], &turned["message"]), (&json!("p"), &json!("n")));
+        (conversion.from_stored)(&mut turned);
+        assert_eq!(turned, event());
+    }
+
+    #[test]
+    fn the_new_shape_is_strict() {
+        let stored = |more: Value| {
+            let mut event = event();
+            more.as_object().unwrap().iter().for_each(|(name, value)| event[name] = value.clone());
+            (NEW.conversion.unwrap().to_stored)(&mut event);
+            event
+        };
+        let check = |more: Value| {
+            let event = stored(more);
+            told([(NEW.validate)(&event), (NEW.validate_against)(&event, None)].concat())
+        };
+        assert_eq!(check(json!({})), [""; 0]);
+        assert_eq!(
+            check(
+                json!({"type": "Odd", "deprecatedCount": 1, "deprecatedSource": {"host": "h"}, "series": {"count": 1}, "reportingController": ""})
+            ),
+            [
+                "reportingController: Required value",
+                "reportingController: Invalid value: \"\": name part must be non-empty",
+                "reportingController: Invalid value: \"\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
+                "series.count: Invalid value: \"\": should be at least 2",
+                "series.lastObservedTime: Required value",
+                "type: Invalid value: \"\": has invalid value: Odd",
+                "count: Invalid value: \"\": needs to be unset",
+                "source: Invalid value: \"\": needs to be unset",
+            ]
+        );
+        assert_eq!(
+            told((NEW.validate_against)(&stored(json!({"note": "other"})), Some(&stored(json!({}))))),
+            ["message: Invalid value: \"other\": field is immutable"]
+        );
+    }
 }

@@ -3,6 +3,7 @@
 //! Enter at [`hooks_of`]. The generic verbs in [`crate::rest`] call these and know no kind by name; a hook sees only
 //! the object (and the stored one on an update): no store, no clock, no network.
 
+mod api_service;
 mod autoscaler;
 mod batch;
 mod budget;
@@ -190,7 +191,7 @@ static PLAIN: Hooks = Hooks::PLAIN;
 pub fn hooks_of(row: &Resource) -> &'static Hooks {
     match (row.group.as_ref(), row.plural.as_ref()) {
         ("", "configmaps") => &config::CONFIG_MAP,
-        ("", "events") => &event::HOOKS,
+        ("", "events") => &event::CORE,
         ("", "namespaces") => &namespace::HOOKS,
         ("", "limitranges") => &limit_range::LIMIT_RANGE,
         ("", "nodes") => &node::HOOKS,
@@ -213,9 +214,11 @@ pub fn hooks_of(row: &Resource) -> &'static Hooks {
         ("autoscaling", "horizontalpodautoscalers") => &autoscaler::V2,
         ("batch", "cronjobs") => &batch::CRON_JOB,
         ("batch", "jobs") => &batch::JOB,
+        ("apiregistration.k8s.io", "apiservices") => &api_service::HOOKS,
         ("certificates.k8s.io", "certificatesigningrequests") => &certificate::HOOKS,
         ("coordination.k8s.io", "leases") => &lease::HOOKS,
         ("discovery.k8s.io", "endpointslices") => &endpoints::SLICE,
+        ("events.k8s.io", "events") => &event::NEW,
         ("flowcontrol.apiserver.k8s.io", "flowschemas") => &flow::schema::HOOKS,
         ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => &flow::level::HOOKS,
         ("networking.k8s.io", "servicecidrs") => &network::service_cidr::HOOKS,

@@ -26,6 +26,7 @@ pub async fn delete(api: &Api, call: &Call) -> Result<Response, Status> {
     let now = api.clock.now().as_second();
     match outcome {
         Outcome::Marked(object) => respond::object(accept, 200, served, &object, now),
+        Outcome::Gone(object) if served.row.answers_deleted() => respond::object(accept, 200, served, &object, now),
         Outcome::Gone(object) => {
             let success = status::success(served.group_resource(), call.name(), meta::uid(&object));
             respond::encoded(accept, 200, &success)

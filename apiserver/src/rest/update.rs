@@ -96,16 +96,29 @@ pub async fn change(
         let Some(current) = found else { return Err(call.not_found()) };
         let shown = served.is_view().then(|| served.shown(&current.object));
         let shown = shown.as_ref().unwrap_or(&current.object);
-        match attempt(api, call, part, options, &current, shown, make(shown)).await? {
-            Attempt::Done(changed) => return Ok(changed),
-            Attempt::Moved(newer) => found = newer,
+        let outcome = match attempt(api, call, part, options, &current, shown, make(shown)).await {
+            Ok(Attempt::Done(changed)) => return Ok(changed),
+            Ok(Attempt::Moved(newer)) => {
+                found = newer;
+                continue;
+            }
+            Ok(Attempt::Unchanged) => Ok(current.object),
+            Err(status) => Err(status),
+        };
+        // The cache may be behind: that nothing is to do, or that it must not be done, counts only of the newest state.
+        let newest = api.read(served, &call.info.namespace, call.name()).await?;
+        if newest.as_ref().is_some_and(|newest| newest.revision == current.revision) {
+            return outcome;
         }
+        found = newest;
     }
     Err(Status::conflict(served.group_resource(), call.name(), MODIFIED))
 }
 
 enum Attempt {
     Done(Value),
+    /// The object is already as it was to become.
+    Unchanged,
     /// Another writer was faster: what the object is now.
     Moved(Option<Current>),
 }
@@ -121,12 +134,8 @@ async fn attempt(
 ) -> Result<Attempt, Status> {
     let served = &call.served;
     let home = served.home();
-    // The caller may have judged by what the cache had; if that is stale, look again before refusing.
-    let checked = made.and_then(|new| Ok((check_preconditions(&new, current, call)?, new)));
-    let (named_version, mut new) = match checked {
-        Ok(checked) => checked,
-        Err(status) => return refuse_or_refresh(api, call, current, status).await,
-    };
+    let mut new = made?;
+    let named_version = check_preconditions(&new, current, call)?;
     let old = &current.object;
     system::dedup_owners(&mut new, &call.warnings);
     let resets_managers = machinery::apply::is_reset(&new);
@@ -158,7 +167,7 @@ async fn attempt(
         call.warnings.extend((served.hooks.warnings)(&new));
     }
     if current::is_same(&new, old) {
-        return Ok(Attempt::Done(old.clone()));
+        return Ok(Attempt::Unchanged);
     }
     let removed = is_finished(&new) && !(served.hooks.is_held)(&new);
     if options.dry_run {
@@ -196,15 +205,6 @@ async fn attempt(
         Err(CommitError::Conflict { .. }) => Ok(Attempt::Moved(Some(current.clone()))),
         Err(error) => Err(errors::commit(&error, served.group_resource(), call.name())),
     }
-}
-
-/// A refusal counts only if it was made from the newest state.
-async fn refuse_or_refresh(api: &Api, call: &Call, current: &Current, status: Status) -> Result<Attempt, Status> {
-    let newest = api.read(&call.served, &call.info.namespace, call.name()).await?;
-    if newest.as_ref().is_some_and(|newest| newest.revision == current.revision) {
-        return Err(status);
-    }
-    Ok(Attempt::Moved(newest))
 }
 
 /// An update of a deleted object without finalizers, whose grace is over, is its end.
@@ -253,6 +253,7 @@ fn carry_over(new: &mut Value, old: &Value, call: &Call, part: Part, now: &str) 
             for path in paths {
                 set_at(new, path, meta::at(&asked, path).clone());
             }
+            (hooks.stamp_status)(new, old, now);
         }
         Part::Portion(_) | Part::Raw => {}
     }

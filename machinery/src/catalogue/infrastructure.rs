@@ -1,4 +1,5 @@
-//! The rows of what a cluster rests on: storage, networks, devices, runtimes, flow control, aggregation.
+//! The rows of what a cluster rests on: storage, networks, devices, runtimes, flow control, aggregation; and events in their
+//! newer shape.
 //!
 //! As [`super::builtin`], of which this is a part.
 
@@ -6,6 +7,7 @@ use std::borrow::Cow;
 
 use super::Resource;
 use super::builtin::{STATUS, names, stored};
+use crate::gvk::Gvk;
 
 const FLOW_CONTROL: &str = "flowcontrol.apiserver.k8s.io";
 const NETWORKING: &str = "networking.k8s.io";
@@ -80,6 +82,11 @@ fn others() -> Vec<Resource> {
             storage: Some(Cow::Borrowed("apiregistration.k8s.io/apiservices")),
             ..stored("apiregistration.k8s.io", "APIService", "apiservice", "apiservices", false)
         }),
+        Resource {
+            short_names: names!["ev"],
+            stored_as: Some(Gvk::new("", "v1", "Event")),
+            ..stored("events.k8s.io", "Event", "event", "events", true)
+        },
         with_status(stored(FLOW_CONTROL, "FlowSchema", "flowschema", "flowschemas", false)),
         with_status(level),
         stored("node.k8s.io", "RuntimeClass", "runtimeclass", "runtimeclasses", false),

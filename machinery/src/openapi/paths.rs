@@ -21,18 +21,6 @@ pub(super) fn is_connect(subresource: &Subresource) -> bool {
     CONNECT.iter().any(|(_, name, _)| *name == subresource.name)
 }
 
-/// Kinds whose deletion answers with the object.
-const ANSWERS_OBJECT: &[&str] = &[
-    "PersistentVolume",
-    "PersistentVolumeClaim",
-    "Pod",
-    "PodTemplate",
-    "ReplicationController",
-    "ResourceQuota",
-    "Service",
-    "ServiceAccount",
-];
-
 struct Builder<'a> {
     prefix: String,
     /// `AppsV1`, as operation ids have it.
@@ -227,7 +215,6 @@ impl Builder<'_> {
         let mut operations = self.object(row.verbs, &row.gvk(), definition, &words);
         if row.allows("delete") {
             let status = format!("{META}.Status");
-            let answers_object = row.group.is_empty() && ANSWERS_OBJECT.contains(&row.kind.as_ref());
             operations.push((
                 "delete",
                 Operation {
@@ -235,7 +222,7 @@ impl Builder<'_> {
                     gvk: Some(row.gvk()),
                     parameters: op::DELETE,
                     body: Body::Options(format!("{META}.DeleteOptions")),
-                    answer: Some(if answers_object { definition.to_owned() } else { status }),
+                    answer: Some(if row.answers_deleted() { definition.to_owned() } else { status }),
                     codes: &[202],
                     ..self.operation(format!("delete{id}{scope}{kind}"), format!("delete {}", a_kind(kind)))
                 },

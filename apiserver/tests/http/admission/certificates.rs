@@ -48,7 +48,7 @@ async fn a_signer_is_a_right_of_its_own() {
     let conditions =
         |kind: &str| json!({"status": {"conditions": [{"type": kind, "status": "True", "reason": "Told"}]}});
     let approve = async || patch(&bob, &format!("{SIGNING}/a/approval"), "merge", &conditions("Approved")).await;
-    let sign = async || patch(&bob, &format!("{SIGNING}/a/status"), "merge", &conditions("Failed")).await;
+    let sign = async || patch(&bob, &format!("{SIGNING}/a/status"), "strategic-merge", &conditions("Failed")).await;
     let mut refused = approve().await;
     // The index of rights follows its watch.
     while refused.body["message"].as_str().is_some_and(|message| message.contains("cannot patch")) {
