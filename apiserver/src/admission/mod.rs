@@ -10,6 +10,7 @@ mod always;
 mod certificates;
 mod default_class;
 mod default_tolerations;
+mod device_admin;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
@@ -64,6 +65,6 @@ impl Admission {
         for plugin in &self.plugins {
             plugin.validate(request, object).await?;
         }
-        Ok(())
+        device_admin::check(request, object)
     }
 }

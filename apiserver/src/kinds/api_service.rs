@@ -7,7 +7,7 @@ use machinery::meta;
 use machinery::names;
 use serde_json::{Value, json};
 
-use super::{Hooks, text_column, validate};
+use super::{Hooks, RESETS_WITH_METADATA, text_column, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 pub static HOOKS: Hooks = Hooks {
@@ -30,6 +30,7 @@ pub static HOOKS: Hooks = Hooks {
             }
         };
     },
+    resets: RESETS_WITH_METADATA,
     prepare_status: validate::keep_metadata,
     validate: validate_service,
     validate_status: |new, _| {

@@ -173,6 +173,9 @@ impl Hooks {
     };
 }
 
+/// The `resets` of kinds whose `/status` leaves the metadata alone too.
+const RESETS_WITH_METADATA: &[(&str, &[&str])] = &[("", &["status"]), ("status", &["spec", "metadata"])];
+
 /// A column that is always shown.
 const fn text_column(name: &'static str, description: &'static str) -> Column {
     Column { name, kind: "string", priority: 0, description }

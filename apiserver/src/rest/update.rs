@@ -258,7 +258,8 @@ fn carry_over(new: &mut Value, old: &Value, call: &Call, part: Part, now: &str) 
         Part::Portion(_) | Part::Raw => {}
     }
     let unversioned = matches!(meta::resource_version(new), "" | "0");
-    if unversioned && (hooks.updates_unconditionally || !matches!(part, Part::Main)) {
+    // Only a whole object must say what it was made from; a patch was applied to what is stored.
+    if unversioned && (hooks.updates_unconditionally || !matches!(part, Part::Main) || call.info.verb == "patch") {
         let version = old["metadata"]["resourceVersion"].clone();
         meta::metadata_mut(new).insert("resourceVersion".into(), version);
     }

@@ -27,6 +27,23 @@ fn settled(mut entry: Value) -> Value {
     entry
 }
 
+/// Served by upstream and not here, each with its reason.
+const LEFT_OUT: [&str; 3] = [
+    // Stored webhooks and definitions that do not work yet would be a hole.
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    // Deprecated since 1.19, and answered by asking ports that components no longer open.
+    "componentstatuses",
+];
+
+fn is_left_out(name: &Value) -> bool {
+    LEFT_OUT.iter().any(|left_out| name == left_out)
+}
+
+fn is_stable(version: &Value) -> bool {
+    version.as_str().is_some_and(|version| !version.contains("alpha") && !version.contains("beta"))
+}
+
 fn differences(what: &str, own: &Value, upstream: &Value, name: &str) -> Vec<String> {
     let list = |of: &Value| of["resources"].as_array().cloned().unwrap_or_default();
     let theirs = list(upstream);
@@ -35,7 +52,21 @@ fn differences(what: &str, own: &Value, upstream: &Value, name: &str) -> Vec<Str
         let (own, twin) = (settled(entry), settled(twin));
         (own != twin).then(|| format!("{what}\n  here     {own}\n  upstream {twin}"))
     });
-    lacking.collect()
+    let ours = list(own);
+    let absent = list(upstream)
+        .into_iter()
+        .filter(|entry| !is_left_out(&entry[name]) && !ours.iter().any(|twin| twin[name] == entry[name]));
+    let absent = absent.map(|entry| format!("{what}\n  upstream alone {entry}"));
+    lacking.chain(absent).collect()
+}
+
+/// Stable group versions in the order in which they are told.
+fn group_versions(groups: &Value) -> Vec<String> {
+    let groups = groups["groups"].as_array().into_iter().flatten();
+    let groups = groups.filter(|group| !is_left_out(&group["name"]));
+    let versions = groups.flat_map(|group| group["versions"].as_array().into_iter().flatten());
+    let stable = versions.filter(|version| is_stable(&version["version"]));
+    stable.filter_map(|version| version["groupVersion"].as_str().map(str::to_owned)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,6 +79,8 @@ async fn what_is_served_is_told_as_upstream_does() {
     let client = &server.client;
     let mut wrong = Vec::new();
     let groups = get(client, "/apis").await.expect(200);
+    let upstream = recorded(&folder, "apis.json").unwrap_or_default();
+    assert_eq!(group_versions(&groups), group_versions(&upstream), "groups and versions, in order");
     let mut versions = vec![("api__v1.json".to_owned(), "/api/v1".to_owned())];
     for group in groups["groups"].as_array().expect("groups") {
         for version in group["versions"].as_array().expect("versions") {

@@ -10,6 +10,7 @@ mod client;
 mod deletes;
 mod discovery;
 mod generic;
+mod kinds;
 mod lists;
 mod objects;
 mod patches;

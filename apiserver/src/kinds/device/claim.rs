@@ -5,7 +5,7 @@ use machinery::meta;
 use serde_json::Value;
 
 use super::super::defaults::{spec, within};
-use super::super::{Hooks, reset_status, text_column, validate};
+use super::super::{Hooks, RESETS_WITH_METADATA, reset_status, text_column, validate};
 use super::{request, status};
 use crate::rest::system::{validate_annotations, validate_labels};
 use crate::rest::table::{AGE, NAME, age};
@@ -13,6 +13,7 @@ use crate::rest::table::{AGE, NAME, age};
 pub static CLAIM: Hooks = Hooks {
     default: |claim| request::default_requests(spec(claim)),
     prepare_create: reset_status,
+    resets: RESETS_WITH_METADATA,
     prepare_status: |new, old| {
         validate::keep_metadata(new, old);
         status::drop_deallocated(new, old);

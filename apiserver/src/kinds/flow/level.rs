@@ -5,7 +5,7 @@ use machinery::meta;
 use serde_json::{Map, Value};
 
 use super::super::defaults::{set_number, within};
-use super::super::{Hooks, reset_status, text_column, validate};
+use super::super::{Hooks, RESETS_WITH_METADATA, reset_status, text_column, validate};
 use super::standard;
 use crate::rest::table::{AGE, NAME, age};
 
@@ -27,6 +27,7 @@ pub static HOOKS: Hooks = Hooks {
         }
     },
     prepare_create: reset_status,
+    resets: RESETS_WITH_METADATA,
     prepare_status: super::keep_all_metadata,
     validate: validate_level,
     validate_status: |new, _| validate::conditions(new),

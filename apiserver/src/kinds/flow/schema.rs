@@ -6,13 +6,14 @@ use machinery::names;
 use serde_json::Value;
 
 use super::super::defaults::{set_number, spec};
-use super::super::{Column, Hooks, reset_status, text_column, validate};
+use super::super::{Column, Hooks, RESETS_WITH_METADATA, reset_status, text_column, validate};
 use super::standard;
 use crate::rest::table::{AGE, NAME, age};
 
 pub static HOOKS: Hooks = Hooks {
     default: |schema| set_number(spec(schema), "matchingPrecedence", 1000),
     prepare_create: reset_status,
+    resets: RESETS_WITH_METADATA,
     prepare_status: super::keep_all_metadata,
     validate: validate_schema,
     validate_status: |new, _| validate::conditions(new),

@@ -4,11 +4,12 @@ use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use serde_json::Value;
 
-use super::super::{Hooks, ip, reset_status, text_column, validate};
+use super::super::{Hooks, RESETS_WITH_METADATA, ip, reset_status, text_column, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 pub static HOOKS: Hooks = Hooks {
     prepare_create: reset_status,
+    resets: RESETS_WITH_METADATA,
     prepare_status: validate::keep_metadata,
     // Ranges that are there stay, good or not; a second one is looked at.
     validate_against: |new, old| match old {

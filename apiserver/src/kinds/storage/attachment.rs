@@ -5,12 +5,13 @@ use machinery::meta;
 use machinery::names;
 use serde_json::Value;
 
-use super::super::{Column, Hooks, reset_status, text_column, validate, volume};
+use super::super::{Column, Hooks, RESETS_WITH_METADATA, reset_status, text_column, validate, volume};
 use super::driver_name;
 use crate::rest::table::{AGE, NAME, age};
 
 pub static HOOKS: Hooks = Hooks {
     prepare_create: reset_status,
+    resets: RESETS_WITH_METADATA,
     prepare_status: validate::keep_metadata,
     validate: validate_attachment,
     validate_update: immutable_spec,
