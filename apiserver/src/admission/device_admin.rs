@@ -21,7 +21,7 @@ pub fn check(request: &Request<'_>, object: &Value) -> Result<(), Status> {
     }
     let why = format!("admin access to devices requires the `{LABEL}: true` label on the containing namespace");
     let row = &request.served().row;
-    Err(Status::invalid(&row.group, &row.kind, meta::name(object), &[Error::forbidden(&path, why)]))
+    Err(Status::invalid(&row.group, &row.kind, meta::name(object), &vec![Error::forbidden(&path, why)]))
 }
 
 /// Where the object asks for such access, if it has not been granted before.

@@ -157,9 +157,7 @@ async fn attempt(
     if served.hooks.has_generation {
         system::stamp_update(&mut new, old, served);
     }
-    if let Err(status) = check_valid(&new, old, call, part) {
-        return refuse_or_refresh(api, call, current, status).await;
-    }
+    check_valid(&new, old, call, part)?;
     let companions = api.companions(served, Some(&mut new), Some(old)).await?;
     api.admission.validate(&request, &new).await?;
     let is_judged = !served.hooks.has_generation || meta::generation(&new) != meta::generation(old);

@@ -27,7 +27,6 @@ pub use scheduling::{node_selector, toleration};
 pub use status::validate_status;
 pub use update::validate_update;
 
-
 /// Rules of a pod on a create; an update keeps them too.
 pub fn pod(pod: &Value) -> ErrorList {
     let mut errors = spec(&pod["spec"], &Path::new("spec"));
