@@ -305,10 +305,8 @@ fn images() -> Group {
             flag("minimum-image-ttl-duration", Duration, "2m0s", "How long unused images stay."),
             flag("image-gc-high-threshold", Int, "85", "Disk use at which images are removed."),
             flag("image-gc-low-threshold", Int, "80", "Disk use to which images are removed."),
-            flag("image-credential-provider-config", String, "", "Credential provider plugins.")
-                .without_effect("credential provider plugins are not built yet"),
-            flag("image-credential-provider-bin-dir", String, "", "Their binaries.")
-                .without_effect("credential provider plugins are not built yet"),
+            flag("image-credential-provider-config", String, "", "Credential provider plugins."),
+            flag("image-credential-provider-bin-dir", String, "", "Their binaries."),
         ],
     )
 }

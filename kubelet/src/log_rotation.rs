@@ -13,9 +13,13 @@ use std::{
 use component::shutdown::Shutdown;
 use flate2::{Compression, write::GzEncoder};
 use jiff::Timestamp;
-use k8s_cri::v1::ContainerState;
+use k8s_cri::v1::{Container, ContainerState};
 
-use crate::pod::node::Node;
+use crate::{
+    paths::Paths,
+    pod::node::Node,
+    runtime::labels::{CONTAINER_NAME, Identity, RESTART_COUNT},
+};
 
 const COMPRESSED: &str = "gz";
 /// A compression that did not come to its end.
@@ -41,21 +45,25 @@ pub async fn run(settings: Settings, node: Arc<Node>, shutdown: Shutdown) {
             }
         };
         let running = containers.into_iter().filter(|it| it.state == ContainerState::ContainerRunning as i32);
-        for id in running.map(|it| it.id) {
-            if let Err(error) = look(&node, &id, settings).await {
-                tracing::warn!(container = id, error, "a log cannot be rotated");
+        for container in running {
+            let Some(path) = path(&node.facts.paths, &container) else { continue };
+            if let Err(error) = look(&node, &container.id, path, settings).await {
+                tracing::warn!(container = container.id, error, "a log cannot be rotated");
             }
         }
     }
 }
 
-async fn look(node: &Node, id: &str, settings: Settings) -> Result<(), String> {
-    let path = match node.runtime.container_status(id).await {
-        Ok(status) if !status.log_path.is_empty() => PathBuf::from(status.log_path),
-        Ok(_) => return Ok(()),
-        Err(error) if error.is_not_found() => return Ok(()),
-        Err(error) => return Err(error.to_string()),
-    };
+/// Where the container's log is, by what it was made with: asking the runtime for every container would cost more than
+/// all the looking. None for what others made.
+fn path(paths: &Paths, container: &Container) -> Option<PathBuf> {
+    let identity = Identity::from_labels(&container.labels)?;
+    let name = container.labels.get(CONTAINER_NAME)?;
+    let restart_count = container.annotations.get(RESTART_COUNT)?.parse().ok()?;
+    Some(paths.log_folder(&identity).join(Paths::log_file(name, restart_count)))
+}
+
+async fn look(node: &Node, id: &str, path: PathBuf, settings: Settings) -> Result<(), String> {
     let reopen = async || node.runtime.reopen_container_log(id).await.map_err(|error| error.to_string());
     let size = match fs::metadata(&path) {
         Ok(meta) => meta.len(),

@@ -18,6 +18,9 @@ use crate::{
 pub struct Options {
     pub configuration: KubeletConfiguration,
     pub client: ClientConfig,
+    /// The configuration of credential providers, and the folder of their programs.
+    pub credential_providers: Option<PathBuf>,
+    pub credential_provider_programs: PathBuf,
     /// May ask for the first client certificate.
     pub bootstrap_kubeconfig: Option<PathBuf>,
     pub hostname_override: Option<String>,
@@ -54,6 +57,8 @@ impl Options {
         client.burst = configuration.kube_api_burst.filter(|burst| *burst > 0);
         Ok(Self {
             client,
+            credential_providers: values.opt_str("image-credential-provider-config").map(PathBuf::from),
+            credential_provider_programs: values.str("image-credential-provider-bin-dir").into(),
             bootstrap_kubeconfig: values.opt_str("bootstrap-kubeconfig").map(PathBuf::from),
             hostname_override: values.opt_str("hostname-override").map(str::to_owned),
             node_ips: values.strings("node-ip"),

@@ -22,7 +22,7 @@ use crate::{
     config::KubeletConfiguration,
     dispatch::Dispatcher,
     facts,
-    images::{self, Puller},
+    images::{self, Puller, providers::Providers},
     keepers,
     node::{
         self, capacity,
@@ -79,6 +79,8 @@ pub enum Error {
     Client(#[from] client::Error),
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    #[error(transparent)]
+    Credentials(#[from] images::providers::Error),
     #[error(transparent)]
     Certificates(#[from] certificates::Error),
     #[error(transparent)]
@@ -293,7 +295,9 @@ async fn make_node(
     let mounts = ImageMounts::new(channel.clone(), version);
     let volumes = VolumeManager::new(facts.paths.clone(), sources.clone(), tokens, clock, client.clone(), mounts);
     let pulls = images::Settings { serialize: c.serialize_image_pulls, parallel_max: c.max_parallel_image_pulls };
-    let puller = Puller::new(runtime.clone(), sources.clone(), reporter.clone(), clock, pulls);
+    let (configuration, programs) = (options.credential_providers.as_deref(), &options.credential_provider_programs);
+    let providers = Providers::load(configuration, programs, &options.root_dir, clock)?;
+    let puller = Puller::new(runtime.clone(), sources.clone(), reporter.clone(), clock, pulls, providers);
     let informers = client.clone().map(|client| Informers::new(client, seams.shutdown.clone()));
     let (network_sender, network) = watch::channel(Network::default());
     let (health_sender, health) = watch::channel(Health {

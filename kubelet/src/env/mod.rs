@@ -5,6 +5,7 @@
 
 pub mod downward;
 pub mod expand;
+mod file;
 pub mod services;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -33,6 +34,8 @@ pub struct Inputs<'a> {
     pub services: &'a [Arc<Service>],
     pub sources: &'a dyn Sources,
     pub facts: &'a NodeFacts,
+    /// Reads a file of one of the pod's volumes, by the volume's name and the path in it.
+    pub read_file: &'a (dyn Fn(&str, &str) -> Result<String, String> + Sync),
 }
 
 /// The variables, in the order: what the container names (in its order), the rest of `envFrom`, Services.
@@ -133,5 +136,14 @@ fn from_source(inputs: &Inputs<'_>, source: &EnvVarSource, namespace: &str) -> R
             (None, true) => Err(format!("couldn't find key {} in Secret {namespace}/{}", selector.key, selector.name)),
         };
     }
-    Err("fileKeyRef is not supported by this kubelet".into())
+    let Some(selector) = &source.file_key_ref else { return Ok(Some(String::new())) };
+    let optional = selector.optional == Some(true);
+    let found = (inputs.read_file)(&selector.volume_name, &selector.path)
+        .and_then(|text| file::value(&text, &selector.key))
+        .map_err(|error| format!("couldn't parse env file: {error}"));
+    match found?.as_str() {
+        "" if optional => Ok(None),
+        "" => Err(format!("environment variable key {:?} not found in file {:?}", selector.key, selector.path)),
+        value => Ok(Some(value.to_owned())),
+    }
 }

@@ -58,8 +58,19 @@ fn env(container: Value) -> Result<BTreeMap<String, String>, String> {
     let facts: NodeFacts = facts();
     let container = &pod.spec.as_ref().expect("a spec").containers[0];
     let sources = FakeSources::with(&[("key", "value"), ("other", "more")]);
-    let inputs =
-        Inputs { pod: &pod, container, pod_ips: &["10.0.0.2".into()], services: &[], sources: &sources, facts: &facts };
+    let read_file = |volume: &str, path: &str| match (volume, path) {
+        ("config", "env") => Ok("COLOUR='blue'\n".to_owned()),
+        _ => Err("no such file".to_owned()),
+    };
+    let inputs = Inputs {
+        pod: &pod,
+        container,
+        pod_ips: &["10.0.0.2".into()],
+        services: &[],
+        sources: &sources,
+        facts: &facts,
+        read_file: &read_file,
+    };
     variables(&inputs).map(|list| list.into_iter().collect())
 }
 
@@ -175,4 +186,16 @@ fn services_are_told() {
     assert!(!found.keys().any(|name| name.starts_with("HEADLESS") || name.starts_with("OTHER")));
     let without = services::variables(&all, "ns", false);
     assert!(without.keys().all(|name| name.starts_with("KUBERNETES_")));
+}
+
+#[test]
+fn files_of_volumes_give_variables() {
+    let from = |path: &str, key: &str, optional: bool| {
+        let reference = json!({"volumeName": "config", "path": path, "key": key, "optional": optional});
+        env(json!({"name": "c", "env": [{"name": "A", "valueFrom": {"fileKeyRef": reference}}]}))
+    };
+    assert_eq!(from("env", "COLOUR", false).map(|all| all.get("A").cloned()), Ok(Some("blue".to_owned())));
+    assert_eq!(from("env", "SIZE", true).map(|all| all.get("A").cloned()), Ok(None));
+    assert!(from("env", "SIZE", false).is_err_and(|error| error.contains("not found in file")));
+    assert!(from("other", "COLOUR", false).is_err_and(|error| error.contains("couldn't parse env file")));
 }

@@ -50,6 +50,12 @@ fn entries(secret: &Secret) -> Vec<(String, Entry)> {
     old.unwrap_or_default().into_iter().collect()
 }
 
+/// The credentials for an image in a file as `docker login` writes it.
+pub(super) fn of_login_file(json: &[u8], image: &str) -> Vec<AuthConfig> {
+    let file = serde_json::from_slice::<DockerConfigJson>(json).unwrap_or_default();
+    file.auths.into_iter().filter(|(at, _)| is_for(at, image)).map(|(at, it)| auth(&at, it)).collect()
+}
+
 /// Credentials are filed under a registry, maybe as a URL, maybe with a path that the image's name must begin with.
 fn is_for(at: &str, image: &str) -> bool {
     let at = at.trim_start_matches("https://").trim_start_matches("http://");

@@ -1,12 +1,13 @@
 //! Images for containers: pull policy, credentials, back-off, at most so many pulls at once, events in upstream's words.
 //!
 //! Enter at [`Puller::ensure`], which answers with what the decision core keeps in mind. Two pods that want the same image
-//! at once share one pull. [`auth`] finds credentials, [`name`] reads image names,
+//! at once share one pull. [`auth`] finds a pod's credentials, [`providers`] the node's, [`name`] reads image names,
 //! [`collect`] removes images that nothing uses.
 
 pub mod auth;
 pub mod collect;
 pub mod name;
+pub mod providers;
 
 use std::{
     collections::HashMap,
@@ -17,6 +18,8 @@ use std::{
 use component::{clock::Clock, recorder::Type};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use tokio::sync::{OnceCell, Semaphore};
+
+use self::providers::Providers;
 
 use crate::{
     env::Sources,
@@ -43,6 +46,7 @@ pub struct Settings {
 pub struct Puller {
     runtime: SharedRuntime,
     sources: Arc<dyn Sources>,
+    providers: Providers,
     reporter: Reporter,
     clock: Clock,
     state: Mutex<State>,
@@ -65,9 +69,11 @@ impl Puller {
         reporter: Reporter,
         clock: Clock,
         settings: Settings,
+        providers: Providers,
     ) -> Self {
         let parallel = if settings.serialize { 1 } else { settings.parallel_max.unwrap_or(Semaphore::MAX_PERMITS) };
-        Self { runtime, sources, reporter, clock, state: Mutex::default(), permits: Semaphore::new(parallel) }
+        let (state, permits) = (Mutex::default(), Semaphore::new(parallel));
+        Self { runtime, sources, providers, reporter, clock, state, permits }
     }
 
     /// Makes sure that the container's image is there, by its pull policy.
@@ -170,7 +176,9 @@ impl Puller {
 
     /// One pull at a time for the same image with the same secrets; the time is that of the pull itself.
     async fn pull_shared(&self, pod: &Pod, image: &str) -> Result<(String, Duration), Error> {
-        let credentials = auth::for_image(pod, image, self.sources.as_ref());
+        // The pod's own secrets come first.
+        let mut credentials = auth::for_image(pod, image, self.sources.as_ref());
+        credentials.extend(self.providers.for_image(image).await);
         let key = format!("{image} {credentials:?}");
         let cell: Shared = self.lock().pulling.entry(key.clone()).or_default().clone();
         let started = Instant::now();

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::Pod;
 
 use super::{
     configs::{NodeFacts, resources::PodTotal},
@@ -45,17 +45,12 @@ pub fn refuse(
 
 fn not_built(pod: &Pod) -> Option<(String, String)> {
     let pod_spec = spec::spec(pod);
-    let restarts_all = |container: &Container| {
-        container.restart_policy_rules.iter().flatten().any(|rule| rule.action == "RestartAllContainers")
-    };
-    let containers = || spec::init_containers(pod).iter().chain(&pod_spec.containers);
     let asked = [
         (pod_spec.host_users == Some(false), "user namespaces (hostUsers: false)"),
         (
             pod_spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()),
             "dynamic resources (resourceClaims)",
         ),
-        (containers().any(restarts_all), "restart rules with the action RestartAllContainers"),
     ];
     let (_, what) = asked.into_iter().find(|(is, _)| *is)?;
     Some(("UnsupportedPodSpec".into(), format!("{what} are not supported by this kubelet")))
@@ -171,11 +166,9 @@ mod tests {
     #[test]
     fn what_is_not_to_be_had_is_refused_by_name() {
         let sysctl = |name: &str| json!({"sysctls": [{"name": name, "value": "1"}]});
-        let rule = json!([{"action": "RestartAllContainers"}]);
         for (spec, wanted) in [
             (json!({"containers": []}), ""),
             (json!({"containers": [], "hostUsers": false}), "UnsupportedPodSpec: user namespaces"),
-            (json!({"containers": [{"name": "c", "restartPolicyRules": rule}]}), "UnsupportedPodSpec: restart rules"),
             (json!({"containers": [], "os": {"name": "windows"}}), "PodOSNotSupported: "),
             (
                 json!({"containers": [], "securityContext": {"supplementalGroupsPolicy": "Strict"}}),

@@ -16,6 +16,7 @@ pub mod memory;
 pub mod node;
 pub mod plan;
 mod plan_init;
+pub mod plan_reset;
 mod plan_stop;
 #[cfg(test)]
 mod plan_tests;

@@ -52,6 +52,13 @@ pub enum Action {
     RemoveSandbox {
         id: String,
     },
+    /// Removes a container of a pod that begins anew; `crashed_at` where its end is the reason, which counts for the
+    /// back-off.
+    ForgetRun {
+        id: String,
+        name: String,
+        crashed_at: Option<Timestamp>,
+    },
 }
 
 /// A container to create and start. `crashed_at` is the end of the run before, which counts for the back-off.
@@ -118,6 +125,9 @@ impl Planner<'_> {
             return;
         }
         let Some(sandbox_id) = self.ensure_sandbox() else { return };
+        if self.reset_all() {
+            return;
+        }
         self.run_ephemeral(&sandbox_id);
         if self.run_init(&sandbox_id) {
             self.run_regular(&sandbox_id);
@@ -364,7 +374,7 @@ impl Planner<'_> {
         }
     }
 
-    fn wait(&mut self, name: &str, reason: &str, message: String) {
+    pub(super) fn wait(&mut self, name: &str, reason: &str, message: String) {
         self.plan.waiting.insert(name.to_owned(), Waiting { reason: reason.to_owned(), message });
     }
 

@@ -83,6 +83,7 @@ fn short(plan: &Plan) -> Vec<String> {
         Action::RunPreStop { id, .. } => format!("hook {id}"),
         Action::StopContainer { id, .. } => format!("stop {id}"),
         Action::StopSandbox { id } => format!("stop {id}"),
+        Action::ForgetRun { id, .. } => format!("forget {id}"),
         Action::RemoveContainer { id, .. } | Action::RemoveSandbox { id } => format!("remove {id}"),
     };
     plan.actions.iter().map(one).collect()
@@ -294,4 +295,32 @@ fn a_stop_is_repeated_only_to_be_stricter() {
     assert_eq!(short(&plan(&pod, &observed, &memory, Some(&force))), ["stop c0"]);
     let never_longer = force.clone().tightened(Stop { why: Why::Deleted, since: at(NOW), grace_period_seconds: 60 });
     assert_eq!(never_longer, force);
+}
+
+#[test]
+fn a_rule_restarts_all_containers_the_cause_last() {
+    let rules = json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]);
+    let cause = json!({"name": "c", "image": "i", "restartPolicy": "Never", "restartPolicyRules": rules});
+    let pod = pod(json!({"restartPolicy": "Never", "initContainers": [container("i1")],
+        "containers": [cause, container("d")]}));
+    type Row<'a> = (&'a str, ContainerState, Option<(i32, i64)>);
+    let with = |records: &[Row<'_>]| {
+        let records = records.iter().map(|(name, state, ended)| record(&pod, name, 0, *state, *ended)).collect();
+        Observed::sorted(vec![sandbox(0, true)], records)
+    };
+    use ContainerState::{Exited, Running};
+    let (done, crashed) = (Some((0, NOW - 100)), Some((42, NOW - 5)));
+    let mut memory = ready_memory(&pod);
+    let decided =
+        plan(&pod, &with(&[("i1", Exited, done), ("c", Exited, crashed), ("d", Running, None)]), &memory, None);
+    assert_eq!(short(&decided), ["forget i10", "stop d0"]);
+    assert_eq!(decided.waiting["d"].reason, "RestartingAllContainers");
+    let alone = with(&[("c", Exited, crashed)]);
+    assert_eq!(short(&plan(&pod, &alone, &memory, None)), ["forget c0"]);
+    memory.backoff.advance("c", at(NOW - 5), at(NOW - 5));
+    let held = plan(&pod, &alone, &memory, None);
+    assert!(short(&held).is_empty() && held.wake_at == Some(at(NOW + 5)), "not again and again at once");
+    assert_eq!(short(&plan(&pod, &with(&[]), &memory, None)), ["start i1 0"], "init containers begin anew");
+    let other_code = with(&[("i1", Exited, done), ("c", Exited, Some((1, NOW - 5))), ("d", Running, None)]);
+    assert!(short(&plan(&pod, &other_code, &memory, None)).is_empty());
 }

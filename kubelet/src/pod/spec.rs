@@ -119,6 +119,12 @@ fn matching_rule(container: &Container, exit_code: i32) -> Option<&ContainerRest
     })
 }
 
+/// Does a container that ended with `exit_code` take all others of its pod with it?
+pub fn restarts_all_after(container: &Container, exit_code: i32) -> bool {
+    container.restart_policy.is_some()
+        && matching_rule(container, exit_code).is_some_and(|rule| rule.action == "RestartAllContainers")
+}
+
 /// Is a container that a probe had killed started again? No exit code is known by then, so no rule counts.
 pub fn restarts_after_probe(container: &Container, pod: &Pod) -> bool {
     container.restart_policy.as_deref().or(spec(pod).restart_policy.as_deref()) != Some("Never")

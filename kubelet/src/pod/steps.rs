@@ -169,10 +169,14 @@ async fn prepare(
         services: &services,
         sources: node.sources.as_ref(),
         facts: &node.facts,
+        read_file: &|volume, path| node.volumes.read_file(pod, volume, path),
     })?;
     let target_id = if role == Role::Ephemeral { ephemeral_target(pod, &container.name, observed)? } else { None };
     let log_folder = node.facts.paths.log_folder(&spec::identity(pod)).join(&container.name);
     let attempt = attempt(start, &log_folder);
+    if start.attempt < attempt {
+        prune_logs(&log_folder, attempt);
+    }
     let restart_count = i32::try_from(attempt).unwrap_or(i32::MAX);
     let image = node.runtime.image_status(&start.image_ref).await.map_err(|error| error.rpc())?;
     let image_user =
@@ -230,6 +234,19 @@ fn attempt(start: &Start, log_folder: &std::path::Path) -> u32 {
     let files = std::fs::read_dir(log_folder).into_iter().flatten().flatten();
     let numbers = files.filter_map(|file| file.file_name().to_str()?.split('.').next()?.parse::<u32>().ok());
     numbers.max().map_or(0, |last| last + 1)
+}
+
+/// Runs that are counted by their logs alone left them behind: but for the last, they go.
+fn prune_logs(log_folder: &std::path::Path, attempt: u32) {
+    for file in std::fs::read_dir(log_folder).into_iter().flatten().flatten() {
+        let name = file.file_name().to_string_lossy().into_owned();
+        let number = name.split('.').next().and_then(|number| number.parse::<u32>().ok());
+        if number.is_some_and(|number| number + 1 < attempt)
+            && let Err(error) = std::fs::remove_file(file.path())
+        {
+            tracing::warn!(%error, path = %file.path().display(), "an old log cannot be removed");
+        }
+    }
 }
 
 fn ephemeral_target(pod: &Pod, name: &str, observed: &Observed) -> Result<Option<String>, String> {

@@ -93,6 +93,16 @@ impl Worker {
                     Done::Removed(id, result)
                 });
             }
+            Action::ForgetRun { id, name, crashed_at } => {
+                self.memory.removing.insert(id.clone());
+                if let Some(crashed_at) = crashed_at {
+                    self.memory.backoff.advance(&name, crashed_at, self.now());
+                }
+                self.steps.spawn(async move {
+                    let result = steps::remove_container(&node, &id, "").await;
+                    Done::Removed(id, result)
+                });
+            }
             Action::RemoveSandbox { id } => {
                 self.memory.removing.insert(id.clone());
                 self.steps.spawn(async move {

@@ -14,7 +14,7 @@ use super::{
     worker,
 };
 use crate::{
-    images::{Puller, Settings},
+    images::{Puller, Settings, providers::Providers},
     node::conditions::Health,
     paths::Paths,
     probes::Prober,
@@ -60,7 +60,14 @@ impl Bed {
                 None,
                 ImageMounts::native(),
             ),
-            puller: Puller::new(self.runtime.clone(), sources.clone(), reporter.clone(), clock, settings),
+            puller: Puller::new(
+                self.runtime.clone(),
+                sources.clone(),
+                reporter.clone(),
+                clock,
+                settings,
+                Providers::none(clock),
+            ),
             facts: Arc::new(facts),
             cgroups: None,
             pod_pids_limit: None,

@@ -1,6 +1,9 @@
 //! `/stats/summary` and `/metrics/resource`: what the containers use, as CRI tells it.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write as _,
+};
 
 use http::{Response, StatusCode};
 use jiff::Timestamp;
@@ -9,9 +12,11 @@ use serde_json::{Value, json};
 
 use super::body::{self, Body, text};
 use crate::{
+    net_usage::{self, Interface},
     node::machine::{Space, meminfo_kib},
-    pod::node::Node,
+    pod::{node::Node, spec},
     runtime::labels::{CONTAINER_NAME, Identity},
+    usage::{self, Usage},
 };
 
 fn time(ns: i64) -> String {
@@ -39,7 +44,11 @@ pub(super) async fn summary(node: &Node) -> Response<Body> {
         Ok(stats) => stats,
         Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, error.rpc()),
     };
-    let pods: Vec<Value> = by_pod(stats).iter().map(|(identity, containers)| pod(node, identity, containers)).collect();
+    let disk = disk_usage(node, &stats).await;
+    let of_pod = |(identity, containers): (&Identity, &Vec<(String, ContainerStats)>)| {
+        pod(node, identity, containers, disk.get(&identity.uid))
+    };
+    let pods: Vec<Value> = by_pod(stats).iter().map(of_pod).collect();
     let now = crate::status::whole_second(node.clock.now()).to_string();
     let space = Space::of(&node.facts.paths.root);
     let fs = json!({
@@ -82,19 +91,83 @@ fn of_machine() -> (u64, (i64, i64)) {
     (busy * 10_000_000, (bytes("MemTotal"), bytes("MemAvailable")))
 }
 
-fn pod(node: &Node, identity: &Identity, containers: &[(String, ContainerStats)]) -> Value {
+/// What each pod's logs and volumes take of the disk, by pod UID.
+async fn disk_usage(node: &Node, stats: &[ContainerStats]) -> HashMap<String, Usage> {
+    let mut by_uid = usage::of_containers(stats);
+    let (pods, paths) = (node.running.list(), node.facts.paths.clone());
+    let work = move || {
+        for pod in pods {
+            if let Some(usage) = by_uid.get_mut(spec::uid(&pod)) {
+                usage::measure_disk(usage, &pod, &paths);
+            }
+        }
+        by_uid
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_default()
+}
+
+/// The interfaces of a pod's network; the first is told as the pod's own.
+fn network(node: &Node, identity: &Identity, now: &str) -> Option<Value> {
+    let pod = node.running.find(&identity.namespace, &identity.name, &identity.uid)?;
+    let one = |it: &Interface| {
+        json!({
+            "name": it.name,
+            "rxBytes": it.received.bytes,
+            "rxErrors": it.received.errors,
+            "txBytes": it.sent.bytes,
+            "txErrors": it.sent.errors,
+        })
+    };
+    let interfaces: Vec<Value> = net_usage::of_pod(node, &pod)?.iter().map(one).collect();
+    let mut network = interfaces.first()?.clone();
+    network["time"] = now.into();
+    network["interfaces"] = interfaces.into();
+    Some(network)
+}
+
+fn pod(node: &Node, identity: &Identity, containers: &[(String, ContainerStats)], usage: Option<&Usage>) -> Value {
     let sum =
         |of: fn(&ContainerStats) -> Option<u64>| containers.iter().filter_map(|(_, stats)| of(stats)).sum::<u64>();
     let cpu = sum(|it| number(&it.cpu.as_ref()?.usage_core_nano_seconds));
     let memory = sum(|it| number(&it.memory.as_ref()?.working_set_bytes));
     let now = crate::status::whole_second(node.clock.now()).to_string();
+    let space = Space::of(&node.facts.paths.root);
     json!({
         "podRef": {"name": identity.name, "namespace": identity.namespace, "uid": identity.uid},
         "startTime": started(node, identity),
         "containers": containers.iter().map(|(name, stats)| container(name, stats)).collect::<Vec<_>>(),
         "cpu": {"time": now, "usageCoreNanoSeconds": cpu},
         "memory": {"time": now, "workingSetBytes": memory},
+        "network": network(node, identity, &now),
+        "volume": usage.map(|usage| volumes(usage, &space, &now)),
+        "ephemeral-storage": usage.map(|usage| {
+            json!({
+                "time": now,
+                "usedBytes": usage.disk_bytes(),
+                "inodesUsed": usage.inodes(),
+                "availableBytes": space.available_bytes,
+                "capacityBytes": space.total_bytes,
+                "inodesFree": space.inodes_free,
+                "inodes": space.inodes,
+            })
+        }),
     })
+}
+
+fn volumes(usage: &Usage, space: &Space, now: &str) -> Vec<Value> {
+    let one = |(name, it): (&String, &usage::VolumeUsage)| {
+        json!({
+            "name": name,
+            "time": now,
+            "usedBytes": it.bytes,
+            "inodesUsed": it.inodes,
+            "availableBytes": space.available_bytes,
+            "capacityBytes": space.total_bytes,
+            "inodesFree": space.inodes_free,
+            "inodes": space.inodes,
+        })
+    };
+    usage.volumes.iter().map(one).collect()
 }
 
 fn started(node: &Node, identity: &Identity) -> Option<String> {

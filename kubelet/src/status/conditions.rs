@@ -8,6 +8,7 @@ use k8s_openapi::{
 use super::{Inputs, whole_second};
 use crate::pod::{
     fate::{Stop, Why},
+    plan_reset::RESTARTING,
     spec,
 };
 
@@ -49,6 +50,11 @@ pub(super) fn all(inputs: &Inputs<'_>, status: &PodStatus) -> Vec<PodCondition> 
         conditions.retain(|it| it.type_ != DISRUPTION_TARGET);
         let verdict = (true, Some("TerminationByKubelet"), Some(message.clone()));
         conditions.push(condition(inputs, DISRUPTION_TARGET, verdict));
+    }
+    let restarts_all = inputs.waiting.values().any(|why| why.reason == RESTARTING);
+    let known_of = |type_: &str| inputs.known.conditions.iter().flatten().any(|it| it.type_ == type_);
+    if restarts_all || known_of("AllContainersRestarting") {
+        conditions.push(condition(inputs, "AllContainersRestarting", (restarts_all, None, None)));
     }
     let resize = &inputs.memory.resize;
     if let Some(pending) = &resize.pending {

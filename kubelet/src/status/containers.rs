@@ -85,12 +85,19 @@ fn of_record(inputs: &Inputs<'_>, record: &ContainerRecord, before: Option<&Cont
         restart_count: record.restart_count().max(same.map_or(0, |it| it.restart_count)),
         image: record.image.clone(),
         image_id: record.image_ref.clone(),
+        last_state: same.and_then(|it| it.last_state.clone()).or_else(|| ended_before(before, &id)),
         container_id: Some(id),
         state: Some(state(inputs, record, before)),
-        last_state: same.and_then(|it| it.last_state.clone()),
         user,
         ..ContainerStatus::default()
     }
+}
+
+/// The end of the run before, where the runtime does not hold it any more.
+fn ended_before(before: Option<&ContainerStatus>, id: &str) -> Option<ApiState> {
+    let before = before.filter(|it| it.container_id.as_deref() != Some(id))?;
+    let ended = |state: &Option<ApiState>| state.clone().filter(|state| state.terminated.is_some());
+    ended(&before.state).or_else(|| ended(&before.last_state))
 }
 
 fn state(inputs: &Inputs<'_>, record: &ContainerRecord, before: Option<&ContainerStatus>) -> ApiState {

@@ -46,6 +46,8 @@ use crate::{
 };
 
 const IMAGE: &str = "kubernetes.io/image";
+/// The most of a file of variables that is read.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// The default mode of the files of configMap, secret, downwardAPI and projected volumes.
 const FILE_MODE: i32 = 0o644;
 
@@ -198,6 +200,16 @@ impl VolumeManager {
 
     fn local_folder(&self, pod_uid: &str, found: &Found) -> PathBuf {
         self.paths.volume(pod_uid, "kubernetes.io/local-volume", &found.volume)
+    }
+
+    /// Reads a small file of a volume; no link leads out of it. Blocking, but short.
+    ///
+    /// # Errors
+    /// A volume or file that is not there, or too large a file.
+    pub fn read_file(&self, pod: &Pod, name: &str, path: &str) -> Result<String, String> {
+        let folder = self.host_path(pod, name);
+        let folder = folder.ok_or_else(|| format!("cannot find the volume {name:?} referenced by FileKeyRef"))?;
+        subpath::read(&folder, path, FILE_BYTES_MAX).map_err(|error| format!("{path}: {error}"))
     }
 
     /// Is the volume one that containers must not write, whatever they ask for?

@@ -54,6 +54,20 @@ pub(super) fn pin(volume: &Path, sub_path: &str, target: &Path) -> io::Result<Pa
     Ok(target.to_owned())
 }
 
+/// The text of a file below `volume`, of at most `bytes_max`.
+pub(super) fn read(volume: &Path, path: &str, bytes_max: u64) -> io::Result<String> {
+    let root = rustix::fs::openat(CWD, volume, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    // Not to wait for a writer, should it be a pipe.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = fs::File::from(rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve)?);
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.len() > bytes_max {
+        return Err(io::Error::other("no file, or too large a file"));
+    }
+    io::read_to_string(io::Read::take(file, bytes_max))
+}
+
 fn is_same(part: &OwnedFd, target: &Path) -> io::Result<bool> {
     let (part, there) = (rustix::fs::fstat(part)?, rustix::fs::stat(target)?);
     Ok((part.st_dev, part.st_ino) == (there.st_dev, there.st_ino))

@@ -1,0 +1,300 @@
+//! Credentials of the node: `config.json` in the kubelet's folder, and programs that are asked for them
+//! (`kubelet.config.k8s.io/v1 CredentialProviderConfig`, KEP-2133).
+//!
+//! Enter at [`Providers::load`] and [`Providers::for_image`]. A program answers for an image; how long its answer holds,
+//! and for what else, it says itself.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use component::clock::Clock;
+use jiff::Timestamp;
+use k8s_cri::v1::AuthConfig;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+
+use super::{auth, name};
+use crate::{config::GoDuration, pod::backoff::after};
+
+const KIND: &str = "CredentialProviderConfig";
+const API_VERSIONS: [&str; 3] =
+    ["kubelet.config.k8s.io/v1", "kubelet.config.k8s.io/v1beta1", "kubelet.config.k8s.io/v1alpha1"];
+const REQUEST_VERSIONS: [&str; 3] = [
+    "credentialprovider.kubelet.k8s.io/v1",
+    "credentialprovider.kubelet.k8s.io/v1beta1",
+    "credentialprovider.kubelet.k8s.io/v1alpha1",
+];
+/// Upstream's limit of one run.
+const RUN_LIMIT: Duration = Duration::from_secs(60);
+
+/// Why credentials cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Configuration(#[from] component::config::Error),
+    #[error("credential provider {name}: {problem}")]
+    Provider { name: String, problem: String },
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Configuration {
+    providers: Vec<Provider>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Provider {
+    name: String,
+    match_images: Vec<String>,
+    default_cache_duration: Option<GoDuration>,
+    api_version: String,
+    args: Vec<String>,
+    env: Vec<Variable>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_attributes: Option<Value>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Variable {
+    name: String,
+    value: String,
+}
+
+/// What a program answers.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Answer {
+    kind: String,
+    api_version: String,
+    cache_key_type: String,
+    cache_duration: Option<GoDuration>,
+    auth: BTreeMap<String, Login>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Login {
+    username: String,
+    password: String,
+}
+
+/// By provider, kind of key and key: the logins and until when they hold.
+type Cache = HashMap<(String, String), (BTreeMap<String, Login>, Timestamp)>;
+
+/// See the module.
+pub struct Providers {
+    providers: Vec<Provider>,
+    programs: PathBuf,
+    /// `config.json`, as `docker login` writes it; read when asked for.
+    login_file: PathBuf,
+    clock: Clock,
+    cache: Mutex<Cache>,
+}
+
+impl Providers {
+    /// `configuration` names the providers, `programs` is the folder of their programs, `root` the kubelet's folder.
+    ///
+    /// # Errors
+    /// A configuration that cannot be read, and everything in it that is wrong.
+    pub fn load(configuration: Option<&Path>, programs: &Path, root: &Path, clock: Clock) -> Result<Self, Error> {
+        let configuration: Configuration = match configuration {
+            Some(path) => component::config::load(path, KIND, &API_VERSIONS)?,
+            None => Configuration::default(),
+        };
+        for provider in &configuration.providers {
+            check(provider, programs).map_err(|problem| Error::Provider { name: provider.name.clone(), problem })?;
+        }
+        Ok(Self {
+            providers: configuration.providers,
+            programs: programs.to_owned(),
+            login_file: root.join("config.json"),
+            clock,
+            cache: Mutex::default(),
+        })
+    }
+
+    /// A node without credentials of its own.
+    pub fn none(clock: Clock) -> Self {
+        let (programs, login_file) = (PathBuf::new(), PathBuf::new());
+        Self { providers: Vec::new(), programs, login_file, clock, cache: Mutex::default() }
+    }
+
+    /// Every credential of the node for an image. A provider that fails is told and passed over.
+    pub async fn for_image(&self, image: &str) -> Vec<AuthConfig> {
+        let mut found =
+            std::fs::read(&self.login_file).map(|json| auth::of_login_file(&json, image)).unwrap_or_default();
+        for provider in self.providers.iter().filter(|it| it.match_images.iter().any(|pattern| fits(pattern, image))) {
+            match self.ask(provider, image).await {
+                Ok(logins) => found.extend(logins.into_iter().filter(|(at, _)| fits(at, image)).map(|(at, login)| {
+                    let Login { username, password } = login;
+                    AuthConfig { username, password, server_address: at, ..AuthConfig::default() }
+                })),
+                Err(error) => tracing::warn!(%error, image, "a credential provider failed"),
+            }
+        }
+        found
+    }
+
+    async fn ask(&self, provider: &Provider, image: &str) -> Result<BTreeMap<String, Login>, Error> {
+        let now = self.clock.now();
+        let registry = name::registry(image);
+        {
+            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            cache.retain(|_, (_, until)| now < *until);
+            for key in [format!("Image {image}"), format!("Registry {registry}"), "Global ".to_owned()] {
+                if let Some((logins, _)) = cache.get(&(provider.name.clone(), key)) {
+                    return Ok(logins.clone());
+                }
+            }
+        }
+        let failed = |problem: String| Error::Provider { name: provider.name.clone(), problem };
+        let answer = self.run(provider, image).await.map_err(failed)?;
+        let key = match answer.cache_key_type.as_str() {
+            "Image" => format!("Image {image}"),
+            "Registry" => format!("Registry {registry}"),
+            "Global" => "Global ".to_owned(),
+            other => return Err(failed(format!("did not return a valid cacheKeyType: {other:?}"))),
+        };
+        let holds = answer.cache_duration.or(provider.default_cache_duration).unwrap_or_default().0;
+        if !holds.is_zero() {
+            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            cache.insert((provider.name.clone(), key), (answer.auth.clone(), after(now, holds)));
+        }
+        Ok(answer.auth)
+    }
+
+    async fn run(&self, provider: &Provider, image: &str) -> Result<Answer, String> {
+        let request = serde_json::json!({
+            "kind": "CredentialProviderRequest", "apiVersion": provider.api_version, "image": image,
+        });
+        let mut command = tokio::process::Command::new(self.programs.join(&provider.name));
+        command.args(&provider.args).envs(provider.env.iter().map(|it| (&it.name, &it.value)));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let exchange = async {
+            let mut child = command.spawn()?;
+            if let Some(mut input) = child.stdin.take() {
+                // A program that does not read its input may have an answer all the same.
+                let _ = input.write_all(request.to_string().as_bytes()).await;
+            }
+            child.wait_with_output().await
+        };
+        let output = tokio::time::timeout(RUN_LIMIT, exchange).await;
+        let output = output.map_err(|_| "took longer than a minute".to_owned())?.map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            return Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()));
+        }
+        let answer: Answer = serde_json::from_slice(&output.stdout).map_err(|error| format!("decoding: {error}"))?;
+        if (answer.kind.as_str(), &answer.api_version) != ("CredentialProviderResponse", &provider.api_version) {
+            return Err(format!("answered with {} {}", answer.api_version, answer.kind));
+        }
+        Ok(answer)
+    }
+}
+
+fn check(provider: &Provider, programs: &Path) -> Result<(), String> {
+    if provider.name.is_empty() || provider.name.contains(['/', ' ']) || provider.name.starts_with('.') {
+        return Err("name must be the name of a program".into());
+    }
+    if provider.match_images.is_empty() {
+        return Err("matchImages is required".into());
+    }
+    if !REQUEST_VERSIONS.contains(&provider.api_version.as_str()) {
+        return Err(format!("apiVersion {:?} must be one of {}", provider.api_version, REQUEST_VERSIONS.join(", ")));
+    }
+    if provider.default_cache_duration.is_none() {
+        return Err("defaultCacheDuration is required".into());
+    }
+    if provider.token_attributes.is_some() {
+        return Err("tokenAttributes are not supported by this kubelet".into());
+    }
+    if !programs.join(&provider.name).is_file() {
+        return Err(format!("there is no such program in {}", programs.display()));
+    }
+    Ok(())
+}
+
+/// Does an image lie below a pattern: a host, each of whose parts may have `*`, maybe with a port and a path?
+pub(super) fn fits(pattern: &str, image: &str) -> bool {
+    let split = |text: &str| {
+        let (host, path) = text.split_once('/').unwrap_or((text, ""));
+        let (host, port) = host.split_once(':').unwrap_or((host, ""));
+        (host.to_owned(), port.to_owned(), path.to_owned())
+    };
+    let registry = name::registry(image);
+    let rest = image.strip_prefix(registry).unwrap_or(image).trim_start_matches('/');
+    let (host, port, path) = split(pattern);
+    let (image_host, image_port, _) = split(registry);
+    let (parts, image_parts): (Vec<&str>, Vec<&str>) = (host.split('.').collect(), image_host.split('.').collect());
+    port == image_port
+        && parts.len() == image_parts.len()
+        && rest.starts_with(&path)
+        && parts.iter().zip(&image_parts).all(|(pattern, part)| part_fits(pattern, part))
+}
+
+/// `*` stands for any run of characters.
+fn part_fits(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((before, after)) => text.strip_prefix(before).is_some_and(|rest| {
+            (0..=rest.len()).filter(|at| rest.is_char_boundary(*at)).any(|at| part_fits(after, &rest[at..]))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    #[test]
+    fn patterns_match_by_parts() {
+        for (pattern, image, wanted) in [
+            ("registry.example", "registry.example/a:1", true),
+            ("*.example", "registry.example/a:1", true),
+            ("*.example", "a.registry.example/a:1", false),
+            ("app*.example", "app-1.example/a", true),
+            ("registry.example/team", "registry.example/team/a", true),
+            ("registry.example/team", "registry.example/other/a", false),
+            ("registry.example:5000", "registry.example:5000/a", true),
+            ("registry.example", "registry.example:5000/a", false),
+            ("docker.io", "nginx", true),
+        ] {
+            assert_eq!(fits(pattern, image), wanted, "{pattern} {image}");
+        }
+    }
+
+    #[tokio::test]
+    async fn programs_are_asked_once_while_their_answer_holds() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = folder.path().join("login");
+        let answer = r#"{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1",
+            "cacheKeyType":"Registry","auth":{"*.example":{"username":"u","password":"p"}}}"#;
+        let script = format!("#!/bin/sh\necho asked >>{}/count\ncat <<'END'\n{answer}\nEND\n", folder.path().display());
+        fs::write(&program, script).expect("a program");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("runs");
+        let configuration = folder.path().join("providers.yaml");
+        let text = "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\nproviders:\n\
+                    - {name: login, matchImages: ['*.example'], defaultCacheDuration: 10m, \
+                    apiVersion: credentialprovider.kubelet.k8s.io/v1}\n";
+        fs::write(&configuration, text).expect("a file");
+        let load = || Providers::load(Some(&configuration), folder.path(), folder.path(), Clock::system());
+        let providers = load().expect("providers");
+        for image in ["registry.example/a:1", "registry.example/b:1"] {
+            let found = providers.for_image(image).await;
+            assert_eq!(found.iter().map(|it| it.username.as_str()).collect::<Vec<_>>(), ["u"]);
+        }
+        assert!(providers.for_image("docker.io/library/nginx:1").await.is_empty());
+        assert_eq!(fs::read_to_string(folder.path().join("count")).expect("a count"), "asked\n");
+        fs::write(&configuration, text.replace("name: login", "name: missing")).expect("a file");
+        assert!(load().is_err_and(|error| error.to_string().contains("no such program")));
+    }
+}
