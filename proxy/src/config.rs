@@ -23,9 +23,9 @@ pub(crate) struct File {
     pub(crate) enable_profiling: bool,
     pub(crate) show_hidden_metrics_for_version: String,
     pub(crate) mode: String,
-    pub(crate) iptables: Iptables,
+    pub(crate) iptables: PacketFilter,
     pub(crate) ipvs: serde_json::Map<String, serde_json::Value>,
-    pub(crate) nftables: serde_json::Map<String, serde_json::Value>,
+    pub(crate) nftables: PacketFilter,
     pub(crate) winkernel: serde_json::Map<String, serde_json::Value>,
     pub(crate) detect_local_mode: String,
     pub(crate) detect_local: DetectLocal,
@@ -50,11 +50,14 @@ pub(crate) struct ClientConnection {
     pub(crate) burst: i64,
 }
 
+/// The section of a mode.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct Iptables {
+pub(crate) struct PacketFilter {
     pub(crate) masquerade_bit: Option<i64>,
     pub(crate) masquerade_all: bool,
+    /// Of mode iptables only.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) localhost_node_ports: Option<bool>,
     pub(crate) sync_period: Period,
     pub(crate) min_sync_period: Period,
@@ -128,7 +131,6 @@ impl File {
         let set = [
             ("featureGates", !self.feature_gates.is_empty()),
             ("ipvs", self.ipvs.values().any(is_set)),
-            ("nftables", self.nftables.values().any(is_set)),
             ("winkernel", self.winkernel.values().any(is_set)),
             ("enableProfiling", self.enable_profiling),
             ("showHiddenMetricsForVersion", !self.show_hidden_metrics_for_version.is_empty()),

@@ -15,7 +15,7 @@ pub fn flags() -> FlagSet {
                 flag("write-config-to", String, "", "Write the default configuration values to this file and exit."),
                 flag("cleanup", Bool, "false", "Remove all rules of kube-proxy and exit."),
                 flag("init-only", Bool, "false", "Set the kernel switches that need full root rights, and exit."),
-                flag("proxy-mode", String, "iptables", "The proxy mode: iptables."),
+                flag("proxy-mode", String, "iptables", "The proxy mode: iptables or nftables."),
                 flag("hostname-override", String, "", "The name of this node; the host's name otherwise."),
                 flag("bind-address", Ip, "0.0.0.0", "The node's address, when its Node has none."),
                 flag("bind-address-hard-fail", Bool, "false", "End when a port cannot be bound."),

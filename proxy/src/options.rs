@@ -9,12 +9,14 @@ use component::flags::Values;
 use ipnet::IpNet;
 
 use crate::config::File;
+use crate::mode::Mode;
 use crate::run::Error;
 
 /// The settings of kube-proxy.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub(crate) action: Action,
+    pub(crate) mode: Mode,
     pub(crate) client: ClientConfig,
     pub(crate) node_name: String,
     pub(crate) bind_address: IpAddr,
@@ -126,22 +128,31 @@ impl Options {
         let bind_address = parse_or(&file.bind_address, "0.0.0.0", "bindAddress")?;
         let (health_host, metrics_host) =
             if IpAddr::is_ipv4(&bind_address) { ("0.0.0.0", "127.0.0.1") } else { ("[::]", "[::1]") };
-        let masquerade_bit = u32::try_from(file.iptables.masquerade_bit.unwrap_or(14)).ok().filter(|bit| *bit <= 31);
+        let mode = match file.mode.as_str() {
+            "" | "iptables" => Mode::Iptables,
+            "nftables" => Mode::Nftables,
+            other => {
+                let problem = format!("{other:?} is not supported: must be iptables, nftables or blank");
+                return Err(invalid("mode", &problem));
+            }
+        };
+        let filter = match mode {
+            Mode::Iptables => &file.iptables,
+            Mode::Nftables => &file.nftables,
+        };
+        let masquerade_bit = u32::try_from(filter.masquerade_bit.unwrap_or(14)).ok().filter(|bit| *bit <= 31);
         let oom_score_adj = file.oom_score_adj.unwrap_or(-999);
         if !(-1000..=1000).contains(&oom_score_adj) {
             return Err(invalid("oomScoreAdj", "must be within the range [-1000, 1000]"));
         }
-        let sync_period = file.iptables.sync_period.or(SYNC_PERIOD);
-        let min_sync_period = file.iptables.min_sync_period.or(MIN_SYNC_PERIOD);
+        let sync_period = filter.sync_period.or(SYNC_PERIOD);
+        let min_sync_period = filter.min_sync_period.or(MIN_SYNC_PERIOD);
         if min_sync_period > sync_period {
             return Err(invalid("syncPeriod", "must be greater than or equal to minSyncPeriod"));
         }
-        match file.mode.as_str() {
-            "" | "iptables" => {}
-            other => return Err(invalid("mode", &format!("{other:?} is not supported: must be iptables or blank"))),
-        }
         Ok(Options {
             action: Action::Run,
+            mode,
             client: client(&file),
             node_name: node_name(hostname.unwrap_or(&file.hostname_override))?,
             bind_address,
@@ -149,11 +160,11 @@ impl Options {
             healthz_bind_address: Some(bind(&file.healthz_bind_address, health_host, 10256, "healthzBindAddress")?),
             metrics_bind_address: Some(bind(&file.metrics_bind_address, metrics_host, 10249, "metricsBindAddress")?),
             detect_local: detect_local(&file)?,
-            node_port_addresses: node_port_addresses(file.node_port_addresses.as_deref().unwrap_or_default())?,
-            masquerade_all: file.iptables.masquerade_all,
+            node_port_addresses: node_port_addresses(file.node_port_addresses.as_deref().unwrap_or_default(), mode)?,
+            masquerade_all: filter.masquerade_all,
             masquerade_bit: masquerade_bit
                 .ok_or_else(|| invalid("masqueradeBit", "must be within the range [0, 31]"))?,
-            localhost_node_ports: file.iptables.localhost_node_ports.unwrap_or(true),
+            localhost_node_ports: mode == Mode::Iptables && file.iptables.localhost_node_ports.unwrap_or(true),
             sync_period,
             min_sync_period: MinSyncPeriod::Given(min_sync_period),
             oom_score_adj,
@@ -209,6 +220,7 @@ fn file_of_flags(values: &Values) -> File {
     file.iptables.localhost_node_ports = Some(values.bool("iptables-localhost-nodeports"));
     file.iptables.sync_period = period("iptables-sync-period");
     file.iptables.min_sync_period = period("iptables-min-sync-period");
+    file.nftables = file.iptables.clone();
     file.conntrack.max_per_core = Some(values.int("conntrack-max-per-core"));
     file.conntrack.min = Some(values.int("conntrack-min"));
     file.conntrack.tcp_established_timeout = Some(period("conntrack-tcp-timeout-established"));
@@ -285,7 +297,11 @@ fn interface(name: &str, field: &str) -> Result<String, Error> {
     }
 }
 
-fn node_port_addresses(texts: &[String]) -> Result<Vec<NodePortAddress>, Error> {
+/// Mode nftables serves NodePorts on the node's own addresses unless told otherwise, mode iptables on all.
+fn node_port_addresses(texts: &[String], mode: Mode) -> Result<Vec<NodePortAddress>, Error> {
+    if texts.is_empty() && mode == Mode::Nftables {
+        return Ok(vec![NodePortAddress::Primary]);
+    }
     let one = |text: &String| match text.as_str() {
         "primary" => Ok(NodePortAddress::Primary),
         text => text

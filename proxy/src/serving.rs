@@ -13,22 +13,23 @@ use hyper::body::Incoming;
 use crate::config::File;
 use crate::health::Health;
 use crate::metrics;
+use crate::mode::Mode;
 
 /// The service of either port. Cheap to clone.
 #[derive(Clone)]
 pub(crate) enum Server {
     Health(Health),
-    Metrics(Endpoints),
+    Metrics(Endpoints, Mode),
 }
 
 impl Server {
-    pub(crate) fn metrics(file: &File) -> Server {
+    pub(crate) fn metrics(file: &File, mode: Mode) -> Server {
         let mut configz = serde_json::to_value(file).unwrap_or_default();
         configz["kind"] = "KubeProxyConfiguration".into();
         configz["apiVersion"] = "kubeproxy.config.k8s.io/v1alpha1".into();
         let endpoints =
             Endpoints::new(Gate::Open).with_configz(serde_json::json!({ "kubeproxy.config.k8s.io": configz }));
-        Server::Metrics(endpoints)
+        Server::Metrics(endpoints, mode)
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
@@ -39,8 +40,8 @@ impl Server {
                 "/livez" => health_answer(health, false, metrics::livez),
                 _ => response(StatusCode::NOT_FOUND, TEXT, "404 page not found\n"),
             },
-            Server::Metrics(_) if path == "/proxyMode" => response(StatusCode::OK, TEXT, "iptables"),
-            Server::Metrics(endpoints) => endpoints
+            Server::Metrics(_, mode) if path == "/proxyMode" => response(StatusCode::OK, TEXT, mode.name()),
+            Server::Metrics(endpoints, _) => endpoints
                 .answer(request.method(), path, request.uri().query().unwrap_or_default())
                 .unwrap_or_else(|| response(StatusCode::NOT_FOUND, TEXT, "404 page not found\n")),
         }

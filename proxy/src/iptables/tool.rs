@@ -1,4 +1,5 @@
-//! Running the host's iptables tools. Which back end they use (nft or legacy) is the host's choice.
+//! Running the host's iptables tools, and `nft` for the other mode. Which back end iptables uses (nft or legacy) is the
+//! host's choice.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -74,7 +75,8 @@ fn version(text: &str) -> Option<[u32; 3]> {
     Some([numbers.next()?, numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)])
 }
 
-async fn run(tool: &str, args: &[&str], input: &str) -> Result<String, ToolError> {
+/// Runs a tool to its end; what it printed, or why it failed.
+pub(crate) async fn run(tool: &str, args: &[&str], input: &str) -> Result<String, ToolError> {
     let spawn_error = |source| ToolError::Spawn { tool: tool.to_string(), source };
     let mut child = Command::new(tool)
         .args(args)

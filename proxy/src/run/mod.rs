@@ -15,8 +15,7 @@ use tokio::net::TcpListener;
 
 use crate::config::File;
 use crate::health::Health;
-use crate::iptables::cleanup::cleanup;
-use crate::iptables::tool::{Tool, ToolError};
+use crate::mode::Mode;
 use crate::model::Family;
 use crate::options::{Action, Options};
 use crate::pending::Pending;
@@ -35,8 +34,8 @@ pub enum Error {
     Client(#[from] client::Error),
     #[error("failed to create listener: {0}")]
     Listen(std::io::Error),
-    #[error("iptables is not available on this host: {0}")]
-    NoIptables(String),
+    #[error("{mode} is not available on this host: {problem}")]
+    NotUsable { mode: &'static str, problem: String },
     #[error("encountered an error while tearing down rules: {0}")]
     Cleanup(String),
     #[error("failed to write {path}: {source}")]
@@ -82,11 +81,16 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
         Action::Cleanup => return clean_up().await,
         Action::Run | Action::InitOnly => options.warn(),
     }
-    let families = usable_families().await?;
+    let families = usable_families(options.mode).await?;
     let sysctl = Sysctl(seams.sysctl_root.clone());
     set_kernel_switches(&options, &sysctl)?;
     if options.action == Action::InitOnly {
         return Ok(());
+    }
+    for family in Family::ALL {
+        if let Err(error) = options.mode.clean_up_other(family).await {
+            tracing::warn!(%error, family = family.name(), "rules of the other mode may be left");
+        }
     }
     let client = match seams.client {
         Some(client) => client,
@@ -98,7 +102,7 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     let health_listener = listener(seams.health_listener, options.healthz_bind_address, &options)?;
     let metrics_listener = listener(seams.metrics_listener, options.metrics_bind_address, &options)?;
     serve_port(health_listener, Server::Health(health.clone()), &seams.shutdown);
-    serve_port(metrics_listener, Server::metrics(&options.file), &seams.shutdown);
+    serve_port(metrics_listener, Server::metrics(&options.file, options.mode), &seams.shutdown);
     let sources = Sources::start(&context, &options);
     Loop::new(options, families, sources, health, sysctl, context).await.run().await;
     Ok(())
@@ -167,19 +171,19 @@ fn service_of(slice: &EndpointSlice) -> Option<String> {
 }
 
 /// The families whose tables can be used; one is enough.
-async fn usable_families() -> Result<Vec<Family>, Error> {
+async fn usable_families(mode: Mode) -> Result<Vec<Family>, Error> {
     let mut usable = Vec::new();
     let mut errors = Vec::new();
     for family in Family::ALL {
-        match Tool(family).is_usable().await {
+        match mode.is_usable(family).await {
             Ok(()) => usable.push(family),
             Err(error) => {
-                tracing::info!(%error, family = family.name(), "No iptables support for family");
+                tracing::info!(%error, family = family.name(), "no support for the family");
                 errors.push(error.to_string());
             }
         }
     }
-    if usable.is_empty() { Err(Error::NoIptables(errors.join("; "))) } else { Ok(usable) }
+    if usable.is_empty() { Err(Error::NotUsable { mode: mode.name(), problem: errors.join("; ") }) } else { Ok(usable) }
 }
 
 fn set_kernel_switches(options: &Options, sysctl: &Sysctl) -> Result<(), Error> {
@@ -222,11 +226,9 @@ fn serve_port(listener: Option<TcpListener>, server: Server, shutdown: &Shutdown
 
 async fn clean_up() -> Result<(), Error> {
     let mut errors = Vec::new();
-    for family in Family::ALL {
-        match cleanup(Tool(family)).await {
-            // A host without the tool has no rules.
-            Ok(()) | Err(ToolError::Spawn { .. }) => {}
-            Err(error) => errors.push(error.to_string()),
+    for mode in [Mode::Iptables, Mode::Nftables] {
+        for family in Family::ALL {
+            errors.extend(mode.clean_up_other(family).await.err().map(|error| error.to_string()));
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(Error::Cleanup(errors.join("; "))) }

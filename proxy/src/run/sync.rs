@@ -1,7 +1,6 @@
 //! The loop: waits for changes, lets them gather for a moment, and writes what they mean.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use component::context::Context;
@@ -10,12 +9,11 @@ use tokio::time::{Instant, sleep_until};
 use super::{BY_SERVICE, Sources};
 use crate::conntrack::{self, Frontends};
 use crate::health::Health;
-use crate::iptables::rules::Compiler;
-use crate::iptables::syncer::Syncer;
+use crate::iptables::Settings;
 use crate::iptables::tool::Tool;
-use crate::iptables::{ServiceRules, Settings};
 use crate::metrics;
-use crate::model::{Endpoint, Family, ServicePort, endpoints, service_ports};
+use crate::mode::{Ports, Rules};
+use crate::model::{Family, ServicePort, endpoints, service_ports};
 use crate::options::{MinSyncPeriod, Options};
 use crate::pending::Changes;
 use crate::service_health::ServiceHealth;
@@ -29,7 +27,7 @@ const BRIEF_ABOVE_ENDPOINTS: usize = 1000;
 struct FamilyLoop {
     family: Family,
     fixed: Fixed,
-    syncer: Syncer,
+    rules: Rules,
     /// Endpoints by Service, to know when rules should be brief.
     endpoint_counts: BTreeMap<String, usize>,
     is_brief: bool,
@@ -66,7 +64,7 @@ impl Loop {
             loops.push(FamilyLoop {
                 family,
                 fixed,
-                syncer: Syncer::new(host.settings(&options, family, fixed)),
+                rules: Rules::new(options.mode, host.settings(&options, family, fixed)),
                 endpoint_counts: BTreeMap::new(),
                 is_brief: false,
                 has_failed: false,
@@ -114,7 +112,7 @@ impl Loop {
     async fn check(&mut self) {
         self.sysctl.call_iptables_for_bridges();
         for family in &mut self.families {
-            family.syncer.check_canaries().await;
+            family.rules.check().await;
         }
     }
 
@@ -139,12 +137,9 @@ impl Loop {
     }
 }
 
-/// A Service's ports in one family, each with its endpoints.
-type Ports = Vec<(ServicePort, Vec<Endpoint>)>;
-
 impl FamilyLoop {
     fn needs_sync(&self) -> bool {
-        self.has_failed || self.syncer.is_dirty()
+        self.has_failed || self.rules.is_dirty()
     }
 
     #[expect(clippy::too_many_arguments, reason = "one call site; the loop's parts are borrowed one by one")]
@@ -166,7 +161,7 @@ impl FamilyLoop {
         if is_whole || self.has_failed {
             keys.extend(self.all_services(sources));
         }
-        self.syncer.set_settings(settings);
+        self.rules.set_settings(settings);
         let mut ports: BTreeMap<String, Ports> =
             keys.iter().map(|key| (key.clone(), self.ports(sources, host, key))).collect();
         if self.count_endpoints(&ports) {
@@ -175,17 +170,12 @@ impl FamilyLoop {
             ports
                 .extend(rest.into_iter().map(|key| (key.clone(), self.ports(sources, host, &key))).collect::<Vec<_>>());
         }
-        let compiler = Compiler { settings: self.syncer.settings(), node: &host.view, brief: self.is_brief };
-        let rules: BTreeMap<String, Option<Arc<ServiceRules>>> = ports
-            .iter()
-            .map(|(key, ports)| (key.clone(), (!ports.is_empty()).then(|| Arc::new(compiler.service(ports)))))
-            .collect();
         let has_udp = ports.values().flatten().any(|(port, _)| port.protocol == "udp");
-        match self.syncer.sync(rules).await {
+        match self.rules.sync(&ports, &host.view, self.is_brief).await {
             Ok(outcome) => {
                 self.has_failed = false;
                 health.updated(self.family);
-                metrics::synced(self.family, outcome, start.elapsed(), seconds(context), self.syncer.counts());
+                metrics::synced(self.family, outcome, start.elapsed(), seconds(context), self.rules.counts());
                 tracing::debug!(family = self.family.name(), ?outcome, elapsed = ?start.elapsed(), services = keys.len(), "rules are written");
             }
             Err(error) => {
@@ -204,7 +194,7 @@ impl FamilyLoop {
 
     fn all_services(&self, sources: &Sources) -> BTreeSet<String> {
         let known = sources.services.list();
-        known.iter().map(|service| super::key_of(service)).chain(self.syncer.services().map(str::to_owned)).collect()
+        known.iter().map(|service| super::key_of(service)).chain(self.rules.services()).collect()
     }
 
     fn ports(&self, sources: &Sources, host: &Host, key: &str) -> Ports {

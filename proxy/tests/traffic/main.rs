@@ -4,5 +4,6 @@
 //! bridge, and pods on it. The API server is one in memory.
 
 mod cases;
+mod nftables;
 mod scale;
 mod world;

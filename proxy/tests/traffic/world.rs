@@ -157,6 +157,19 @@ impl World {
         }
     }
 
+    /// Waits until a command prints what is wanted.
+    pub(crate) async fn until_text(&self, command: &str, is_wanted: impl Fn(&str) -> bool) {
+        let start = Instant::now();
+        loop {
+            let text = sh(command);
+            if is_wanted(&text) {
+                return;
+            }
+            assert!(start.elapsed() < DEADLINE, "{command}:\n{text}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Waits until any of the pods answers, and says which.
     pub(crate) async fn until_answered(&self, from: &'static str, to: &str) -> String {
         let start = Instant::now();

@@ -1,0 +1,141 @@
+//! Golden texts: API objects in, the text for `nft` out, as files in `golden/`. `SKIFF_GOLDEN=write` writes them anew:
+//! then read the difference.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use serde_json::{Value, json};
+
+use super::ServiceTable;
+use super::rules::Compiler;
+use super::transaction::{difference, full};
+use crate::iptables::{NodePorts, Settings};
+use crate::model::{Family, LocalDetector};
+use crate::testkit::{node, ports_of, service, settings};
+
+type Objects = (Service, Vec<Arc<EndpointSlice>>);
+
+fn compile(settings: &Settings, (service, slices): &Objects) -> Arc<ServiceTable> {
+    Arc::new(Compiler { settings, node: &node() }.service(&ports_of(settings, service, slices)))
+}
+
+fn golden(name: &str, text: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("src/nftables/golden/{name}.txt"));
+    if std::env::var_os("SKIFF_GOLDEN").is_some_and(|value| value == "write") {
+        std::fs::write(&path, text).unwrap();
+    }
+    assert_eq!(text, std::fs::read_to_string(&path).unwrap_or_default(), "differs from {}", path.display());
+}
+
+fn check(name: &str, settings: &Settings, services: &[Objects]) {
+    let name_of = |service: &Service| service.metadata.name.clone().unwrap();
+    let tables = services.iter().map(|both| (name_of(&both.0), compile(settings, both))).collect();
+    golden(name, &full(settings, &tables));
+}
+
+#[test]
+fn no_service() {
+    check("no-service", &settings(Family::V4), &[]);
+    check("no-service-ipv6", &settings(Family::V6), &[]);
+}
+
+#[test]
+fn cluster_ip() {
+    let ports = json!([
+        {"name": "p80", "port": 80, "protocol": "TCP"},
+        {"name": "dns", "port": 53, "protocol": "UDP"},
+        {"name": "sctp", "port": 9, "protocol": "SCTP"},
+    ]);
+    let many: Vec<String> = (1..=17).map(|last| format!("10.1.1.{last}")).collect();
+    let services = [
+        service("ports", json!({"clusterIP": "172.30.0.2", "ports": ports}), &["10.1.0.2", "10.1.0.3*"]),
+        service("none", json!({"clusterIP": "172.30.0.3"}), &[]),
+        service(
+            "affinity",
+            json!({"clusterIP": "172.30.0.4", "sessionAffinity": "ClientIP"}),
+            &["10.1.0.2", "10.1.0.3"],
+        ),
+        service("terminating", json!({"clusterIP": "172.30.0.5"}), &["10.1.0.2-"]),
+        service("many", json!({"clusterIP": "172.30.0.6"}), &many.iter().map(String::as_str).collect::<Vec<_>>()),
+        service("headless", json!({"clusterIP": "None"}), &["10.1.0.2"]),
+    ];
+    check("cluster-ip", &settings(Family::V4), &services);
+}
+
+fn at(node_port: u16) -> Value {
+    json!([{"name": "p80", "port": 80, "protocol": "TCP", "nodePort": node_port}])
+}
+
+#[test]
+fn from_outside() {
+    let node_port = |address: &str, number: u16, policy: &str| json!({"type": "NodePort", "clusterIP": address, "ports": at(number), "externalTrafficPolicy": policy});
+    let services = [
+        service("cluster", node_port("172.30.0.1", 30001, "Cluster"), &["10.1.0.2"]),
+        service("local", node_port("172.30.0.2", 30002, "Local"), &["10.1.0.2", "10.1.0.3*"]),
+        service("elsewhere", node_port("172.30.0.3", 30003, "Local"), &["10.1.0.2"]),
+        service("none", node_port("172.30.0.4", 30004, "Cluster"), &[]),
+        service("external", json!({"clusterIP": "172.30.0.5", "externalIPs": ["192.0.2.7"]}), &["10.1.0.2"]),
+        service(
+            "inside",
+            json!({"clusterIP": "172.30.0.6", "internalTrafficPolicy": "Local"}),
+            &["10.1.0.2", "10.1.0.3*"],
+        ),
+        service("not-inside", json!({"clusterIP": "172.30.0.7", "internalTrafficPolicy": "Local"}), &["10.1.0.2"]),
+        service(
+            "balanced",
+            json!({"type": "LoadBalancer", "clusterIP": "172.30.0.8", "ports": at(30008),
+                "ingress": [{"ip": "192.0.2.8"}], "loadBalancerSourceRanges": ["203.0.113.0/25", "192.168.0.0/24"]}),
+            &["10.1.0.2"],
+        ),
+    ];
+    check("from-outside", &settings(Family::V4), &services);
+}
+
+#[test]
+fn other_settings() {
+    let spec = json!({"type": "NodePort", "clusterIPs": ["172.30.0.1", "fd01::1"], "ports": at(30001), "externalTrafficPolicy": "Local"});
+    let services = [service("dual", spec, &["10.1.0.2*", "fd00::2*"])];
+    check("dual-stack-ipv6", &settings(Family::V6), &services);
+    let changed = Settings {
+        masquerade_all: true,
+        masquerade_mark: 1 << 20,
+        random_fully: true,
+        local_detector: LocalDetector::InterfacePrefix("veth".into()),
+        node_ports: NodePorts::Ranges(vec!["192.168.0.0/24".parse().unwrap()]),
+        ..settings(Family::V4)
+    };
+    check("other-settings", &changed, &services);
+}
+
+#[test]
+fn a_key_may_go_from_one_service_to_another() {
+    let settings = settings(Family::V4);
+    let at = |name: &str| compile(&settings, &service(name, json!({"clusterIP": "172.30.0.1"}), &["10.1.0.2"]));
+    let text = difference(Family::V4, &[(None, Some(at("new"))), (Some(at("old")), None)]);
+    let of_elements: Vec<&str> =
+        text.lines().filter(|line| line.contains("element")).filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(of_elements, ["delete", "add"], "{text}");
+}
+
+#[test]
+fn only_what_changed_is_written() {
+    let settings = settings(Family::V4);
+    let spec = json!({"clusterIP": "172.30.0.1", "sessionAffinity": "ClientIP"});
+    let with = |addresses: &[&str]| compile(&settings, &service("web", spec.clone(), addresses));
+    let (none, one, two) = (with(&[]), with(&["10.1.0.2"]), with(&["10.1.0.2", "10.1.0.3"]));
+    let steps = [
+        ("created", None, Some(&none)),
+        ("first endpoint", Some(&none), Some(&one)),
+        ("second endpoint", Some(&one), Some(&two)),
+        ("first endpoint gone", Some(&two), Some(&one)),
+        ("deleted", Some(&one), None),
+    ];
+    let mut text = String::new();
+    for (what, old, new) in steps {
+        text.push_str(&format!("# {what}\n{}", difference(Family::V4, &[(old.cloned(), new.cloned())])));
+    }
+    golden("difference", &text);
+    assert_eq!(difference(Family::V4, &[(Some(one.clone()), Some(one))]), "");
+}
