@@ -9,6 +9,7 @@ containerd containerd
 runc runc
 iptables iptables
 conntrack conntrack
+nft nftables
 ip iproute2
 mount mount
 curl curl
@@ -23,7 +24,6 @@ curl curl
 '
 test='
 etcd etcd-server
-nft nftables
 docker-registry docker-registry
 skopeo skopeo
 /usr/bin/busybox busybox-static

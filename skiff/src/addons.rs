@@ -1,6 +1,7 @@
-//! The objects of cluster DNS: its Service, where that leads, and the rights of the server behind it.
+//! Objects that upstream's bootstrap policy does not have: the rights of Skiff's own parts, and cluster DNS's Service
+//! with where it leads.
 //!
-//! As kubeadm's add-on of the same Service, so that a CoreDNS of one's own can take its place. The objects are data
+//! The Service is kubeadm's add-on of the same name, so that a CoreDNS of one's own can take its place. The objects are data
 //! ([`objects`], pure); [`keep_trying`] applies them with the administrator's identity.
 
 use std::time::Duration;
@@ -19,8 +20,9 @@ use crate::node;
 use crate::part::Part;
 use crate::settings::Settings;
 
-/// Whom the DNS server is to the API server.
+/// Who they are to the API server.
 pub(crate) const DNS_USER: &str = "system:skiff-dns";
+pub(crate) const ROUTER_USER: &str = "system:skiff-router";
 
 const MANAGER: &str = "skiff";
 const NAMESPACE: &str = "kube-system";
@@ -29,19 +31,22 @@ const SLICE: &str = "kube-dns-skiff";
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Applies the objects, again and again until it works once or shutdown comes.
-pub(crate) async fn keep_trying(layout: Layout, settings: Settings, shutdown: Shutdown) {
+pub(crate) async fn keep_trying(layout: &Layout, settings: &Settings, shutdown: &Shutdown) {
     let work = async {
-        while let Err(error) = apply(&layout, &settings).await {
-            tracing::warn!("cluster DNS has no Service yet, trying again: {error:#}");
+        while let Err(error) = apply(layout, settings).await {
+            tracing::warn!("the add-ons' objects are not applied yet, trying again: {error:#}");
             tokio::time::sleep(PAUSE).await;
         }
     };
     let _ = shutdown.run_until(work).await;
 }
 
-/// Without the part, its place in the Service is free for others' endpoints, and nothing else is touched.
+/// Without our DNS server its place in the Service is free for others' endpoints, and the Service is left alone.
 async fn apply(layout: &Layout, settings: &Settings) -> Result<()> {
     let client = node::client(layout)?;
+    for object in rights() {
+        apply_one(&client, object).await?;
+    }
     if !settings.runs(Part::SkiffDns) {
         let slices: Api<EndpointSlice> = Api::namespaced(client, NAMESPACE);
         return match slices.delete(SLICE, &DeleteParams::default()).await {
@@ -49,14 +54,14 @@ async fn apply(layout: &Layout, settings: &Settings) -> Result<()> {
             other => other.map(|_| ()).with_context(|| format!("delete the EndpointSlice {SLICE}")),
         };
     }
-    for object in objects(settings)? {
+    for object in dns_service(settings)? {
         apply_one(&client, object).await?;
     }
     Ok(())
 }
 
 async fn apply_one(client: &kube::Client, object: Value) -> Result<()> {
-    let object: DynamicObject = serde_json::from_value(object).context("an object of cluster DNS")?;
+    let object: DynamicObject = serde_json::from_value(object).context("an object of an add-on")?;
     let types: TypeMeta = object.types.clone().context("an object with a kind")?;
     let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(&types)?);
     let api: Api<DynamicObject> = match &object.metadata.namespace {
@@ -69,8 +74,30 @@ async fn apply_one(client: &kube::Client, object: Value) -> Result<()> {
     applied.map(|_| ()).with_context(|| format!("apply the {} {name}", types.kind))
 }
 
-/// The objects, in the order in which they are needed.
-fn objects(settings: &Settings) -> Result<[Value; 4]> {
+/// What each part may read, as a role and its binding.
+fn rights() -> Vec<Value> {
+    let may_watch = |user: &str, rules: &[(&str, &[&str])]| {
+        let rule = |(group, resources): &(&str, &[&str])| json!({"apiGroups": [group], "resources": resources, "verbs": ["list", "watch"]});
+        let rules: Vec<Value> = rules.iter().map(rule).collect();
+        let (version, group) = ("rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io");
+        [
+            json!({"apiVersion": version, "kind": "ClusterRole", "metadata": {"name": user}, "rules": rules}),
+            json!({
+                "apiVersion": version, "kind": "ClusterRoleBinding", "metadata": {"name": user},
+                "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": user},
+                "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+            }),
+        ]
+    };
+    let dns =
+        may_watch(DNS_USER, &[("", &["services", "namespaces", "nodes"]), ("discovery.k8s.io", &["endpointslices"])]);
+    let router =
+        may_watch(ROUTER_USER, &[("", &["pods", "namespaces", "nodes"]), ("networking.k8s.io", &["networkpolicies"])]);
+    dns.into_iter().chain(router).collect()
+}
+
+/// Cluster DNS's Service, and the slice that leads to this node.
+fn dns_service(settings: &Settings) -> Result<[Value; 2]> {
     let address = settings.dns_address()?;
     let ports = |number: &str, port: u16| -> Value {
         [("dns", "UDP"), ("dns-tcp", "TCP")]
@@ -78,18 +105,6 @@ fn objects(settings: &Settings) -> Result<[Value; 4]> {
             .to_vec()
             .into()
     };
-    let role = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": DNS_USER},
-        "rules": [
-            {"apiGroups": [""], "resources": ["services", "namespaces", "nodes"], "verbs": ["list", "watch"]},
-            {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
-        ],
-    });
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": DNS_USER},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": DNS_USER},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": DNS_USER}],
-    });
     let service = json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {
@@ -110,5 +125,5 @@ fn objects(settings: &Settings) -> Result<[Value; 4]> {
         }],
         "ports": ports("port", DNS_PORT),
     });
-    Ok([role, binding, service, slice])
+    Ok([service, slice])
 }

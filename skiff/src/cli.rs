@@ -19,7 +19,7 @@ pub(crate) struct Cli {
 
 const AFTER_HELP: &str = "\
 Any part runs alone, with upstream's flags: skiff kube-apiserver --help, and likewise kube-controller-manager,
-kube-scheduler, kubelet, kube-proxy, skiff-dns. A link with one of these names to this program does the same.";
+kube-scheduler, kubelet, kube-proxy, skiff-dns, skiff-router. A link with one of these names to this program does the same.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -34,6 +34,7 @@ pub(crate) fn of(part: Part, layout: &Layout, settings: &Settings) -> Result<Vec
         Part::Kubelet => kubelet(layout, settings),
         Part::KubeProxy => proxy(layout, settings),
         Part::SkiffDns => dns(layout, settings)?,
+        Part::SkiffRouter => router(layout, settings)?,
     })
 }
 
@@ -150,6 +151,14 @@ fn dns(layout: &Layout, settings: &Settings) -> Result<Vec<String>> {
         format!("--cluster-domain={CLUSTER_DOMAIN}"),
         format!("--cluster-dns={}", settings.dns_address()?),
         format!("--client-cidrs={}", settings.cluster_cidr),
+    ])
+}
+
+fn router(layout: &Layout, settings: &Settings) -> Result<Vec<String>> {
+    Ok(vec![
+        format!("--kubeconfig={}", layout.kubeconfig(Part::SkiffRouter).display()),
+        format!("--hostname-override={}", settings.node_name),
+        format!("--cluster-dns={}", settings.dns_address()?),
     ])
 }
 

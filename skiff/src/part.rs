@@ -11,16 +11,18 @@ pub(crate) enum Part {
     Kubelet,
     KubeProxy,
     SkiffDns,
+    SkiffRouter,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::KubeApiserver,
         Self::KubeControllerManager,
         Self::KubeScheduler,
         Self::Kubelet,
         Self::KubeProxy,
         Self::SkiffDns,
+        Self::SkiffRouter,
     ];
 
     /// Upstream's name of the program, where upstream has it.
@@ -32,6 +34,7 @@ impl Part {
             Self::Kubelet => "kubelet",
             Self::KubeProxy => "kube-proxy",
             Self::SkiffDns => "skiff-dns",
+            Self::SkiffRouter => "skiff-router",
         }
     }
 

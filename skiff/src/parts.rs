@@ -91,6 +91,7 @@ fn flags(part: Part) -> FlagSet {
         Part::Kubelet => kubelet::flags(),
         Part::KubeProxy => proxy::flags(),
         Part::SkiffDns => dns::flags(),
+        Part::SkiffRouter => router::flags(),
     }
 }
 
@@ -120,6 +121,10 @@ async fn run(part: Part, values: &Values, shutdown: Shutdown) -> Result<()> {
         Part::SkiffDns => {
             let options = dns::Options::from_flags(values)?;
             dns::run(options, dns::Seams::system(shutdown)).await?;
+        }
+        Part::SkiffRouter => {
+            let options = router::Options::from_flags(values)?;
+            router::run(options, router::Seams::system(shutdown)).await?;
         }
     }
     Ok(())

@@ -20,9 +20,10 @@ pub(crate) fn reset(layout: &Layout) -> Result<()> {
         return Ok(());
     };
     let cgroup_root = settings.cgroup_root.trim_matches('/').to_owned();
-    let steps: [(&str, Step<'_>); 7] = [
+    let steps: [(&str, Step<'_>); 8] = [
         ("stop the cluster", Box::new(|| block_on(stop(layout, &settings)))),
-        ("remove Service rules", Box::new(remove_service_rules)),
+        ("remove Service rules", Box::new(|| clean_up(Part::KubeProxy))),
+        ("remove policies' rules", Box::new(|| clean_up(Part::SkiffRouter))),
         ("remove other rules", Box::new(remove_chains)),
         ("remove the bridge", Box::new(remove_bridge)),
         ("remove mounts", Box::new(|| remove_mounts(layout.root()))),
@@ -52,10 +53,10 @@ async fn stop(layout: &Layout, settings: &Settings) -> Result<()> {
     down::stop(layout, settings, true).await
 }
 
-/// By the part that made them: it knows its chains, and upstream's flag for this is `--cleanup`.
-fn remove_service_rules() -> Result<()> {
+/// Rules go by the part that made them: it knows them, and upstream's flag for this is `--cleanup`.
+fn clean_up(part: Part) -> Result<()> {
     let executable = std::env::current_exe().context("find this program's own file")?;
-    run(Command::new(executable).args([Part::KubeProxy.name(), "--cleanup"]))
+    run(Command::new(executable).args([part.name(), "--cleanup"]))
 }
 
 /// What the parts before did not take with them: the kubelet's chain, and those of plugins whose pods are gone.

@@ -41,10 +41,10 @@ async fn run(layout: Layout, settings: Settings) -> Result<()> {
     };
     tokio::try_join!(runtime::ensure(&layout, &settings), api)?;
     notifier.status("starting the controllers, the scheduler, the kubelet and the proxy");
-    for part in Part::ALL.into_iter().filter(|part| *part != Part::KubeApiserver) {
+    for part in [Part::Kubelet, Part::KubeControllerManager, Part::KubeScheduler, Part::KubeProxy] {
         start(&mut tasks, part)?;
     }
-    tasks.spawn(addons::keep_trying(layout.clone(), settings.clone(), shutdown.clone()));
+    tasks.spawn(own_parts(layout.clone(), settings.clone(), shutdown.clone()));
     if !settings.without.is_empty() {
         // Whether the node gets Ready is in other hands too.
         notifier.ready();
@@ -59,6 +59,20 @@ async fn run(layout: Layout, settings: Settings) -> Result<()> {
     shutdown.trigger();
     while tasks.join_next().await.is_some() {}
     Ok(())
+}
+
+/// The parts that upstream's bootstrap policy knows nothing of: they are started once they may read what they need.
+async fn own_parts(layout: Layout, settings: Settings, shutdown: Shutdown) {
+    addons::keep_trying(&layout, &settings, &shutdown).await;
+    let mut tasks = JoinSet::new();
+    for part in [Part::SkiffDns, Part::SkiffRouter].into_iter().filter(|part| settings.runs(*part)) {
+        let started = flags::of(part, &layout, &settings)
+            .and_then(|arguments| parts::spawn(&mut tasks, part, arguments, &shutdown));
+        if let Err(error) = started {
+            tracing::error!(part = part.name(), "not started: {error:#}");
+        }
+    }
+    while tasks.join_next().await.is_some() {}
 }
 
 /// Everything on disk that the parts read. Repeating it changes nothing that is right.

@@ -13,7 +13,7 @@ const FILE_LINES_MAX: usize = 400;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// The components: libraries that meet only through the Kubernetes API.
-const COMPONENTS: [&str; 6] = ["apiserver", "controllers", "dns", "kubelet", "proxy", "scheduler"];
+const COMPONENTS: [&str; 7] = ["apiserver", "controllers", "dns", "kubelet", "proxy", "router", "scheduler"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

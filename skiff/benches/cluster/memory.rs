@@ -9,8 +9,15 @@ use crate::{Place, SKIFF, row};
 
 /// A cluster settles, and is then watched for as long again.
 const REST: Duration = Duration::from_secs(60);
-const PARTS: [&str; 6] =
-    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "skiff-dns"];
+const PARTS: [&str; 7] = [
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubelet",
+    "kube-proxy",
+    "skiff-dns",
+    "skiff-router",
+];
 
 /// Kernel ticks a second, as `/proc/PID/stat` counts CPU time (USER_HZ, fixed in the ABI).
 const TICKS_PER_SECOND: f64 = 100.0;

@@ -24,8 +24,8 @@ pub(crate) struct Facts {
     pub(crate) taken_ports: Vec<(u16, &'static str)>,
 }
 
-/// The ports that each part listens on, upstream's but for those of cluster DNS.
-const PORTS: [(u16, Part); 8] = [
+/// The ports that each part listens on, upstream's but for cluster DNS and the router.
+const PORTS: [(u16, Part); 9] = [
     (6443, Part::KubeApiserver),
     (10257, Part::KubeControllerManager),
     (10259, Part::KubeScheduler),
@@ -34,6 +34,7 @@ const PORTS: [(u16, Part); 8] = [
     (10256, Part::KubeProxy),
     (DNS_PORT, Part::SkiffDns),
     (9153, Part::SkiffDns),
+    (20244, Part::SkiffRouter),
 ];
 
 impl Facts {

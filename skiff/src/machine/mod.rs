@@ -18,13 +18,14 @@ pub(crate) struct Missing {
 }
 
 /// Programs that the cluster starts, with the Debian packages that have them.
-pub(crate) const PROGRAMS: [(&str, &str); 7] = [
+pub(crate) const PROGRAMS: [(&str, &str); 8] = [
     ("containerd", "containerd"),
     ("ctr", "containerd"),
     ("runc", "runc"),
     ("iptables", "iptables"),
     ("iptables-save", "iptables"),
     ("iptables-restore", "iptables"),
+    ("nft", "nftables"),
     ("mount", "mount"),
 ];
 

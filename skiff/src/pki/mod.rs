@@ -81,6 +81,7 @@ pub(crate) fn wanted(names: &Names<'_>) -> Vec<Want> {
         client("kube-scheduler", "system:kube-scheduler", None),
         client("kube-proxy", "system:kube-proxy", None),
         client("skiff-dns", addons::DNS_USER, None),
+        client("skiff-router", addons::ROUTER_USER, None),
         client("kubelet", &format!("system:node:{}", names.node), Some("system:nodes")),
         serving(
             "kube-apiserver",

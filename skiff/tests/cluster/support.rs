@@ -9,8 +9,15 @@ use testbed::{Bed, Output, Registry, eventually, images};
 /// For what takes a container runtime a moment on a busy machine of two cores.
 pub(crate) const SOON: Duration = Duration::from_secs(90);
 
-pub(crate) const PARTS: [&str; 6] =
-    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "skiff-dns"];
+pub(crate) const PARTS: [&str; 7] = [
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubelet",
+    "kube-proxy",
+    "skiff-dns",
+    "skiff-router",
+];
 
 /// The program under test.
 pub(crate) const SKIFF: &str = env!("CARGO_BIN_EXE_skiff");
