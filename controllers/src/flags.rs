@@ -158,6 +158,12 @@ fn networking() -> Group {
     Group::new(
         "Networking flags",
         [
+            flag(
+                "load-balancer-pool",
+                Strings,
+                "",
+                "Addresses for Services of type LoadBalancer: CIDRs, or ranges as 192.0.2.10-192.0.2.20. Not upstream's.",
+            ),
             flag("concurrent-endpoint-syncs", Int, "5", "Services whose Endpoints are worked on at the same time."),
             flag(
                 "endpoint-updates-batch-period",
@@ -202,7 +208,7 @@ fn identity() -> Group {
             ),
             later("service-account-private-key-file", String, "", "The key that signs tokens stored in Secrets."),
             later("concurrent-serviceaccount-token-syncs", Int, "5", "Token Secrets worked on at the same time."),
-            later(
+            flag(
                 "legacy-service-account-token-clean-up-period",
                 Duration,
                 "8760h",

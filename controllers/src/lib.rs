@@ -4,6 +4,7 @@
 //! turns what is into what to write and is pure; `mod.rs` is its shell, which reads caches and carries plans out.
 //! Controllers know the API only; they do not know one another, storage, or the other components.
 
+mod bootstrap;
 mod certificates;
 mod clusterroleaggregation;
 mod common;
@@ -17,6 +18,7 @@ mod endpointslicemirroring;
 mod flags;
 mod garbagecollector;
 mod job;
+mod legacytokens;
 mod manager;
 mod names;
 mod namespace;
@@ -29,6 +31,7 @@ mod replicaset;
 mod resourcequota;
 mod rootca;
 mod serviceaccount;
+mod servicelb;
 mod statefulset;
 mod tainteviction;
 #[cfg(test)]

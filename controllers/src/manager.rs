@@ -18,9 +18,10 @@ use tokio::net::TcpListener;
 use crate::names::CONTROLLERS;
 use crate::options::Options;
 use crate::{
-    certificates, clusterroleaggregation, cronjob, daemonset, deployment, disruption, endpoints, endpointslice,
-    endpointslicemirroring, garbagecollector, job, namespace, nodeipam, nodelifecycle, podautoscaler, podgc,
-    replicaset, resourcequota, rootca, serviceaccount, statefulset, tainteviction, ttlafterfinished, volume,
+    bootstrap, certificates, clusterroleaggregation, cronjob, daemonset, deployment, disruption, endpoints,
+    endpointslice, endpointslicemirroring, garbagecollector, job, legacytokens, namespace, nodeipam, nodelifecycle,
+    podautoscaler, podgc, replicaset, resourcequota, rootca, serviceaccount, servicelb, statefulset, tainteviction, ttlafterfinished,
+    volume,
 };
 
 const NAME: &str = "kube-controller-manager";
@@ -110,6 +111,10 @@ fn account(controller: &str) -> &str {
         "node-lifecycle-controller" | "taint-eviction-controller" | "node-ipam-controller" => "node-controller",
         "pod-garbage-collector-controller" => "pod-garbage-collector",
         "daemonset-controller" => "daemon-set-controller",
+        "bootstrap-signer-controller" => "bootstrap-signer",
+        "token-cleaner-controller" => "token-cleaner",
+        "legacy-serviceaccount-token-cleaner-controller" => "legacy-service-account-token-cleaner",
+        "service-lb-controller" => "service-controller",
         "persistentvolume-binder-controller" => "persistent-volume-binder",
         "persistentvolume-expander-controller" => "expand-controller",
         "persistentvolumeclaim-protection-controller" => "pvc-protection-controller",
@@ -211,6 +216,14 @@ fn start(name: &'static str, ctx: &Context, options: &Arc<Options>) -> Option<Bo
         "persistentvolume-expander-controller" => volume::expand::run(voice("volume_expand")).boxed(),
         "persistentvolumeclaim-protection-controller" => volume::protection::run_claims(voice(name)).boxed(),
         "persistentvolume-protection-controller" => volume::protection::run_volumes(voice(name)).boxed(),
+        "bootstrap-signer-controller" => bootstrap::signer::run(voice(name)).boxed(),
+        "token-cleaner-controller" => bootstrap::cleaner::run(voice(name)).boxed(),
+        "legacy-serviceaccount-token-cleaner-controller" => {
+            legacytokens::run(voice(name), options.legacy_token_period).boxed()
+        }
+        "service-lb-controller" if !options.load_balancer_pool.is_empty() => {
+            servicelb::run(voice("service-controller"), options.load_balancer_pool.clone()).boxed()
+        }
         "ephemeral-volume-controller" => {
             volume::ephemeral::run(voice("ephemeral_volume"), workers.ephemeral_volume).boxed()
         }

@@ -3,7 +3,7 @@
 //! Pure.
 
 /// The controllers built here, by upstream's names, with the older names that still work.
-pub(crate) const CONTROLLERS: [(&str, &str); 31] = [
+pub(crate) const CONTROLLERS: [(&str, &str); 35] = [
     ("deployment-controller", "deployment"),
     ("replicaset-controller", "replicaset"),
     ("daemonset-controller", "daemonset"),
@@ -35,20 +35,21 @@ pub(crate) const CONTROLLERS: [(&str, &str); 31] = [
     ("disruption-controller", "disruption"),
     ("resourcequota-controller", "resourcequota"),
     ("horizontal-pod-autoscaler-controller", "horizontalpodautoscaling"),
+    ("bootstrap-signer-controller", "bootstrapsigner"),
+    ("token-cleaner-controller", "tokencleaner"),
+    ("legacy-serviceaccount-token-cleaner-controller", "legacy-service-account-token-cleaner"),
+    ("service-lb-controller", "service"),
 ];
 
 /// Upstream's controllers that are not built here, with their older names: naming one is no mistake.
-const NOT_BUILT: [(&str, &str); 17] = [
+const NOT_BUILT: [(&str, &str); 14] = [
     ("serviceaccount-token-controller", "serviceaccount-token"),
     ("podcertificaterequest-cleaner-controller", ""),
     ("ttl-controller", "ttl"),
-    ("bootstrap-signer-controller", "bootstrapsigner"),
-    ("token-cleaner-controller", "tokencleaner"),
     ("device-taint-eviction-controller", ""),
     ("persistentvolume-attach-detach-controller", "attachdetach"),
     ("storageversion-garbage-collector-controller", "storage-version-gc"),
     ("resourceclaim-controller", "resource-claim-controller"),
-    ("legacy-serviceaccount-token-cleaner-controller", "legacy-service-account-token-cleaner"),
     ("validatingadmissionpolicy-status-controller", "validatingadmissionpolicy-status-controller"),
     ("volumeattributesclass-protection-controller", ""),
     ("service-cidr-controller", ""),
@@ -58,7 +59,7 @@ const NOT_BUILT: [(&str, &str); 17] = [
     ("service-ca-certificate-publisher-controller", "service-ca-cert-publisher"),
 ];
 
-/// Upstream's three that only run when named; none of them is built here.
+/// Upstream's three that only run when named.
 const OFF_BY_DEFAULT: [&str; 3] =
     ["bootstrap-signer-controller", "token-cleaner-controller", "selinux-warning-controller"];
 
@@ -116,6 +117,7 @@ mod tests {
         let rows = [
             ("*", "deployment-controller", true),
             ("*", "bootstrap-signer-controller", false),
+            ("*,bootstrapsigner", "bootstrap-signer-controller", true),
             ("*,-deployment", "deployment-controller", false),
             ("*,-deployment-controller", "deployment-controller", false),
             ("deployment", "deployment-controller", true),
@@ -126,6 +128,9 @@ mod tests {
             assert_eq!(parse(text).unwrap().wants(name), want, "{text} {name}");
         }
         assert_eq!(parse("nonsense").unwrap_err(), "\"nonsense\" is not in the list of known controllers");
-        assert_eq!(parse("*,bootstrapsigner").unwrap().missing().collect::<Vec<_>>(), ["bootstrap-signer-controller"]);
+        assert_eq!(
+            parse("*,attachdetach").unwrap().missing().collect::<Vec<_>>(),
+            ["persistentvolume-attach-detach-controller"]
+        );
     }
 }

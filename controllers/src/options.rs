@@ -8,7 +8,7 @@ use component::flags::Values;
 
 use crate::names::Selection;
 use crate::{
-    Error, certificates, endpointslicemirroring, nodeipam, nodelifecycle, podautoscaler, resourcequota, volume,
+    Error, certificates, endpointslicemirroring, nodeipam, nodelifecycle, podautoscaler, resourcequota, servicelb, volume,
 };
 
 /// The settings of the controller manager.
@@ -32,6 +32,8 @@ pub struct Options {
     pub(crate) quotas: resourcequota::Settings,
     pub(crate) autoscaling: podautoscaler::Settings,
     pub(crate) volumes: volume::binder::Settings,
+    pub(crate) legacy_token_period: Duration,
+    pub(crate) load_balancer_pool: servicelb::Pool,
 }
 
 /// How many objects each controller works on at the same time.
@@ -109,10 +111,17 @@ impl Options {
                 workers: workers("concurrent-resource-quota-syncs")?,
                 resync_period: values.duration("resource-quota-sync-period"),
             },
+            legacy_token_period: values.duration("legacy-service-account-token-clean-up-period"),
+            load_balancer_pool: load_balancer_pool(values)?,
             collect_garbage: values.bool("enable-garbage-collector"),
             values: values.clone(),
         })
     }
+}
+
+fn load_balancer_pool(values: &Values) -> Result<servicelb::Pool, Error> {
+    let pool = servicelb::Pool::parse(&values.strings("load-balancer-pool"));
+    pool.map_err(|why| Error::Options(format!("load-balancer-pool: {why}")))
 }
 
 fn nodes(values: &Values) -> nodelifecycle::Settings {

@@ -20,6 +20,7 @@ use crate::{
 
 mod autoscaling;
 mod batch;
+mod tokens;
 mod volumes;
 mod workloads;
 

@@ -11,6 +11,7 @@ mod simulation;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rand::rngs::SmallRng;
@@ -18,15 +19,23 @@ use rand::{RngExt, SeedableRng};
 
 use crate::framework::{Diagnosis, Nominated, Profile, Walk, schedule};
 use crate::objects::{Pod, PodDisruptionBudget};
+use crate::plugins::volume_binding;
 use crate::preemption::{self, Preemption, Refusal};
 use crate::queue::{Backoff, Popped, Queue};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Slot, Snapshot, VolumePlan};
 
 /// What [`Core::step`] came to.
 #[derive(Debug)]
 pub enum Step {
     /// Bind `pod` to `node`; it already counts there. Answer with [`Core::bound`] or [`Core::binding_failed`].
-    Bind { pod: Arc<Pod>, node: Box<str>, attempts: u32, arrived: Timestamp },
+    /// Before it, `volumes` has to be done, in the given time.
+    Bind {
+        pod: Arc<Pod>,
+        node: Box<str>,
+        attempts: u32,
+        arrived: Timestamp,
+        volumes: Option<(Box<VolumePlan>, Duration)>,
+    },
     /// No node takes the pod; tell so, and, where others can make room, ask them to.
     Unschedulable { pod: Arc<Pod>, message: String, preemption: Option<Preemption>, nominated: Nominate },
     /// Nothing to do before this time; without one, before the next event.
@@ -99,11 +108,15 @@ impl Core {
         let step = match result {
             Ok(placement) => {
                 let node: Box<str> = self.snapshot.node(placement.slot).name().into();
+                let volumes = volumes_for(profile, &pod, &self.snapshot, placement.slot);
+                if let Some((plan, _)) = &volumes {
+                    self.snapshot.volumes.assume(pod.uid(), VolumePlan::clone(plan));
+                }
                 let placed = Arc::new(Pod { node_name: node.clone(), ..Pod::clone(&pod) });
                 self.snapshot.assume(placement.slot, placed);
                 self.forget_nomination(pod.uid());
                 metrics::attempt("scheduled", &pod, started);
-                Step::Bind { pod, node, attempts, arrived }
+                Step::Bind { pod, node, attempts, arrived, volumes }
             }
             Err(diagnosis) => {
                 metrics::attempt("unschedulable", &pod, started);
@@ -153,11 +166,13 @@ impl Core {
 
     /// The API took the binding; the placed pod's own event follows or came already.
     pub fn bound(&mut self, pod: &Pod) {
+        self.snapshot.volumes.forget(pod.uid());
         self.queue.remove(pod.uid());
     }
 
     /// The API did not take the binding: the pod's room is free again, and the pod is tried later.
     pub fn binding_failed(&mut self, pod: &Pod, now: Timestamp) {
+        self.snapshot.volumes.forget(pod.uid());
         // A binding whose answer was lost may have been taken; then the pod's event has confirmed it.
         if !self.snapshot.is_assumed(pod.uid()) {
             return;
@@ -196,4 +211,12 @@ impl Core {
     fn report_lengths(&self) {
         metrics::lengths(self.queue.lengths());
     }
+}
+
+/// What has to become of the pod's claims there, and in which time.
+fn volumes_for(profile: &Profile, pod: &Pod, snapshot: &Snapshot, slot: Slot) -> Option<(Box<VolumePlan>, Duration)> {
+    let enabled = profile.plugins.iter().find(|enabled| enabled.plugin.name() == volume_binding::NAME)?;
+    let node = snapshot.node(slot).node().filter(|_| enabled.filters)?;
+    let plan = volume_binding::plan(pod, snapshot, node)?;
+    Some((Box::new(plan), profile.volume_bind_timeout))
 }

@@ -1,8 +1,8 @@
 //! What happened in the cluster that may let a waiting pod fit.
 
-use crate::objects::{Node, Pod};
+use crate::objects::{Claim, CsiNode, Node, Pod, StorageClass, Volume};
 
-/// A change after the fact. Only placed pods make pod events; the exception is [`Event::OwnUpdate`].
+/// A change after the fact. Of storage only what came or changed is told: nothing gets easier when it goes. Only placed pods make pod events; the exception is [`Event::OwnUpdate`].
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     NodeAdd(&'a Node),
@@ -17,6 +17,10 @@ pub enum Event<'a> {
         new: &'a Pod,
     },
     PodDelete(&'a Pod),
+    Claim(&'a Claim),
+    Volume(&'a Volume),
+    StorageClass(&'a StorageClass),
+    CsiNode(&'a CsiNode),
     /// The waiting pod itself changed.
     OwnUpdate {
         old: &'a Pod,
@@ -43,6 +47,10 @@ impl<'a> Event<'a> {
             Self::PodAdd(_) => "AssignedPodAdd",
             Self::PodUpdate { .. } => "AssignedPodUpdate",
             Self::PodDelete(_) => "AssignedPodDelete",
+            Self::Claim(_) => "PvcAdd",
+            Self::Volume(_) => "PvAdd",
+            Self::StorageClass(_) => "StorageClassAdd",
+            Self::CsiNode(_) => "CSINodeAdd",
             Self::OwnUpdate { .. } => "UnscheduledPodUpdate",
         }
     }

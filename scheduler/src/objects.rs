@@ -11,6 +11,7 @@ mod pod;
 mod requests;
 mod resources;
 mod taints;
+mod volumes;
 
 pub use affinity::{AffinityTerm, NamespaceLabels, PodAffinity, WeightedTerm};
 pub use node::{Node, Taint};
@@ -19,6 +20,8 @@ pub use owners::{Namespace, PodDisruptionBudget, ReplicaSet, ReplicationControll
 pub use pod::{Controller, HostPort, Pod, ScheduledCondition, SpreadConstraint, WhenUnsatisfiable};
 pub use resources::{Resources, ScoredRequests, is_extended};
 pub use taints::{Toleration, first_untolerated, tolerates};
+pub(crate) use volumes::SELECTED_NODE;
+pub use volumes::{Claim, CsiNode, Disk, PodVolume, StorageClass, Volume};
 
 /// Makes a decoded type what informers can list and watch.
 macro_rules! api_resource {

@@ -8,6 +8,7 @@ mod feed;
 mod report;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     core: Mutex<Core>,
     /// Told after every event.
     news: Notify,
+    /// The same, for bindings that wait for their claims.
+    volume_news: Notify,
 }
 
 impl Shared {
@@ -44,13 +47,14 @@ impl Shared {
     pub(crate) fn change(&self, change: impl FnOnce(&mut Core, Timestamp)) {
         change(&mut self.core(), self.now());
         self.news.notify_one();
+        self.volume_news.notify_waiters();
     }
 }
 
 /// Schedules until shutdown. Ends early, with `false`, when shutdown comes before the first lists are in.
 pub async fn run(core: Core, context: Context) -> bool {
     let shutdown = context.shutdown.clone();
-    let shared = Arc::new(Shared { context, core: Mutex::new(core), news: Notify::new() });
+    let shared = Arc::new(Shared { context, core: Mutex::new(core), news: Notify::new(), volume_news: Notify::new() });
     if shutdown.run_until(feed::start(&shared)).await.is_none() {
         return false;
     }
@@ -80,9 +84,11 @@ fn carry_out(shared: &Arc<Shared>, step: Step, slot: OwnedSemaphorePermit) {
     let shared = shared.clone();
     match step {
         Step::Idle(_) => {}
-        Step::Bind { pod, node, attempts, arrived } => {
+        Step::Bind { pod, node, attempts, arrived, volumes } => {
+            // Claims can take minutes: a pod that waits for them is not in anybody's way.
+            let slot = volumes.is_none().then_some(slot);
             tokio::spawn(async move {
-                bind::bind(&shared, pod, &node, attempts, arrived).await;
+                bind::bind(&shared, pod, &node, volumes, attempts, arrived).await;
                 drop(slot);
             });
         }

@@ -12,6 +12,7 @@ mod spread_owners;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ pub use node_info::NodeInfo;
 pub(crate) use node_info::ports_conflict;
 pub use spread_owners::SpreadOwners;
 pub use terms::TermKind;
+pub use volumes::{VolumePlan, Volumes};
 
 use crate::objects::NamespaceLabels;
 use crate::objects::{AffinityTerm, Node, Pod};
@@ -54,6 +56,7 @@ pub struct Snapshot {
     images: images::Images,
     namespaces: NamespaceLabels,
     pub owners: SpreadOwners,
+    pub volumes: Volumes,
 }
 
 impl Snapshot {

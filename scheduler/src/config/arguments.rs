@@ -1,6 +1,7 @@
 //! Arguments of single plugins (`pluginConfig`), read strictly.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{NodeAffinity as ApiNodeAffinity, TopologySpreadConstraint};
 use serde::Deserialize;
@@ -42,6 +43,27 @@ pub(super) fn plugin(name: &str, args: &Value) -> Result<Made, String> {
             tracing::warn!(plugin = name, "arguments of this plugin have no effect");
             None
         }
+    })
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct RawVolumeBinding {
+    bind_timeout_seconds: Option<i64>,
+    shape: Vec<RawPoint>,
+}
+
+/// VolumeBinding's only argument that has an effect: scores by capacity are upstream's alpha.
+pub(super) fn volume_bind_timeout(args: &Value) -> Result<Duration, String> {
+    let args: RawVolumeBinding = strict(args)?;
+    if !args.shape.is_empty() {
+        return Err("shape: unexpected field, feature StorageCapacityScoring is disabled".to_owned());
+    }
+    let seconds = args.bind_timeout_seconds.unwrap_or(600);
+    u64::try_from(seconds).map(Duration::from_secs).map_err(|_| {
+        format!(
+            "bindTimeoutSeconds: Invalid value: {seconds}: invalid BindTimeoutSeconds, should not be a negative value"
+        )
     })
 }
 

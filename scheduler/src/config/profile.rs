@@ -9,14 +9,7 @@ use super::arguments;
 use crate::framework::{Enabled, Profile};
 
 /// Plugins of upstream that this scheduler does not have yet; naming them is no error.
-const NOT_BUILT: [&str; 6] = [
-    "VolumeBinding",
-    "VolumeRestrictions",
-    "NodeVolumeLimits",
-    "VolumeZone",
-    "DynamicResources",
-    "NodeDeclaredFeatures",
-];
+const NOT_BUILT: [&str; 2] = ["DynamicResources", "NodeDeclaredFeatures"];
 /// Plugins that are part of the scheduler itself and always on.
 const BUILT_IN: [&str; 2] = ["PrioritySort", "DefaultBinder"];
 const PREEMPTION: &str = "DefaultPreemption";
@@ -146,6 +139,10 @@ fn merged(name: &str, raw: &RawProfile) -> Result<Profile, String> {
     for config in &raw.plugin_config {
         if !known(&config.name) {
             return Err(format!("pluginConfig: plugin {:?} does not exist", config.name));
+        }
+        if config.name == crate::plugins::volume_binding::NAME {
+            profile.volume_bind_timeout = arguments::volume_bind_timeout(&config.args)?;
+            continue;
         }
         let replaced = arguments::plugin(&config.name, &config.args)
             .map_err(|problem| format!("pluginConfig for {}: {problem}", config.name))?;

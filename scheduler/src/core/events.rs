@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use super::Core;
 use crate::event::{Event, node_changed, pod_changed};
 use crate::objects::{
-    Namespace, Node, Pod, PodDisruptionBudget, ReplicaSet, ReplicationController, Service, StatefulSet,
+    Claim, CsiNode, Namespace, Node, Pod, PodDisruptionBudget, ReplicaSet, ReplicationController, Service, StatefulSet,
+    StorageClass, Volume,
 };
 
 impl Core {
@@ -144,6 +145,29 @@ impl Core {
             }
         }
     }
+}
+
+macro_rules! storage_events {
+    ($($method:ident: $kind:ident, $set:ident($($field:ident),*);)*) => {
+        impl Core {
+            $(pub fn $method(&mut self, change: &Change<$kind>, now: Timestamp) {
+                let object = change.object();
+                let kept = (!matches!(change, Change::Deleted(_))).then(|| object.clone());
+                let metadata = &object.metadata;
+                self.snapshot.volumes.$set($(metadata.$field.as_deref().unwrap_or_default(),)* kept.clone());
+                if kept.is_some() {
+                    self.wake(&Event::$kind(object), now);
+                }
+            })*
+        }
+    };
+}
+
+storage_events! {
+    on_claim: Claim, set_claim(namespace, name);
+    on_volume: Volume, set_volume(name);
+    on_storage_class: StorageClass, set_class(name);
+    on_csi_node: CsiNode, set_csi_node(name);
 }
 
 macro_rules! owner_events {

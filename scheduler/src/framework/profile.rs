@@ -1,12 +1,14 @@
 //! Which plugins schedule the pods of one `schedulerName`, and how much their scores weigh.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::plugins::{
     Plugin, image_locality::ImageLocality, inter_pod_affinity::InterPodAffinity, node_affinity::NodeAffinity,
     node_name::NodeName, node_ports::NodePorts, node_resources_balanced_allocation::NodeResourcesBalancedAllocation,
-    node_resources_fit::NodeResourcesFit, node_unschedulable::NodeUnschedulable,
+    node_resources_fit::NodeResourcesFit, node_unschedulable::NodeUnschedulable, node_volume_limits::NodeVolumeLimits,
     pod_topology_spread::PodTopologySpread, scheduling_gates::SchedulingGates, taint_toleration::TaintToleration,
+    volume_binding::VolumeBinding, volume_restrictions::VolumeRestrictions, volume_zone::VolumeZone,
 };
 
 /// A plugin of a profile.
@@ -45,6 +47,8 @@ pub struct Profile {
     pub percentage_of_nodes_to_score: usize,
     /// Whether pods may push out those of lower priority.
     pub preempts: bool,
+    /// How long claims may take to be bound before their pod is tried anew.
+    pub volume_bind_timeout: Duration,
 }
 
 impl Profile {
@@ -63,6 +67,10 @@ impl Profile {
                 both(Arc::<NodeAffinity>::default(), 2),
                 filter(Arc::new(NodePorts)),
                 both(Arc::<NodeResourcesFit>::default(), 1),
+                filter(Arc::new(VolumeRestrictions)),
+                filter(Arc::new(NodeVolumeLimits)),
+                filter(Arc::new(VolumeBinding)),
+                filter(Arc::new(VolumeZone)),
                 both(Arc::<PodTopologySpread>::default(), 2),
                 both(Arc::<InterPodAffinity>::default(), 2),
                 score(Arc::<NodeResourcesBalancedAllocation>::default()),
@@ -70,6 +78,7 @@ impl Profile {
             ],
             percentage_of_nodes_to_score: 0,
             preempts: true,
+            volume_bind_timeout: Duration::from_secs(600),
         }
     }
 

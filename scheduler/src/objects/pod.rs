@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    Affinity, PodCondition, ResourceRequirements, Toleration as ApiToleration, TopologySpreadConstraint,
+    Affinity, PodCondition, ResourceRequirements, Toleration as ApiToleration, TopologySpreadConstraint, Volume,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -17,6 +17,7 @@ use super::node_selector::{NodeTerm, RequiredNodeAffinity, WeightedNodeTerm};
 use super::requests::{ContainerAmounts, ContainerRequests, RequestSources};
 use super::resources::{Resources, ScoredRequests};
 use super::taints::Toleration;
+use super::volumes::PodVolume;
 use super::{api_resource, lean_metadata};
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -45,6 +46,8 @@ pub struct Pod {
     pub preferred_node_affinity: Vec<WeightedNodeTerm>,
     pub affinity: Option<Box<PodAffinity>>,
     pub spread: Vec<SpreadConstraint>,
+    /// Those that matter for where it can go.
+    pub volumes: Box<[PodVolume]>,
     pub start_time: Option<Timestamp>,
     pub scheduled: Option<ScheduledCondition>,
     /// A scheduler has already asked for its end, to make room.
@@ -168,7 +171,7 @@ struct RawSpec {
     affinity: Option<Affinity>,
     tolerations: Option<Vec<ApiToleration>>,
     topology_spread_constraints: Option<Vec<TopologySpreadConstraint>>,
-    volumes: Option<Vec<RawVolume>>,
+    volumes: Option<Vec<Volume>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -205,18 +208,6 @@ struct RawPort {
     #[serde(rename = "hostIP")]
     host_ip: Option<String>,
     protocol: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawVolume {
-    image: Option<RawImageVolume>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawImageVolume {
-    reference: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -268,6 +259,7 @@ impl From<Raw> for Pod {
                 .collect(),
             affinity: affinity.and_then(|a| PodAffinity::parse(a, namespace)).map(Box::new),
             spread: spread.filter_map(|s| SpreadConstraint::parse(s, metadata.labels.as_ref())).collect(),
+            volumes: volumes(&spec, metadata.name.as_deref().unwrap_or_default()),
             start_time: status.start_time.as_ref().map(|time| time.0),
             scheduled: condition("PodScheduled").map(|c| ScheduledCondition {
                 status: c.status.as_str().into(),
@@ -310,6 +302,10 @@ fn host_ports(container: &RawContainer) -> impl Iterator<Item = HostPort> {
         protocol: port.protocol.as_deref().filter(|p| !p.is_empty()).unwrap_or("TCP").into(),
         port: port.host_port.unwrap_or_default(),
     })
+}
+
+fn volumes(spec: &RawSpec, pod: &str) -> Box<[PodVolume]> {
+    spec.volumes.iter().flatten().filter_map(|volume| PodVolume::parse(pod, volume)).collect()
 }
 
 fn images(spec: &RawSpec) -> Vec<Box<str>> {

@@ -205,7 +205,7 @@ impl Plugin for InterPodAffinity {
             // A new node is empty: also a pod that placed ones keep away may fit there.
             Event::NodeAdd(_) => true,
             Event::NodeUpdate { old, new } => moved(near, old, new, true) || moved(apart, old, new, false),
-            Event::NodeDelete(_) => false,
+            _ => false,
         }
     }
 }

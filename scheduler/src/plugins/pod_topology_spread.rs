@@ -266,6 +266,7 @@ impl Plugin for PodTopologySpread {
                 let moved = constraints.iter().any(|c| old.label(&c.topology_key) != new.label(&c.topology_key));
                 labelled(old) != labelled(new) || (labelled(new) && (moved || old.taints != new.taints))
             }
+            _ => false,
         }
     }
 }

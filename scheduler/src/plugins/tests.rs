@@ -6,6 +6,7 @@ mod node_affinity;
 mod node_resources;
 mod pod_topology_spread;
 mod simple;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -28,9 +29,12 @@ fn candidate(snapshot: &Snapshot, slot: Slot) -> Candidate<'_> {
 /// The first reason that each node gives, in the order of `nodes`; empty where the pod fits. Nodes that were not worth
 /// a look say so.
 fn verdicts(plugin: &impl Plugin, pod: &Pod, nodes: &[Arc<Node>], placed: &[Arc<Pod>]) -> Vec<String> {
-    let snapshot = world(nodes, placed);
+    verdicts_in(plugin, pod, nodes, &world(nodes, placed))
+}
+
+fn verdicts_in(plugin: &impl Plugin, pod: &Pod, nodes: &[Arc<Node>], snapshot: &Snapshot) -> Vec<String> {
     let slots: Vec<Slot> = nodes.iter().map(|node| snapshot.slot(node.name()).expect("a slot")).collect();
-    let (among, check) = match plugin.filter(pod, &snapshot) {
+    let (among, check) = match plugin.filter(pod, snapshot) {
         Filter::Skip => return vec![String::new(); nodes.len()],
         Filter::Refuse(rejection) => return vec![rejection.text(); nodes.len()],
         Filter::Check(check) => (slots.clone(), check),
@@ -38,7 +42,7 @@ fn verdicts(plugin: &impl Plugin, pod: &Pod, nodes: &[Arc<Node>], placed: &[Arc<
     };
     let verdict = |slot: &Slot| match among.contains(slot) {
         false => "not looked at".to_owned(),
-        true => check(candidate(&snapshot, *slot)).err().map(|r| r.text()).unwrap_or_default(),
+        true => check(candidate(snapshot, *slot)).err().map(|r| r.text()).unwrap_or_default(),
     };
     slots.iter().map(verdict).collect()
 }

@@ -1,6 +1,7 @@
 //! Tells the API where a pod goes: `pods/<name>/binding`.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use component::metrics;
 use component::recorder::{Source, Type};
@@ -12,8 +13,9 @@ use kube::Api;
 use kube::api::PostParams;
 use prometheus::HistogramVec;
 
-use super::Shared;
+use super::{Shared, volumes};
 use crate::objects::Pod;
+use crate::snapshot::VolumePlan;
 
 static WAITED: LazyLock<HistogramVec> = LazyLock::new(|| {
     let help = "Seconds from a pod's coming to its binding, by attempts.";
@@ -21,7 +23,22 @@ static WAITED: LazyLock<HistogramVec> = LazyLock::new(|| {
     metrics::histogram("scheduler_pod_scheduling_sli_duration_seconds", help, &["attempts"], &buckets)
 });
 
-pub(super) async fn bind(shared: &Shared, pod: Arc<Pod>, node: &str, attempts: u32, arrived: Timestamp) {
+pub(super) async fn bind(
+    shared: &Shared,
+    pod: Arc<Pod>,
+    node: &str,
+    volumes: Option<(Box<VolumePlan>, Duration)>,
+    attempts: u32,
+    arrived: Timestamp,
+) {
+    if let Some((plan, timeout)) = volumes
+        && let Err(why) = volumes::bind(shared, &plan, timeout).await
+    {
+        tracing::warn!(pod = pod.name(), namespace = pod.namespace(), node, why, "binding volumes failed");
+        let message = format!("running PreBind plugin \"VolumeBinding\": {why}");
+        recorder(shared, &pod).event(&*pod, Type::Warning, "FailedScheduling", message);
+        return shared.change(|core, now| core.binding_failed(&pod, now));
+    }
     let binding = Binding {
         metadata: ObjectMeta {
             name: pod.metadata.name.clone(),

@@ -11,7 +11,8 @@ use self::served::Served;
 use super::Shared;
 use crate::core::Core;
 use crate::objects::{
-    Namespace, Node, Pod, PodDisruptionBudget, ReplicaSet, ReplicationController, Service, StatefulSet,
+    Claim, CsiNode, Namespace, Node, Pod, PodDisruptionBudget, ReplicaSet, ReplicationController, Service, StatefulSet,
+    StorageClass, Volume,
 };
 
 /// Registers all handlers and returns once every first list is in the core. Kinds that only improve decisions are left
@@ -32,6 +33,10 @@ pub(super) async fn start(shared: &Arc<Shared>) {
             core.on_replication_controller(event);
         }),
         follow_if_served(shared, &served, |core, event: &Event<PodDisruptionBudget>, _| core.on_budget(event)),
+        follow_if_served(shared, &served, |core, event: &Event<Claim>, now| core.on_claim(event, now)),
+        follow_if_served(shared, &served, |core, event: &Event<Volume>, now| core.on_volume(event, now)),
+        follow_if_served(shared, &served, |core, event: &Event<StorageClass>, now| core.on_storage_class(event, now)),
+        follow_if_served(shared, &served, |core, event: &Event<CsiNode>, now| core.on_csi_node(event, now)),
     );
 }
 

@@ -71,8 +71,17 @@ impl Cluster {
 fn discovery(request: &Received) -> Option<(u16, Value)> {
     let resources: &[&str] = match &*request.group {
         _ if !request.resource.is_empty() => return None,
-        "" => &["pods", "nodes", "namespaces", "services", "replicationcontrollers"],
+        "" => &[
+            "pods",
+            "nodes",
+            "namespaces",
+            "services",
+            "replicationcontrollers",
+            "persistentvolumes",
+            "persistentvolumeclaims",
+        ],
         "apps" => &["replicasets"],
+        "storage.k8s.io" => &["storageclasses"],
         _ => return Some((404, json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound"}))),
     };
     let resource = |name: &&str| json!({"name": name, "singularName": "", "namespaced": true, "kind": "", "verbs": []});
@@ -156,6 +165,64 @@ async fn lower_priority_makes_room() {
     cluster.fake.remove::<api::Pod>("default", "low");
     cluster.until_bound("high").await;
     assert_eq!(cluster.node_of("high").as_deref(), Some("n"));
+}
+
+/// A node, a class that waits, and a pod with a claim of it.
+fn waiting(provisioner: &str) -> Vec<Value> {
+    let claims = json!({"spec": {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}});
+    vec![
+        node("n", "2"),
+        json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "late"},
+            "provisioner": provisioner, "volumeBindingMode": "WaitForFirstConsumer"}),
+        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "c", "namespace": "default", "uid": "c"},
+            "spec": {"storageClassName": "late", "resources": {"requests": {"storage": "1Gi"}}}, "status": {"phase": "Pending"}}),
+        pod("p", "1", claims),
+    ]
+}
+
+/// What the binder of the controller manager does in the end.
+fn complete(fake: &FakeApi, volume: &str) {
+    let mut claim = serde_json::to_value(fake.get::<api::PersistentVolumeClaim>("default", "c").unwrap()).unwrap();
+    claim["metadata"]["annotations"]["pv.kubernetes.io/bind-completed"] = json!("yes");
+    claim["spec"]["volumeName"] = json!(volume);
+    fake.put(&claim);
+}
+
+fn volume(phase: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "v"}, "status": {"phase": phase},
+        "spec": {"storageClassName": "late", "capacity": {"storage": "1Gi"}}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_is_bound_before_its_pod() {
+    let mut objects = waiting("kubernetes.io/no-provisioner");
+    objects.push(volume("Available"));
+    let cluster = Cluster::start(&objects);
+    cluster.until(|all| all.iter().any(|r| r.verb == "patch" && r.resource == "persistentvolumes")).await;
+    let reserved = cluster.fake.get::<api::PersistentVolume>("", "v").unwrap();
+    assert_eq!(reserved.spec.unwrap().claim_ref.unwrap().uid.as_deref(), Some("c"));
+    assert_eq!(reserved.metadata.annotations.unwrap()["pv.kubernetes.io/bound-by-controller"], "yes");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(cluster.node_of("p"), None, "its claim is not bound yet");
+    complete(&cluster.fake, "v");
+    cluster.until_bound("p").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_is_provisioned_for_the_chosen_node_and_given_up_in_the_end() {
+    let cluster = Cluster::start(&waiting("example.com/p"));
+    let selected = |f: &FakeApi| {
+        let annotations = f.get::<api::PersistentVolumeClaim>("default", "c")?.metadata.annotations?;
+        annotations.get("volume.kubernetes.io/selected-node").cloned()
+    };
+    cluster.until(|_| selected(&cluster.fake).as_deref() == Some("n")).await;
+    tokio::time::sleep(Duration::from_secs(601)).await;
+    let message = cluster.until_event("FailedScheduling").await;
+    let late = "running PreBind plugin \"VolumeBinding\": binding volumes: context deadline exceeded";
+    assert_eq!(message, late);
+    cluster.fake.put(&volume("Bound"));
+    complete(&cluster.fake, "v");
+    cluster.until_bound("p").await;
 }
 
 #[tokio::test(start_paused = true)]
