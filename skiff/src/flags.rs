@@ -128,6 +128,9 @@ fn kubelet_configuration(layout: &Layout, settings: &Settings) -> Result<String>
         "clusterDomain": CLUSTER_DOMAIN,
         // A tenth of a large disk, upstream's threshold, is far more than a node of one machine must keep free.
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "2%", "nodefs.inodesFree": "2%"},
+        // Nor are images that somebody loaded by hand to go because other things fill that disk.
+        "imageGCHighThresholdPercent": 97,
+        "imageGCLowThresholdPercent": 96,
         "containerRuntimeEndpoint": settings.container_runtime_endpoint.clone().unwrap_or_else(own),
         "failSwapOn": false,
         "podLogsDir": layout.path("logs/pods"),
