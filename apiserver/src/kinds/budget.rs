@@ -4,6 +4,7 @@ use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use serde_json::{Value, json};
 
+use super::go_form::{self, Form, POINTER};
 use super::{Column, Hooks, validate};
 use crate::rest::table::{AGE, NAME, age};
 
@@ -16,7 +17,8 @@ pub static HOOKS: Hooks = Hooks {
         budget["status"] =
             json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});
     },
-    validate: validate_budget,
+    validate_against: validate_budget,
+    validate_status: |new, _| validate_status(&new["status"]),
     has_generation: true,
     updates_unconditionally: false,
     columns: &[
@@ -43,19 +45,77 @@ pub static HOOKS: Hooks = Hooks {
     ..Hooks::PLAIN
 };
 
-fn validate_budget(budget: &Value) -> ErrorList {
+const SPEC: Form = Form::Struct(&[
+    ("minAvailable", POINTER),
+    ("selector", POINTER),
+    ("maxUnavailable", POINTER),
+    ("unhealthyPodEvictionPolicy", POINTER),
+]);
+
+/// A selector that could not be read before may stay so.
+fn validate_budget(budget: &Value, old: Option<&Value>) -> ErrorList {
     let path = Path::new("spec");
     let spec = &budget["spec"];
     let mut errors = ErrorList::new();
     if !spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null() {
-        errors.push(Error::invalid(&path, spec.clone(), "minAvailable and maxUnavailable cannot be both set"));
+        let error = Error::invalid(&path, spec.clone(), "minAvailable and maxUnavailable cannot be both set");
+        errors.push(error.showing(go_form::write(spec, &SPEC)));
     }
     errors.extend(validate::count_or_percent(&spec["minAvailable"], &path.child("minAvailable")));
     errors.extend(validate::count_or_percent(&spec["maxUnavailable"], &path.child("maxUnavailable")));
-    errors.extend(validate::label_selector(&spec["selector"], &path.child("selector")));
+    let at = path.child("selector");
+    let was_broken = old.is_some_and(|old| !validate::label_selector(&old["spec"]["selector"], &at).is_empty());
+    if !was_broken {
+        errors.extend(validate::label_selector(&spec["selector"], &at));
+    }
     let policies = ["AlwaysAllow", "IfHealthyBudget"];
     if let Some(policy) = spec["unhealthyPodEvictionPolicy"].as_str().filter(|policy| !policies.contains(policy)) {
         errors.push(Error::not_supported(&path.child("unhealthyPodEvictionPolicy"), policy, &policies));
     }
     errors
+}
+
+fn validate_status(status: &Value) -> ErrorList {
+    let path = Path::new("status");
+    let counts = ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"];
+    let negative = counts.iter().filter_map(|field| validate::not_negative(&status[*field], &path.child(field)));
+    let mut errors = validate::meta_conditions(meta::list(status, "conditions"), &path.child("conditions"));
+    errors.extend(negative);
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(spec: Value, old: Option<Value>) -> Vec<String> {
+        let budget = |spec: Value| json!({"spec": spec});
+        let errors = validate_budget(&budget(spec), old.map(budget).as_ref());
+        errors.into_iter().map(|error| error.to_string()).collect()
+    }
+
+    #[test]
+    fn one_bound_that_can_be_read() {
+        let broken = json!({"selector": {"matchLabels": {"a": "-"}}});
+        for (spec, old, want) in [
+            (json!({"minAvailable": "50%"}), None, 0),
+            (json!({"minAvailable": "150%"}), None, 1),
+            (json!({"unhealthyPodEvictionPolicy": "Never"}), None, 1),
+            (broken.clone(), None, 1),
+            (broken.clone(), Some(broken), 0),
+        ] {
+            assert_eq!(wrong(spec.clone(), old).len(), want, "{spec}");
+        }
+        assert_eq!(
+            wrong(json!({"minAvailable": 1, "maxUnavailable": "1%"}), None),
+            [
+                "spec: Invalid value: {\"MinAvailable\":1,\"Selector\":null,\"MaxUnavailable\":\"1%\",\"UnhealthyPodEvictionPolicy\":null}: minAvailable and maxUnavailable cannot be both set"
+            ]
+        );
+    }
+
+    #[test]
+    fn counts_of_a_status_are_not_negative() {
+        assert_eq!(validate_status(&json!({"expectedPods": -1, "currentHealthy": 1})).len(), 1);
+    }
 }

@@ -16,6 +16,13 @@ pub fn set(fields: &mut Map<String, Value>, name: &str, value: impl Into<Value>)
     }
 }
 
+/// Sets a field that is absent or null: of a text that Go points to, an empty one is said too.
+pub fn set_absent(fields: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
+    if fields.get(name).is_none_or(Value::is_null) {
+        fields.insert(name.to_owned(), value.into());
+    }
+}
+
 /// Sets a number that is absent or zero, where zero means "not said".
 pub fn set_number(fields: &mut Map<String, Value>, name: &str, value: i64) {
     if fields.get(name).and_then(Value::as_i64).unwrap_or(0) == 0 {

@@ -114,8 +114,7 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
 /// An empty list or map is kept as none at all, but messages show what the client sent.
 fn show_empty(errors: &mut ErrorList, sent: &Value) {
     for error in errors.iter_mut().filter(|error| error.value == Some(Value::Null)) {
-        let found =
-            error.value_at.as_ref().unwrap_or(&error.field).split('.').try_fold(sent, |value, name| value.get(name));
+        let found = error.value_at.as_ref().unwrap_or(&error.field).split('.').try_fold(sent, step);
         let is_empty = |value: &&Value| match value {
             Value::Object(fields) => fields.is_empty(),
             Value::Array(items) => items.is_empty(),
@@ -125,6 +124,16 @@ fn show_empty(errors: &mut ErrorList, sent: &Value) {
             error.value = Some(empty.clone());
         }
     }
+}
+
+/// One step of a path as messages have it: `containers[0]`.
+fn step<'a>(value: &'a Value, step: &str) -> Option<&'a Value> {
+    let (name, indexes) = step.split_once('[').unwrap_or((step, ""));
+    let indexes = indexes.split(['[', ']']).filter(|index| !index.is_empty());
+    indexes.fold(value.get(name), |value, index| match value? {
+        Value::Array(items) => items.get(index.parse::<usize>().ok()?),
+        other => other.get(index),
+    })
 }
 
 /// Writes the object and its companions, or finds out whether they could be written; a dry run has no revision.
@@ -172,4 +181,28 @@ pub fn complete(object: &mut Value, served: &crate::catalogue::Served) {
 
 pub fn put(key: String, value: Bytes, time_to_live_seconds: Option<u64>) -> Write {
     Write::Put { key, value, ttl: time_to_live_seconds.map(std::time::Duration::from_secs) }
+}
+
+#[cfg(test)]
+mod tests {
+    use machinery::field::{Error, Path};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_was_sent_empty_is_shown_so() {
+        let sent = json!({"spec": {"rules": [{"values": []}], "labels": {}, "full": [1]}});
+        let at = |path: Path| Error::invalid(&path, Value::Null, "");
+        let spec = Path::new("spec");
+        let mut errors = vec![
+            at(spec.child("rules").index(0).child("values")),
+            at(spec.child("labels")),
+            at(spec.child("full")),
+            at(spec.child("none")),
+        ];
+        show_empty(&mut errors, &sent);
+        let shown: Vec<Option<Value>> = errors.into_iter().map(|error| error.value).collect();
+        assert_eq!(shown, [Some(json!([])), Some(json!({})), Some(Value::Null), Some(Value::Null)]);
+    }
 }

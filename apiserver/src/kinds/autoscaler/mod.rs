@@ -10,7 +10,7 @@ mod validate;
 use machinery::meta;
 use serde_json::{Map, Value, json};
 
-use super::defaults::{set, spec, within};
+use super::defaults::{set, set_absent, spec, within};
 use super::{Conversion, Hooks};
 
 const HOOKS: Hooks = Hooks {
@@ -23,7 +23,18 @@ const HOOKS: Hooks = Hooks {
     ..Hooks::PLAIN
 };
 
-pub static V2: Hooks = HOOKS;
+pub static V2: Hooks = Hooks { prepare_create_as_sent: keep_no_policies, ..HOOKS };
+
+/// A list of policies that was sent empty is none that is left out: it is not filled in, and refused.
+fn keep_no_policies(new: &mut Value, sent: &Value) {
+    for direction in ["scaleUp", "scaleDown"] {
+        let is_empty = sent["spec"]["behavior"][direction]["policies"].as_array().is_some_and(Vec::is_empty);
+        let rules = new.pointer_mut(&format!("/spec/behavior/{direction}")).and_then(Value::as_object_mut);
+        if let Some(rules) = rules.filter(|_| is_empty) {
+            rules.remove("policies");
+        }
+    }
+}
 
 pub static V1: Hooks = Hooks {
     default: |autoscaler| set(spec(autoscaler), "minReplicas", 1),
@@ -57,7 +68,7 @@ fn default(fields: &mut Map<String, Value>) {
 fn rules(behavior: &mut Map<String, Value>, direction: &str, window_seconds: Option<i64>, policies: Value) {
     let rules = behavior.entry(direction).or_insert_with(|| json!({}));
     let Some(rules) = rules.as_object_mut() else { return };
-    set(rules, "selectPolicy", "Max");
+    set_absent(rules, "selectPolicy", "Max");
     if let Some(seconds) = window_seconds {
         set(rules, "stabilizationWindowSeconds", seconds);
     }

@@ -16,7 +16,8 @@ pub static CRON_JOB: Hooks = Hooks {
     prepare_create: |cron_job| cron_job["status"] = json!({}),
     validate_against: judge,
     warnings: |cron_job| {
-        let of_spec = job::warning(meta::at(cron_job, "spec.jobTemplate.spec"), "spec.jobTemplate.spec");
+        let path = validate::path(&["spec", "jobTemplate", "spec"]);
+        let of_spec = job::warnings(meta::at(cron_job, "spec.jobTemplate.spec"), &path);
         name_warning(cron_job).into_iter().chain(of_spec).collect()
     },
     has_generation: true,

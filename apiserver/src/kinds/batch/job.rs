@@ -7,7 +7,7 @@ use machinery::selector::Selector;
 use serde_json::{Map, Value, json};
 
 use super::{failure_policy, job_status, job_update, success_policy};
-use crate::kinds::defaults::{each, set, spec, within};
+use crate::kinds::defaults::{each, set, set_absent, spec, within};
 use crate::kinds::go_form;
 use crate::kinds::workload::template::{self, container_cells, selector_cell};
 use crate::kinds::workload::{CONTAINERS, IMAGES, SELECTOR, column, name_warning};
@@ -25,7 +25,7 @@ pub static JOB: Hooks = Hooks {
     validate_update: job_update::validate,
     validate_status: job_status::validate,
     warnings: |job| {
-        let of_spec = warning(&job["spec"], "spec");
+        let of_spec = warnings(&job["spec"], &Path::new("spec"));
         name_warning(job).into_iter().chain(of_spec).collect()
     },
     has_generation: true,
@@ -63,10 +63,10 @@ fn default(job: &mut Value) {
     set(fields, "parallelism", 1);
     let backoff_limit = if is_absent(fields, "backoffLimitPerIndex") { 6 } else { i32::MAX };
     set(fields, "backoffLimit", backoff_limit);
-    set(fields, "completionMode", "NonIndexed");
+    set_absent(fields, "completionMode", "NonIndexed");
     set(fields, "suspend", false);
     let replacement = if is_absent(fields, "podFailurePolicy") { "TerminatingOrFailed" } else { "Failed" };
-    set(fields, "podReplacementPolicy", replacement);
+    set_absent(fields, "podReplacementPolicy", replacement);
     set(fields, "manualSelector", false);
 }
 
@@ -317,12 +317,13 @@ fn restarts(spec: &Value, path: &Path) -> Option<Error> {
 }
 
 /// `path` is that of the Job's spec.
-pub fn warning(spec: &Value, path: &str) -> Option<String> {
+pub fn warnings(spec: &Value, path: &Path) -> Vec<String> {
     let number = |field: &str| spec[field].as_i64().unwrap_or(0);
     let is_indexed = spec["completionMode"] == "Indexed";
     let is_too_much = number("completions") > MANY_COMPLETIONS && number("parallelism") > FEW_MAX;
     let why = "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail";
-    (is_indexed && is_too_much).then(|| format!("{path}: {why}"))
+    let of_indexes = (is_indexed && is_too_much).then(|| format!("{path}: {why}"));
+    of_indexes.into_iter().chain(template::warnings(&spec["template"], &path.child("template"))).collect()
 }
 
 fn cells(job: &Value, now: i64) -> Vec<Value> {
@@ -406,6 +407,7 @@ mod tests {
             (json!({"completionMode": "Indexed", "completions": 3}), vec![]),
             (json!({"completionMode": "Indexed", "parallelism": 1}), vec!["spec.completions"]),
             (json!({"completionMode": "Sometimes"}), vec!["spec.completionMode"]),
+            (json!({"completionMode": ""}), vec!["spec.completionMode"]),
             (json!({"backoffLimitPerIndex": 1}), vec!["spec.backoffLimitPerIndex"]),
             (
                 json!({"completionMode": "Indexed", "completions": 3, "backoffLimitPerIndex": 1, "maxFailedIndexes": 4}),

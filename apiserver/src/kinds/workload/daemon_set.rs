@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::template::{self, container_cells, labels_cell, selector_cell};
 use super::{CONTAINERS, IMAGES, SELECTOR, column, number};
-use crate::kinds::defaults::{set, spec};
+use crate::kinds::defaults::{set, set_absent, spec};
 use crate::kinds::{Hooks, go_form, validate};
 use crate::rest::table::{AGE, NAME, age};
 
@@ -74,8 +74,8 @@ fn default(object: &mut Value) {
     if strategy["type"] == "RollingUpdate" {
         let rolling = strategy.entry("rollingUpdate").or_insert_with(|| json!({}));
         if let Some(rolling) = rolling.as_object_mut() {
-            set(rolling, "maxUnavailable", 1);
-            set(rolling, "maxSurge", 0);
+            set_absent(rolling, "maxUnavailable", 1);
+            set_absent(rolling, "maxSurge", 0);
         }
     }
 }
@@ -195,6 +195,7 @@ mod tests {
             (json!(1), json!(1), Some("r.maxSurge")),
             (json!("0%"), json!(0), Some("r.maxUnavailable")),
             (json!("101%"), json!(0), Some("r.maxUnavailable")),
+            (json!(""), json!(0), Some("r.maxUnavailable")),
         ] {
             let errors = rolling_update(&json!({"maxUnavailable": unavailable, "maxSurge": surge}), &path);
             assert_eq!(errors.first().map(|error| error.field.as_str()), want, "{unavailable} {surge}");

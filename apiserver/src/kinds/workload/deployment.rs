@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::template::{self, container_cells, selector_cell};
 use super::{CONTAINERS, IMAGES, MORE_THAN_ALL, SELECTOR, column, number};
-use crate::kinds::defaults::{set, spec};
+use crate::kinds::defaults::{set, set_absent, spec};
 use crate::kinds::{Hooks, go_form, validate};
 use crate::rest::table::{AGE, NAME, age};
 
@@ -51,8 +51,8 @@ fn default(object: &mut Value) {
     if strategy["type"] == "RollingUpdate" {
         let rolling = strategy.entry("rollingUpdate").or_insert_with(|| json!({}));
         if let Some(rolling) = rolling.as_object_mut() {
-            set(rolling, "maxUnavailable", "25%");
-            set(rolling, "maxSurge", "25%");
+            set_absent(rolling, "maxUnavailable", "25%");
+            set_absent(rolling, "maxSurge", "25%");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! StatefulSets: pods with names and volumes of their own (Kubernetes concept: "StatefulSets").
 
+use std::collections::BTreeSet;
+
 use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use machinery::names;
@@ -9,6 +11,7 @@ use super::template::{self, container_cells};
 use super::{CONTAINERS, IMAGES, MORE_THAN_ALL, column, number};
 use crate::kinds::defaults::{each, set, spec, within};
 use crate::kinds::go_form::{self, Form, NUMBER, POINTER, TEXT};
+use crate::kinds::volume::claim;
 use crate::kinds::{Hooks, validate};
 use crate::rest::table::{AGE, NAME, age};
 
@@ -23,17 +26,22 @@ pub static STATEFUL_SET: Hooks = Hooks {
     validate_against: judge,
     validate_update,
     validate_status,
-    warnings: |object| {
-        let is_negative = number(object, "spec.revisionHistoryLimit") < 0;
-        let why =
-            "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended";
-        is_negative.then(|| why.to_owned()).into_iter().collect()
-    },
+    warnings,
     has_generation: true,
     columns: &[NAME, column("Ready", "string", 0, "Number of the pod with ready state"), AGE, CONTAINERS, IMAGES],
     cells,
     ..Hooks::PLAIN
 };
+
+fn warnings(object: &Value) -> Vec<String> {
+    let path = validate::path(&["spec", "template"]);
+    let mut warnings = template::warnings(&object["spec"]["template"], &path);
+    if number(object, "spec.revisionHistoryLimit") < 0 {
+        let why = "a negative value retains all historical revisions; a value >= 0 is recommended";
+        warnings.push(format!("spec.revisionHistoryLimit: {why}"));
+    }
+    warnings
+}
 
 fn cells(object: &Value, now: i64) -> Vec<Value> {
     let [containers, images] = container_cells(meta::at(object, "spec.template.spec"));
@@ -120,6 +128,12 @@ fn judge_spec(spec: &Value, with_template: bool, is_update: bool, path: &Path) -
             errors.push(Error::not_supported(&at.child(field), policy, &["Delete", "Retain"]));
         }
     }
+    if !is_update {
+        let at = path.child("volumeClaimTemplates");
+        for (position, claim) in meta::list(spec, "volumeClaimTemplates").iter().enumerate() {
+            errors.extend(claim::validate_spec(&claim["spec"], &at.index(position).child("spec")));
+        }
+    }
     for field in ["replicas", "minReadySeconds"] {
         errors.extend(validate::not_negative(&spec[field], &path.child(field)));
     }
@@ -151,9 +165,10 @@ fn as_made(spec: &Value) -> Value {
     let Some(pod) = template.get_mut("spec").and_then(Value::as_object_mut) else { return template };
     pod.remove("subdomain");
     pod.remove("hostname");
-    let names = meta::list(spec, "volumeClaimTemplates").iter().map(meta::name);
+    // One of each name: that two are alike is not told here.
+    let names: BTreeSet<&str> = meta::list(spec, "volumeClaimTemplates").iter().map(meta::name).collect();
     let mut volumes: Vec<Value> =
-        names.map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}})).collect();
+        names.into_iter().map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}})).collect();
     if !volumes.is_empty() {
         let own = pod.get("volumes").and_then(Value::as_array).cloned().unwrap_or_default();
         let kept = own.into_iter().filter(|own| !volumes.iter().any(|claimed| claimed["name"] == own["name"]));
@@ -289,7 +304,8 @@ mod tests {
     #[test]
     fn claimed_volumes_may_be_mounted() {
         let object = set(|spec| {
-            spec["volumeClaimTemplates"] = json!([{"metadata": {"name": "v"}}]);
+            let asked = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+            spec["volumeClaimTemplates"] = json!([{"metadata": {"name": "v"}, "spec": asked}]);
             spec["template"]["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "v", "mountPath": "/v"}]);
         });
         assert!(judge(&object, None).is_empty(), "{:?}", judge(&object, None));
