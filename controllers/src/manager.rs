@@ -20,8 +20,8 @@ use crate::options::Options;
 use crate::{
     bootstrap, certificates, clusterroleaggregation, cronjob, daemonset, deployment, disruption, endpoints,
     endpointslice, endpointslicemirroring, garbagecollector, job, legacytokens, namespace, nodeipam, nodelifecycle,
-    podautoscaler, podgc, replicaset, resourcequota, rootca, serviceaccount, servicelb, statefulset, tainteviction, ttlafterfinished,
-    volume,
+    podautoscaler, podgc, replicaset, resourcequota, rootca, serviceaccount, servicelb, statefulset, tainteviction,
+    ttlafterfinished, volume,
 };
 
 const NAME: &str = "kube-controller-manager";

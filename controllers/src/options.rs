@@ -8,7 +8,8 @@ use component::flags::Values;
 
 use crate::names::Selection;
 use crate::{
-    Error, certificates, endpointslicemirroring, nodeipam, nodelifecycle, podautoscaler, resourcequota, servicelb, volume,
+    Error, certificates, endpointslicemirroring, nodeipam, nodelifecycle, podautoscaler, resourcequota, servicelb,
+    volume,
 };
 
 /// The settings of the controller manager.

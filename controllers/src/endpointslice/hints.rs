@@ -1,6 +1,6 @@
 //! Hints for proxies that should stay near: `trafficDistribution` of a Service.
 //!
-//! Pure. Concepts: "Service", "Traffic distribution". (Topology-aware routing by annotation is not done.)
+//! Pure. Concepts: "Service", "Traffic distribution". Routing by annotation is in `topology`, and wins.
 
 use k8s_openapi::api::core::v1::ServiceSpec;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointHints, EndpointSlice, ForNode, ForZone};

@@ -9,6 +9,7 @@ mod plan;
 mod slice;
 #[cfg(test)]
 mod tests;
+mod topology;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use kube::{Api, ResourceExt};
 
 use self::plan::{Nodes, Plan};
 use self::slice::SERVICE_NAME;
+use self::topology::Shares;
 use crate::common::error::{Doing, Error};
 use crate::common::map;
 use crate::common::service::{concerned, selecting, selects};
@@ -90,6 +92,14 @@ impl Controller {
     fn subscribe(self: &Arc<Self>) {
         let queue = self.queue.clone();
         self.services.on_event(move |event| queue.add(Key::of(&**event.object())));
+        let (queue, services) = (self.queue.clone(), self.services.clone());
+        self.nodes.on_event(move |event| {
+            let same = event.old().is_some_and(|old| topology::part(old) == topology::part(event.object()));
+            if !same {
+                let asking = services.list().into_iter().filter(|service| topology::is_asked(service));
+                asking.for_each(|service| queue.add(Key::of(&*service)));
+            }
+        });
         let (queue, services, batch) = (self.queue.clone(), self.services.clone(), self.settings.batch_period);
         self.pods.on_event(move |event| {
             concerned(&services, event).into_iter().for_each(|key| queue.add_after(key, batch));
@@ -127,6 +137,9 @@ impl Controller {
         pods.retain(|p| selects(&service, p));
         let nodes = Zones(&self.nodes);
         let plan = plan::plan(&service, spec, &pods, &existing, &nodes, self.settings.max_endpoints_per_slice);
+        for (kind, reason, message) in &plan.notes {
+            self.ctx.recorder.event(&*service, *kind, reason, message);
+        }
         let result = self.carry_out(&key, &service, plan).await;
         if let Err(error) = &result {
             let message = format!("Error updating Endpoint Slices for Service {key}: {error}");
@@ -175,5 +188,9 @@ impl Nodes for Zones<'_> {
     fn zone(&self, node: &str) -> Option<Option<String>> {
         let node = self.0.get("", node)?;
         Some(map(&node.metadata.labels).get("topology.kubernetes.io/zone").cloned())
+    }
+
+    fn shares(&self) -> Option<Shares> {
+        topology::shares(self.0.list().iter().map(Arc::as_ref))
     }
 }

@@ -6,12 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use component::recorder::Type;
 use k8s_openapi::api::core::v1::{Pod, Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 
 use super::endpoint::{Identity, PortKey, endpoint, endpoint_ports, equal_beyond_identity, identity, port_key};
 use super::hints;
 use super::slice::{is_owned_by, labels_for, new_slice, relabelled};
+use super::topology::{self, Shares};
 use crate::common::pods;
 use crate::common::service::{belongs_in_endpoints, publishes_not_ready};
 
@@ -19,7 +21,15 @@ use crate::common::service::{belongs_in_endpoints, publishes_not_ready};
 pub(super) trait Nodes {
     /// None when there is no such node; the inner None when it tells no zone.
     fn zone(&self, node: &str) -> Option<Option<String>>;
+
+    /// What part of the CPUs each zone has; None when that cannot be told.
+    fn shares(&self) -> Option<Shares> {
+        None
+    }
 }
+
+/// Something to tell about the Service.
+pub(super) type Note = (Type, &'static str, String);
 
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Plan {
@@ -28,6 +38,7 @@ pub(super) struct Plan {
     pub(super) delete: Vec<EndpointSlice>,
     /// Pods left out because their node is unknown (as yet).
     pub(super) nodes_missing: Vec<String>,
+    pub(super) notes: Vec<Note>,
 }
 
 /// `pods` are those that the Service selects, `existing` the slices that this controller manages for it.
@@ -96,7 +107,12 @@ impl Family<'_> {
         }
         changes.delete.extend(by_ports.into_values().flatten().cloned());
         self.keep_one(existing.len(), &mut changes);
-        hints::apply(self.spec, &existing, &mut changes);
+        if topology::is_asked(self.service) {
+            let shares = nodes.shares();
+            plan.notes.extend(topology::apply(shares.as_ref(), self.family, &existing, &mut changes));
+        } else {
+            hints::apply(self.spec, &existing, &mut changes);
+        }
         self.reuse_names(&mut changes);
         plan.create.append(&mut changes.create);
         plan.update.append(&mut changes.update);
