@@ -5,6 +5,7 @@
 mod bad_input;
 mod flow;
 mod names;
+mod node;
 mod older_style;
 mod page;
 mod restart;

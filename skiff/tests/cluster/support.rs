@@ -103,6 +103,13 @@ impl Cluster {
         Ok(output.stdout)
     }
 
+    /// Applies objects written as text.
+    pub(crate) fn apply(&self, text: &str) -> Result<String> {
+        let file = self.bed.folder().join("objects.yaml");
+        std::fs::write(&file, text)?;
+        self.kubectl(&["apply", "--filename", &file.display().to_string()])
+    }
+
     pub(crate) fn curl(&self, url: &str) -> Result<String> {
         self.bed.run(&["curl", "--silent", "--show-error", "--fail", "--max-time", "5", url])
     }
