@@ -160,7 +160,7 @@ async fn lead(ctx: &Context, options: &Options, leading: Shutdown) -> Result<(),
 /// The controller of that name, which tells its events under its own name. None for one that the flags leave nothing
 /// to do.
 fn start(name: &'static str, ctx: &Context, options: &Arc<Options>) -> Option<BoxFuture<'static, ()>> {
-    let voice = |component: &str| Context { recorder: ctx.recorder.with_source(Source::new(component)), ..ctx.clone() };
+    let voice = |component: &str| speaking_as(component, ctx);
     let workers = &options.workers;
     Some(match name {
         "deployment-controller" => deployment::run(voice(name), workers.deployment).boxed(),
@@ -210,12 +210,6 @@ fn start(name: &'static str, ctx: &Context, options: &Arc<Options>) -> Option<Bo
             certificates::sign::run(voice(name), options.signing.clone()?).boxed()
         }
         "certificatesigningrequest-cleaner-controller" => certificates::clean::run(voice(name)).boxed(),
-        "persistentvolume-binder-controller" => {
-            volume::binder::run(voice("persistentvolume-controller"), options.volumes.clone()).boxed()
-        }
-        "persistentvolume-expander-controller" => volume::expand::run(voice("volume_expand")).boxed(),
-        "persistentvolumeclaim-protection-controller" => volume::protection::run_claims(voice(name)).boxed(),
-        "persistentvolume-protection-controller" => volume::protection::run_volumes(voice(name)).boxed(),
         "bootstrap-signer-controller" => bootstrap::signer::run(voice(name)).boxed(),
         "token-cleaner-controller" => bootstrap::cleaner::run(voice(name)).boxed(),
         "legacy-serviceaccount-token-cleaner-controller" => {
@@ -224,9 +218,27 @@ fn start(name: &'static str, ctx: &Context, options: &Arc<Options>) -> Option<Bo
         "service-lb-controller" if !options.load_balancer_pool.is_empty() => {
             servicelb::run(voice("service-controller"), options.load_balancer_pool.clone()).boxed()
         }
+        _ => return start_storage(name, ctx, options),
+    })
+}
+
+/// The same, of the controllers of volumes.
+fn start_storage(name: &'static str, ctx: &Context, options: &Options) -> Option<BoxFuture<'static, ()>> {
+    let voice = |component: &str| speaking_as(component, ctx);
+    Some(match name {
+        "persistentvolume-binder-controller" => {
+            volume::binder::run(voice("persistentvolume-controller"), options.volumes.clone()).boxed()
+        }
+        "persistentvolume-expander-controller" => volume::expand::run(voice("volume_expand")).boxed(),
+        "persistentvolumeclaim-protection-controller" => volume::protection::run_claims(voice(name)).boxed(),
+        "persistentvolume-protection-controller" => volume::protection::run_volumes(voice(name)).boxed(),
         "ephemeral-volume-controller" => {
-            volume::ephemeral::run(voice("ephemeral_volume"), workers.ephemeral_volume).boxed()
+            volume::ephemeral::run(voice("ephemeral_volume"), options.workers.ephemeral_volume).boxed()
         }
         _ => return None,
     })
+}
+
+fn speaking_as(component: &str, ctx: &Context) -> Context {
+    Context { recorder: ctx.recorder.with_source(Source::new(component)), ..ctx.clone() }
 }
