@@ -167,10 +167,28 @@ async fn attempt(
     if current::is_same(&new, old) {
         return Ok(Attempt::Unchanged);
     }
-    let removed = is_finished(&new) && !(served.hooks.is_held)(&new);
     if options.dry_run {
         return Ok(Attempt::Done(new));
     }
+    write(current, Made { request, new, companions, named_version }).await
+}
+
+/// What an attempt makes of an object, ready to be written.
+struct Made<'a> {
+    request: Request<'a>,
+    new: Value,
+    /// Of an object that stays.
+    companions: Commit,
+    /// The client said which version it was made from.
+    named_version: bool,
+}
+
+/// Writes the object, or ends one whose time has come, if it is still what it was made from.
+async fn write(current: &Current, made: Made<'_>) -> Result<Attempt, Status> {
+    let Made { request, mut new, companions, named_version } = made;
+    let (api, call, old) = (request.api, request.call, &current.object);
+    let served = &call.served;
+    let removed = is_finished(&new) && !(served.hooks.is_held)(&new);
     let key = api.catalogue.key(served, &call.info.namespace, call.name());
     let write = match removed {
         true => Write::Delete { key: key.clone() },
