@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use component::clock::Clock;
 use component::random::Random;
 use component::shutdown::Shutdown;
@@ -18,9 +19,11 @@ use crate::cache::{Cache, EventKind, WatchFrom};
 use crate::catalogue::{Catalogue, Served};
 use crate::connect::kubelet::KubeletClient;
 use crate::errors;
+use crate::limits::Limits;
 use crate::rest::current::Current;
 use crate::services::ServiceRanges;
 use crate::store::{Commit, Revision, Store};
+use crate::stored::Media;
 
 /// How long a consistent read waits for the store and for the cache.
 const READ_DEADLINE: Duration = Duration::from_secs(30);
@@ -40,6 +43,9 @@ pub struct Api {
     pub clock: Clock,
     pub random: Random,
     pub shutdown: Shutdown,
+    pub limits: Limits,
+    /// In which form objects are stored.
+    pub storage_media: Media,
     /// `--allow-privileged`.
     pub allow_privileged: bool,
 }
@@ -117,6 +123,11 @@ impl Api {
             true => self.services.companions(self, new, old).await,
             false => Ok(Commit::default()),
         }
+    }
+
+    /// The bytes to store: the object without its resource version, which is the store's to say.
+    pub fn encode_stored(&self, object: &Value) -> Result<Bytes, Status> {
+        self.storage_media.encode(object).map_err(Status::internal_error)
     }
 
     /// The current second, as `metav1.Time` writes it.

@@ -10,10 +10,8 @@ use crate::store::{CommitError, Error as StoreError};
 /// A failed read.
 pub fn store(error: &StoreError) -> Status {
     match error {
-        StoreError::Compacted { .. } => {
-            Status::expired("The provided resource version is too old: the history before it has been compacted.")
-        }
-        StoreError::Future { newest } => too_large(newest.0),
+        StoreError::Compacted { .. } => Status::expired("The resourceVersion for the provided list is too old."),
+        StoreError::Future { newest } => unavailable_version(&format!("Too large resource version, current: {newest}")),
         StoreError::Unavailable { .. } => logged(error, Status::service_unavailable("the store cannot be reached")),
         StoreError::Timeout { .. } => {
             logged(error, Status::timeout("request did not complete within the allotted timeout"))
@@ -46,13 +44,17 @@ pub fn watch(end: &WatchEnd) -> Status {
 }
 
 /// The client asked for a version that does not exist yet (Kubernetes API concept: "Unavailable resource versions").
-pub fn too_large(newest: u64) -> Status {
+pub fn too_large(asked: u64, newest: u64) -> Status {
+    unavailable_version(&format!("Too large resource version: {asked}, current: {newest}"))
+}
+
+fn unavailable_version(message: &str) -> Status {
     let cause = machinery::status::Cause {
         reason: "ResourceVersionTooLarge".into(),
         message: "Too large resource version".into(),
         ..Default::default()
     };
-    Status::timeout(&format!("Too large resource version, current: {newest}")).with_causes(vec![cause])
+    Status::timeout(message).with_causes(vec![cause])
 }
 
 fn logged(error: &StoreError, status: Status) -> Status {

@@ -18,6 +18,15 @@ pub fn empty() -> Body {
     full(Bytes::new())
 }
 
+/// The same body, with a value that lives until it has ended or is given up.
+pub fn holding<T: Send + 'static>(body: Body, held: T) -> Body {
+    body.map_frame(move |frame| {
+        let _ = &held;
+        frame
+    })
+    .boxed_unsync()
+}
+
 /// A body of chunks; the response ends when the stream does.
 pub fn stream(chunks: impl Stream<Item = Bytes> + Send + 'static) -> Body {
     StreamBody::new(chunks.map(|chunk| Ok(Frame::data(chunk)))).boxed_unsync()

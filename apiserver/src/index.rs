@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use machinery::gvk::{Gvk, split_api_version};
 use machinery::meta;
+use machinery::schema::{Schema, Type};
 use serde_json::Value;
 
-use crate::cache::{Indexed, Indexer, Paths, Resource};
+use crate::cache::{Fields, Indexed, Indexer, Paths, Resource};
 use crate::catalogue::{Catalogue, Served};
 use crate::stored;
 
@@ -14,6 +15,8 @@ pub struct CatalogueIndexer {
     catalogue: Catalogue,
     /// Where each resource's fields lie, by its number.
     paths: Vec<Paths>,
+    /// What each resource's fields are when they are absent, after the metadata's two.
+    zeros: Vec<Vec<&'static str>>,
 }
 
 impl CatalogueIndexer {
@@ -23,7 +26,11 @@ impl CatalogueIndexer {
             // Name and namespace first, then the row's own fields in their order.
             Paths::new(["metadata.name", "metadata.namespace"].into_iter().chain(own))
         });
-        Self { paths: paths.collect(), catalogue }
+        let zeros = catalogue
+            .rows()
+            .iter()
+            .map(|served| served.hooks.fields.iter().map(|(_, path)| zero_at(served.schema, path)).collect::<Vec<_>>());
+        Self { paths: paths.collect(), zeros: zeros.collect(), catalogue }
     }
 }
 
@@ -52,8 +59,28 @@ impl Indexer for CatalogueIndexer {
             false => stored::encode(&self.in_home_shape(stored::decode(value)?)).map_err(|error| error.to_string())?,
         };
         let (labels, fields) = paths.extract(&body).map_err(|error| error.to_string())?;
+        let zeros = &self.zeros[resource.0 as usize];
+        let fields = if zeros.iter().all(|zero| zero.is_empty()) { fields } else { with_zeros(&fields, zeros) };
         Ok(Indexed { body, labels, fields })
     }
+}
+
+/// What a selector sees where nothing is written: Go's zero value as text.
+fn zero_at(schema: &Schema, path: &str) -> &'static str {
+    let field = match path.rsplit_once('.') {
+        Some((parent, name)) => schema.at(parent).and_then(|schema| schema.field(name)),
+        None => schema.field(path),
+    };
+    match field.map(|field| &field.ty) {
+        Some(Type::Bool) => "false",
+        Some(Type::Int32 | Type::Int64) => "0",
+        _ => "",
+    }
+}
+
+fn with_zeros(fields: &Fields, zeros: &[&'static str]) -> Fields {
+    let zeros = ["", ""].iter().chain(zeros);
+    fields.iter().zip(zeros).map(|(value, zero)| if value.is_empty() { *zero } else { value }).collect()
 }
 
 /// Where a selectable field stands in an item's [`Fields`](crate::cache::Fields); `None` when the row does not have it.
@@ -66,5 +93,27 @@ pub fn field_position(served: &Served, name: &str) -> Option<usize> {
             let stored = served.home().hooks.fields;
             stored.iter().position(|(_, own)| own == path).map(|position| position + 2)
         }
+    }
+}
+
+/// Whether a selector may name the field. A kind without fields of its own takes both of the metadata's, whatever its
+/// scope.
+pub fn is_selectable(served: &Served, name: &str) -> bool {
+    let is_plain = served.hooks.fields.is_empty() && name == "metadata.namespace";
+    is_plain || field_position(served, name).is_some()
+}
+
+/// Upstream's words for a field that is not; they differ with whoever wrote the kind.
+pub fn refusal(served: &Served, name: &str) -> String {
+    let (row, quoted) = (&served.row, machinery::field::quote(name));
+    match (row.group.as_ref(), row.plural.as_ref()) {
+        _ if served.hooks.fields.is_empty() => {
+            format!("{quoted} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+        }
+        ("batch", "jobs") => format!("field label {quoted} not supported for {}", row.kind),
+        ("resource.k8s.io", "resourceslices") => {
+            format!("field label not supported for {}, Kind={}: {name}", row.api_version(), row.kind)
+        }
+        _ => format!("field label not supported: {name}"),
     }
 }

@@ -2,16 +2,22 @@
 //!
 //! RSA and P-256, in the forms that openssl and upstream's tools write: PKCS#8, PKCS#1, SEC1, SPKI, or a certificate.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use p256::pkcs8::EncodePublicKey as _;
 use rsa::pkcs1::DecodeRsaPrivateKey;
 use rsa::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey};
+use rsa::traits::PublicKeyParts;
+use serde_json::{Value, json};
 use x509_parser::pem::Pem;
 
 /// A public key with its SPKI DER form, by whose hash tokens name it.
 pub struct Public {
     pub key: DecodingKey,
     pub der: Vec<u8>,
+    /// The parameters of a JSON Web Key (RFC 7518, section 6).
+    pub parameters: Value,
 }
 
 /// A private key of either kind.
@@ -97,12 +103,19 @@ fn rsa_public(key: &rsa::RsaPublicKey) -> Result<Public, String> {
     use rsa::pkcs1::EncodeRsaPublicKey;
     let pkcs1 = key.to_pkcs1_der().map_err(|error| error.to_string())?;
     let spki = key.to_public_key_der().map_err(|error| error.to_string())?;
-    Ok(Public { key: DecodingKey::from_rsa_der(pkcs1.as_bytes()), der: spki.as_bytes().to_vec() })
+    let number = |number: &rsa::BigUint| URL_SAFE_NO_PAD.encode(number.to_bytes_be());
+    let parameters = json!({"kty": "RSA", "n": number(key.n()), "e": number(key.e())});
+    Ok(Public { key: DecodingKey::from_rsa_der(pkcs1.as_bytes()), der: spki.as_bytes().to_vec(), parameters })
 }
 
 fn p256_public(key: &p256::PublicKey) -> Result<Public, String> {
     let spki = key.to_public_key_der().map_err(|error| error.to_string())?;
-    Ok(Public { key: DecodingKey::from_ec_der(&key.to_sec1_bytes()), der: spki.as_bytes().to_vec() })
+    let point = key.to_sec1_bytes();
+    // The point is uncompressed: a byte that says so, then both coordinates.
+    let (x, y) = point.get(1..).and_then(|rest| rest.split_at_checked(32)).ok_or("a public key is no point")?;
+    let coordinate = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let parameters = json!({"kty": "EC", "crv": "P-256", "x": coordinate(x), "y": coordinate(y)});
+    Ok(Public { key: DecodingKey::from_ec_der(&point), der: spki.as_bytes().to_vec(), parameters })
 }
 
 #[cfg(test)]

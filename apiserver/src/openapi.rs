@@ -5,15 +5,9 @@
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY,
-};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::{Request, StatusCode};
 use machinery::catalogue::Resource;
 use machinery::openapi::{self, Custom};
@@ -23,6 +17,7 @@ use serde::Serialize;
 use crate::aggregation::documents;
 use crate::aggregation::extension::Extension;
 use crate::catalogue::Catalogue;
+use crate::compress;
 use crate::http_body::{Response, empty, full};
 
 const JSON: &str = "application/json";
@@ -127,11 +122,10 @@ fn respond<B>(
     if headers.get(IF_NONE_MATCH).is_some_and(|given| given.as_bytes() == tag.as_bytes()) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     } else {
-        let zips = headers.get(ACCEPT_ENCODING).and_then(|given| given.to_str().ok());
         let bytes = make();
-        *response.body_mut() = if zips.is_some_and(|encodings| encodings.contains("gzip")) {
+        *response.body_mut() = if compress::is_accepted(headers) {
             response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            full(gzip(&bytes).map_err(Status::internal_error)?)
+            full(compress::bytes(&bytes).map_err(Status::internal_error)?)
         } else {
             full(bytes)
         };
@@ -141,10 +135,4 @@ fn respond<B>(
     set.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
     set.insert(ETAG, HeaderValue::from_str(&tag).map_err(Status::internal_error)?);
     Ok(response)
-}
-
-fn gzip(bytes: &[u8]) -> std::io::Result<Bytes> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(bytes)?;
-    encoder.finish().map(Bytes::from)
 }

@@ -8,6 +8,7 @@ use component::flags::Values;
 use crate::admission;
 use crate::authz::Mode;
 use crate::services::{AddressRange, PortRange, ServiceRanges};
+use crate::stored::Media;
 
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -29,6 +30,7 @@ pub struct Options {
     pub advertise: IpAddr,
     pub secure: SocketAddr,
     pub insecure: Option<SocketAddr>,
+    pub storage_media: Media,
 }
 
 impl Options {
@@ -43,6 +45,7 @@ impl Options {
         let plugins = ["enable-admission-plugins", "disable-admission-plugins"].map(|flag| values.strings(flag));
         wrong.extend(admission::plugins::check(&plugins[0], &plugins[1]));
         let insecure = insecure(values, &modes, &mut wrong);
+        let storage_media = storage_media(values, &mut wrong);
         let secure = SocketAddr::new(
             values.ip("bind-address").unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
             port(values, "secure-port", &mut wrong),
@@ -61,6 +64,7 @@ impl Options {
             ranges,
             secure,
             insecure,
+            storage_media,
         })
     }
 }
@@ -144,6 +148,21 @@ fn store(values: &Values, wrong: &mut Vec<String>) -> Option<StoreChoice> {
             None
         }
     }
+}
+
+/// The embedded store holds JSON unless told otherwise: nobody but this server reads it, and JSON is what is served, so
+/// that neither a write nor the start has to translate it.
+fn storage_media(values: &Values, wrong: &mut Vec<String>) -> Media {
+    let name = values.str("storage-media-type");
+    if values.str("storage-backend") == "embedded" && !values.is_given("storage-media-type") {
+        return Media::Json;
+    }
+    Media::parse(name).unwrap_or_else(|| {
+        wrong.push(format!(
+            "--storage-media-type {name:?} invalid, allowed values: application/json, application/vnd.kubernetes.protobuf"
+        ));
+        Media::Json
+    })
 }
 
 fn modes(values: &Values, wrong: &mut Vec<String>) -> Vec<Mode> {

@@ -39,7 +39,8 @@ pub fn watch_frame(event_type: &str, object: &Value) -> Result<Vec<u8>, Status> 
 }
 
 fn type_of(object: &Value) -> (&str, &str) {
-    (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default())
+    // Discovery's first document names no version.
+    (object["apiVersion"].as_str().unwrap_or("v1"), object["kind"].as_str().unwrap_or_default())
 }
 
 fn schema_of(api_version: &str, kind: &str) -> Option<&'static Schema> {

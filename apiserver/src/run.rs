@@ -1,5 +1,6 @@
 //! Starts the server: store, cache, authentication, bootstrap, ports; and stops it.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,7 @@ use crate::admission::plugins;
 use crate::aggregation::{self, Aggregation};
 use crate::api::Api;
 use crate::authn::Authenticator;
+use crate::authn::openid::Documents;
 use crate::authn::request_header::RequestHeader;
 use crate::authn::static_tokens::StaticTokens;
 use crate::authn::tokens::Tokens;
@@ -28,11 +30,14 @@ use crate::cache::{self, Cache};
 use crate::catalogue::Catalogue;
 use crate::connect::kubelet::KubeletClient;
 use crate::index::CatalogueIndexer;
+use crate::limits::Limits;
+use crate::metrics;
 use crate::options::{Options, StoreChoice};
 use crate::server::{Server, handle};
 use crate::serving;
 use crate::store::embedded::{self, Embedded};
 use crate::store::etcd::Etcd;
+use crate::store::metered::Metered;
 use crate::store::{Store, compactor};
 
 /// Why the server could not start.
@@ -81,8 +86,9 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     };
     let secure_port = listener.local_addr()?.port();
     let tls = serving::server_config(&options)?;
-    let store = open_store(&options, &clock).await?;
     let catalogue = Catalogue::builtin(options.values.str("etcd-prefix"));
+    let (store, embedded) = open_store(&options, &clock).await?;
+    let store = metered(store, &catalogue);
     let indexer = Arc::new(CatalogueIndexer::new(catalogue.clone()));
     let cache_options =
         cache::Options { prefix: format!("{}/", catalogue.store_prefix()), ..cache::Options::default() };
@@ -92,8 +98,12 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     let allows_all = options.modes == [Mode::AlwaysAllow];
     let interval = options.values.duration("etcd-compaction-interval");
     let with_roles = options.modes.contains(&Mode::Rbac);
+    let keys_url = options.values.opt_str("service-account-jwks-uri").map(str::to_owned);
+    let host = options.values.opt_str("external-hostname").map(str::to_owned);
     let api = Arc::new(build(options, catalogue, store.clone(), cache, clock, random, shutdown.clone())?);
 
+    metrics::follow(&api);
+    let openid = openid_documents(&api, keys_url.as_deref(), host, advertised);
     let endpoints = endpoints(&api);
     // Before the port answers: a probe that comes first must not find the server ready.
     let bootstrapped = Arc::new(AtomicBool::new(false));
@@ -103,7 +113,9 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
         false => Err("the cluster's own objects are still being made".to_owned()),
     });
     let mut tasks = JoinSet::new();
-    let server = |insecure| Arc::new(Server { api: api.clone(), endpoints: endpoints.clone(), insecure });
+    let server = |insecure| {
+        Arc::new(Server { api: api.clone(), endpoints: endpoints.clone(), openid: openid.clone(), insecure })
+    };
     tasks.spawn(serve_on(listener, Some(tls), server(false), shutdown.clone()));
     let insecure_listener = match (insecure_listener, insecure) {
         (Some(listener), _) => Some(listener),
@@ -126,6 +138,10 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
             shutdown.trigger();
         }
     }
+    if let Some(embedded) = embedded {
+        // What was answered is on the disk already; this ends who still reads.
+        embedded.close().await;
+    }
     Ok(())
 }
 
@@ -143,14 +159,46 @@ fn warn_of_open_doors(options: &Options) {
     }
 }
 
-async fn open_store(options: &Options, clock: &Clock) -> Result<Arc<dyn Store>, Error> {
+/// The store, with the times of its requests told.
+fn metered(store: Arc<dyn Store>, catalogue: &Catalogue) -> Arc<dyn Store> {
+    let catalogue = catalogue.clone();
+    let owner = move |key: &str| match catalogue.find_key(key) {
+        Some(served) => (served.row.group.to_string(), served.row.plural.to_string()),
+        None => (String::new(), String::new()),
+    };
+    Arc::new(Metered::new(store, Box::new(owner)))
+}
+
+/// The issuer's documents; an issuer that OpenID does not allow has none, as upstream.
+fn openid_documents(
+    api: &Api,
+    keys_url: Option<&str>,
+    host: Option<String>,
+    advertised: Advertised,
+) -> Option<Arc<Documents>> {
+    let address = match host {
+        Some(host) => format!("{host}:{}", advertised.port),
+        None => SocketAddr::new(advertised.address, advertised.port).to_string(),
+    };
+    match Documents::new(api.tokens.as_ref()?, keys_url, &address) {
+        Ok(documents) => Some(Arc::new(documents)),
+        Err(error) => {
+            tracing::warn!(error, "the documents for verifying this cluster's tokens are not served");
+            None
+        }
+    }
+}
+
+/// The store; the embedded one a second time, for it wants to be closed.
+async fn open_store(options: &Options, clock: &Clock) -> Result<(Arc<dyn Store>, Option<Arc<Embedded>>), Error> {
     match &options.store {
         StoreChoice::Embedded { folder } => {
             let disk = embedded::disk::Folder::open(folder)
                 .map_err(|error| Error::Options(format!("--data-dir {}: {error}", folder.display())))?;
-            Ok(Arc::new(Embedded::start(Arc::new(disk), *clock, embedded::Options::default()).await?))
+            let store = Arc::new(Embedded::start(Arc::new(disk), *clock, embedded::Options::default()).await?);
+            Ok((store.clone(), Some(store)))
         }
-        StoreChoice::Etcd(etcd) => Ok(Arc::new(Etcd::connect(etcd.clone()).await?)),
+        StoreChoice::Etcd(etcd) => Ok((Arc::new(Etcd::connect(etcd.clone()).await?), None)),
     }
 }
 
@@ -184,6 +232,8 @@ fn build(
         clock,
         random,
         shutdown,
+        limits: Limits::from_flags(values),
+        storage_media: options.storage_media,
         allow_privileged: values.bool("allow-privileged"),
     })
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use component::serve::{Endpoints, PeerInfo};
 use futures::FutureExt;
-use http::{Method, Request};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use machinery::status::Status;
@@ -17,9 +18,13 @@ use machinery::status::Status;
 use crate::aggregation;
 use crate::api::Api;
 use crate::authn::impersonation;
+use crate::authn::openid::{self, Documents};
 use crate::authz;
+use crate::compress;
 use crate::discovery;
-use crate::http_body::{Response, full};
+use crate::http_body::{Response, full, holding};
+use crate::limits::{TooMany, is_long_running};
+use crate::metrics::Observed;
 use crate::request::{Query, RequestInfo, User};
 use crate::rest::body::BYTES_MAX;
 use crate::rest::negotiate::Accept;
@@ -37,6 +42,8 @@ const DRAINED_MAX: usize = 64 * 1024 * 1024;
 pub struct Server {
     pub api: Arc<Api>,
     pub endpoints: Endpoints,
+    /// The ServiceAccount issuer's documents, where its name allows them.
+    pub openid: Option<Arc<Documents>>,
     /// The insecure port takes everyone as a master.
     pub insecure: bool,
 }
@@ -49,7 +56,11 @@ pub async fn handle(server: Arc<Server>, request: Request<Incoming>) -> Response
     let (parts, mut body) = request.into_parts();
     let head = Request::from_parts(parts, ());
     let warnings = Warnings::default();
-    let answer = AssertUnwindSafe(route(&server, head, &mut body, query, &warnings)).catch_unwind().await;
+    let info = RequestInfo::parse(head.method(), head.uri().path(), &query);
+    let observed = Observed::of(head.method(), head.headers(), &query, &info, is_known(&server, &info));
+    let zips = compress::is_accepted(head.headers());
+    let answer = within(&server, head, &mut body, query, &warnings, info, &observed);
+    let answer = AssertUnwindSafe(answer).catch_unwind().await;
     if !matches!(answer, Ok(Ok(_))) && !body.is_end_stream() {
         tokio::spawn(drain(body));
     }
@@ -62,10 +73,37 @@ pub async fn handle(server: Arc<Server>, request: Request<Incoming>) -> Response
         }
     };
     warnings.tell(&mut response);
+    observed.answered(&response);
+    if let Some(running) = observed.running() {
+        response = response.map(|body| holding(body, running));
+    } else if zips {
+        response = compress::answer(response);
+    }
     if is_head {
         *response.body_mut() = full(Bytes::new());
     }
     response
+}
+
+/// Answers in the time that the request has.
+async fn within(
+    server: &Server,
+    request: Request<()>,
+    body: &mut Incoming,
+    query: Query,
+    warnings: &Warnings,
+    info: RequestInfo,
+    observed: &Observed,
+) -> Result<Response, Status> {
+    if is_long_running(&info) {
+        return route(server, request, body, query, warnings, info, observed).await;
+    }
+    let deadline = server.api.limits.deadline(&query)?;
+    let answer = tokio::time::timeout(deadline, route(server, request, body, query, warnings, info, observed)).await;
+    answer.unwrap_or_else(|_| {
+        observed.terminated("504");
+        Err(Status::timeout("request did not complete within the allotted timeout"))
+    })
 }
 
 async fn route(
@@ -74,20 +112,31 @@ async fn route(
     body: &mut Incoming,
     query: Query,
     warnings: &Warnings,
+    info: RequestInfo,
+    observed: &Observed,
 ) -> Result<Response, Status> {
     let api = &server.api;
-    let path = request.uri().path().to_owned();
-    let info = RequestInfo::parse(request.method(), &path, &query);
     let user = identify(server, &request, &info).await?;
+    // Held until the answer is made.
+    let _place = match is_long_running(&info) {
+        true => None,
+        false => match api.limits.enter(&info, &user) {
+            Ok(place) => Some(place),
+            Err(TooMany) => {
+                observed.terminated("429");
+                return Ok(too_many());
+            }
+        },
+    };
     authorize(server, &user, &info, &query)?;
-    if let Some(extension) = api.aggregation.find(&path) {
+    if let Some(extension) = api.aggregation.find(&info.path) {
         let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (parts, ()) = request.into_parts();
         let body = if takes_body(&info) { read_body(body).await? } else { Bytes::new() };
         return Ok(aggregation::proxy::pass_on(api, &extension, &user, parts, full(body), upgrade).await);
     }
     if !info.is_resource {
-        return other(server, &request, &path).await;
+        return other(server, &request, &info.path).await;
     }
     let served = api.catalogue.find(&info.group, &info.version, &info.resource).ok_or_else(Status::unknown_path)?;
     check_scope(&info, served.row.namespaced)?;
@@ -98,6 +147,27 @@ async fn route(
     let call =
         Call { method: parts.method, query, headers: parts.headers, user, served, body, upgrade, info, warnings };
     rest::dispatch(api, call).await
+}
+
+/// Whether metrics may name what a request asks for.
+fn is_known(server: &Server, info: &RequestInfo) -> bool {
+    const PATHS: [&str; 9] =
+        ["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+    match info.is_resource {
+        true => server.api.catalogue.find(&info.group, &info.version, &info.resource).is_some(),
+        false => PATHS.contains(&info.path.as_str()),
+    }
+}
+
+/// Upstream's answer to who finds no place: text, not a Status.
+fn too_many() -> Response {
+    let mut response = Response::new(full("Too many requests, please try again later.\n"));
+    *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 /// A namespaced resource is written in its namespace, a cluster's never inside one.
@@ -191,6 +261,9 @@ async fn other(server: &Server, request: &Request<()>, path: &str) -> Result<Res
     if let Some(answer) = crate::openapi::answer(&api.catalogue, &extensions, path, request) {
         return answer;
     }
+    if let Some(answer) = server.openid.as_ref().and_then(|documents| documents.answer(path)) {
+        return Ok(answer);
+    }
     let query = request.uri().query().unwrap_or_default();
     if let Some(answer) = server.endpoints.answer(request.method(), path, query) {
         return Ok(answer.map(full_body));
@@ -230,6 +303,9 @@ fn paths(server: &Server) -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec();
+    if server.openid.is_some() {
+        paths.extend([openid::CONFIGURATION_PATH, openid::KEYS_PATH].map(str::to_owned));
+    }
     for served in server.api.catalogue.rows() {
         let row = &served.row;
         if !row.group.is_empty() {

@@ -1,10 +1,48 @@
-//! Values of the store: JSON, or upstream's protobuf when an etcd changes hands. Both are read; JSON is written.
+//! Values of the store: JSON, or upstream's protobuf. Both are read, whichever is written (`--storage-media-type`).
 
 use bytes::Bytes;
 use machinery::gvk::{Gvk, split_api_version};
+use machinery::schema::Schema;
 use machinery::wire;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
+
+/// In which form objects are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Media {
+    Json,
+    Protobuf,
+}
+
+impl Media {
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "application/json" => Some(Self::Json),
+            "application/vnd.kubernetes.protobuf" => Some(Self::Protobuf),
+            _ => None,
+        }
+    }
+
+    /// The bytes to store. What has no protobuf form (a custom resource) is JSON in either case.
+    pub fn encode(self, object: &Value) -> serde_json::Result<Bytes> {
+        let schema = match self {
+            Self::Json => None,
+            Self::Protobuf => schema_of(object),
+        };
+        let Some(schema) = schema else { return encode(object) };
+        // The version is the store's to say.
+        let mut object = object.clone();
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("resourceVersion");
+        }
+        Ok(wire::encode(schema, &object).into())
+    }
+}
+
+fn schema_of(object: &Value) -> Option<&'static Schema> {
+    let (group, version) = split_api_version(object["apiVersion"].as_str()?)?;
+    machinery::schema::builtin(&Gvk::new(group, version, object["kind"].as_str()?))
+}
 
 pub fn is_json(value: &[u8]) -> bool {
     !wire::is_protobuf(value)
@@ -64,6 +102,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn protobuf_comes_back_as_it_was() {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "b"},
+            "metadata": {"name": "a", "namespace": "n", "resourceVersion": "7"},
+        });
+        let bytes = Media::Protobuf.encode(&object).unwrap();
+        assert!(!is_json(&bytes));
+        let read = decode(&bytes).unwrap();
+        assert_eq!((&read["data"], &read["metadata"]["name"]), (&object["data"], &json!("a")));
+        assert!(read["metadata"].get("resourceVersion").is_none());
+        let custom = json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {}});
+        assert!(is_json(&Media::Protobuf.encode(&custom).unwrap()));
+    }
 
     #[test]
     fn says_what_it_is_first_and_no_resource_version() {

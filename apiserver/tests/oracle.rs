@@ -46,6 +46,7 @@ async fn recorded_objects_are_answered_as_upstream_does() {
             }
         }
     }
+    server.stop().await;
     eprintln!("{report}");
     eprintln!("{cases} cases, {} differ", found.values().sum::<usize>());
     let known: BTreeMap<String, usize> = KNOWN

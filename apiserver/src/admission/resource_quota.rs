@@ -18,7 +18,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::{Operation, Plugin, Request};
 use crate::catalogue::Served;
 use crate::rest::create::put;
-use crate::rest::current::{self, Current};
+use crate::rest::current::Current;
 use crate::rest::managers;
 use crate::store::{Commit, Condition};
 
@@ -154,6 +154,6 @@ fn write(
     managers::track_own(quotas, "status", &quota.object, &mut new, &request.api.now_text());
     let key = request.api.catalogue.key(quotas, request.namespace(), meta::name(&new));
     commit.conditions.push(Condition::Modified { key: key.clone(), revision: quota.revision });
-    commit.writes.push(put(key, current::encode(&new)?, None));
+    commit.writes.push(put(key, request.api.encode_stored(&new)?, None));
     Ok(())
 }

@@ -32,7 +32,8 @@ struct Signer {
 struct Verifier {
     key: DecodingKey,
     algorithm: Algorithm,
-    pub key_id: String,
+    key_id: String,
+    parameters: Value,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -172,15 +173,22 @@ impl Tokens {
         Ok(claims)
     }
 
-    /// The public keys as a JSON Web Key Set document.
-    pub fn key_ids(&self) -> Vec<&str> {
-        self.verifiers.iter().map(|verifier| verifier.key_id.as_str()).collect()
+    /// The public keys as JSON Web Keys (RFC 7517).
+    pub fn public_keys(&self) -> Vec<Value> {
+        let key = |verifier: &Verifier| {
+            let mut key = verifier.parameters.clone();
+            key["use"] = "sig".into();
+            key["kid"] = verifier.key_id.clone().into();
+            key["alg"] = format!("{:?}", verifier.algorithm).into();
+            key
+        };
+        self.verifiers.iter().map(key).collect()
     }
 }
 
 impl Verifier {
     fn of(public: crate::keys::Public, algorithm: Algorithm) -> Self {
-        Self { key_id: key_id(&public.der), key: public.key, algorithm }
+        Self { key_id: key_id(&public.der), key: public.key, algorithm, parameters: public.parameters }
     }
 }
 

@@ -43,12 +43,12 @@ pub async fn run(api: Arc<Api>, advertised: Advertised, with_roles: bool, ready:
         }
     }
     ready();
-    service::keep(&api, &advertised).await;
+    tokio::join!(service::keep(&api, &advertised), authentication::keep(&api));
 }
 
 async fn converge(api: &Api, advertised: &Advertised, with_roles: bool) -> Result<(), Status> {
     namespaces::ensure(api).await?;
-    authentication::ensure(api).await?;
+    authentication::publish(api).await?;
     if with_roles {
         policy::ensure(api).await?;
     }

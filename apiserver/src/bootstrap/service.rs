@@ -19,7 +19,7 @@ const LEASE_TIME: Duration = Duration::from_secs(15);
 const RENEW_PERIOD: Duration = Duration::from_secs(10);
 
 /// Where clients reach this server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Advertised {
     /// `--advertise-address`.
     pub address: IpAddr,
@@ -100,7 +100,7 @@ async fn renew(api: &Api, advertised: &Advertised) -> Result<Vec<IpAddr>, Status
         "kind": "Endpoints", "apiVersion": "v1", "metadata": {},
         "subsets": [{"addresses": [{"ip": advertised.address.to_string()}]}],
     });
-    let value = serde_json::to_vec(&lease).map_err(Status::internal_error)?.into();
+    let value = api.encode_stored(&lease)?;
     let key = format!("{prefix}{}", advertised.address);
     let commit = Commit { conditions: Vec::new(), writes: vec![Write::Put { key, value, ttl: Some(LEASE_TIME) }] };
     let of = row(api, "", "endpoints")?.row.group_resource();

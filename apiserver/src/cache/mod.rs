@@ -107,6 +107,11 @@ impl Cache {
         self.resource(resource).get(key)
     }
 
+    /// How many objects of a resource there are.
+    pub fn count(&self, resource: Resource) -> usize {
+        self.resource(resource).count()
+    }
+
     /// All objects of a resource under `prefix`, which ends in a slash.
     pub fn list(&self, resource: Resource, prefix: &str) -> Snapshot {
         let seen = self.revision();

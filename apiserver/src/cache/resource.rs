@@ -112,6 +112,10 @@ impl ResourceCache {
         self.read().items.get(key).map(|ByKey(item)| item.clone())
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.read().items.len()
+    }
+
     /// `seen` must have been read before this call: everything up to it is then in `items`.
     pub(super) fn snapshot(&self, prefix: &str, seen: Revision) -> Snapshot {
         let state = self.read();

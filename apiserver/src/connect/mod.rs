@@ -12,7 +12,7 @@ mod session;
 pub mod splice;
 mod translate;
 mod tunnel;
-mod websocket;
+pub mod websocket;
 
 use std::sync::Arc;
 

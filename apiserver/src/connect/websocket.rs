@@ -24,10 +24,14 @@ const READ_BYTES: usize = 16 << 10;
 
 pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
+/// Whether a client asks for a WebSocket.
+pub fn is_asked_for(headers: &HeaderMap) -> bool {
+    headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
 /// The sub-protocols that a client offers, in its order; none when it asks for no WebSocket.
 pub fn offered(headers: &HeaderMap) -> Vec<&str> {
-    let is_websocket = headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    if !is_websocket {
+    if !is_asked_for(headers) {
         return Vec::new();
     }
     let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());

@@ -40,7 +40,7 @@ pub static HOOKS: Hooks = Hooks {
     },
     is_held: |namespace| !meta::list(namespace, "spec.finalizers").is_empty(),
     on_deletion: |namespace| namespace["status"]["phase"] = "Terminating".into(),
-    fields: &[("status.phase", "status.phase"), ("name", "metadata.name")],
+    fields: &[("status.phase", "status.phase")],
     columns: &[
         NAME,
         Column { name: "Status", kind: "string", priority: 0, description: "The status of the namespace" },

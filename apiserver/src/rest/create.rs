@@ -160,7 +160,7 @@ async fn commit_new(
     let key = api.catalogue.key(served, &call.info.namespace, name);
     let mut commit = Commit {
         conditions: vec![Condition::Absent { key: key.clone() }],
-        writes: vec![put(key.clone(), current::encode(object)?, served.hooks.time_to_live_seconds)],
+        writes: vec![put(key.clone(), api.encode_stored(object)?, served.hooks.time_to_live_seconds)],
     };
     commit.conditions.extend(companions.conditions);
     commit.writes.extend(companions.writes);

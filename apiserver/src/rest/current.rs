@@ -1,6 +1,5 @@
 //! An object as it is stored, taken apart for a change, and put together for the store.
 
-use bytes::Bytes;
 use machinery::meta;
 use machinery::status::Status;
 use serde_json::Value;
@@ -34,11 +33,6 @@ fn parse(body: &[u8]) -> Result<Value, Status> {
 
 pub fn set_resource_version(object: &mut Value, revision: Revision) {
     meta::metadata_mut(object).insert("resourceVersion".into(), revision.to_string().into());
-}
-
-/// The bytes to store: the object without its resource version, which is the store's to say.
-pub fn encode(object: &Value) -> Result<Bytes, Status> {
-    crate::stored::encode(object).map_err(Status::internal_error)
 }
 
 /// Whether a write would change anything but the times in `managedFields`.
@@ -81,11 +75,5 @@ mod tests {
         assert!(is_same(&new, &old));
         new["data"]["k"] = json!("v");
         assert!(!is_same(&new, &old));
-    }
-
-    #[test]
-    fn stored_bytes_carry_no_version() {
-        let object = json!({"kind": "A", "metadata": {"name": "x", "resourceVersion": "7"}});
-        assert_eq!(encode(&object).unwrap().as_ref(), br#"{"kind":"A","metadata":{"name":"x"}}"#);
     }
 }

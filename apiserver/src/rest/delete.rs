@@ -9,7 +9,7 @@ use machinery::status::{self, Status};
 use serde_json::{Value, json};
 
 use super::current::{self, Current};
-use super::params::{DeleteOptions, ListOptions, Propagation};
+use super::params::{DeleteOptions, Propagation};
 use super::{Call, list, respond, system};
 use crate::admission::{Operation, Request};
 use crate::api::Api;
@@ -96,7 +96,7 @@ async fn commit_step(
     };
     match step {
         Step::Mark(object) => {
-            commit.writes.push(super::create::put(key, current::encode(object)?, served.hooks.time_to_live_seconds));
+            commit.writes.push(super::create::put(key, api.encode_stored(object)?, served.hooks.time_to_live_seconds));
         }
         Step::Remove(_) => {
             let companions = api.companions(served, None, Some(&current.object)).await?;
@@ -217,7 +217,7 @@ fn finalizers_after(object: &Value, propagation: Option<Propagation>) -> Vec<Str
 pub async fn delete_collection(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
     let options = parse_options(call)?;
-    let selection = ListOptions::parse(&call.query, false)?;
+    let selection = list::options(call, false)?;
     let found = list::select(api, call, &selection).await?;
     for item in &found.items {
         let current = Current::from_item(item)?;

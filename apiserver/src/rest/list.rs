@@ -8,12 +8,12 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
-use machinery::selector::FieldSelector;
+use machinery::selector::{FieldSelector, FieldTerm};
 use machinery::status::Status;
 use serde_json::{Value, json};
 
 use super::negotiate::{Accept, Format, Shape};
-use super::params::{ListOptions, Match};
+use super::params::{ListOptions, Match, parse_resource_version};
 use super::table::{self, Include};
 use super::{Call, respond};
 use crate::api::Api;
@@ -21,19 +21,14 @@ use crate::cache::{Item, Snapshot};
 use crate::catalogue::Served;
 use crate::errors;
 use crate::http_body::{Response, stream};
-use crate::index::field_position;
+use crate::index::{self, field_position, is_selectable};
 use crate::store::Revision;
 
 pub async fn get(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
-    match call.query.text("resourceVersion") {
-        None => {
-            api.consistent().await?;
-        }
-        Some(text) => {
-            let version: u64 = text.parse().map_err(|_| Status::bad_request("invalid resource version"))?;
-            wait_for(api, Revision(version)).await?;
-        }
+    match parse_resource_version(call.query.text("resourceVersion"))? {
+        None => api.consistent().await.map(|_| ())?,
+        Some(version) => wait_for(api, Revision(version)).await?,
     }
     let key = api.catalogue.key(&call.served, &call.info.namespace, call.name());
     let item = api.cache.get(call.served.id, &key).ok_or_else(|| call.not_found())?;
@@ -59,7 +54,7 @@ pub async fn wait_for(api: &Api, revision: Revision) -> Result<(), Status> {
         return Ok(());
     }
     let newest = api.consistent().await?;
-    if newest < revision { Err(errors::too_large(newest.0)) } else { Ok(()) }
+    if newest < revision { Err(errors::too_large(revision.0, newest.0)) } else { Ok(()) }
 }
 
 /// What a list found, not yet encoded.
@@ -72,9 +67,26 @@ pub struct Found {
 
 pub async fn list(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
-    let options = ListOptions::parse(&call.query, false)?;
+    let options = options(call, false)?;
     let found = select(api, call, &options).await?;
     respond_list(api, call, accept, &found)
+}
+
+/// The options of a list, watch or deletecollection. An object that the path names is one more condition, as the old
+/// paths below `/watch/` have it.
+pub fn options(call: &Call, is_watch: bool) -> Result<ListOptions, Status> {
+    let mut options = ListOptions::parse(&call.query, is_watch)?;
+    let name = call.name();
+    if name.is_empty() {
+        return Ok(options);
+    }
+    if options.fields.is_everything() {
+        let term = FieldTerm { field: "metadata.name".to_owned(), equal: true, value: name.to_owned() };
+        options.fields = FieldSelector::new(vec![term]);
+    } else if options.fields.exact_match("metadata.name") != Some(name) {
+        return Err(Status::bad_request("fieldSelector metadata.name doesn't match requested name"));
+    }
+    Ok(options)
 }
 
 /// Finds the objects of a list request.
@@ -126,7 +138,8 @@ async fn begin(api: &Api, call: &Call, prefix: &str, options: &ListOptions) -> R
 
 /// The list of a continue token and the key after which to go on.
 async fn resume(api: &Api, call: &Call, prefix: &str, token: &str) -> Result<(Snapshot, String), Status> {
-    let (revision, name) = parse_token(token).ok_or_else(|| Status::bad_request("continue key is not valid"))?;
+    let told = |why| Status::bad_request(format!("invalid continue token: {why}"));
+    let (revision, name) = parse_token(token).map_err(told)?;
     let after = format!("{prefix}{name}");
     let Some(revision) = revision else {
         api.consistent().await?;
@@ -155,30 +168,34 @@ fn encode_token(revision: i64, name: &str) -> String {
 }
 
 /// The revision (none: the newest) and the last key that was answered, below the list's prefix.
-fn parse_token(token: &str) -> Option<(Option<Revision>, String)> {
-    let token: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).ok()?).ok()?;
+fn parse_token(token: &str) -> Result<(Option<Revision>, String), String> {
+    const NO_KEY: &str = "continue key is not valid";
+    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|error| format!("{NO_KEY}: {error}"))?;
+    let token: Value = serde_json::from_slice(&bytes).map_err(|error| format!("{NO_KEY}: {error}"))?;
     if token["v"] != "meta.k8s.io/v1" {
-        return None;
+        let version = token["v"].as_str().unwrap_or_default();
+        return Err(format!("{NO_KEY}: server does not recognize this encoded version {version}"));
     }
-    let start = token["start"].as_str()?;
-    if start.starts_with('/') || start.split('/').any(|part| part == "..") {
-        return None;
+    let revision = token["rv"].as_i64().filter(|revision| *revision != 0);
+    let revision = revision
+        .ok_or_else(|| format!("{NO_KEY}: incorrect encoded start resourceVersion (version meta.k8s.io/v1)"))?;
+    let start = token["start"].as_str().unwrap_or_default();
+    if start.is_empty() {
+        return Err(format!("{NO_KEY}: encoded start key empty (version meta.k8s.io/v1)"));
     }
-    let revision = token["rv"].as_i64()?;
+    let below = start.strip_prefix('/').unwrap_or(start);
+    // A key that leads out of the list's prefix would show what the client may not read.
+    if below.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(format!("{NO_KEY}: {start}"));
+    }
     let revision = (revision > 0).then_some(Revision(revision as u64));
-    Some((revision, start.trim_end_matches('\0').to_owned()))
+    Ok((revision, below.trim_end_matches('\0').to_owned()))
 }
 
 /// Refuses field selectors that the resource does not support.
 pub fn check_fields(fields: &FieldSelector, served: &Served) -> Result<(), Status> {
-    match fields.terms().iter().find(|term| field_position(served, &term.field).is_none()) {
-        None => Ok(()),
-        Some(term) if served.hooks.fields.is_empty() => Err(Status::bad_request(format!(
-            "{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
-            machinery::field::quote(&term.field)
-        ))),
-        Some(term) => Err(Status::bad_request(format!("field label not supported: {}", term.field))),
-    }
+    let unknown = fields.terms().iter().find(|term| !is_selectable(served, &term.field));
+    unknown.map_or(Ok(()), |term| Err(Status::bad_request(index::refusal(served, &term.field))))
 }
 
 pub fn is_selected(item: &Item, options: &ListOptions, served: &Served) -> bool {
@@ -250,7 +267,8 @@ fn json_list(served: &Served, metadata: &Value, items: &[Arc<Item>]) -> Response
     );
     let chunks =
         ListChunks { head: Some(head), prefix: served.body_prefix.clone(), items: items.to_vec(), at: 0, done: false };
-    respond::body_response(200, Format::Json.media_type(), stream(futures::stream::iter(chunks)))
+    let length = items.iter().map(|item| item.body.len()).sum();
+    respond::whole_response(200, Format::Json.media_type(), stream(futures::stream::iter(chunks)), length)
 }
 
 /// Writes the list piece by piece, as the client takes it.
@@ -301,9 +319,11 @@ mod tests {
 
     #[test]
     fn tokens_go_there_and_back() {
-        assert_eq!(parse_token(&encode_token(7, "ns/a")), Some((Some(Revision(7)), "ns/a".into())));
-        assert_eq!(parse_token(&encode_token(-1, "a")), Some((None, "a".into())));
-        assert_eq!(parse_token("garbage"), None);
-        assert_eq!(parse_token(&encode_token(7, "../a")), None);
+        assert_eq!(parse_token(&encode_token(7, "ns/a")), Ok((Some(Revision(7)), "ns/a".into())));
+        assert_eq!(parse_token(&encode_token(-1, "a")), Ok((None, "a".into())));
+        for wrong in ["garbage", &encode_token(0, "a"), &encode_token(7, "../a"), &encode_token(7, "a//b")] {
+            let why = parse_token(wrong).unwrap_err();
+            assert!(why.starts_with("continue key is not valid"), "{why}");
+        }
     }
 }

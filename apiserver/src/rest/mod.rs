@@ -85,7 +85,7 @@ pub async fn dispatch(api: &Arc<Api>, call: Call) -> Result<Response, Status> {
     match call.info.verb.as_str() {
         "get" => list::get(api, &call).await,
         "list" => list::list(api, &call).await,
-        "watch" => watch::watch(api, &call).await,
+        "watch" => watch::watch(api, call).await,
         "create" => create::create(api, &call).await,
         "update" => update::update(api, &call).await,
         "patch" => patch::patch(api, &call).await,

@@ -126,11 +126,11 @@ impl ListOptions {
         let mut options = Self {
             labels: parse_labels(query.get("labelSelector").unwrap_or_default())?,
             fields: parse_fields(query.get("fieldSelector").unwrap_or_default())?,
-            limit: number(query, "limit")?.unwrap_or(0),
+            limit: number::<i64>(query, "limit")?.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(0),
             continue_token: query.text("continue").map(str::to_owned),
             timeout_seconds: number(query, "timeoutSeconds")?,
             allow_bookmarks: query.is_true("allowWatchBookmarks"),
-            resource_version: parse_resource_version(query.text("resourceVersion"))?,
+            resource_version: None,
             resource_version_match: None,
             send_initial_events: None,
         };
@@ -143,71 +143,83 @@ impl ListOptions {
             Some("NotOlderThan") => Some(Match::NotOlderThan),
             Some("Exact") => Some(Match::Exact),
             Some(other) => {
-                let path = Path::new("resourceVersionMatch");
-                errors.push(Error::not_supported(&path, other, &["Exact", "NotOlderThan"]));
+                let supported: &[&str] = if is_watch { &["NotOlderThan"] } else { &["Exact", "NotOlderThan", ""] };
+                errors.push(Error::not_supported(&Path::new("resourceVersionMatch"), other, supported));
                 None
             }
         };
-        options.check(query, is_watch, &mut errors);
+        match is_watch {
+            true => options.check_watch(query, &mut errors),
+            false => options.check_list(query, &mut errors),
+        }
         refuse("meta.k8s.io", "ListOptions", &errors)?;
+        options.resource_version = parse_resource_version(query.text("resourceVersion"))?;
+        if options.continue_token.is_some() && options.resource_version.is_some_and(|version| version > 0) && !is_watch
+        {
+            return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+        }
+        // A list that is cut is of one version; older clients rely on it.
+        if options.limit > 0 && options.resource_version_match.is_none() && options.resource_version > Some(0) {
+            options.resource_version_match = Some(Match::Exact);
+        }
         Ok(options)
     }
 
-    fn check(&self, query: &Query, is_watch: bool, errors: &mut ErrorList) {
+    fn check_list(&self, query: &Query, errors: &mut ErrorList) {
         let path = Path::new("resourceVersionMatch");
-        let given = query.text("resourceVersionMatch").is_some();
-        if is_watch {
-            self.check_watch(given, errors);
-            return;
-        }
         if self.send_initial_events.is_some() {
             let path = Path::new("sendInitialEvents");
             errors.push(Error::forbidden(&path, "sendInitialEvents is forbidden for list"));
         }
-        if !given {
+        if query.text("resourceVersionMatch").is_none() {
             return;
         }
-        if self.resource_version.is_none() {
+        if query.text("resourceVersion").is_none() {
             let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
             errors.push(Error::forbidden(&path, why));
         }
         if self.continue_token.is_some() {
             errors.push(Error::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
         }
-        if self.resource_version == Some(0) && self.resource_version_match == Some(Match::Exact) {
+        if query.text("resourceVersion") == Some("0") && self.resource_version_match == Some(Match::Exact) {
             let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
             errors.push(Error::forbidden(&path, why));
         }
     }
 
-    fn check_watch(&self, match_given: bool, errors: &mut ErrorList) {
+    fn check_watch(&self, query: &Query, errors: &mut ErrorList) {
         let path = Path::new("resourceVersionMatch");
-        match (self.send_initial_events, match_given) {
-            (None, true) => {
-                let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
-                errors.push(Error::forbidden(&path, why));
-            }
-            (Some(_), false) => {
-                let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-                errors.push(Error::forbidden(&path, why));
-            }
-            (Some(_), true) if self.resource_version_match == Some(Match::Exact) => {
-                errors.push(Error::not_supported(&path, "Exact", &["NotOlderThan"]));
-            }
-            _ => {}
+        let given = query.text("resourceVersionMatch").is_some();
+        if self.send_initial_events.is_some() && self.resource_version_match != Some(Match::NotOlderThan) {
+            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+            errors.push(Error::forbidden(&path, why));
+        }
+        if given && self.send_initial_events.is_none() {
+            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            errors.push(Error::forbidden(&path, why));
+        }
+        if self.resource_version_match == Some(Match::Exact) {
+            errors.push(Error::not_supported(&path, "Exact", &["NotOlderThan"]));
+        }
+        if given && self.continue_token.is_some() {
+            errors.push(Error::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
         }
     }
 }
 
-fn parse_resource_version(text: Option<&str>) -> Result<Option<u64>, Status> {
+/// A resource version that a client gives, in upstream's words when it is none.
+pub fn parse_resource_version(text: Option<&str>) -> Result<Option<u64>, Status> {
     let Some(text) = text else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| {
-        let error = Error::invalid(
-            &Path::new("resourceVersion"),
-            text,
-            format!("strconv.ParseUint: parsing {}: invalid syntax", machinery::field::quote(text)),
-        );
-        Status::bad_request(format!("invalid resource version {}: {error}", machinery::field::quote(text)))
+    text.parse().map(Some).map_err(|error: std::num::ParseIntError| {
+        let why = match error.kind() {
+            std::num::IntErrorKind::PosOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        let why = format!("strconv.ParseUint: parsing {}: {why}", machinery::field::quote(text));
+        Status::bad_request(format!(
+            "invalid resource version: {}",
+            Error::invalid(&Path::new("resourceVersion"), text, why)
+        ))
     })
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::negotiate::{Accept, Format, Shape};
 use super::table;
 use crate::catalogue::Served;
+use crate::compress::Whole;
 use crate::http_body::{Body, Response, full};
 use crate::protobuf;
 
@@ -43,7 +44,15 @@ pub fn encode(accept: Accept, object: &Value) -> Result<Bytes, Status> {
 }
 
 pub fn bytes_response(code: u16, format: Format, bytes: Bytes) -> Response {
-    body_response(code, format.media_type(), full(bytes))
+    let length = bytes.len();
+    whole_response(code, format.media_type(), full(bytes), length)
+}
+
+/// An answer of known length in bytes, which may be compressed on its way.
+pub fn whole_response(code: u16, media_type: &'static str, body: Body, length: usize) -> Response {
+    let mut response = body_response(code, media_type, body);
+    response.extensions_mut().insert(Whole(length));
+    response
 }
 
 pub fn body_response(code: u16, media_type: &'static str, body: Body) -> Response {

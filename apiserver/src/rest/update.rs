@@ -192,7 +192,7 @@ async fn write(current: &Current, made: Made<'_>) -> Result<Attempt, Status> {
     let key = api.catalogue.key(served, &call.info.namespace, call.name());
     let write = match removed {
         true => Write::Delete { key: key.clone() },
-        false => put(key.clone(), current::encode(&new)?, served.hooks.time_to_live_seconds),
+        false => put(key.clone(), api.encode_stored(&new)?, served.hooks.time_to_live_seconds),
     };
     let mut commit = Commit {
         conditions: vec![Condition::Modified { key: key.clone(), revision: current.revision }],

@@ -1,7 +1,9 @@
 //! Watch: the changes of a collection as they happen (Kubernetes API concept: "Efficient detection of changes").
 //!
-//! A watcher without selectors hands on the frames that the cache encoded once for all. With a selector an object
+//! [`socket`] sends the same over a WebSocket. A watcher without selectors hands on the frames that the cache encoded once for all. With a selector an object
 //! that begins to match is ADDED, one that ceases to is DELETED.
+
+mod socket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,30 +22,37 @@ use crate::api::Api;
 use crate::cache::event::frame;
 use crate::cache::{Event, EventKind, Item, WatchEnd, WatchFrom, Watcher};
 use crate::catalogue::Served;
+use crate::connect::websocket::is_asked_for;
 use crate::errors;
 use crate::http_body::{Response, stream};
+use crate::metrics::WatchSeries;
 use crate::protobuf;
 use crate::store::Revision;
 
-/// Without `timeoutSeconds` a watch ends after 30 to 60 minutes, spread so that clients do not return together.
-const TIMEOUT_MIN: Duration = Duration::from_secs(30 * 60);
 /// How often a quiet watch is told how far it is.
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
+/// How long before the end of a watch it is told so once more.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 /// Frames sent at once when a burst is at hand.
 const BURST_BYTES: usize = 64 * 1024;
 
-pub async fn watch(api: &Arc<Api>, call: &Call) -> Result<Response, Status> {
+pub async fn watch(api: &Arc<Api>, mut call: Call) -> Result<Response, Status> {
     let accept = call.accept()?;
-    let options = ListOptions::parse(&call.query, true)?;
+    let options = list::options(&call, true)?;
     list::check_fields(&options.fields, &call.served)?;
-    if accept.format == Format::Protobuf && accept.shape != Shape::Object {
-        return Err(Status::not_acceptable("views are watched as JSON"));
-    }
-    let frames = open(api.clone(), call, accept, options).await?;
+    let frames = open(api.clone(), &call, accept, options).await?;
     let media_type = match accept.format {
         Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
-        Format::Json | Format::Yaml => "application/json",
+        Format::Json => "application/json",
+        Format::Yaml => {
+            return Err(Status::not_acceptable(
+                "only the following media types are accepted: application/json, application/vnd.kubernetes.protobuf",
+            ));
+        }
     };
+    if let Some(client) = call.upgrade.take().filter(|_| is_asked_for(&call.headers)) {
+        return socket::start(&call.headers, client, accept.format, frames, media_type);
+    }
     Ok(respond::body_response(200, media_type, stream(frames)))
 }
 
@@ -56,10 +65,12 @@ pub async fn open(
 ) -> Result<impl Stream<Item = Bytes> + Send + use<>, Status> {
     let timeout = match options.timeout_seconds {
         Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
-        _ => api.random.jitter(TIMEOUT_MIN, 1.0),
+        // Spread, so that clients do not return together.
+        _ => api.random.jitter(api.limits.watch_min(), 1.0),
     };
     let prefix = api.catalogue.prefix(&call.served, &call.info.namespace);
     let (initial, bookmark_initial, after) = begin(&api, call, &prefix, &options).await?;
+    let deadline = Instant::now() + timeout;
     let watcher = api.cache.watch(call.served.id, &prefix, WatchFrom::After(after));
     let watch = Watch {
         encoder: Encoder {
@@ -67,14 +78,15 @@ pub async fn open(
             accept,
             include: Include::parse(call.query.text("includeObject")),
             columns_sent: false,
+            series: WatchSeries::of(&call.served.row),
             api: api.clone(),
         },
         options,
         watcher,
         initial: initial.into_iter(),
         initial_end: bookmark_initial.then_some(after),
-        deadline: Instant::now() + timeout,
-        next_bookmark: Instant::now() + api.random.jitter(BOOKMARK_PERIOD, 0.25),
+        deadline,
+        next_bookmark: next_bookmark(Instant::now(), api.random.jitter(BOOKMARK_PERIOD, 0.25), deadline),
         ended: false,
     };
     Ok(futures::stream::unfold(watch, |mut watch| async move { watch.chunk().await.map(|bytes| (bytes, watch)) }))
@@ -88,7 +100,8 @@ async fn begin(
     options: &ListOptions,
 ) -> Result<(Vec<Arc<Item>>, bool, Revision), Status> {
     let version = options.resource_version.unwrap_or(0);
-    let streamed = options.send_initial_events == Some(true);
+    // A client of before `sendInitialEvents` that begins with what there is now is told the end of that as well.
+    let streamed = options.send_initial_events.unwrap_or(version == 0);
     if !streamed && version > 0 {
         return Ok((Vec::new(), false, Revision(version)));
     }
@@ -103,6 +116,12 @@ async fn begin(
     }
     let items = snapshot.iter().filter(|item| list::is_selected(item, options, &call.served)).cloned().collect();
     Ok((items, streamed && options.allow_bookmarks, snapshot.revision()))
+}
+
+/// The next bookmark: after a period, and once more shortly before the end, so that the client knows where to go on.
+fn next_bookmark(now: Instant, period: Duration, deadline: Instant) -> Instant {
+    let last = deadline.checked_sub(LAST_BOOKMARK).unwrap_or(now);
+    if now < last { last.min(now + period) } else { deadline }
 }
 
 struct Watch {
@@ -141,7 +160,7 @@ impl Watch {
                     if Instant::now() >= self.deadline {
                         return None;
                     }
-                    self.next_bookmark = Instant::now() + BOOKMARK_PERIOD;
+                    self.next_bookmark = next_bookmark(Instant::now(), BOOKMARK_PERIOD, self.deadline);
                     let revision = self.watcher.progress();
                     return self.encoder.bookmark(revision, false);
                 }
@@ -183,7 +202,9 @@ impl Watch {
     fn encode(&mut self, event: &Event) -> Option<Bytes> {
         let kind = self.seen_as(event)?;
         if kind == event.kind && self.encoder.shares_frames() {
-            return Some(event.frame());
+            let frame = event.frame();
+            self.encoder.series.sent(frame.len());
+            return Some(frame);
         }
         self.encoder.item(kind, &event.item)
     }
@@ -220,6 +241,7 @@ struct Encoder {
     accept: Accept,
     include: Include,
     columns_sent: bool,
+    series: WatchSeries,
     api: Arc<Api>,
 }
 
@@ -230,7 +252,9 @@ impl Encoder {
 
     fn item(&mut self, kind: EventKind, item: &Item) -> Option<Bytes> {
         if self.shares_frames() {
-            return Some(frame(kind, &item.body));
+            let frame = frame(kind, &item.body);
+            self.series.sent(frame.len());
+            return Some(frame);
         }
         let object: Value = serde_json::from_slice(&item.body).ok()?;
         let view = match self.accept.shape {
@@ -270,11 +294,15 @@ impl Encoder {
     }
 
     fn event(&self, word: &str, object: &Value) -> Option<Bytes> {
-        if self.accept.format == Format::Protobuf {
-            return protobuf::watch_frame(word, object).ok().map(Bytes::from);
-        }
-        let mut line = json!({"type": word, "object": object}).to_string();
-        line.push('\n');
-        Some(line.into())
+        let frame = match self.accept.format {
+            Format::Protobuf => protobuf::watch_frame(word, object).ok()?,
+            Format::Json | Format::Yaml => {
+                let mut line = serde_json::to_vec(&json!({"type": word, "object": object})).ok()?;
+                line.push(b'\n');
+                line
+            }
+        };
+        self.series.sent(frame.len());
+        Some(frame.into())
     }
 }

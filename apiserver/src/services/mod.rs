@@ -156,7 +156,7 @@ impl ServiceRanges {
         }
         let key = address_key(api, address);
         let object = addresses::object(service, &parsed, &api.new_uid(), &api.now_text());
-        let value = serde_json::to_vec(&object).map_err(Status::internal_error)?.into();
+        let value = api.encode_stored(&object)?;
         commit.conditions.push(Condition::Absent { key: key.clone() });
         commit.writes.push(Write::Put { key, value, ttl: None });
         Ok(())

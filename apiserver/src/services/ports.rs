@@ -60,7 +60,7 @@ impl PortRange {
             Some(entry) => Condition::Modified { key: key.clone(), revision: entry.modified },
             None => Condition::Absent { key: key.clone() },
         });
-        let value = serde_json::to_vec(&bitmap.object(self)).map_err(Status::internal_error)?.into();
+        let value = api.encode_stored(&bitmap.object(self))?;
         commit.writes.push(Write::Put { key, value, ttl: None });
         Ok(())
     }

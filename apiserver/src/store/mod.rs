@@ -17,6 +17,7 @@ use futures::stream::BoxStream;
 pub mod compactor;
 pub mod embedded;
 pub mod etcd;
+pub mod metered;
 
 /// A point in the store's history. A new store is at 1; each commit that changes something adds one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,6 +2,8 @@
 //!
 //! [`client`] sends requests and reads answers and watches; [`secure`] starts a server with certificates and RBAC.
 
+#[path = "../store_common/etcd.rs"]
+mod etcd;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -11,6 +13,7 @@ mod deletes;
 mod discovery;
 mod generic;
 mod kinds;
+mod limits;
 mod lists;
 mod objects;
 mod patches;
@@ -19,6 +22,11 @@ mod refusals;
 mod reviews;
 mod rights;
 mod secure;
+mod selectors;
+mod storage;
 mod streams;
+mod validator;
+mod versions;
 mod watches;
+mod wire;
 mod workloads;

@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::client::post;
 use crate::pods::{PODS, account, pod};
@@ -76,6 +77,9 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>,
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (upgrade, protocol) = (header("upgrade").to_owned(), header("x-stream-protocol-version").to_owned());
     let uri = request.uri().to_string();
+    if upgrade.eq_ignore_ascii_case("websocket") && uri.contains("command=echo") {
+        return Ok(echo(request));
+    }
     let mut response = Response::new(Full::new(Bytes::from_static(b"not now\n")));
     if upgrade != "SPDY/3.1" || uri.contains("refuse") {
         *response.status_mut() = StatusCode::NOT_FOUND;
@@ -96,6 +100,30 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>,
         }
     });
     Ok(response)
+}
+
+/// A WebSocket of the first protocol that is offered, whose messages come back as they are.
+fn echo(mut request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let key = request.headers()["sec-websocket-key"].as_bytes();
+    let accepted = tokio_tungstenite::tungstenite::handshake::derive_accept_key(key);
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let pairs = [("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-accept", &accepted)];
+    for (name, value) in pairs {
+        response.headers_mut().insert(name, value.parse().expect("a value"));
+    }
+    if let Some(protocol) = request.headers().get("sec-websocket-protocol") {
+        response.headers_mut().insert("sec-websocket-protocol", protocol.clone());
+    }
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let io = TokioIo::new(upgraded.await.expect("an upgrade"));
+        let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
+        while let Some(Ok(message @ (Message::Binary(_) | Message::Text(_)))) = socket.next().await {
+            socket.send(message).await.expect("it is sent");
+        }
+    });
+    response
 }
 
 /// Replies to streams, and when stdin has ended gives it back on stdout and exits with code 3.
@@ -249,5 +277,51 @@ async fn a_tunnel_carries_bytes_both_ways() {
         soon(socket.send(Message::Binary(word.as_bytes().to_vec().into()))).await.expect("it is sent");
         let heard = soon(socket.next()).await.expect("a message").expect("it is whole");
         assert_eq!(heard.into_data(), word.to_uppercase().as_bytes());
+    }
+}
+
+/// The older protocols are the runtime's own: their messages are passed on as they are, binary or base64 text.
+#[tokio::test(flavor = "multi_thread")]
+async fn older_websockets_are_passed_on() {
+    let server = server().await;
+    let binary = Message::Binary(vec![0, 1, 2].into());
+    let text = Message::text("0aGk=");
+    let table = [
+        ("v4.channel.k8s.io", &binary),
+        ("channel.k8s.io", &binary),
+        ("v4.base64.channel.k8s.io", &text),
+        ("base64.channel.k8s.io", &text),
+    ];
+    for (protocol, message) in table {
+        let (mut socket, chosen) = soon(open(&server, "exec?command=echo&stdin=1", protocol)).await;
+        assert_eq!(chosen, protocol);
+        soon(socket.send(message.clone())).await.expect("it is sent");
+        let heard = soon(socket.next()).await.expect("a message").expect("it is whole");
+        assert_eq!(heard, *message, "{protocol}");
+    }
+}
+
+/// kubectl of before WebSockets upgrades to SPDY/3.1, and so does the kubelet: the bytes are passed on.
+#[tokio::test(flavor = "multi_thread")]
+async fn spdy_is_passed_on() {
+    let server = server().await;
+    for (path, protocol) in [("portforward", "portforward.k8s.io"), ("exec?command=x&stdout=1", "v3.channel.k8s.io")] {
+        let mut stream = TcpStream::connect(server.address).await.expect("a connection");
+        let head = format!(
+            "POST {PODS}/p/{path} HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: SPDY/3.1\r\n\
+             x-stream-protocol-version: {protocol}\r\ncontent-length: 0\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.expect("to send");
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"\r\n\r\n") {
+            heard.push(soon(stream.read_u8()).await.expect("an answer"));
+        }
+        let heard = String::from_utf8_lossy(&heard).to_ascii_lowercase();
+        assert!(heard.starts_with("http/1.1 101") && heard.contains("upgrade: spdy/3.1"), "{heard}");
+        assert!(heard.contains(&format!("x-stream-protocol-version: {protocol}")), "{heard}");
+        stream.write_all(b"frames").await.expect("to send");
+        let mut loud = [0; 6];
+        soon(stream.read_exact(&mut loud)).await.expect("an echo");
+        assert_eq!(&loud, b"FRAMES");
     }
 }

@@ -56,10 +56,15 @@ impl Server {
         Self::start_in(folder, self.port, self.tls).expect("it started before")
     }
 
+    /// As `--etcd-servers` takes it.
+    pub(crate) fn url(&self) -> String {
+        format!("{}://127.0.0.1:{}", if self.tls { "https" } else { "http" }, self.port)
+    }
+
     pub(crate) async fn store(&self) -> Arc<dyn Store> {
         let file = |name| self.folder.path().join(name);
         let store = Etcd::connect(Options {
-            servers: vec![format!("{}://127.0.0.1:{}", if self.tls { "https" } else { "http" }, self.port)],
+            servers: vec![self.url()],
             ca_file: self.tls.then(|| file("ca.crt")),
             certificate: self.tls.then(|| (file("client.crt"), file("client.key"))),
             timeout: Duration::from_secs(20),

@@ -1,6 +1,7 @@
 //! An API server in this process, on the embedded store in a temporary folder, without TLS and authorization.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use component::shutdown::Shutdown;
 use http::{Method, Request};
@@ -12,8 +13,11 @@ pub struct TestServer {
     pub client: kube::Client,
     /// Of the port without TLS.
     pub address: std::net::SocketAddr,
+    /// Of the port with TLS, whose certificate nobody vouches for.
+    pub secure: std::net::SocketAddr,
     shutdown: Shutdown,
-    _folder: tempfile::TempDir,
+    running: tokio::task::JoinHandle<()>,
+    folder: Arc<tempfile::TempDir>,
 }
 
 /// Code and body of an answer.
@@ -24,32 +28,63 @@ pub struct Answer {
 
 impl TestServer {
     pub async fn start(more_flags: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::start_in(Arc::new(tempfile::tempdir().expect("a temporary folder")), more_flags).await
+    }
+
+    /// With what an earlier server left in the folder. On the embedded store, unless the flags name an etcd.
+    pub async fn start_in(folder: Arc<tempfile::TempDir>, more_flags: &[&str]) -> Self {
         let path = |name: &str| folder.path().join(name).display().to_string();
-        let key = rcgen::KeyPair::generate().expect("a key").serialize_pem();
-        std::fs::write(path("sa.key"), key).expect("write the key");
+        if !folder.path().join("sa.key").exists() {
+            let key = rcgen::KeyPair::generate().expect("a key").serialize_pem();
+            std::fs::write(path("sa.key"), key).expect("write the key");
+        }
         let mut flags = vec![
-            "--storage-backend=embedded".to_owned(),
-            format!("--data-dir={}", path("store")),
             format!("--cert-dir={}", path("certs")),
             format!("--service-account-signing-key-file={}", path("sa.key")),
             "--service-account-issuer=https://kubernetes".to_owned(),
         ];
+        if !more_flags.iter().any(|flag| flag.starts_with("--etcd-servers")) {
+            flags.push("--storage-backend=embedded".to_owned());
+            flags.push(format!("--data-dir={}", path("store")));
+        }
         flags.extend(more_flags.iter().map(|flag| (*flag).to_owned()));
         let values = apiserver::flags().parse(flags).expect("flags of the table");
         let options = apiserver::Options::from_flags(&values).expect("good options");
         let shutdown = Shutdown::new();
         let mut seams = apiserver::Seams::system(shutdown.clone());
-        seams.listener = Some(TcpListener::bind("127.0.0.1:0").await.expect("a port"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let secure = listener.local_addr().expect("its address");
+        seams.listener = Some(listener);
         let insecure = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = insecure.local_addr().expect("its address");
         seams.insecure_listener = Some(insecure);
-        tokio::spawn(apiserver::run(options, seams));
+        let running = tokio::spawn(async move { apiserver::run(options, seams).await.expect("the server runs") });
         let config = component::client::ClientConfig::from_master("test", format!("http://{address}"));
         let client = component::client::connect(config).expect("a client");
-        let server = Self { client, address, shutdown, _folder: folder };
+        let server = Self { client, address, secure, shutdown, running, folder };
         server.ready().await;
         server
+    }
+
+    /// Ends the server as SIGTERM does; returns once it is gone, with its folder for the next one.
+    pub async fn stop(mut self) -> Arc<tempfile::TempDir> {
+        self.shutdown.trigger();
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(20), &mut self.running).await;
+        ended.expect("the server ends in time").expect("it does not panic");
+        assert!(tokio::net::TcpStream::connect(self.secure).await.is_err(), "its ports are given back");
+        self.store_is_free().await;
+        self.folder.clone()
+    }
+
+    /// A request that was cut off may hold the embedded store for a moment longer.
+    async fn store_is_free(&self) {
+        let store = self.folder.path().join("store");
+        let free = async {
+            while store.exists() && apiserver::store::embedded::disk::Folder::open(&store).is_err() {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), free).await.expect("the store is let go");
     }
 
     /// Asks `/readyz` until it says yes: there is nothing to watch before the server serves.

@@ -31,6 +31,7 @@ pub static HOOKS: Hooks = Hooks {
     has_generation: true,
     fields: &[
         ("spec.nodeName", "spec.nodeName"),
+        ("spec.host", "spec.nodeName"),
         ("spec.restartPolicy", "spec.restartPolicy"),
         ("spec.schedulerName", "spec.schedulerName"),
         ("spec.serviceAccountName", "spec.serviceAccountName"),

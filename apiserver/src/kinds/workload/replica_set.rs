@@ -22,7 +22,6 @@ pub static REPLICA_SET: Hooks = Hooks {
     validate_status: |new, _| status(&new["status"]),
     warnings: super::warnings,
     has_generation: true,
-    fields: &[("status.replicas", "status.replicas")],
     columns: &COLUMNS,
     cells: |set, now| cells(set, selector_cell(&set["spec"]["selector"]), now),
     ..Hooks::PLAIN

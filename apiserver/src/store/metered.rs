@@ -1,0 +1,78 @@
+//! A store whose requests are timed, for `/metrics`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+use super::{
+    Batch, Commit, CommitError, Condition, Entry, Error, Previous, Range, RangeRequest, Revision, Store, WatchError,
+    Write,
+};
+use crate::metrics::store::asked;
+
+/// Says whose objects lie at a key: group and resource, for the labels.
+pub type Owner = Box<dyn Fn(&str) -> (String, String) + Send + Sync>;
+
+pub struct Metered {
+    inner: Arc<dyn Store>,
+    owner: Owner,
+}
+
+impl Metered {
+    pub fn new(inner: Arc<dyn Store>, owner: Owner) -> Self {
+        Self { inner, owner }
+    }
+
+    fn tell(&self, operation: &'static str, key: &str, begun: Instant, failed: bool) {
+        let (group, resource) = (self.owner)(key);
+        asked([operation, &group, &resource], begun.elapsed(), failed);
+    }
+}
+
+#[async_trait]
+impl Store for Metered {
+    async fn get(&self, key: &str, at: Option<Revision>) -> Result<(Option<Entry>, Revision), Error> {
+        let begun = Instant::now();
+        let found = self.inner.get(key, at).await;
+        self.tell("get", key, begun, found.is_err());
+        found
+    }
+
+    async fn range(&self, request: RangeRequest) -> Result<Range, Error> {
+        let (begun, start) = (Instant::now(), request.start.clone());
+        let found = self.inner.range(request).await;
+        self.tell("list", &start, begun, found.is_err());
+        found
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Revision, CommitError> {
+        let operation = match (commit.writes.first(), commit.conditions.first()) {
+            (Some(Write::Delete { .. }), _) => "delete",
+            (_, Some(Condition::Absent { .. })) => "create",
+            _ => "update",
+        };
+        let key = commit.writes.first().map(|write| write.key().to_owned()).unwrap_or_default();
+        let begun = Instant::now();
+        let done = self.inner.commit(commit).await;
+        // A conflict is an answer like any other.
+        self.tell(operation, &key, begun, matches!(done, Err(CommitError::Store(_))));
+        done
+    }
+
+    async fn revision(&self) -> Result<Revision, Error> {
+        self.inner.revision().await
+    }
+
+    fn watch(&self, from: Revision, previous: Previous) -> BoxStream<'static, Result<Batch, WatchError>> {
+        self.inner.watch(from, previous)
+    }
+
+    async fn compact(&self, at: Revision) -> Result<(), Error> {
+        let begun = Instant::now();
+        let done = self.inner.compact(at).await;
+        self.tell("compact", "", begun, done.is_err());
+        done
+    }
+}

@@ -1,0 +1,203 @@
+//! What a resource version asks of a get, a list and a watch (Kubernetes API concept: "Resource versions").
+
+use serde_json::{Value, json};
+
+use crate::client::{CONFIG_MAPS, Reply, Watch, config_map, delete, get, post};
+use crate::support::TestServer;
+
+fn version(object: &Value) -> u64 {
+    object["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok()).expect("a resource version")
+}
+
+fn count(list: &Value) -> usize {
+    list["items"].as_array().expect("items").len()
+}
+
+/// A server with `a`, and then `b` made and deleted; the versions of those three steps.
+async fn history(server: &TestServer) -> [u64; 3] {
+    let client = &server.client;
+    let one = post(client, CONFIG_MAPS, &config_map("a", &json!({}))).await.expect(201);
+    let two = post(client, CONFIG_MAPS, &config_map("b", &json!({}))).await.expect(201);
+    delete(client, &format!("{CONFIG_MAPS}/b"), &Value::Null).await.expect(200);
+    let three = get(client, CONFIG_MAPS).await.expect(200);
+    [version(&one), version(&two), version(&three)]
+}
+
+fn is_too_large(reply: &Reply, asked: u64) {
+    reply.refused(504, "Timeout");
+    let message = reply.body["message"].as_str().expect("a message");
+    assert!(message.starts_with(&format!("Timeout: Too large resource version: {asked}, current: ")), "{message}");
+    let details = &reply.body["details"];
+    assert_eq!(details["causes"][0]["reason"], "ResourceVersionTooLarge");
+    assert_eq!(details["causes"][0]["message"], "Too large resource version");
+    assert_eq!(details["retryAfterSeconds"], 1);
+    assert_eq!(reply.headers["retry-after"], "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_as_old_as_was_asked() {
+    let server = TestServer::start(&[]).await;
+    let [one, two, three] = history(&server).await;
+    let at = async |query: String| get(&server.client, &format!("{CONFIG_MAPS}?{query}")).await;
+    let table = [
+        (String::new(), 1),
+        ("resourceVersion=0".to_owned(), 1),
+        ("resourceVersion=0&resourceVersionMatch=NotOlderThan".to_owned(), 1),
+        (format!("resourceVersion={one}"), 1),
+        (format!("resourceVersion={one}&resourceVersionMatch=NotOlderThan"), 1),
+        (format!("resourceVersion={two}&resourceVersionMatch=Exact"), 2),
+        (format!("resourceVersion={two}&resourceVersionMatch=Exact&limit=1"), 1),
+        // Cut by a limit, a version means exactly that one.
+        (format!("resourceVersion={two}&limit=5"), 2),
+        (format!("resourceVersion={two}&resourceVersionMatch=NotOlderThan&limit=5"), 1),
+    ];
+    for (query, expected) in table {
+        let list = at(query.clone()).await.expect(200);
+        assert_eq!(count(&list), expected, "{query}");
+        let is_exact = query.contains("Exact") || query.ends_with("&limit=5") && !query.contains("NotOlder");
+        let wanted = if is_exact { two } else { three };
+        assert!(version(&list) >= wanted && (!is_exact || version(&list) == two), "{query}: {}", version(&list));
+    }
+    let future = three + 1000;
+    for query in ["", "&resourceVersionMatch=NotOlderThan", "&resourceVersionMatch=Exact"] {
+        is_too_large(&at(format!("resourceVersion={future}{query}")).await, future);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn senseless_versions_are_refused_in_upstreams_words() {
+    let server = TestServer::start(&[]).await;
+    let invalid = [
+        ("resourceVersionMatch=Exact", "resourceVersionMatch is forbidden unless resourceVersion is provided"),
+        ("resourceVersion=0&resourceVersionMatch=Exact", "is forbidden for resourceVersion \"0\""),
+        ("resourceVersion=1&resourceVersionMatch=Other", "supported values: \"Exact\", \"NotOlderThan\", \"\""),
+        ("resourceVersion=1&continue=x&resourceVersionMatch=Exact", "is forbidden when continue is provided"),
+        ("sendInitialEvents=true", "sendInitialEvents is forbidden for list"),
+        ("watch=1&resourceVersionMatch=NotOlderThan", "is forbidden for watch unless sendInitialEvents is provided"),
+        ("watch=1&sendInitialEvents=true", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
+        ("watch=1&sendInitialEvents=true&resourceVersionMatch=Exact", "supported values: \"NotOlderThan\""),
+    ];
+    for (query, words) in invalid {
+        let reply = get(&server.client, &format!("{CONFIG_MAPS}?{query}")).await;
+        reply.refused(422, "Invalid");
+        let message = reply.body["message"].as_str().expect("a message");
+        assert!(
+            message.starts_with("ListOptions.meta.k8s.io \"\" is invalid: ") && message.contains(words),
+            "{message}"
+        );
+    }
+    let number = "strconv.ParseUint: parsing \"x\": invalid syntax";
+    let bad = [
+        ("resourceVersion=x", format!("invalid resource version: resourceVersion: Invalid value: \"x\": {number}")),
+        ("continue=!", "invalid continue token: continue key is not valid: ".to_owned()),
+        ("watch=1&resourceVersion=x", "invalid resource version: ".to_owned()),
+    ];
+    for (query, words) in bad {
+        let reply = get(&server.client, &format!("{CONFIG_MAPS}?{query}")).await;
+        reply.refused(400, "BadRequest");
+        let message = reply.body["message"].as_str().expect("a message");
+        assert!(message.starts_with(&words), "{message}");
+    }
+    let made = post(&server.client, CONFIG_MAPS, &config_map("a", &json!({}))).await.expect(201);
+    post(&server.client, CONFIG_MAPS, &config_map("b", &json!({}))).await.expect(201);
+    let page = get(&server.client, &format!("{CONFIG_MAPS}?limit=1")).await.expect(200);
+    let token = page["metadata"]["continue"].as_str().expect("a token");
+    let both = format!("{CONFIG_MAPS}?limit=1&continue={token}&resourceVersion={}", version(&made));
+    let reply = get(&server.client, &both).await;
+    reply.refused(400, "BadRequest");
+    assert_eq!(reply.body["message"], "specifying resource version is not allowed when using continue");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_get_waits_for_no_future() {
+    let server = TestServer::start(&[]).await;
+    let [one, .., three] = history(&server).await;
+    let of = |version: u64| format!("{CONFIG_MAPS}/a?resourceVersion={version}");
+    for version in [0, one, three] {
+        get(&server.client, &of(version)).await.expect(200);
+    }
+    is_too_large(&get(&server.client, &of(three + 1000)).await, three + 1000);
+    get(&server.client, &format!("{CONFIG_MAPS}/a?resourceVersion=x")).await.refused(400, "BadRequest");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_begin_where_they_are_told() {
+    let server = TestServer::start(&[]).await;
+    let [one, two, _] = history(&server).await;
+    let watch = async |query: String| Watch::open(&server.client, &format!("{CONFIG_MAPS}?watch=1&{query}")).await;
+    for query in ["resourceVersion=", "resourceVersion=0"] {
+        assert_eq!(watch(query.to_owned()).await.told().await, "ADDED a", "{query}");
+    }
+    let mut whole = watch(format!("resourceVersion={one}")).await;
+    assert_eq!([whole.told().await, whole.told().await], ["ADDED b", "DELETED b"]);
+    assert_eq!(watch(format!("resourceVersion={two}")).await.told().await, "DELETED b");
+    // A client of before `sendInitialEvents` that takes bookmarks is told when it has seen what there was.
+    let mut old = watch("allowWatchBookmarks=true".to_owned()).await;
+    assert_eq!(old.told().await, "ADDED a");
+    let (kind, bookmark) = old.next().await.expect("a bookmark");
+    assert_eq!(kind, "BOOKMARK");
+    assert_eq!(bookmark["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    // Initial events can be left out, and can be asked for from a version on.
+    let later = format!("sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion={two}");
+    assert_eq!(watch(later).await.told().await, "ADDED a");
+    let mut none = watch("sendInitialEvents=false&resourceVersionMatch=NotOlderThan&resourceVersion=".to_owned()).await;
+    post(&server.client, CONFIG_MAPS, &config_map("c", &json!({}))).await.expect(201);
+    assert_eq!(none.told().await, "ADDED c");
+    // The old way to watch one object.
+    let mut single = Watch::open(&server.client, "/api/v1/watch/namespaces/default/configmaps/a").await;
+    assert_eq!(single.told().await, "ADDED a");
+    delete(&server.client, &format!("{CONFIG_MAPS}/c"), &Value::Null).await.expect(200);
+    delete(&server.client, &format!("{CONFIG_MAPS}/a"), &Value::Null).await.expect(200);
+    assert_eq!(single.told().await, "DELETED a");
+}
+
+/// A watch that is about to end says how far it is, also when nothing of its own has changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_is_told_how_far_it_is_before_it_ends() {
+    let server = TestServer::start(&[]).await;
+    let [.., three] = history(&server).await;
+    let query = format!("watch=1&allowWatchBookmarks=true&timeoutSeconds=3&resourceVersion={three}");
+    let mut watch = Watch::open(&server.client, &format!("{CONFIG_MAPS}?{query}")).await;
+    let account = json!({"metadata": {"name": "elsewhere"}});
+    let made = post(&server.client, "/api/v1/namespaces/default/serviceaccounts", &account).await.expect(201);
+    let (kind, bookmark) = watch.next().await.expect("a bookmark");
+    assert_eq!((kind.as_str(), &bookmark["kind"]), ("BOOKMARK", &json!("ConfigMap")));
+    assert!(version(&bookmark) >= version(&made));
+    assert!(bookmark["metadata"].get("annotations").is_none());
+    assert!(watch.next().await.is_none(), "then it ends");
+}
+
+/// A list's next page when its revision is compacted: 410 with a token that goes on at the newest one.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_token_comes_with_a_fresh_one() {
+    let flags = ["--etcd-compaction-interval=100ms"];
+    let server = TestServer::start(&flags).await;
+    for name in ["a", "b", "c", "d"] {
+        post(&server.client, CONFIG_MAPS, &config_map(name, &json!({}))).await.expect(201);
+    }
+    let first = get(&server.client, &format!("{CONFIG_MAPS}?limit=2")).await.expect(200);
+    let token = first["metadata"]["continue"].as_str().expect("a token").to_owned();
+    // A new server keeps no snapshot of the list, so the store's history has to answer.
+    let server = TestServer::start_in(server.stop().await, &flags).await;
+    let expired = async {
+        loop {
+            post(&server.client, CONFIG_MAPS, &json!({"metadata": {"generateName": "e"}})).await.expect(201);
+            let page = get(&server.client, &format!("{CONFIG_MAPS}?limit=2&continue={token}")).await;
+            if page.code != 200 {
+                return page;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let expired = tokio::time::timeout(std::time::Duration::from_secs(20), expired).await.expect("it expires");
+    expired.refused(410, "Expired");
+    assert!(expired.body["message"].as_str().is_some_and(|words| words.contains("inconsistent list")));
+    let fresh = expired.body["metadata"]["continue"].as_str().expect("a fresh token").to_owned();
+    let page = get(&server.client, &format!("{CONFIG_MAPS}?limit=1&continue={fresh}")).await.expect(200);
+    assert_eq!(page["items"][0]["metadata"]["name"], "c");
+    assert!(version(&page) > version(&first));
+    let token = page["metadata"]["continue"].as_str().expect("a token");
+    let last = get(&server.client, &format!("{CONFIG_MAPS}?limit=500&continue={token}")).await.expect(200);
+    assert_eq!((last["items"][0]["metadata"]["name"].as_str(), version(&last)), (Some("d"), version(&page)));
+    assert_eq!(page["metadata"]["remainingItemCount"], count(&last));
+}

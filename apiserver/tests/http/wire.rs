@@ -1,0 +1,262 @@
+//! Encodings of answers and watches: protobuf, WebSocket, views of each, and compression.
+
+use std::io::Read;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{Method, Request};
+use http_body_util::BodyExt;
+use kube::client::Body;
+use machinery::schema;
+use machinery::wire;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+use crate::client::{CONFIG_MAPS, Watch, call, config_map, delete, get, get_as, post};
+use crate::support::TestServer;
+
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+const SOON: Duration = Duration::from_secs(20);
+
+/// Headers and body as they came.
+async fn raw(server: &TestServer, path: &str, headers: &[(&str, &str)]) -> (http::response::Parts, Bytes) {
+    let mut request = Request::get(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = server.client.send(request.body(Body::empty()).expect("a request")).await.expect("an answer");
+    let (parts, body) = answer.into_parts();
+    (parts, body.collect().await.expect("a body").to_bytes())
+}
+
+fn decoded(schema: &str, envelope: &[u8]) -> Value {
+    let schema = schema::message(schema).expect("a schema");
+    wire::decode(schema, envelope).expect("an object")
+}
+
+const CONFIG_MAP: &str = "io.k8s.api.core.v1.ConfigMap";
+const PARTIAL: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata";
+const PARTIAL_LIST: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadataList";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_and_views_are_told_in_protobuf() {
+    let server = TestServer::start(&[]).await;
+    let schema = schema::message(CONFIG_MAP).expect("a schema");
+    let mut object = config_map("a", &json!({"k": "v"}));
+    schema::normalize(schema, &mut object);
+    let body = wire::encode(schema, &object);
+    let made = call(&server.client, Method::POST, CONFIG_MAPS, &[("content-type", PROTOBUF)], body).await;
+    made.expect(201);
+    let (parts, bytes) = raw(&server, &format!("{CONFIG_MAPS}/a"), &[("accept", PROTOBUF)]).await;
+    assert_eq!(parts.headers["content-type"], PROTOBUF);
+    assert_eq!(decoded(CONFIG_MAP, &bytes)["data"], json!({"k": "v"}));
+    let view = |kind: &str| format!("{PROTOBUF};as={kind};g=meta.k8s.io;v=v1");
+    let (_, bytes) = raw(&server, &format!("{CONFIG_MAPS}/a"), &[("accept", &view("PartialObjectMetadata"))]).await;
+    let partial = decoded(PARTIAL, &bytes);
+    assert_eq!((&partial["kind"], &partial["metadata"]["name"]), (&json!("PartialObjectMetadata"), &json!("a")));
+    let (_, bytes) = raw(&server, CONFIG_MAPS, &[("accept", &view("PartialObjectMetadataList"))]).await;
+    let list = decoded(PARTIAL_LIST, &bytes);
+    assert_eq!(
+        (&list["kind"], &list["items"][0]["metadata"]["name"]),
+        (&json!("PartialObjectMetadataList"), &json!("a"))
+    );
+    // There is no protobuf of tables: the next clause of the header is served.
+    let both = format!("{},application/json", view("Table"));
+    assert_eq!(get_as(&server.client, CONFIG_MAPS, &both).await.expect(200)["kind"], "ConfigMapList");
+    get_as(&server.client, CONFIG_MAPS, &view("Table")).await.refused(406, "NotAcceptable");
+    get_as(&server.client, &format!("{CONFIG_MAPS}?watch=1"), "application/yaml").await.expect(406);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn discovery_is_told_in_protobuf() {
+    let server = TestServer::start(&[]).await;
+    let table = [
+        ("/api", "APIVersions", "versions"),
+        ("/apis", "APIGroupList", "groups"),
+        ("/apis/apps", "APIGroup", "versions"),
+        ("/apis/apps/v1", "APIResourceList", "resources"),
+    ];
+    for (path, kind, list) in table {
+        let (parts, bytes) = raw(&server, path, &[("accept", PROTOBUF)]).await;
+        assert_eq!(parts.headers["content-type"], PROTOBUF, "{path}");
+        let document = decoded(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"), &bytes);
+        assert!(document[list].as_array().is_some_and(|list| !list.is_empty()), "{path}: {document}");
+    }
+    let (parts, _) = raw(&server, &format!("{CONFIG_MAPS}/missing"), &[("accept", PROTOBUF)]).await;
+    assert_eq!((parts.status.as_u16(), &parts.headers["content-type"]), (404, &PROTOBUF.parse().unwrap()));
+}
+
+/// Type and object of each event of a protobuf watch until it ends.
+async fn protobuf_events(server: &TestServer, path: &str, accept: &str, schema: &str) -> Vec<(String, Value)> {
+    let (parts, bytes) = raw(server, path, &[("accept", accept)]).await;
+    assert_eq!(parts.headers["content-type"], "application/vnd.kubernetes.protobuf;stream=watch");
+    let (mut rest, mut events) = (bytes.as_ref(), Vec::new());
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let (event, next) = after.split_at(u32::from_be_bytes(*length) as usize);
+        events.push(event_of(event, schema));
+        rest = next;
+    }
+    events
+}
+
+/// A bare `WatchEvent`: field 1 its type, field 2 a `RawExtension` whose field 1 is the enveloped object.
+fn event_of(event: &[u8], schema: &str) -> (String, Value) {
+    let (kind, rest) = field(event, 1);
+    let (object, _) = field(rest, 2);
+    let (envelope, _) = field(object, 1);
+    (String::from_utf8(kind.to_vec()).expect("text"), decoded(schema, envelope))
+}
+
+/// A field of bytes that begins here, and what follows it.
+fn field(message: &[u8], number: u8) -> (&[u8], &[u8]) {
+    assert_eq!(message[0], number << 3 | 2);
+    let (mut length, mut at, mut shift) = (0_usize, 1, 0);
+    loop {
+        length |= usize::from(message[at] & 0x7f) << shift;
+        shift += 7;
+        at += 1;
+        if message[at - 1] & 0x80 == 0 {
+            return message[at..].split_at(length);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_are_told_in_protobuf() {
+    let server = TestServer::start(&[]).await;
+    let made = post(&server.client, CONFIG_MAPS, &config_map("a", &json!({"k": "v"}))).await.expect(201);
+    delete(&server.client, &format!("{CONFIG_MAPS}/a"), &Value::Null).await.expect(200);
+    let after: u64 = made["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok()).expect("one");
+    let path = format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1&resourceVersion={}", after - 1);
+    let events = protobuf_events(&server, &path, PROTOBUF, CONFIG_MAP).await;
+    let told: Vec<(&str, &Value)> = events.iter().map(|(kind, object)| (kind.as_str(), &object["data"]["k"])).collect();
+    assert_eq!(told, [("ADDED", &json!("v")), ("DELETED", &json!("v"))]);
+    let accept = format!("{PROTOBUF};as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
+    let events = protobuf_events(&server, &path, &accept, PARTIAL).await;
+    let told: Vec<(&str, &Value)> =
+        events.iter().map(|(kind, object)| (kind.as_str(), &object["metadata"]["name"])).collect();
+    assert_eq!(told, [("ADDED", &json!("a")), ("DELETED", &json!("a"))]);
+}
+
+/// A watch as table, and the bookmarks of views.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watched_table_names_its_columns_once() {
+    let server = TestServer::start(&[]).await;
+    for name in ["a", "b"] {
+        post(&server.client, CONFIG_MAPS, &config_map(name, &json!({}))).await.expect(201);
+    }
+    let path = format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1&allowWatchBookmarks=1&includeObject=Object");
+    let (_, bytes) = raw(&server, &path, &[("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")]).await;
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let events: Vec<Value> = lines.map(|line| serde_json::from_slice(line).expect("JSON")).collect();
+    assert_eq!(
+        events.iter().map(|event| event["type"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["ADDED", "ADDED", "BOOKMARK"]
+    );
+    let columns: Vec<usize> =
+        events.iter().map(|event| event["object"]["columnDefinitions"].as_array().map_or(0, Vec::len)).collect();
+    assert_eq!(columns, [3, 0, 0]);
+    assert_eq!(events[1]["object"]["rows"][0]["object"]["kind"], "ConfigMap");
+}
+
+async fn open_socket(server: &TestServer, path: &str, accept: &'static str) -> WebSocketStream<TcpStream> {
+    let mut request = format!("ws://{}{path}", server.address).into_client_request().expect("a request");
+    request.headers_mut().insert("accept", accept.parse().expect("a value"));
+    let stream = TcpStream::connect(server.address).await.expect("a connection");
+    let (socket, _) = tokio_tungstenite::client_async(request, stream).await.expect("a WebSocket");
+    socket
+}
+
+async fn message(socket: &mut WebSocketStream<TcpStream>) -> Option<Message> {
+    let message = tokio::time::timeout(SOON, socket.next()).await.expect("a message in time");
+    message.map(|message| message.expect("a whole message"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_carries_a_message_an_event() {
+    let server = TestServer::start(&[]).await;
+    for name in ["a", "b"] {
+        post(&server.client, CONFIG_MAPS, &config_map(name, &json!({}))).await.expect(201);
+    }
+    let mut socket = open_socket(&server, &format!("{CONFIG_MAPS}?watch=1"), "application/json").await;
+    for expected in ["a", "b"] {
+        let Some(Message::Text(text)) = message(&mut socket).await else { panic!("JSON is text") };
+        let event: Value = serde_json::from_str(text.as_str()).expect("JSON");
+        assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("ADDED"), &json!(expected)));
+    }
+    delete(&server.client, &format!("{CONFIG_MAPS}/a"), &Value::Null).await.expect(200);
+    let Some(Message::Text(text)) = message(&mut socket).await else { panic!("JSON is text") };
+    assert!(text.as_str().starts_with("{\"type\":\"DELETED\""), "{text}");
+    let path = format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1");
+    let mut socket = open_socket(&server, &path, PROTOBUF).await;
+    let Some(Message::Binary(bytes)) = message(&mut socket).await else { panic!("protobuf is binary") };
+    let (kind, object) = event_of(&bytes, CONFIG_MAP);
+    assert_eq!((kind.as_str(), &object["metadata"]["name"]), ("ADDED", &json!("b")));
+    assert!(matches!(message(&mut socket).await, Some(Message::Close(_))), "it ends in its time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_answers_are_compressed() {
+    let server = TestServer::start(&[]).await;
+    for name in ["a", "b"] {
+        let large = config_map(name, &json!({"k": "v".repeat(100_000)}));
+        post(&server.client, CONFIG_MAPS, &large).await.expect(201);
+    }
+    let gzip = [("accept-encoding", "gzip")];
+    let (parts, packed) = raw(&server, CONFIG_MAPS, &gzip).await;
+    assert_eq!(
+        (&parts.headers["content-encoding"], &parts.headers["vary"]),
+        (&"gzip".parse().unwrap(), &"Accept-Encoding".parse().unwrap())
+    );
+    let mut read = String::new();
+    flate2::read::GzDecoder::new(packed.as_ref()).read_to_string(&mut read).expect("gzip");
+    let (plain, bytes) = raw(&server, CONFIG_MAPS, &[]).await;
+    assert!(plain.headers.get("content-encoding").is_none());
+    assert!(read.as_bytes() == bytes.as_ref() && packed.len() < bytes.len() / 10);
+    // Small ones are sent as they are, and so are watches.
+    let (small, _) = raw(&server, &format!("{CONFIG_MAPS}/a"), &gzip).await;
+    assert!(small.headers.get("content-encoding").is_none());
+    let (watch, _) = raw(&server, &format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1"), &gzip).await;
+    assert!(watch.headers.get("content-encoding").is_none());
+    let (parts, packed) = raw(&server, CONFIG_MAPS, &[gzip[0], ("accept", PROTOBUF)]).await;
+    assert_eq!(parts.headers["content-encoding"], "gzip");
+    assert!(packed.len() < 50_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_are_named_by_what_they_say() {
+    let server = TestServer::start(&[]).await;
+    for path in ["/openapi/v2", "/openapi/v3", "/openapi/v3/apis/apps/v1"] {
+        let (first, body) = raw(&server, path, &[]).await;
+        assert!(!body.is_empty());
+        let tag = first.headers["etag"].to_str().expect("a tag").to_owned();
+        let (again, body) = raw(&server, path, &[("if-none-match", &tag)]).await;
+        assert_eq!((again.status.as_u16(), body.len()), (304, 0), "{path}");
+        let (changed, _) = raw(&server, path, &[("if-none-match", "\"other\"")]).await;
+        assert_eq!(changed.status.as_u16(), 200);
+    }
+    let index = get(&server.client, "/openapi/v3").await.expect(200);
+    let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().expect("a URL");
+    let (hashed, _) = raw(&server, url, &[]).await;
+    assert!(hashed.headers["cache-control"].to_str().is_ok_and(|value| value.contains("immutable")));
+}
+
+/// A server that ends tells its watches so: they end whole, and at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_ends_ends_its_watches() {
+    let server = TestServer::start(&[]).await;
+    post(&server.client, CONFIG_MAPS, &config_map("a", &json!({}))).await.expect(201);
+    let mut watch = Watch::open(&server.client, &format!("{CONFIG_MAPS}?watch=1")).await;
+    let mut socket = open_socket(&server, &format!("{CONFIG_MAPS}?watch=1"), "application/json").await;
+    assert_eq!(watch.told().await, "ADDED a");
+    assert!(message(&mut socket).await.is_some());
+    let begun = std::time::Instant::now();
+    server.stop().await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "nothing had to be waited for");
+    assert!(watch.next().await.is_none(), "the stream ends, it does not break off");
+    assert!(matches!(message(&mut socket).await, Some(Message::Close(_)) | None));
+}
