@@ -274,13 +274,7 @@ async fn make_node(
         cgroups.ensure_top(&facts::top_limits(identity))?;
     }
     let clock = seams.clock;
-    let recorder = match &client {
-        Some(client) => {
-            let source = Source::new("kubelet").on_host(&identity.name);
-            Recorder::start(client.clone(), source, clock, seams.shutdown.clone())
-        }
-        None => Recorder::silent(),
-    };
+    let recorder = recorder(client.as_ref(), identity, seams);
     let reporter = Reporter::new(recorder, &identity.name);
     // The sources wake workers, and the workers use the sources: the dispatcher is put in when it exists.
     let late: Arc<std::sync::OnceLock<Dispatcher>> = Arc::default();
@@ -327,6 +321,13 @@ async fn make_node(
     let dispatch = Dispatcher::new(node.clone(), seams.shutdown.clone());
     let _ = late.set(dispatch.clone());
     Ok(Made { node, health, health_sender, network_sender, informers, dispatch })
+}
+
+/// Events go nowhere without an API server.
+fn recorder(client: Option<&kube::Client>, identity: &Identity, seams: &Seams) -> Recorder {
+    let Some(client) = client else { return Recorder::silent() };
+    let source = Source::new("kubelet").on_host(&identity.name);
+    Recorder::start(client.clone(), source, seams.clock, seams.shutdown.clone())
 }
 
 fn make_folder(path: &std::path::Path) -> Result<(), Error> {
