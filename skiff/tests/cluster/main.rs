@@ -8,6 +8,7 @@ mod names;
 mod node;
 mod older_style;
 mod page;
+mod policies;
 mod restart;
 mod store;
 mod support;
