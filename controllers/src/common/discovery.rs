@@ -63,7 +63,7 @@ pub(crate) async fn preferred(client: &Client) -> Result<Discovered, Error> {
 }
 
 /// A kind that is missing is looked for at most so often.
-const REDISCOVER: Duration = Duration::from_secs(30);
+pub(crate) const REDISCOVER: Duration = Duration::from_secs(30);
 
 /// The kinds there are, as they were when last asked for.
 #[derive(Default)]

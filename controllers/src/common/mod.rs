@@ -9,6 +9,7 @@ pub(crate) mod error;
 pub(crate) mod expectations;
 pub(crate) mod go_text;
 pub(crate) mod history;
+pub(crate) mod jobs;
 pub(crate) mod node_affinity;
 pub(crate) mod nodes;
 pub(crate) mod owner;

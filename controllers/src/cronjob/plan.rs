@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::schedule::{self, Schedule, ScheduleError};
+use crate::common::jobs;
 use crate::common::owner::controller_ref;
 
 const SCHEDULED_AT: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
@@ -126,9 +127,7 @@ fn rfc3339(time: Timestamp, zone: jiff::tz::TimeZone) -> String {
 
 /// The type of the condition by which a Job has ended.
 pub(super) fn ended(job: &Job) -> Option<&str> {
-    let conditions = job.status.as_ref()?.conditions.iter().flatten();
-    let mut ends = conditions.filter(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True");
-    ends.next().map(|c| c.type_.as_str())
+    jobs::ended(job).map(|condition| condition.type_.as_str())
 }
 
 /// The ended Jobs beyond the history limits, oldest first.

@@ -7,6 +7,8 @@ mod annotations;
 mod facts;
 mod plan;
 mod rolling;
+#[cfg(test)]
+mod simulation;
 mod status;
 #[cfg(test)]
 mod tests;

@@ -40,7 +40,7 @@ impl Rollout<'_> {
             return false;
         }
         let min_available = facts::desired(&self.d) - facts::max_unavailable(&self.d);
-        let new_unavailable = self.replicas(new) - facts::available(&self.sets[new].rs);
+        let new_unavailable = self.replicas(new) - self.kept_available(new);
         // New pods that are not available yet are left out of the count: they must not push out old
         // ones that are.
         let budget = self.total_replicas() - min_available - new_unavailable;
@@ -48,8 +48,14 @@ impl Rollout<'_> {
             return false;
         }
         let removed = self.drop_unhealthy(&old, budget);
-        let available: i32 = old.iter().chain([&new]).map(|i| facts::available(&self.sets[*i].rs)).sum();
+        let available: i32 = old.iter().chain([&new]).map(|i| self.kept_available(*i)).sum();
         removed + self.drop_oldest(&old, available - min_available) > 0
+    }
+
+    /// The available pods that stay. A ReplicaSet that was just made smaller still tells of those that are about to go;
+    /// they must not count twice.
+    fn kept_available(&self, index: usize) -> i32 {
+        facts::available(&self.sets[index].rs).min(self.replicas(index))
     }
 
     /// Pods that are not available can go at once: that costs no availability.
@@ -57,7 +63,7 @@ impl Rollout<'_> {
         let mut removed = 0;
         for index in old {
             let size = self.replicas(*index);
-            let unhealthy = size - facts::available(&self.sets[*index].rs);
+            let unhealthy = size - self.kept_available(*index);
             let count = unhealthy.min(budget - removed);
             if count > 0 {
                 self.resize(*index, size - count);

@@ -7,7 +7,7 @@ use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use super::policy;
-use crate::common::{map, pods};
+use crate::common::{jobs, map, pods};
 
 pub(super) const TRACKING_FINALIZER: &str = "batch.kubernetes.io/job-tracking";
 pub(super) const COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
@@ -21,9 +21,8 @@ pub(super) fn managed_by_other(job: &Job) -> Option<&str> {
 }
 
 /// Whether the Job has come to its end, well or not.
-pub(crate) fn is_finished(job: &Job) -> bool {
-    let conditions = job.status.iter().flat_map(|s| s.conditions.iter().flatten());
-    conditions.into_iter().any(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True")
+pub(super) fn is_finished(job: &Job) -> bool {
+    jobs::ended(job).is_some()
 }
 
 pub(super) fn is_indexed(spec: &JobSpec) -> bool {

@@ -6,7 +6,7 @@
 mod backoff;
 mod condition;
 mod decide;
-pub(crate) mod facts;
+mod facts;
 mod intervals;
 mod memory;
 mod metrics;

@@ -3,16 +3,18 @@
 //! Enter by [`run`]. Four sorts: those whose node is gone, those that are being deleted and never had a node, those
 //! being deleted on a node that is out of service, and ended ones beyond the threshold, oldest first.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use component::context::Context;
 use component::informer::{Event, Informer};
 use component::key::Key;
+use component::metrics;
 use component::queue::{self, Queue};
 use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
 use kube::api::DeleteParams;
 use kube::{Api, ResourceExt};
+use prometheus::IntCounterVec;
 
 use crate::common::error::{self, Doing, Error};
 use crate::common::nodes::{OUT_OF_SERVICE, is_ready, taints};
@@ -21,6 +23,16 @@ use crate::common::pods;
 
 /// A node that is registered again within this time keeps its pods.
 const QUARANTINE: Duration = Duration::from_secs(40);
+
+static DELETED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Number of pods that are being forcefully deleted since the Pod GC Controller started.";
+    metrics::counter("pod_gc_collector_force_delete_pods_total", help, &["namespace", "reason"])
+});
+
+static FAILED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Number of errors encountered when forcefully deleting the pods since the Pod GC Controller started.";
+    metrics::counter("pod_gc_collector_force_delete_pod_errors_total", help, &["namespace", "reason"])
+});
 
 /// What is to be looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -110,8 +122,11 @@ impl Controller {
             return Ok(());
         };
         let node = pods::node_name(&pod);
-        let abandoned = node.is_empty() || self.nodes.get("", node).is_some_and(|node| is_out_of_service(&node));
-        if abandoned { self.remove(&pod, None).await } else { Ok(()) }
+        if node.is_empty() {
+            return self.remove(&pod, None, "unscheduled").await;
+        }
+        let abandoned = self.nodes.get("", node).is_some_and(|node| is_out_of_service(&node));
+        if abandoned { self.remove(&pod, None, "out-of-service").await } else { Ok(()) }
     }
 
     async fn clear_node(&self, name: &str) -> Result<(), Error> {
@@ -127,7 +142,7 @@ impl Controller {
         for pod in left {
             let now = self.ctx.clock.now();
             let condition = disruption_target(&pod, "DeletionByPodGC", "PodGC: node no longer exists", now);
-            errors.extend(self.remove(&pod, Some(condition)).await.err());
+            errors.extend(self.remove(&pod, Some(condition), "orphaned").await.err());
         }
         error::all(errors)
     }
@@ -138,13 +153,23 @@ impl Controller {
         let surplus = surplus(ended, self.threshold);
         let mut errors = Vec::new();
         for pod in surplus {
-            errors.extend(self.remove(&pod, None).await.err());
+            errors.extend(self.remove(&pod, None, "terminated").await.err());
         }
         error::all(errors)
     }
 
+    async fn remove(&self, pod: &Pod, condition: Option<PodCondition>, reason: &str) -> Result<(), Error> {
+        let namespace = pod.namespace().unwrap_or_default();
+        let removed = self.fail_and_delete(pod, condition).await;
+        DELETED.with_label_values(&[namespace.as_str(), reason]).inc();
+        if removed.is_err() {
+            FAILED.with_label_values(&[namespace.as_str(), reason]).inc();
+        }
+        removed
+    }
+
     /// Past all grace: nobody is there to give it to.
-    async fn remove(&self, pod: &Pod, condition: Option<PodCondition>) -> Result<(), Error> {
+    async fn fail_and_delete(&self, pod: &Pod, condition: Option<PodCondition>) -> Result<(), Error> {
         if !pods::is_terminal(pod) {
             pod_status::patch(&self.ctx.client, pod, Some("Failed"), condition).await?;
         }

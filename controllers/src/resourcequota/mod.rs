@@ -23,7 +23,7 @@ use machinery::resources::ResourceList;
 use serde_json::{Value, json};
 
 use self::watch::Watches;
-use crate::common::discovery::{Kinds, Resource};
+use crate::common::discovery::{self, Kinds, Resource};
 use crate::common::error::{Doing, Error};
 use crate::common::pods;
 
@@ -161,8 +161,10 @@ impl Controller {
                 other => other?,
             }
         }
-        if !self.settings.resync_period.is_zero() {
-            self.queue.add_after(key, self.settings.resync_period);
+        // A kind that is not there yet may come.
+        let again = if known(&resources) { self.settings.resync_period } else { discovery::REDISCOVER };
+        if !again.is_zero() {
+            self.queue.add_after(key, again);
         }
         failure
     }

@@ -15,6 +15,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
 
 use crate::common::error::{Doing, Error, wait_for_event};
+use crate::common::jobs;
 
 /// Runs until the context's shutdown.
 pub(crate) async fn run(ctx: Context, workers: usize) {
@@ -48,9 +49,7 @@ async fn sync(ctx: &Context, jobs: &Informer<Job>, queue: &Queue<Key>, key: Key)
 /// Until the Job is to go; None for one that stays.
 fn time_left(job: &Job, now: Timestamp) -> Option<Duration> {
     let seconds = job.spec.as_ref()?.ttl_seconds_after_finished?;
-    let conditions = job.status.as_ref()?.conditions.iter().flatten();
-    let ended = |kind: &str| matches!(kind, "Complete" | "Failed");
-    let end = conditions.into_iter().find(|c| ended(&c.type_) && c.status == "True")?;
+    let end = jobs::ended(job)?;
     if job.metadata.deletion_timestamp.is_some() {
         return None;
     }
