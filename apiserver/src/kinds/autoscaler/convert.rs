@@ -7,6 +7,7 @@ use machinery::meta;
 use machinery::schema::{self, Schema, Type};
 use serde_json::{Map, Value, json};
 
+use super::names::{Names, READINGS, SOURCES};
 use super::{CPU_UTILIZATION_PERCENT, cpu_metric, cpu_utilization};
 use crate::kinds::go_form::{self, Form, NUMBER, POINTER, TEXT};
 
@@ -21,103 +22,6 @@ const ROUND_TRIP: [&str; 6] = [
     BEHAVIOR,
     "autoscaling.alpha.kubernetes.io/scale-down-tolerance",
     "autoscaling.alpha.kubernetes.io/scale-up-tolerance",
-];
-
-/// Where the parts of a metric stand: the path in v2, the name in v1.
-type Names = &'static [(&'static str, &'static str)];
-
-const SOURCES: [(&str, Names); 5] = [
-    (
-        "object",
-        &[
-            ("describedObject", "target"),
-            ("metric.name", "metricName"),
-            ("metric.selector", "selector"),
-            ("target.value", "targetValue"),
-            ("target.averageValue", "averageValue"),
-        ],
-    ),
-    (
-        "pods",
-        &[
-            ("metric.name", "metricName"),
-            ("metric.selector", "selector"),
-            ("target.averageValue", "targetAverageValue"),
-        ],
-    ),
-    (
-        "resource",
-        &[
-            ("name", "name"),
-            ("target.averageUtilization", "targetAverageUtilization"),
-            ("target.averageValue", "targetAverageValue"),
-        ],
-    ),
-    (
-        "containerResource",
-        &[
-            ("name", "name"),
-            ("container", "container"),
-            ("target.averageUtilization", "targetAverageUtilization"),
-            ("target.averageValue", "targetAverageValue"),
-        ],
-    ),
-    (
-        "external",
-        &[
-            ("metric.name", "metricName"),
-            ("metric.selector", "metricSelector"),
-            ("target.value", "targetValue"),
-            ("target.averageValue", "targetAverageValue"),
-        ],
-    ),
-];
-
-const READINGS: [(&str, Names); 5] = [
-    (
-        "object",
-        &[
-            ("describedObject", "target"),
-            ("metric.name", "metricName"),
-            ("metric.selector", "selector"),
-            ("current.value", "currentValue"),
-            ("current.averageValue", "averageValue"),
-        ],
-    ),
-    (
-        "pods",
-        &[
-            ("metric.name", "metricName"),
-            ("metric.selector", "selector"),
-            ("current.averageValue", "currentAverageValue"),
-        ],
-    ),
-    (
-        "resource",
-        &[
-            ("name", "name"),
-            ("current.averageUtilization", "currentAverageUtilization"),
-            ("current.averageValue", "currentAverageValue"),
-        ],
-    ),
-    (
-        "containerResource",
-        &[
-            ("name", "name"),
-            ("container", "container"),
-            ("current.averageUtilization", "currentAverageUtilization"),
-            ("current.averageValue", "currentAverageValue"),
-        ],
-    ),
-    (
-        "external",
-        &[
-            ("metric.name", "metricName"),
-            ("metric.selector", "metricSelector"),
-            ("current.value", "currentValue"),
-            ("current.averageValue", "currentAverageValue"),
-        ],
-    ),
 ];
 
 pub fn to_v1(object: &mut Value) {

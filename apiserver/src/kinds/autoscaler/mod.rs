@@ -5,6 +5,7 @@
 
 mod columns;
 mod convert;
+mod names;
 mod validate;
 
 use machinery::meta;

@@ -1,5 +1,6 @@
 //! Work that ends: Jobs, and CronJobs that make them (Kubernetes concepts: "Jobs", "CronJob").
 
+mod columns;
 mod cron_job;
 mod failure_policy;
 mod indexes;
