@@ -46,8 +46,6 @@ pub struct Api {
     pub limits: Limits,
     /// In which form objects are stored.
     pub storage_media: Media,
-    /// `--allow-privileged`.
-    pub allow_privileged: bool,
 }
 
 impl Api {

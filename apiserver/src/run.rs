@@ -218,10 +218,7 @@ fn build(
         cache,
         authenticator: authenticator(values, options.anonymous)?,
         authorizer: Arc::new(Authorizer::new(options.modes)),
-        admission: plugins::build(
-            &values.strings("enable-admission-plugins"),
-            &values.strings("disable-admission-plugins"),
-        ),
+        admission: plugins::build(values),
         tokens: Some(tokens(values, &options.issuer)?),
         services: options.ranges,
         kubelets: KubeletClient {
@@ -234,7 +231,6 @@ fn build(
         shutdown,
         limits: Limits::from_flags(values),
         storage_media: options.storage_media,
-        allow_privileged: values.bool("allow-privileged"),
     })
 }
 

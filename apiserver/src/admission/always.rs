@@ -5,6 +5,7 @@
 //! and this answers as validation does).
 
 use async_trait::async_trait;
+use component::flags::Values;
 use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use machinery::status::Status;
@@ -37,12 +38,20 @@ impl Plugin for Requestor {
     }
 }
 
-pub struct Privileged;
+pub struct Privileged {
+    allowed: bool,
+}
+
+impl Privileged {
+    pub fn from_flags(values: &Values) -> Self {
+        Self { allowed: values.bool("allow-privileged") }
+    }
+}
 
 #[async_trait]
 impl Plugin for Privileged {
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
-        if request.api.allow_privileged || !request.writes() || request.info().subresource == "status" {
+        if self.allowed || !request.writes() || request.info().subresource == "status" {
             return Ok(());
         }
         let row = &request.served().row;

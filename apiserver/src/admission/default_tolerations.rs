@@ -1,28 +1,35 @@
 //! `DefaultTolerationSeconds`: pods stay five minutes on a node that is not ready or not reachable.
 
 use async_trait::async_trait;
+use component::flags::Values;
 use machinery::meta;
 use machinery::status::Status;
 use serde_json::{Value, json};
 
 use super::{Plugin, Request};
 
-const SECONDS: i64 = 300;
 const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
-pub struct DefaultTolerationSeconds;
+/// Seconds for each of the taints.
+pub struct DefaultTolerationSeconds([i64; 2]);
+
+impl DefaultTolerationSeconds {
+    pub fn from_flags(values: &Values) -> Self {
+        Self(["not-ready", "unreachable"].map(|taint| values.int(&format!("default-{taint}-toleration-seconds"))))
+    }
+}
 
 #[async_trait]
 impl Plugin for DefaultTolerationSeconds {
     async fn mutate(&self, request: &Request<'_>, pod: &mut Value) -> Result<(), Status> {
         if request.is("", "pods", "") {
-            add(pod);
+            add(pod, self.0);
         }
         Ok(())
     }
 }
 
-fn add(pod: &mut Value) {
+fn add(pod: &mut Value, seconds: [i64; 2]) {
     let tolerated = |taint: &str| {
         meta::list(pod, "spec.tolerations").iter().any(|toleration| {
             let matches = |field: &str, wanted: &str| {
@@ -33,8 +40,11 @@ fn add(pod: &mut Value) {
     };
     let missing: Vec<Value> = TAINTS
         .iter()
-        .filter(|taint| !tolerated(taint))
-        .map(|taint| json!({"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS}))
+        .zip(seconds)
+        .filter(|(taint, _)| !tolerated(taint))
+        .map(|(taint, seconds)| {
+            json!({"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds})
+        })
         .collect();
     if missing.is_empty() {
         return;
@@ -51,11 +61,11 @@ mod tests {
     #[test]
     fn adds_what_is_missing_once() {
         let mut pod = json!({"spec": {"tolerations": [{"key": TAINTS[0], "operator": "Exists"}]}});
-        add(&mut pod);
-        add(&mut pod);
+        add(&mut pod, [300, 300]);
+        add(&mut pod, [300, 300]);
         assert_eq!(meta::list(&pod, "spec.tolerations").len(), 2);
         let mut all = json!({"spec": {"tolerations": [{"operator": "Exists"}]}});
-        add(&mut all);
+        add(&mut all, [300, 300]);
         assert_eq!(meta::list(&all, "spec.tolerations").len(), 1);
     }
 }

@@ -15,6 +15,7 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
+mod opt_in;
 pub mod plugins;
 mod pod_security;
 mod priority;
@@ -24,6 +25,7 @@ mod runtime_class;
 mod service_account;
 mod storage;
 mod template;
+mod topology_labels;
 
 use async_trait::async_trait;
 use machinery::status::Status;

@@ -3,28 +3,31 @@
 //! Enter at [`build`]. `--enable-admission-plugins` and `--disable-admission-plugins` choose; what [`ALWAYS`] holds is
 //! no plug-in upstream (validation and strategies do it there) and cannot be chosen.
 
-use super::storage;
-use super::{Admission, Plugin};
-use super::{always, certificates, default_class, default_tolerations, limit_ranger, namespace_lifecycle};
-use super::{node_restriction, node_taint, pod_security, priority, resource_quota, runtime_class, service_account};
+use component::flags::Values;
+
+use super::{
+    Admission, Plugin, always, certificates, default_class, default_tolerations, limit_ranger, namespace_lifecycle,
+    node_restriction, node_taint, opt_in, pod_security, priority, resource_quota, runtime_class, service_account,
+    storage, topology_labels,
+};
 
 /// One plug-in by name.
 struct Entry {
     name: &'static str,
     by_default: bool,
     /// Makes it; none where it is not built.
-    make: Option<fn() -> Box<dyn Plugin>>,
+    make: Option<fn(&Values) -> Box<dyn Plugin>>,
 }
 
 macro_rules! on {
     ($name:literal, $plugin:expr) => {
-        Entry { name: $name, by_default: true, make: Some(|| Box::new($plugin)) }
+        Entry { name: $name, by_default: true, make: Some(|_| Box::new($plugin)) }
     };
 }
 
 macro_rules! off {
     ($name:literal, $plugin:expr) => {
-        Entry { name: $name, by_default: false, make: Some(|| Box::new($plugin)) }
+        Entry { name: $name, by_default: false, make: Some(|_| Box::new($plugin)) }
     };
 }
 
@@ -34,24 +37,28 @@ const fn later(name: &'static str) -> Entry {
 
 /// Quota comes last: what a later plug-in refused must not have been charged.
 static PLUGINS: &[Entry] = &[
-    later("AlwaysAdmit"),
+    off!("AlwaysAdmit", opt_in::AlwaysAdmit),
     later("NamespaceAutoProvision"),
     on!("NamespaceLifecycle", namespace_lifecycle::NamespaceLifecycle),
-    later("NamespaceExists"),
-    later("LimitPodHardAntiAffinityTopology"),
+    off!("NamespaceExists", opt_in::NamespaceExists),
+    off!("LimitPodHardAntiAffinityTopology", opt_in::LimitPodHardAntiAffinityTopology),
     on!("LimitRanger", limit_ranger::LimitRanger),
     on!("ServiceAccount", service_account::ServiceAccount),
     off!("NodeRestriction", node_restriction::NodeRestriction),
     on!("TaintNodesByCondition", node_taint::TaintNodesByCondition),
-    later("AlwaysPullImages"),
+    off!("AlwaysPullImages", opt_in::AlwaysPullImages),
     later("ImagePolicyWebhook"),
     on!("PodSecurity", pod_security::PodSecurity),
     later("PodNodeSelector"),
     on!("Priority", priority::Priority),
-    on!("DefaultTolerationSeconds", default_tolerations::DefaultTolerationSeconds),
+    Entry {
+        name: "DefaultTolerationSeconds",
+        by_default: true,
+        make: Some(|values| Box::new(default_tolerations::DefaultTolerationSeconds::from_flags(values))),
+    },
     later("PodTolerationRestriction"),
     later("EventRateLimit"),
-    later("ExtendedResourceToleration"),
+    off!("ExtendedResourceToleration", opt_in::ExtendedResourceToleration),
     on!("DefaultStorageClass", default_class::DefaultStorageClass),
     on!("StorageObjectInUseProtection", storage::StorageObjectInUseProtection),
     later("PodGroupProtection"),
@@ -63,8 +70,8 @@ static PLUGINS: &[Entry] = &[
     later("ClusterTrustBundleAttest"),
     on!("CertificateSubjectRestriction", certificates::CertificateSubjectRestriction),
     on!("DefaultIngressClass", default_class::DefaultIngressClass),
-    later("DenyServiceExternalIPs"),
-    later("PodTopologyLabels"),
+    off!("DenyServiceExternalIPs", opt_in::DenyServiceExternalIPs),
+    on!("PodTopologyLabels", topology_labels::PodTopologyLabels),
     later("PodGroupWorkloadExists"),
     later("NodeDeclaredFeatureValidator"),
     later("JobValidation"),
@@ -74,11 +81,12 @@ static PLUGINS: &[Entry] = &[
     later("ValidatingAdmissionPolicy"),
     later("ValidatingAdmissionWebhook"),
     on!("ResourceQuota", resource_quota::ResourceQuota::default()),
-    later("AlwaysDeny"),
+    off!("AlwaysDeny", opt_in::AlwaysDeny),
 ];
 
 /// What runs whatever the flags say.
-static ALWAYS: &[fn() -> Box<dyn Plugin>] = &[|| Box::new(always::Requestor), || Box::new(always::Privileged)];
+static ALWAYS: &[fn(&Values) -> Box<dyn Plugin>] =
+    &[|_| Box::new(always::Requestor), |values| Box::new(always::Privileged::from_flags(values))];
 
 /// The chain that the two flags choose. Every mistake in them, in upstream's words.
 pub fn check(enabled: &[String], disabled: &[String]) -> Vec<String> {
@@ -97,14 +105,17 @@ pub fn check(enabled: &[String], disabled: &[String]) -> Vec<String> {
     wrong
 }
 
-/// The chain that the two flags choose.
-pub fn build(enabled: &[String], disabled: &[String]) -> Admission {
-    let mut plugins: Vec<Box<dyn Plugin>> = ALWAYS.iter().map(|make| make()).collect();
+/// The chain that the flags choose.
+pub fn build(values: &Values) -> Admission {
+    let (enabled, disabled) = (values.strings("enable-admission-plugins"), values.strings("disable-admission-plugins"));
+    let mut plugins: Vec<Box<dyn Plugin>> = ALWAYS.iter().map(|make| make(values)).collect();
     for entry in PLUGINS {
         let is_named = |names: &[String]| names.iter().any(|name| name == entry.name);
         match entry.make {
-            Some(make) if (entry.by_default || is_named(enabled)) && !is_named(disabled) => plugins.push(make()),
-            None if is_named(enabled) => {
+            Some(make) if (entry.by_default || is_named(&enabled)) && !is_named(&disabled) => {
+                plugins.push(make(values));
+            }
+            None if is_named(&enabled) => {
                 tracing::warn!(plugin = entry.name, "admission plug-in is not built yet and will not run");
             }
             _ => {}

@@ -15,8 +15,6 @@ pub fn flags() -> FlagSet {
         [
             flag("advertise-address", Ip, "", "The address that members of the cluster reach this server by. Without it --bind-address, and when that is unspecified the machine's own address."),
             flag("cors-allowed-origins", Strings, "", "Allowed origins for CORS.").without_effect("browsers are not served yet"),
-            flag("default-not-ready-toleration-seconds", Int, "300", "Toleration of not-ready:NoExecute that pods get.").without_effect("always 300"),
-            flag("default-unreachable-toleration-seconds", Int, "300", "Toleration of unreachable:NoExecute that pods get.").without_effect("always 300"),
             flag("enable-priority-and-fairness", Bool, "true", "Queue requests by priority.").without_effect("requests are not queued yet"),
             flag("external-hostname", String, "", "The host name in generated URLs, of the token keys for one."),
             flag("feature-gates", Strings, "", "Features to switch: name=true,….").without_effect("there are no switchable features"),
@@ -80,6 +78,8 @@ pub fn flags() -> FlagSet {
         [
             flag("enable-admission-plugins", Strings, "", "Admission plug-ins besides the default ones."),
             flag("disable-admission-plugins", Strings, "", "Admission plug-ins to leave out."),
+            flag("default-not-ready-toleration-seconds", Int, "300", "How long pods stay on a node that is not ready."),
+            flag("default-unreachable-toleration-seconds", Int, "300", "How long pods stay on a node that is not reachable."),
             flag("admission-control-config-file", String, "", "Configuration of admission plug-ins.").without_effect("the plug-ins have no configuration yet"),
         ],
     )

@@ -8,6 +8,7 @@ mod etcd;
 mod support;
 
 mod admission;
+mod aggregation;
 mod client;
 mod deletes;
 mod discovery;

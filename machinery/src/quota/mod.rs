@@ -13,7 +13,7 @@ mod tests;
 use serde_json::Value;
 
 pub use claim::storage_class;
-pub use pod::has_ended;
+pub use pod::{has_ended, is_extended as is_extended_resource};
 
 use crate::meta;
 use crate::resources::ResourceList;

@@ -8,6 +8,7 @@ use machinery::status::Status;
 use serde_json::{Value, json};
 
 use super::call_of;
+use crate::admission::{Operation, Request};
 use crate::api::Api;
 use crate::http_body::Response;
 use crate::rest::body::{self, Decoded};
@@ -17,14 +18,16 @@ use crate::rest::{Call, respond, system};
 
 pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     let (binding, options) = decode(call)?;
-    bind(api, call, &binding, &options).await
+    bind(api, call, binding, &options).await
 }
 
 /// A Binding posted to `bindings`: it names its pod itself.
 pub async fn bind_named(api: &Api, call: &Call) -> Result<Response, Status> {
     let (binding, options) = decode(call)?;
     let pods = api.catalogue.find("", "v1", "pods").ok_or_else(Status::unknown_path)?;
-    bind(api, &call_of(call, pods, meta::name(&binding)), &binding, &options).await
+    let mut own = call_of(call, pods, meta::name(&binding));
+    own.info.subresource = "binding".to_owned();
+    bind(api, &own, binding, &options).await
 }
 
 fn decode(call: &Call) -> Result<(Value, WriteOptions), Status> {
@@ -50,10 +53,13 @@ fn check(binding: &Value) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid("", "Binding", meta::name(binding), &errors)) }
 }
 
-async fn bind(api: &Api, call: &Call, binding: &Value, options: &WriteOptions) -> Result<Response, Status> {
+async fn bind(api: &Api, call: &Call, mut binding: Value, options: &WriteOptions) -> Result<Response, Status> {
     let accept = call.accept()?;
+    let request = Request::new(api, call, Operation::Create, options.dry_run, None);
+    api.admission.mutate(&request, &mut binding).await?;
+    api.admission.validate(&request, &binding).await?;
     let now = api.now_text();
-    change(api, call, Part::Raw, options, |pod| assign(pod, binding, call, &now)).await?;
+    change(api, call, Part::Raw, options, |pod| assign(pod, &binding, call, &now)).await?;
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     respond::encoded(accept, 201, &status)
 }
@@ -79,11 +85,13 @@ fn assign(pod: &Value, binding: &Value, call: &Call, now: &str) -> Result<Value,
     let mut new = pod.clone();
     meta::metadata_mut(&mut new).remove("resourceVersion");
     meta::object_mut(&mut new, "spec").insert("nodeName".into(), binding["target"]["name"].clone());
-    let annotations = meta::map(binding, "metadata.annotations");
-    if !annotations.is_empty() {
-        let mut merged = meta::map(pod, "metadata.annotations").clone();
-        merged.extend(annotations.clone());
-        meta::metadata_mut(&mut new).insert("annotations".into(), Value::Object(merged));
+    for field in ["annotations", "labels"] {
+        let told = meta::map(&binding["metadata"], field);
+        if !told.is_empty() {
+            let mut merged = meta::map(&pod["metadata"], field).clone();
+            merged.extend(told.clone());
+            meta::metadata_mut(&mut new).insert(field.into(), Value::Object(merged));
+        }
     }
     set_scheduled(&mut new, now);
     Ok(new)

@@ -1,5 +1,7 @@
 //! What admission fills in and refuses, as clients meet it.
 
 mod certificates;
+mod classes;
 mod limits;
 mod pod_security;
+mod switches;
