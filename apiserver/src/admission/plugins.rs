@@ -11,12 +11,15 @@ use super::{
     storage, topology_labels,
 };
 
+/// How a plug-in is made of the server's flags.
+type Make = fn(&Values) -> Box<dyn Plugin>;
+
 /// One plug-in by name.
 struct Entry {
     name: &'static str,
     by_default: bool,
     /// Makes it; none where it is not built.
-    make: Option<fn(&Values) -> Box<dyn Plugin>>,
+    make: Option<Make>,
 }
 
 macro_rules! on {
@@ -85,8 +88,7 @@ static PLUGINS: &[Entry] = &[
 ];
 
 /// What runs whatever the flags say.
-static ALWAYS: &[fn(&Values) -> Box<dyn Plugin>] =
-    &[|_| Box::new(always::Requestor), |values| Box::new(always::Privileged::from_flags(values))];
+static ALWAYS: &[Make] = &[|_| Box::new(always::Requestor), |values| Box::new(always::Privileged::from_flags(values))];
 
 /// The chain that the two flags choose. Every mistake in them, in upstream's words.
 pub fn check(enabled: &[String], disabled: &[String]) -> Vec<String> {
