@@ -206,14 +206,7 @@ impl Controller {
                 }
             }
         }
-        let error = failed.first().map(|first| {
-            format!(
-                "invalid metrics ({} invalid out of {}), first error is: {}",
-                failed.len(),
-                specs.len(),
-                first.error
-            )
-        });
+        let error = invalid_metrics(&failed, specs.len());
         match (best, failed.first()) {
             (Some((replicas, metric)), first) if first.is_none() || replicas >= current => {
                 let message = format!("the HPA was able to successfully calculate a replica count from {metric}");
@@ -352,4 +345,10 @@ async fn write_scale(api: &Api<DynamicObject>, name: &str, mut scale: Scale, rep
     }
     scale.spec.get_or_insert_default().replicas = Some(replicas);
     api.replace_scale(name, &PostParams::default(), &scale).await.map(drop).doing("scale", name)
+}
+
+/// How many of the metrics could not be read, and why the first could not.
+fn invalid_metrics(failed: &[Failed], of: usize) -> Option<String> {
+    let first = &failed.first()?.error;
+    Some(format!("invalid metrics ({} invalid out of {of}), first error is: {first}", failed.len()))
 }
