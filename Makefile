@@ -26,6 +26,7 @@ test:
 up:
 	@scripts/prepare.sh run build toolchain
 	$(CARGO) build --release --bins
+	@! $(SUDO) test -d $(DATA_DIR)/registry || scripts/registry.sh start $(DATA_DIR)
 	$(SKIFF) up --data-dir $(DATA_DIR)
 
 down:
@@ -45,5 +46,5 @@ check:
 
 bench:
 	@scripts/prepare.sh run build test
-	$(CARGO) build --release --workspace --bins --benches
+	$(CARGO) build --release --workspace --bins --bench cluster
 	$(SUDO) env "PATH=$$PATH" $(CARGO) bench --workspace --bench cluster

@@ -25,6 +25,8 @@ const DEADLINE: Duration = Duration::from_secs(120);
 const ROUNDS: usize = 10;
 const REPLICAS: i32 = 20;
 const NAME: &str = "bench";
+/// A Service on the same machine answers in less, or not at all.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(20);
 
 pub(crate) fn all(place: &Place) -> Result<()> {
     warm_up(place)?;
@@ -174,7 +176,7 @@ async fn until_no_pods(client: &kube::Client) -> Result<()> {
     Ok(())
 }
 
-/// Refused at once while there are no rules; nothing tells when they come.
+/// What is sent before the rules are there may be lost without a word, and nothing tells when they come.
 async fn first_answer(address: IpAddr) -> Result<()> {
     const PAUSE: Duration = Duration::from_millis(1);
     loop {
@@ -186,7 +188,7 @@ async fn first_answer(address: IpAddr) -> Result<()> {
 }
 
 async fn ask(address: IpAddr) -> Result<()> {
-    let mut stream = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect((address, 80))).await??;
+    let mut stream = tokio::time::timeout(ANSWER_TIMEOUT, TcpStream::connect((address, 80))).await??;
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
