@@ -75,7 +75,7 @@ impl Watch {
 
     async fn open(&self) -> Result<(Client, WatchStream), etcd_client::Error> {
         // Not in fragments: etcd then puts all events of a revision into one response.
-        let mut options = WatchOptions::new().with_all_keys().with_start_revision(next(self.read));
+        let mut options = WatchOptions::new().with_all_keys().with_start_revision(start(self.read));
         if self.previous == Previous::Include {
             options = options.with_prev_key();
         }
@@ -93,7 +93,7 @@ impl Watch {
         for event in response.events() {
             let Some(found) = event.kv() else { continue };
             let revision = Revision(unsigned(found.mod_revision()));
-            // After a reconnect etcd begins where it was asked to; this only guards against a server that does not.
+            // The revision that was read last comes again, see `start`.
             if revision.0 <= self.read && self.batches.back().is_none_or(|batch| batch.revision != revision) {
                 continue;
             }
@@ -121,8 +121,10 @@ fn change(event: &etcd_client::Event, found: &etcd_client::KeyValue) -> Change {
     Change { key, kind, previous: event.prev_kv().cloned().map(entry) }
 }
 
-fn next(revision: u64) -> i64 {
-    i64::try_from(revision).unwrap_or(i64::MAX).saturating_add(1)
+/// Where to begin after `read`: at `read` itself. Asked for the revision behind it, an older etcd (3.4.23 does) passes
+/// over a deletion that history was compacted at, without a word; asked one earlier it says that this is gone.
+fn start(read: u64) -> i64 {
+    i64::try_from(read.max(1)).unwrap_or(i64::MAX)
 }
 
 /// The revision that history begins at, as well as etcd can tell it: 0 when it does not.
