@@ -1,14 +1,16 @@
 //! The bed: one test's own network, mount, process, cgroup, IPC and host-name namespaces.
 //!
 //! The work is in `holder.sh` (lives as long as the test and cleans up), `enter.sh` (makes the namespaces) and `setup.sh`
-//! (runs inside). Nothing here needs a destructor to have run: the holder sees its pipe close.
+//! (runs inside). Nothing here needs a destructor to have run: the holder sees its pipe close. More machines on one
+//! link are in `neighbours`.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
+use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -22,7 +24,13 @@ pub struct Bed {
     unshare_pid: u32,
     holder: Child,
     pipe: Option<ChildStdin>,
+    address: Ipv4Addr,
+    /// How many machines were put beside this one.
+    pub(crate) neighbours: AtomicU8,
 }
+
+/// The address of a bed without neighbours; they have the next ones.
+const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 
 /// What a finished program left: its standard streams as text.
 #[derive(Clone, Debug)]
@@ -32,6 +40,26 @@ pub struct Output {
     pub stderr: String,
 }
 
+impl Output {
+    /// Runs a command to its end, whatever its exit status.
+    pub(crate) fn of(command: &mut Command) -> Result<Self> {
+        let output = command.stdin(Stdio::null()).output().with_context(|| format!("run {command:?}"))?;
+        Ok(Self {
+            success: output.status.success(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// Standard output of a command line that must have succeeded.
+    pub(crate) fn stdout_of(self, arguments: &[&str]) -> Result<String> {
+        if !self.success {
+            bail!("{} failed:\n{}{}", arguments.join(" "), self.stdout, self.stderr);
+        }
+        Ok(self.stdout)
+    }
+}
+
 impl Bed {
     /// Makes the namespaces, or `None` with a printed notice where the test does not run as root.
     pub fn new(name: &str) -> Result<Option<Self>> {
@@ -39,6 +67,11 @@ impl Bed {
             println!("SKIPPED: {name} needs root for namespaces");
             return Ok(None);
         }
+        Self::at(name, FIRST_ADDRESS).map(Some)
+    }
+
+    /// With an address of its own on the device that leads out, `eth0`.
+    pub(crate) fn at(name: &str, address: Ipv4Addr) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("skiff-test-{}-{count}-{name}", std::process::id()));
@@ -46,6 +79,7 @@ impl Bed {
         for (name, script) in [("enter.sh", include_str!("enter.sh")), ("setup.sh", include_str!("setup.sh"))] {
             std::fs::write(folder.join(name), script).with_context(|| format!("write {name}"))?;
         }
+        std::fs::write(folder.join("address"), address.to_string()).context("write the address")?;
         let mut command = Command::new("sh");
         command.args(["-c", include_str!("holder.sh"), "holder"]).arg(&folder);
         // Out of the terminal's process group: Ctrl-C is to reach the test, and the holder through its pipe.
@@ -55,11 +89,11 @@ impl Bed {
         let mut line = String::new();
         BufReader::new(holder.stdout.take().context("standard output of the holder")?).read_line(&mut line)?;
         let unshare_pid = line.trim().parse().context("process id of the namespaces")?;
-        let bed = Self { folder, unshare_pid, holder, pipe };
+        let bed = Self { folder, unshare_pid, holder, pipe, address, neighbours: AtomicU8::new(0) };
         eventually("the namespaces are set up", Duration::from_secs(10), || {
             if bed.folder.join("ready").exists() { Ok(()) } else { bail!("setup.sh has not ended") }
         })?;
-        Ok(Some(bed))
+        Ok(bed)
     }
 
     /// A folder on the machine's disk that inside and outside see under the same path.
@@ -70,6 +104,16 @@ impl Bed {
     /// Name of the bed, of its host name and of its cgroups outside.
     pub fn name(&self) -> String {
         self.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// The address of `eth0`, in a network of 256.
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// A file of the bed as it is seen from outside, also one that only its own mounts show.
+    pub(crate) fn outside_path(&self, inside: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{inside}", self.unshare_pid))
     }
 
     /// A command that runs `program` inside. Its process ids are those of the bed.
@@ -90,30 +134,25 @@ impl Bed {
     /// Moves the calling thread into the bed's network, for clients that are no programs of their own. Threads that it
     /// starts later follow it; others stay where they are.
     pub fn enter_network(&self) -> Result<()> {
-        let path = format!("/proc/{}/ns/net", self.unshare_pid);
+        let path = self.network();
         let namespace = std::fs::File::open(&path).with_context(|| format!("open {path}"))?;
         setns(namespace, CloneFlags::CLONE_NEWNET).with_context(|| format!("enter {path}"))
+    }
+
+    /// The file of its network namespace.
+    pub(crate) fn network(&self) -> String {
+        format!("/proc/{}/ns/net", self.unshare_pid)
     }
 
     /// Runs a command line to its end, whatever its exit status.
     pub fn output(&self, arguments: &[&str]) -> Result<Output> {
         let (program, rest) = arguments.split_first().context("an empty command line")?;
-        let output = self.command(program).args(rest).stdin(Stdio::null()).output();
-        let output = output.with_context(|| format!("run {arguments:?}"))?;
-        Ok(Output {
-            success: output.status.success(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        Output::of(self.command(program).args(rest))
     }
 
     /// Runs a command line that must succeed and returns its standard output.
     pub fn run(&self, arguments: &[&str]) -> Result<String> {
-        let output = self.output(arguments)?;
-        if !output.success {
-            bail!("{} failed:\n{}{}", arguments.join(" "), output.stdout, output.stderr);
-        }
-        Ok(output.stdout)
+        self.output(arguments)?.stdout_of(arguments)
     }
 
     /// Starts a program that stays, with both streams in `<folder>/<log>.log`.

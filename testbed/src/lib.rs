@@ -1,10 +1,13 @@
 //! A machine of its own for each test: namespaces, test images, and a registry, all gone when the test ends.
 //!
-//! Enter at [`Bed::new`]; [`images`] makes images from Debian packages and [`Registry`] serves them on the bed's
-//! loopback. It starts programs and knows none of them: what Skiff is, the tests that use it know.
+//! Enter at [`Bed::new`]. For a cluster of several nodes, [`Bed::neighbour`] is another machine on the first one's link,
+//! with all namespaces and cgroups its own, and [`Bed::stranger`] runs a program that is on the link and on no machine.
+//! [`images`] makes images from Debian packages and [`Registry`] serves them to the bed and its neighbours. It starts
+//! programs and knows none of them: what Skiff is, the tests that use it know.
 
 mod bed;
 pub mod images;
+mod neighbours;
 mod registry;
 mod wait;
 

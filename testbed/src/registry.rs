@@ -1,4 +1,4 @@
-//! Debian's `docker-registry` on a bed's loopback, with a containerd mirror that leads docker.io to it.
+//! Debian's `docker-registry` at a bed's address, with a containerd mirror that leads docker.io to it.
 //!
 //! Images are pushed with `skopeo`, so a pull from it is a real one. It knows nothing of who pulls.
 
@@ -18,7 +18,7 @@ pub struct Registry {
 
 impl Registry {
     pub fn start(bed: &Bed, port: u16) -> Result<Self> {
-        let address = format!("127.0.0.1:{port}");
+        let address = format!("{}:{port}", bed.address());
         let folder = bed.folder().join("registry");
         std::fs::create_dir_all(&folder)?;
         let config = format!(

@@ -31,14 +31,16 @@ echo "$mounts" | while read -r type folder options; do
     mount -t "$type" ${options:+-o "$options"} cgroup "$folder"
 done
 
-# One device with a default route, so that the machine has an address; the far end leads nowhere.
+# One device with a default route, so that the machine has an address; the far end leads nowhere until somebody puts it
+# into a link (neighbours.rs).
+address=$(cat "$bed/address")
 ip link set lo up
 ip link add eth0 type veth peer name uplink
-ip address add 192.168.77.2/24 dev eth0
+ip address add "$address/24" dev eth0
 ip link set eth0 up
 ip link set uplink up
 ip route add default via 192.168.77.1
-printf '127.0.0.1 localhost\n192.168.77.2 %s\n' "${bed##*/}" >/etc/hosts
+printf '127.0.0.1 localhost\n%s %s\n' "$address" "${bed##*/}" >/etc/hosts
 
 touch "$bed/ready"
 # A shell that waits takes in orphans; nothing else may be the first process and leave zombies.

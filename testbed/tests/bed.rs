@@ -1,4 +1,5 @@
-//! The bed itself: it is separate from the machine, and leaves nothing, also when its test is killed.
+//! The bed itself: it is separate from the machine and from other beds but for their link, and leaves nothing, also when
+//! its test is killed.
 
 use std::path::Path;
 use std::time::Duration;
@@ -47,8 +48,27 @@ fn a_registry_serves_what_was_pushed() -> Result<()> {
     let registry = Registry::start(&bed, 5000)?;
     registry.push(&bed, &images::busybox("docker.io/library/busybox:latest")?, "busybox:latest")?;
     let tags = eventually("the tag is listed", Duration::from_secs(5), || {
-        bed.run(&["curl", "-sSf", "http://127.0.0.1:5000/v2/library/busybox/tags/list"])
+        bed.run(&["curl", "-sSf", "http://192.168.77.2:5000/v2/library/busybox/tags/list"])
     })?;
     ensure!(tags.contains("latest"), "{tags}");
+    Ok(())
+}
+
+#[test]
+fn neighbours_share_a_link_and_nothing_else() -> Result<()> {
+    let Some(first) = Bed::new("first")? else { return Ok(()) };
+    let (second, third) = (first.neighbour("second")?, first.neighbour("third")?);
+    ensure!(third.address().to_string() == "192.168.77.4", "{}", third.address());
+    let ping = |bed: &Bed, to: &Bed| bed.run(&["busybox", "ping", "-c1", "-W5", &to.address().to_string()]);
+    for (from, to) in [(&first, &second), (&second, &first), (&second, &third), (&third, &second)] {
+        ping(from, to)?;
+    }
+    let ping = first.stranger(&["busybox", "ping", "-c1", "-W5", &second.address().to_string()])?;
+    ensure!(ping.success, "{ping:?}");
+    let links = second.run(&["ip", "-br", "link"])?;
+    ensure!(links.lines().count() == 2, "lo and eth0: {links}");
+    // A machine that drops all it forwards is not between two others.
+    first.run(&["iptables", "-P", "FORWARD", "DROP"])?;
+    second.run(&["busybox", "ping", "-c1", "-W5", &third.address().to_string()])?;
     Ok(())
 }
