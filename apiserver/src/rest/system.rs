@@ -78,8 +78,9 @@ pub fn suffix(mut random: u64) -> String {
         .collect()
 }
 
-/// Carries over what no client changes, and counts the generation.
-pub fn stamp_update(new: &mut Value, old: &Value, served: &Served) {
+/// Carries over what no client changes, and counts the generation. Who writes a status may write annotations, and asks
+/// for nothing by them.
+pub fn stamp_update(new: &mut Value, old: &Value, served: &Served, is_status: bool) {
     let metadata = meta::metadata_mut(new);
     for name in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         match old["metadata"].get(name) {
@@ -90,7 +91,8 @@ pub fn stamp_update(new: &mut Value, old: &Value, served: &Served) {
     if meta::text(new, "metadata.uid").is_empty() {
         meta::metadata_mut(new).insert("uid".into(), old["metadata"]["uid"].clone());
     }
-    let annotated = served.hooks.counts_annotations && new["metadata"]["annotations"] != old["metadata"]["annotations"];
+    let counted = served.hooks.counts_annotations && !is_status;
+    let annotated = counted && new["metadata"]["annotations"] != old["metadata"]["annotations"];
     if served.hooks.has_generation && (annotated || desired_changed(new, old)) {
         let next = meta::generation(old) + 1;
         meta::metadata_mut(new).insert("generation".into(), json!(next));

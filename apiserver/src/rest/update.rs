@@ -149,13 +149,14 @@ async fn attempt(
     }
     served.to_stored(&mut new);
     carry_over(&mut new, old, call, part, &api.now_text());
-    system::stamp_update(&mut new, old, served);
+    let is_status = matches!(part, Part::Status);
+    system::stamp_update(&mut new, old, served, is_status);
     let request = Request::new(api, call, Operation::Update, options.dry_run, Some(old));
     api.admission.mutate(&request, &mut new).await?;
     complete(&mut new, home);
     machinery::schema::normalize(home.schema, &mut new);
     if served.hooks.has_generation {
-        system::stamp_update(&mut new, old, served);
+        system::stamp_update(&mut new, old, served, is_status);
     }
     check_valid(&new, old, call, part)?;
     let companions = api.companions(served, Some(&mut new), Some(old)).await?;

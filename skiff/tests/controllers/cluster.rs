@@ -1,0 +1,94 @@
+//! Controllers of the cluster itself: endpoints, authorities, roles, certificates.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::support::{Place, condition, story, template};
+
+#[test]
+fn a_service_has_the_addresses_of_its_pods() {
+    story("services", async |place: &Place| {
+        let spec =
+            json!({"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template("web", "Running")});
+        place
+            .create(json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "web"}, "spec": spec}))
+            .await;
+        place
+            .create(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {
+            "selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}}))
+            .await;
+        let endpoints = place.object("v1", "Endpoints", "web");
+        let both =
+            |endpoints: &Value| endpoints["subsets"][0]["addresses"].as_array().is_some_and(|all| all.len() == 2);
+        let endpoints = endpoints.until("two addresses", both).await;
+        assert_eq!(endpoints["subsets"][0]["ports"][0]["port"], 8080);
+        let slices = place.list("discovery.k8s.io/v1", "EndpointSlice", "kubernetes.io/service-name=web").await;
+        assert_eq!(slices.len(), 1);
+        let slice =
+            place.object("discovery.k8s.io/v1", "EndpointSlice", slices[0]["metadata"]["name"].as_str().unwrap());
+        let ready = |slice: &Value| {
+            let endpoints = slice["endpoints"].as_array().into_iter().flatten();
+            endpoints.filter(|e| e["conditions"]["ready"] == true && e["zone"].is_string()).count() == 2
+        };
+        slice.until("two ready endpoints", ready).await;
+    });
+}
+
+#[test]
+fn every_namespace_has_an_account_and_the_authority() {
+    story("beginnings", async |place: &Place| {
+        let published = place.object("v1", "ConfigMap", "kube-root-ca.crt");
+        let published = published.until("published", |map| map["data"]["ca.crt"].is_string()).await;
+        let authority = std::fs::read_to_string(place.cluster.plane.path("ca.crt")).unwrap();
+        assert_eq!(published["data"]["ca.crt"], authority);
+        let account = place.object("v1", "ServiceAccount", "default");
+        let before = account.get().await["metadata"]["uid"].clone();
+        account.delete().await;
+        account.until("made again", |account| account["metadata"]["uid"] != before).await;
+    });
+}
+
+#[test]
+fn a_role_is_the_sum_of_those_with_its_labels() {
+    story("roles", async |place: &Place| {
+        let selector = json!({"matchLabels": {"example.com/part-of": "sum"}});
+        let role = |name: &str, more: Value| {
+            let mut role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}});
+            role.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            role
+        };
+        let sum = role("sum", json!({"rules": [], "aggregationRule": {"clusterRoleSelectors": [selector]}}));
+        let sum = place.create(sum).await;
+        let rule = json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]});
+        let metadata = json!({"name": "part", "labels": {"example.com/part-of": "sum"}});
+        let part = place.create(role("part", json!({"metadata": metadata, "rules": [rule]}))).await;
+        sum.until("the part's rule", |role| role["rules"] == json!([rule])).await;
+        part.delete().await;
+        sum.until("nothing", |role| role["rules"].as_array().is_none_or(Vec::is_empty)).await;
+        sum.delete().await;
+    });
+}
+
+#[test]
+fn a_client_certificate_is_signed_once_it_is_approved() {
+    story("certificates", async |place: &Place| {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "a person");
+        let request = params.serialize_request(&rcgen::KeyPair::generate().unwrap()).unwrap().pem().unwrap();
+        let spec = json!({"request": STANDARD.encode(request), "signerName": "kubernetes.io/kube-apiserver-client",
+            "usages": ["client auth"], "expirationSeconds": 3600});
+        let object = json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+            "metadata": {"name": "person"}, "spec": spec});
+        let request = place.create(object).await;
+        assert!(request.get().await["status"]["certificate"].is_null());
+        let approved = json!({"type": "Approved", "status": "True", "reason": "Test", "message": "",
+            "lastUpdateTime": jiff::Timestamp::now().to_string()});
+        request.merge_subresource("approval", json!({"status": {"conditions": [approved]}})).await;
+        let signed = request.until("signed", |request| request["status"]["certificate"].is_string()).await;
+        assert!(condition(&signed, "Failed").is_none());
+        let pem = STANDARD.decode(signed["status"]["certificate"].as_str().unwrap()).unwrap();
+        assert!(pem.starts_with(b"-----BEGIN CERTIFICATE-----"));
+        request.delete().await;
+    });
+}

@@ -1,0 +1,121 @@
+//! Claims and volumes, from being bound to being given back.
+
+use serde_json::{Value, json};
+
+use crate::support::{Object, Place, condition, story, template};
+
+async fn volume(place: &Place, name: &str, class: &str, policy: &str) -> Object {
+    place
+        .create(json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": class,
+            "persistentVolumeReclaimPolicy": policy, "hostPath": {"path": "/tmp/nothing"}}}))
+        .await
+}
+
+fn claim_spec(class: &str) -> Value {
+    json!({"accessModes": ["ReadWriteOnce"], "storageClassName": class, "resources": {"requests": {"storage": "500Mi"}}})
+}
+
+async fn claim(place: &Place, name: &str, class: &str) -> Object {
+    let metadata = json!({"name": name});
+    place
+        .create(json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": claim_spec(class)}))
+        .await
+}
+
+fn pod_with_claim(name: &str, claim: &str) -> Value {
+    let mut pod = json!({"apiVersion": "v1", "kind": "Pod"});
+    let template = template(name, "Running");
+    pod["metadata"] = template["metadata"].clone();
+    pod["metadata"]["name"] = name.into();
+    pod["spec"] = template["spec"].clone();
+    pod["spec"]["volumes"] = json!([{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]);
+    pod
+}
+
+fn phase(expected: &str) -> impl Fn(&Value) -> bool {
+    move |object| object["status"]["phase"] == expected
+}
+
+#[test]
+fn a_claim_gets_a_volume_and_keeps_it_while_a_pod_uses_it() {
+    story("claims", async |place: &Place| {
+        let volume = volume(place, "static", "by-hand", "Retain").await;
+        volume.until("to be had", phase("Available")).await;
+        let claim = claim(place, "data", "by-hand").await;
+        let bound = claim.until("bound", phase("Bound")).await;
+        assert_eq!(bound["spec"]["volumeName"], "static");
+        assert_eq!(bound["status"]["capacity"]["storage"], "1Gi");
+        assert_eq!(volume.until("bound", phase("Bound")).await["spec"]["claimRef"]["name"], "data");
+
+        let pod = place.create(pod_with_claim("user", "data")).await;
+        pod.until("ready", |pod| condition(pod, "Ready").is_some()).await;
+        claim.delete().await;
+        let held = claim.get().await;
+        assert_eq!(held["metadata"]["finalizers"], json!(["kubernetes.io/pvc-protection"]));
+        pod.delete().await;
+        claim.until_gone().await;
+        volume.until("kept for its owner", phase("Released")).await;
+        volume.delete().await;
+        volume.until_gone().await;
+    });
+}
+
+#[test]
+fn a_class_may_wait_for_the_first_consumer() {
+    story("consumers", async |place: &Place| {
+        place
+            .create(json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "later"},
+                "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"}))
+            .await;
+        let volume = volume(place, "later-1", "later", "Retain").await;
+        volume.until("to be had", phase("Available")).await;
+        let claim = claim(place, "data", "later").await;
+        claim.until("waiting", phase("Pending")).await;
+        let pod = place.create(pod_with_claim("first", "data")).await;
+        pod.until("ready", |pod| condition(pod, "Ready").is_some()).await;
+        assert_eq!(claim.get().await["spec"]["volumeName"], "later-1");
+        volume.until("bound", phase("Bound")).await;
+    });
+}
+
+#[test]
+fn a_stateful_set_makes_claims_and_takes_them_away_where_its_policy_says_so() {
+    story("templates", async |place: &Place| {
+        for name in ["for-0", "for-1"] {
+            volume(place, name, "of-sets", "Retain").await.until("to be had", phase("Available")).await;
+        }
+        let mut template = template("db", "Running");
+        template["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
+        let set = place
+            .create(json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"}, "spec": {
+                "replicas": 2, "selector": {"matchLabels": {"app": "db"}}, "template": template,
+                "persistentVolumeClaimRetentionPolicy": {"whenScaled": "Delete", "whenDeleted": "Retain"},
+                "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim_spec("of-sets")}]}}))
+            .await;
+        set.until("two ready", |set| set["status"]["readyReplicas"] == 2).await;
+        let [first, second] = ["data-db-0", "data-db-1"].map(|name| place.object("v1", "PersistentVolumeClaim", name));
+        second.until("bound", phase("Bound")).await;
+        set.merge(json!({"spec": {"replicas": 1}})).await;
+        second.until_gone().await;
+        set.delete().await;
+        place.pod("db-0").until_gone().await;
+        assert!(first.get().await["metadata"]["deletionTimestamp"].is_null());
+    });
+}
+
+#[test]
+fn an_ephemeral_volume_lives_as_long_as_its_pod() {
+    story("ephemeral", async |place: &Place| {
+        volume(place, "short-lived", "ephemeral", "Retain").await.until("to be had", phase("Available")).await;
+        let mut pod = pod_with_claim("user", "none");
+        let template = json!({"spec": claim_spec("ephemeral")});
+        pod["spec"]["volumes"] = json!([{"name": "v", "ephemeral": {"volumeClaimTemplate": template}}]);
+        let pod = place.create(pod).await;
+        pod.until("ready", |pod| condition(pod, "Ready").is_some()).await;
+        let claim = place.object("v1", "PersistentVolumeClaim", "user-v");
+        assert_eq!(claim.get().await["metadata"]["ownerReferences"][0]["name"], "user");
+        pod.delete().await;
+        claim.until_gone().await;
+    });
+}
