@@ -1,0 +1,68 @@
+//! The list of what is measured: each figure's name, unit and budget.
+
+/// What a figure is called in the JSON file, and how a person reads it.
+pub(crate) struct Figure {
+    pub(crate) id: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) unit: &'static str,
+    /// What it should not exceed, or not fall below if `more_is_better`; none where a figure only explains others.
+    pub(crate) budget: Option<f64>,
+    pub(crate) more_is_better: bool,
+}
+
+const fn figure(id: &'static str, what: &'static str, unit: &'static str, budget: f64) -> Figure {
+    Figure { id, what, unit, budget: Some(budget), more_is_better: false }
+}
+
+const fn fact(id: &'static str, what: &'static str, unit: &'static str) -> Figure {
+    Figure { id, what, unit, budget: None, more_is_better: false }
+}
+
+const fn rate(id: &'static str, what: &'static str, unit: &'static str) -> Figure {
+    Figure { id, what, unit, budget: None, more_is_better: true }
+}
+
+/// Budgets given as a tenth of upstream's are a tenth of the middle of its range.
+pub(crate) const ALL: [Figure; 37] = [
+    figure("start-first", "start to /readyz, first", "s", 0.3),
+    figure("start-data", "start to /readyz, with data", "s", 0.1),
+    figure("start-killed", "start to /readyz, after kill -9", "s", 0.3),
+    figure("start-many", "start to /readyz, at the end of the curve", "s", 2.0),
+    figure("rss-rest", "RSS at rest", "MiB", 30.0),
+    figure("rss-filled", "RSS with 3,000 pods and 3,000 ConfigMaps", "MiB", 80.0),
+    figure("create-configmap", "CPU per create ConfigMap, one client", "µs", 125.0),
+    figure("create-pod", "CPU per create Pod, one client", "µs", 190.0),
+    figure("merge-patch", "CPU per merge patch, one client", "µs", 240.0),
+    figure("get", "CPU per GET, one client", "µs", 40.0),
+    figure("create-configmap-busy", "CPU per create ConfigMap, 16 clients", "µs", 125.0),
+    figure("create-pod-busy", "CPU per create Pod, 16 clients", "µs", 190.0),
+    figure("merge-patch-busy", "CPU per merge patch, 16 clients", "µs", 240.0),
+    figure("get-busy", "CPU per GET, 16 clients", "µs", 40.0),
+    figure("list-cpu", "CPU to list 3,000 pods", "ms", 8.0),
+    fact("list-time", "time to list 3,000 pods", "ms"),
+    fact("list-bytes", "size of that list", "MB"),
+    figure("watch-single", "CPU per watch event, 100 watchers, singly", "µs", 8.0),
+    figure("watch-burst", "CPU per watch event, 100 watchers, in bursts", "µs", 2.0),
+    figure("create-p50", "latency of create, 32 clients, p50", "ms", 3.0),
+    figure("create-p99", "latency of create, 32 clients, p99", "ms", 10.0),
+    figure("get-p50", "latency of GET, 16 clients, p50", "ms", 0.5),
+    figure("get-p99", "latency of GET, 16 clients, p99", "ms", 3.0),
+    rate("durable", "durable creates, 64 clients", "1/s"),
+    fact("durable-server-cpu", "  cores the server uses meanwhile", "cores"),
+    fact("durable-client-cpu", "  cores this client uses meanwhile", "cores"),
+    rate("disk-syncs", "  append and fdatasync of 4 KiB, the bare disk", "1/s"),
+    fact("curve-rss-1000", "RSS with 1,000 pods", "MiB"),
+    fact("curve-rss", "RSS at the end of the curve", "MiB"),
+    fact("curve-pod", "  memory a pod more", "KiB"),
+    fact("curve-list", "list at the end of the curve", "ms"),
+    fact("curve-list-pod", "  time a pod, beside that at the curve's start", "ratio"),
+    fact("curve-watch", "watch with initial events at the end of the curve", "ms"),
+    fact("curve-watch-pod", "  time a pod, beside that at the curve's start", "ratio"),
+    fact("curve-follow", "watch from the newest version at the end of the curve", "ms"),
+    rate("curve-fill", "creates a second while the curve is filled", "1/s"),
+    fact("curve-pods", "pods at the end of the curve", "pods"),
+];
+
+pub(crate) fn by_id(id: &str) -> Option<&'static Figure> {
+    ALL.iter().find(|figure| figure.id == id)
+}
