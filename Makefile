@@ -15,7 +15,7 @@ help:
 	@echo "make down   stop it and keep its data"
 	@echo "make reset  remove every trace of it"
 	@echo "make check  format, lints, unit tests, and the rules of ARCHITECTURE.md"
-	@echo "make bench  measure the API server, and a cluster beside the same work done by the container runtime alone"
+	@echo "make bench  measure the API server, Services' rules, names, pods' networks, and a cluster beside the runtime's share"
 
 demo:
 	@scripts/demo.sh
@@ -46,6 +46,6 @@ check:
 
 bench:
 	@scripts/prepare.sh run build test
-	$(CARGO) build --release --workspace --bins --bench api --bench cluster
-	$(CARGO) bench --workspace --bench api
-	$(SUDO) env "PATH=$$PATH" $(CARGO) bench --workspace --bench cluster
+	$(CARGO) build --release --workspace --bins --bench api --bench answer --bench services --bench cluster
+	$(CARGO) bench --workspace --bench api --bench answer
+	$(SUDO) env "PATH=$$PATH" $(CARGO) bench --workspace --bench services --bench cluster

@@ -18,6 +18,7 @@ mod pending;
 mod run;
 mod service_health;
 mod serving;
+mod syncer;
 mod sysctl;
 #[cfg(test)]
 mod testkit;

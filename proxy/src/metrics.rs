@@ -6,8 +6,8 @@ use std::time::Duration;
 use component::metrics::{counter, gauge, histogram, int_gauge};
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec};
 
-use crate::iptables::syncer::Outcome;
 use crate::model::Family;
+use crate::syncer::Outcome;
 
 const BUCKETS: [f64; 15] =
     [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384];

@@ -1,13 +1,14 @@
 //! Mode iptables: rules with upstream's chain names, applied as differences by `iptables-restore --noflush`.
 //!
 //! `rules` writes one Service's rules, `base` what is there without any Service, `transaction` the text of a full or a
-//! partial restore (all pure: golden texts), `tool` runs the host's iptables and `syncer` keeps what was applied.
+//! partial restore (all pure: golden texts), `tool` runs the host's iptables, and `backend` is what the loop
+//! sees of all this.
 
+pub(crate) mod backend;
 pub(crate) mod base;
 pub(crate) mod cleanup;
 pub(crate) mod names;
 pub(crate) mod rules;
-pub(crate) mod syncer;
 pub(crate) mod tool;
 pub(crate) mod transaction;
 

@@ -24,7 +24,7 @@ fn compile(settings: &Settings, (service, slices): &(Service, Vec<Arc<EndpointSl
 fn whole(settings: &Settings, services: &[(Service, Vec<Arc<EndpointSlice>>)], saved: &Saved) -> String {
     let name = |service: &Service| service.metadata.name.clone().unwrap();
     let rules = services.iter().map(|both| (name(&both.0), compile(settings, both))).collect();
-    full(settings, &rules, saved).concat()
+    full(settings, &rules, saved, usize::MAX).concat()
 }
 
 /// A host on which everything that no Service owns is there already.
@@ -197,16 +197,21 @@ fn many_rules_go_in_pieces_that_lead_nowhere_until_the_last() {
         (format!("ns/s{at}"), compile(&settings, &both))
     };
     let services: BTreeMap<_, _> = (0..3000).map(one).collect();
-    let texts = full(&settings, &services, &Saved::default());
+    let texts = full(&settings, &services, &Saved::default(), 8000);
     assert_eq!(texts.len(), 5);
     let leads = |text: &String| text.lines().any(|line| line.starts_with("-A KUBE-SERVICES"));
     assert_eq!(texts.iter().map(leads).collect::<Vec<_>>(), [false, false, false, false, true]);
     assert!(texts[0].contains(":KUBE-SERVICES - [0:0]") && texts[0].contains("-A KUBE-MARK-MASQ"));
-    let settled = full(&settings, &services, &{
-        let mut saved = settled();
-        saved.chains.get_mut("nat").unwrap().extend(["KUBE-SERVICES".to_string(), "KUBE-NODEPORTS".to_string()]);
-        saved
-    });
+    let settled = full(
+        &settings,
+        &services,
+        &{
+            let mut saved = settled();
+            saved.chains.get_mut("nat").unwrap().extend(["KUBE-SERVICES".to_string(), "KUBE-NODEPORTS".to_string()]);
+            saved
+        },
+        8000,
+    );
     assert!(
         !settled[0].contains(":KUBE-SERVICES - [0:0]\n:KUBE-NODEPORTS - [0:0]\n:KUBE-POSTROUTING"),
         "what serves stays"

@@ -1,5 +1,4 @@
-//! Running the host's iptables tools, and `nft` for the other mode. Which back end iptables uses (nft or legacy) is the
-//! host's choice.
+//! Running the host's iptables tools. Which back end they use (nft or legacy) is the host's choice.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -63,8 +62,16 @@ impl Tool {
 
     /// `MASQUERADE --random-fully` came with iptables 1.6.2.
     pub(crate) async fn has_random_fully(self) -> bool {
-        let text = run(&self.name(""), &["--version"], "").await.unwrap_or_default();
-        version(&text).is_some_and(|version| version >= [1, 6, 2])
+        version(&self.version().await).is_some_and(|version| version >= [1, 6, 2])
+    }
+
+    /// Whether the back end is nftables.
+    pub(crate) async fn is_nft(self) -> bool {
+        self.version().await.contains("nf_tables")
+    }
+
+    async fn version(self) -> String {
+        run(&self.name(""), &["--version"], "").await.unwrap_or_default()
     }
 }
 
@@ -76,7 +83,7 @@ fn version(text: &str) -> Option<[u32; 3]> {
 }
 
 /// Runs a tool to its end; what it printed, or why it failed.
-pub(crate) async fn run(tool: &str, args: &[&str], input: &str) -> Result<String, ToolError> {
+async fn run(tool: &str, args: &[&str], input: &str) -> Result<String, ToolError> {
     let spawn_error = |source| ToolError::Spawn { tool: tool.to_string(), source };
     let mut child = Command::new(tool)
         .args(args)

@@ -1,22 +1,33 @@
-//! Mode nftables: the same decisions as maps, in a table of our own for each family.
+//! Mode nftables: the same decisions as maps, in tables of our own for each family.
 //!
 //! `rules` writes one Service's chains and map elements, `base` what is there without any Service, `transaction` the
-//! texts for all and for a difference (all pure: golden texts), `syncer` keeps what was applied and hands texts to `nft`.
-//! A packet's way is a look into a map, however many Services there are; and a change writes what it changes, in one
-//! transaction. Chains and maps have upstream's names.
+//! steps to all of it or from one state to the next (all pure: golden texts), `netlink` carries a transaction to the
+//! kernel, and `backend` is what the loop sees of all this. A packet's way is a look into some maps, however many
+//! Services there are; and a change writes what it changes, in one transaction, and reads nothing. Chains and maps have
+//! upstream's names.
+//!
+//! Services are spread over several tables ([`Place`]): when a transaction adds a rule or a verdict the kernel walks
+//! through all chains that can be reached in that table, and with 10,000 Services in one this takes it 60 ms.
 
+pub(crate) mod backend;
 pub(crate) mod base;
 pub(crate) mod names;
+mod netlink;
+pub(crate) mod operation;
+pub(crate) mod rule;
 pub(crate) mod rules;
-pub(crate) mod syncer;
 pub(crate) mod transaction;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
 
 use crate::model::Family;
+pub(crate) use netlink::Error;
+use rule::{Protocol, Rule, Verdict};
 
 /// The maps that lead to all Services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,20 +53,76 @@ impl Map {
         }
     }
 
+    /// Whether it stands in a shard: its verdicts lead to the chains there.
+    pub(crate) fn is_of_shards(self) -> bool {
+        matches!(self, Map::ServiceIps | Map::ServiceNodePorts)
+    }
+
     /// Whether its keys are protocol and port, without an address.
-    fn is_of_node_ports(self) -> bool {
+    pub(crate) fn is_of_node_ports(self) -> bool {
         matches!(self, Map::ServiceNodePorts | Map::NoEndpointNodePorts)
     }
 }
 
-/// One Service's part of the table.
+/// One of a family's tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) enum Place {
+    /// What is refused, and masquerading: what every packet passes stands once.
+    #[default]
+    Main,
+    /// Translation of some of the Services: only a connection's first packet comes here.
+    Shard(u8),
+}
+
+/// A first packet's cost grows with it, and a change's cost with the Services in a shard.
+pub(crate) const SHARDS: u8 = 16;
+
+impl Place {
+    pub(crate) fn all() -> impl Iterator<Item = Place> {
+        [Place::Main].into_iter().chain(Place::shards())
+    }
+
+    pub(crate) fn shards() -> impl Iterator<Item = Place> {
+        (0..SHARDS).map(Place::Shard)
+    }
+
+    /// The name of the table.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Place::Main => "kube-proxy".to_owned(),
+            Place::Shard(shard) => format!("kube-proxy-{shard}"),
+        }
+    }
+}
+
+/// What a map is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    /// None: any address of the node.
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) protocol: Protocol,
+    pub(crate) port: u16,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(ip) = self.ip {
+            write!(f, "{ip} . ")?;
+        }
+        write!(f, "{} . {}", self.protocol.name(), self.port)
+    }
+}
+
+/// One Service's part of the tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServiceTable {
-    pub(crate) chains: BTreeMap<String, Vec<String>>,
-    /// Of clients that come back to the same endpoint, by name, with their declaration.
-    pub(crate) sets: BTreeMap<String, String>,
+    /// Where the Service is translated.
+    pub(crate) shard: Place,
+    pub(crate) chains: BTreeMap<(Place, String), Vec<Rule>>,
+    /// Of clients that come back to the same endpoint: by name, for how many seconds.
+    pub(crate) sets: BTreeMap<String, u32>,
     /// Verdicts by map and key.
-    pub(crate) elements: BTreeMap<(Map, String), String>,
+    pub(crate) elements: BTreeMap<(Map, Key), Verdict>,
 }
 
 /// The family's word in the language: of tables and of addresses.
@@ -66,7 +133,7 @@ pub(crate) fn word(family: Family) -> &'static str {
     }
 }
 
-/// The name of the family's table, with its family.
-pub(crate) fn table(family: Family) -> String {
-    format!("{} kube-proxy", word(family))
+/// A table's name with its family.
+pub(crate) fn table(family: Family, place: Place) -> String {
+    format!("{} {}", word(family), place.name())
 }

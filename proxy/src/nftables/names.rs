@@ -2,6 +2,8 @@
 
 use sha2::{Digest as _, Sha256};
 
+use super::SHARDS;
+
 const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 /// The kernel takes 127 bytes; the hash tells those apart that are cut.
 const BYTES_MAX: usize = 120;
@@ -18,6 +20,12 @@ pub(crate) fn endpoint(purpose: &str, service_port: &str, protocol: &str, addres
     // A colon ends a name in the language.
     let ip = address.ip().to_string().replace(':', ".");
     hashed(purpose, &format!("{service}/{protocol}/{port}__{ip}/{}", address.port()))
+}
+
+/// The shard of a Service: the same for all its ports.
+pub(crate) fn shard(service_port: &str) -> u8 {
+    let (service, _) = service_port.split_once(':').unwrap_or((service_port, ""));
+    Sha256::digest(service.as_bytes())[0] % SHARDS
 }
 
 fn hashed(purpose: &str, name: &str) -> String {

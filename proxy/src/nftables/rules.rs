@@ -1,12 +1,14 @@
-//! One Service's chains and elements. Pure: ports and endpoints in, texts out.
+//! One Service's chains and elements. Pure: ports and endpoints in, values out.
 
 use std::net::IpAddr;
 
-use super::{Map, ServiceTable, names, word};
+use ipnet::IpNet;
+
+use super::base::{MARK_CHAIN, REJECT_CHAIN};
+use super::rule::{Part, Protocol, Rule, Side, Verdict};
+use super::{Key, Map, Place, ServiceTable, names};
 use crate::iptables::Settings;
 use crate::model::{Categories, Endpoint, LocalDetector, NodeView, ServicePort, categorize};
-
-const MARK: &str = "jump mark-for-masquerade";
 
 /// With more endpoints the choice is one look into a map instead of a rule each. Not with fewer: such a map has no name,
 /// and the kernel looks at all maps of the table to find it one. 10,000 of them took 40 s to load instead of 5.
@@ -21,6 +23,7 @@ pub(crate) struct Compiler<'a> {
 /// One port with its endpoints sorted.
 struct Port<'a> {
     port: &'a ServicePort,
+    protocol: Protocol,
     endpoints: Categories<'a>,
     has_internal: bool,
     has_external: bool,
@@ -31,56 +34,17 @@ impl Compiler<'_> {
     pub(crate) fn service(&self, ports: &[(ServicePort, Vec<Endpoint>)]) -> ServiceTable {
         let mut table = ServiceTable::default();
         for (port, endpoints) in ports {
-            let port = Port::new(port, categorize(port, endpoints, self.node));
-            self.dispatch(&port, &mut table);
-            self.refuse(&port, &mut table);
+            // Validation lets no other protocol pass.
+            let Some(protocol) = Protocol::of(&port.protocol) else { continue };
+            table.shard = Place::Shard(names::shard(&port.name));
+            let port = Port::new(port, protocol, categorize(port, endpoints, self.node));
+            port.dispatch(&mut table);
+            port.refuse(&mut table);
             self.external_chain(&port, &mut table);
             self.firewall_chain(&port, &mut table);
             self.service_chains(&port, &mut table);
         }
         table
-    }
-
-    /// The way from the maps into the port's own chains.
-    fn dispatch(&self, port: &Port, table: &mut ServiceTable) {
-        let (is, goto) = (port.port, |chain: String| format!("goto {chain}"));
-        if port.has_internal {
-            let chain = port.policy_chain(is.internal_policy_local);
-            table.elements.insert((Map::ServiceIps, key(&is.cluster_ip, is, is.port)), goto(chain));
-        }
-        if !port.endpoints.has_any {
-            return;
-        }
-        for ip in is.external_ips.iter().chain(&is.load_balancer_ips) {
-            table.elements.insert((Map::ServiceIps, key(ip, is, is.port)), goto(port.chain("external")));
-        }
-        for ip in is.load_balancer_ips.iter().filter(|_| port.uses_firewall) {
-            table.elements.insert((Map::FirewallIps, key(ip, is, is.port)), goto(port.chain("firewall")));
-        }
-        if is.node_port != 0 {
-            let key = format!("{} . {}", is.protocol, is.node_port);
-            table.elements.insert((Map::ServiceNodePorts, key), goto(port.chain("external")));
-        }
-    }
-
-    /// Without any endpoint clients are told at once. With endpoints on other nodes only, policy `Local` drops: a
-    /// balancer takes that as a sign to try another node.
-    fn refuse(&self, port: &Port, table: &mut ServiceTable) {
-        let is = port.port;
-        let verdict = if port.endpoints.has_any { "drop" } else { "goto reject-chain" };
-        if !port.has_internal {
-            table.elements.insert((Map::NoEndpointServices, key(&is.cluster_ip, is, is.port)), verdict.to_owned());
-        }
-        if port.has_external {
-            return;
-        }
-        for ip in is.external_ips.iter().chain(&is.load_balancer_ips) {
-            table.elements.insert((Map::NoEndpointServices, key(ip, is, is.port)), verdict.to_owned());
-        }
-        if is.node_port != 0 {
-            let key = format!("{} . {}", is.protocol, is.node_port);
-            table.elements.insert((Map::NoEndpointNodePorts, key), verdict.to_owned());
-        }
     }
 
     /// Where everything from outside goes first. Under policy `Local` the node's own traffic and pods' are answered as
@@ -89,19 +53,19 @@ impl Compiler<'_> {
         if !port.endpoints.has_any || !port.port.is_externally_accessible() {
             return;
         }
-        let mut chain = Vec::new();
+        let mut chain: Vec<Rule> = Vec::new();
         if port.port.external_policy_local {
             let cluster = port.chain("service");
-            chain.extend(self.local(false).map(|matches| format!("{matches} goto {cluster}")));
-            chain.push(format!("fib saddr type local {MARK}"));
-            chain.push(format!("fib saddr type local goto {cluster}"));
+            chain.extend(self.local(false).map(|matches| vec![matches, Part::goto(cluster.clone())]));
+            chain.push(vec![Part::OfThisNode(Side::Source), mark()]);
+            chain.push(vec![Part::OfThisNode(Side::Source), Part::goto(cluster)]);
         } else {
-            chain.push(MARK.to_owned());
+            chain.push(vec![mark()]);
         }
         if port.has_external {
-            chain.push(format!("goto {}", port.policy_chain(port.port.external_policy_local)));
+            chain.push(vec![Part::goto(port.policy_chain(port.port.external_policy_local))]);
         }
-        table.chains.insert(port.chain("external"), chain);
+        table.chains.insert((table.shard, port.chain("external")), chain);
     }
 
     /// Before translation: who is not in the source ranges is dropped.
@@ -110,14 +74,15 @@ impl Compiler<'_> {
             return;
         }
         let ranges = &port.port.load_balancer_source_ranges;
-        let mut sources: Vec<String> = ranges.iter().map(ToString::to_string).collect();
+        let mut sources = ranges.clone();
         // A node that has the balancer's address as its own asks from that address.
         if self.settings.node_ip.is_some_and(|ip| ranges.iter().any(|net| net.contains(&ip))) {
-            sources.extend(port.port.load_balancer_ips.iter().map(ToString::to_string));
+            sources.extend(port.port.load_balancer_ips.iter().map(|ip| IpNet::from(*ip)));
         }
-        let family = word(self.settings.family);
-        let rule = format!("{family} saddr != {{ {} }} drop", sources.join(", "));
-        table.chains.insert(port.chain("firewall"), vec![rule]);
+        let from = |net| Part::Address { side: Side::Source, net, is_negated: false };
+        let mut chain: Vec<Rule> = sources.into_iter().map(|net| vec![from(net), Part::Do(Verdict::Return)]).collect();
+        chain.push(vec![Part::Do(Verdict::Drop)]);
+        table.chains.insert((Place::Main, port.chain("firewall")), chain);
     }
 
     fn service_chains(&self, port: &Port, table: &mut ServiceTable) {
@@ -131,76 +96,49 @@ impl Compiler<'_> {
             }
             let mut chain = Vec::new();
             if is_local == is.internal_policy_local {
-                chain.extend(self.masquerade_internal(is));
+                chain.extend(self.masquerade_internal(port));
             }
-            chain.extend(self.balance(port, endpoints));
-            table.chains.insert(port.policy_chain(is_local), chain);
+            chain.extend(port.balance(endpoints));
+            table.chains.insert((table.shard, port.policy_chain(is_local)), chain);
         }
         for endpoint in port.endpoints.reachable() {
-            let family = word(self.settings.family);
-            let mut chain = vec![format!("{family} saddr {} {MARK}", endpoint.address.ip())];
+            let mut chain = vec![vec![Part::is(Side::Source, endpoint.address.ip()), mark()]];
             if let Some(seconds) = is.affinity_seconds {
                 let set = port.endpoint("affinity", endpoint);
-                chain.push(format!("update @{set} {{ {family} saddr }}"));
-                let kind = if family == "ip" { "ipv4_addr" } else { "ipv6_addr" };
-                table.sets.insert(set, format!("type {kind}; flags dynamic,timeout; timeout {seconds}s;"));
+                chain.push(vec![Part::Remember(set.clone())]);
+                table.sets.insert(set, u32::try_from(seconds).unwrap_or_default());
             }
-            chain.push(format!("meta l4proto {} dnat to {}", is.protocol, endpoint.address));
-            table.chains.insert(port.endpoint("endpoint", endpoint), chain);
+            chain.push(vec![Part::Translate(port.protocol, endpoint.address)]);
+            table.chains.insert((table.shard, port.endpoint("endpoint", endpoint)), chain);
         }
     }
 
     /// A client outside the cluster that routes the Service range to this node would not find the way back otherwise.
-    fn masquerade_internal(&self, port: &ServicePort) -> Option<String> {
-        let matches = match self.settings.masquerade_all {
-            true => String::new(),
-            false => format!("{} ", self.local(true)?),
-        };
-        let family = word(self.settings.family);
-        Some(format!("{family} daddr {} {} dport {} {matches}{MARK}", port.cluster_ip, port.protocol, port.port))
-    }
-
-    /// First whoever was here before goes to the same endpoint; then each endpoint has an equal chance.
-    fn balance(&self, port: &Port, endpoints: &[&Endpoint]) -> Vec<String> {
-        let chain = |endpoint: &Endpoint| port.endpoint("endpoint", endpoint);
-        let family = word(self.settings.family);
-        let mut lines: Vec<String> = match port.port.affinity_seconds {
-            None => Vec::new(),
-            Some(_) => {
-                let again = |endpoint: &&Endpoint| {
-                    format!("{family} saddr @{} goto {}", port.endpoint("affinity", endpoint), chain(endpoint))
-                };
-                endpoints.iter().map(again).collect()
-            }
-        };
-        let count = endpoints.len();
-        if count > FLAT_ENDPOINTS_MAX {
-            let ways = endpoints.iter().enumerate().map(|(at, endpoint)| format!("{at} : goto {}", chain(endpoint)));
-            lines.push(format!("numgen random mod {count} vmap {{ {} }}", ways.collect::<Vec<_>>().join(", ")));
-            return lines;
+    fn masquerade_internal(&self, port: &Port) -> Option<Rule> {
+        let mut rule =
+            vec![Part::is(Side::Destination, port.port.cluster_ip), Part::Port(port.protocol, port.port.port)];
+        if !self.settings.masquerade_all {
+            rule.push(self.local(true)?);
         }
-        lines.extend(endpoints.iter().enumerate().map(|(at, endpoint)| match count - at {
-            1 => format!("goto {}", chain(endpoint)),
-            left => format!("numgen random mod {left} 0 goto {}", chain(endpoint)),
-        }));
-        lines
+        rule.push(mark());
+        Some(rule)
     }
 
     /// The match for pods' traffic, or for all other.
-    fn local(&self, is_negated: bool) -> Option<String> {
-        let not = if is_negated { "!= " } else { "" };
-        let family = word(self.settings.family);
+    fn local(&self, is_negated: bool) -> Option<Part> {
         match &self.settings.local_detector {
             LocalDetector::None => None,
-            LocalDetector::Cidr(net) => Some(format!("{family} saddr {not}{net}")),
-            LocalDetector::Interface(name) => Some(format!("iifname {not}\"{name}\"")),
-            LocalDetector::InterfacePrefix(prefix) => Some(format!("iifname {not}\"{prefix}*\"")),
+            LocalDetector::Cidr(net) => Some(Part::Address { side: Side::Source, net: net.trunc(), is_negated }),
+            LocalDetector::Interface(name) => Some(Part::Link { name: name.clone(), is_prefix: false, is_negated }),
+            LocalDetector::InterfacePrefix(name) => {
+                Some(Part::Link { name: name.clone(), is_prefix: true, is_negated })
+            }
         }
     }
 }
 
 impl<'a> Port<'a> {
-    fn new(port: &'a ServicePort, endpoints: Categories<'a>) -> Port<'a> {
+    fn new(port: &'a ServicePort, protocol: Protocol, endpoints: Categories<'a>) -> Port<'a> {
         let has = |is_local: bool| endpoints.has_any && !(is_local && endpoints.local.is_empty());
         let is_restricted = !port.load_balancer_ips.is_empty() && !port.load_balancer_source_ranges.is_empty();
         Port {
@@ -208,8 +146,73 @@ impl<'a> Port<'a> {
             has_external: has(port.external_policy_local),
             uses_firewall: endpoints.has_any && is_restricted,
             port,
+            protocol,
             endpoints,
         }
+    }
+
+    /// The way from the maps into the port's own chains.
+    fn dispatch(&self, table: &mut ServiceTable) {
+        let is = self.port;
+        if self.has_internal {
+            let chain = self.policy_chain(is.internal_policy_local);
+            table.elements.insert((Map::ServiceIps, self.key(is.cluster_ip)), Verdict::Goto(chain));
+        }
+        if !self.endpoints.has_any {
+            return;
+        }
+        for ip in is.external_ips.iter().chain(&is.load_balancer_ips) {
+            table.elements.insert((Map::ServiceIps, self.key(*ip)), Verdict::Goto(self.chain("external")));
+        }
+        for ip in is.load_balancer_ips.iter().filter(|_| self.uses_firewall) {
+            table.elements.insert((Map::FirewallIps, self.key(*ip)), Verdict::Goto(self.chain("firewall")));
+        }
+        if let Some(key) = self.node_port_key() {
+            table.elements.insert((Map::ServiceNodePorts, key), Verdict::Goto(self.chain("external")));
+        }
+    }
+
+    /// Without any endpoint clients are told at once. With endpoints on other nodes only, policy `Local` drops: a
+    /// balancer takes that as a sign to try another node.
+    fn refuse(&self, table: &mut ServiceTable) {
+        let is = self.port;
+        let verdict = if self.endpoints.has_any { Verdict::Drop } else { Verdict::Goto(REJECT_CHAIN.to_owned()) };
+        if !self.has_internal {
+            table.elements.insert((Map::NoEndpointServices, self.key(is.cluster_ip)), verdict.clone());
+        }
+        if self.has_external {
+            return;
+        }
+        for ip in is.external_ips.iter().chain(&is.load_balancer_ips) {
+            table.elements.insert((Map::NoEndpointServices, self.key(*ip)), verdict.clone());
+        }
+        if let Some(key) = self.node_port_key() {
+            table.elements.insert((Map::NoEndpointNodePorts, key), verdict);
+        }
+    }
+
+    /// First whoever was here before goes to the same endpoint; then each endpoint has an equal chance.
+    fn balance(&self, endpoints: &[&Endpoint]) -> Vec<Rule> {
+        let chain = |endpoint: &Endpoint| self.endpoint("endpoint", endpoint);
+        let mut rules: Vec<Rule> = match self.port.affinity_seconds {
+            None => Vec::new(),
+            Some(_) => {
+                let again = |endpoint: &&Endpoint| {
+                    vec![Part::SourceIn(self.endpoint("affinity", endpoint)), Part::goto(chain(endpoint))]
+                };
+                endpoints.iter().map(again).collect()
+            }
+        };
+        let count = endpoints.len();
+        if count > FLAT_ENDPOINTS_MAX {
+            rules.push(vec![Part::Choose(endpoints.iter().map(|endpoint| chain(endpoint)).collect())]);
+            return rules;
+        }
+        rules.extend(endpoints.iter().enumerate().map(|(at, endpoint)| match count - at {
+            1 => vec![Part::goto(chain(endpoint))],
+            left => vec![Part::OneIn(left as u32), Part::goto(chain(endpoint))],
+        }));
+        rules
     }
 
     fn chain(&self, purpose: &str) -> String {
@@ -223,8 +226,17 @@ impl<'a> Port<'a> {
     fn endpoint(&self, purpose: &str, endpoint: &Endpoint) -> String {
         names::endpoint(purpose, &self.port.name, &self.port.protocol, &endpoint.address)
     }
+
+    fn key(&self, ip: IpAddr) -> Key {
+        Key { ip: Some(ip), protocol: self.protocol, port: self.port.port }
+    }
+
+    fn node_port_key(&self) -> Option<Key> {
+        let port = self.port.node_port;
+        (port != 0).then_some(Key { ip: None, protocol: self.protocol, port })
+    }
 }
 
-fn key(ip: &IpAddr, port: &ServicePort, number: u16) -> String {
-    format!("{ip} . {} . {number}", port.protocol)
+fn mark() -> Part {
+    Part::jump(MARK_CHAIN)
 }

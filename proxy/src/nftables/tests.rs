@@ -1,5 +1,5 @@
-//! Golden texts: API objects in, the text for `nft` out, as files in `golden/`. `SKIFF_GOLDEN=write` writes them anew:
-//! then read the difference.
+//! Golden texts: API objects in, the steps of the transaction out, as files in `golden/`. `SKIFF_GOLDEN=write` writes
+//! them anew: then read the difference.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,16 +9,22 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
 
 use super::ServiceTable;
+use super::base::Base;
+use super::operation::Step;
 use super::rules::Compiler;
 use super::transaction::{difference, full};
 use crate::iptables::{NodePorts, Settings};
 use crate::model::{Family, LocalDetector};
 use crate::testkit::{node, ports_of, service, settings};
 
-type Objects = (Service, Vec<Arc<EndpointSlice>>);
+pub(super) type Objects = (Service, Vec<Arc<EndpointSlice>>);
 
-fn compile(settings: &Settings, (service, slices): &Objects) -> Arc<ServiceTable> {
+pub(super) fn compile(settings: &Settings, (service, slices): &Objects) -> Arc<ServiceTable> {
     Arc::new(Compiler { settings, node: &node() }.service(&ports_of(settings, service, slices)))
+}
+
+pub(super) fn text(family: Family, steps: &[Step]) -> String {
+    steps.iter().map(|step| step.text(family) + "\n").collect()
 }
 
 fn golden(name: &str, text: &str) {
@@ -32,7 +38,8 @@ fn golden(name: &str, text: &str) {
 fn check(name: &str, settings: &Settings, services: &[Objects]) {
     let name_of = |service: &Service| service.metadata.name.clone().unwrap();
     let tables = services.iter().map(|both| (name_of(&both.0), compile(settings, both))).collect();
-    golden(name, &full(settings, &tables));
+    let base = Base::new(settings);
+    golden(name, &text(settings.family, &full(&base, &tables)));
 }
 
 #[test]
@@ -43,13 +50,18 @@ fn no_service() {
 
 #[test]
 fn cluster_ip() {
+    check("cluster-ip", &settings(Family::V4), &of_clusters());
+}
+
+/// Services that only the cluster reaches, of each kind.
+pub(super) fn of_clusters() -> Vec<Objects> {
     let ports = json!([
         {"name": "p80", "port": 80, "protocol": "TCP"},
         {"name": "dns", "port": 53, "protocol": "UDP"},
         {"name": "sctp", "port": 9, "protocol": "SCTP"},
     ]);
     let many: Vec<String> = (1..=17).map(|last| format!("10.1.1.{last}")).collect();
-    let services = [
+    vec![
         service("ports", json!({"clusterIP": "172.30.0.2", "ports": ports}), &["10.1.0.2", "10.1.0.3*"]),
         service("none", json!({"clusterIP": "172.30.0.3"}), &[]),
         service(
@@ -60,8 +72,7 @@ fn cluster_ip() {
         service("terminating", json!({"clusterIP": "172.30.0.5"}), &["10.1.0.2-"]),
         service("many", json!({"clusterIP": "172.30.0.6"}), &many.iter().map(String::as_str).collect::<Vec<_>>()),
         service("headless", json!({"clusterIP": "None"}), &["10.1.0.2"]),
-    ];
-    check("cluster-ip", &settings(Family::V4), &services);
+    ]
 }
 
 fn at(node_port: u16) -> Value {
@@ -70,8 +81,13 @@ fn at(node_port: u16) -> Value {
 
 #[test]
 fn from_outside() {
+    check("from-outside", &settings(Family::V4), &of_outside());
+}
+
+/// Services that others reach, of each kind.
+pub(super) fn of_outside() -> Vec<Objects> {
     let node_port = |address: &str, number: u16, policy: &str| json!({"type": "NodePort", "clusterIP": address, "ports": at(number), "externalTrafficPolicy": policy});
-    let services = [
+    vec![
         service("cluster", node_port("172.30.0.1", 30001, "Cluster"), &["10.1.0.2"]),
         service("local", node_port("172.30.0.2", 30002, "Local"), &["10.1.0.2", "10.1.0.3*"]),
         service("elsewhere", node_port("172.30.0.3", 30003, "Local"), &["10.1.0.2"]),
@@ -89,31 +105,37 @@ fn from_outside() {
                 "ingress": [{"ip": "192.0.2.8"}], "loadBalancerSourceRanges": ["203.0.113.0/25", "192.168.0.0/24"]}),
             &["10.1.0.2"],
         ),
-    ];
-    check("from-outside", &settings(Family::V4), &services);
+    ]
 }
 
 #[test]
 fn other_settings() {
-    let spec = json!({"type": "NodePort", "clusterIPs": ["172.30.0.1", "fd01::1"], "ports": at(30001), "externalTrafficPolicy": "Local"});
-    let services = [service("dual", spec, &["10.1.0.2*", "fd00::2*"])];
-    check("dual-stack-ipv6", &settings(Family::V6), &services);
-    let changed = Settings {
+    check("dual-stack-ipv6", &settings(Family::V6), &[dual()]);
+    check("other-settings", &changed_settings(), &[dual()]);
+}
+
+pub(super) fn dual() -> Objects {
+    let spec = json!({"type": "NodePort", "clusterIPs": ["172.30.0.1", "fd01::1"], "ports": at(30001), "externalTrafficPolicy": "Local", "sessionAffinity": "ClientIP"});
+    service("dual", spec, &["10.1.0.2*", "fd00::2*"])
+}
+
+pub(super) fn changed_settings() -> Settings {
+    Settings {
         masquerade_all: true,
         masquerade_mark: 1 << 20,
         random_fully: true,
         local_detector: LocalDetector::InterfacePrefix("veth".into()),
         node_ports: NodePorts::Ranges(vec!["192.168.0.0/24".parse().unwrap()]),
         ..settings(Family::V4)
-    };
-    check("other-settings", &changed, &services);
+    }
 }
 
 #[test]
 fn a_key_may_go_from_one_service_to_another() {
     let settings = settings(Family::V4);
     let at = |name: &str| compile(&settings, &service(name, json!({"clusterIP": "172.30.0.1"}), &["10.1.0.2"]));
-    let text = difference(Family::V4, &[(None, Some(at("new"))), (Some(at("old")), None)]);
+    let changes = [(None, Some(at("new"))), (Some(at("old")), None)];
+    let text = text(Family::V4, &difference(&changes));
     let of_elements: Vec<&str> =
         text.lines().filter(|line| line.contains("element")).filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(of_elements, ["delete", "add"], "{text}");
@@ -132,10 +154,11 @@ fn only_what_changed_is_written() {
         ("first endpoint gone", Some(&two), Some(&one)),
         ("deleted", Some(&one), None),
     ];
-    let mut text = String::new();
+    let mut all = String::new();
     for (what, old, new) in steps {
-        text.push_str(&format!("# {what}\n{}", difference(Family::V4, &[(old.cloned(), new.cloned())])));
+        let changes = [(old.cloned(), new.cloned())];
+        all.push_str(&format!("# {what}\n{}", text(Family::V4, &difference(&changes))));
     }
-    golden("difference", &text);
-    assert_eq!(difference(Family::V4, &[(Some(one.clone()), Some(one))]), "");
+    golden("difference", &all);
+    assert!(difference(&[(Some(one.clone()), Some(one))]).is_empty());
 }

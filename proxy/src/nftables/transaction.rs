@@ -1,97 +1,105 @@
-//! Texts for `nft -f`: everything, or the difference between what is there and what is wanted. Pure.
+//! The steps of a transaction: everything, or the difference between what is there and what is wanted. Pure.
 //!
-//! The kernel takes a text whole or not at all. Within it the order matters: what is named must be there before, and
-//! what goes must not be named any more.
+//! The kernel takes a transaction whole or not at all. Within it the order matters: what is named must be there before,
+//! and what goes must not be named any more.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::{Map, ServiceTable, base, table};
-use crate::iptables::Settings;
-use crate::model::Family;
+use super::base::Base;
+use super::operation::{Operation, Step};
+use super::{Map, Place, ServiceTable};
+use crate::syncer::Change;
 
 /// The way to have no table of the family's: made first, so that deleting it cannot fail.
-pub(crate) fn removal(family: Family) -> String {
-    let table = table(family);
-    format!("add table {table}\ndelete table {table}\n")
+pub(crate) fn removal() -> Vec<Step<'static>> {
+    Place::all().flat_map(|place| [Operation::AddTable.at(place), Operation::DeleteTable.at(place)]).collect()
 }
 
-/// The whole table anew, in the place of what is there.
-pub(crate) fn full(settings: &Settings, services: &BTreeMap<String, Arc<ServiceTable>>) -> String {
-    let mut text = removal(settings.family);
-    let _ = writeln!(text, "table {} {{", table(settings.family));
-    for line in base::body(settings) {
-        let _ = writeln!(text, "  {line}");
+/// All tables anew, in the place of what is there.
+pub(crate) fn full<'a>(base: &'a Base, services: &'a BTreeMap<String, Arc<ServiceTable>>) -> Vec<Step<'a>> {
+    let mut steps = removal();
+    steps.extend(Place::all().map(|place| Operation::AddTable.at(place)));
+    steps.extend(base.steps());
+    let mut parts = Parts::default();
+    for new in services.values() {
+        parts.add(&NOTHING, new);
     }
-    text.push_str("}\n");
-    let new: Vec<_> = services.values().map(|new| (None, Some(new.clone()))).collect();
-    text + &difference(settings.family, &new)
+    steps.extend(parts.in_order());
+    steps
 }
 
-/// What a Service had, and has now.
-pub(crate) type Change = (Option<Arc<ServiceTable>>, Option<Arc<ServiceTable>>);
-
-/// The text for some Services' changes; empty when nothing differs.
-pub(crate) fn difference(family: Family, changes: &[Change]) -> String {
-    let empty = ServiceTable::default();
-    let table = table(family);
-    // A key that one Service gives up may be another's: all deletions come before the first addition.
-    let mut parts: [String; 5] = Default::default();
+/// The steps for some Services' changes; none when nothing differs.
+pub(crate) fn difference(changes: &[Change<ServiceTable>]) -> Vec<Step<'_>> {
+    let mut parts = Parts::default();
     for (old, new) in changes {
-        let (old, new) = (old.as_deref().unwrap_or(&empty), new.as_deref().unwrap_or(&empty));
-        declare(&table, old, new, &mut parts[0]);
-        rules(&table, old, new, &mut parts[1]);
-        elements("delete", &table, old, new, &mut parts[2]);
-        elements("add", &table, new, old, &mut parts[3]);
-        remove(&table, old, new, &mut parts[4]);
+        parts.add(old.as_deref().unwrap_or(&NOTHING), new.as_deref().unwrap_or(&NOTHING));
     }
-    parts.concat()
+    parts.in_order()
 }
 
-/// Chains and sets that rules will name. A chain that is there already is emptied.
-fn declare(table: &str, old: &ServiceTable, new: &ServiceTable, text: &mut String) {
-    for (name, declaration) in new.sets.iter().filter(|(name, _)| !old.sets.contains_key(*name)) {
-        let _ = writeln!(text, "add set {table} {name} {{ {declaration} }}");
+static NOTHING: ServiceTable =
+    ServiceTable { shard: Place::Main, chains: BTreeMap::new(), sets: BTreeMap::new(), elements: BTreeMap::new() };
+
+/// Steps by their place in the transaction. A key that one Service gives up may be another's: all deletions of elements
+/// come before the first addition.
+#[derive(Default)]
+struct Parts<'a> {
+    declarations: Vec<Step<'a>>,
+    rules: Vec<Step<'a>>,
+    deletions: Vec<Step<'a>>,
+    additions: Vec<Step<'a>>,
+    removals: Vec<Step<'a>>,
+}
+
+impl<'a> Parts<'a> {
+    fn add(&mut self, old: &'a ServiceTable, new: &'a ServiceTable) {
+        self.declare(old, new);
+        for ((place, chain), rules) in new.chains.iter().filter(|(key, rules)| old.chains.get(*key) != Some(*rules)) {
+            self.rules.extend(rules.iter().map(|rule| Operation::AddRule { chain, rule }.at(*place)));
+        }
+        for ((map, key), verdict) in
+            old.elements.iter().filter(|(key, verdict)| new.elements.get(*key) != Some(*verdict))
+        {
+            self.deletions.push(Operation::DeleteElement { map: *map, key, verdict }.at(place(*map, old)));
+        }
+        for ((map, key), verdict) in
+            new.elements.iter().filter(|(key, verdict)| old.elements.get(*key) != Some(*verdict))
+        {
+            self.additions.push(Operation::AddElement { map: *map, key, verdict }.at(place(*map, new)));
+        }
+        self.remove(old, new);
     }
-    for (name, rules) in &new.chains {
-        match old.chains.get(name) {
-            None => {
-                let _ = writeln!(text, "add chain {table} {name}");
+
+    /// Chains and sets that rules will name. A chain that is there already is emptied.
+    fn declare(&mut self, old: &'a ServiceTable, new: &'a ServiceTable) {
+        for (name, timeout_seconds) in new.sets.iter().filter(|(name, _)| !old.sets.contains_key(*name)) {
+            self.declarations.push(Operation::AddSet { name, timeout_seconds: *timeout_seconds }.at(new.shard));
+        }
+        for (key, rules) in &new.chains {
+            let (place, name) = (key.0, key.1.as_str());
+            match old.chains.get(key) {
+                None => self.declarations.push(Operation::AddChain { name, hook: None }.at(place)),
+                Some(known) if known != rules => self.declarations.push(Operation::FlushChain(name).at(place)),
+                Some(_) => {}
             }
-            Some(known) if known != rules => {
-                let _ = writeln!(text, "flush chain {table} {name}");
-            }
-            Some(_) => {}
         }
+    }
+
+    /// Chains name each other, so all are emptied before the first goes.
+    fn remove(&mut self, old: &'a ServiceTable, new: &'a ServiceTable) {
+        let gone = || old.chains.keys().filter(|key| !new.chains.contains_key(*key));
+        self.removals.extend(gone().map(|(place, name)| Operation::FlushChain(name).at(*place)));
+        self.removals.extend(gone().map(|(place, name)| Operation::DeleteChain(name).at(*place)));
+        let sets = old.sets.keys().filter(|name| !new.sets.contains_key(*name));
+        self.removals.extend(sets.map(|name| Operation::DeleteSet(name).at(old.shard)));
+    }
+
+    fn in_order(self) -> Vec<Step<'a>> {
+        [self.declarations, self.rules, self.deletions, self.additions, self.removals].concat()
     }
 }
 
-fn rules(table: &str, old: &ServiceTable, new: &ServiceTable, text: &mut String) {
-    for (name, rules) in new.chains.iter().filter(|(name, rules)| old.chains.get(*name) != Some(*rules)) {
-        for rule in rules {
-            let _ = writeln!(text, "add rule {table} {name} {rule}");
-        }
-    }
-}
-
-/// Deletes, or adds, what the one has and the other has not.
-fn elements(verb: &str, table: &str, one: &ServiceTable, other: &ServiceTable, text: &mut String) {
-    let differs = |(key, verdict): &(&(Map, String), &String)| other.elements.get(*key) != Some(*verdict);
-    for ((map, key), verdict) in one.elements.iter().filter(differs) {
-        let _ = writeln!(text, "{verb} element {table} {} {{ {key} : {verdict} }}", map.name());
-    }
-}
-
-/// Chains name each other, so all are emptied before the first goes.
-fn remove(table: &str, old: &ServiceTable, new: &ServiceTable, text: &mut String) {
-    let gone = || old.chains.keys().filter(|name| !new.chains.contains_key(*name));
-    for verb in ["flush", "delete"] {
-        for name in gone() {
-            let _ = writeln!(text, "{verb} chain {table} {name}");
-        }
-    }
-    for name in old.sets.keys().filter(|name| !new.sets.contains_key(*name)) {
-        let _ = writeln!(text, "delete set {table} {name}");
-    }
+fn place(map: Map, table: &ServiceTable) -> Place {
+    if map.is_of_shards() { table.shard } else { Place::Main }
 }

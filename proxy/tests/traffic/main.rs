@@ -1,9 +1,10 @@
-//! Real packets through the rules: `cargo test -p proxy --test traffic -- --ignored`.
+//! Real packets through the rules of either mode: `cargo test -p proxy --test traffic -- --ignored`.
 //!
-//! Needs root, iproute2, iptables and conntrack. Each test works in network namespaces of its own: a "host" with a
-//! bridge, and pods on it. The API server is one in memory.
+//! Needs root, iproute2, iptables, nftables and conntrack. Each test works in network namespaces of its own: a "host"
+//! with a bridge, and pods on it. The API server is one in memory.
 
 mod cases;
-mod nftables;
-mod scale;
+mod lives;
+mod net;
+mod policies;
 mod world;

@@ -1,54 +1,63 @@
-//! A host with a bridge and pods, and a kube-proxy that runs on it.
+//! A kube-proxy on an isolated host, in either mode, and what it is told.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::process::Command;
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use component::shutdown::Shutdown;
 use component::testing::FakeApi;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::{Value, json};
+
+use crate::net::{CONNECT_TIMEOUT, PORT, ask_for, isolated, on_thread, pod, sh};
 
 /// The longest that anything here may take to come true.
 const DEADLINE: Duration = Duration::from_secs(90);
-/// What nobody answers is given up after this.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
-pub(crate) const PORT: u16 = 8080;
+/// Between two looks whether something came true.
+const PAUSE: Duration = Duration::from_millis(5);
+/// The Service `web`.
+pub(crate) const IP: &str = "10.96.0.5";
+pub(crate) const VIP: &str = "10.96.0.5:80";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Iptables,
+    Nftables,
+}
 
 pub(crate) struct World {
     pub(crate) api: FakeApi,
+    pub(crate) mode: Mode,
     proxy: Option<(Shutdown, tokio::task::JoinHandle<Result<(), proxy::Error>>)>,
     stop: Arc<AtomicBool>,
 }
 
-/// Runs a test on a thread of its own, in namespaces of its own, on a runtime that has no other thread.
-pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce(World) -> F + Send + 'static) {
-    let inside = move || {
-        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("needs root");
-        let none = None::<&str>;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).unwrap();
-        sh("ip link set lo up; ip link add cni0 type bridge; ip addr add 10.1.1.1/24 dev cni0; ip link set cni0 up; \
-            ip addr add fd00:1::1/64 dev cni0 nodad; sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1; \
-            ip route add default dev cni0; ip -6 route add default dev cni0");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let world = World { api: FakeApi::new(), proxy: None, stop: Arc::default() };
-            world.api.put(&json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "here"},
-                "status": {"addresses": [{"type": "InternalIP", "address": "10.1.1.1"}]}}));
-            test(world).await;
-        });
-    };
-    thread::spawn(inside).join().unwrap();
+/// Runs a test in each mode, with pods `a` (10.1.1.2) and `b` (10.1.1.3).
+pub(crate) fn in_each_mode<F: Future<Output = ()>>(test: impl Fn(World) -> F + Clone + Send + 'static) {
+    for mode in [Mode::Iptables, Mode::Nftables] {
+        in_mode(mode, test.clone());
+    }
+}
+
+pub(crate) fn in_mode<F: Future<Output = ()>>(mode: Mode, test: impl FnOnce(World) -> F + Send + 'static) {
+    println!("mode {mode:?}");
+    isolated(move || {
+        let world = World { api: FakeApi::new(), mode, proxy: None, stop: Arc::default() };
+        world.api.put(&json!({"apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": "here", "labels": {"topology.kubernetes.io/zone": "zone-here"}},
+            "status": {"addresses": [{"type": "InternalIP", "address": "10.1.1.1"}]}}));
+        pod("a", "10.1.1.2", &world.stop);
+        pod("b", "10.1.1.3", &world.stop);
+        test(world)
+    });
+}
+
+pub(crate) fn names(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| name.to_string()).collect()
 }
 
 impl Drop for World {
@@ -59,11 +68,10 @@ impl Drop for World {
 
 impl World {
     pub(crate) fn start(&mut self, flags: &[&str]) {
-        let flags =
-            ["--hostname-override=here", "--healthz-bind-address=127.0.0.1:10256", "--conntrack-max-per-core=0"]
-                .iter()
-                .chain(flags);
-        let values = proxy::flags().parse(flags.map(|flag| flag.to_string())).unwrap();
+        let mode = if self.mode == Mode::Iptables { "--proxy-mode=iptables" } else { "--proxy-mode=nftables" };
+        let common =
+            ["--hostname-override=here", "--healthz-bind-address=127.0.0.1:10256", "--conntrack-max-per-core=0", mode];
+        let values = proxy::flags().parse(common.iter().chain(flags).map(|flag| flag.to_string())).unwrap();
         let shutdown = Shutdown::new();
         let seams = proxy::Seams { client: Some(self.api.client()), ..proxy::Seams::system(shutdown.clone()) };
         let task = tokio::spawn(proxy::run(proxy::Options::from_flags(&values).unwrap(), seams));
@@ -79,32 +87,6 @@ impl World {
         }
     }
 
-    /// A pod on the bridge, answering on TCP and UDP with its name; 10.1.1.2 is fd00:1::2, too.
-    pub(crate) fn pod(&self, name: &'static str, ip: &str) {
-        let last = ip.rsplit('.').next().unwrap();
-        sh(&format!(
-            "ip netns add {name}; ip link add v{name} type veth peer name eth0 netns {name}; ip link set v{name} up master cni0; \
-             bridge link set dev v{name} hairpin on; ip -n {name} addr add {ip}/24 dev eth0; ip -n {name} link set eth0 up; \
-             ip -n {name} link set lo up; ip -n {name} route add default via 10.1.1.1; \
-             ip -n {name} addr add fd00:1::{last}/64 dev eth0 nodad; ip -n {name} -6 route add default via fd00:1::1"
-        ));
-        let stop = self.stop.clone();
-        let (ready, is_ready) = std::sync::mpsc::channel();
-        thread::spawn(move || {
-            enter(name);
-            let tcp = TcpListener::bind(("::", PORT)).unwrap();
-            let udp = UdpSocket::bind(("0.0.0.0", PORT)).unwrap();
-            udp.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-            let udp_stop = stop.clone();
-            thread::spawn(move || serve_udp(&udp, name, &udp_stop));
-            ready.send(()).unwrap();
-            for stream in tcp.incoming().take_while(|_| !stop.load(Ordering::Relaxed)) {
-                let _ = stream.and_then(|mut stream| stream.write_all(name.as_bytes()));
-            }
-        });
-        is_ready.recv().unwrap();
-    }
-
     /// The rules that CNI's bridge plugin makes for `ipMasq`.
     pub(crate) fn cni_masquerade(&self, ip: &str) {
         let chain = format!("CNI-{}", ip.replace('.', "-"));
@@ -114,22 +96,29 @@ impl World {
         ));
     }
 
-    /// A Service named `web` with port 80, and its endpoints.
+    /// A Service named `web` with port 80, and what `extra` says beside. A load balancer's addresses are in `ingress`.
     pub(crate) fn service(&self, cluster_ip: &str, extra: Value) {
         let mut service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "ns", "name": "web"},
             "spec": {"clusterIP": cluster_ip, "ports": [{"port": 80, "protocol": "TCP"}, {"name": "u", "port": 80, "protocol": "UDP"}]}});
         for (key, value) in extra.as_object().unwrap() {
-            service["spec"][key] = value.clone();
+            match key.as_str() {
+                "ingress" => service["status"]["loadBalancer"]["ingress"] = value.clone(),
+                _ => service["spec"][key] = value.clone(),
+            }
         }
         self.api.put(&service);
     }
 
+    /// Endpoints of `web` that are ready, on this node.
     pub(crate) fn endpoints(&self, ips: &[&str]) {
-        let endpoints: Vec<Value> = ips
-            .iter()
-            .map(|ip| json!({"addresses": [ip], "nodeName": "here", "conditions": {"ready": true}}))
-            .collect();
-        let family = if ips.iter().any(|ip| ip.contains(':')) { "IPv6" } else { "IPv4" };
+        let ready = |ip: &&str| json!({"addresses": [ip], "nodeName": "here", "conditions": {"ready": true}});
+        self.slice(&ips.iter().map(ready).collect::<Vec<_>>());
+    }
+
+    /// Endpoints of `web` as the API has them, all of one family.
+    pub(crate) fn slice(&self, endpoints: &[Value]) {
+        let is_v6 = endpoints.iter().any(|endpoint| endpoint["addresses"].to_string().contains(':'));
+        let family = if is_v6 { "IPv6" } else { "IPv4" };
         let name = format!("web-{}", family.to_lowercase());
         self.api.put(&json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
             "metadata": {"namespace": "ns", "name": name, "labels": {"kubernetes.io/service-name": "web"}},
@@ -142,6 +131,23 @@ impl World {
         self.api.remove::<EndpointSlice>("ns", "web-ipv4");
     }
 
+    /// Another Service, with two endpoints that do not answer.
+    pub(crate) fn put_other(&self, at: usize) {
+        let (name, ip) = (format!("other-{at}"), format!("10.97.{}.{}", at / 250, at % 250 + 1));
+        self.api.put(&json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "ns", "name": name},
+            "spec": {"clusterIP": ip, "ports": [{"port": 80}]}}));
+        self.api.put(&json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"namespace": "ns", "name": name, "labels": {"kubernetes.io/service-name": name}},
+            "ports": [{"name": "", "port": 80}],
+            "endpoints": [{"addresses": ["10.1.9.1"]}, {"addresses": ["10.1.9.2"]}]}));
+    }
+
+    pub(crate) fn remove_other(&self, at: usize) {
+        let name = format!("other-{at}");
+        self.api.remove::<Service>("ns", &name);
+        self.api.remove::<EndpointSlice>("ns", &name);
+    }
+
     /// Waits until a request from `from` (a pod, or "host") to `to` has this outcome.
     pub(crate) async fn until(&self, from: &'static str, to: &str, wanted: &str) {
         let start = Instant::now();
@@ -152,9 +158,14 @@ impl World {
             if seen == wanted {
                 return;
             }
-            assert!(start.elapsed() < DEADLINE, "{from} to {to}: {seen} instead of {wanted}\n{}", sh("iptables-save"));
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            assert!(start.elapsed() < DEADLINE, "{from} to {to}: {seen} instead of {wanted}\n{}", self.rules());
+            tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// Our rules, as they are.
+    pub(crate) fn rules(&self) -> String {
+        sh(if self.mode == Mode::Iptables { "iptables-save" } else { "nft list ruleset" })
     }
 
     /// Waits until a command prints what is wanted.
@@ -166,7 +177,7 @@ impl World {
                 return;
             }
             assert!(start.elapsed() < DEADLINE, "{command}:\n{text}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -179,7 +190,7 @@ impl World {
                 return seen;
             }
             assert!(start.elapsed() < DEADLINE, "{from} to {to}: {seen}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -196,22 +207,6 @@ impl World {
 /// The answer to a TCP connection: a pod's name, "refused" or "timeout".
 pub(crate) async fn ask(from: &'static str, to: &str) -> String {
     ask_for(from, to, CONNECT_TIMEOUT).await
-}
-
-async fn ask_for(from: &'static str, to: &str, patience: Duration) -> String {
-    let to: SocketAddr = to.parse().unwrap();
-    on_thread(from, move || {
-        let mut stream = match TcpStream::connect_timeout(&to, patience) {
-            Ok(stream) => stream,
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => return "refused".to_string(),
-            Err(_) => return "timeout".to_string(),
-        };
-        let mut text = String::new();
-        let _ = stream.set_read_timeout(Some(CONNECT_TIMEOUT));
-        let _ = stream.read_to_string(&mut text);
-        text
-    })
-    .await
 }
 
 /// The answer to one datagram from a fixed port.
@@ -237,7 +232,7 @@ pub(crate) async fn until_http(to: &str, wanted: &str) {
             return;
         }
         assert!(start.elapsed() < DEADLINE, "{to}: {seen} instead of {wanted}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -253,35 +248,4 @@ async fn http(to: &str) -> String {
         text.lines().next().unwrap_or_default().to_string()
     })
     .await
-}
-
-async fn on_thread<T: Send + 'static>(netns: &'static str, work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    thread::spawn(move || {
-        enter(netns);
-        let _ = sender.send(work());
-    });
-    receiver.await.unwrap()
-}
-
-/// A thread starts in its parent's namespace: the host's.
-fn enter(netns: &str) {
-    if netns != "host" {
-        setns(File::open(format!("/run/netns/{netns}")).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
-    }
-}
-
-fn serve_udp(socket: &UdpSocket, name: &str, stop: &AtomicBool) {
-    let mut buffer = [0; 64];
-    while !stop.load(Ordering::Relaxed) {
-        if let Ok((_, from)) = socket.recv_from(&mut buffer) {
-            let _ = socket.send_to(name.as_bytes(), from);
-        }
-    }
-}
-
-pub(crate) fn sh(script: &str) -> String {
-    let output = Command::new("sh").args(["-c", script]).output().unwrap();
-    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }

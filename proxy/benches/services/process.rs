@@ -1,0 +1,133 @@
+//! The proxy as a process, what the kernel counts of it, and the bare tool beside it.
+
+use std::ops::Sub;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use component::serve;
+use component::shutdown::Shutdown;
+use component::testing::FakeApi;
+use http::Request;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use kube::client::Body;
+use tower::Service as _;
+
+use crate::net::sh;
+use crate::objects::IP;
+
+/// Set in the environment of the process that is the proxy.
+pub(crate) const AS_PROXY: &str = "SKIFF_BENCH_AS_PROXY";
+const TICKS_PER_SECOND: u64 = 100;
+
+/// Runs kube-proxy with the flags of the command line until killed.
+pub(crate) fn be_proxy() {
+    let values = proxy::flags().parse(std::env::args().skip(1)).expect("flags");
+    let options = proxy::Options::from_flags(&values).expect("options");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(proxy::run(options, proxy::Seams::system(Shutdown::new()))).expect("kube-proxy");
+}
+
+/// Serves the API on loopback; its URL.
+pub(crate) async fn serve(api: &FakeApi) -> String {
+    let listener = serve::bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let api = api.clone();
+    let service = tower::service_fn(move |request: Request<Incoming>| {
+        let mut api = api.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            api.call(Request::from_parts(head, Body::from(body.to_vec()))).await
+        }
+    });
+    tokio::spawn(serve::accept(listener, None, service, Shutdown::new()));
+    format!("http://{address}")
+}
+
+/// What a process used of the processor, itself and by the tools that it ran.
+#[derive(Clone, Copy)]
+pub(crate) struct Cpu {
+    pub(crate) own: Duration,
+    pub(crate) tools: Duration,
+}
+
+fn cpu_of(process: &str) -> Cpu {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("the process runs");
+    // The name may hold blanks; what follows it has fixed places.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let fields: Vec<u64> = fields.map(|field| field.parse().unwrap_or_default()).collect();
+    let time = |ticks: &[u64]| Duration::from_millis(ticks.iter().sum::<u64>() * 1000 / TICKS_PER_SECOND);
+    Cpu { own: time(&fields[11..13]), tools: time(&fields[13..15]) }
+}
+
+impl Sub for Cpu {
+    type Output = Cpu;
+
+    fn sub(self, before: Cpu) -> Cpu {
+        Cpu { own: self.own - before.own, tools: self.tools - before.tools }
+    }
+}
+
+/// Killed at the end.
+pub(crate) struct Proxy(Child);
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Proxy {
+    pub(crate) fn start(mode: &str, server: &str) -> Proxy {
+        let flags = [
+            "--hostname-override=here".to_owned(),
+            "--cluster-cidr=10.0.0.0/8".to_owned(),
+            "--conntrack-max-per-core=0".to_owned(),
+            "--healthz-bind-address=127.0.0.1:10256".to_owned(),
+            format!("--master={server}"),
+            format!("--proxy-mode={mode}"),
+        ];
+        let program = std::env::current_exe().expect("this program");
+        Proxy(Command::new(program).args(flags).env(AS_PROXY, "1").spawn().expect("the proxy"))
+    }
+
+    pub(crate) fn cpu(&self) -> Cpu {
+        cpu_of(&self.0.id().to_string())
+    }
+
+    /// Now, and at most so far.
+    pub(crate) fn memory_mib(&self) -> (u64, u64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("the proxy runs");
+        let value = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key));
+            line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default() / 1024
+        };
+        (value("VmRSS:"), value("VmHWM:"))
+    }
+}
+
+/// The restore tool alone, on the difference that one Service's change is: its time and its share of the processor.
+pub(crate) fn bare_restore(rounds: u32) -> (Duration, Duration) {
+    let nat = sh("iptables-save -t nat");
+    let leads_on = |chain: &str, matches: &str| -> String {
+        let rules = nat.lines().filter(|line| line.starts_with(&format!("-A {chain} ")) && line.contains(matches));
+        rules.filter_map(|line| line.split("-j ").nth(1)).next_back().unwrap_or_default().trim().to_owned()
+    };
+    let service = leads_on("KUBE-SERVICES", &format!("-d {IP}/32 "));
+    let endpoint = leads_on(&service, "");
+    let of = |chain: &str| {
+        nat.lines().filter(|line| line.starts_with(&format!("-A {chain} "))).collect::<Vec<_>>().join("\n")
+    };
+    let text = format!(
+        "*nat\n:{service} - [0:0]\n:{endpoint} - [0:0]\n:KUBE-SEP-BARE - [0:0]\n{}\n{}\n-X KUBE-SEP-BARE\nCOMMIT\n",
+        of(&service),
+        of(&endpoint)
+    );
+    let (start, before) = (Instant::now(), cpu_of("self"));
+    for _ in 0..rounds {
+        sh(&format!("exec iptables-restore --noflush --wait 30 <<'END'\n{text}END\n"));
+    }
+    (start.elapsed() / rounds, (cpu_of("self") - before).tools / rounds)
+}

@@ -1,0 +1,157 @@
+//! Keeps one family's rules in the kernel, in either mode: what was applied, and when the way to what is wanted is a
+//! difference and when it is everything. How rules are made and written is a [`Backend`]'s.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::iptables::Settings;
+use crate::iptables::tool::ToolError;
+use crate::mode::Ports;
+use crate::model::NodeView;
+use crate::nftables;
+
+/// What a sync did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Everything was as wanted.
+    Nothing,
+    /// Some Services' rules were written.
+    Partial,
+    /// All rules were written.
+    Full,
+}
+
+/// Why the kernel has not what is wanted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    #[error(transparent)]
+    Nftables(#[from] nftables::Error),
+    #[error("writing rules stopped: {0}")]
+    Stopped(String),
+}
+
+/// One Service's part of the rules before and after; `None` when it has none.
+pub(crate) type Change<T> = (Option<Arc<T>>, Option<Arc<T>>);
+
+/// A mode's own way to make one Service's part of the rules, and to write it.
+pub(crate) trait Backend {
+    type Table: Default + PartialEq;
+
+    /// `is_brief`: without what only people read.
+    fn compile(settings: &Settings, node: &NodeView, ports: &Ports, is_brief: bool) -> Self::Table;
+
+    /// Rules that filter, and rules that translate.
+    fn counts(table: &Self::Table) -> (usize, usize);
+
+    /// False when nothing differs. Fails as a whole when somebody changed our rules meanwhile.
+    fn write_difference(
+        settings: &Settings,
+        changes: Vec<Change<Self::Table>>,
+    ) -> impl Future<Output = Result<bool, WriteError>> + Send;
+
+    /// Whatever is there now.
+    fn write_all(
+        settings: &Settings,
+        services: &BTreeMap<String, Arc<Self::Table>>,
+    ) -> impl Future<Output = Result<(), WriteError>> + Send;
+
+    /// Whether what no Service owns still is there.
+    fn is_whole(settings: &Settings) -> impl Future<Output = Result<bool, WriteError>> + Send;
+}
+
+/// One family's rules in the kernel.
+pub(crate) struct Syncer<B: Backend> {
+    settings: Settings,
+    /// By Service, `namespace/name`; what the kernel has unless `is_dirty`.
+    applied: BTreeMap<String, Arc<B::Table>>,
+    counts: (usize, usize),
+    /// What the kernel has is not known: at the start, after a failure, after somebody flushed.
+    is_dirty: bool,
+}
+
+impl<B: Backend> Syncer<B> {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Syncer { settings, applied: BTreeMap::new(), counts: (0, 0), is_dirty: true }
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.is_dirty
+    }
+
+    pub(crate) fn set_settings(&mut self, settings: Settings) {
+        if self.settings != settings {
+            self.settings = settings;
+            self.is_dirty = true;
+        }
+    }
+
+    pub(crate) fn services(&self) -> Vec<String> {
+        self.applied.keys().cloned().collect()
+    }
+
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        self.counts
+    }
+
+    /// Makes the kernel have the rules of these Services; one without ports has none any more.
+    ///
+    /// When this fails nothing is lost: the changes are kept, and the next call writes everything. Cancelling it in the
+    /// middle leaves the kernel with the old or the new rules of a table, and `is_dirty` set.
+    pub(crate) async fn sync(
+        &mut self,
+        ports: &BTreeMap<String, Ports>,
+        node: &NodeView,
+        is_brief: bool,
+    ) -> Result<Outcome, WriteError> {
+        let changes = self.take(ports, node, is_brief);
+        if !self.is_dirty {
+            self.is_dirty = true;
+            match B::write_difference(&self.settings, changes).await {
+                Ok(is_written) => {
+                    self.is_dirty = false;
+                    return Ok(if is_written { Outcome::Partial } else { Outcome::Nothing });
+                }
+                Err(error) => tracing::warn!(%error, "somebody changed our rules; writing all of them again"),
+            }
+        }
+        B::write_all(&self.settings, &self.applied).await?;
+        self.is_dirty = false;
+        Ok(Outcome::Full)
+    }
+
+    /// Puts what is wanted into the place of what was.
+    fn take(&mut self, ports: &BTreeMap<String, Ports>, node: &NodeView, is_brief: bool) -> Vec<Change<B::Table>> {
+        let mut changes = Vec::new();
+        for (service, ports) in ports {
+            let table = B::compile(&self.settings, node, ports, is_brief);
+            let new = (table != B::Table::default()).then(|| Arc::new(table));
+            let old = match &new {
+                Some(table) => self.applied.insert(service.clone(), table.clone()),
+                None => self.applied.remove(service),
+            };
+            if old != new {
+                let count = |table: &Option<Arc<B::Table>>| table.as_deref().map(B::counts).unwrap_or_default();
+                let (before, after) = (count(&old), count(&new));
+                self.counts = (self.counts.0 + after.0 - before.0, self.counts.1 + after.1 - before.1);
+                changes.push((old, new));
+            }
+        }
+        changes
+    }
+
+    /// Looks whether somebody removed what was written.
+    pub(crate) async fn check(&mut self) {
+        let family = self.settings.family.name();
+        match B::is_whole(&self.settings).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::info!(family, "our rules were flushed; writing them again");
+                self.is_dirty = true;
+            }
+            Err(error) => tracing::warn!(%error, family, "cannot look whether our rules still are there"),
+        }
+    }
+}
