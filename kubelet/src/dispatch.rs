@@ -198,7 +198,7 @@ impl Dispatcher {
         match wake {
             Wake::Container(id) => {
                 if let Some(uid) = self.0.node.index.pod_of(&id) {
-                    self.tell(&uid, |news| news.look = true);
+                    self.tell(&uid, |news| news.moved.extend([id]));
                 }
             }
             Wake::Exited(id) => {

@@ -25,6 +25,7 @@ use crate::{
     env::Sources,
     pod::{
         backoff::{Backoff, after},
+        configs::security::ImageUser,
         memory::ImageState,
         spec,
     },
@@ -62,6 +63,20 @@ struct State {
     pulling: HashMap<String, Shared>,
 }
 
+/// An image that the runtime has: what containers are made from, and the user that it was made for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Image {
+    pub id: String,
+    pub user: ImageUser,
+}
+
+impl From<k8s_cri::v1::Image> for Image {
+    fn from(image: k8s_cri::v1::Image) -> Self {
+        let user = ImageUser { uid: image.uid.map(|uid| uid.value), name: image.username };
+        Self { id: image.id, user }
+    }
+}
+
 impl Puller {
     pub fn new(
         runtime: SharedRuntime,
@@ -91,7 +106,7 @@ impl Puller {
             }
         };
         let present = match self.runtime.image_status(&image).await {
-            Ok(found) => found.map(|image| image.id),
+            Ok(found) => found.map(Image::from),
             Err(error) => {
                 let message = format!("Failed to inspect image {image:?}: {}", error.rpc());
                 tell(Type::Warning, "InspectFailed", message.clone());
@@ -104,11 +119,11 @@ impl Puller {
                 tell(Type::Warning, "ErrImageNeverPull", message.clone());
                 self.failed(pod, container, "ErrImageNeverPull", message, Duration::from_secs(10))
             }
-            ("Never" | "IfNotPresent", Some(id)) => {
+            ("Never" | "IfNotPresent", Some(image)) => {
                 let message =
                     format!("Container image {requested:?} already present on machine and can be accessed by the pod");
                 tell(Type::Normal, "Pulled", message);
-                ImageState::Ready(id)
+                ImageState::Ready(image)
             }
             _ => self.pull(pod, container, &image).await,
         }
@@ -142,7 +157,8 @@ impl Puller {
         match self.pull_shared(pod, image).await {
             Ok((image_ref, took)) => {
                 self.lock().failed.remove(&key);
-                let size = self.runtime.image_status(image).await.ok().flatten().map_or(0, |image| image.size);
+                let found = self.runtime.image_status(image).await.ok().flatten();
+                let size = found.as_ref().map_or(0, |image| image.size);
                 let (took, waited) = (go_seconds(took), go_seconds(asked.elapsed()));
                 tell(
                     Type::Normal,
@@ -151,7 +167,7 @@ impl Puller {
                         "Successfully pulled image {image:?} in {took} ({waited} including waiting). Image size: {size} bytes."
                     ),
                 );
-                ImageState::Ready(image_ref)
+                ImageState::Ready(Image { id: image_ref, user: found.map(Image::from).unwrap_or_default().user })
             }
             Err(error) => {
                 let now = self.clock.now();

@@ -53,7 +53,7 @@ async fn pull(node: &Node, pod: &Pod, source: &ImageVolumeSource) -> Result<Stri
         ..Container::default()
     };
     match node.puller.ensure(pod, &stand_in).await {
-        ImageState::Ready(image_ref) => Ok(image_ref),
+        ImageState::Ready(image) => Ok(image.id),
         ImageState::Failed { reason, message, .. } => Err(StartError { reason, message }),
         ImageState::Pulling => Err(StartError { reason: "ContainerCreating".into(), message: String::new() }),
     }

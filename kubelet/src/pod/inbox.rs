@@ -21,8 +21,10 @@ pub struct News {
     pub gone: bool,
     /// The kubelet itself ends the pod for the node's sake.
     pub evict: Option<Eviction>,
-    /// Something in the runtime moved.
+    /// Something in the runtime moved, and nothing tells what.
     pub look: bool,
+    /// Containers and sandboxes that moved, by ID.
+    pub moved: BTreeSet<String>,
     /// Containers and sandboxes whose process ended, by ID.
     pub exited: BTreeSet<String>,
     /// A ConfigMap, Secret or Service that the pod uses changed.

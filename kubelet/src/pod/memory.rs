@@ -13,6 +13,7 @@ use super::{
     backoff::{Backoff, after},
     resize::Having,
 };
+use crate::images::Image;
 
 /// The one start that is under way; the decision core starts one thing at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +27,8 @@ pub enum Starting {
 pub enum ImageState {
     /// Asked for; the waiting reason stays `ContainerCreating`.
     Pulling,
-    /// The image reference to create the container from.
-    Ready(String),
+    /// What to create the container from.
+    Ready(Image),
     /// `reason` and `message` as the container status shows them; asked again at `retry_at`.
     Failed { reason: String, message: String, retry_at: Timestamp },
 }

@@ -12,6 +12,7 @@ pub mod fate;
 mod hooks;
 mod image_volumes;
 pub mod inbox;
+mod look;
 pub mod memory;
 pub mod node;
 pub mod plan;

@@ -16,7 +16,10 @@ use super::{
     plan_stop,
     spec::{self, Role},
 };
-use crate::runtime::{ContainerRecord, ContainerState, Observed, labels};
+use crate::{
+    images::Image,
+    runtime::{ContainerRecord, ContainerState, Observed, labels},
+};
 
 /// One step for the worker to take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +70,7 @@ pub struct Start {
     pub name: String,
     pub sandbox_id: String,
     pub attempt: u32,
-    pub image_ref: String,
+    pub image: Image,
     pub crashed_at: Option<Timestamp>,
 }
 
@@ -299,7 +302,7 @@ impl Planner<'_> {
             self.wait(&container.name, "CrashLoopBackOff", message);
             return;
         }
-        let Some(image_ref) = self.image(container) else { return };
+        let Some(image) = self.image(container) else { return };
         if let Some(failure) = self.s.memory.failures.get(&container.name) {
             self.wait(&container.name, &failure.reason.clone(), failure.message.clone());
         }
@@ -311,16 +314,16 @@ impl Planner<'_> {
                 name: container.name.clone(),
                 sandbox_id: sandbox_id.to_owned(),
                 attempt,
-                image_ref,
+                image,
                 crashed_at,
             }));
         }
     }
 
-    /// The image reference, once it is there.
-    fn image(&mut self, container: &Container) -> Option<String> {
+    /// The image, once it is there.
+    fn image(&mut self, container: &Container) -> Option<Image> {
         match self.s.memory.images.get(&container.name) {
-            Some(ImageState::Ready(image_ref)) => return Some(image_ref.clone()),
+            Some(ImageState::Ready(image)) => return Some(image.clone()),
             Some(ImageState::Pulling) => {}
             Some(ImageState::Failed { reason, message, retry_at }) => {
                 self.wait(&container.name, reason, message.clone());

@@ -10,7 +10,10 @@ use super::{
     plan::{Action, Plan, Situation, container_hash, decide},
     spec,
 };
-use crate::runtime::{ContainerRecord, ContainerState, Observed, SandboxRecord, labels};
+use crate::{
+    images::Image,
+    runtime::{ContainerRecord, ContainerState, Observed, SandboxRecord, labels},
+};
 
 const NOW: i64 = 1_000_000;
 
@@ -65,7 +68,7 @@ fn record(pod: &Pod, name: &str, attempt: u32, state: ContainerState, ended: Opt
 
 /// A memory in which everything is ready to start.
 fn ready_memory(pod: &Pod) -> Memory {
-    let images = spec::containers(pod).into_iter().map(|(_, it)| (it.name, ImageState::Ready("ref".into())));
+    let images = spec::containers(pod).into_iter().map(|(_, it)| (it.name, ImageState::Ready(Image::default())));
     Memory { volumes: Volumes::Ready, network_ready: true, images: images.collect(), ..Memory::default() }
 }
 

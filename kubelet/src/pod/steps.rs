@@ -13,7 +13,7 @@ use k8s_openapi::api::{
 use kube::Api;
 
 use super::{
-    configs::{self, container::Prepared, security::ImageUser},
+    configs::{self, container::Prepared},
     hooks, image_volumes,
     node::Node,
     plan::Start,
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     env,
     paths::Paths,
-    runtime::{ContainerRecord, ContainerState, Observed},
+    runtime::{ContainerRecord, ContainerState, Observed, observe::Item},
     volumes::mounts,
 };
 
@@ -95,14 +95,14 @@ async fn runtime_handler(node: &Node, pod: &Pod) -> Result<String, String> {
     })
 }
 
-/// Creates and starts a container, and runs its postStart hook.
+/// Creates and starts a container, and runs its postStart hook. Answers the container.
 pub async fn start_container(
     node: &Node,
     pod: &Pod,
     observed: &Observed,
     start: &Start,
     stopping: &Shutdown,
-) -> Result<(), StartError> {
+) -> Result<Item, StartError> {
     let Some((role, container)) = spec::find_container(pod, &start.name) else {
         return fail("CreateContainerConfigError", format!("container {:?} is not in the pod", start.name));
     };
@@ -138,7 +138,8 @@ pub async fn start_container(
         return fail("RunContainerError", error.message);
     }
     node.reporter.container(pod, &container.name, Type::Normal, "Started", "Container started");
-    post_start(node, pod, &container, &id, &pod_ips, stopping).await
+    post_start(node, pod, &container, &id, &pod_ips, stopping).await?;
+    Ok(Item::Container { id, sandbox_id: start.sandbox_id.clone() })
 }
 
 /// The addresses that containers are told: those of the sandbox, or of the node on its network.
@@ -178,24 +179,12 @@ async fn prepare(
         prune_logs(&log_folder, attempt);
     }
     let restart_count = i32::try_from(attempt).unwrap_or(i32::MAX);
-    let image = node.runtime.image_status(&start.image_ref).await.map_err(|error| error.rpc())?;
-    let image_user =
-        image.map(|image| ImageUser { uid: image.uid.map(|uid| uid.value), name: image.username }).unwrap_or_default();
     tokio::fs::create_dir_all(&log_folder)
         .await
         .map_err(|error| format!("create container log directory for container {} failed: {error}", container.name))?;
     let mounts = make_mounts(node, pod, container, pod_ips, &env, restart_count, images).await?;
     let devices = mounts::devices(&node.volumes, pod, container)?;
-    Ok(Prepared {
-        attempt,
-        restart_count,
-        image_ref: start.image_ref.clone(),
-        image_user,
-        env,
-        mounts,
-        devices,
-        target_id,
-    })
+    Ok(Prepared { attempt, restart_count, image: start.image.clone(), env, mounts, devices, target_id })
 }
 
 async fn make_mounts(

@@ -13,9 +13,11 @@ const MESSAGE_BYTES_MAX: u64 = 4096;
 const LOG_LINES_MAX: usize = 80;
 const LOG_BYTES_MAX: usize = 2048;
 
-/// Puts the messages of all ended containers into their records.
-pub async fn enrich(observed: &mut Observed) {
-    for record in observed.containers.iter_mut().filter(|record| record.state == ContainerState::Exited) {
+/// Puts the messages of ended containers into their records; only into those that were read just now, for the others
+/// have theirs.
+pub async fn enrich(observed: &mut Observed, is_fresh: impl Fn(&str) -> bool) {
+    let ended = |record: &ContainerRecord| record.state == ContainerState::Exited;
+    for record in observed.containers.iter_mut().filter(|record| ended(record) && is_fresh(&record.id)) {
         let message = message(record).await;
         if message.is_empty() {
             continue;

@@ -20,13 +20,18 @@ use super::{
     backoff::{self, Backoff},
     fate::{Stop, Why},
     inbox::Inbox,
+    look::Look,
     memory::{ImageState, Memory},
     node::Node,
     plan::{self, Plan, Situation},
     spec, steps, termination,
     worker_resize::Resized,
 };
-use crate::{probes, runtime::Observed, status};
+use crate::{
+    probes,
+    runtime::{Observed, observe::Item},
+    status,
+};
 
 /// The first pause before looking again for an end that does not show yet; it doubles.
 const EXIT_LOOK_PAUSE: Duration = Duration::from_millis(10);
@@ -51,7 +56,8 @@ pub(super) enum Done {
     Volumes(Result<Option<Timestamp>, crate::volumes::Error>),
     Image(String, ImageState),
     Sandbox(Result<String, String>),
-    Container(String, Option<Timestamp>, Result<(), steps::StartError>),
+    /// The container's name, when the run before it crashed, and what the runtime made.
+    Container(String, Option<Timestamp>, Result<Item, steps::StartError>),
     Stopped(String, Result<(), String>),
     SandboxStopped(String, Result<(), String>),
     Removed(String, Result<(), String>),
@@ -85,7 +91,7 @@ pub(super) struct Worker {
     pub(super) gone: bool,
     pub(super) admitted: bool,
     pub(super) ending: Ending,
-    pub(super) look: bool,
+    pub(super) look: Look,
     /// Containers and sandboxes that have ended but may not show it yet, with how often they were looked at for it.
     pub(super) exited: HashMap<String, u32>,
     pub(super) look_again_at: Option<Timestamp>,
@@ -126,7 +132,7 @@ pub async fn run(node: Arc<Node>, inbox: Inbox, pod: Arc<Pod>, gone: bool, shutd
         gone,
         admitted: false,
         ending: Ending::No,
-        look: true,
+        look: Look::Everything,
         exited: HashMap::new(),
         look_again_at: None,
         refresh: false,
@@ -169,8 +175,10 @@ impl Worker {
 
     /// One look, one decision, its steps begun, the status told.
     async fn turn(&mut self) -> Option<Timestamp> {
-        self.look |= self.look_again_at.is_some_and(|at| at <= self.now());
-        if self.look && self.ending < Ending::Removing && !self.observe().await {
+        if self.look_again_at.is_some_and(|at| at <= self.now()) {
+            self.exited.keys().for_each(|id| self.look.add_id(id, &self.observed));
+        }
+        if self.look.is_wanted() && self.ending < Ending::Removing && !self.observe().await {
             return Some(super::backoff::after(self.now(), Duration::from_secs(1)));
         }
         self.admit();
@@ -241,18 +249,19 @@ impl Worker {
     /// False when the runtime does not answer.
     async fn observe(&mut self) -> bool {
         let uid = spec::uid(&self.pod);
-        match Observed::of_pod(self.node.runtime.as_ref(), uid).await {
-            Ok(mut observed) => {
-                termination::enrich(&mut observed).await;
+        let look = std::mem::take(&mut self.look);
+        match look.take(self.node.runtime.as_ref(), uid, &self.observed).await {
+            Ok((mut observed, is_fresh)) => {
+                termination::enrich(&mut observed, is_fresh).await;
                 let ids = observed.sandboxes.iter().map(|it| it.id.clone());
                 self.node.index.note(ids.chain(observed.containers.iter().map(|it| it.id.clone())), uid);
-                self.look = false;
                 self.memory.probed.retain(|id, _| observed.containers.iter().any(|record| record.id == *id));
                 self.observed = Arc::new(observed);
                 self.expect_exits();
                 true
             }
             Err(error) => {
+                self.look = Look::Everything;
                 tracing::warn!(pod = %spec::identity(&self.pod), %error, "the runtime cannot be read");
                 false
             }
@@ -303,7 +312,7 @@ impl Worker {
                 self.memory.starting = None;
                 self.memory.stopping.clear();
                 self.memory.pre_stopping.values_mut().for_each(|ended| *ended = true);
-                self.look = true;
+                self.look = Look::Everything;
             }
             _ => {}
         }

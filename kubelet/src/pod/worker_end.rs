@@ -13,12 +13,16 @@ use kube::{
 use super::{
     backoff::after,
     fate::Why,
+    look::Look,
     memory::{ImageState, Volumes},
     plan::Plan,
     spec, steps,
     worker::{Done, Ending, Worker, version},
 };
-use crate::status::{patch, qos};
+use crate::{
+    runtime::observe::Item,
+    status::{patch, qos},
+};
 
 const RETRY: Duration = Duration::from_secs(1);
 const CONFLICT_RETRY: Duration = Duration::from_millis(100);
@@ -39,10 +43,13 @@ impl Worker {
             }
             Done::Sandbox(result) => {
                 self.memory.starting = None;
-                self.look = true;
                 match result {
-                    Ok(_) => drop(self.memory.failures.remove("")),
+                    Ok(id) => {
+                        self.look.add(Item::Sandbox(id));
+                        self.memory.failures.remove("");
+                    }
                     Err(message) => {
+                        self.look = Look::Everything;
                         tracing::warn!(pod = %spec::identity(&self.pod), message, "the sandbox cannot be made");
                         self.memory.fail("", "FailedCreatePodSandBox", message, now);
                     }
@@ -50,7 +57,7 @@ impl Worker {
             }
             Done::Container(name, crashed_at, result) => self.container_done(name, crashed_at, result),
             Done::Stopped(id, result) => {
-                self.look = true;
+                self.look.add_id(&id, &self.observed);
                 // Kept while the container still shows as alive, unless the runtime refused: then it is tried again.
                 if let Err(message) = result {
                     self.stop_failed(&message);
@@ -58,7 +65,7 @@ impl Worker {
                 self.memory.stopping.remove(&id);
             }
             Done::SandboxStopped(id, result) => {
-                self.look = true;
+                self.look.add_id(&id, &self.observed);
                 self.memory.stopping_sandboxes.remove(&id);
                 match result {
                     Ok(()) => drop(self.memory.stopped_sandboxes.insert(id)),
@@ -69,7 +76,7 @@ impl Worker {
                 }
             }
             Done::Removed(id, result) => {
-                self.look = true;
+                self.look.add_id(&id, &self.observed);
                 match result {
                     Ok(()) => drop(self.memory.removing.remove(&id)),
                     // Left in the set: trying again at once would not help. The next kubelet tries anew.
@@ -91,18 +98,23 @@ impl Worker {
         }
     }
 
-    fn container_done(&mut self, name: String, crashed_at: Option<Timestamp>, result: Result<(), steps::StartError>) {
+    fn container_done(&mut self, name: String, crashed_at: Option<Timestamp>, result: Result<Item, steps::StartError>) {
         let now = self.now();
         self.memory.starting = None;
-        self.look = true;
         // Looked for again at the next start: the pull policy may be Always.
         self.memory.images.remove(&name);
         if let Some(crashed_at) = crashed_at {
             self.memory.backoff.advance(&name, crashed_at, now);
         }
         match result {
-            Ok(()) => drop(self.memory.failures.remove(&name)),
-            Err(error) => self.memory.fail(&name, &error.reason, error.message, now),
+            Ok(container) => {
+                self.look.add(container);
+                self.memory.failures.remove(&name);
+            }
+            Err(error) => {
+                self.look = Look::Everything;
+                self.memory.fail(&name, &error.reason, error.message, now);
+            }
         }
     }
 

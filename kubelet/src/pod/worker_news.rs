@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use super::{
     fate::{self, Stop, Why},
     inbox::{Eviction, News},
+    look::Look,
     memory::Volumes,
     spec,
     worker::{Worker, version},
@@ -15,8 +16,19 @@ use super::{
 
 impl Worker {
     pub(super) fn apply(&mut self, news: News) {
-        self.look |= news.look || !news.exited.is_empty();
-        self.exited.extend(news.exited.into_iter().map(|id| (id, 0)));
+        if news.look {
+            self.look = Look::Everything;
+        }
+        for id in news.moved {
+            self.look.add_id(&id, &self.observed);
+        }
+        for id in news.exited {
+            // A step that stops it answers soon, and is looked at then.
+            if !self.memory.stopping.contains_key(&id) && !self.memory.stopping_sandboxes.contains(&id) {
+                self.look.add_id(&id, &self.observed);
+            }
+            self.exited.insert(id, 0);
+        }
         self.refresh |= news.refresh;
         if news.refresh {
             // A start may have failed for want of what has now come.

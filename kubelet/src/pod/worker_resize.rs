@@ -99,7 +99,7 @@ impl Worker {
     }
 
     pub(super) fn resized(&mut self, done: Resized) {
-        self.look = true;
+        done.updated.iter().for_each(|(id, _)| self.look.add_id(id, &self.observed));
         let now = self.now();
         let resize = &mut self.memory.resize;
         resize.is_updating = false;

@@ -3,7 +3,7 @@
 //! Enter at [`Observed::of_pod`]. All order is newest first: index 0 is the current sandbox, the first record of a name
 //! its current container. Knows no pod spec.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use k8s_cri::v1;
 
@@ -104,6 +104,21 @@ impl ContainerRecord {
     }
 }
 
+/// One thing that the runtime holds.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Item {
+    Sandbox(String),
+    Container { id: String, sandbox_id: String },
+}
+
+impl Item {
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Sandbox(id) | Self::Container { id, .. } => id,
+        }
+    }
+}
+
 /// Everything that the runtime holds for one pod.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observed {
@@ -116,21 +131,41 @@ impl Observed {
     pub async fn of_pod(runtime: &dyn Runtime, pod_uid: &str) -> Result<Self> {
         let mut sandboxes = Vec::new();
         for item in runtime.list_sandboxes(Some(pod_uid)).await? {
-            match runtime.sandbox_status(&item.id).await {
-                Ok(status) => sandboxes.push(sandbox_record(status)),
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
-            }
+            sandboxes.extend(found(runtime.sandbox_status(&item.id).await)?.map(sandbox_record));
         }
         let mut containers = Vec::new();
         for item in runtime.list_containers(Some(pod_uid)).await? {
-            match runtime.container_status(&item.id).await {
-                Ok(status) => containers.push(container_record(status, &item.pod_sandbox_id)),
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
+            let status = found(runtime.container_status(&item.id).await)?;
+            containers.extend(status.map(|status| container_record(status, &item.pod_sandbox_id)));
+        }
+        Ok(Self::sorted(sandboxes, containers))
+    }
+
+    /// Reads only these again. What has vanished is left out.
+    pub async fn renewed(&self, runtime: &dyn Runtime, items: &BTreeSet<Item>) -> Result<Self> {
+        let Self { mut sandboxes, mut containers } = self.clone();
+        for item in items {
+            match item {
+                Item::Sandbox(id) => {
+                    sandboxes.retain(|sandbox| sandbox.id != *id);
+                    sandboxes.extend(found(runtime.sandbox_status(id).await)?.map(sandbox_record));
+                }
+                Item::Container { id, sandbox_id } => {
+                    containers.retain(|container| container.id != *id);
+                    let status = found(runtime.container_status(id).await)?;
+                    containers.extend(status.map(|status| container_record(status, sandbox_id)));
+                }
             }
         }
         Ok(Self::sorted(sandboxes, containers))
+    }
+
+    /// The thing of that ID, if it was seen.
+    pub fn item(&self, id: &str) -> Option<Item> {
+        let container = self.containers.iter().find(|container| container.id == id);
+        let container = container.map(|it| Item::Container { id: it.id.clone(), sandbox_id: it.sandbox_id.clone() });
+        let sandbox = || self.sandboxes.iter().find(|sandbox| sandbox.id == id);
+        container.or_else(|| sandbox().map(|it| Item::Sandbox(it.id.clone())))
     }
 
     /// Puts the newest first.
@@ -160,6 +195,14 @@ impl Observed {
 
     pub fn is_empty(&self) -> bool {
         self.sandboxes.is_empty() && self.containers.is_empty()
+    }
+}
+
+/// None for what has vanished.
+fn found<T>(status: Result<T>) -> Result<Option<T>> {
+    match status {
+        Err(error) if error.is_not_found() => Ok(None),
+        status => status.map(Some),
     }
 }
 

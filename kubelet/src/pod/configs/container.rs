@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use super::{NodeFacts, resources, security};
 use crate::{
     env::expand,
+    images::Image,
     paths::Paths,
     pod::{plan, spec},
     runtime::labels,
@@ -18,8 +19,7 @@ use crate::{
 pub struct Prepared {
     pub attempt: u32,
     pub restart_count: i32,
-    pub image_ref: String,
-    pub image_user: security::ImageUser,
+    pub image: Image,
     pub env: Vec<(String, String)>,
     pub mounts: Vec<v1::Mount>,
     pub devices: Vec<v1::Device>,
@@ -44,13 +44,13 @@ pub fn config(
         words.iter().flatten().map(|word| expand::expand(word, lookup)).collect::<Vec<_>>()
     };
     let security_context =
-        security::of_container(pod, container, &prepared.image_user, prepared.target_id.as_deref(), facts)?;
+        security::of_container(pod, container, &prepared.image.user, prepared.target_id.as_deref(), facts)?;
     let mut container_labels = HashMap::from([(labels::CONTAINER_NAME.to_owned(), container.name.clone())]);
     identity.write(&mut container_labels);
     Ok(v1::ContainerConfig {
         metadata: Some(v1::ContainerMetadata { name: container.name.clone(), attempt: prepared.attempt }),
         image: Some(v1::ImageSpec {
-            image: prepared.image_ref.clone(),
+            image: prepared.image.id.clone(),
             user_specified_image: container.image.clone().unwrap_or_default(),
             ..v1::ImageSpec::default()
         }),

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use super::{NodeFacts, container, dns, hosts, resources, sandbox, security};
 use crate::{
     cgroups::naming::{Driver, Naming},
+    images::Image,
     paths::Paths,
     pod::spec,
     status::qos,
@@ -155,7 +156,7 @@ fn containers_carry_commands_and_what_a_later_kubelet_needs() {
     let prepared = container::Prepared {
         attempt: 3,
         restart_count: 3,
-        image_ref: "sha256:1".into(),
+        image: Image { id: "sha256:1".into(), ..Image::default() },
         env: vec![("A".into(), "1".into())],
         ..container::Prepared::default()
     };
