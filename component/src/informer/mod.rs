@@ -2,10 +2,11 @@
 //!
 //! [`Informers`] hands out one [`Informer`] per kind (and selector) per process; the first request starts its reflector.
 //! `store` is the pure part: what is known and what changed; `reflect` feeds it from kube-rs's watcher. Neither knows
-//! what any kind means.
+//! what any kind means. `text` is what travels between them, and lets one reflector serve all kinds.
 
 mod reflect;
 mod store;
+mod text;
 
 use std::{
     any::{Any, TypeId},
@@ -14,12 +15,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use kube::{Api, Resource, core::NamespaceResourceScope};
+use kube::{
+    Api, Resource,
+    core::{ApiResource, NamespaceResourceScope},
+};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use self::reflect::Shared;
 pub use self::store::Event;
+use self::{reflect::Shared, text::Text};
 use crate::{key::Key, random::Random, shutdown::Shutdown};
 
 /// What can be kept in an informer: every k8s-openapi object that lists and watches.
@@ -71,7 +75,7 @@ impl Informers {
 
     /// The informer of some objects of a kind, with a reflector for each different selection.
     pub fn selected<K: Object>(&self, selection: Selection) -> Informer<K> {
-        self.run(Api::all(self.client.clone()), "", selection)
+        self.run(Api::all_with(self.client.clone(), &ApiResource::erase::<K>(&())), "", selection)
     }
 
     /// As [`Informers::selected`], of one namespace: for whom may not list the others.
@@ -79,7 +83,8 @@ impl Informers {
     where
         K: Object + Resource<Scope = NamespaceResourceScope>,
     {
-        self.run(Api::namespaced(self.client.clone(), namespace), namespace, selection)
+        let kind = ApiResource::erase::<K>(&());
+        self.run(Api::namespaced_with(self.client.clone(), namespace, &kind), namespace, selection)
     }
 
     /// Returns once every informer that was asked for so far has its first list.
@@ -95,7 +100,7 @@ impl Informers {
         lock(&self.synced).iter().all(|one| *one.borrow())
     }
 
-    fn run<K: Object>(&self, api: Api<K>, namespace: &str, selection: Selection) -> Informer<K> {
+    fn run<K: Object>(&self, api: Api<Text>, namespace: &str, selection: Selection) -> Informer<K> {
         let mut running = lock(&self.running);
         let slot = (TypeId::of::<K>(), namespace.to_owned(), selection.clone());
         if let Some(informer) = running.get(&slot).and_then(|any| any.downcast_ref::<Informer<K>>()) {

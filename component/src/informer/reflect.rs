@@ -1,6 +1,7 @@
 //! Feeds a store from kube-rs's watcher and tells the handlers.
 
 use std::{
+    borrow::Cow,
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use super::{
     Object, Selection, lock,
     store::{Event, Store},
+    text::Text,
 };
 use crate::{client::shown, random::Random, shutdown::Shutdown};
 
@@ -32,12 +34,19 @@ type Handler<K> = Box<dyn Fn(&Event<K>) + Send + Sync>;
 pub(super) struct Shared<K> {
     store: RwLock<Store<K>>,
     handlers: Mutex<Vec<Handler<K>>>,
+    /// What the list under way has told so far.
+    listing: Mutex<Vec<Arc<K>>>,
     synced: watch::Sender<bool>,
 }
 
 impl<K> Default for Shared<K> {
     fn default() -> Self {
-        Self { store: RwLock::default(), handlers: Mutex::default(), synced: watch::Sender::new(false) }
+        Self {
+            store: RwLock::default(),
+            handlers: Mutex::default(),
+            listing: Mutex::default(),
+            synced: watch::Sender::new(false),
+        }
     }
 }
 
@@ -79,23 +88,75 @@ impl<K: Object> Shared<K> {
     }
 }
 
+/// What a reflector tells of one kind.
+pub(super) trait Sink: Send + Sync {
+    fn kind(&self) -> Cow<'static, str>;
+    /// A list begins: what an earlier one had told so far does not count.
+    fn begin(&self);
+    fn listed(&self, object: &Text) -> serde_json::Result<()>;
+    /// The list is complete: it is what there is.
+    fn complete(&self);
+    fn applied(&self, object: &Text) -> serde_json::Result<()>;
+    fn deleted(&self, object: &Text) -> serde_json::Result<()>;
+}
+
+impl<K: Object> Sink for Shared<K> {
+    fn kind(&self) -> Cow<'static, str> {
+        K::kind(&())
+    }
+
+    fn begin(&self) {
+        lock(&self.listing).clear();
+    }
+
+    fn listed(&self, object: &Text) -> serde_json::Result<()> {
+        let object = lean(object)?;
+        lock(&self.listing).push(object);
+        Ok(())
+    }
+
+    fn complete(&self) {
+        let objects = std::mem::take(&mut *lock(&self.listing));
+        self.change(|store| store.replace(objects));
+        self.synced.send_replace(true);
+    }
+
+    fn applied(&self, object: &Text) -> serde_json::Result<()> {
+        let object = lean(object)?;
+        self.change(|store| store.apply(object));
+        Ok(())
+    }
+
+    fn deleted(&self, object: &Text) -> serde_json::Result<()> {
+        let object = lean(object)?;
+        self.change(|store| store.delete(object));
+        Ok(())
+    }
+}
+
 /// Lists and watches until `shutdown`, reconnecting with jittered back-off.
-pub(super) async fn feed<K: Object>(
-    api: Api<K>,
+pub(super) async fn feed(
+    api: Api<Text>,
     selection: Selection,
-    shared: Arc<Shared<K>>,
+    sink: Arc<dyn Sink>,
     random: Random,
     shutdown: Shutdown,
 ) {
     let start = || watcher(api.clone(), config(&selection)).boxed();
     let mut stream = start();
-    let mut listed: Vec<Arc<K>> = Vec::new();
     let mut delay = BACKOFF_FIRST;
     while let Some(Some(event)) = shutdown.run_until(stream.next()).await {
-        match event {
-            Err(error) => {
-                tracing::warn!(kind = %K::kind(&()), error = reason(&error), "list and watch failed, trying again");
-                if is_expired(&error) {
+        let (told, restarts) = match &event {
+            Err(error) => (Err(reason(error)), is_expired(error)),
+            Ok(event) => (tell(sink.as_ref(), event).map_err(|error| format!("decode: {error}")), true),
+        };
+        match (told, event) {
+            // Not before: each new try begins with `Init`, also of a server that then refuses it.
+            (Ok(()), Ok(watcher::Event::InitDone)) => delay = BACKOFF_FIRST,
+            (Ok(()), _) => {}
+            (Err(error), _) => {
+                tracing::warn!(kind = %sink.kind(), error, "list and watch failed, trying again");
+                if restarts {
                     // kube's watcher lists again after 410 as an event, but asks for the same version for ever after
                     // 410 as an answer.
                     stream = start();
@@ -104,21 +165,20 @@ pub(super) async fn feed<K: Object>(
                     return;
                 }
                 delay = (delay * 2).min(BACKOFF_MAX);
-                continue;
             }
-            Ok(watcher::Event::Init) => listed = Vec::new(),
-            Ok(watcher::Event::InitApply(object)) => listed.push(lean(object)),
-            Ok(watcher::Event::InitDone) => {
-                // Not before: each new try begins with `Init`, also of a server that then refuses it.
-                delay = BACKOFF_FIRST;
-                let objects = std::mem::take(&mut listed);
-                shared.change(|store| store.replace(objects));
-                shared.synced.send_replace(true);
-            }
-            Ok(watcher::Event::Apply(object)) => shared.change(|store| store.apply(lean(object))),
-            Ok(watcher::Event::Delete(object)) => shared.change(|store| store.delete(lean(object))),
         }
     }
+}
+
+fn tell(sink: &dyn Sink, event: &watcher::Event<Text>) -> serde_json::Result<()> {
+    match event {
+        watcher::Event::Init => sink.begin(),
+        watcher::Event::InitApply(object) => sink.listed(object)?,
+        watcher::Event::InitDone => sink.complete(),
+        watcher::Event::Apply(object) => sink.applied(object)?,
+        watcher::Event::Delete(object) => sink.deleted(object)?,
+    }
+    Ok(())
 }
 
 /// What failed, without kube's rendering of whole Status objects.
@@ -148,8 +208,9 @@ fn config(selection: &Selection) -> watcher::Config {
     }
 }
 
-/// Drops what no component reads: managed fields are often half of an object.
-fn lean<K: Object>(mut object: K) -> Arc<K> {
+/// Decodes, and drops what no component reads: managed fields are often half of an object.
+fn lean<K: Object>(object: &Text) -> serde_json::Result<Arc<K>> {
+    let mut object: K = object.decode()?;
     object.meta_mut().managed_fields = None;
-    Arc::new(object)
+    Ok(Arc::new(object))
 }

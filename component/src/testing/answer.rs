@@ -103,9 +103,14 @@ fn watch(store: &mut Store, request: &Received) -> Response<AnyBody> {
     let Some(events) = store.watch(filter(request), since) else {
         return json(410, &status(410, "Expired", "too old resource version"));
     };
-    let lines = stream::iter(known).chain(events).map(|event| Ok(Frame::data(format!("{event}\n").into())));
+    let lines = stream::iter(known).chain(events).map(|event| Ok(Frame::data(line(&event).into())));
     let body = UnsyncBoxBody::new(StreamBody::new(lines));
     Response::builder().header(CONTENT_TYPE, "application/json").body(body).expect("a valid response")
+}
+
+/// The type comes first, as every API server writes it.
+fn line(event: &Value) -> String {
+    format!("{{\"type\":{},\"object\":{}}}\n", event["type"], event["object"])
 }
 
 fn initial_events(store: &Store, request: &Received) -> Vec<Value> {
