@@ -4,6 +4,7 @@
 //! when something does not work: absolute figures vary from machine to machine, ratios are what counts.
 
 mod memory;
+mod mold;
 mod share;
 mod work;
 

@@ -1,6 +1,5 @@
 //! The runtime's share: the same sandboxes and containers made straight over CRI, at the same parallelism.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,12 +7,13 @@ use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{
-    ContainerConfig, ContainerMetadata, CreateContainerRequest, ImageSpec, LinuxPodSandboxConfig,
-    ListPodSandboxRequest, PodSandboxConfig, PodSandboxMetadata, RemovePodSandboxRequest, RunPodSandboxRequest,
+    CreateContainerRequest, ListPodSandboxRequest, RemovePodSandboxRequest, RunPodSandboxRequest,
     StartContainerRequest, StopContainerRequest, StopPodSandboxRequest,
 };
 use testbed::eventually;
 use tonic::transport::{Channel, Endpoint};
+
+use crate::mold::Mold;
 
 /// The grace that pods and bare containers are given to end by themselves.
 pub(crate) const GRACE_PERIOD_SECONDS: i64 = 2;
@@ -22,14 +22,16 @@ const EMPTY_DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) struct Runtime {
     tasks: tokio::runtime::Runtime,
     client: RuntimeServiceClient<Channel>,
+    mold: Mold,
 }
 
 impl Runtime {
-    pub(crate) fn connect(socket: &Path) -> Result<Self> {
+    /// `folder` is for the files that are mounted into the containers.
+    pub(crate) fn connect(socket: &Path, folder: &Path) -> Result<Self> {
         let tasks = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))?;
         let channel = tasks.block_on(endpoint.connect()).context("connect to containerd")?;
-        Ok(Self { tasks, client: RuntimeServiceClient::new(channel) })
+        Ok(Self { tasks, client: RuntimeServiceClient::new(channel), mold: Mold::new(folder)? })
     }
 
     /// How long `count` pods take to run, and to be gone.
@@ -56,32 +58,14 @@ impl Runtime {
 
     async fn start(&self, index: usize) -> Result<(String, String)> {
         let mut client = self.client.clone();
-        let name = format!("share-{index}");
-        let sandbox = PodSandboxConfig {
-            metadata: Some(PodSandboxMetadata {
-                name: name.clone(),
-                uid: name.clone(),
-                namespace: "bench".into(),
-                attempt: 0,
-            }),
-            log_directory: format!("/var/log/pods/{name}"),
-            linux: Some(LinuxPodSandboxConfig { cgroup_parent: "/share".into(), ..Default::default() }),
-            labels: HashMap::from([("bench".to_owned(), "share".to_owned())]),
-            ..Default::default()
-        };
-        let request = RunPodSandboxRequest { config: Some(sandbox.clone()), ..Default::default() };
+        let pod = self.mold.pod(index);
+        let request = RunPodSandboxRequest { config: Some(pod.sandbox.clone()), ..Default::default() };
         let pod_sandbox_id =
             client.run_pod_sandbox(request).await.context("run a sandbox")?.into_inner().pod_sandbox_id;
-        let config = ContainerConfig {
-            metadata: Some(ContainerMetadata { name: "web".into(), attempt: 0 }),
-            image: Some(ImageSpec { image: "docker.io/library/nginx:latest".into(), ..Default::default() }),
-            log_path: "web.log".into(),
-            ..Default::default()
-        };
         let request = CreateContainerRequest {
             pod_sandbox_id: pod_sandbox_id.clone(),
-            config: Some(config),
-            sandbox_config: Some(sandbox),
+            config: Some(pod.container),
+            sandbox_config: Some(pod.sandbox),
         };
         let container_id =
             client.create_container(request).await.context("create a container")?.into_inner().container_id;

@@ -30,7 +30,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(20);
 
 pub(crate) fn all(place: &Place) -> Result<()> {
     warm_up(place)?;
-    let runtime = Runtime::connect(&place.bed.folder().join("data/containerd/containerd.sock"))?;
+    let runtime = Runtime::connect(&place.bed.folder().join("data/containerd/containerd.sock"), place.bed.folder())?;
     let one = median((0..ROUNDS).map(|_| runtime.start_and_stop(1)).collect::<Result<Vec<_>>>()?.into_iter());
     let many = median((0..ROUNDS).map(|_| runtime.start_and_stop(19)).collect::<Result<Vec<_>>>()?.into_iter());
     let rounds = in_the_network(place, || rounds(place, &runtime))?;
