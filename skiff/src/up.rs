@@ -27,7 +27,7 @@ pub(crate) fn up(options: cli::Up) -> Result<()> {
     if options.foreground {
         return run::foreground(layout, settings);
     }
-    block_on(in_background(&layout))?;
+    block_on(in_background(&layout, &settings))?;
     println!("Use it:   export KUBECONFIG={}", layout.admin_kubeconfig().display());
     let folder = match layout.root() == std::path::Path::new(layout::DEFAULT_DATA_DIR) {
         true => String::new(),
@@ -37,7 +37,7 @@ pub(crate) fn up(options: cli::Up) -> Result<()> {
     Ok(())
 }
 
-async fn in_background(layout: &Layout) -> Result<()> {
+async fn in_background(layout: &Layout, settings: &Settings) -> Result<()> {
     let progress = Progress::start();
     progress.step("starting the parts");
     let listener = Listener::bind(&layout.notify_socket())?;
@@ -63,7 +63,15 @@ async fn in_background(layout: &Layout) -> Result<()> {
             bail!("the node is not Ready after {READY_TIMEOUT:?}; the parts still run, see {}", layout.log().display());
         }
     }
-    progress.done("The node is Ready");
+    // With a part left out nobody has waited for the node.
+    progress.done(if settings.without.is_empty() { "The node is Ready" } else { "The other parts are started" });
+    for part in &settings.without {
+        println!(
+            "Left out: {}, to be run with the arguments in {}",
+            part.name(),
+            layout.path("flags").join(part.name()).display()
+        );
+    }
     Ok(())
 }
 
