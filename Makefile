@@ -1,5 +1,5 @@
 # The commands of the README. Each prints what it does; scripts/ has the longer ones.
-.PHONY: help demo test up down reset check bench
+.PHONY: help demo test up down reset check simulate bench
 
 CARGO ?= cargo
 DATA_DIR ?= /var/lib/skiff
@@ -15,6 +15,7 @@ help:
 	@echo "make down   stop it and keep its data"
 	@echo "make reset  remove every trace of it"
 	@echo "make check  format, lints, unit tests, and the rules of ARCHITECTURE.md"
+	@echo "make simulate  the control plane in simulated time with everything going wrong: SECONDS=600, or SEED=7 again"
 	@echo "make bench  measure the API server, Services' rules, names, pods' networks, and a cluster beside the runtime's share"
 
 demo:
@@ -43,6 +44,13 @@ check:
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	$(CARGO) test --workspace --lib --bins
 	$(CARGO) test --workspace --test tidy
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check advisories; \
+	 else echo "Advisories are not checked: there is no cargo-deny (cargo install cargo-deny)."; fi
+
+# SEED repeats one run; SECONDS says for how long new ones are tried.
+simulate:
+	SIMULATION_SEED=$(SEED) SIMULATION_SECONDS=$(SECONDS) \
+	 $(CARGO) test --workspace --test simulation nothing_is_lost -- --nocapture
 
 bench:
 	@scripts/prepare.sh run build test

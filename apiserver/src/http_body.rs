@@ -1,4 +1,4 @@
-//! The response body that every handler returns: whole bytes or a stream of frames.
+//! The bodies of requests, and the response body that every handler returns: whole bytes or a stream of frames.
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -9,6 +9,23 @@ use hyper::body::Frame;
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 pub type Response = http::Response<Body>;
+
+/// Why a request's body did not arrive whole.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct BodyError(BoxError);
+
+/// What comes with a request, from wherever.
+pub type RequestBody = UnsyncBoxBody<Bytes, BodyError>;
+
+/// The body of a request for this server.
+pub fn received<B>(body: B) -> RequestBody
+where
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    body.map_err(|error| BodyError(error.into())).boxed_unsync()
+}
 
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()

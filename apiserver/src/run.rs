@@ -1,44 +1,33 @@
-//! Starts the server: store, cache, authentication, bootstrap, ports; and stops it.
+//! Starts the server: the store and the ports, and what lies between; and stops it.
+//!
+//! Enter at [`run`], or at [`InProcess`] for a server without ports. What lies between is put together in
+//! [`crate::parts`].
 
-use std::net::SocketAddr;
-use std::path::Path;
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use component::clock::Clock;
-use component::delegated::ClientAuthority;
-use component::flags::Values;
 use component::random::Random;
-use component::serve::{self, Endpoints, Gate};
+use component::serve;
 use component::shutdown::Shutdown;
 use component::tls;
-use serde_json::{Map, Value};
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use hyper::body::Incoming;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 
-use crate::admission::plugins;
-use crate::aggregation::{self, Aggregation};
-use crate::api::Api;
-use crate::authn::Authenticator;
-use crate::authn::openid::Documents;
-use crate::authn::request_header::RequestHeader;
-use crate::authn::static_tokens::StaticTokens;
-use crate::authn::tokens::Tokens;
-use crate::authz::{self, Authorizer, Mode};
-use crate::bootstrap::{self, Advertised};
-use crate::cache::{self, Cache};
-use crate::catalogue::Catalogue;
-use crate::connect::kubelet::KubeletClient;
-use crate::index::CatalogueIndexer;
-use crate::limits::Limits;
-use crate::metrics;
+use crate::authz::Mode;
+use crate::bootstrap::Advertised;
+use crate::http_body::{Body, BoxError, received};
 use crate::options::{Options, StoreChoice};
+use crate::parts::Parts;
 use crate::server::{Server, handle};
 use crate::serving;
+use crate::store::Store;
 use crate::store::embedded::{self, Embedded};
 use crate::store::etcd::Etcd;
-use crate::store::metered::Metered;
-use crate::store::{Store, compactor};
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -84,60 +73,22 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
         Some(listener) => listener,
         None => serve::bind(options.secure)?,
     };
-    let secure_port = listener.local_addr()?.port();
+    let advertised = Advertised { address: options.advertise, port: listener.local_addr()?.port() };
     let tls = serving::server_config(&options)?;
-    let catalogue = Catalogue::builtin(options.values.str("etcd-prefix"));
     let (store, embedded) = open_store(&options, &clock).await?;
-    let store = metered(store, &catalogue);
-    let indexer = Arc::new(CatalogueIndexer::new(catalogue.clone()));
-    let cache_options =
-        cache::Options { prefix: format!("{}/", catalogue.store_prefix()), ..cache::Options::default() };
-    let cache = Cache::start(store.clone(), indexer, cache_options, shutdown.clone());
-    let advertised = Advertised { address: options.advertise, port: secure_port };
     let insecure = options.insecure;
     let allows_all = options.modes == [Mode::AlwaysAllow];
-    let interval = options.values.duration("etcd-compaction-interval");
-    let with_roles = options.modes.contains(&Mode::Rbac);
-    let keys_url = options.values.opt_str("service-account-jwks-uri").map(str::to_owned);
-    let host = options.values.opt_str("external-hostname").map(str::to_owned);
-    let api = Arc::new(build(options, catalogue, store.clone(), cache, clock, random, shutdown.clone())?);
-
-    metrics::follow(&api);
-    let openid = openid_documents(&api, keys_url.as_deref(), host, advertised);
-    let endpoints = endpoints(&api);
-    // Before the port answers: a probe that comes first must not find the server ready.
-    let bootstrapped = Arc::new(AtomicBool::new(false));
-    let is_bootstrapped = bootstrapped.clone();
-    endpoints.readyz.add("poststarthook/bootstrap", move || match is_bootstrapped.load(Ordering::Acquire) {
-        true => Ok(()),
-        false => Err("the cluster's own objects are still being made".to_owned()),
-    });
-    let mut tasks = JoinSet::new();
-    let server = |insecure| {
-        Arc::new(Server { api: api.clone(), endpoints: endpoints.clone(), openid: openid.clone(), insecure })
-    };
-    tasks.spawn(serve_on(listener, Some(tls), server(false), shutdown.clone()));
+    let mut parts = Parts::start(options, store, advertised, clock, random, shutdown.clone())?;
+    parts.tasks.spawn(serve_on(listener, Some(tls), parts.server(false), shutdown.clone()));
     let insecure_listener = match (insecure_listener, insecure) {
         (Some(listener), _) => Some(listener),
         (None, Some(address)) => Some(serve::bind(address)?),
         (None, None) => None,
     };
     if let Some(listener) = insecure_listener.filter(|_| allows_all) {
-        tasks.spawn(serve_on(listener, None, server(true), shutdown.clone()));
+        parts.tasks.spawn(serve_on(listener, None, parts.server(true), shutdown.clone()));
     }
-    tasks.spawn(authz::rbac::follow_when_ready(api.clone()));
-    tasks.spawn(aggregation::run(api.clone()));
-    tasks.spawn(compactor::run(store, interval, shutdown.clone()));
-    tasks.spawn(async move {
-        api.cache.ready().await;
-        bootstrap::run(api, advertised, with_roles, move || bootstrapped.store(true, Ordering::Release)).await;
-    });
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a task of the server panicked");
-            shutdown.trigger();
-        }
-    }
+    parts.ended(&shutdown).await;
     if let Some(embedded) = embedded {
         // What was answered is on the disk already; this ends who still reads.
         embedded.close().await;
@@ -159,36 +110,6 @@ fn warn_of_open_doors(options: &Options) {
     }
 }
 
-/// The store, with the times of its requests told.
-fn metered(store: Arc<dyn Store>, catalogue: &Catalogue) -> Arc<dyn Store> {
-    let catalogue = catalogue.clone();
-    let owner = move |key: &str| match catalogue.find_key(key) {
-        Some(served) => (served.row.group.to_string(), served.row.plural.to_string()),
-        None => (String::new(), String::new()),
-    };
-    Arc::new(Metered::new(store, Box::new(owner)))
-}
-
-/// The issuer's documents; an issuer that OpenID does not allow has none, as upstream.
-fn openid_documents(
-    api: &Api,
-    keys_url: Option<&str>,
-    host: Option<String>,
-    advertised: Advertised,
-) -> Option<Arc<Documents>> {
-    let address = match host {
-        Some(host) => format!("{host}:{}", advertised.port),
-        None => SocketAddr::new(advertised.address, advertised.port).to_string(),
-    };
-    match Documents::new(api.tokens.as_ref()?, keys_url, &address) {
-        Ok(documents) => Some(Arc::new(documents)),
-        Err(error) => {
-            tracing::warn!(error, "the documents for verifying this cluster's tokens are not served");
-            None
-        }
-    }
-}
-
 /// The store; the embedded one a second time, for it wants to be closed.
 async fn open_store(options: &Options, clock: &Clock) -> Result<(Arc<dyn Store>, Option<Arc<Embedded>>), Error> {
     match &options.store {
@@ -202,101 +123,56 @@ async fn open_store(options: &Options, clock: &Clock) -> Result<(Arc<dyn Store>,
     }
 }
 
-fn build(
-    options: Options,
-    catalogue: Catalogue,
-    store: Arc<dyn Store>,
-    cache: Arc<Cache>,
-    clock: Clock,
-    random: Random,
-    shutdown: Shutdown,
-) -> Result<Api, Error> {
-    let values = &options.values;
-    Ok(Api {
-        catalogue,
-        store,
-        cache,
-        authenticator: authenticator(values, options.anonymous)?,
-        authorizer: Arc::new(Authorizer::new(options.modes)),
-        admission: plugins::build(values),
-        tokens: Some(tokens(values, &options.issuer)?),
-        services: options.ranges,
-        kubelets: KubeletClient {
-            tls: serving::kubelet_config(values)?,
-            address_types: values.strings("kubelet-preferred-address-types"),
-        },
-        aggregation: Aggregation::new(serving::proxy_identity(values)?, values.bool("enable-aggregator-routing")),
-        clock,
-        random,
-        shutdown,
-        limits: Limits::from_flags(values),
-        storage_media: options.storage_media,
-    })
-}
-
-fn authenticator(values: &Values, anonymous: bool) -> Result<Authenticator, Error> {
-    let client_ca = values.opt_str("client-ca-file").map(|path| ClientAuthority::load(Path::new(path))).transpose()?;
-    let static_tokens = match values.opt_str("token-auth-file") {
-        Some(path) => {
-            let text =
-                std::fs::read_to_string(path).map_err(|error| Error::Options(format!("reading {path}: {error}")))?;
-            StaticTokens::parse(&text).map_err(|error| Error::Options(error.to_string()))?
-        }
-        None => StaticTokens::default(),
-    };
-    let front_proxy = RequestHeader::from_flags(values)?;
-    let published = published(values)?;
-    Ok(Authenticator { front_proxy, client_ca, static_tokens, anonymous, published })
-}
-
-/// What extension servers read to know whom to trust, by the names of upstream's ConfigMap.
-fn published(values: &Values) -> Result<Map<String, Value>, Error> {
-    let mut published = Map::new();
-    for flag in ["client-ca-file", "requestheader-client-ca-file"] {
-        if let Some(path) = values.opt_str(flag) {
-            let pem = std::fs::read_to_string(path);
-            let pem = pem.map_err(|error| Error::Options(format!("reading {path}: {error}")))?;
-            published.insert(flag.to_owned(), pem.into());
-        }
-    }
-    if published.contains_key("requestheader-client-ca-file") {
-        let lists =
-            ["allowed-names", "extra-headers-prefix", "group-headers", "uid-headers", "username-headers"].into_iter();
-        for flag in lists.map(|name| format!("requestheader-{name}")) {
-            let list = Value::from(values.strings(&flag)).to_string();
-            published.insert(flag, list.into());
-        }
-    }
-    Ok(published)
-}
-
-fn tokens(values: &Values, issuer: &str) -> Result<Tokens, Error> {
-    let read = |path: &str| std::fs::read(path).map_err(|error| Error::Tokens(format!("reading {path}: {error}")));
-    let signing = read(values.str("service-account-signing-key-file"))?;
-    let verifying = values.strings("service-account-key-file");
-    let verifying = verifying.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
-    Tokens::new(issuer, values.strings("api-audiences"), &signing, &verifying)
-        .map_err(|error| Error::Tokens(error.to_string()))
-}
-
-fn endpoints(api: &Arc<Api>) -> Endpoints {
-    let endpoints = Endpoints::new(Gate::Open);
-    let cache = api.cache.clone();
-    endpoints.readyz.add("informer-sync", move || {
-        if cache.is_ready() { Ok(()) } else { Err("the watch cache is still loading".to_owned()) }
-    });
-    endpoints
-}
-
 async fn serve_on(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
     server: Arc<Server>,
     shutdown: Shutdown,
 ) {
-    let service = tower::service_fn(move |request| {
+    let service = tower::service_fn(move |request: Request<Incoming>| {
         let server = server.clone();
+        let request = request.map(received);
         async move { Ok::<_, std::convert::Infallible>(handle(server, request).await) }
     });
     serve::accept(listener, tls, service, shutdown).await;
+}
+
+/// A server without ports, over a store that the caller brings. Whoever has it is a master. Ends when dropped.
+pub struct InProcess(Parts);
+
+impl InProcess {
+    /// Starts its tasks on the current runtime. The options' own store and ports are not used; of the seams, no listener.
+    pub fn start(options: Options, store: Arc<dyn Store>, seams: Seams) -> Result<Self, Error> {
+        let advertised = Advertised { address: options.advertise, port: options.secure.port() };
+        let Seams { shutdown, clock, random, .. } = seams;
+        Parts::start(options, store, advertised, clock, random, shutdown).map(Self)
+    }
+
+    /// What answers requests, such as those of a `kube::Client`.
+    pub fn service(&self) -> Local {
+        Local(self.0.server(true))
+    }
+}
+
+/// The service of an [`InProcess`] server. Cheap to clone.
+#[derive(Clone)]
+pub struct Local(Arc<Server>);
+
+impl<B> tower::Service<Request<B>> for Local
+where
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let answer = handle(self.0.clone(), request.map(received));
+        Box::pin(async move { Ok(answer.await) })
+    }
 }

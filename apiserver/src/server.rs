@@ -12,7 +12,7 @@ use futures::FutureExt;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body as _;
 use machinery::status::Status;
 
 use crate::aggregation;
@@ -22,7 +22,7 @@ use crate::authn::openid::{self, Documents};
 use crate::authz;
 use crate::compress;
 use crate::discovery;
-use crate::http_body::{Response, full, holding};
+use crate::http_body::{RequestBody, Response, full, holding};
 use crate::limits::{TooMany, is_long_running};
 use crate::metrics::Observed;
 use crate::request::{Query, RequestInfo, User};
@@ -49,7 +49,7 @@ pub struct Server {
 }
 
 /// Answers one request.
-pub async fn handle(server: Arc<Server>, request: Request<Incoming>) -> Response {
+pub async fn handle(server: Arc<Server>, request: Request<RequestBody>) -> Response {
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let accept = Accept::of(request.headers(), query.is_true("pretty")).unwrap_or_default();
     let is_head = request.method() == Method::HEAD;
@@ -89,7 +89,7 @@ pub async fn handle(server: Arc<Server>, request: Request<Incoming>) -> Response
 async fn within(
     server: &Server,
     request: Request<()>,
-    body: &mut Incoming,
+    body: &mut RequestBody,
     query: Query,
     warnings: &Warnings,
     info: RequestInfo,
@@ -109,7 +109,7 @@ async fn within(
 async fn route(
     server: &Server,
     mut request: Request<()>,
-    body: &mut Incoming,
+    body: &mut RequestBody,
     query: Query,
     warnings: &Warnings,
     info: RequestInfo,
@@ -184,7 +184,7 @@ fn takes_body(info: &RequestInfo) -> bool {
         && !matches!(info.subresource.as_str(), "exec" | "attach" | "portforward")
 }
 
-async fn read_body(body: &mut Incoming) -> Result<Bytes, Status> {
+async fn read_body(body: &mut RequestBody) -> Result<Bytes, Status> {
     let collected = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, BYTES_MAX).collect()).await;
     let collected = collected.map_err(|_| Status::timeout("the request's body did not arrive in time"))?;
     collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
@@ -198,7 +198,7 @@ async fn read_body(body: &mut Incoming) -> Result<Bytes, Status> {
 
 /// Takes what still comes of a refused request's body, within limits. Dropping the body would reset the stream, and a
 /// client that is still sending would see that and not the answer.
-async fn drain(mut body: Incoming) {
+async fn drain(mut body: RequestBody) {
     let rest = async {
         let mut length = 0;
         while let Some(Ok(frame)) = body.frame().await {

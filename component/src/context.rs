@@ -1,5 +1,7 @@
 //! What every component's `run` is handed: the seams in one value.
 
+use tokio::net::TcpListener;
+
 use crate::{
     clock::Clock,
     informer::Informers,
@@ -7,6 +9,24 @@ use crate::{
     recorder::{Recorder, Source},
     shutdown::Shutdown,
 };
+
+/// What a component with one secure port does not take from flags.
+pub struct Seams {
+    pub shutdown: Shutdown,
+    pub clock: Clock,
+    pub random: Random,
+    /// The secure port; `None`: the one that the flags name is opened.
+    pub listener: Option<TcpListener>,
+    /// The way to the API server; `None`: the one that the flags name.
+    pub client: Option<kube::Client>,
+}
+
+impl Seams {
+    /// Real time and randomness, and the port and the server of the flags.
+    pub fn system(shutdown: Shutdown) -> Self {
+        Self { shutdown, clock: Clock::system(), random: Random::from_os(), listener: None, client: None }
+    }
+}
 
 /// The seams of one component in one process. Cheap to clone.
 #[derive(Clone)]
@@ -27,8 +47,8 @@ impl Context {
 
     /// As [`Context::new`], with time and randomness given.
     pub fn with(client: kube::Client, source: Source, clock: Clock, random: Random, shutdown: Shutdown) -> Self {
-        let informers = Informers::new(client.clone(), shutdown.clone());
-        let recorder = Recorder::start(client.clone(), source, clock, shutdown.clone());
+        let informers = Informers::new(client.clone(), random.clone(), shutdown.clone());
+        let recorder = Recorder::start(client.clone(), source, clock, random.clone(), shutdown.clone());
         Self { client, informers, recorder, clock, random, shutdown }
     }
 }

@@ -20,10 +20,7 @@ const fn later(name: &'static str, kind: Kind, default: &'static str, help: &'st
 /// Upstream's table for v1.36, with today's effects.
 pub fn flags() -> FlagSet {
     let [serving, authentication, authorization] = flags::secure_serving("10257");
-    let election = flags::leader_election().change("leader-elect-resource-name", |mut row| {
-        row.default = "kube-controller-manager".into();
-        row
-    });
+    let election = flags::leader_election().with_default("leader-elect-resource-name", "kube-controller-manager");
     FlagSet::new("kube-controller-manager", "Runs the controllers that bring the cluster to the state asked for.")
         .include(generic())
         .include(election)
@@ -36,9 +33,7 @@ pub fn flags() -> FlagSet {
         .include(identity())
         .include(storage())
         .include(not_built())
-        .include(flags::client())
-        .include(flags::logging())
-        .include(flags::global())
+        .with_common()
         .include(gone())
 }
 

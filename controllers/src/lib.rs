@@ -40,5 +40,7 @@ mod ttlafterfinished;
 mod volume;
 
 pub use self::flags::flags;
-pub use self::manager::{Error, Seams, run};
+pub use component::context::Seams;
+
+pub use self::manager::{Error, run};
 pub use self::options::Options;

@@ -3,17 +3,14 @@
 use std::sync::Arc;
 
 use component::client::{self, ServiceAccountClients};
-use component::clock::Clock;
-use component::context::Context;
+use component::context::{Context, Seams};
 use component::leader::{self, Identity};
-use component::random::Random;
 use component::recorder::Source;
 use component::serve;
 use component::shutdown::Shutdown;
 use futures::future::{BoxFuture, FutureExt, join_all};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::ReplicationController;
-use tokio::net::TcpListener;
 
 use crate::names::CONTROLLERS;
 use crate::options::Options;
@@ -41,42 +38,16 @@ pub enum Error {
     Leader(#[from] leader::Error),
 }
 
-/// What the controller manager does not take from flags.
-pub struct Seams {
-    pub shutdown: Shutdown,
-    pub clock: Clock,
-    pub random: Random,
-    /// The secure port; None: the one that the flags name is opened.
-    pub listener: Option<TcpListener>,
-}
-
-impl Seams {
-    /// Real time and randomness, and the port of the flags.
-    pub fn system(shutdown: Shutdown) -> Self {
-        Seams { shutdown, clock: Clock::system(), random: Random::from_os(), listener: None }
-    }
-}
-
 /// Runs until shutdown. An error after the election was won means that the process should end.
 pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
-    let client = client::connect(options.client.clone())?;
+    let client = seams.client.map_or_else(|| client::connect(options.client.clone()), Ok)?;
     let source = Source::new(NAME);
     let ctx = Context::with(client, source, seams.clock, seams.random, seams.shutdown.clone());
-    let listener = match (seams.listener, serve::secure_address(&options.values)?) {
-        (Some(given), _) => Some(given),
-        (None, Some(address)) => Some(serve::bind(address)?),
-        (None, None) => None,
-    };
-    let identity = identity(listener.as_ref(), &ctx.random)?;
+    let listener = serve::secure_listener(seams.listener, &options.values)?;
+    let identity = Identity::of_program(NAME, listener.as_ref(), &ctx.random)?;
     let election = leader::Settings::from_flags(&options.values, NAME, identity)?;
-    let serving = match listener {
-        Some(listener) => {
-            let endpoints = serve::secure_endpoints(NAME, &options.values, &ctx.client, &ctx.informers, ctx.clock)?;
-            let tls = serve::secure_tls("kube-controller-manager", &options.values)?;
-            serve::accept(listener, Some(tls), endpoints, seams.shutdown.clone()).boxed()
-        }
-        None => futures::future::ready(()).boxed(),
-    };
+    let endpoints = || serve::secure_endpoints(NAME, &options.values, &ctx.client, &ctx.informers, ctx.clock);
+    let serving = serve::serve_secure(NAME, listener, &options.values, endpoints, seams.shutdown.clone())?;
     for name in options.controllers.missing() {
         tracing::warn!(controller = name, "is not built yet and will not run");
     }
@@ -89,15 +60,6 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
         tracing::error!("the secure port's task panicked");
     }
     result?.unwrap_or(Ok(()))
-}
-
-fn identity(listener: Option<&TcpListener>, random: &Random) -> Result<Identity, Error> {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = host.trim();
-    Ok(match listener {
-        Some(listener) => Identity::holding(host, NAME, listener.local_addr()?, random),
-        None => Identity::unique(host, random),
-    })
 }
 
 /// The ServiceAccount that upstream's bootstrap policy gives a controller its rights by.
@@ -149,6 +111,7 @@ async fn lead(ctx: &Context, options: &Options, leading: Shutdown) -> Result<(),
     let all = join_all(tasks);
     tokio::pin!(all);
     tokio::select! {
+        biased;
         _ = &mut all => {}
         () = leading.cancelled() => {
             let _ = tokio::time::timeout(options.shutdown_timeout, all).await;

@@ -1,5 +1,7 @@
 //! The controllers together, over a small API server in memory.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use component::clock::Clock;
@@ -102,6 +104,29 @@ async fn a_deployment_gets_its_pods_and_rolls() {
     make_ready(&world.fake);
     world.until("available again", available).await;
     assert_eq!(world.fake.list::<ReplicaSet>().len(), 2);
+}
+
+/// A ReplicaSet that it made and does not see yet counts: beside it the next one would get the whole size, too.
+#[tokio::test(start_paused = true)]
+async fn a_deployment_waits_for_a_cache_that_is_behind_its_own_writes() {
+    let world = World::new();
+    let blind = Arc::new(AtomicBool::new(true));
+    let is_blind = blind.clone();
+    world.fake.react(move |r| {
+        let hides = r.verb == "watch" && r.resource == "replicasets" && is_blind.load(Ordering::Relaxed);
+        hides.then(|| (500, json!({"code": 500, "status": "Failure"})))
+    });
+    tokio::spawn(deployment::run(world.ctx.clone(), 1));
+    world.fake.put(&web(3, "one"));
+    world.until("a replica set", |f| f.list::<ReplicaSet>().len() == 1).await;
+    world.fake.put(&web(3, "two"));
+    // Simulated: everything that can happen has happened before time moves on.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(world.fake.list::<ReplicaSet>().len(), 1, "the first one is not in the cache yet");
+    blind.store(false, Ordering::Relaxed);
+    world.until("another replica set", |f| f.list::<ReplicaSet>().len() == 2).await;
+    let sizes = world.fake.list::<ReplicaSet>().into_iter().filter_map(|rs| rs.spec?.replicas);
+    assert!(sizes.sum::<i32>() <= 4, "three, and one for maxSurge");
 }
 
 #[tokio::test]

@@ -292,7 +292,7 @@ async fn make_node(
     let (configuration, programs) = (options.credential_providers.as_deref(), &options.credential_provider_programs);
     let providers = Providers::load(configuration, programs, &options.root_dir, clock)?;
     let puller = Puller::new(runtime.clone(), sources.clone(), reporter.clone(), clock, pulls, providers);
-    let informers = client.clone().map(|client| Informers::new(client, seams.shutdown.clone()));
+    let informers = client.clone().map(|client| Informers::new(client, seams.random.clone(), seams.shutdown.clone()));
     let (network_sender, network) = watch::channel(Network::default());
     let (health_sender, health) = watch::channel(Health {
         runtime_problem: Some("container runtime status check may not have completed yet".into()),
@@ -327,7 +327,7 @@ async fn make_node(
 fn recorder(client: Option<&kube::Client>, identity: &Identity, seams: &Seams) -> Recorder {
     let Some(client) = client else { return Recorder::silent() };
     let source = Source::new("kubelet").on_host(&identity.name);
-    Recorder::start(client.clone(), source, seams.clock, seams.shutdown.clone())
+    Recorder::start(client.clone(), source, seams.clock, seams.random.clone(), seams.shutdown.clone())
 }
 
 fn make_folder(path: &std::path::Path) -> Result<(), Error> {

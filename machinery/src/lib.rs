@@ -6,6 +6,8 @@
 pub mod apply;
 pub mod catalogue;
 pub mod channel;
+pub mod cron;
+pub mod duration;
 pub mod field;
 pub mod gvk;
 pub mod intstr;
@@ -20,4 +22,5 @@ pub mod schema;
 pub mod selector;
 pub mod spdy;
 pub mod status;
+pub mod sysctls;
 pub mod wire;

@@ -1,6 +1,6 @@
 //! kube-proxy's flags, with upstream's names and defaults.
 
-use component::flags::{self, FlagSet, Kind::*, flag};
+use component::flags::{FlagSet, Kind::*, flag};
 
 const NO_IPVS: &str = "there is no mode ipvs, which upstream is giving up";
 const NO_GO: &str = "profiles of the Go runtime do not exist here";
@@ -63,22 +63,13 @@ pub fn flags() -> FlagSet {
                 flag("ipvs-udp-timeout", Duration, "0s", "Timeout of UDP flows.").without_effect(NO_IPVS),
             ],
         )
-        .include(flags::client())
-        .include(flags::logging())
-        .include(flags::global())
+        .with_common()
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_table_is_whole() {
-        component::flags::check_table(&super::flags());
-    }
-
-    #[test]
-    fn every_flag_that_claims_to_work_is_read() {
-        let read = |values: &component::flags::Values| drop(crate::Options::from_flags(values));
-        // Whoever starts the program reads these.
-        component::flags::check_effective(&super::flags(), read, &["logging-format", "v"]);
+    fn every_flag_works_or_says_that_it_does_not() {
+        component::flags::check_program(&super::flags(), |values| drop(crate::Options::from_flags(values)));
     }
 }

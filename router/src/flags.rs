@@ -1,6 +1,6 @@
 //! skiff-router's flags.
 
-use component::flags::{self, FlagSet, Kind::*, flag};
+use component::flags::{FlagSet, Kind::*, flag};
 
 /// The table of skiff-router's flags.
 pub fn flags() -> FlagSet {
@@ -19,22 +19,13 @@ pub fn flags() -> FlagSet {
                 flag("cleanup", Bool, "false", "Remove all rules of skiff-router and exit."),
             ],
         )
-        .include(flags::client())
-        .include(flags::logging())
-        .include(flags::global())
+        .with_common()
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_table_is_whole() {
-        component::flags::check_table(&super::flags());
-    }
-
-    #[test]
-    fn every_flag_that_claims_to_work_is_read() {
-        let read = |values: &component::flags::Values| drop(crate::Options::from_flags(values));
-        // Whoever starts the program reads these.
-        component::flags::check_effective(&super::flags(), read, &["logging-format", "v"]);
+    fn every_flag_works_or_says_that_it_does_not() {
+        component::flags::check_program(&super::flags(), |values| drop(crate::Options::from_flags(values)));
     }
 }

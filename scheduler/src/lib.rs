@@ -21,6 +21,7 @@ pub mod snapshot;
 #[cfg(test)]
 mod testkit;
 
+pub use component::context::Seams;
 pub use flags::flags;
 pub use options::Options;
-pub use program::{Error, Seams, run};
+pub use program::{Error, run};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use component::client::{self, ClientConfig};
 use component::informer::{Event, Informer, Informers, Selection};
+use component::random::Random;
 use component::shutdown::Shutdown;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -69,7 +70,7 @@ pub(crate) async fn wait_until_ready(layout: &Layout, timeout: Duration) -> Resu
 /// The node as it is now, `None` while there is none.
 fn watch_node(client: kube::Client, name: &str, shutdown: &Shutdown) -> watch::Receiver<Option<Arc<Node>>> {
     let selection = Selection::fields(format!("metadata.name={name}"));
-    let informer: Informer<Node> = Informers::new(client, shutdown.clone()).selected(selection);
+    let informer: Informer<Node> = Informers::new(client, Random::from_os(), shutdown.clone()).selected(selection);
     let (sender, receiver) = watch::channel(None);
     informer.on_event(move |event| {
         sender.send_replace(match event {

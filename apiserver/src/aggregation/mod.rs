@@ -87,6 +87,7 @@ pub async fn run(api: Arc<Api>) {
         let all_answer = api.aggregation.extensions().iter().all(|extension| extension.available);
         wait = if all_answer { RETRY } else { (wait * 2).min(RECHECK) };
         tokio::select! {
+            biased;
             changed = wait_for_change(&api, &mut watchers) => match changed {
                 Err(_) if api.shutdown.is_triggered() => return,
                 _ => wait = RETRY,

@@ -175,6 +175,7 @@ pub async fn follow_when_ready(api: Arc<Api>) {
         rebuild(&api);
         let changed = futures::future::select_all(watchers.iter_mut().map(|watcher| Box::pin(watcher.next())));
         tokio::select! {
+            biased;
             (event, ..) = changed => if event.is_err() && api.shutdown.is_triggered() { return },
             () = api.shutdown.cancelled() => return,
         }

@@ -38,6 +38,7 @@ pub async fn run(api: Arc<Api>, advertised: Advertised, with_roles: bool, ready:
     while let Err(status) = converge(&api, &advertised, with_roles).await {
         tracing::error!(%status, "bootstrapping the cluster failed; trying again");
         tokio::select! {
+            biased;
             () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(10)),
             () = api.shutdown.cancelled() => return,
         }

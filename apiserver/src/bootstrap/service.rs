@@ -37,6 +37,7 @@ pub async fn ensure(api: &Api, advertised: &Advertised) -> Result<(), Status> {
 pub async fn keep(api: &Api, advertised: &Advertised) {
     loop {
         tokio::select! {
+            biased;
             () = tokio::time::sleep(RENEW_PERIOD) => {
                 if let Err(status) = reconcile(api, advertised).await {
                     tracing::error!(%status, "reconciling the endpoints of the kubernetes service failed");

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use component::shutdown::Shutdown;
 use futures::StreamExt;
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::JoinError;
 use tracing::{info, warn};
 
 use super::Cache;
 use super::item::{Item, Resource};
 use super::resource::Update;
 use super::watcher::Shared;
+use crate::blocking;
 use crate::store::{self, Batch, Change, ChangeKind, Entry, Previous, RangeRequest, Revision};
 
 /// Entries read from the store at a time.
@@ -84,7 +85,7 @@ pub(super) async fn read(
         let last = page.entries.last().filter(|_| page.more);
         next = last.map(|last| request.starting_at(format!("{}\0", last.key)));
         let shared = shared.clone();
-        indexing.push_back(spawn_blocking(move || index(&shared, page.entries)));
+        indexing.push_back(blocking::run(move || index(&shared, page.entries)));
         if indexing.len() > parallel
             && let Some(indexed) = indexing.pop_front()
         {

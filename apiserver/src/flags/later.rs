@@ -9,7 +9,6 @@ type Row = (&'static str, Kind, &'static str, &'static str);
 const GENERIC: &[Row] = &[
     ("contention-profiling", Bool, "false", "Profile lock contention."),
     ("debug-socket-path", String, "", "A socket that serves profiles."),
-    ("disable-http2-serving", Bool, "false", "Serve HTTP/1.1 only."),
     ("egress-selector-config-file", String, "", "How this server reaches kubelets and extension servers."),
     ("emulation-forward-compatible", Bool, "false", "Take APIs newer than the emulated version."),
     ("enable-logs-handler", Bool, "true", "Serve /logs."),
@@ -34,7 +33,6 @@ const GENERIC: &[Row] = &[
     ("allow-metric-labels", Map, "", "Values that metric labels may have."),
     ("allow-metric-labels-manifest", String, "", "A file of values that metric labels may have."),
     ("show-hidden-metrics-for-version", String, "", "The version whose hidden metrics to show."),
-    ("tls-curve-preferences", Strings, "", "Curves to offer."),
 ];
 
 const IDENTITY: &[Row] = &[

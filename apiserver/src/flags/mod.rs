@@ -3,7 +3,7 @@
 mod later;
 
 use component::flags::Kind::{Bool, Duration, Int, Ip, String, Strings};
-use component::flags::{FlagSet, flag, retired};
+use component::flags::{FlagSet, flag, retired, serving};
 
 pub fn flags() -> FlagSet {
     FlagSet::new(
@@ -31,7 +31,7 @@ pub fn flags() -> FlagSet {
             flag("emulated-version", Strings, "", "Version to emulate.").without_effect("only this version"),
         ],
     )
-    .group("Secure serving flags", serving())
+    .include(serving("6443").with_default("cert-dir", "/var/run/kubernetes"))
     .group(
         "Insecure serving flags",
         [
@@ -110,28 +110,6 @@ pub fn flags() -> FlagSet {
     )
     .include(component::flags::logging())
     .include(component::flags::global())
-}
-
-fn serving() -> Vec<component::flags::Flag> {
-    vec![
-        flag("bind-address", Ip, "0.0.0.0", "The address of the secure port."),
-        flag("secure-port", Int, "6443", "The port that serves HTTPS."),
-        flag(
-            "cert-dir",
-            String,
-            "/var/run/kubernetes",
-            "Where the self-made serving certificate is kept when --tls-cert-file is not given.",
-        ),
-        flag("tls-cert-file", String, "", "The serving certificate, with its chain."),
-        flag("tls-private-key-file", String, "", "The key of --tls-cert-file."),
-        flag("tls-cipher-suites", Strings, "", "Cipher suites.").without_effect("rustls offers only safe suites"),
-        flag("tls-min-version", String, "", "The least TLS version: VersionTLS12 or VersionTLS13."),
-        flag("tls-sni-cert-key", component::flags::Kind::StringArray, "", "Certificates by server name.")
-            .without_effect("one serving certificate"),
-        flag("http2-max-streams-per-connection", Int, "0", "Streams on one connection.").without_effect("always 1000"),
-        flag("permit-address-sharing", Bool, "false", "SO_REUSEADDR.").without_effect("always on"),
-        flag("permit-port-sharing", Bool, "false", "SO_REUSEPORT.").without_effect("one process serves a port"),
-    ]
 }
 
 fn etcd() -> Vec<component::flags::Flag> {

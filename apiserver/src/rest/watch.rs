@@ -148,14 +148,9 @@ impl Watch {
         loop {
             let bookmark_at = if self.options.allow_bookmarks { self.next_bookmark } else { self.deadline };
             tokio::select! {
-                event = self.watcher.next() => match event {
-                    Ok(event) => {
-                        if let Some(bytes) = self.burst(event) {
-                            return Some(bytes);
-                        }
-                    }
-                    Err(end) => return self.finish(&end),
-                },
+                // The ends first: a watch that is always busy must not outlive its time.
+                biased;
+                () = self.encoder.api.shutdown.cancelled() => return None,
                 () = tokio::time::sleep_until(bookmark_at.min(self.deadline)) => {
                     if Instant::now() >= self.deadline {
                         return None;
@@ -164,7 +159,14 @@ impl Watch {
                     let revision = self.watcher.progress();
                     return self.encoder.bookmark(revision, false);
                 }
-                () = self.encoder.api.shutdown.cancelled() => return None,
+                event = self.watcher.next() => match event {
+                    Ok(event) => {
+                        if let Some(bytes) = self.burst(event) {
+                            return Some(bytes);
+                        }
+                    }
+                    Err(end) => return self.finish(&end),
+                },
             }
         }
     }

@@ -3,7 +3,7 @@
 //! Enter at [`Store`]; [`embedded::Embedded`] keeps a log of its own in a folder, [`etcd::Etcd`] talks to an etcd. Both
 //! keep etcd's model: one counter of revisions over the whole key space, a history that reaches back to the last
 //! compaction, and every revision that exists carries at least one change. One contract suite holds both to it
-//! (`tests/store_contract.rs`).
+//! (`tests/store_contract`).
 //!
 //! A store knows keys and bytes. It refuses to know what the bytes mean, who asks, and which keys belong together.
 

@@ -41,6 +41,12 @@ pub fn check_effective(set: &FlagSet, read: impl FnOnce(&Values), elsewhere: &[&
     assert!(ignored.is_empty(), "flags that claim to work and are read by nobody: {}", ignored.join(", "));
 }
 
+/// [`check_table`] and [`check_effective`] of a program whose logging is set up by whoever starts it.
+pub fn check_program(set: &FlagSet, read: impl FnOnce(&Values)) {
+    check_table(set);
+    check_effective(set, read, &["logging-format", "v"]);
+}
+
 fn check_without_effect(set: &FlagSet, name: &str, reason: &str) {
     assert!(!reason.is_empty(), "flag {name} has no effect and does not say why");
     let given = ["true", "1", "1s", "a=b", "10.0.0.1", "10.0.0.0/8"];

@@ -108,7 +108,12 @@ pub fn leader_election() -> Group {
 /// The secure port, its certificate and who may ask: upstream's secure serving and delegated groups.
 /// `port` is the component's own, such as "10259".
 pub fn secure_serving(port: &'static str) -> [Group; 3] {
-    let serving = Group::new(
+    [serving(port), delegated_authentication(), delegated_authorization()]
+}
+
+/// The secure port and its certificate.
+pub fn serving(port: &'static str) -> Group {
+    Group::new(
         "Secure serving flags",
         [
             flag("bind-address", Ip, "0.0.0.0", "The address on which to serve the secure port."),
@@ -146,14 +151,17 @@ pub fn secure_serving(port: &'static str) -> [Group; 3] {
                 "http2-max-streams-per-connection",
                 Int,
                 "0",
-                "Streams a client may open on one connection; 0 is the library's own.",
+                "Streams a client may open on one connection; 0 is the server's own number.",
             )
-            .without_effect("the library's own limit is used"),
+            .without_effect("the server's own number is used"),
             flag("disable-http2-serving", Bool, "false", "Serve HTTP/1.1 only.")
                 .without_effect("the client chooses by ALPN"),
         ],
-    );
-    let authentication = Group::new(
+    )
+}
+
+fn delegated_authentication() -> Group {
+    Group::new(
         "Authentication flags",
         [
             flag(
@@ -189,8 +197,11 @@ pub fn secure_serving(port: &'static str) -> [Group; 3] {
             flag("requestheader-extra-headers-prefix", Strings, "x-remote-extra-", "Prefixes of further headers.")
                 .without_effect(NO_PROXY),
         ],
-    );
-    let authorization = Group::new(
+    )
+}
+
+fn delegated_authorization() -> Group {
+    Group::new(
         "Authorization flags",
         [
             flag("authorization-kubeconfig", String, "", "The kubeconfig used to ask the API server who may do what."),
@@ -203,8 +214,7 @@ pub fn secure_serving(port: &'static str) -> [Group; 3] {
             flag("authorization-webhook-cache-authorized-ttl", Duration, "10s", "How long a yes is kept."),
             flag("authorization-webhook-cache-unauthorized-ttl", Duration, "10s", "How long a no is kept."),
         ],
-    );
-    [serving, authentication, authorization]
+    )
 }
 
 const NO_PROXY: &str = "no front proxy stands before this port";

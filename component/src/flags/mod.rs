@@ -29,8 +29,8 @@ mod value;
 mod values;
 
 pub use self::{
-    check::{check_effective, check_table},
-    common::{client, global, leader_election, logging, secure_serving},
+    check::{check_effective, check_program, check_table},
+    common::{client, global, leader_election, logging, secure_serving, serving},
     error::Error,
     value::parse_duration,
     values::Values,
@@ -140,6 +140,11 @@ impl Group {
         self
     }
 
+    /// Gives one row another default. Panics when there is no such row.
+    pub fn with_default(self, name: &str, default: &'static str) -> Self {
+        self.change(name, |row| Flag { default: default.into(), ..row })
+    }
+
     /// Takes rows out, because the component has them with another meaning or not at all.
     pub fn without(mut self, names: &[&str]) -> Self {
         self.flags.retain(|flag| !names.contains(&flag.name));
@@ -182,6 +187,11 @@ impl FlagSet {
             None => self.groups.push(group),
         }
         self
+    }
+
+    /// Adds what every component has at the end of its table: how it reaches the API server, logs, the global flags.
+    pub fn with_common(self) -> Self {
+        self.include(client()).include(logging()).include(global())
     }
 
     /// All rows, in order.

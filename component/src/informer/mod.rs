@@ -64,8 +64,8 @@ pub struct Informers {
 
 impl Informers {
     /// Starts nothing yet. Every reflector ends with `shutdown`.
-    pub fn new(client: kube::Client, shutdown: Shutdown) -> Self {
-        Self { client, random: Random::from_os(), shutdown, running: Arc::default(), synced: Arc::default() }
+    pub fn new(client: kube::Client, random: Random, shutdown: Shutdown) -> Self {
+        Self { client, random, shutdown, running: Arc::default(), synced: Arc::default() }
     }
 
     /// The informer of all objects of a kind. The first call spawns its reflector on the current runtime.
@@ -169,6 +169,21 @@ impl<K: Object> Informer<K> {
     /// same informer, which would wait for itself.
     pub fn on_event(&self, handler: impl Fn(&Event<K>) + Send + Sync + 'static) {
         self.0.subscribe(Box::new(handler));
+    }
+
+    /// As [`Informer::on_event`], for somebody who holds this informer: kept alive by it, neither would ever go. The
+    /// handler is called until `observer` is gone.
+    pub fn notify<T: Send + Sync + 'static>(
+        &self,
+        observer: &Arc<T>,
+        handler: impl Fn(&T, &Event<K>) + Send + Sync + 'static,
+    ) {
+        let observer = Arc::downgrade(observer);
+        self.on_event(move |event| {
+            if let Some(observer) = observer.upgrade() {
+                handler(&observer, event);
+            }
+        });
     }
 
     /// Returns once the first list is in the store. Never, when the server cannot be reached: select it against shutdown.

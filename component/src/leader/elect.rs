@@ -38,6 +38,7 @@ where
     status.set(1);
     let mut work = std::pin::pin!(lead(leading.clone()));
     let finished = tokio::select! {
+        biased;
         value = &mut work => Some(value),
         () = candidate.hold() => None,
     };

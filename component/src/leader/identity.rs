@@ -1,8 +1,9 @@
 //! Who holds a Lease: `host_uuid`, as upstream's; the UUID's first half is stable where that is safe.
 
-use std::{fs, net::SocketAddr};
+use std::{fs, io, net::SocketAddr};
 
 use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
 
 use crate::random::Random;
 
@@ -16,6 +17,15 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// For a program on this machine, with its secure port where it has one.
+    pub fn of_program(component: &str, listener: Option<&TcpListener>, random: &Random) -> io::Result<Self> {
+        let host = read("/proc/sys/kernel/hostname");
+        Ok(match listener {
+            Some(listener) => Self::holding(&host, component, listener.local_addr()?, random),
+            None => Self::unique(&host, random),
+        })
+    }
+
     /// For a process that holds a listener on `address` for as long as it takes part.
     pub fn holding(host: &str, component: &str, address: SocketAddr, random: &Random) -> Self {
         let place = [

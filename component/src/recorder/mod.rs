@@ -22,7 +22,7 @@ use kube::Resource;
 use prometheus::IntCounterVec;
 use tokio::sync::mpsc;
 
-use crate::{clock::Clock, metrics, shutdown::Shutdown};
+use crate::{clock::Clock, metrics, random::Random, shutdown::Shutdown};
 
 /// Events that may wait to be sent; upstream's broadcaster holds as many.
 const QUEUE_LENGTH: usize = 1000;
@@ -83,9 +83,9 @@ pub struct Recorder {
 
 impl Recorder {
     /// Starts the task that sends, on the current runtime. After `shutdown` it sends what waits, for a moment.
-    pub fn start(client: kube::Client, source: Source, clock: Clock, shutdown: Shutdown) -> Self {
+    pub fn start(client: kube::Client, source: Source, clock: Clock, random: Random, shutdown: Shutdown) -> Self {
         let (queue, events) = mpsc::channel(QUEUE_LENGTH);
-        tokio::spawn(write::run(client, events, source.component.clone(), clock, shutdown));
+        tokio::spawn(write::run(client, events, source.component.clone(), clock, random, shutdown));
         Self { queue, source, clock, last_name: Arc::default() }
     }
 

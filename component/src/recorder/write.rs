@@ -26,9 +26,10 @@ pub(super) async fn run(
     mut events: mpsc::Receiver<Event>,
     component: String,
     clock: Clock,
+    random: Random,
     shutdown: Shutdown,
 ) {
-    let mut writer = Writer { client, component, correlator: Correlator::new(), random: Random::from_os() };
+    let mut writer = Writer { client, component, correlator: Correlator::new(), random };
     while let Some(Some(event)) = shutdown.run_until(events.recv()).await {
         if shutdown.run_until(writer.write(event, clock)).await.is_none() {
             break;

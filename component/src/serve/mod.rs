@@ -14,5 +14,5 @@ pub use self::{
     accept::{PeerInfo, accept, bind},
     endpoints::{Endpoints, Gate},
     health::{Checks, Outcome},
-    secure::{SecureError, secure_address, secure_endpoints, secure_tls},
+    secure::{SecureError, secure_address, secure_endpoints, secure_listener, secure_tls, serve_secure},
 };

@@ -1,13 +1,15 @@
 //! The secure port as its flags say: the certificate, the address, and who may ask.
 
 use std::{
-    fs,
+    fs, io,
     net::{IpAddr, SocketAddr},
     path::Path,
     sync::Arc,
 };
 
+use futures::future::{BoxFuture, FutureExt};
 use rustls::ServerConfig;
+use tokio::net::TcpListener;
 
 use super::{Endpoints, Gate};
 use crate::{
@@ -16,6 +18,7 @@ use crate::{
     delegated::{Delegated, Settings},
     flags::Values,
     informer::Informers,
+    shutdown::Shutdown,
     tls::{self, MinVersion, ReloadingKey},
 };
 
@@ -26,6 +29,8 @@ pub enum SecureError {
     Tls(#[from] tls::Error),
     #[error(transparent)]
     Client(#[from] client::Error),
+    #[error("failed to create listener: {0}")]
+    Listen(#[from] io::Error),
     #[error("{0}")]
     Flags(String),
 }
@@ -37,6 +42,28 @@ pub fn secure_address(values: &Values) -> Result<Option<SocketAddr>, SecureError
         .map_err(|_| SecureError::Flags(format!("--secure-port {port} must be between 0 and 65535, inclusive")))?;
     let address = values.ip("bind-address").unwrap_or(IpAddr::from([0, 0, 0, 0]));
     Ok(Some(SocketAddr::new(address, port)).filter(|address| address.port() != 0))
+}
+
+/// The port that the caller gives, else the one of the flags; `None` for `--secure-port=0`.
+pub fn secure_listener(given: Option<TcpListener>, values: &Values) -> Result<Option<TcpListener>, SecureError> {
+    let address = secure_address(values)?;
+    Ok(match given {
+        Some(given) => Some(given),
+        None => address.map(super::bind).transpose()?,
+    })
+}
+
+/// Serves a component's endpoints on its secure port until shutdown; without a port they are not made.
+pub fn serve_secure(
+    component: &str,
+    listener: Option<TcpListener>,
+    values: &Values,
+    endpoints: impl FnOnce() -> Result<Endpoints, SecureError>,
+    shutdown: Shutdown,
+) -> Result<BoxFuture<'static, ()>, SecureError> {
+    let Some(listener) = listener else { return Ok(futures::future::ready(()).boxed()) };
+    let tls = secure_tls(component, values)?;
+    Ok(super::accept(listener, Some(tls), endpoints()?, shutdown).boxed())
 }
 
 /// TLS with the certificate of the flags, with one kept under `component`'s name in `--cert-dir`, or with one made up

@@ -1,3 +1,5 @@
+//! The client over real connections: one for all requests, credentials, limits, reconnecting.
+
 use std::{
     net::SocketAddr,
     sync::{

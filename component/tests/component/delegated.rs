@@ -1,9 +1,12 @@
+//! Who may ask a component, by what the API server says of tokens and rights.
+
 use std::time::Duration;
 
 use component::{
     clock::Clock,
     delegated::{Attributes, ClientAuthority, Decision, Delegated, Settings, User},
     informer::{Informers, Selection},
+    random::Random,
     serve::PeerInfo,
     shutdown::Shutdown,
     testing::FakeApi,
@@ -97,7 +100,7 @@ async fn client_authorities_that_the_cluster_publishes_are_taken() {
     let before = delegated.authenticate(&nobody, Some(&peer)).await.unwrap();
     assert_eq!(before, Some(User::anonymous()), "no authority is known yet");
 
-    let informers = Informers::new(fake.client(), Shutdown::new());
+    let informers = Informers::new(fake.client(), Random::seeded(1), Shutdown::new());
     delegated.follow_cluster(&informers);
     let name = "extension-apiserver-authentication";
     fake.put(&json!({

@@ -1,7 +1,10 @@
+//! Informers over a scripted API server: lists, watches, expiry, handlers.
+
 use std::sync::{Arc, Mutex};
 
 use component::{
     informer::{Event, Informers, Selection},
+    random::Random,
     shutdown::Shutdown,
     testing::FakeApi,
 };
@@ -37,7 +40,7 @@ impl Log {
 }
 
 fn informers(fake: &FakeApi) -> Informers {
-    Informers::new(fake.client(), Shutdown::new())
+    Informers::new(fake.client(), Random::seeded(1), Shutdown::new())
 }
 
 #[tokio::test(start_paused = true)]

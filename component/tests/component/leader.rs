@@ -1,3 +1,5 @@
+//! Elections over a scripted API server, in simulated time.
+
 use std::time::Duration;
 
 use component::{

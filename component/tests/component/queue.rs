@@ -1,3 +1,5 @@
+//! The work queue in simulated time.
+
 use std::{
     sync::{
         Arc, Mutex,

@@ -1,3 +1,5 @@
+//! What of many events reaches the API server.
+
 use component::{recorder::Type, testing::FakeApi};
 use k8s_openapi::api::core::v1::Event;
 

@@ -1,3 +1,5 @@
+//! Serving over real sockets: TLS, HTTP/1.1 and HTTP/2, endpoints, shutdown.
+
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
@@ -6,6 +8,7 @@ use component::{
     delegated::{Delegated, Settings},
     flags::{self, FlagSet},
     informer::Informers,
+    random::Random,
     serve::{self, Endpoints, Gate},
     shutdown::Shutdown,
     testing::FakeApi,
@@ -153,7 +156,7 @@ async fn a_component_serves_securely_by_its_flags_alone() {
     assert!(serve::secure_address(&set.parse(["--secure-port=70000"]).unwrap()).is_err());
 
     let (fake, (listener, address)) = (FakeApi::new(), listen());
-    let informers = Informers::new(fake.client(), Shutdown::new());
+    let informers = Informers::new(fake.client(), Random::seeded(1), Shutdown::new());
     let endpoints = serve::secure_endpoints("test", &values, &fake.client(), &informers, Clock::system()).unwrap();
     let tls = serve::secure_tls("test", &values).unwrap();
     tokio::spawn(serve::accept(listener, Some(tls), endpoints, Shutdown::new()));

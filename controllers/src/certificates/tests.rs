@@ -108,9 +108,8 @@ fn requests_are_cleared_in_time() {
 /// Authorities as kubeadm and as openssl make them, where openssl is installed.
 #[test]
 fn certificates_by_keys_of_every_form() {
-    let folder = std::env::temp_dir().join(format!("skiff-csr-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let (secret, authority) = (folder.join("ca.key"), folder.join("ca.crt"));
+    let folder = tempfile::tempdir().unwrap();
+    let (secret, authority) = (folder.path().join("ca.key"), folder.path().join("ca.crt"));
     let openssl = |arguments: &str| {
         let ran = Command::new("openssl").args(arguments.split(' ')).current_dir(&folder).output();
         ran.is_ok_and(|o| o.status.success())
@@ -131,12 +130,11 @@ fn certificates_by_keys_of_every_form() {
         let day = Duration::from_secs(24 * 3600);
         let asked = usages(&["digital signature", "client auth"]);
         let signed = sign::sign(&der, &asked, day, &authority, &secret, now).unwrap_or_else(|e| panic!("{make}: {e}"));
-        std::fs::write(folder.join("node.crt"), &signed).unwrap();
+        std::fs::write(folder.path().join("node.crt"), &signed).unwrap();
         assert!(openssl("verify -purpose sslclient -CAfile ca.crt node.crt"), "{make}");
         let (_, block) = x509_parser::pem::parse_x509_pem(signed.as_bytes()).unwrap();
         let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(&block.contents).unwrap();
         assert_eq!(certificate.subject().to_string(), "CN=system:node:a, O=system:nodes");
         assert_eq!(certificate.validity().not_after.timestamp(), now.as_second() + 24 * 3600 - 300);
     }
-    let _ = std::fs::remove_dir_all(folder);
 }

@@ -47,6 +47,15 @@ impl Error {
         }
     }
 
+    /// Whether a write may have happened all the same: nobody answered, or the server had a problem of its own.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        match self {
+            Error::Api { .. } => self.status().is_none_or(|s| s.code >= 500),
+            Error::Refused { .. } => false,
+            Error::Several(errors) => errors.iter().any(Error::is_doubtful),
+        }
+    }
+
     pub(crate) fn is_not_found(&self) -> bool {
         self.status().is_some_and(|s| s.code == 404)
     }

@@ -22,6 +22,7 @@ pub(crate) mod service;
 pub(crate) mod slice_tracker;
 pub(crate) mod taints;
 pub(crate) mod template;
+pub(crate) mod written;
 
 use std::collections::BTreeMap;
 

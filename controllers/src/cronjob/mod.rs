@@ -4,7 +4,6 @@
 //! does is not known here. Concepts: "CronJob".
 
 mod plan;
-mod schedule;
 #[cfg(test)]
 mod tests;
 

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, Job};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use machinery::cron::{self, Schedule, ScheduleError};
 
-use super::schedule::{self, Schedule, ScheduleError};
 use crate::common::jobs;
 use crate::common::owner::controller_ref;
 
@@ -40,8 +40,8 @@ pub(super) const NEVER: &str = "time difference between two schedules is less th
 
 /// The schedule in its zone. The zone of the text itself goes before that of the field.
 pub(super) fn parse(spec: &CronJobSpec) -> Result<Schedule, ScheduleError> {
-    let zone = schedule::zone(spec.time_zone.as_deref().unwrap_or_default());
-    schedule::parse(&spec.schedule, zone.unwrap_or(jiff::tz::TimeZone::UTC))
+    let zone = cron::zone(spec.time_zone.as_deref().unwrap_or_default());
+    cron::parse(&spec.schedule, zone.unwrap_or(jiff::tz::TimeZone::UTC))
 }
 
 /// The runs up to now; with `deadline`, not those that are too late to be started.
@@ -101,7 +101,7 @@ pub(super) fn job_name(cron: &CronJob, run: Timestamp) -> String {
 
 pub(super) fn job(cron: &CronJob, spec: &CronJobSpec, run: Timestamp) -> Job {
     let meta = spec.job_template.metadata.clone().unwrap_or_default();
-    let zone = schedule::zone(spec.time_zone.as_deref().unwrap_or_default()).unwrap_or(jiff::tz::TimeZone::UTC);
+    let zone = cron::zone(spec.time_zone.as_deref().unwrap_or_default()).unwrap_or(jiff::tz::TimeZone::UTC);
     let mut annotations = meta.annotations.unwrap_or_default();
     annotations.insert(SCHEDULED_AT.into(), rfc3339(run, zone));
     Job {
@@ -150,7 +150,7 @@ pub(super) fn surplus<'a>(spec: &CronJobSpec, jobs: &'a [std::sync::Arc<Job>]) -
 /// The time zone of the field, when nobody knows it.
 pub(super) fn unknown_zone(spec: &CronJobSpec) -> Option<String> {
     let name = spec.time_zone.as_ref()?;
-    let error = schedule::zone(name).err()?;
+    let error = cron::zone(name).err()?;
     Some(format!("invalid timeZone: {name:?}: {error}"))
 }
 

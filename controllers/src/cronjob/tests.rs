@@ -5,10 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use kube::ResourceExt;
+use machinery::cron::{Schedule, parse};
 use serde_json::{Value, json};
 
 use super::plan;
-use super::schedule::{Schedule, parse};
 
 fn schedule_of(text: &str) -> Schedule {
     parse(text, jiff::tz::TimeZone::UTC).unwrap()

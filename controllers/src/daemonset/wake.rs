@@ -16,30 +16,10 @@ use crate::common::owner::{controller_of, selector};
 
 impl Controller {
     pub(super) fn subscribe(self: &Arc<Self>, revisions: &Informer<ControllerRevision>) {
-        let this = Arc::downgrade(self);
-        self.daemon_sets.on_event(move |event| {
-            if let Some(this) = this.upgrade() {
-                this.on_daemon_set(event);
-            }
-        });
-        let this = Arc::downgrade(self);
-        self.pods.on_event(move |event| {
-            if let Some(this) = this.upgrade() {
-                this.on_pod(event);
-            }
-        });
-        let this = Arc::downgrade(self);
-        revisions.on_event(move |event| {
-            if let Some(this) = this.upgrade() {
-                this.on_revision(event);
-            }
-        });
-        let this = Arc::downgrade(self);
-        self.nodes.on_event(move |event| {
-            if let Some(this) = this.upgrade() {
-                this.on_node(event);
-            }
-        });
+        self.daemon_sets.notify(self, Self::on_daemon_set);
+        self.pods.notify(self, Self::on_pod);
+        revisions.notify(self, Self::on_revision);
+        self.nodes.notify(self, Self::on_node);
     }
 
     fn on_daemon_set(&self, event: &Event<DaemonSet>) {

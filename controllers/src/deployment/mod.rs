@@ -32,6 +32,7 @@ use crate::common::error::{Doing, Error, wait_for_event};
 use crate::common::owner::{
     BY_CONTROLLER, controlled_or_orphan, controller_of, index_by_controller, is_controlled_by, selector,
 };
+use crate::common::written::{self, Written};
 use crate::common::{map, pods, template};
 
 struct Controller {
@@ -40,6 +41,8 @@ struct Controller {
     replica_sets: Informer<ReplicaSet>,
     pods: Informer<Pod>,
     queue: Queue<Key>,
+    /// The ReplicaSets: their sizes matter together.
+    written: Written,
 }
 
 /// Runs until the context's shutdown.
@@ -49,6 +52,7 @@ pub(crate) async fn run(ctx: Context, workers: usize) {
         replica_sets: ctx.informers.of(),
         pods: ctx.informers.of(),
         queue: Queue::new("deployment"),
+        written: Written::default(),
         ctx,
     });
     index_by_controller(&controller.replica_sets);
@@ -67,17 +71,16 @@ pub(crate) async fn run(ctx: Context, workers: usize) {
 
 impl Controller {
     fn subscribe(self: &Arc<Self>) {
-        let queue = self.queue.clone();
-        self.deployments.on_event(move |event| queue.add(Key::of(&**event.object())));
-        let this = Arc::downgrade(self);
-        self.replica_sets.on_event(move |event| {
-            if let Some(this) = this.upgrade() {
-                this.on_replica_set(event);
+        self.deployments.notify(self, |this, event| {
+            let key = Key::of(&**event.object());
+            if matches!(event, Event::Deleted(_)) {
+                this.written.forget(&key);
             }
+            this.queue.add(key);
         });
-        let this = Arc::downgrade(self);
-        self.pods.on_event(move |event| {
-            if let (Event::Deleted(pod), Some(this)) = (event, this.upgrade()) {
+        self.replica_sets.notify(self, Self::on_replica_set);
+        self.pods.notify(self, |this, event| {
+            if let Event::Deleted(pod) = event {
                 this.on_pod_deleted(pod);
             }
         });
@@ -87,6 +90,9 @@ impl Controller {
     fn on_replica_set(&self, event: &Event<ReplicaSet>) {
         let (old, rs) = (event.old().map(Arc::as_ref), event.object());
         let owner = Key::of_controller(&**rs, "Deployment");
+        if let (Event::Deleted(rs), Some(owner)) = (event, &owner) {
+            self.written.gone(owner, &rs.name_any());
+        }
         let before = old.and_then(|old| Key::of_controller(old, "Deployment"));
         if let Some(before) = before.filter(|b| Some(b) != owner.as_ref()) {
             self.queue.add(before);
@@ -128,6 +134,13 @@ impl Controller {
             self.ctx.recorder.event(&*d, Type::Warning, "SelectingAll", message);
             return Ok(());
         }
+        self.look_up_doubtful(&key).await?;
+        let cached = |name: &str| self.replica_sets.get(&key.namespace, name).map(|rs| rs.metadata.clone());
+        if !self.written.is_seen(&key, cached, self.ctx.clock.now()) {
+            // The events still to come wake this key; the delay is for one that never comes.
+            self.queue.add_after(key, written::EXPIRY);
+            return Ok(());
+        }
         let candidates = controlled_or_orphan(&self.replica_sets, &d.metadata);
         let claimed = claim_all(&self.ctx.client, &*d, &selector, candidates).await?;
         let sets: Vec<ReplicaSet> = claimed.iter().map(|rs| (**rs).clone()).collect();
@@ -151,7 +164,7 @@ impl Controller {
                 },
                 Write::Update { replica_set: rs, scaled } => {
                     let updated = api.replace(&rs.name_any(), &PostParams::default(), &rs).await;
-                    updated.doing("update replica set", Key::of(&rs))?;
+                    self.note(key, &rs.name_any(), updated.doing("update replica set", Key::of(&rs)))?;
                     if let Some(scaled) = scaled {
                         self.tell_scaled(d, &rs.name_any(), scaled);
                     }
@@ -183,8 +196,8 @@ impl Controller {
     ) -> Result<(), Error> {
         let name = rs.name_any();
         let created = self.replica_set_api(key).create(&PostParams::default(), &rs).await;
-        let error = match created.doing("create replica set", Key::of(&rs)) {
-            Ok(_) => {
+        let error = match self.note(key, &name, created.doing("create replica set", Key::of(&rs))) {
+            Ok(()) => {
                 let to = facts::replicas(&rs);
                 if to > 0 {
                     self.tell_scaled(d, &name, Scaled { from: 0, to });
@@ -221,6 +234,7 @@ impl Controller {
         let has = existing.spec.as_ref().and_then(|s| s.template.as_ref());
         if ours && has.zip(facts::spec(d)).is_some_and(|(has, spec)| template::equal_ignoring_hash(has, &spec.template))
         {
+            self.written.wrote(key, &existing.metadata, self.ctx.clock.now());
             return Ok(());
         }
         let mut bumped = d.clone();
@@ -228,6 +242,32 @@ impl Controller {
         *count += 1;
         self.write_status(key, &bumped).await?;
         Err(error)
+    }
+
+    /// Remembers what was written, or that nobody knows.
+    fn note(&self, key: &Key, name: &str, written: Result<ReplicaSet, Error>) -> Result<(), Error> {
+        match written {
+            Ok(rs) => {
+                self.written.wrote(key, &rs.metadata, self.ctx.clock.now());
+                Ok(())
+            }
+            Err(e) => {
+                if e.is_doubtful() {
+                    self.written.doubt(key, name);
+                }
+                Err(e)
+            }
+        }
+    }
+
+    async fn look_up_doubtful(&self, key: &Key) -> Result<(), Error> {
+        for name in self.written.doubtful(key) {
+            match self.replica_set_api(key).get_opt(&name).await.doing("get replica set", &name)? {
+                Some(rs) => self.written.wrote(key, &rs.metadata, self.ctx.clock.now()),
+                None => self.written.gone(key, &name),
+            }
+        }
+        Ok(())
     }
 
     fn tell_scaled(&self, d: &Deployment, name: &str, Scaled { from, to }: Scaled) {

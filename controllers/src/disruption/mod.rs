@@ -46,12 +46,7 @@ pub(crate) async fn run(ctx: Context) {
     });
     let queue = controller.queue.clone();
     controller.budgets.on_event(move |event| queue.add(Key::of(&**event.object())));
-    let this = Arc::downgrade(&controller);
-    controller.pods.on_event(move |event| {
-        if let Some(this) = this.upgrade() {
-            this.on_pod(event);
-        }
-    });
+    controller.pods.notify(&controller, Controller::on_pod);
     let synced = async {
         controller.budgets.synced().await;
         controller.pods.synced().await;

@@ -104,12 +104,7 @@ impl Controller {
         self.pods.on_event(move |event| {
             concerned(&services, event).into_iter().for_each(|key| queue.add_after(key, batch));
         });
-        let this = Arc::downgrade(self);
-        self.slices.on_event(move |event| {
-            if let Some(this) = this.upgrade() {
-                this.on_slice(event);
-            }
-        });
+        self.slices.notify(self, Self::on_slice);
     }
 
     fn on_slice(&self, event: &Event<EndpointSlice>) {

@@ -80,9 +80,8 @@ impl Controller {
         self.services.on_event(move |event| queue.add(Key::of(&**event.object())));
         let (queue, batch) = (self.queue.clone(), self.settings.batch_period);
         self.endpoints.on_event(move |event| queue.add_after(Key::of(&**event.object()), batch));
-        let this = Arc::downgrade(self);
-        self.slices.on_event(move |event| {
-            let (Some(this), Some(key)) = (this.upgrade(), endpoints_of(event.object())) else { return };
+        self.slices.notify(self, |this, event| {
+            let Some(key) = endpoints_of(event.object()) else { return };
             if let Event::Deleted(slice) = event {
                 this.tracker.saw_deletion(&key, slice);
             }

@@ -15,6 +15,7 @@ use kube::ResourceExt;
 use super::backoff::Record;
 use super::facts;
 use crate::common::expectations::Expectations;
+use crate::common::written::version;
 
 #[derive(Default)]
 pub(super) struct Memory {
@@ -68,7 +69,7 @@ impl Memory {
     }
 
     pub(super) fn wrote(&self, key: &Key, job: &Job) {
-        let version = version(job);
+        let version = version(&job.metadata);
         self.with(key, |known| known.written = version.map(|version| (job.uid(), version)));
     }
 
@@ -78,7 +79,7 @@ impl Memory {
         let lock = self.lock();
         let written = lock.get(key).and_then(|job| job.written.as_ref());
         let of_this = written.filter(|(uid, _)| *uid == cached.uid()).map(|(_, version)| *version);
-        of_this.zip(version(cached)).is_some_and(|(written, cached)| cached < written)
+        of_this.zip(version(&cached.metadata)).is_some_and(|(written, cached)| cached < written)
     }
 
     /// Takes note of what a pod's event shows about what was expected of the pods of the Job `key`.
@@ -94,9 +95,4 @@ impl Memory {
             self.removal_observed(key, pod);
         }
     }
-}
-
-/// Versions of one resource can be compared as numbers (API concepts, "Resource versions").
-fn version(job: &Job) -> Option<u64> {
-    job.metadata.resource_version.as_ref()?.parse().ok()
 }

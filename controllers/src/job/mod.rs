@@ -84,18 +84,8 @@ pub(crate) async fn run(ctx: Context, workers: usize) {
 
 impl Controller {
     fn subscribe(self: &Arc<Self>) {
-        let this = Arc::downgrade(self);
-        self.jobs.on_event(move |event| {
-            if let Some(this) = this.upgrade() {
-                this.on_job(event);
-            }
-        });
-        let this = Arc::downgrade(self);
-        self.pods.on_event(move |event| {
-            if let Some(this) = this.upgrade() {
-                this.on_pod(event);
-            }
-        });
+        self.jobs.notify(self, Self::on_job);
+        self.pods.notify(self, Self::on_pod);
     }
 
     fn on_job(&self, event: &Event<Job>) {

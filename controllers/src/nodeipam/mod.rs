@@ -100,14 +100,12 @@ pub(crate) async fn run(ctx: Context, settings: Settings) {
     }
     // All that is taken, before any is given out.
     controller.nodes.list().iter().for_each(|node| controller.occupy(node));
-    let this = Arc::downgrade(&controller);
-    controller.nodes.on_event(move |event| match (event, this.upgrade()) {
-        (Event::Deleted(node), Some(this)) => {
+    controller.nodes.notify(&controller, |this, event| match event {
+        Event::Deleted(node) => {
             this.written().remove(&node.uid().unwrap_or_default());
             this.release(&cidrs(node));
         }
-        (_, Some(this)) => this.queue.add(event.object().name_any()),
-        (_, None) => {}
+        _ => this.queue.add(event.object().name_any()),
     });
     queue::run(controller.queue.clone(), WORKERS, shutdown, |name| controller.sync(name)).await;
 }

@@ -75,9 +75,8 @@ pub(crate) async fn run(ctx: Context, settings: Settings) {
     index_by_node(&controller.pods);
     let queue = controller.queue.clone();
     controller.nodes.on_event(move |event| queue.add(event.object().name_any()));
-    let this = Arc::downgrade(&controller);
-    controller.leases.on_event(move |event| {
-        if let (Some(this), Event::Added(lease) | Event::Updated { new: lease, .. }) = (this.upgrade(), event) {
+    controller.leases.notify(&controller, |this, event| {
+        if let Event::Added(lease) | Event::Updated { new: lease, .. } = event {
             this.renewed(lease);
         }
     });

@@ -77,12 +77,7 @@ pub(crate) async fn run(ctx: Context, threshold: usize) {
     if shutdown.run_until(controller.nodes.synced()).await.is_none() {
         return;
     }
-    let this = Arc::downgrade(&controller);
-    controller.pods.on_event(move |event| {
-        if let Some(this) = this.upgrade() {
-            this.on_pod(event);
-        }
-    });
+    controller.pods.notify(&controller, Controller::on_pod);
     if shutdown.run_until(controller.pods.synced()).await.is_some() {
         queue::run(controller.queue.clone(), 1, shutdown, |work| controller.sync(work)).await;
     }

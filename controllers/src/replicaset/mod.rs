@@ -67,18 +67,8 @@ pub(crate) async fn run<K: ReplicaKind>(ctx: Context, workers: usize) {
 
 impl<K: ReplicaKind> Controller<K> {
     fn subscribe(self: &Arc<Self>) {
-        let this = Arc::downgrade(self);
-        self.replica_sets.on_event(move |event| {
-            if let Some(this) = this.upgrade() {
-                this.on_replica_set(event);
-            }
-        });
-        let this = Arc::downgrade(self);
-        self.pods.on_event(move |event| {
-            if let Some(this) = this.upgrade() {
-                this.on_pod(event);
-            }
-        });
+        self.replica_sets.notify(self, Self::on_replica_set);
+        self.pods.notify(self, Self::on_pod);
     }
 
     fn on_replica_set(&self, event: &Event<K>) {

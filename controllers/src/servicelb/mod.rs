@@ -36,11 +36,11 @@ struct Controller {
 pub(crate) async fn run(ctx: Context, pool: Pool) {
     let controller = Arc::new(Controller { pool, services: ctx.informers.of(), given: Mutex::default(), ctx });
     let queue = Queue::new("service");
-    let (events, this) = (queue.clone(), Arc::downgrade(&controller));
-    controller.services.on_event(move |event| {
+    let events = queue.clone();
+    controller.services.notify(&controller, move |this, event| {
         let service = event.object();
         events.add(Key::of(&**service));
-        if let (Event::Deleted(_), Some(this)) = (event, this.upgrade()) {
+        if let Event::Deleted(_) = event {
             this.forget(service);
             // Its address may be what another one waits for.
             let waits = |other: &&Arc<Service>| plan::is_ours(other) && plan::held(other).next().is_none();

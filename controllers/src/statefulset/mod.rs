@@ -71,12 +71,7 @@ impl Controller {
     fn subscribe(self: &Arc<Self>) {
         let queue = self.queue.clone();
         self.sets.on_event(move |event| queue.add(Key::of(&**event.object())));
-        let this = Arc::downgrade(self);
-        self.pods.on_event(move |event| {
-            if let Some(this) = this.upgrade() {
-                this.on_pod(event);
-            }
-        });
+        self.pods.notify(self, Self::on_pod);
     }
 
     fn on_pod(&self, event: &Event<Pod>) {

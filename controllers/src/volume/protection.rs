@@ -59,12 +59,7 @@ pub(crate) async fn run_claims(ctx: Context) {
             queue.add(Key::of(&**event.object()));
         }
     });
-    let this = Arc::downgrade(&controller);
-    controller.pods.on_event(move |event| {
-        if let Some(this) = this.upgrade() {
-            this.on_pod(event);
-        }
-    });
+    controller.pods.notify(&controller, Claims::on_pod);
     let synced = async {
         controller.claims.synced().await;
         controller.pods.synced().await;

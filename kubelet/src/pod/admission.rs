@@ -6,28 +6,13 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::core::v1::Pod;
+use machinery::sysctls;
 
 use super::{
     configs::{NodeFacts, resources::PodTotal},
     spec,
 };
 use crate::eviction::{self, signal::Pressure};
-
-/// Sysctls that stay inside the pod (`pkg/kubelet/sysctl/safe_sysctls.go`).
-const SAFE_SYSCTLS: [&str; 12] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_wmem",
-];
 
 /// Reason and message of a refusal. `others` are the pods that are here already, `pressures` what the node is short of.
 pub fn refuse(
@@ -108,7 +93,7 @@ fn sysctl_problem(pod: &Pod, name: &str, allowed: &[String]) -> Option<String> {
         Some(prefix) => name.starts_with(prefix),
         None => name == pattern,
     });
-    if !SAFE_SYSCTLS.contains(&name) && !is_allowed {
+    if !sysctls::SAFE.contains(&name) && !is_allowed {
         return Some(format!("{name:?} not allowlisted"));
     }
     let is_ipc = ["kernel.shm", "kernel.msg", "fs.mqueue."].iter().any(|prefix| name.starts_with(prefix))

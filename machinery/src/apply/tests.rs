@@ -1,3 +1,5 @@
+//! Server-side apply: who manages what after merges and conflicts.
+
 use serde_json::{Value, json};
 
 use super::{ApplyError, FieldSet, Request, apply, empty, update};

@@ -1,3 +1,5 @@
+//! JSON, merge and strategic merge patches as tables.
+
 use serde_json::{Value, json};
 
 use super::{PatchError, json as json_patch, merge, strategic};

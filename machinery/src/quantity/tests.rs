@@ -1,3 +1,5 @@
+//! Quantities: reading, canonical form, arithmetic.
+
 use super::*;
 
 fn quantity(text: &str) -> Quantity {

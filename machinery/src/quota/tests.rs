@@ -1,3 +1,5 @@
+//! What an object costs its namespace.
+
 use serde_json::{Value, json};
 
 use super::Evaluator;

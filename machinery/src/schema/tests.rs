@@ -1,3 +1,5 @@
+//! Schemas: decoding, unknown and duplicate fields, defaults, pruning.
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! Selectors: parsing, matching, and how they are written.
+
 use std::collections::BTreeMap;
 
 use serde_json::json;

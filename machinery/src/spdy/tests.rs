@@ -1,3 +1,5 @@
+//! SPDY frames, byte by byte.
+
 use super::*;
 
 fn headers(pairs: &[(&str, &str)]) -> Headers {

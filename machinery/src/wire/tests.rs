@@ -1,3 +1,5 @@
+//! Objects in protobuf and back.
+
 use serde_json::json;
 
 use super::{WireError, decode, encode, encode_list, encode_message, frame, open, watch_event};

@@ -1,3 +1,5 @@
+//! Configuration files: what is read, defaulted and refused.
+
 use super::*;
 use crate::framework::Profile;
 

@@ -1,3 +1,5 @@
+//! Events in, decisions out.
+
 use component::informer::Event as Change;
 use serde_json::json;
 

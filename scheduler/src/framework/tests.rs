@@ -1,3 +1,5 @@
+//! One decision: filters, scores, reasons.
+
 use std::sync::Arc;
 
 use rand::SeedableRng;

@@ -1,3 +1,5 @@
+//! Who has to go for whom.
+
 use rand::SeedableRng;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! Who is next: order, back-off, hints.
+
 use serde_json::json;
 
 use super::*;

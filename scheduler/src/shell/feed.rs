@@ -59,11 +59,6 @@ async fn follow<K: Object>(
 ) {
     let informer = shared.context.informers.selected::<K>(selection);
     // The informer outlives this scheduler, so it must not keep it alive.
-    let weak = Arc::downgrade(shared);
-    informer.on_event(move |event| {
-        if let Some(shared) = weak.upgrade() {
-            shared.change(|core, now| take(core, event, now));
-        }
-    });
+    informer.notify(shared, move |shared, event| shared.change(|core, now| take(core, event, now)));
     informer.synced().await;
 }

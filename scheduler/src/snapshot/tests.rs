@@ -1,3 +1,5 @@
+//! The cluster as the scheduler sees it after events.
+
 use machinery::selector::Selector;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};

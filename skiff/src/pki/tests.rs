@@ -1,3 +1,5 @@
+//! A cluster's authorities and certificates.
+
 use std::collections::BTreeSet;
 
 use jiff::{Timestamp, ToSpan as _};

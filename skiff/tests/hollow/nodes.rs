@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use component::informer::Informers;
+use component::random::Random;
 use component::shutdown::Shutdown;
 use futures::StreamExt as _;
 use k8s_openapi::NamespaceResourceScope;
@@ -171,7 +172,7 @@ fn status(pod: &Pod, phase: &str, number: usize) -> Value {
 /// Plays all kubelets until shutdown.
 pub async fn run(client: Client, shutdown: Shutdown) {
     let (seen, mut news) = mpsc::unbounded_channel();
-    let pods = Informers::new(client.clone(), shutdown.clone()).of::<Pod>();
+    let pods = Informers::new(client.clone(), Random::from_os(), shutdown.clone()).of::<Pod>();
     pods.on_event(move |event| {
         if !matches!(event, component::informer::Event::Deleted(_)) {
             // Nobody listens any more at shutdown.

@@ -1,3 +1,5 @@
+//! Pods and the levels of the pod security standards that let them in.
+
 use serde_json::{Value, json};
 
 use super::checks;

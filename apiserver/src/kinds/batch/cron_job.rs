@@ -1,10 +1,12 @@
 //! CronJobs (Kubernetes concept: "CronJob").
 
+use jiff::tz::TimeZone;
+use machinery::cron;
 use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use serde_json::{Value, json};
 
-use super::{job, schedule};
+use super::job;
 use crate::kinds::defaults::{set, spec, within};
 use crate::kinds::workload::template::{container_cells, selector_cell};
 use crate::kinds::workload::{CONTAINERS, IMAGES, SELECTOR, column, name_warning};
@@ -89,7 +91,8 @@ fn times(spec: &Value, old: Option<&Value>, path: &Path) -> ErrorList {
     if schedule.is_empty() {
         errors.push(Error::required(&at, ""));
     } else {
-        errors.extend(schedule::error(schedule).map(|why| Error::invalid(&at, schedule, why)));
+        let why = cron::parse(schedule, TimeZone::UTC).err();
+        errors.extend(why.map(|why| Error::invalid(&at, schedule, why.to_string())));
         let had_zone = old.is_some_and(|old| meta::text(old, "schedule").contains("TZ"));
         let why = match (schedule.contains("TZ"), had_zone) {
             (true, true) if zone.is_some() => Some("cannot use both timeZone field and TZ or CRON_TZ in schedule"),
@@ -125,7 +128,7 @@ fn zone_errors(zone: &str) -> Vec<String> {
         let why = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         errors.push(why.to_owned());
     }
-    errors.extend(schedule::zone_error(zone));
+    errors.extend(cron::zone(zone).err());
     errors
 }
 

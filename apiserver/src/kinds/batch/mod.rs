@@ -7,7 +7,6 @@ mod indexes;
 mod job;
 mod job_status;
 mod job_update;
-mod schedule;
 mod success_policy;
 
 pub use cron_job::CRON_JOB;

@@ -29,6 +29,7 @@ pub(super) async fn run(shared: Arc<Shared>, clock: Clock, requests: mpsc::Sende
             }
         };
         tokio::select! {
+            biased;
             () = wait => {}
             () = shared.expiry.notified() => continue,
             () = shared.closed.cancelled() => return,

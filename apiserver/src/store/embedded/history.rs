@@ -112,7 +112,7 @@ impl Watch {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, WatchError> {
     let failed = |reason: String| WatchError::Store(Error::Failed { operation: "watch", reason });
-    let done = tokio::task::spawn_blocking(work).await.map_err(|error| failed(error.to_string()))?;
+    let done = crate::blocking::run(work).await.map_err(|error| failed(error.to_string()))?;
     done.map_err(|error| failed(error.to_string()))
 }
 

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use super::{
     Batch, Commit, CommitError, Entry, Error, Previous, Range, RangeRequest, Revision, Store, WatchError, Write,
 };
+use crate::blocking;
 
 pub mod disk;
 mod expiry;
@@ -71,25 +72,18 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Reads the log on `disk` and starts a thread to write it, and a task to expire keys. Fails when the log cannot be
-    /// read or is damaged before its end.
+    /// Reads the log on `disk` and starts a thread to write it (a task, on a runtime of one thread), and a task to expire
+    /// keys. Fails when the log cannot be read or is damaged before its end.
     pub async fn start(disk: Arc<dyn Disk>, clock: Clock, options: Options) -> Result<Self, Error> {
         let failed = |error: std::io::Error| Error::Failed { operation: "open the log", reason: error.to_string() };
         let on = disk.clone();
-        let recovered = tokio::task::spawn_blocking(move || recovery::recover(&*on)).await;
+        let recovered = blocking::run(move || recovery::recover(&*on)).await;
         let (state, active, ready) = recovered.map_err(|error| failed(error.into()))?.map_err(failed)?;
         let shared = Arc::new(Shared::new(disk, state, options));
         let (requests, received) = mpsc::channel(QUEUE);
         let (end, ended) = oneshot::channel();
         let writer = Writer::new(shared.clone(), clock, active, ready);
-        let thread = std::thread::Builder::new().name("store-writer".to_owned());
-        thread
-            .spawn(move || {
-                writer.run(received);
-                // Nobody waits unless the store is being closed.
-                let _ = end.send(());
-            })
-            .map_err(failed)?;
+        start_writer(writer, received, end).map_err(failed)?;
         let expiry = tokio::spawn(expiry::run(shared.clone(), clock, requests.clone()));
         Ok(Self { shared, requests, merging: Mutex::new(()), ended: Mutex::new(Some((ended, expiry))) })
     }
@@ -124,6 +118,23 @@ impl Embedded {
         self.requests.send(request(answer)).await.map_err(|_| closed())?;
         answered.await.map_err(|_| Error::Timeout { operation })
     }
+}
+
+/// Tells `end` when the writer has ended; nobody waits for that unless the store is being closed.
+fn start_writer(writer: Writer, requests: mpsc::Receiver<Request>, end: oneshot::Sender<()>) -> std::io::Result<()> {
+    if blocking::is_single_threaded() {
+        tokio::spawn(async move {
+            writer.run_in_place(requests).await;
+            let _ = end.send(());
+        });
+        return Ok(());
+    }
+    let thread = std::thread::Builder::new().name("store-writer".to_owned());
+    let started = thread.spawn(move || {
+        writer.run(requests);
+        let _ = end.send(());
+    });
+    started.map(drop)
 }
 
 /// How large an embedded store is.
@@ -162,7 +173,7 @@ impl Store for Embedded {
         if found.len() <= INLINE_VALUES {
             return found.read().map_err(|error| failed("range", &error));
         }
-        let read = tokio::task::spawn_blocking(|| found.read()).await;
+        let read = blocking::run(|| found.read()).await;
         read.map_err(|error| failed("range", &error.into()))?.map_err(|error| failed("range", &error))
     }
 
@@ -192,7 +203,7 @@ impl Store for Embedded {
         }
         self.request("compact", |answer| Request::Compact(at.0, answer)).await??;
         let shared = self.shared.clone();
-        let merged = tokio::task::spawn_blocking(move || merge::run(&shared)).await;
+        let merged = blocking::run(move || merge::run(&shared)).await;
         drop(merging);
         merged.map_err(|error| failed("merge", &error.into()))?.map_err(|error| failed("merge", &error))
     }

@@ -85,22 +85,36 @@ impl Writer {
     /// Runs until closed. Blocks its thread.
     pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         while let Some(first) = requests.blocking_recv() {
-            let mut group = Group::default();
-            let mut next = Some(first);
-            let mut close = false;
-            while let Some(request) = next {
-                match request {
-                    Request::Close => close = true,
-                    request => self.decide(&mut group, request),
-                }
-                let full = group.commits.len() >= GROUP_COMMITS_MAX || self.buffer.len() >= GROUP_BYTES_MAX;
-                next = if full || close { None } else { requests.try_recv().ok() };
-            }
-            self.finish(group);
-            if close {
+            if self.serve(first, &mut requests) {
                 break;
             }
         }
+    }
+
+    /// As [`Writer::run`], as a task: its writes block whoever else runs on the thread.
+    pub(super) async fn run_in_place(mut self, mut requests: mpsc::Receiver<Request>) {
+        while let Some(first) = requests.recv().await {
+            if self.serve(first, &mut requests) {
+                break;
+            }
+        }
+    }
+
+    /// A group of what waits; whether it was the last.
+    fn serve(&mut self, first: Request, requests: &mut mpsc::Receiver<Request>) -> bool {
+        let mut group = Group::default();
+        let mut next = Some(first);
+        let mut close = false;
+        while let Some(request) = next {
+            match request {
+                Request::Close => close = true,
+                request => self.decide(&mut group, request),
+            }
+            let full = group.commits.len() >= GROUP_COMMITS_MAX || self.buffer.len() >= GROUP_BYTES_MAX;
+            next = if full || close { None } else { requests.try_recv().ok() };
+        }
+        self.finish(group);
+        close
     }
 
     fn decide(&mut self, group: &mut Group, request: Request) {

@@ -19,30 +19,10 @@ impl Binder {
             true => Vec::new(),
             false => vec![String::new()],
         });
-        let this = Arc::downgrade(self);
-        self.claims.on_event(move |event| {
-            if let Some(this) = this.upgrade() {
-                this.on_claim(event);
-            }
-        });
-        let this = Arc::downgrade(self);
-        self.volumes.on_event(move |event| {
-            if let Some(this) = this.upgrade() {
-                this.on_volume(event);
-            }
-        });
-        let this = Arc::downgrade(self);
-        self.classes.on_event(move |_| {
-            if let Some(this) = this.upgrade() {
-                this.wake_waiting(|_| true);
-            }
-        });
-        let this = Arc::downgrade(self);
-        self.pods.on_event(move |event| {
-            if let Some(this) = this.upgrade() {
-                this.on_pod(event);
-            }
-        });
+        self.claims.notify(self, Self::on_claim);
+        self.volumes.notify(self, Self::on_volume);
+        self.classes.notify(self, |this, _| this.wake_waiting(|_| true));
+        self.pods.notify(self, Self::on_pod);
     }
 
     fn on_claim(&self, event: &Event<PersistentVolumeClaim>) {

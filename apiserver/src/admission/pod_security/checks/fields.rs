@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use machinery::field::quote;
-use machinery::meta;
+use machinery::{meta, sysctls};
 use serde_json::Value;
 
 use super::{Violation, containers_named, each, has_user_namespace, is_windows, name, plural, quoted, setters};
@@ -157,39 +157,23 @@ pub(super) fn seccomp_restricted_on_linux(pod: &Value) -> Option<Violation> {
     if is_windows(pod) { None } else { seccomp_restricted(pod) }
 }
 
-/// Safe sysctls, in the order in which they came to be allowed.
-const SYSCTLS: [&str; 12] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_wmem",
-];
-
 pub(super) fn sysctls_1_0(pod: &Value) -> Option<Violation> {
-    sysctls(pod, &SYSCTLS[..5])
+    sysctls_beyond(pod, &sysctls::SAFE[..5])
 }
 
 pub(super) fn sysctls_1_27(pod: &Value) -> Option<Violation> {
-    sysctls(pod, &SYSCTLS[..6])
+    sysctls_beyond(pod, &sysctls::SAFE[..6])
 }
 
 pub(super) fn sysctls_1_29(pod: &Value) -> Option<Violation> {
-    sysctls(pod, &SYSCTLS[..10])
+    sysctls_beyond(pod, &sysctls::SAFE[..10])
 }
 
 pub(super) fn sysctls_1_32(pod: &Value) -> Option<Violation> {
-    sysctls(pod, &SYSCTLS)
+    sysctls_beyond(pod, &sysctls::SAFE)
 }
 
-fn sysctls(pod: &Value, allowed: &[&str]) -> Option<Violation> {
+fn sysctls_beyond(pod: &Value, allowed: &[&str]) -> Option<Violation> {
     let set = meta::list(pod, "spec.securityContext.sysctls").iter().map(name);
     let bad: Vec<&str> = set.filter(|name| !allowed.contains(name)).collect();
     (!bad.is_empty()).then(|| Violation::new("forbidden sysctls", bad.join(", ")))

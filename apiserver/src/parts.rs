@@ -1,0 +1,223 @@
+//! What lies between the store and the ports, put together from the options: cache, authentication, admission, and the
+//! tasks that keep the server's own objects.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use component::clock::Clock;
+use component::delegated::ClientAuthority;
+use component::flags::Values;
+use component::random::Random;
+use component::serve::{Endpoints, Gate};
+use component::shutdown::Shutdown;
+use serde_json::{Map, Value};
+use tokio::task::JoinSet;
+
+use crate::admission::plugins;
+use crate::aggregation::{self, Aggregation};
+use crate::api::Api;
+use crate::authn::Authenticator;
+use crate::authn::openid::Documents;
+use crate::authn::request_header::RequestHeader;
+use crate::authn::static_tokens::StaticTokens;
+use crate::authn::tokens::Tokens;
+use crate::authz::{self, Authorizer, Mode};
+use crate::bootstrap::{self, Advertised};
+use crate::cache::{self, Cache};
+use crate::catalogue::Catalogue;
+use crate::connect::kubelet::KubeletClient;
+use crate::index::CatalogueIndexer;
+use crate::limits::Limits;
+use crate::metrics;
+use crate::options::Options;
+use crate::run::Error;
+use crate::server::Server;
+use crate::serving;
+use crate::store::metered::Metered;
+use crate::store::{Store, compactor};
+
+/// A server at work that nobody can reach yet. Its tasks end with the shutdown that it was given, or with this value.
+pub struct Parts {
+    api: Arc<Api>,
+    endpoints: Endpoints,
+    openid: Option<Arc<Documents>>,
+    pub tasks: JoinSet<()>,
+}
+
+impl Parts {
+    pub fn start(
+        options: Options,
+        store: Arc<dyn Store>,
+        advertised: Advertised,
+        clock: Clock,
+        random: Random,
+        shutdown: Shutdown,
+    ) -> Result<Self, Error> {
+        let catalogue = Catalogue::builtin(options.values.str("etcd-prefix"));
+        let store = metered(store, &catalogue);
+        let indexer = Arc::new(CatalogueIndexer::new(catalogue.clone()));
+        let cache_options =
+            cache::Options { prefix: format!("{}/", catalogue.store_prefix()), ..cache::Options::default() };
+        let cache = Cache::start(store.clone(), indexer, cache_options, shutdown.clone());
+        let interval = options.values.duration("etcd-compaction-interval");
+        let with_roles = options.modes.contains(&Mode::Rbac);
+        let keys_url = options.values.opt_str("service-account-jwks-uri").map(str::to_owned);
+        let host = options.values.opt_str("external-hostname").map(str::to_owned);
+        let api = Arc::new(build(options, catalogue, store.clone(), cache, clock, random, shutdown.clone())?);
+
+        metrics::follow(&api);
+        let openid = openid_documents(&api, keys_url.as_deref(), host, advertised);
+        let endpoints = endpoints(&api);
+        // Before the port answers: a probe that comes first must not find the server ready.
+        let bootstrapped = Arc::new(AtomicBool::new(false));
+        let is_bootstrapped = bootstrapped.clone();
+        endpoints.readyz.add("poststarthook/bootstrap", move || match is_bootstrapped.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => Err("the cluster's own objects are still being made".to_owned()),
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(authz::rbac::follow_when_ready(api.clone()));
+        tasks.spawn(aggregation::run(api.clone()));
+        tasks.spawn(compactor::run(store, interval, shutdown));
+        let booting = api.clone();
+        tasks.spawn(async move {
+            booting.cache.ready().await;
+            bootstrap::run(booting, advertised, with_roles, move || bootstrapped.store(true, Ordering::Release)).await;
+        });
+        Ok(Self { api, endpoints, openid, tasks })
+    }
+
+    /// What answers requests.
+    pub fn server(&self, insecure: bool) -> Arc<Server> {
+        let (api, endpoints, openid) = (self.api.clone(), self.endpoints.clone(), self.openid.clone());
+        Arc::new(Server { api, endpoints, openid, insecure })
+    }
+
+    /// Returns when all tasks have ended; one that panics ends the others.
+    pub async fn ended(mut self, shutdown: &Shutdown) {
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a task of the server panicked");
+                shutdown.trigger();
+            }
+        }
+    }
+}
+
+/// The store, with the times of its requests told.
+fn metered(store: Arc<dyn Store>, catalogue: &Catalogue) -> Arc<dyn Store> {
+    let catalogue = catalogue.clone();
+    let owner = move |key: &str| match catalogue.find_key(key) {
+        Some(served) => (served.row.group.to_string(), served.row.plural.to_string()),
+        None => (String::new(), String::new()),
+    };
+    Arc::new(Metered::new(store, Box::new(owner)))
+}
+
+/// The issuer's documents; an issuer that OpenID does not allow has none, as upstream.
+fn openid_documents(
+    api: &Api,
+    keys_url: Option<&str>,
+    host: Option<String>,
+    advertised: Advertised,
+) -> Option<Arc<Documents>> {
+    let address = match host {
+        Some(host) => format!("{host}:{}", advertised.port),
+        None => SocketAddr::new(advertised.address, advertised.port).to_string(),
+    };
+    match Documents::new(api.tokens.as_ref()?, keys_url, &address) {
+        Ok(documents) => Some(Arc::new(documents)),
+        Err(error) => {
+            tracing::warn!(error, "the documents for verifying this cluster's tokens are not served");
+            None
+        }
+    }
+}
+
+fn build(
+    options: Options,
+    catalogue: Catalogue,
+    store: Arc<dyn Store>,
+    cache: Arc<Cache>,
+    clock: Clock,
+    random: Random,
+    shutdown: Shutdown,
+) -> Result<Api, Error> {
+    let values = &options.values;
+    Ok(Api {
+        catalogue,
+        store,
+        cache,
+        authenticator: authenticator(values, options.anonymous)?,
+        authorizer: Arc::new(Authorizer::new(options.modes)),
+        admission: plugins::build(values),
+        tokens: Some(tokens(values, &options.issuer)?),
+        services: options.ranges,
+        kubelets: KubeletClient {
+            tls: serving::kubelet_config(values)?,
+            address_types: values.strings("kubelet-preferred-address-types"),
+        },
+        aggregation: Aggregation::new(serving::proxy_identity(values)?, values.bool("enable-aggregator-routing")),
+        clock,
+        random,
+        shutdown,
+        limits: Limits::from_flags(values),
+        storage_media: options.storage_media,
+    })
+}
+
+fn authenticator(values: &Values, anonymous: bool) -> Result<Authenticator, Error> {
+    let client_ca = values.opt_str("client-ca-file").map(|path| ClientAuthority::load(Path::new(path))).transpose()?;
+    let static_tokens = match values.opt_str("token-auth-file") {
+        Some(path) => {
+            let text =
+                std::fs::read_to_string(path).map_err(|error| Error::Options(format!("reading {path}: {error}")))?;
+            StaticTokens::parse(&text).map_err(|error| Error::Options(error.to_string()))?
+        }
+        None => StaticTokens::default(),
+    };
+    let front_proxy = RequestHeader::from_flags(values)?;
+    let published = published(values)?;
+    Ok(Authenticator { front_proxy, client_ca, static_tokens, anonymous, published })
+}
+
+/// What extension servers read to know whom to trust, by the names of upstream's ConfigMap.
+fn published(values: &Values) -> Result<Map<String, Value>, Error> {
+    let mut published = Map::new();
+    for flag in ["client-ca-file", "requestheader-client-ca-file"] {
+        if let Some(path) = values.opt_str(flag) {
+            let pem = std::fs::read_to_string(path);
+            let pem = pem.map_err(|error| Error::Options(format!("reading {path}: {error}")))?;
+            published.insert(flag.to_owned(), pem.into());
+        }
+    }
+    if published.contains_key("requestheader-client-ca-file") {
+        let lists =
+            ["allowed-names", "extra-headers-prefix", "group-headers", "uid-headers", "username-headers"].into_iter();
+        for flag in lists.map(|name| format!("requestheader-{name}")) {
+            let list = Value::from(values.strings(&flag)).to_string();
+            published.insert(flag, list.into());
+        }
+    }
+    Ok(published)
+}
+
+fn tokens(values: &Values, issuer: &str) -> Result<Tokens, Error> {
+    let read = |path: &str| std::fs::read(path).map_err(|error| Error::Tokens(format!("reading {path}: {error}")));
+    let signing = read(values.str("service-account-signing-key-file"))?;
+    let verifying = values.strings("service-account-key-file");
+    let verifying = verifying.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    Tokens::new(issuer, values.strings("api-audiences"), &signing, &verifying)
+        .map_err(|error| Error::Tokens(error.to_string()))
+}
+
+fn endpoints(api: &Arc<Api>) -> Endpoints {
+    let endpoints = Endpoints::new(Gate::Open);
+    let cache = api.cache.clone();
+    endpoints.readyz.add("informer-sync", move || {
+        if cache.is_ready() { Ok(()) } else { Err("the watch cache is still loading".to_owned()) }
+    });
+    endpoints
+}

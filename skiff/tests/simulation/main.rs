@@ -1,0 +1,73 @@
+//! The control plane in one thread, with simulated time, network, disk and nodes, and everything going wrong.
+//!
+//! The store, the watch cache, the API server and the controllers are the real ones. A run ([`world`]) is decided by its
+//! seed alone: requests and answers are late or lost, watches break off and repeat themselves, writes conflict, history is
+//! compacted, controllers die between any two writes, the power fails at any write to the disk. After each revision
+//! [`truth`] checks what must always hold; when all has been calm for a while, everything must have converged.
+//!
+//! `make simulate SEED=7` repeats one seed and tells what happened at its end; `make simulate SECONDS=600` tries new ones.
+
+mod dice;
+#[path = "../../../apiserver/tests/store_crash/disk.rs"]
+mod disk;
+mod entropy;
+mod kubelet;
+mod manager;
+mod network;
+mod server;
+mod trace;
+mod truth;
+mod user;
+mod world;
+
+use std::time::{Duration, Instant};
+
+use world::{Report, run};
+
+/// The seeds that every run of the tests tries, as far as the time allows.
+const SEEDS: std::ops::Range<u64> = 0..1000;
+const TIME: Duration = Duration::from_secs(15);
+
+fn number(variable: &str) -> Option<u64> {
+    let given = std::env::var(variable).ok().filter(|text| !text.is_empty());
+    given.map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
+}
+
+/// Runs seeds until the time is over; panics at the first that breaks a rule.
+fn explore(seeds: impl IntoIterator<Item = u64>, time: Duration) {
+    let (start, mut total, mut tried) = (Instant::now(), Report::default(), 0);
+    for seed in seeds {
+        match run(seed) {
+            Ok(report) => total.add(&report),
+            Err(failure) => panic!("seed {seed}: {failure}\nrepeat it with: make simulate SEED={seed}"),
+        }
+        tried += 1;
+        if start.elapsed() > time {
+            break;
+        }
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    println!("{tried} seeds in {seconds:.1} s, {:.1} seeds/s: {}", tried as f64 / seconds, total.told(seconds));
+}
+
+#[test]
+fn nothing_is_lost_doubled_or_forgotten() {
+    if std::env::var_os("SIMULATION_LOG").is_some() {
+        tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_env("SIMULATION_LOG")).init();
+    }
+    match (number("SIMULATION_SEED"), number("SIMULATION_SECONDS")) {
+        (Some(seed), _) => explore([seed], Duration::MAX),
+        (None, Some(seconds)) => {
+            let first = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() * 1000;
+            explore(first.., Duration::from_secs(seconds));
+        }
+        (None, None) => explore(SEEDS, TIME),
+    }
+}
+
+#[test]
+fn a_seed_replays_exactly() {
+    let traces = [run(1), run(1), run(2)].map(|report| report.unwrap_or_else(|failure| panic!("{failure}")).trace);
+    assert_eq!(traces[0], traces[1], "the same seed, the same requests, answers and revisions at the same times");
+    assert_ne!(traces[0], traces[2]);
+}

@@ -1,0 +1,105 @@
+//! What users ask for: rollouts, rollbacks, other sizes, Jobs in all forms, and pods deleted by hand.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::dice::Dice;
+
+const DEPLOYMENTS: [&str; 2] = ["web", "api"];
+const JOBS: [&str; 3] = ["plain", "indexed", "late"];
+
+fn template(name: &str, restart_policy: &str) -> Value {
+    json!({"metadata": {"labels": {"app": name}},
+        "spec": {"restartPolicy": restart_policy, "containers": [{"name": "c", "image": "image:0"}]}})
+}
+
+fn deployment(name: &str, dice: &Dice) -> Value {
+    let (surge, unavailable) = dice.pick(&[(1, 0), (0, 1), (1, 1), (2, 1), (3, 0)]).unwrap();
+    let strategy = json!({"rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}});
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": {
+        "replicas": 1 + dice.below(5), "selector": {"matchLabels": {"app": name}}, "strategy": strategy,
+        "revisionHistoryLimit": 2, "template": template(name, "Always")}})
+}
+
+fn job(name: &str, dice: &Dice) -> Value {
+    let mode = if name == "indexed" { "Indexed" } else { "NonIndexed" };
+    json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": {
+        "completionMode": mode, "completions": 2 + dice.below(6), "parallelism": 1 + dice.below(4),
+        "backoffLimit": 100_000, "suspend": name == "late", "template": template(name, "Never")}})
+}
+
+/// Asks until the server has it: it may be down.
+async fn create<K>(client: &Client, object: Value)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + serde::Serialize + Clone,
+    K: std::fmt::Debug,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), "default");
+    let object: K = serde_json::from_value(object).unwrap();
+    while let Err(error) = api.create(&PostParams::default(), &object).await {
+        if matches!(&error, kube::Error::Api(status) if status.code == 409) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+pub(crate) async fn begin(client: &Client, dice: &Dice) {
+    for name in DEPLOYMENTS {
+        create::<Deployment>(client, deployment(name, dice)).await;
+    }
+    for name in JOBS {
+        create::<Job>(client, job(name, dice)).await;
+    }
+}
+
+/// One wish; not again when the server is down.
+pub(crate) async fn wish(client: &Client, dice: &Dice, running_job_pods: &[String]) {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), "default");
+    let jobs: Api<Job> = Api::namespaced(client.clone(), "default");
+    let (deployment, job) = (dice.pick(&DEPLOYMENTS).unwrap(), dice.pick(&JOBS).unwrap());
+    let merge = |patch: Value| Patch::Merge(patch);
+    let parameters = PatchParams::default();
+    let _ = match dice.below(6) {
+        // Few images, so that some rollouts are rollbacks.
+        0 | 1 => {
+            let containers = json!([{"name": "c", "image": format!("image:{}", dice.below(4))}]);
+            let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+            deployments.patch(deployment, &parameters, &merge(patch)).await.map(drop)
+        }
+        2 => {
+            let patch = json!({"spec": {"replicas": dice.below(7)}});
+            deployments.patch(deployment, &parameters, &merge(patch)).await.map(drop)
+        }
+        3 => {
+            let patch = json!({"spec": {"parallelism": dice.below(5)}});
+            jobs.patch(job, &parameters, &merge(patch)).await.map(drop)
+        }
+        4 => {
+            let patch = json!({"spec": {"suspend": dice.below(2) == 0}});
+            jobs.patch(job, &parameters, &merge(patch)).await.map(drop)
+        }
+        _ => match dice.pick(running_job_pods) {
+            Some(pod) => {
+                let pods: Api<Pod> = Api::namespaced(client.clone(), "default");
+                pods.delete(&pod, &DeleteParams::default()).await.map(drop)
+            }
+            None => Ok(()),
+        },
+    };
+}
+
+/// Everything is asked for that has an end.
+pub(crate) async fn finally(client: &Client) {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), "default");
+    for name in JOBS {
+        let patch = json!({"spec": {"suspend": false, "parallelism": 2}});
+        jobs.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.expect("nothing goes wrong any more");
+    }
+}
