@@ -54,6 +54,6 @@ simulate:
 
 bench:
 	@scripts/prepare.sh run build test
-	$(CARGO) build --release --workspace --bins --bench api --bench answer --bench services --bench cluster
+	$(CARGO) build --release --workspace --bins --bench api --bench answer --bench plugins --bench services --bench cluster
 	$(CARGO) bench --workspace --bench api --bench answer
-	$(SUDO) env "PATH=$$PATH" $(CARGO) bench --workspace --bench services --bench cluster
+	$(SUDO) env "PATH=$$PATH" $(CARGO) bench --workspace --bench plugins --bench services --bench cluster

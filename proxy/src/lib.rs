@@ -13,6 +13,7 @@ mod metrics;
 mod mode;
 mod model;
 mod nftables;
+mod objects;
 mod options;
 mod pending;
 mod run;

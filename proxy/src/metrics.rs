@@ -6,6 +6,7 @@ use std::time::Duration;
 use component::metrics::{counter, gauge, histogram, int_gauge};
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec};
 
+use crate::mode::Mode;
 use crate::model::Family;
 use crate::syncer::Outcome;
 
@@ -40,6 +41,10 @@ static FAILURES: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let name = "kubeproxy_sync_proxy_rules_iptables_restore_failures_total";
     counter(name, "Cumulative proxy iptables restore failures", &["ip_family"])
 });
+static NFTABLES_FAILURES: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let name = "kubeproxy_sync_proxy_rules_nftables_sync_failures_total";
+    counter(name, "Cumulative proxy nftables sync failures", &["ip_family"])
+});
 static RULES: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     let name = "kubeproxy_sync_proxy_rules_iptables_total";
     int_gauge(name, "Number of iptables rules owned by Services", &["table", "ip_family"])
@@ -71,8 +76,12 @@ pub(crate) fn synced(family: Family, outcome: Outcome, took: Duration, at: f64, 
     }
 }
 
-pub(crate) fn failed(family: Family) {
-    FAILURES.with_label_values(&[family.name()]).inc();
+pub(crate) fn failed(mode: Mode, family: Family) {
+    let failures = match mode {
+        Mode::Iptables => &FAILURES,
+        Mode::Nftables => &NFTABLES_FAILURES,
+    };
+    failures.with_label_values(&[family.name()]).inc();
 }
 
 pub(crate) fn healthz(code: &str) {

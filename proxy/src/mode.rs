@@ -73,6 +73,13 @@ impl Rules {
         }
     }
 
+    pub(crate) fn mode(&self) -> Mode {
+        match self {
+            Rules::Iptables(_) => Mode::Iptables,
+            Rules::Nftables(_) => Mode::Nftables,
+        }
+    }
+
     /// Whether the next sync writes everything.
     pub(crate) fn is_dirty(&self) -> bool {
         either!(self, syncer => syncer.is_dirty())

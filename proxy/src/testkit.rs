@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
 
 use crate::iptables::{NodePorts, Settings};
 use crate::mode::Ports;
 use crate::model::{Family, LocalDetector, NodeView, endpoints, service_ports};
+use crate::objects::{EndpointSlice, Service};
 
 pub(crate) fn settings(family: Family) -> Settings {
     let cidr = if family == Family::V4 { "10.0.0.0/8" } else { "fd00::/8" };

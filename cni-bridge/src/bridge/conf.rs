@@ -33,8 +33,8 @@ pub(super) struct BridgeConf {
     #[serde(deserialize_with = "nullable")]
     pub(super) vlan: i32,
     vlan_trunk: Option<Vec<VlanTrunk>>,
-    #[serde(deserialize_with = "nullable")]
-    pub(super) preserve_default_vlan: bool,
+    /// Of the bridge itself, on the host's end of the link, beside the VLANs asked for. None: yes.
+    preserve_default_vlan: Option<bool>,
     #[serde(rename = "macspoofchk", deserialize_with = "nullable")]
     pub(super) macspoofchk: bool,
     #[serde(rename = "enabledad", deserialize_with = "nullable")]
@@ -72,7 +72,7 @@ impl Default for BridgeConf {
             promisc_mode: false,
             vlan: 0,
             vlan_trunk: None,
-            preserve_default_vlan: false,
+            preserve_default_vlan: None,
             macspoofchk: false,
             enable_dad: false,
             disable_container_interface: false,
@@ -154,6 +154,10 @@ impl BridgeConf {
 
     pub(super) fn is_layer3(&self) -> bool {
         self.ipam_type().is_some()
+    }
+
+    pub(super) fn preserves_default_vlan(&self) -> bool {
+        self.preserve_default_vlan.unwrap_or(true)
     }
 
     pub(super) fn vlan_filtering(&self) -> bool {

@@ -100,7 +100,7 @@ pub(super) fn link_steps(conf: &BridgeConf, request: &Request) -> Vec<Step> {
         steps.push(Step::SetPortVlans {
             access: Some(access),
             trunk: conf.trunk.clone(),
-            keep_default: conf.preserve_default_vlan,
+            keep_default: conf.preserves_default_vlan(),
         });
     }
     if conf.macspoofchk {

@@ -1,11 +1,11 @@
 //! The same configuration through Debian's plugins and ours: results, links, addresses, routes and rules must agree.
 
 use std::thread;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::world::{Plugins, World, call, result, rules, sh, timed};
+use crate::look::rules;
+use crate::world::{Plugins, World, call, result, sh};
 
 const WALKTHROUGH: &str = r#"{"cniVersion":"0.3.1","name":"kube","type":"bridge","bridge":"cni0","isDefaultGateway":true,
     "ipMasq":true,"hairpinMode":true,"ipam":{"type":"host-local","subnet":"10.1.1.0/24","dataDir":"DATA"}}"#;
@@ -110,38 +110,6 @@ fn the_same_as_debians_plugins() {
     }
 }
 
-/// Prints the figures; asks only that ours is faster, since other work on the machine disturbs both.
-#[test]
-#[ignore = "needs root"]
-fn times_beside_debians_plugins() {
-    let Some(debian) = Plugins::debian() else { return };
-    let (theirs_add, theirs_del) = in_world(move |world| times(&debian, &world));
-    let (ours_add, ours_del) = in_world(|world| times(&Plugins::ours(world.folder.path()), &world));
-    println!("ADD: Debian's {theirs_add:?}, ours {ours_add:?}; DEL: Debian's {theirs_del:?}, ours {ours_del:?}");
-    assert!(ours_add < theirs_add && ours_del < theirs_del);
-}
-
-/// Medians of 20 calls each.
-fn times(plugins: &Plugins, world: &World) -> (Duration, Duration) {
-    let conf = world.conf(WALKTHROUGH);
-    let (mut adds, mut dels) = (Vec::new(), Vec::new());
-    for at in 0..20 {
-        let name = format!("c{at}");
-        world.container(&name);
-        let (output, time) = timed(|| call(plugins, "bridge", "ADD", &name, &conf));
-        result(&output);
-        adds.push(time);
-    }
-    for at in 0..20 {
-        let (output, time) = timed(|| call(plugins, "bridge", "DEL", &format!("c{at}"), &conf));
-        result(&output);
-        dels.push(time);
-    }
-    adds.sort();
-    dels.sort();
-    (adds[10], dels[10])
-}
-
 #[test]
 #[ignore = "needs root"]
 fn portmap_as_debians() {
@@ -162,11 +130,11 @@ fn portmap_as_debians() {
         let rules = rules();
         let localnet = sh("cat /proc/sys/net/ipv4/conf/cni0/route_localnet");
         result(&call(plugins, "portmap", "ADD", "c1", &text));
-        assert_eq!(crate::world::rules(), rules, "ADD again changes nothing");
+        assert_eq!(crate::look::rules(), rules, "ADD again changes nothing");
         result(&call(plugins, "portmap", "DEL", "c1", &text));
         result(&call(plugins, "portmap", "DEL", "c1", &text));
         result(&call(plugins, "bridge", "DEL", "c1", &conf));
-        (rules, localnet, crate::world::rules())
+        (rules, localnet, crate::look::rules())
     };
     let theirs = in_world(move |world| run(&debian, &world));
     let ours = in_world(move |world| run(&Plugins::ours(world.folder.path()), &world));

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::world::{Plugins, World, call, finish, result, rules, sh, start};
+use crate::look::rules;
+use crate::world::{Plugins, World, call, finish, result, sh, start};
 
 const CONF: &str = r#"{"cniVersion":"1.1.0","name":"kube","type":"bridge","bridge":"cni0","isDefaultGateway":true,
     "ipMasq":true,"hairpinMode":true,"ipam":{"type":"host-local","subnet":"10.1.1.0/24","dataDir":"DATA"}}"#;

@@ -5,4 +5,5 @@
 
 mod compare;
 mod lives;
+mod look;
 mod world;

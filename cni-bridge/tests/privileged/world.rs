@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -58,15 +57,6 @@ impl World {
     pub(crate) fn conf(&self, conf: &str) -> String {
         conf.replace("DATA", self.folder.path().to_str().unwrap())
     }
-
-    /// The addresses that are reserved in a network.
-    pub(crate) fn reserved(&self, network: &str) -> Vec<String> {
-        let Ok(entries) = std::fs::read_dir(self.folder.path().join(network)) else { return Vec::new() };
-        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<String> = names.filter(|name| name.parse::<std::net::IpAddr>().is_ok()).collect();
-        names.sort();
-        names
-    }
 }
 
 /// One call of a plugin.
@@ -105,15 +95,4 @@ pub(crate) fn sh(script: &str) -> String {
     let output = Command::new("sh").args(["-c", script]).output().unwrap();
     assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// All rules of both families' nat tables and of nftables' own tables, without counters.
-pub(crate) fn rules() -> String {
-    sh("iptables-save -t nat | grep '^-A\\|^:CNI' | sort; ip6tables-save -t nat | grep '^-A\\|^:CNI' | sort")
-}
-
-pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-    let start = Instant::now();
-    let result = work();
-    (result, start.elapsed())
 }

@@ -35,7 +35,11 @@ impl Zone {
             ["dns"] | ["svc"] | ["pod"] => Place::Empty,
             ["ns", "dns"] => Place::Server,
             [namespace, "svc" | "pod"] if self.namespaces.contains_key(*namespace) => Place::Empty,
-            [name, namespace, "svc"] => self.service(namespace, name).map_or(Place::Nothing, Place::Service),
+            [name, namespace, "svc"] => match self.service(namespace, name) {
+                // The specification's word for it (2.4.1): with no endpoint there is no such name.
+                Some(Entry::Headless { endpoints }) if endpoints.is_empty() => Place::Nothing,
+                entry => entry.map_or(Place::Nothing, Place::Service),
+            },
             [label, name, namespace, "svc"] => match (self.service(namespace, name), label.strip_prefix('_')) {
                 (Some(entry), Some(protocol)) => entry.protocol(protocol),
                 (Some(Entry::Headless { endpoints }), None) => {

@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
 
 use super::base::JUMPS;
@@ -14,6 +12,7 @@ use super::rules::Compiler;
 use super::transaction::{Saved, difference, full};
 use super::*;
 use crate::model::{Family, LocalDetector};
+use crate::objects::{EndpointSlice, Service};
 use crate::testkit::{node, ports_of, service, settings};
 
 fn compile(settings: &Settings, (service, slices): &(Service, Vec<Arc<EndpointSlice>>)) -> Arc<ServiceRules> {

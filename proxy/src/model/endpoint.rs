@@ -1,12 +1,11 @@
 //! The endpoints of a Service port, gathered from its EndpointSlices.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::discovery::v1::{Endpoint as ApiEndpoint, EndpointSlice};
-
 use super::{Family, NodeView, ServicePort};
+use crate::objects::{Endpoint as ApiEndpoint, EndpointConditions, EndpointSlice, Hint};
 
 /// One address and port behind a Service port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +33,9 @@ pub(crate) fn endpoints(
     node: &NodeView,
 ) -> Vec<Endpoint> {
     let mut found: BTreeMap<SocketAddr, Endpoint> = BTreeMap::new();
-    for slice in slices.iter().filter(|slice| slice.address_type == family.name()) {
+    for slice in slices.iter().filter(|slice| &*slice.address_type == family.name()) {
         for number in slice_ports(slice, port) {
-            for endpoint in slice.endpoints.iter().flatten() {
+            for endpoint in &slice.endpoints {
                 let Some(endpoint) = convert(endpoint, number, family, node) else { continue };
                 if !endpoint.is_terminating || !found.contains_key(&endpoint.address) {
                     found.insert(endpoint.address, endpoint);
@@ -49,8 +48,7 @@ pub(crate) fn endpoints(
 
 /// The numbers that the slice's ports of this name and protocol have.
 fn slice_ports(slice: &EndpointSlice, wanted: &ServicePort) -> Vec<u16> {
-    let ports = slice.ports.iter().flatten();
-    let ours = ports.filter(|port| {
+    let ours = slice.ports.iter().filter(|port| {
         port.name.as_deref().unwrap_or_default() == wanted.port_name
             && port.protocol.as_deref().unwrap_or("TCP").eq_ignore_ascii_case(&wanted.protocol)
     });
@@ -58,24 +56,22 @@ fn slice_ports(slice: &EndpointSlice, wanted: &ServicePort) -> Vec<u16> {
 }
 
 fn convert(endpoint: &ApiEndpoint, port: u16, family: Family, node: &NodeView) -> Option<Endpoint> {
-    let ip: IpAddr = endpoint.addresses.first()?.parse().ok()?;
+    let ip = endpoint.address?;
     if Family::of(ip) != family {
         return None;
     }
-    let conditions = endpoint.conditions.as_ref();
-    let condition = |pick: fn(&k8s_openapi::api::discovery::v1::EndpointConditions) -> Option<bool>, default| {
-        conditions.and_then(pick).unwrap_or(default)
+    let condition = |pick: fn(&EndpointConditions) -> Option<bool>, default| {
+        endpoint.conditions.as_ref().and_then(pick).unwrap_or(default)
     };
     let hints = endpoint.hints.as_ref();
-    let zones = hints.and_then(|hints| hints.for_zones.as_ref()).into_iter().flatten();
-    let nodes = hints.and_then(|hints| hints.for_nodes.as_ref()).into_iter().flatten();
+    let names = |hints: Option<&Vec<Hint>>| hints.into_iter().flatten().map(|hint| hint.name.clone()).collect();
     Some(Endpoint {
         address: SocketAddr::new(ip, port),
         is_local: !node.name.is_empty() && endpoint.node_name.as_deref() == Some(&node.name),
         is_ready: condition(|conditions| conditions.ready, true),
         is_serving: condition(|conditions| conditions.serving, true),
         is_terminating: condition(|conditions| conditions.terminating, false),
-        zone_hints: zones.map(|zone| zone.name.clone()).collect(),
-        node_hints: nodes.map(|node| node.name.clone()).collect(),
+        zone_hints: names(hints.and_then(|hints| hints.for_zones.as_ref())),
+        node_hints: names(hints.and_then(|hints| hints.for_nodes.as_ref())),
     })
 }

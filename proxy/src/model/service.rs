@@ -6,9 +6,9 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::{Service, ServicePort as ApiPort, ServiceSpec};
 
 use super::Family;
+use crate::objects::{Service, ServicePort as ApiPort, ServiceSpec};
 
 /// One port of a Service in one family.
 #[derive(Clone, Debug, PartialEq, Eq)]

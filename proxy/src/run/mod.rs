@@ -9,14 +9,14 @@ use component::random::Random;
 use component::recorder::Source;
 use component::shutdown::Shutdown;
 use component::{client, serve};
-use k8s_openapi::api::core::v1::{Node, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::core::v1::Node;
 use tokio::net::TcpListener;
 
 use crate::config::File;
 use crate::health::Health;
 use crate::mode::Mode;
 use crate::model::Family;
+use crate::objects::{EndpointSlice, Service};
 use crate::options::{Action, Options};
 use crate::pending::Pending;
 use crate::serving::Server;
@@ -165,8 +165,7 @@ fn key_of(service: &Service) -> String {
 
 /// The Service that a slice says it is of.
 fn service_of(slice: &EndpointSlice) -> Option<String> {
-    let labels = slice.metadata.labels.as_ref()?;
-    let name = labels.get("kubernetes.io/service-name").filter(|name| !name.is_empty())?;
+    let name = slice.service_name.as_ref()?;
     Some(format!("{}/{name}", slice.metadata.namespace.as_deref().unwrap_or_default()))
 }
 

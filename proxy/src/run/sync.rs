@@ -180,7 +180,7 @@ impl FamilyLoop {
             }
             Err(error) => {
                 self.has_failed = true;
-                metrics::failed(self.family);
+                metrics::failed(self.rules.mode(), self.family);
                 tracing::error!(%error, family = self.family.name(), "writing rules failed; trying again");
             }
         }

@@ -5,6 +5,7 @@
 
 mod memory;
 mod mold;
+mod names;
 mod share;
 mod work;
 
@@ -18,7 +19,7 @@ const SKIFF: &str = env!("CARGO_BIN_EXE_skiff");
 /// A bed with a registry and a data folder, and `skiff` and kubectl to be run in it.
 struct Place {
     bed: Bed,
-    _registry: Registry,
+    registry: Registry,
 }
 
 impl Place {
@@ -27,7 +28,7 @@ impl Place {
         let registry = Registry::start(&bed, 5000)?;
         registry.push(&bed, &images::nginx("docker.io/library/nginx:latest")?, "nginx:latest")?;
         registry.write_mirror(&bed.folder().join("data/containerd/certs.d"))?;
-        Ok(Some(Self { bed, _registry: registry }))
+        Ok(Some(Self { bed, registry: registry }))
     }
 
     fn skiff(&self, arguments: &[&str]) -> Result<Duration> {
@@ -60,6 +61,7 @@ fn main() -> Result<()> {
     row("skiff up to node Ready, on data that exists", &seconds(place.skiff(&["up"])?), "goal 2 s");
     memory::one_process(&place)?;
     work::all(&place)?;
+    names::all(&place)?;
     place.skiff(&["reset"])?;
     drop(place);
     memory::by_part()

@@ -55,7 +55,7 @@ fn layer_2_only_brings_the_link_up() {
         steps(conf, &[])[1..],
         [
             r#"AddVeth { bridge: "br1", container: "eth0", mtu: 0, mac: None, hairpin: false, isolated: true }"#,
-            "SetPortVlans { access: Some(100), trunk: [3, 4], keep_default: false }",
+            "SetPortVlans { access: Some(100), trunk: [3, 4], keep_default: true }",
             r#"ContainerUp { link: "eth0" }"#,
             "WaitOperational",
         ]
