@@ -26,7 +26,7 @@ mod metrics;
 mod openapi;
 mod options;
 mod protobuf;
-mod request;
+pub mod request;
 mod rest;
 mod run;
 mod server;
