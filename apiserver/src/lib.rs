@@ -28,7 +28,7 @@ mod openapi;
 mod options;
 mod parts;
 mod protobuf;
-mod request;
+pub mod request;
 mod rest;
 mod run;
 mod server;

@@ -16,6 +16,9 @@ use std::cmp::Ordering;
 /// The smallest power of ten that is kept: anything finer is rounded away from zero when parsed.
 pub(crate) const NANO: i32 = -9;
 
+/// Two numbers of so many digits have a sum that fits.
+const SUMMAND_DIGITS_MAX: i32 = 37;
+
 /// Which family of suffixes a quantity was written with, and is printed with again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Format {
@@ -128,7 +131,7 @@ impl Quantity {
         } else if self.is_zero() {
             Self::scaled(other.mantissa, other.scale, format)
         } else {
-            let scale = self.scale.min(other.scale);
+            let scale = common_scale(self, other);
             let (left, _) = rescale(self.mantissa, self.scale, scale);
             let (right, _) = rescale(other.mantissa, other.scale, scale);
             Self::scaled(left.saturating_add(right), scale, format)
@@ -185,6 +188,14 @@ fn compare_magnitude(left: &Quantity, right: &Quantity) -> Ordering {
         // Equal digit counts: the shifted side has as many digits as the other, which fits in 128 bits.
         align(left, scale).unwrap_or(u128::MAX).cmp(&align(right, scale).unwrap_or(u128::MAX))
     })
+}
+
+/// The scale to add two values at: the finer one's, or as fine as the coarser one can be told in. What is finer still
+/// is rounded, where telling both exactly would make a large value a small one.
+fn common_scale(left: &Quantity, right: &Quantity) -> i32 {
+    let (coarse, fine) = if left.scale >= right.scale { (left, right) } else { (right, left) };
+    let digits = coarse.mantissa.unsigned_abs().checked_ilog10().map_or(0, |log| log as i32 + 1);
+    fine.scale.max(coarse.scale - (SUMMAND_DIGITS_MAX - digits).max(0))
 }
 
 /// `mantissa * 10^from` in units of `10^to`, rounded away from zero; the flag says whether it is exact.

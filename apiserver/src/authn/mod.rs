@@ -34,8 +34,11 @@ pub struct Authenticator {
 
 /// The user of a certificate; the certificate's hash tells later which credential it was.
 fn from_certificate(user: component::delegated::User, certificate: &[u8]) -> User {
-    let hash: String = Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect();
-    let extra = ("authentication.kubernetes.io/credential-id".to_owned(), vec![format!("X509SHA256={hash}")]);
+    let mut credential = "X509SHA256=".to_owned();
+    for byte in Sha256::digest(certificate) {
+        credential.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
+    }
+    let extra = ("authentication.kubernetes.io/credential-id".to_owned(), vec![credential]);
     User { name: user.name, uid: user.uid, groups: user.groups, extra: [extra].into() }.authenticated()
 }
 

@@ -86,8 +86,7 @@ async fn refusal_text(answer: http::Response<hyper::body::Incoming>) -> String {
 pub async fn stream(api: &Arc<Api>, mut call: Call, pod: &Value) -> Result<Response, Status> {
     let node = meta::text(pod, "spec.nodeName");
     if node.is_empty() {
-        let of = call.served.row.group_resource();
-        return Err(Status::bad_request(format!("{of} {} does not have a host assigned", call.name())));
+        return Err(Status::bad_request(format!("pod {} does not have a host assigned", call.name())));
     }
     let endpoint = api.kubelets.endpoint(api, node)?;
     let uri = stream_uri(&call, pod)?;

@@ -35,6 +35,12 @@ pub fn of_object(served: &Served, object: &Value, now: i64) -> Value {
     of_rows(served, metadata, vec![row(served, object, now, Include::Metadata)], true)
 }
 
+/// A table of one object that is a view of a stored one, such as a Scale.
+pub fn of_view(columns: &[Column], object: &Value, cells: Vec<Value>) -> Value {
+    let metadata = json!({"resourceVersion": meta::resource_version(object)});
+    table(metadata, columns, vec![json!({"cells": cells, "object": partial(object)})])
+}
+
 /// What each row carries of its object (`includeObject` of the request).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Include {
@@ -66,8 +72,11 @@ pub fn row(served: &Served, object: &Value, now: i64, include: Include) -> Value
 
 /// `with_columns` is false for all but the first table of a watch.
 pub fn of_rows(served: &Served, metadata: Value, rows: Vec<Value>, with_columns: bool) -> Value {
-    let columns: Vec<Value> =
-        if with_columns { served.hooks.columns.iter().map(definition).collect() } else { Vec::new() };
+    table(metadata, if with_columns { served.hooks.columns } else { &[] }, rows)
+}
+
+fn table(metadata: Value, columns: &[Column], rows: Vec<Value>) -> Value {
+    let columns: Vec<Value> = columns.iter().map(definition).collect();
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
         "columnDefinitions": columns, "rows": rows,

@@ -7,6 +7,7 @@
 
 mod authority;
 mod cache;
+mod known;
 mod subject;
 mod x509;
 

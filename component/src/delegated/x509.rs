@@ -9,7 +9,7 @@ use x509_parser::{
     x509::X509Name,
 };
 
-use super::User;
+use super::{User, known::Known};
 use crate::tls;
 
 /// The authorities whose client certificates are taken.
@@ -19,11 +19,12 @@ use crate::tls;
 #[derive(Clone, Debug)]
 pub struct ClientAuthority {
     authorities: Arc<[CertificateDer<'static>]>,
+    known: Arc<Known>,
 }
 
 impl ClientAuthority {
     pub fn new(authorities: impl Into<Arc<[CertificateDer<'static>]>>) -> Self {
-        Self { authorities: authorities.into() }
+        Self { authorities: authorities.into(), known: Arc::default() }
     }
 
     /// From a PEM bundle.
@@ -35,7 +36,19 @@ impl ClientAuthority {
 
     /// The user of the first certificate, if its chain ends at one of the authorities at the time `now`. Possession of
     /// the key was proved in the handshake.
-    pub fn user(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> Option<User> {
+    pub fn user(&self, chain: &[CertificateDer<'static>], now: Timestamp) -> Option<User> {
+        if let Some(user) = self.known.find(chain, now) {
+            return Some(user);
+        }
+        let user = self.check(chain, now)?;
+        // As long as nothing ends that it may rest on; when the clock goes back, it is looked at anew.
+        let ends = chain.iter().chain(self.authorities.iter()).filter_map(|der| Some(parse(der)?.validity().not_after));
+        let end = ends.map(|end| end.timestamp()).filter(|end| *end >= now.as_second()).min()?;
+        self.known.remember(chain, user.clone(), now.as_second()..=end);
+        Some(user)
+    }
+
+    fn check(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> Option<User> {
         let (leaf, intermediates) = chain.split_first()?;
         let parsed = parse(leaf)?;
         if !valid_at(&parsed, now) || !for_clients(&parsed) || !self.vouches(leaf, intermediates, now, MAX_DEPTH) {

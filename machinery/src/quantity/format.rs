@@ -6,6 +6,8 @@ use super::{Format, Quantity, rescale};
 
 /// Suffixes of 10^-9, 10^-6, … 10^18.
 const DECIMAL: [&str; 10] = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
+/// Beyond, a number is told by its exponent: a client's short text may not become a long one.
+const SUFFIXED_MAX: i32 = 36;
 /// Suffixes of 1024^0, 1024^1, … 1024^6.
 const BINARY: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 
@@ -42,7 +44,7 @@ impl Quantity {
         }
         let mut zeros = exponent.rem_euclid(3) as usize;
         exponent -= zeros as i32;
-        if format == Format::DecimalExponent {
+        if format == Format::DecimalExponent || exponent > SUFFIXED_MAX {
             write!(f, "{mantissa}{:0<zeros$}", "")?;
             return if exponent == 0 { Ok(()) } else { write!(f, "e{exponent}") };
         }

@@ -158,6 +158,28 @@ fn sums() {
     }
 }
 
+/// Told in the finer one's digits it would not fit.
+#[test]
+fn a_large_sum_stays_large() {
+    for small in ["1m", "99999999999999999999999999n", "-1n"] {
+        let mut sum = quantity("1e300");
+        sum.add(&quantity(small));
+        assert!(sum > quantity("9e299") && sum < quantity("2e300"), "{small}: {sum}");
+    }
+}
+
+/// Of other people's numbers: a text of eight characters is not to become one of millions.
+#[test]
+fn a_large_number_has_a_short_text() {
+    for large in ["1E99999", "1E16000000", "1e300"] {
+        let mut sum = quantity("1500m");
+        sum.add(&quantity(large));
+        let text = sum.to_string();
+        assert!(text.len() < 60, "{} characters", text.len());
+        assert_eq!(quantity(&text), sum);
+    }
+}
+
 #[test]
 fn json() {
     let from = |json: &str| Quantity::from_value(&serde_json::from_str(json).unwrap()).map(|q| q.to_string());

@@ -6,10 +6,19 @@ use crate::kinds::defaults::{each, set, set_number, within};
 
 type Fields = Map<String, Value>;
 
-/// A pod itself has one default more than a template.
+/// A pod itself has defaults that a template has not: a template says what was asked for.
 pub fn pod(spec: &mut Fields) {
-    set(spec, "enableServiceLinks", true);
     self::spec(spec);
+    set(spec, "enableServiceLinks", true);
+    let on_host = spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or(false);
+    for list in ["initContainers", "containers"] {
+        for container in each(spec, list) {
+            requests(container);
+            if on_host {
+                host_ports(container);
+            }
+        }
+    }
 }
 
 /// The spec of a pod or of a template.
@@ -20,11 +29,8 @@ pub fn spec(spec: &mut Fields) {
     set(spec, "terminationGracePeriodSeconds", 30);
     set(spec, "securityContext", json!({}));
     service_account(spec);
-    let on_host = spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or(false);
     for list in ["initContainers", "containers", "ephemeralContainers"] {
-        for container in each(spec, list) {
-            self::container(container, on_host);
-        }
+        each(spec, list).for_each(container);
     }
     for volume in each(spec, "volumes") {
         self::volume(volume);
@@ -44,7 +50,7 @@ fn service_account(spec: &mut Fields) {
     }
 }
 
-fn container(container: &mut Fields, on_host: bool) {
+fn container(container: &mut Fields) {
     set(container, "terminationMessagePath", "/dev/termination-log");
     set(container, "terminationMessagePolicy", "File");
     set(container, "resources", json!({}));
@@ -53,10 +59,6 @@ fn container(container: &mut Fields, on_host: bool) {
     set(container, "imagePullPolicy", policy);
     for port in each(container, "ports") {
         set(port, "protocol", "TCP");
-        if on_host {
-            let number = port.get("containerPort").and_then(Value::as_i64).unwrap_or(0);
-            set_number(port, "hostPort", number);
-        }
     }
     for env in each(container, "env") {
         if let Some(field) = within(env, "valueFrom").and_then(|from| within(from, "fieldRef")) {
@@ -75,7 +77,6 @@ fn container(container: &mut Fields, on_host: bool) {
             }
         }
     }
-    requests(container);
 }
 
 /// An image without a tag, or with the tag `latest`, is pulled each time; a digest never changes, and what is no
@@ -115,6 +116,14 @@ fn requests(container: &mut Fields) {
         for (name, amount) in limits {
             requests.entry(name).or_insert(amount);
         }
+    }
+}
+
+/// On the node's network a port is the node's.
+fn host_ports(container: &mut Fields) {
+    for port in each(container, "ports") {
+        let number = port.get("containerPort").and_then(Value::as_i64).unwrap_or(0);
+        set_number(port, "hostPort", number);
     }
 }
 
@@ -195,11 +204,25 @@ mod tests {
         let mut once = json!({"containers": [{"image": "a", "ports": [{"containerPort": 80}],
             "readinessProbe": {"httpGet": {"port": 80}}, "resources": {"limits": {"cpu": "1"}}}],
             "volumes": [{"name": "x"}]});
-        spec(once.as_object_mut().unwrap());
+        pod(once.as_object_mut().unwrap());
         let mut twice = once.clone();
-        spec(twice.as_object_mut().unwrap());
+        pod(twice.as_object_mut().unwrap());
         assert_eq!(once, twice);
         assert_eq!(once["containers"][0]["resources"]["requests"]["cpu"], "1");
         assert_eq!(once["volumes"][0]["emptyDir"], json!({}));
+    }
+
+    /// Upstream's `SetDefaults_Pod` is for pods alone.
+    #[test]
+    fn a_template_keeps_what_was_asked_for() {
+        let mut template = json!({"hostNetwork": true, "containers": [{"image": "a", "ports": [{"containerPort": 80}],
+            "resources": {"limits": {"cpu": "1"}}}]});
+        spec(template.as_object_mut().unwrap());
+        let container = &template["containers"][0];
+        assert_eq!(container["resources"], json!({"limits": {"cpu": "1"}}));
+        assert_eq!(container["ports"][0], json!({"containerPort": 80, "protocol": "TCP"}));
+        assert_eq!(template["enableServiceLinks"], Value::Null);
+        pod(template.as_object_mut().unwrap());
+        assert_eq!(template["containers"][0]["ports"][0]["hostPort"], 80);
     }
 }

@@ -9,12 +9,31 @@ use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::http_body::Response;
+use crate::kinds::Column;
 use crate::rest::apply::Configuration;
 use crate::rest::body::{self, Decoded};
+use crate::rest::negotiate::Shape;
 use crate::rest::params::WriteOptions;
 use crate::rest::patch::{self, Patch, check_name};
 use crate::rest::update::{Part, change};
-use crate::rest::{Call, managers, not_allowed, respond};
+use crate::rest::{Call, managers, not_allowed, respond, table};
+
+const COLUMNS: &[Column] = &[
+    table::NAME,
+    Column {
+        name: "Desired",
+        kind: "integer",
+        priority: 0,
+        description: "replicas is the desired number of instances for the scaled object.",
+    },
+    Column {
+        name: "Available",
+        kind: "integer",
+        priority: 0,
+        description: "replicas is the actual number of observed instances of the scaled object.",
+    },
+    table::AGE,
+];
 
 fn kind() -> Gvk {
     Gvk::new("autoscaling", "v1", "Scale")
@@ -35,7 +54,18 @@ pub async fn dispatch(api: &Api, call: &Call) -> Result<Response, Status> {
         "patch" => patch(api, call).await?,
         _ => return Err(not_allowed(call)),
     };
-    respond::encoded(accept, 200, &scale)
+    match accept.shape {
+        Shape::Table => {
+            let table = table::of_view(COLUMNS, &scale, cells(&scale, api.clock.now().as_second()));
+            respond::encoded(accept, 200, &table)
+        }
+        _ => respond::encoded(accept, 200, &scale),
+    }
+}
+
+fn cells(scale: &Value, now: i64) -> Vec<Value> {
+    let count = |path| meta::at(scale, path).as_i64().unwrap_or(0).into();
+    vec![meta::name(scale).into(), count("spec.replicas"), count("status.replicas"), table::age(scale, now).into()]
 }
 
 async fn update(api: &Api, call: &Call) -> Result<Value, Status> {

@@ -1,8 +1,8 @@
 //! Every watcher's history against the store's own log: each change once, in order, none invented.
 //!
 //! Writers change objects at random; watchers are fast or slow, with and without a selector, and reconnect as they
-//! please. Between phases the servers are stopped, the log is read from the store itself, history is compacted, and new
-//! servers take over. At the end each watcher has told what it saw ([`watcher`]), and the log says what it had to see
+//! please. Where there are two servers each goes and comes back while writers and watchers turn to the other. Between
+//! phases the servers are stopped, the log is read from the store itself, history is compacted, and new servers take over. At the end each watcher has told what it saw ([`watcher`]), and the log says what it had to see
 //! ([`truth`]).
 
 mod truth;
@@ -23,7 +23,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use self::truth::{Log, check, read_log};
-use self::watcher::{Servers, Watcher};
+use self::watcher::{Servers, Step, Watcher, current, pause};
 use crate::client::{CONFIG_MAPS, call, config_map};
 use crate::etcd;
 use crate::support::TestServer;
@@ -37,28 +37,46 @@ const VALUE_BYTES: usize = 3000;
 const LAST: &str = "zz-last";
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Changes objects at random. What the answers say does not matter: the log tells what happened.
-async fn write(client: kube::Client, random: Random) {
-    for number in 0..WRITES {
+/// Changes objects at random, until `goes_on` says no. What the answers say does not matter, nor whether there are any:
+/// the log tells what happened.
+async fn write(servers: Servers, mut choice: usize, random: Random, goes_on: tokio::sync::watch::Receiver<bool>) {
+    let mut number = 0;
+    while number < WRITES || *goes_on.borrow() {
+        choice += 1;
+        let Some(client) = current(&servers, choice) else {
+            pause().await;
+            continue;
+        };
+        number += 1;
         let name = format!("n{}", random.u64() % NAMES);
         let on = if random.u64().is_multiple_of(2) { "yes" } else { "no" };
         let value = format!("{number}{}", "v".repeat(VALUE_BYTES));
         let path = format!("{CONFIG_MAPS}/{name}");
         let mut object = config_map(&name, &json!({"k": value}));
         object["metadata"]["labels"] = json!({"on": on});
-        let json = ("content-type", "application/json");
-        let reply = match random.u64() % 4 {
-            0 => call(&client, Method::POST, CONFIG_MAPS, &[json], object.to_string()).await,
-            1 => call(&client, Method::DELETE, &path, &[], "").await,
-            _ => {
-                let merge = ("content-type", "application/merge-patch+json");
-                let change = json!({"data": {"k": value}, "metadata": {"labels": {"on": on}}});
-                call(&client, Method::PATCH, &path, &[merge], change.to_string()).await
-            }
+        let change = json!({"data": {"k": value}, "metadata": {"labels": {"on": on}}});
+        let code = match random.u64() % 4 {
+            0 => attempt(&client, Method::POST, CONFIG_MAPS, "application/json", object.to_string()).await,
+            1 => attempt(&client, Method::DELETE, &path, "application/json", String::new()).await,
+            _ => attempt(&client, Method::PATCH, &path, "application/merge-patch+json", change.to_string()).await,
         };
-        assert!(matches!(reply.code, 200 | 201 | 404 | 409), "{}: {}", reply.code, reply.body);
+        // 503 of a server that is on its way out, or not all there yet.
+        assert!(code.is_none_or(|code| matches!(code, 200 | 201 | 404 | 409 | 503)), "{code:?}");
     }
 }
+
+/// The answer's code; none when the server went away meanwhile.
+async fn attempt(client: &kube::Client, method: Method, path: &str, media_type: &str, body: String) -> Option<u16> {
+    let request = http::Request::builder().method(method).uri(path).header("content-type", media_type);
+    let request = request.body(kube::client::Body::from(body.into_bytes())).expect("a request");
+    let answer = client.send(request).await.ok()?;
+    let code = answer.status().as_u16();
+    http_body_util::BodyExt::collect(answer.into_body()).await.ok()?;
+    Some(code)
+}
+
+/// Which watcher, whether it selects, and what it was told.
+type Written = (usize, (bool, Vec<Step>));
 
 /// Where the servers keep their objects.
 enum Backend {
@@ -133,42 +151,70 @@ async fn validate(mut backend: Backend, seed: u64) {
         for folder in &folders {
             running.push(TestServer::start_in(folder.clone(), &flags).await);
         }
-        let clients: Vec<kube::Client> = running.iter().map(|server| server.client.clone()).collect();
         writing.send_replace(true);
-        clients.clone_into(&mut servers.write().unwrap_or_else(PoisonError::into_inner));
+        tell(&servers, &running);
+        let (restarting, is_restarting) = tokio::sync::watch::channel(true);
         let writers = (0..WRITERS).map(|writer| {
-            let client = clients[writer as usize % clients.len()].clone();
-            tokio::spawn(write(client, Random::seeded(seed + phase as u64 * 10 + writer)))
+            let random = Random::seeded(seed + phase as u64 * 10 + writer);
+            tokio::spawn(write(servers.clone(), writer as usize, random, is_restarting.clone()))
         });
-        for writer in futures::future::join_all(writers).await {
+        let writers = futures::future::join_all(writers);
+        let restarts = async {
+            restart_in_turn(&mut running, &servers, &flags).await;
+            restarting.send_replace(false);
+        };
+        for writer in tokio::join!(writers, restarts).0 {
             writer.expect("the writer goes through");
         }
         writing.send_replace(false);
-        if phase + 1 == PHASES {
-            let mut last = config_map(LAST, &json!({}));
-            last["metadata"]["labels"] = json!({"on": "yes"});
-            let json = [("content-type", "application/json")];
-            call(&clients[0], Method::POST, CONFIG_MAPS, &json, last.to_string()).await.expect(201);
-            let all = async {
-                let mut done = Vec::new();
-                while let Some(watcher) = watchers.join_next().await {
-                    done.push(watcher.expect("the watcher goes through"));
-                }
-                done
-            };
-            let done = tokio::time::timeout(DEADLINE, all).await.expect("all watchers see the end");
-            folders = stop(running, &servers).await;
-            backend.settle(&folders[0], read, &mut log).await;
-            check(&done, &log);
-        } else {
+        if phase + 1 < PHASES {
             folders = stop(running, &servers).await;
             read = backend.settle(&folders[0], read, &mut log).await;
+            continue;
         }
+        let mut last = config_map(LAST, &json!({}));
+        last["metadata"]["labels"] = json!({"on": "yes"});
+        let json = [("content-type", "application/json")];
+        call(&running[0].client, Method::POST, CONFIG_MAPS, &json, last.to_string()).await.expect(201);
+        let done = tokio::time::timeout(DEADLINE, all(&mut watchers)).await.expect("all watchers see the end");
+        folders = stop(running, &servers).await;
+        backend.settle(&folders[0], read, &mut log).await;
+        check(&done, &log);
+    }
+}
+
+/// What each watcher wrote down, once it has seen the end.
+async fn all(watchers: &mut JoinSet<Written>) -> Vec<Written> {
+    let mut done = Vec::new();
+    while let Some(watcher) = watchers.join_next().await {
+        done.push(watcher.expect("the watcher goes through"));
+    }
+    done
+}
+
+/// Clients turn to those that run.
+fn tell(servers: &Servers, running: &[TestServer]) {
+    let clients = running.iter().map(|server| server.client.clone()).collect();
+    *servers.write().unwrap_or_else(PoisonError::into_inner) = clients;
+}
+
+/// Each server goes and comes back while the others serve; one alone stays.
+async fn restart_in_turn(running: &mut Vec<TestServer>, servers: &Servers, flags: &[&str]) {
+    if running.len() < 2 {
+        return;
+    }
+    for index in 0..running.len() {
+        let server = running.remove(index);
+        // Some are with it still: they see it end.
+        tell(servers, running);
+        let folder = server.stop().await;
+        running.insert(index, TestServer::start_in(folder, flags).await);
+        tell(servers, running);
     }
 }
 
 async fn stop(running: Vec<TestServer>, servers: &Servers) -> Vec<Arc<tempfile::TempDir>> {
-    servers.write().unwrap_or_else(PoisonError::into_inner).clear();
+    tell(servers, &[]);
     futures::future::join_all(running.into_iter().map(TestServer::stop)).await
 }
 

@@ -27,13 +27,13 @@ pub enum Step {
 /// The servers of this phase; empty while there are none.
 pub type Servers = Arc<RwLock<Vec<kube::Client>>>;
 
-fn current(servers: &Servers, choice: usize) -> Option<kube::Client> {
+pub fn current(servers: &Servers, choice: usize) -> Option<kube::Client> {
     let servers = servers.read().unwrap_or_else(PoisonError::into_inner);
     (!servers.is_empty()).then(|| servers[choice % servers.len()].clone())
 }
 
 /// For when there is no server, or it is ending: asking again at once would only spin.
-async fn pause() {
+pub async fn pause() {
     tokio::time::sleep(Duration::from_millis(10)).await;
 }
 
