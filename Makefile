@@ -54,6 +54,7 @@ simulate:
 
 bench:
 	@scripts/prepare.sh run build test
-	$(CARGO) build --release --workspace --bins --bench api --bench answer --bench plugins --bench services --bench cluster
-	$(CARGO) bench --workspace --bench api --bench answer
+	$(CARGO) build --release --workspace --bins --bench api --bench answer --bench plugins --bench services \
+		--bench cluster --bench scale --bench acknowledged
+	$(CARGO) bench --workspace --bench api --bench answer --bench acknowledged --bench scale
 	$(SUDO) env "PATH=$$PATH" $(CARGO) bench --workspace --bench plugins --bench services --bench cluster

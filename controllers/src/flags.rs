@@ -201,8 +201,8 @@ fn identity() -> Group {
                 "",
                 "The authorities to publish in every namespace; without it those of the kubeconfig.",
             ),
-            later("service-account-private-key-file", String, "", "The key that signs tokens stored in Secrets."),
-            later("concurrent-serviceaccount-token-syncs", Int, "5", "Token Secrets worked on at the same time."),
+            flag("service-account-private-key-file", String, "", "The key that signs tokens stored in Secrets."),
+            flag("concurrent-serviceaccount-token-syncs", Int, "5", "Token Secrets worked on at the same time."),
             flag(
                 "legacy-service-account-token-clean-up-period",
                 Duration,
@@ -287,7 +287,6 @@ fn not_built() -> Group {
     Group::new(
         "Flags of controllers to come",
         [
-            later("concurrent-resourceclaim-syncs", Int, "50", "ResourceClaims worked on at the same time."),
             later("concurrent-device-taint-eviction-syncs", Int, "10", "Device taints worked on at the same time."),
             later(
                 "concurrent-validating-admission-policy-status-syncs",

@@ -12,13 +12,14 @@ use futures::future::{BoxFuture, FutureExt, join_all};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::ReplicationController;
 
+use crate::common::lean;
 use crate::names::CONTROLLERS;
 use crate::options::Options;
 use crate::{
     bootstrap, certificates, clusterroleaggregation, cronjob, daemonset, deployment, disruption, endpoints,
     endpointslice, endpointslicemirroring, garbagecollector, job, legacytokens, namespace, nodeipam, nodelifecycle,
-    podautoscaler, podgc, replicaset, resourcequota, rootca, serviceaccount, servicelb, statefulset, tainteviction,
-    ttlafterfinished, volume,
+    podautoscaler, podgc, replicaset, resourceclaim, resourcequota, rootca, serviceaccount, serviceaccounttoken,
+    servicelb, statefulset, tainteviction, ttlafterfinished, volume,
 };
 
 const NAME: &str = "kube-controller-manager";
@@ -82,6 +83,7 @@ fn account(controller: &str) -> &str {
         "persistentvolumeclaim-protection-controller" => "pvc-protection-controller",
         "persistentvolume-protection-controller" => "pv-protection-controller",
         "replicationcontroller-controller" => "replication-controller",
+        "resourceclaim-controller" => "resource-claim-controller",
         "horizontal-pod-autoscaler-controller" => "horizontal-pod-autoscaler",
         name if name.starts_with("certificatesigningrequest-") => "certificate-controller",
         name => name,
@@ -91,6 +93,8 @@ fn account(controller: &str) -> &str {
 /// The context for one controller: with `--use-service-account-credentials` it writes under its own identity. What is
 /// shared, the caches and the events, stays the manager's.
 fn context(name: &str, ctx: &Context, accounts: Option<&ServiceAccountClients>) -> Result<Context, client::Error> {
+    // Upstream's is started before there are accounts to be, and stays the manager.
+    let accounts = accounts.filter(|_| name != "serviceaccount-token-controller");
     let client = accounts.map(|accounts| accounts.client("kube-system", account(name))).transpose()?;
     Ok(Context { client: client.unwrap_or_else(|| ctx.client.clone()), ..ctx.clone() })
 }
@@ -98,6 +102,7 @@ fn context(name: &str, ctx: &Context, accounts: Option<&ServiceAccountClients>) 
 /// Runs the controllers until leading ends; then they have a moment to finish what they are at.
 async fn lead(ctx: &Context, options: &Options, leading: Shutdown) -> Result<(), Error> {
     let ctx = Context { shutdown: leading.clone(), ..ctx.clone() };
+    ctx.informers.trim(lean::pod);
     let options = Arc::new(options.clone());
     let accounts = match options.values.bool("use-service-account-credentials") {
         true => Some(ServiceAccountClients::new(&options.client, ctx.client.clone())?),
@@ -157,6 +162,9 @@ fn start(name: &'static str, ctx: &Context, options: &Arc<Options>) -> Option<Bo
         }
         "namespace-controller" => namespace::run(voice(name), workers.namespace).boxed(),
         "serviceaccount-controller" => serviceaccount::run(voice(name), 1).boxed(),
+        "serviceaccount-token-controller" => {
+            serviceaccounttoken::run(voice(name), options.token_secrets.clone()?, options.client.clone()).boxed()
+        }
         "root-ca-certificate-publisher-controller" => {
             rootca::run(voice(name), options.root_ca_file.clone(), options.client.clone()).boxed()
         }
@@ -185,12 +193,15 @@ fn start(name: &'static str, ctx: &Context, options: &Arc<Options>) -> Option<Bo
     })
 }
 
-/// The same, of the controllers of volumes.
+/// The same, of the controllers of volumes and devices.
 fn start_storage(name: &'static str, ctx: &Context, options: &Options) -> Option<BoxFuture<'static, ()>> {
     let voice = |component: &str| speaking_as(component, ctx);
     Some(match name {
         "persistentvolume-binder-controller" => {
             volume::binder::run(voice("persistentvolume-controller"), options.volumes.clone()).boxed()
+        }
+        "resourceclaim-controller" => {
+            resourceclaim::run(voice("resource_claim"), options.workers.resource_claim).boxed()
         }
         "persistentvolume-expander-controller" => volume::expand::run(voice("volume_expand")).boxed(),
         "persistentvolumeclaim-protection-controller" => volume::protection::run_claims(voice(name)).boxed(),

@@ -3,7 +3,7 @@
 //! Pure.
 
 /// The controllers built here, by upstream's names, with the older names that still work.
-pub(crate) const CONTROLLERS: [(&str, &str); 35] = [
+pub(crate) const CONTROLLERS: [(&str, &str); 37] = [
     ("deployment-controller", "deployment"),
     ("replicaset-controller", "replicaset"),
     ("daemonset-controller", "daemonset"),
@@ -13,6 +13,7 @@ pub(crate) const CONTROLLERS: [(&str, &str); 35] = [
     ("endpointslice-mirroring-controller", "endpointslicemirroring"),
     ("namespace-controller", "namespace"),
     ("serviceaccount-controller", "serviceaccount"),
+    ("serviceaccount-token-controller", "serviceaccount-token"),
     ("root-ca-certificate-publisher-controller", "root-ca-cert-publisher"),
     ("garbage-collector-controller", "garbagecollector"),
     ("node-lifecycle-controller", "nodelifecycle"),
@@ -39,17 +40,16 @@ pub(crate) const CONTROLLERS: [(&str, &str); 35] = [
     ("token-cleaner-controller", "tokencleaner"),
     ("legacy-serviceaccount-token-cleaner-controller", "legacy-service-account-token-cleaner"),
     ("service-lb-controller", "service"),
+    ("resourceclaim-controller", "resource-claim-controller"),
 ];
 
 /// Upstream's controllers that are not built here, with their older names: naming one is no mistake.
-const NOT_BUILT: [(&str, &str); 14] = [
-    ("serviceaccount-token-controller", "serviceaccount-token"),
+const NOT_BUILT: [(&str, &str); 12] = [
     ("podcertificaterequest-cleaner-controller", ""),
     ("ttl-controller", "ttl"),
     ("device-taint-eviction-controller", ""),
     ("persistentvolume-attach-detach-controller", "attachdetach"),
     ("storageversion-garbage-collector-controller", "storage-version-gc"),
-    ("resourceclaim-controller", "resource-claim-controller"),
     ("validatingadmissionpolicy-status-controller", "validatingadmissionpolicy-status-controller"),
     ("volumeattributesclass-protection-controller", ""),
     ("service-cidr-controller", ""),

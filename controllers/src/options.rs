@@ -8,8 +8,8 @@ use component::flags::Values;
 
 use crate::names::Selection;
 use crate::{
-    Error, certificates, endpointslicemirroring, nodeipam, nodelifecycle, podautoscaler, resourcequota, servicelb,
-    volume,
+    Error, certificates, endpointslicemirroring, nodeipam, nodelifecycle, podautoscaler, resourcequota,
+    serviceaccounttoken, servicelb, volume,
 };
 
 /// The settings of the controller manager.
@@ -34,6 +34,7 @@ pub struct Options {
     pub(crate) autoscaling: podautoscaler::Settings,
     pub(crate) volumes: volume::binder::Settings,
     pub(crate) legacy_token_period: Duration,
+    pub(crate) token_secrets: Option<serviceaccounttoken::Settings>,
     pub(crate) load_balancer_pool: servicelb::Pool,
 }
 
@@ -53,6 +54,7 @@ pub(crate) struct Workers {
     pub(crate) namespace: usize,
     pub(crate) garbage_collector: usize,
     pub(crate) ephemeral_volume: usize,
+    pub(crate) resource_claim: usize,
 }
 
 impl Options {
@@ -84,6 +86,7 @@ impl Options {
                 namespace: workers("concurrent-namespace-syncs")?,
                 garbage_collector: workers("concurrent-gc-syncs")?,
                 ephemeral_volume: workers("concurrent-ephemeralvolume-syncs")?,
+                resource_claim: workers("concurrent-resourceclaim-syncs")?,
             },
             max_endpoints_per_slice,
             mirroring: endpointslicemirroring::Settings {
@@ -111,6 +114,14 @@ impl Options {
             quotas: resourcequota::Settings {
                 workers: workers("concurrent-resource-quota-syncs")?,
                 resync_period: values.duration("resource-quota-sync-period"),
+            },
+            token_secrets: match values.opt_str("service-account-private-key-file") {
+                Some(path) => Some(serviceaccounttoken::Settings {
+                    private_key_file: path.into(),
+                    root_ca_file: values.opt_str("root-ca-file").map(PathBuf::from),
+                    workers: workers("concurrent-serviceaccount-token-syncs")?,
+                }),
+                None => None,
             },
             legacy_token_period: values.duration("legacy-service-account-token-clean-up-period"),
             load_balancer_pool: load_balancer_pool(values)?,

@@ -1,8 +1,9 @@
 //! KubeSchedulerConfiguration v1: the `--config` file, and what its profiles come to.
 //!
-//! Enter at [`Configuration`] (the file) and [`profiles`] (plugins ready to run).
+//! Enter at [`Configuration`] (the file), [`profiles`] (plugins ready to run) and [`extenders`].
 
 mod arguments;
+mod extender;
 mod profile;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use component::flags::Values;
 use component::leader::{self, Identity};
 use serde::{Deserialize, Serialize};
 
+pub use extender::extenders;
 pub use profile::profiles;
 
 pub const API_VERSIONS: [&str; 1] = ["kubescheduler.config.k8s.io/v1"];
@@ -32,7 +34,7 @@ pub struct Configuration {
     pub pod_max_backoff_seconds: u64,
     pub delay_cache_until_active: bool,
     pub profiles: Vec<profile::RawProfile>,
-    pub extenders: Vec<serde_json::Value>,
+    pub extenders: Vec<extender::RawExtender>,
 }
 
 impl Default for Configuration {

@@ -3,6 +3,7 @@
 //! Enter at [`Core::step`]: it takes the next pod, decides, and assumes the decision, all in one go, so that no event can
 //! fall between a decision and its record. Knows no API, no task and no timer; time and randomness are given.
 
+mod consult;
 mod events;
 mod metrics;
 #[cfg(test)]
@@ -11,16 +12,18 @@ mod simulation;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+pub use self::consult::Consultation;
+use crate::extender::{Interest, Room};
 use crate::framework::{Diagnosis, Nominated, Profile, Walk, schedule};
 use crate::objects::{Pod, PodDisruptionBudget};
 use crate::plugins::volume_binding;
-use crate::preemption::{self, Preemption, Refusal};
+use crate::preemption::{self, Candidate, Preemption, Refusal};
 use crate::queue::{Backoff, Popped, Queue};
 use crate::snapshot::{Slot, Snapshot, VolumePlan};
 
@@ -36,8 +39,17 @@ pub enum Step {
         arrived: Timestamp,
         volumes: Option<(Box<VolumePlan>, Duration)>,
     },
-    /// No node takes the pod; tell so, and, where others can make room, ask them to.
-    Unschedulable { pod: Arc<Pod>, message: String, preemption: Option<Preemption>, nominated: Nominate },
+    /// No node takes the pod; tell so, and, where others can make room, ask them to. With `rooms`, extenders have to be
+    /// asked about these first: [`Core::make_room_in`].
+    Unschedulable {
+        pod: Arc<Pod>,
+        message: String,
+        preemption: Option<Preemption>,
+        nominated: Nominate,
+        rooms: Vec<Room>,
+    },
+    /// Extenders have to be asked about these nodes.
+    Consult(Box<Consultation>),
     /// Nothing to do before this time; without one, before the next event.
     Idle(Option<Timestamp>),
 }
@@ -58,6 +70,7 @@ pub struct Core {
     budgets: std::collections::BTreeMap<(String, String), Arc<PodDisruptionBudget>>,
     walk: Walk,
     random: SmallRng,
+    extenders: Vec<Interest>,
 }
 
 impl Core {
@@ -71,6 +84,7 @@ impl Core {
             budgets: std::collections::BTreeMap::new(),
             walk: Walk::default(),
             random: SmallRng::seed_from_u64(seed),
+            extenders: Vec::new(),
         }
     }
 
@@ -101,40 +115,49 @@ impl Core {
     }
 
     fn decide(&mut self, popped: Popped, now: Timestamp) -> Option<Step> {
-        let Popped { pod, attempts, arrived } = popped;
+        let pod = popped.pod.clone();
+        if self.has_to_consult(&pod) {
+            return self.consult(popped, now);
+        }
         let profile = self.profiles.iter().find(|profile| profile.scheduler_name == pod.scheduler_name)?;
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let result = schedule(profile, &pod, &mut self.snapshot, &self.nominated, &mut self.walk, &mut self.random);
-        let step = match result {
-            Ok(placement) => {
-                let node: Box<str> = self.snapshot.node(placement.slot).name().into();
-                let volumes = volumes_for(profile, &pod, &self.snapshot, placement.slot);
-                if let Some((plan, _)) = &volumes {
-                    self.snapshot.volumes.assume(pod.uid(), VolumePlan::clone(plan));
-                }
-                let placed = Arc::new(Pod { node_name: node.clone(), ..Pod::clone(&pod) });
-                self.snapshot.assume(placement.slot, placed);
-                self.forget_nomination(pod.uid());
-                metrics::attempt("scheduled", &pod, started);
-                Step::Bind { pod, node, attempts, arrived, volumes }
-            }
+        match result {
+            Ok(placement) => self.place(popped, placement.slot, started),
             Err(diagnosis) => {
                 metrics::attempt("unschedulable", &pod, started);
-                self.turn_away(pod, *diagnosis, now)
+                Some(self.turn_away(pod, *diagnosis, now))
             }
-        };
-        Some(step)
+        }
+    }
+
+    /// Takes the pod to be on this node from now on.
+    fn place(&mut self, popped: Popped, slot: Slot, started: Instant) -> Option<Step> {
+        let Popped { pod, attempts, arrived } = popped;
+        let profile = self.profiles.iter().find(|profile| profile.scheduler_name == pod.scheduler_name)?;
+        let node: Box<str> = self.snapshot.node(slot).name().into();
+        let volumes = volumes_for(profile, &pod, &self.snapshot, slot);
+        if let Some((plan, _)) = &volumes {
+            self.snapshot.volumes.assume(pod.uid(), VolumePlan::clone(plan));
+        }
+        let placed = Arc::new(Pod { node_name: node.clone(), ..Pod::clone(&pod) });
+        self.snapshot.assume(slot, placed);
+        self.forget_nomination(pod.uid());
+        metrics::attempt("scheduled", &pod, started);
+        Some(Step::Bind { pod, node, attempts, arrived, volumes })
     }
 
     fn turn_away(&mut self, pod: Arc<Pod>, mut diagnosis: Diagnosis, now: Timestamp) -> Step {
         let mut nominated = Nominate::Keep;
-        let mut preemption = None;
+        let (mut preemption, mut rooms) = (None, Vec::new());
         match self.find_room(&pod, &diagnosis) {
             None => {}
-            Some(Ok(mut found)) => {
-                found.displaced = self.nominate(&pod, &found.node);
-                nominated = Nominate::Node(found.node.clone());
-                preemption = Some(found);
+            Some(Ok(candidates)) if self.has_to_ask_for_room(&pod) => rooms = self.rooms(candidates),
+            Some(Ok(candidates)) => {
+                preemption = self.make_room(&pod, candidates);
+                if let Some(found) = &preemption {
+                    nominated = Nominate::Node(found.node.clone());
+                }
             }
             Some(Err(refusal)) => {
                 diagnosis.preemption = Some(format!("preemption: {}", refusal.message));
@@ -150,18 +173,25 @@ impl Core {
             let node = self.snapshot.node(*slot).name();
             message.push_str(&format!(" The nearest node, {node}, lacks {shortfall}."));
         }
-        Step::Unschedulable { message, pod, preemption, nominated }
+        Step::Unschedulable { message, pod, preemption, nominated, rooms }
+    }
+
+    /// Chooses whose room the pod gets, and promises it the node.
+    fn make_room(&mut self, pod: &Arc<Pod>, candidates: Vec<Candidate>) -> Option<Preemption> {
+        let mut found = preemption::choose(&self.snapshot, candidates)?;
+        found.displaced = self.nominate(pod, &found.node);
+        Some(found)
     }
 
     /// Whom to push out for a pod; `None` where its profile does not.
-    fn find_room(&mut self, pod: &Pod, diagnosis: &Diagnosis) -> Option<Result<Preemption, Refusal>> {
+    fn find_room(&mut self, pod: &Pod, diagnosis: &Diagnosis) -> Option<Result<Vec<Candidate>, Refusal>> {
         let profile = self.profiles.iter().find(|profile| profile.scheduler_name == pod.scheduler_name)?;
         if !profile.preempts || diagnosis.nodes == 0 {
             return None;
         }
         let budgets: Vec<_> = self.budgets.values().cloned().collect();
         let offset = self.random.random::<u32>() as usize;
-        Some(preemption::find(profile, pod, &mut self.snapshot, diagnosis, &budgets, offset))
+        Some(preemption::candidates(profile, pod, &mut self.snapshot, diagnosis, &budgets, offset))
     }
 
     /// The API took the binding; the placed pod's own event follows or came already.

@@ -1,6 +1,6 @@
 //! What happened in the cluster that may let a waiting pod fit.
 
-use crate::objects::{Claim, CsiNode, Node, Pod, StorageClass, Volume};
+use crate::objects::{Capacity, Claim, CsiDriver, CsiNode, Node, Pod, StorageClass, Volume};
 
 /// A change after the fact. Of storage only what came or changed is told: nothing gets easier when it goes. Only placed pods make pod events; the exception is [`Event::OwnUpdate`].
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,8 @@ pub enum Event<'a> {
     Volume(&'a Volume),
     StorageClass(&'a StorageClass),
     CsiNode(&'a CsiNode),
+    CsiDriver(&'a CsiDriver),
+    Capacity(&'a Capacity),
     /// The waiting pod itself changed.
     OwnUpdate {
         old: &'a Pod,
@@ -51,6 +53,8 @@ impl<'a> Event<'a> {
             Self::Volume(_) => "PvAdd",
             Self::StorageClass(_) => "StorageClassAdd",
             Self::CsiNode(_) => "CSINodeAdd",
+            Self::CsiDriver(_) => "CSIDriverAdd",
+            Self::Capacity(_) => "CSIStorageCapacityAdd",
             Self::OwnUpdate { .. } => "UnscheduledPodUpdate",
         }
     }

@@ -55,3 +55,29 @@ pub fn schedule(
     };
     Ok(Placement { slot, evaluated, feasible })
 }
+
+/// The nodes that take a pod, and why the others do not: for who has others to ask before one is chosen.
+pub fn candidates(
+    profile: &Profile,
+    pod: &Pod,
+    snapshot: &mut Snapshot,
+    nominated: &Nominated,
+    walk: &mut Walk,
+) -> (Vec<Slot>, Box<Diagnosis>) {
+    if snapshot.is_empty() {
+        return (Vec::new(), Box::new(Diagnosis::no_nodes()));
+    }
+    let mut found = filter::feasible(profile, pod, snapshot, walk);
+    filter::respect_nominated(profile, pod, snapshot, nominated, &mut found);
+    found.into_parts()
+}
+
+/// What the plugins think of nodes that take the pod: the higher the better.
+pub fn scores(profile: &Profile, pod: &Pod, snapshot: &Snapshot, feasible: &[Slot]) -> Vec<i64> {
+    score::totals(profile, pod, snapshot, feasible)
+}
+
+/// Whether a node that took the pod a moment ago still does.
+pub fn still_takes(profile: &Profile, pod: &Pod, snapshot: &mut Snapshot, nominated: &Nominated, slot: Slot) -> bool {
+    filter::still_takes(profile, pod, snapshot, nominated, slot)
+}

@@ -8,6 +8,7 @@
 pub mod config;
 pub mod core;
 pub mod event;
+pub mod extender;
 mod flags;
 pub mod framework;
 pub mod objects;

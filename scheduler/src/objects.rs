@@ -4,6 +4,7 @@
 //! and selector a cycle; here that is done once, when an object enters, and the rest is dropped. Nothing here decides.
 
 mod affinity;
+mod capacity;
 mod node;
 mod node_selector;
 mod owners;
@@ -14,6 +15,7 @@ mod taints;
 mod volumes;
 
 pub use affinity::{AffinityTerm, NamespaceLabels, PodAffinity, WeightedTerm};
+pub use capacity::{Capacity, CsiDriver};
 pub use node::{Node, Taint};
 pub use node_selector::{NodeTerm, RequiredNodeAffinity, WeightedNodeTerm};
 pub use owners::{Namespace, PodDisruptionBudget, ReplicaSet, ReplicationController, Service, StatefulSet};

@@ -7,6 +7,7 @@ use component::client::ClientConfig;
 use component::flags::Values;
 
 use crate::config::{self, Configuration};
+use crate::extender::Extender;
 use crate::framework::Profile;
 use crate::program::Error;
 use crate::queue::Backoff;
@@ -17,6 +18,7 @@ pub struct Options {
     pub client: ClientConfig,
     pub profiles: Vec<Profile>,
     pub pauses: Backoff,
+    pub extenders: Vec<Extender>,
     pub(crate) values: Values,
     pub(crate) configuration: Configuration,
     pub(crate) write_config_to: Option<PathBuf>,
@@ -35,10 +37,12 @@ impl Options {
         if values.opt_str("config").is_some() {
             configuration.client_connection.apply(&mut client);
         }
-        let profiles = config::profiles(&configuration).map_err(Error::Options)?;
+        let (extenders, ignored) = config::extenders(&configuration.extenders).map_err(Error::Options)?;
+        let profiles = config::profiles(&configuration, &ignored).map_err(Error::Options)?;
         Ok(Self {
             client,
             profiles,
+            extenders,
             pauses: Backoff {
                 initial: Duration::from_secs(configuration.pod_initial_backoff_seconds),
                 max: Duration::from_secs(configuration.pod_max_backoff_seconds),

@@ -4,6 +4,7 @@
 //! says which events may help a pod that it turned away. Enter at [`Plugin`]; [`crate::framework`] runs them. Plugins
 //! change nothing and see no queue.
 
+pub mod dynamic_resources;
 pub mod image_locality;
 pub mod inter_pod_affinity;
 pub mod node_affinity;

@@ -1,6 +1,6 @@
 //! DefaultPreemption: which pods of lower priority must go so that a pod fits, and from which node.
 //!
-//! Enter at [`find`]. It tries out on the snapshot itself and leaves it as it was. Rule: Kubernetes concept "Pod Priority
+//! Enter at [`candidates`] and [`choose`]. It tries out on the snapshot itself and leaves it as it was. Rule: Kubernetes concept "Pod Priority
 //! and Preemption"; the choice between nodes is upstream's.
 
 #[cfg(test)]
@@ -38,24 +38,40 @@ pub struct Refusal {
     pub hopeless: bool,
 }
 
-struct Candidate {
-    slot: Slot,
-    victims: Vec<Arc<Pod>>,
+/// A node that takes the pod once these are gone.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    pub slot: Slot,
+    /// Most important first.
+    pub victims: Vec<Arc<Pod>>,
     /// How many victims' budgets do not allow it.
-    violations: usize,
+    pub violations: usize,
 }
 
-/// The node where the least harm is done, or why none helps.
+impl Candidate {
+    pub fn new(slot: Slot, mut victims: Vec<Arc<Pod>>, violations: usize) -> Self {
+        victims.sort_by_key(|pod| importance(pod));
+        Self { slot, victims, violations }
+    }
+}
+
+/// The node where the least harm is done.
+pub fn choose(snapshot: &Snapshot, candidates: Vec<Candidate>) -> Option<Preemption> {
+    let best = candidates.into_iter().min_by_key(harm)?;
+    Some(Preemption { node: snapshot.node(best.slot).name().into(), victims: best.victims, displaced: Vec::new() })
+}
+
+/// The nodes where pods of lower priority can make room, or why none helps.
 ///
 /// `offset` is where among the nodes to start, so that it is not always the same that are tried.
-pub fn find(
+pub fn candidates(
     profile: &Profile,
     pod: &Pod,
     snapshot: &mut Snapshot,
     diagnosis: &Diagnosis,
     budgets: &[Arc<PodDisruptionBudget>],
     offset: usize,
-) -> Result<Preemption, Refusal> {
+) -> Result<Vec<Candidate>, Refusal> {
     let not_now = |message: &str| Err(Refusal { message: message.to_owned(), hopeless: false });
     if pod.never_preempts {
         return not_now("not eligible due to preemptionPolicy=Never.");
@@ -77,9 +93,10 @@ pub fn find(
             break;
         }
     }
-    let hopeless = || Refusal { message: tally.message(), hopeless: true };
-    let best = candidates.into_iter().min_by_key(harm).ok_or_else(hopeless)?;
-    Ok(Preemption { node: snapshot.node(best.slot).name().into(), victims: best.victims, displaced: Vec::new() })
+    if candidates.is_empty() {
+        return Err(Refusal { message: tally.message(), hopeless: true });
+    }
+    Ok(candidates)
 }
 
 /// The pod already has a node promised, and pods there are going: making more go would be rash.
@@ -125,11 +142,10 @@ fn try_node(
         if assumed { snapshot.assume(slot, pod) } else { snapshot.set_pod(pod) }
     }
     verdict?;
-    victims.sort_by_key(|pod| importance(pod));
     if victims.is_empty() {
         return Err(Rejection::lasting("No preemption victims found for incoming pod"));
     }
-    Ok(Candidate { slot, victims, violations })
+    Ok(Candidate::new(slot, victims, violations))
 }
 
 /// Smaller is more important: by priority, then by how long it runs.

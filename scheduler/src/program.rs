@@ -7,6 +7,7 @@ use component::shutdown::Shutdown;
 use component::{client, serve};
 
 use crate::core::Core;
+use crate::extender::{Extender, Extenders};
 use crate::options::Options;
 use crate::shell;
 
@@ -52,7 +53,8 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     };
     let serving = serve::serve_secure(NAME, listener, &options.values, endpoints, seams.shutdown.clone())?;
     let serving = tokio::spawn(serving);
-    let result = leader::run(election, &context, |leading| lead(&context, &options, leading)).await;
+    let extenders = Extenders::new(options.extenders.clone())?;
+    let result = leader::run(election, &context, |leading| lead(&context, &options, extenders, leading)).await;
     // What ends leading ends the process: the port goes with it.
     context.shutdown.trigger();
     if serving.await.is_err() {
@@ -61,8 +63,9 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     Ok(result.map(drop)?)
 }
 
-async fn lead(context: &Context, options: &Options, leading: Shutdown) {
+async fn lead(context: &Context, options: &Options, extenders: Extenders, leading: Shutdown) {
     let seed = context.random.u64();
-    let core = Core::new(options.profiles.clone(), options.pauses, seed);
-    shell::run(core, Context { shutdown: leading, ..context.clone() }).await;
+    let interests = options.extenders.iter().map(Extender::interest).collect();
+    let core = Core::new(options.profiles.clone(), options.pauses, seed).with_extenders(interests);
+    shell::run(core, extenders, Context { shutdown: leading, ..context.clone() }).await;
 }

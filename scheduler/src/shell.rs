@@ -4,6 +4,7 @@
 //! [`crate::core`]'s business.
 
 mod bind;
+mod extend;
 mod feed;
 mod report;
 #[cfg(test)]
@@ -17,7 +18,8 @@ use component::context::Context;
 use jiff::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::core::{Core, Step};
+use crate::core::{Core, Nominate, Step};
+use crate::extender::Extenders;
 
 /// How many decisions may be on their way to the API at once. More would only queue there.
 const IN_FLIGHT_MAX: usize = 256;
@@ -27,6 +29,7 @@ const BURST: usize = 16;
 /// What the tasks of one scheduler share.
 pub(crate) struct Shared {
     pub(crate) context: Context,
+    pub(crate) extenders: Extenders,
     core: Mutex<Core>,
     /// Told after every event.
     news: Notify,
@@ -52,9 +55,10 @@ impl Shared {
 }
 
 /// Schedules until shutdown. Ends early, with `false`, when shutdown comes before the first lists are in.
-pub async fn run(core: Core, context: Context) -> bool {
+pub async fn run(core: Core, extenders: Extenders, context: Context) -> bool {
     let shutdown = context.shutdown.clone();
-    let shared = Arc::new(Shared { context, core: Mutex::new(core), news: Notify::new(), volume_news: Notify::new() });
+    let (core, news, volume_news) = (Mutex::new(core), Notify::new(), Notify::new());
+    let shared = Arc::new(Shared { context, extenders, core, news, volume_news });
     if shutdown.run_until(feed::start(&shared)).await.is_none() {
         return false;
     }
@@ -92,8 +96,24 @@ fn carry_out(shared: &Arc<Shared>, step: Step, slot: OwnedSemaphorePermit) {
                 drop(slot);
             });
         }
-        Step::Unschedulable { pod, message, preemption, nominated } => {
+        Step::Consult(consultation) => {
             tokio::spawn(async move {
+                if let Some(step) = extend::consult(&shared, *consultation).await {
+                    carry_out(&shared, step, slot);
+                }
+            });
+        }
+        Step::Unschedulable { pod, mut message, mut preemption, mut nominated, rooms } => {
+            tokio::spawn(async move {
+                if !rooms.is_empty() {
+                    match extend::room(&shared, &pod, rooms).await {
+                        Ok(found) => {
+                            nominated = Nominate::Node(found.node.clone());
+                            preemption = Some(found);
+                        }
+                        Err(why) => message.push_str(&format!(" preemption: {why}")),
+                    }
+                }
                 report::unschedulable(&shared, pod, message, preemption, nominated).await;
                 drop(slot);
             });

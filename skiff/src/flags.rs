@@ -88,6 +88,7 @@ fn controller_manager(layout: &Layout, settings: &Settings) -> Vec<String> {
         format!("--cluster-signing-cert-file={}", layout.text("pki/ca.crt")),
         format!("--cluster-signing-key-file={}", layout.text("pki/ca.key")),
         format!("--root-ca-file={}", layout.text("pki/ca.crt")),
+        format!("--service-account-private-key-file={}", layout.text("pki/sa.key")),
         "--use-service-account-credentials=true".to_owned(),
     ]);
     flags

@@ -5,6 +5,7 @@
 //! that is there and wrong is refused, never treated as anonymous.
 
 pub mod impersonation;
+mod legacy_tokens;
 pub mod openid;
 pub mod request_header;
 pub mod static_tokens;

@@ -17,7 +17,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use self::{connections::Connections, credentials::Header, limit::Limiter, transport::Transport};
 pub use self::{
-    kubeconfig::{Endpoint, Identity, Kubeconfig},
+    kubeconfig::{Endpoint, Identity, Kubeconfig, Pem},
     service_account::ServiceAccountClients,
 };
 use crate::{flags::Values, tls, version};
@@ -87,12 +87,19 @@ pub enum Error {
 
 /// Makes a client. Must be called on a runtime: requests are queued by a task of its own.
 pub fn connect(config: ClientConfig) -> Result<kube::Client, Error> {
-    let endpoint = Endpoint::load(&config)?;
-    let user_agent = version::user_agent(&config.component);
+    client(&Endpoint::load(&config)?, &config.component, Limiter::new(config.qps, config.burst))
+}
+
+/// As [`connect`], to a server that no kubeconfig names; paths are below that of its address.
+pub fn connect_to(endpoint: &Endpoint, component: &str) -> Result<kube::Client, Error> {
+    client(endpoint, component, Limiter::new(None, None))
+}
+
+fn client(endpoint: &Endpoint, component: &str, limiter: Limiter) -> Result<kube::Client, Error> {
+    let user_agent = version::user_agent(component);
     let namespace = endpoint.namespace.clone().unwrap_or_else(|| "default".to_owned());
-    let limiter = Limiter::new(config.qps, config.burst);
     let header = Header::load(&endpoint.identity)?;
-    let transport = Transport::new(Arc::new(Connections::new(&endpoint)?), &user_agent, header, limiter)?;
+    let transport = Transport::new(Arc::new(Connections::new(endpoint)?), &user_agent, header, limiter)?;
     Ok(kube::Client::new(transport, namespace))
 }
 

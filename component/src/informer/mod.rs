@@ -23,7 +23,10 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 pub use self::store::Event;
-use self::{reflect::Shared, text::Text};
+use self::{
+    reflect::{Shared, Trim},
+    text::Text,
+};
 use crate::{key::Key, random::Random, shutdown::Shutdown};
 
 /// What can be kept in an informer: every k8s-openapi object that lists and watches.
@@ -59,13 +62,28 @@ pub struct Informers {
     random: Random,
     shutdown: Shutdown,
     running: Arc<Mutex<Running>>,
+    trims: Arc<Mutex<HashMap<TypeId, Box<dyn Any + Send + Sync>>>>,
     synced: Arc<Mutex<Vec<watch::Receiver<bool>>>>,
 }
 
 impl Informers {
     /// Starts nothing yet. Every reflector ends with `shutdown`.
     pub fn new(client: kube::Client, random: Random, shutdown: Shutdown) -> Self {
-        Self { client, random, shutdown, running: Arc::default(), synced: Arc::default() }
+        Self {
+            client,
+            random,
+            shutdown,
+            running: Arc::default(),
+            trims: Arc::default(),
+            synced: Arc::default(),
+        }
+    }
+
+    /// Has every object of a kind trimmed before it is kept: what is read of it by nobody here need not be held for each
+    /// of a hundred thousand. Must come before the first informer of the kind; and nothing of that kind may then be
+    /// written back as it was read here.
+    pub fn trim<K: Object>(&self, trim: fn(&mut K)) {
+        lock(&self.trims).insert(TypeId::of::<K>(), Box::new(trim));
     }
 
     /// The informer of all objects of a kind. The first call spawns its reflector on the current runtime.
@@ -106,7 +124,8 @@ impl Informers {
         if let Some(informer) = running.get(&slot).and_then(|any| any.downcast_ref::<Informer<K>>()) {
             return informer.clone();
         }
-        let informer = Informer(Arc::new(Shared::default()));
+        let trim = lock(&self.trims).get(&TypeId::of::<K>()).and_then(|any| any.downcast_ref::<Trim<K>>()).copied();
+        let informer = Informer(Arc::new(Shared::new(trim)));
         let feed = reflect::feed(api, selection, informer.0.clone(), self.random.clone(), self.shutdown.clone());
         lock(&self.synced).push(informer.0.watch_synced());
         tokio::spawn(feed);

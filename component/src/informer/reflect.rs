@@ -24,6 +24,9 @@ use crate::{client::shown, random::Random, shutdown::Shutdown};
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
+/// Takes from an object what its component does not read.
+pub(super) type Trim<K> = fn(&mut K);
+
 type Handler<K> = Box<dyn Fn(&Event<K>) + Send + Sync>;
 
 /// What an informer and its reflector share.
@@ -36,21 +39,21 @@ pub(super) struct Shared<K> {
     handlers: Mutex<Vec<Handler<K>>>,
     /// What the list under way has told so far.
     listing: Mutex<Vec<Arc<K>>>,
+    trim: Option<Trim<K>>,
     synced: watch::Sender<bool>,
 }
 
-impl<K> Default for Shared<K> {
-    fn default() -> Self {
+impl<K: Object> Shared<K> {
+    pub(super) fn new(trim: Option<Trim<K>>) -> Self {
         Self {
             store: RwLock::default(),
             handlers: Mutex::default(),
             listing: Mutex::default(),
+            trim,
             synced: watch::Sender::new(false),
         }
     }
-}
 
-impl<K: Object> Shared<K> {
     pub(super) fn read(&self) -> RwLockReadGuard<'_, Store<K>> {
         self.store.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,6 +89,17 @@ impl<K: Object> Shared<K> {
             handlers.iter().for_each(|handler| handler(&event));
         }
     }
+
+    /// Decodes, and drops what no component reads, managed fields being often half of an object, and what this one does
+    /// not.
+    fn lean(&self, object: &Text) -> serde_json::Result<Arc<K>> {
+        let mut object: K = object.decode()?;
+        object.meta_mut().managed_fields = None;
+        if let Some(trim) = self.trim {
+            trim(&mut object);
+        }
+        Ok(Arc::new(object))
+    }
 }
 
 /// What a reflector tells of one kind.
@@ -110,7 +124,7 @@ impl<K: Object> Sink for Shared<K> {
     }
 
     fn listed(&self, object: &Text) -> serde_json::Result<()> {
-        let object = lean(object)?;
+        let object = self.lean(object)?;
         lock(&self.listing).push(object);
         Ok(())
     }
@@ -122,13 +136,13 @@ impl<K: Object> Sink for Shared<K> {
     }
 
     fn applied(&self, object: &Text) -> serde_json::Result<()> {
-        let object = lean(object)?;
+        let object = self.lean(object)?;
         self.change(|store| store.apply(object));
         Ok(())
     }
 
     fn deleted(&self, object: &Text) -> serde_json::Result<()> {
-        let object = lean(object)?;
+        let object = self.lean(object)?;
         self.change(|store| store.delete(object));
         Ok(())
     }
@@ -206,11 +220,4 @@ fn config(selection: &Selection) -> watcher::Config {
         field_selector: given(&selection.fields),
         ..watcher::Config::default()
     }
-}
-
-/// Decodes, and drops what no component reads: managed fields are often half of an object.
-fn lean<K: Object>(object: &Text) -> serde_json::Result<Arc<K>> {
-    let mut object: K = object.decode()?;
-    object.meta_mut().managed_fields = None;
-    Ok(Arc::new(object))
 }

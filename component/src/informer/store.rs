@@ -39,36 +39,74 @@ impl<K> Event<K> {
     }
 }
 
-type Namespaces<K> = BTreeMap<String, BTreeMap<String, Arc<K>>>;
+/// Objects ordered by namespace and name. A pointer each: there can be a hundred thousand, in several indexes.
+struct Sorted<K>(Vec<Arc<K>>);
 
 struct Index<K> {
     values: fn(&K) -> Vec<String>,
-    keys: HashMap<String, BTreeSet<Key>>,
+    objects: HashMap<String, Sorted<K>>,
 }
 
 pub(super) struct Store<K> {
-    objects: Namespaces<K>,
+    namespaces: BTreeMap<String, Sorted<K>>,
     indexes: HashMap<&'static str, Index<K>>,
     len: usize,
 }
 
 impl<K> Default for Store<K> {
     fn default() -> Self {
-        Self { objects: BTreeMap::new(), indexes: HashMap::new(), len: 0 }
+        Self { namespaces: BTreeMap::new(), indexes: HashMap::new(), len: 0 }
+    }
+}
+
+impl<K> Default for Sorted<K> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<K: Resource<DynamicType = ()>> Sorted<K> {
+    fn find(&self, namespace: &str, name: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|object| coordinates(&**object).cmp(&(namespace, name)))
+    }
+
+    fn get(&self, namespace: &str, name: &str) -> Option<&Arc<K>> {
+        self.find(namespace, name).ok().map(|at| &self.0[at])
+    }
+
+    /// Returns what was there under the same name.
+    fn insert(&mut self, object: Arc<K>) -> Option<Arc<K>> {
+        let (namespace, name) = coordinates(&*object);
+        match self.find(namespace, name) {
+            Ok(at) => Some(std::mem::replace(&mut self.0[at], object)),
+            Err(at) => {
+                self.0.insert(at, object);
+                None
+            }
+        }
+    }
+
+    fn remove(&mut self, namespace: &str, name: &str) -> Option<Arc<K>> {
+        let removed = self.find(namespace, name).ok().map(|at| self.0.remove(at));
+        // What a large Deployment left behind is given back.
+        if self.0.len() < self.0.capacity() / 4 {
+            self.0.shrink_to(self.0.len() * 2);
+        }
+        removed
     }
 }
 
 impl<K: Resource<DynamicType = ()>> Store<K> {
     pub(super) fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
-        self.objects.get(namespace)?.get(name).cloned()
+        self.namespaces.get(namespace)?.get(namespace, name).cloned()
     }
 
     pub(super) fn list(&self) -> Vec<Arc<K>> {
-        self.objects.values().flat_map(BTreeMap::values).cloned().collect()
+        self.namespaces.values().flat_map(|objects| &objects.0).cloned().collect()
     }
 
     pub(super) fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
-        self.objects.get(namespace).map(|objects| objects.values().cloned().collect()).unwrap_or_default()
+        self.namespaces.get(namespace).map(|objects| objects.0.clone()).unwrap_or_default()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -79,22 +117,25 @@ impl<K: Resource<DynamicType = ()>> Store<K> {
         if self.indexes.contains_key(name) {
             return;
         }
-        let mut index = Index { values, keys: HashMap::new() };
-        for object in self.objects.values().flat_map(BTreeMap::values) {
+        let mut index = Index { values, objects: HashMap::new() };
+        for object in self.namespaces.values().flat_map(|objects| &objects.0) {
             index.insert(object);
         }
         self.indexes.insert(name, index);
     }
 
     pub(super) fn by_index(&self, name: &str, value: &str) -> Vec<Arc<K>> {
-        let keys = self.indexes.get(name).and_then(|index| index.keys.get(value));
-        keys.into_iter().flatten().filter_map(|key| self.get(&key.namespace, &key.name)).collect()
+        let objects = self.indexes.get(name).and_then(|index| index.objects.get(value));
+        objects.map(|objects| objects.0.clone()).unwrap_or_default()
     }
 
     /// Takes an object as the server told it. `None` when nothing changed.
     pub(super) fn apply(&mut self, object: Arc<K>) -> Option<Event<K>> {
-        let key = key_of(&*object);
-        let old = self.objects.entry(key.namespace).or_default().insert(key.name, object.clone());
+        let (namespace, _) = coordinates(&*object);
+        let old = match self.namespaces.get_mut(namespace) {
+            Some(objects) => objects.insert(object.clone()),
+            None => self.namespaces.entry(namespace.to_owned()).or_default().insert(object.clone()),
+        };
         for index in self.indexes.values_mut() {
             if let Some(old) = &old {
                 index.remove(old);
@@ -112,8 +153,7 @@ impl<K: Resource<DynamicType = ()>> Store<K> {
 
     /// Forgets an object. The event carries `object`, the server's last word, or what was stored.
     pub(super) fn delete(&mut self, object: Arc<K>) -> Option<Event<K>> {
-        let key = key_of(&*object);
-        self.forget(&key)?;
+        self.forget(&object)?;
         Some(Event::Deleted(object))
     }
 
@@ -121,16 +161,18 @@ impl<K: Resource<DynamicType = ()>> Store<K> {
     pub(super) fn replace(&mut self, objects: Vec<Arc<K>>) -> Vec<Event<K>> {
         let kept: BTreeSet<Key> = objects.iter().map(|object| key_of(&**object)).collect();
         let mut events: Vec<_> = objects.into_iter().filter_map(|object| self.apply(object)).collect();
-        let gone: Vec<Key> = self.list().iter().map(|object| key_of(&**object)).filter(|k| !kept.contains(k)).collect();
-        events.extend(gone.iter().filter_map(|key| self.forget(key)).map(Event::Deleted));
+        let gone: Vec<Arc<K>> = self.list().into_iter().filter(|object| !kept.contains(&key_of(&**object))).collect();
+        events.extend(gone.iter().filter_map(|object| self.forget(object)).map(Event::Deleted));
         events
     }
 
-    fn forget(&mut self, key: &Key) -> Option<Arc<K>> {
-        let namespace = self.objects.get_mut(&key.namespace)?;
-        let old = namespace.remove(&key.name)?;
-        if namespace.is_empty() {
-            self.objects.remove(&key.namespace);
+    /// Forgets what has the name of `object`.
+    fn forget(&mut self, object: &K) -> Option<Arc<K>> {
+        let (namespace, name) = coordinates(object);
+        let objects = self.namespaces.get_mut(namespace)?;
+        let old = objects.remove(namespace, name)?;
+        if objects.0.is_empty() {
+            self.namespaces.remove(namespace);
         }
         self.len -= 1;
         for index in self.indexes.values_mut() {
@@ -141,28 +183,34 @@ impl<K: Resource<DynamicType = ()>> Store<K> {
 }
 
 impl<K: Resource<DynamicType = ()>> Index<K> {
-    fn insert(&mut self, object: &K) {
+    fn insert(&mut self, object: &Arc<K>) {
         for value in (self.values)(object) {
-            self.keys.entry(value).or_default().insert(key_of(object));
+            self.objects.entry(value).or_default().insert(object.clone());
         }
     }
 
     fn remove(&mut self, object: &K) {
-        let key = key_of(object);
+        let (namespace, name) = coordinates(object);
         for value in (self.values)(object) {
-            if let Some(keys) = self.keys.get_mut(&value) {
-                keys.remove(&key);
-                if keys.is_empty() {
-                    self.keys.remove(&value);
+            if let Some(objects) = self.objects.get_mut(&value) {
+                objects.remove(namespace, name);
+                if objects.0.is_empty() {
+                    self.objects.remove(&value);
                 }
             }
         }
     }
 }
 
-fn key_of<K: Resource>(object: &K) -> Key {
+/// Namespace, empty for cluster-scoped kinds, and name.
+fn coordinates<K: Resource>(object: &K) -> (&str, &str) {
     let meta = object.meta();
-    Key::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+    (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+}
+
+fn key_of<K: Resource>(object: &K) -> Key {
+    let (namespace, name) = coordinates(object);
+    Key::new(namespace.to_owned(), name.to_owned())
 }
 
 fn same_version<K: Resource>(a: &K, b: &K) -> bool {

@@ -10,6 +10,7 @@ pub(crate) mod expectations;
 pub(crate) mod go_text;
 pub(crate) mod history;
 pub(crate) mod jobs;
+pub(crate) mod lean;
 pub(crate) mod node_affinity;
 pub(crate) mod nodes;
 pub(crate) mod owner;
@@ -17,12 +18,14 @@ pub(crate) mod pod_control;
 pub(crate) mod pod_status;
 pub(crate) mod pods;
 pub(crate) mod ranking;
+pub(crate) mod root_ca;
 pub(crate) mod scaled;
 pub(crate) mod service;
 pub(crate) mod slice_tracker;
 pub(crate) mod taints;
 pub(crate) mod template;
 pub(crate) mod written;
+pub(crate) mod token_secrets;
 
 use std::collections::BTreeMap;
 

@@ -1,10 +1,11 @@
 //! The Job controller's counters, by upstream's names.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use component::metrics;
 use k8s_openapi::api::batch::v1::{JobCondition, JobStatus};
-use prometheus::IntCounterVec;
+use prometheus::{HistogramVec, IntCounterVec};
 
 use super::facts;
 use super::observe::Observed;
@@ -27,6 +28,20 @@ static PODS_CREATED: LazyLock<IntCounterVec> = LazyLock::new(|| {
 static ELSEWHERE: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let help = "The number of Jobs managed by an external controller";
     metrics::counter("job_controller_jobs_by_external_controller_total", help, &["controller_name"])
+});
+
+static SYNCS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    metrics::counter(
+        "job_controller_job_syncs_total",
+        "The number of job syncs",
+        &["completion_mode", "result", "action"],
+    )
+});
+
+static SYNC_DURATION: LazyLock<HistogramVec> = LazyLock::new(|| {
+    let buckets: Vec<f64> = (0..15).map(|power| 0.004 * f64::from(1 << power)).collect();
+    let labels = ["completion_mode", "result", "action"];
+    metrics::histogram("job_controller_job_sync_duration_seconds", "The time it took to sync a job", &labels, &buckets)
 });
 
 fn mode(o: &Observed) -> &'static str {
@@ -59,4 +74,11 @@ pub(super) fn pods_created(o: &Observed, made: usize, failed: bool) {
 
 pub(super) fn managed_elsewhere(controller: &str) {
     ELSEWHERE.with_label_values(&[controller]).inc();
+}
+
+/// One sync of a Job of this completion mode.
+pub(super) fn synced(mode: &str, succeeded: bool, took: Duration) {
+    let labels = [mode, if succeeded { "success" } else { "error" }, "reconciling"];
+    SYNCS.with_label_values(&labels).inc();
+    SYNC_DURATION.with_label_values(&labels).observe(took.as_secs_f64());
 }

@@ -192,8 +192,11 @@ impl Controller {
         let finalizer = Some(facts::TRACKING_FINALIZER);
         let pods = claim_with_finalizer(&self.ctx.client, &*job, &selector, candidates, finalizer).await?;
         let record = self.memory.record(&key);
+        let (mode, began) = (mode.to_owned(), tokio::time::Instant::now());
         let input = Input { job, pods, expected_removals, record, caught_up, now: self.ctx.clock.now() };
-        match sync::sync(&self.memory, &self.writes, &key, input).await {
+        let synced = sync::sync(&self.memory, &self.writes, &key, input).await;
+        metrics::synced(&mode, synced.is_ok(), began.elapsed());
+        match synced {
             Ok(again) => {
                 if let Some(after) = again {
                     self.queue.add_after(key, after.max(BATCH_PERIOD));

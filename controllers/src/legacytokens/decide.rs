@@ -10,12 +10,10 @@ use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
 use kube::ResourceExt;
 
 use crate::common::map;
+use crate::common::token_secrets::account_uid;
 
-pub(super) const TYPE: &str = "kubernetes.io/service-account-token";
 pub(super) const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
 const LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
-const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
-const ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
 
 pub(super) struct World<'a> {
     /// The one that the token names.
@@ -32,10 +30,6 @@ pub(super) enum Verdict {
     /// From this day on.
     Invalidate(String),
     Delete,
-}
-
-pub(super) fn account_of(secret: &Secret) -> Option<&str> {
-    map(&secret.metadata.annotations).get(ACCOUNT_NAME).map(String::as_str)
 }
 
 /// The start of the day after; None for what is no day.
@@ -72,8 +66,8 @@ pub(super) fn verdict(secret: &Secret, world: &World<'_>, now: Timestamp) -> Ver
 
 /// Whether the control plane made it: then its account lists it. Those that people made are theirs.
 fn is_listed(secret: &Secret, account: Option<&ServiceAccount>) -> bool {
-    let uid = map(&secret.metadata.annotations).get(ACCOUNT_UID).filter(|uid| !uid.is_empty());
-    let same = |account: &&ServiceAccount| uid.is_none() || uid == account.metadata.uid.as_ref();
+    let uid = account_uid(secret);
+    let same = |account: &&ServiceAccount| uid.is_none() || uid == account.metadata.uid.as_deref();
     let name = secret.metadata.name.as_ref();
     account.filter(same).is_some_and(|a| a.secrets.iter().flatten().any(|s| s.name.as_ref() == name))
 }
@@ -102,6 +96,7 @@ pub(super) fn secrets_of(pod: &Pod) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::common::token_secrets::{ACCOUNT_NAME, ACCOUNT_UID, TYPE};
     use serde_json::{Value, json};
 
     fn at(text: &str) -> Timestamp {

@@ -20,6 +20,7 @@ use serde_json::json;
 
 use self::decide::{Verdict, World};
 use crate::common::error::{self, Doing, Error};
+use crate::common::token_secrets;
 
 const INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// Where the API server notes since when it tells when tokens are used.
@@ -38,7 +39,7 @@ pub(crate) async fn run(ctx: Context, period: Duration) {
     let controller = Controller {
         period,
         accounts: ctx.informers.of(),
-        secrets: ctx.informers.selected(Selection::fields(format!("type={}", decide::TYPE))),
+        secrets: ctx.informers.selected(Selection::fields(format!("type={}", token_secrets::TYPE))),
         pods: ctx.informers.of(),
         ctx,
     };
@@ -63,7 +64,7 @@ impl Controller {
         let mut errors = Vec::new();
         for secret in self.secrets.list() {
             let namespace = secret.namespace().unwrap_or_default();
-            let account = decide::account_of(&secret).and_then(|name| self.accounts.get(&namespace, name));
+            let account = token_secrets::account_of(&secret).and_then(|name| self.accounts.get(&namespace, name));
             let verdict = {
                 let mounted = || self.mounted(&namespace);
                 let world =

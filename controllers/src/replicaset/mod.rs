@@ -10,6 +10,7 @@ mod plan;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use component::context::Context;
 use component::informer::{Event, Informer};
@@ -32,6 +33,10 @@ use crate::common::expectations::Expectations;
 use crate::common::owner::{BY_CONTROLLER, controlled_or_orphan, controller_of, index_by_controller, is_controlled_by};
 use crate::common::pod_control::PodControl;
 use crate::common::{map, pods};
+
+/// A set of so many pods is looked at for all events of a moment at once: each look costs as much as it has pods.
+const MANY_REPLICAS: i32 = 250;
+const BATCH_PERIOD: Duration = Duration::from_millis(25);
 
 struct Controller<K: ReplicaKind> {
     ctx: Context,
@@ -93,7 +98,7 @@ impl<K: ReplicaKind> Controller<K> {
             Event::Added(pod) => match self.owner(pod) {
                 Some(key) => {
                     self.expectations.creation_observed(&key);
-                    self.queue.add(key);
+                    self.wake(key);
                 }
                 None => self.wake_selecting(pod),
             },
@@ -104,8 +109,13 @@ impl<K: ReplicaKind> Controller<K> {
     fn pod_going(&self, pod: &Pod) {
         if let Some(key) = self.owner(pod) {
             self.expectations.deletion_observed(&key, &pod.name_any());
-            self.queue.add(key);
+            self.wake(key);
         }
+    }
+
+    fn wake(&self, key: Key) {
+        let many = self.replica_sets.get_key(&key).is_some_and(|rs| rs.replicas() >= MANY_REPLICAS);
+        self.queue.add_after(key, if many { BATCH_PERIOD } else { Duration::ZERO });
     }
 
     fn pod_changed(&self, old: &Pod, new: &Pod) {
@@ -114,7 +124,7 @@ impl<K: ReplicaKind> Controller<K> {
             before.into_iter().for_each(|key| self.queue.add(key));
         }
         match now {
-            Some(key) => self.queue.add(key),
+            Some(key) => self.wake(key),
             None if old.labels() != new.labels() || old.owner_references() != new.owner_references() => {
                 self.wake_selecting(new);
             }

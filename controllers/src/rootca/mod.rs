@@ -1,26 +1,23 @@
 //! The root CA publisher: every active namespace has a ConfigMap `kube-root-ca.crt`, which pods' tokens are mounted with.
 //!
-//! Enter by [`run`]. [`source`] says where the certificates come from.
-
-mod source;
+//! Enter by [`run`]. [`root_ca`] says where the certificates come from.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use component::client::ClientConfig;
 use component::context::Context;
 use component::informer::{Informer, Selection};
 use component::key::Key;
-use component::queue::{self, Backoff, Queue};
+use component::queue::{self, Queue};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::PostParams;
 
 use crate::common::error::{Doing, Error};
-use crate::common::{is_active_namespace, map};
+use crate::common::{is_active_namespace, map, root_ca};
 
 const NAME: &str = "kube-root-ca.crt";
 const DESCRIPTION_KEY: &str = "kubernetes.io/description";
@@ -36,23 +33,11 @@ struct Controller {
     queue: Queue<Key>,
 }
 
-/// How long to wait before asking again for certificates that could not be had.
-const RETRY: Backoff = Backoff { base: Duration::from_millis(250), max: Duration::from_secs(10) };
-
 /// Runs until the context's shutdown.
 pub(crate) async fn run(ctx: Context, root_ca_file: Option<PathBuf>, config: ClientConfig) {
     let shutdown = ctx.shutdown.clone();
-    let found = async {
-        for failures in 0.. {
-            match source::find(&ctx.client, root_ca_file.as_ref(), &config).await {
-                Ok(root_ca) => return Some(root_ca),
-                Err(error) => tracing::warn!(%error, "no root CA to publish yet"),
-            }
-            tokio::time::sleep(RETRY.delay(failures)).await;
-        }
-        None
-    };
-    if let Some(Some(root_ca)) = shutdown.run_until(found).await {
+    let found = root_ca::found(&ctx.client, root_ca_file.as_ref(), &config);
+    if let Some(root_ca) = shutdown.run_until(found).await {
         publish(ctx, root_ca).await;
     }
 }

@@ -55,7 +55,9 @@ impl Controller {
 
     async fn repair(&self, set: &StatefulSet, pod: &Pod) -> Result<(), Error> {
         let Some(ordinal) = identity::ordinal(pod) else { return Ok(()) };
-        let mut repaired = pod.clone();
+        // The cache keeps only parts of pods: what is written back must be the whole.
+        let whole = self.pods_of(set).get_opt(&pod.name_any()).await.doing("get pod", pod.name_any())?;
+        let Some(mut repaired) = whole.filter(|whole| whole.uid() == pod.uid()) else { return Ok(()) };
         identity::set_identity(set, &mut repaired, ordinal);
         if !identity::storage_matches(set, pod) {
             identity::set_storage(set, &mut repaired, ordinal);

@@ -19,10 +19,20 @@ use crate::plugins::pod_topology_spread::PodTopologySpread;
 /// Utilization shapes give scores from 0 to this.
 const SHAPE_SCORE_MAX: i64 = 10;
 
-/// The plugin with these arguments; `None` for a plugin whose arguments change nothing here.
-pub(super) fn plugin(name: &str, args: &Value) -> Result<Made, String> {
+/// The plugin that counts resources.
+pub(super) const FIT: &str = "NodeResourcesFit";
+
+/// The plugin with these arguments; `None` for a plugin whose arguments change nothing here. `ignored` are resources that
+/// extenders count in its place.
+pub(super) fn plugin(name: &str, args: &Value, ignored: &[String]) -> Result<Made, String> {
     Ok(match name {
-        "NodeResourcesFit" => Some(Arc::new(fit(strict(args)?)?)),
+        FIT => {
+            let mut fit = fit(strict(args)?)?;
+            if !ignored.is_empty() {
+                fit.ignored_resources = ignored.to_vec();
+            }
+            Some(Arc::new(fit))
+        }
         "NodeResourcesBalancedAllocation" => {
             let args: RawBalanced = strict(args)?;
             Some(Arc::new(NodeResourcesBalancedAllocation { resources: resources(args.resources)? }))

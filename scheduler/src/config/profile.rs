@@ -9,7 +9,7 @@ use super::arguments;
 use crate::framework::{Enabled, Profile};
 
 /// Plugins of upstream that this scheduler does not have yet; naming them is no error.
-const NOT_BUILT: [&str; 2] = ["DynamicResources", "NodeDeclaredFeatures"];
+const NOT_BUILT: [&str; 1] = ["NodeDeclaredFeatures"];
 /// Plugins that are part of the scheduler itself and always on.
 const BUILT_IN: [&str; 2] = ["PrioritySort", "DefaultBinder"];
 const PREEMPTION: &str = "DefaultPreemption";
@@ -92,11 +92,9 @@ impl RawPlugins {
     }
 }
 
-/// All profiles; one with upstream's defaults when the file names none.
-pub fn profiles(configuration: &Configuration) -> Result<Vec<Profile>, String> {
-    if !configuration.extenders.is_empty() {
-        return Err("extenders: HTTP extenders are not supported".to_owned());
-    }
+/// All profiles; one with upstream's defaults when the file names none. Extenders count the `ignored` resources; what a
+/// profile itself would ignore they replace.
+pub fn profiles(configuration: &Configuration, ignored: &[String]) -> Result<Vec<Profile>, String> {
     let raw = match configuration.profiles.as_slice() {
         [] => &[RawProfile::default()],
         profiles => profiles,
@@ -111,7 +109,7 @@ pub fn profiles(configuration: &Configuration) -> Result<Vec<Profile>, String> {
         if profiles.iter().any(|profile| *profile.scheduler_name == *name) {
             return Err(format!("profiles[{index}].schedulerName: Duplicate value: \"{name}\""));
         }
-        let mut profile = merged(name, raw).map_err(|problem| format!("profiles[{index}]: {problem}"))?;
+        let mut profile = merged(name, raw, ignored).map_err(|problem| format!("profiles[{index}]: {problem}"))?;
         let percentage = raw.percentage_of_nodes_to_score.or(configuration.percentage_of_nodes_to_score).unwrap_or(0);
         if percentage > 100 {
             return Err(format!("percentageOfNodesToScore: Invalid value: {percentage}: not in valid range [0-100]"));
@@ -122,7 +120,7 @@ pub fn profiles(configuration: &Configuration) -> Result<Vec<Profile>, String> {
     Ok(profiles)
 }
 
-fn merged(name: &str, raw: &RawProfile) -> Result<Profile, String> {
+fn merged(name: &str, raw: &RawProfile, ignored: &[String]) -> Result<Profile, String> {
     let mut profile = Profile::default_named(name);
     let names: Vec<_> = profile.plugins.iter().map(|enabled| enabled.plugin.name()).collect();
     let known = |name: &str| {
@@ -144,10 +142,17 @@ fn merged(name: &str, raw: &RawProfile) -> Result<Profile, String> {
             profile.volume_bind_timeout = arguments::volume_bind_timeout(&config.args)?;
             continue;
         }
-        let replaced = arguments::plugin(&config.name, &config.args)
+        let replaced = arguments::plugin(&config.name, &config.args, ignored)
             .map_err(|problem| format!("pluginConfig for {}: {problem}", config.name))?;
         if let (Some(plugin), Some(index)) = (replaced, profile.index_of(&config.name)) {
             profile.plugins[index].plugin = plugin;
+        }
+    }
+    let fits = |config: &RawPluginConfig| config.name == arguments::FIT;
+    if !ignored.is_empty() && !raw.plugin_config.iter().any(fits) {
+        let fit = arguments::plugin(arguments::FIT, &serde_json::json!({}), ignored)?;
+        if let (Some(fit), Some(index)) = (fit, profile.index_of(arguments::FIT)) {
+            profile.plugins[index].plugin = fit;
         }
     }
     for enabled in &mut profile.plugins {

@@ -9,7 +9,9 @@ fn file(rest: &str) -> Result<Configuration, String> {
 }
 
 fn profiles_of(rest: &str) -> Result<Vec<Profile>, String> {
-    profiles(&file(rest)?)
+    let file = file(rest)?;
+    let (_, ignored) = extenders(&file.extenders)?;
+    profiles(&file, &ignored)
 }
 
 /// `name` or `name*weight` of each plugin, with `-` before those that do not filter.
@@ -42,6 +44,7 @@ fn an_empty_file_means_upstreams_defaults() {
             "VolumeZone",
             "PodTopologySpread*2",
             "InterPodAffinity*2",
+            "DynamicResources",
             "-NodeResourcesBalancedAllocation*1",
             "-ImageLocality*1",
         ]
@@ -144,10 +147,27 @@ fn files_that_are_wrong_are_refused() {
         ("profiles: [{schedulerName: a}, {schedulerName: a}]\n", "Duplicate value"),
         ("profiles: [{}, {schedulerName: a}]\n", "Required value"),
         ("profiles: [{plugins: {score: {enabled: [{name: Nonsense}]}}}]\n", "does not exist"),
-        ("extenders: [{urlPrefix: 'http://127.0.0.1'}]\n", "not supported"),
+        ("extenders: [{urlPrefix: 'http://h', prioritizeVerb: p}]\n", "must have a positive weight applied to it"),
+        ("extenders: [{bindVerb: b}, {bindVerb: b}]\n", "only one extender can implement bind"),
+        ("extenders: [{managedResources: [{name: cpu}]}]\n", "is an invalid extended resource name"),
+        ("extenders: [{managedResources: [{name: a.b/c}, {name: a.b/c}]}]\n", "duplicate extender managed resource"),
+        ("extenders: [{httpTimeout: soon}]\n", "soon"),
+        ("extenders: [{tlsConfig: {certFile: /c}}]\n", "a certificate needs its key"),
     ];
     for (rest, words) in table {
         let error = profiles_of(rest).map(drop).unwrap_err();
         assert!(error.contains(words), "{rest}: {error}");
     }
+}
+
+#[test]
+fn extenders_that_may_fail_come_last_and_count_what_they_manage() {
+    let yaml = "extenders:\n- {urlPrefix: 'http://a', ignorable: true, httpTimeout: 2s}\n\
+                - {urlPrefix: 'https://b/', enableHTTPS: true, filterVerb: f, \
+                   managedResources: [{name: example.com/gpu, ignoredByScheduler: true}, {name: example.com/fpga}]}\n";
+    let (extenders, ignored) = extenders(&file(yaml).unwrap().extenders).unwrap();
+    let shown: Vec<_> = extenders.iter().map(|e| (&*e.endpoint.server, e.timeout.as_secs())).collect();
+    assert_eq!(shown, [("https://b/", 5), ("http://a", 2)]);
+    assert!(extenders[0].endpoint.insecure_skip_tls_verify && !extenders[1].endpoint.insecure_skip_tls_verify);
+    assert_eq!(ignored, ["example.com/gpu"]);
 }

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::Core;
 use crate::event::{Event, node_changed, pod_changed};
 use crate::objects::{
-    Claim, CsiNode, Namespace, Node, Pod, PodDisruptionBudget, ReplicaSet, ReplicationController, Service, StatefulSet,
-    StorageClass, Volume,
+    Capacity, Claim, CsiDriver, CsiNode, Namespace, Node, Pod, PodDisruptionBudget, ReplicaSet, ReplicationController,
+    Service, StatefulSet, StorageClass, Volume,
 };
 
 impl Core {
@@ -92,7 +92,7 @@ impl Core {
         self.queue.update(new.clone(), now, |known, rejected_by| {
             let Some(profile) = profiles.iter().find(|p| p.scheduler_name == new.scheduler_name) else { return false };
             let event = Event::OwnUpdate { old: known, new };
-            changed && rejected_by.iter().any(|index| profile.plugins[index].plugin.wakes(new, &event, snapshot))
+            changed && rejected_by.iter().any(|index| profile.wakes(index, new, &event, snapshot))
         });
         if old.nominated_node_name != new.nominated_node_name {
             self.forget_nomination(new.uid());
@@ -121,7 +121,7 @@ impl Core {
         let (snapshot, profiles) = (&self.snapshot, &self.profiles);
         self.queue.event(now, |pod, rejected_by| {
             let Some(profile) = profiles.iter().find(|p| p.scheduler_name == pod.scheduler_name) else { return false };
-            let helps = |index: usize| profile.plugins[index].plugin.wakes(pod, event, snapshot);
+            let helps = |index: usize| profile.wakes(index, pod, event, snapshot);
             // A pod that was promised a node waits for those that go from it, whatever turned it away.
             let makes_room = matches!(event, Event::PodDelete(gone) if gone.node_name == pod.nominated_node_name);
             makes_room || rejected_by.iter().any(helps)
@@ -168,6 +168,8 @@ storage_events! {
     on_volume: Volume, set_volume(name);
     on_storage_class: StorageClass, set_class(name);
     on_csi_node: CsiNode, set_csi_node(name);
+    on_csi_driver: CsiDriver, set_csi_driver(name);
+    on_capacity: Capacity, set_capacity(namespace, name);
 }
 
 macro_rules! owner_events {

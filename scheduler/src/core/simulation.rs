@@ -86,7 +86,7 @@ impl World {
     fn decide(&mut self) -> bool {
         match self.core.step(self.now) {
             Step::Bind { pod, node, .. } => self.bindings.push((pod, node)),
-            Step::Unschedulable { .. } => {}
+            Step::Unschedulable { .. } | Step::Consult(_) => {}
             Step::Idle(_) => return false,
         }
         self.check_nodes();

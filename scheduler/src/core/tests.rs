@@ -42,6 +42,7 @@ impl World {
         match self.core.step(self.now) {
             Step::Bind { pod, node, .. } => format!("{} -> {node}", pod.name()),
             Step::Unschedulable { pod, message, .. } => format!("{}: {message}", pod.name()),
+            Step::Consult(consultation) => format!("{}?", consultation.pod.name()),
             Step::Idle(_) => "idle".to_owned(),
         }
     }

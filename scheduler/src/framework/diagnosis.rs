@@ -63,6 +63,12 @@ impl Diagnosis {
         self.count(rejection.reason, rejection.more);
     }
 
+    /// An extender turned a node away that the plugins would take.
+    pub fn reject_extended(&mut self, slot: Slot, reason: String, preemptable: bool) {
+        let rejection = if preemptable { Rejection::preemptable(reason) } else { Rejection::lasting(reason) };
+        self.reject(slot, PluginSet::EXTENDER, rejection);
+    }
+
     fn count(&mut self, reason: Cow<'static, str>, more: Vec<Cow<'static, str>>) {
         for reason in std::iter::once(reason).chain(more) {
             *self.reasons.entry(reason).or_default() += 1;

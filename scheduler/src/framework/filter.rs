@@ -27,11 +27,15 @@ impl Found {
         self.feasible.len() + self.rejected.len()
     }
 
-    pub(super) fn into_diagnosis(mut self) -> Box<Diagnosis> {
+    pub(super) fn into_diagnosis(self) -> Box<Diagnosis> {
+        self.into_parts().1
+    }
+
+    pub(super) fn into_parts(mut self) -> (Vec<Slot>, Box<Diagnosis>) {
         for (slot, plugin, rejection) in self.rejected {
             self.diagnosis.reject(slot, plugin, rejection);
         }
-        Box::new(self.diagnosis)
+        (self.feasible, Box::new(self.diagnosis))
     }
 }
 
@@ -151,6 +155,19 @@ pub(super) fn respect_nominated(
         rivals.iter().for_each(|rival| drop(snapshot.remove_pod(rival.uid())));
         verdict.map_err(|(plugin, rejection)| rejected.push((*slot, plugin, rejection))).is_ok()
     });
+}
+
+/// Whether a node that took the pod a moment ago still does.
+pub(super) fn still_takes(
+    profile: &Profile,
+    pod: &Pod,
+    snapshot: &mut Snapshot,
+    nominated: &Nominated,
+    slot: Slot,
+) -> bool {
+    let mut found = Found { feasible: vec![slot], rejected: Vec::new(), diagnosis: Diagnosis::new(snapshot.len()) };
+    respect_nominated(profile, pod, snapshot, nominated, &mut found);
+    !found.feasible.is_empty() && fits(profile, pod, snapshot, slot).is_ok()
 }
 
 fn try_one(profile: &Profile, pod: &Pod, snapshot: &Snapshot, slot: Slot) -> Result<(), (usize, Rejection)> {

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::event::Event;
+use crate::objects::Pod;
 use crate::plugins::{
-    Plugin, image_locality::ImageLocality, inter_pod_affinity::InterPodAffinity, node_affinity::NodeAffinity,
-    node_name::NodeName, node_ports::NodePorts, node_resources_balanced_allocation::NodeResourcesBalancedAllocation,
-    node_resources_fit::NodeResourcesFit, node_unschedulable::NodeUnschedulable, node_volume_limits::NodeVolumeLimits,
+    Plugin, dynamic_resources::DynamicResources, image_locality::ImageLocality, inter_pod_affinity::InterPodAffinity,
+    node_affinity::NodeAffinity, node_name::NodeName, node_ports::NodePorts,
+    node_resources_balanced_allocation::NodeResourcesBalancedAllocation, node_resources_fit::NodeResourcesFit,
+    node_unschedulable::NodeUnschedulable, node_volume_limits::NodeVolumeLimits,
     pod_topology_spread::PodTopologySpread, scheduling_gates::SchedulingGates, taint_toleration::TaintToleration,
     volume_binding::VolumeBinding, volume_restrictions::VolumeRestrictions, volume_zone::VolumeZone,
 };
+use crate::snapshot::Snapshot;
 
 /// A plugin of a profile.
 #[derive(Clone)]
@@ -25,6 +29,9 @@ pub struct Enabled {
 pub struct PluginSet(u64);
 
 impl PluginSet {
+    /// The place of extenders, which are no plugins: any event may help a pod that they turned away.
+    pub const EXTENDER: usize = 63;
+
     pub fn insert(&mut self, index: usize) {
         self.0 |= 1 << index;
     }
@@ -41,7 +48,7 @@ impl PluginSet {
 #[derive(Clone)]
 pub struct Profile {
     pub scheduler_name: Box<str>,
-    /// In the order in which they filter; the first that turns a node away gives the reason. At most 64.
+    /// In the order in which they filter; the first that turns a node away gives the reason. At most 63.
     pub plugins: Vec<Enabled>,
     /// How much of the cluster to look at before the best is good enough, in percent; 0 chooses by cluster size.
     pub percentage_of_nodes_to_score: usize,
@@ -73,6 +80,7 @@ impl Profile {
                 filter(Arc::new(VolumeZone)),
                 both(Arc::<PodTopologySpread>::default(), 2),
                 both(Arc::<InterPodAffinity>::default(), 2),
+                filter(Arc::new(DynamicResources)),
                 score(Arc::<NodeResourcesBalancedAllocation>::default()),
                 score(Arc::new(ImageLocality)),
             ],
@@ -80,6 +88,11 @@ impl Profile {
             preempts: true,
             volume_bind_timeout: Duration::from_secs(600),
         }
+    }
+
+    /// Whether a pod that was turned away from this place of the profile may fit after an event.
+    pub fn wakes(&self, index: usize, pod: &Pod, event: &Event<'_>, snapshot: &Snapshot) -> bool {
+        self.plugins.get(index).is_none_or(|enabled| enabled.plugin.wakes(pod, event, snapshot))
     }
 
     /// The place of a plugin, by name.

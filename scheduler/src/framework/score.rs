@@ -16,6 +16,15 @@ pub(super) fn best(
     feasible: &[Slot],
     random: &mut SmallRng,
 ) -> Slot {
+    let totals = totals(profile, pod, snapshot, feasible);
+    let highest = totals.iter().copied().max().unwrap_or_default();
+    let ties = totals.iter().zip(feasible).filter(|(total, _)| **total == highest).map(|(_, slot)| *slot);
+    let ties: Vec<Slot> = ties.collect();
+    ties[random.random_range(0..ties.len())]
+}
+
+/// The sum of weighted scores of each node.
+pub(super) fn totals(profile: &Profile, pod: &Pod, snapshot: &Snapshot, feasible: &[Slot]) -> Vec<i64> {
     let mut totals = vec![0_i64; feasible.len()];
     let mut scores = Vec::with_capacity(feasible.len());
     for enabled in profile.plugins.iter().filter(|enabled| enabled.weight != 0) {
@@ -28,8 +37,5 @@ pub(super) fn best(
         normalize.apply(&mut scores);
         totals.iter_mut().zip(&scores).for_each(|(total, score)| *total += score * enabled.weight);
     }
-    let highest = totals.iter().copied().max().unwrap_or_default();
-    let ties = totals.iter().zip(feasible).filter(|(total, _)| **total == highest).map(|(_, slot)| *slot);
-    let ties: Vec<Slot> = ties.collect();
-    ties[random.random_range(0..ties.len())]
+    totals
 }

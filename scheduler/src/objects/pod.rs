@@ -48,6 +48,8 @@ pub struct Pod {
     pub spread: Vec<SpreadConstraint>,
     /// Those that matter for where it can go.
     pub volumes: Box<[PodVolume]>,
+    /// It has `resourceClaims`.
+    pub claims_devices: bool,
     pub start_time: Option<Timestamp>,
     pub scheduled: Option<ScheduledCondition>,
     /// A scheduler has already asked for its end, to make room.
@@ -172,6 +174,7 @@ struct RawSpec {
     tolerations: Option<Vec<ApiToleration>>,
     topology_spread_constraints: Option<Vec<TopologySpreadConstraint>>,
     volumes: Option<Vec<Volume>>,
+    resource_claims: Option<Vec<serde::de::IgnoredAny>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -260,6 +263,7 @@ impl From<Raw> for Pod {
             affinity: affinity.and_then(|a| PodAffinity::parse(a, namespace)).map(Box::new),
             spread: spread.filter_map(|s| SpreadConstraint::parse(s, metadata.labels.as_ref())).collect(),
             volumes: volumes(&spec, metadata.name.as_deref().unwrap_or_default()),
+            claims_devices: spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()),
             start_time: status.start_time.as_ref().map(|time| time.0),
             scheduled: condition("PodScheduled").map(|c| ScheduledCondition {
                 status: c.status.as_str().into(),

@@ -14,6 +14,7 @@ pub const NAME: &str = "VolumeBinding";
 
 const NODE_CONFLICT: &str = "node(s) didn't match PersistentVolume's node affinity";
 const BIND_CONFLICT: &str = "node(s) didn't find available persistent volumes to bind";
+const NO_ROOM: &str = "node(s) did not have enough free storage";
 const VOLUME_MISSING: &str = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
 
 pub struct VolumeBinding;
@@ -87,20 +88,26 @@ fn plan_on(claims: &Claims, volumes: &Volumes, node: &Node) -> Result<VolumePlan
         };
         match found {
             Some(volume) => plan.bindings.push((volume, claim.clone())),
-            None if (chosen.is_empty() || chosen == node.name()) && can_provision(claim, volumes, node) => {
-                plan.provisions.push(claim.clone());
-            }
             None => {
-                reasons.insert(0, BIND_CONFLICT);
-                break;
+                let here = chosen.is_empty() || chosen == node.name();
+                if let Err(why) = if here { provision(claim, volumes, node) } else { Err(BIND_CONFLICT) } {
+                    reasons.insert(0, why);
+                    break;
+                }
+                plan.provisions.push(claim.clone());
             }
         }
     }
     if reasons.is_empty() { Ok(plan) } else { Err(reasons) }
 }
 
-fn can_provision(claim: &Claim, volumes: &Volumes, node: &Node) -> bool {
-    volumes.class(&claim.class).is_some_and(|class| class.provisions() && class.reaches(node))
+/// Whether a volume can be made for the claim on this node, or why not.
+fn provision(claim: &Claim, volumes: &Volumes, node: &Node) -> Result<(), &'static str> {
+    match volumes.class(&claim.class).filter(|class| class.provisions() && class.reaches(node)) {
+        None => Err(BIND_CONFLICT),
+        Some(class) if !volumes.has_room(claim, class, node) => Err(NO_ROOM),
+        Some(_) => Ok(()),
+    }
 }
 
 /// The volume reserved for the claim, else the smallest free one that fits and that the node reaches.
@@ -166,7 +173,7 @@ impl Plugin for VolumeBinding {
     fn wakes(&self, pod: &Pod, event: &Event<'_>, _: &Snapshot) -> bool {
         match event {
             Event::Claim(claim) => uses(pod, claim),
-            Event::Volume(_) | Event::StorageClass(_) => true,
+            Event::Volume(_) | Event::StorageClass(_) | Event::CsiDriver(_) | Event::Capacity(_) => true,
             event => {
                 event.node().is_some_and(|(old, new)| old.is_none_or(|old| old.metadata.labels != new.metadata.labels))
             }

@@ -34,7 +34,8 @@ fn outcome(pod: &Pod, nodes: &[Arc<Node>], placed: &[Arc<Pod>], budgets: &[Value
     let diagnosis =
         schedule(&profile, pod, &mut snapshot, &Nominated::new(), &mut Walk::default(), &mut random).unwrap_err();
     let budgets: Vec<_> = budgets.iter().map(|b| Arc::new(serde_json::from_value(b.clone()).unwrap())).collect();
-    let result = find(&profile, pod, &mut snapshot, &diagnosis, &budgets, 0);
+    let result = candidates(&profile, pod, &mut snapshot, &diagnosis, &budgets, 0);
+    let result = result.map(|found| choose(&snapshot, found).expect("one is best"));
     assert_eq!(snapshot.pods().count(), placed.len(), "trying out leaves no trace");
     match result {
         Ok(found) => {

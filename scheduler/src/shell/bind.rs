@@ -39,6 +39,27 @@ pub(super) async fn bind(
         recorder(shared, &pod).event(&*pod, Type::Warning, "FailedScheduling", message);
         return shared.change(|core, now| core.binding_failed(&pod, now));
     }
+    let bound = match shared.extenders.bind(&pod, node).await {
+        Some(bound) => bound,
+        None => post(shared, &pod, node).await.map_err(|error| error.to_string()),
+    };
+    match bound {
+        Ok(()) => {
+            shared.change(|core, _| core.bound(&pod));
+            WAITED
+                .with_label_values(&[attempts_label(attempts)])
+                .observe(shared.context.clock.since(arrived).as_secs_f64());
+            let message = format!("Successfully assigned {}/{} to {node}", pod.namespace(), pod.name());
+            recorder(shared, &pod).event(&*pod, Type::Normal, "Scheduled", message);
+        }
+        Err(error) => {
+            tracing::warn!(pod = pod.name(), namespace = pod.namespace(), node, error, "binding failed");
+            shared.change(|core, now| core.binding_failed(&pod, now));
+        }
+    }
+}
+
+async fn post(shared: &Shared, pod: &Pod, node: &str) -> kube::Result<()> {
     let binding = Binding {
         metadata: ObjectMeta {
             name: pod.metadata.name.clone(),
@@ -52,26 +73,9 @@ pub(super) async fn bind(
             ..ObjectReference::default()
         },
     };
-    match post(shared, &pod, &binding).await {
-        Ok(()) => {
-            shared.change(|core, _| core.bound(&pod));
-            WAITED
-                .with_label_values(&[attempts_label(attempts)])
-                .observe(shared.context.clock.since(arrived).as_secs_f64());
-            let message = format!("Successfully assigned {}/{} to {node}", pod.namespace(), pod.name());
-            recorder(shared, &pod).event(&*pod, Type::Normal, "Scheduled", message);
-        }
-        Err(error) => {
-            tracing::warn!(pod = pod.name(), namespace = pod.namespace(), node, %error, "binding failed");
-            shared.change(|core, now| core.binding_failed(&pod, now));
-        }
-    }
-}
-
-async fn post(shared: &Shared, pod: &Pod, binding: &Binding) -> kube::Result<()> {
     let api: Api<Pod> = Api::namespaced(shared.context.client.clone(), pod.namespace());
     let answer: kube::Result<serde::de::IgnoredAny> =
-        api.create_subresource("binding", pod.name(), &PostParams::default(), binding).await;
+        api.create_subresource("binding", pod.name(), &PostParams::default(), &binding).await;
     answer.map(drop)
 }
 

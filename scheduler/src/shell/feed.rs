@@ -11,8 +11,8 @@ use self::served::Served;
 use super::Shared;
 use crate::core::Core;
 use crate::objects::{
-    Claim, CsiNode, Namespace, Node, Pod, PodDisruptionBudget, ReplicaSet, ReplicationController, Service, StatefulSet,
-    StorageClass, Volume,
+    Capacity, Claim, CsiDriver, CsiNode, Namespace, Node, Pod, PodDisruptionBudget, ReplicaSet, ReplicationController,
+    Service, StatefulSet, StorageClass, Volume,
 };
 
 /// Registers all handlers and returns once every first list is in the core. Kinds that only improve decisions are left
@@ -22,6 +22,9 @@ pub(super) async fn start(shared: &Arc<Shared>) {
     let live = Selection::fields("status.phase!=Succeeded,status.phase!=Failed");
     let on_node = |core: &mut Core, event: &Event<Node>, now| core.on_node(event, now);
     let on_pod = |core: &mut Core, event: &Event<Pod>, now| core.on_pod(event, now);
+    if shared.extenders.need_nodes() {
+        shared.context.informers.of::<k8s_openapi::api::core::v1::Node>().synced().await;
+    }
     tokio::join!(
         follow(shared, Selection::default(), on_node),
         follow(shared, live, on_pod),
@@ -37,6 +40,8 @@ pub(super) async fn start(shared: &Arc<Shared>) {
         follow_if_served(shared, &served, |core, event: &Event<Volume>, now| core.on_volume(event, now)),
         follow_if_served(shared, &served, |core, event: &Event<StorageClass>, now| core.on_storage_class(event, now)),
         follow_if_served(shared, &served, |core, event: &Event<CsiNode>, now| core.on_csi_node(event, now)),
+        follow_if_served(shared, &served, |core, event: &Event<CsiDriver>, now| core.on_csi_driver(event, now)),
+        follow_if_served(shared, &served, |core, event: &Event<Capacity>, now| core.on_capacity(event, now)),
     );
 }
 

@@ -24,7 +24,7 @@ pub(super) async fn unschedulable(
 ) {
     tracing::info!(pod = pod.name(), namespace = pod.namespace(), reason = message, "unable to schedule pod; waiting");
     recorder(shared, &pod).event(&*pod, Type::Warning, "FailedScheduling", cut(&message));
-    tell_condition(shared, &pod, &message, &nominated).await;
+    tell_condition(shared, &pod, "Unschedulable", &message, &nominated).await;
     if let Some(preemption) = preemption
         && let Err(error) = make_room(shared, &pod, &preemption).await
     {
@@ -33,10 +33,15 @@ pub(super) async fn unschedulable(
     }
 }
 
+/// Says in the pod's condition that it was not even tried.
+pub(super) async fn tell_error(shared: &Shared, pod: &Pod, message: &str) {
+    tell_condition(shared, pod, "SchedulerError", message, &Nominate::Keep).await;
+}
+
 /// The `PodScheduled` condition and the nominated node, if they are news.
-async fn tell_condition(shared: &Shared, pod: &Pod, message: &str, nominated: &Nominate) {
+async fn tell_condition(shared: &Shared, pod: &Pod, reason: &str, message: &str, nominated: &Nominate) {
     let known = pod.scheduled.as_ref();
-    let same = known.is_some_and(|c| &*c.status == "False" && &*c.reason == "Unschedulable" && &*c.message == message);
+    let same = known.is_some_and(|c| &*c.status == "False" && &*c.reason == reason && &*c.message == message);
     let nominated = match nominated {
         Nominate::Node(node) if *node != pod.nominated_node_name => Some(json!(node)),
         Nominate::Clear if !pod.nominated_node_name.is_empty() => Some(json!(null)),
@@ -46,7 +51,7 @@ async fn tell_condition(shared: &Shared, pod: &Pod, message: &str, nominated: &N
         return;
     }
     let mut condition = json!({
-        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+        "type": "PodScheduled", "status": "False", "reason": reason, "message": message,
         "observedGeneration": pod.metadata.generation, "lastProbeTime": null,
     });
     if known.is_none_or(|c| &*c.status != "False") {

@@ -10,7 +10,10 @@ use component::testing::{FakeApi, Received};
 use k8s_openapi::api::core::v1 as api;
 use serde_json::{Value, json};
 
+mod extenders;
+
 use super::*;
+use crate::extender::Extender;
 use crate::framework::Profile;
 use crate::queue::Backoff;
 use crate::testkit::merge;
@@ -28,6 +31,10 @@ impl Drop for Cluster {
 
 impl Cluster {
     fn start(objects: &[Value]) -> Self {
+        Self::start_with(objects, Vec::new())
+    }
+
+    fn start_with(objects: &[Value], extenders: Vec<Extender>) -> Self {
         let (fake, shutdown) = (FakeApi::new(), Shutdown::new());
         objects.iter().for_each(|object| fake.put(object));
         fake.react(discovery);
@@ -35,7 +42,8 @@ impl Cluster {
         let source = Source::new("default-scheduler");
         let context = Context::with(fake.client(), source, clock, Random::seeded(1), shutdown.clone());
         let core = Core::new(vec![Profile::default_named("default-scheduler")], Backoff::default(), 1);
-        tokio::spawn(run(core, context));
+        let core = core.with_extenders(extenders.iter().map(Extender::interest).collect());
+        tokio::spawn(run(core, Extenders::new(extenders).unwrap(), context));
         Self { fake, shutdown }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::objects::{Claim, CsiNode, StorageClass, Volume};
+use crate::objects::{Capacity, Claim, CsiDriver, CsiNode, Node, StorageClass, Volume};
 
 /// What becomes of the claims of a pod on its node, before the pod goes there.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +32,8 @@ pub struct Volumes {
     volumes: HashMap<Box<str>, Arc<Volume>>,
     classes: HashMap<Box<str>, Arc<StorageClass>>,
     csi_nodes: HashMap<Box<str>, Arc<CsiNode>>,
+    csi_drivers: HashMap<Box<str>, Arc<CsiDriver>>,
+    capacities: HashMap<(Box<str>, Box<str>), Arc<Capacity>>,
     /// By the pod's UID.
     assumed: HashMap<Box<str>, VolumePlan>,
 }
@@ -51,6 +53,24 @@ impl Volumes {
 
     pub fn set_csi_node(&mut self, name: &str, node: Option<Arc<CsiNode>>) {
         put(&mut self.csi_nodes, name.into(), node);
+    }
+
+    pub fn set_csi_driver(&mut self, name: &str, driver: Option<Arc<CsiDriver>>) {
+        put(&mut self.csi_drivers, name.into(), driver);
+    }
+
+    pub fn set_capacity(&mut self, namespace: &str, name: &str, capacity: Option<Arc<Capacity>>) {
+        put(&mut self.capacities, (namespace.into(), name.into()), capacity);
+    }
+
+    /// Whether a volume for the claim can be made where the node reaches it, as far as its driver tells such things.
+    pub fn has_room(&self, claim: &Claim, class: &StorageClass, node: &Node) -> bool {
+        let tracked = self.csi_drivers.get(&class.provisioner).is_some_and(|driver| driver.tracks_capacity);
+        if !tracked || claim.requested == 0 {
+            return true;
+        }
+        let mut of_class = self.capacities.values().filter(|capacity| capacity.class == claim.class);
+        of_class.any(|capacity| capacity.suffices(claim.requested, node))
     }
 
     pub fn claim(&self, namespace: &str, name: &str) -> Option<&Arc<Claim>> {

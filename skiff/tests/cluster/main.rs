@@ -13,3 +13,4 @@ mod restart;
 mod store;
 mod support;
 mod walkthrough;
+mod workloads;

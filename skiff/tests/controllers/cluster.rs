@@ -92,3 +92,26 @@ fn a_client_certificate_is_signed_once_it_is_approved() {
         request.delete().await;
     });
 }
+
+#[test]
+fn a_token_in_a_secret_is_good_until_its_account_goes() {
+    story("tokens", async |place: &Place| {
+        let account =
+            place.create(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}})).await;
+        let metadata = json!({"name": "token", "annotations": {"kubernetes.io/service-account.name": "robot"}});
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token", "metadata": metadata});
+        let secret = place.create(secret).await;
+        let filled = secret.until("a token", |secret| secret["data"]["token"].is_string()).await;
+        let text =
+            |field: &str| String::from_utf8(STANDARD.decode(filled["data"][field].as_str().unwrap()).unwrap()).unwrap();
+        assert_eq!(text("namespace"), "tokens");
+        assert_eq!(text("ca.crt"), std::fs::read_to_string(place.cluster.plane.path("ca.crt")).unwrap());
+        let review = |token: String| json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "metadata": {}, "spec": {"token": token}});
+        let answer = place.post("/apis/authentication.k8s.io/v1/tokenreviews", &review(text("token"))).await;
+        assert_eq!(answer["status"]["user"]["username"], "system:serviceaccount:tokens:robot", "{answer}");
+        account.delete().await;
+        secret.until_gone().await;
+        let answer = place.post("/apis/authentication.k8s.io/v1/tokenreviews", &review(text("token"))).await;
+        assert_ne!(answer["status"]["authenticated"], true, "{answer}");
+    });
+}

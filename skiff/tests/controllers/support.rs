@@ -161,6 +161,13 @@ impl Place {
         Object { api, name: made.name_any() }
     }
 
+    /// What the API answers to an object that it does not keep.
+    pub async fn post(&self, path: &str, object: &Value) -> Value {
+        let request = http::Request::post(path).header("content-type", "application/json");
+        let request = request.body(serde_json::to_vec(object).unwrap()).unwrap();
+        self.cluster.client.request(request).await.unwrap()
+    }
+
     /// What the API answers to an object that it refuses.
     pub async fn refused(&self, object: Value) -> kube::core::Status {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

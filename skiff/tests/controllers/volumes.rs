@@ -119,3 +119,34 @@ fn an_ephemeral_volume_lives_as_long_as_its_pod() {
         claim.until_gone().await;
     });
 }
+
+#[test]
+fn a_pod_gets_the_claims_of_its_templates_and_they_go_with_it() {
+    story("devices", async |place: &Place| {
+        let requests = json!([{"name": "one", "exactly": {"deviceClassName": "example.com"}}]);
+        let spec = json!({"spec": {"devices": {"requests": requests}}});
+        place
+            .create(json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaimTemplate", "metadata": {"name": "gpu"}, "spec": spec}))
+            .await;
+        let mut pod = pod_with_claim("user", "none");
+        pod["spec"]["volumes"] = json!([]);
+        pod["spec"]["resourceClaims"] = json!([{"name": "gpu", "resourceClaimTemplateName": "gpu"}]);
+        let pod = place.create(pod).await;
+        let told = pod
+            .until("its claim", |pod| pod["status"]["resourceClaimStatuses"][0]["resourceClaimName"].is_string())
+            .await;
+        let name = told["status"]["resourceClaimStatuses"][0]["resourceClaimName"].as_str().unwrap().to_owned();
+        assert!(name.starts_with("user-gpu-"), "{name}");
+        let claim = place.object("resource.k8s.io/v1", "ResourceClaim", &name);
+        assert_eq!(claim.get().await["metadata"]["annotations"]["resource.kubernetes.io/pod-claim-name"], "gpu");
+        let waits = |pod: &Value| {
+            let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+            conditions
+                .into_iter()
+                .any(|c| c["reason"] == "Unschedulable" && c["message"].to_string().contains("allocates no devices"))
+        };
+        pod.until("told why it waits", waits).await;
+        pod.delete().await;
+        claim.until_gone().await;
+    });
+}

@@ -282,3 +282,27 @@ fn limits() {
         assert_eq!(got, [want, "", ""], "{count} {claims:?}");
     }
 }
+
+#[test]
+fn storage_is_made_where_its_driver_has_room() {
+    let mut storage = Storage::new(&nodes(), &[]);
+    storage.claim("c", json!({"spec": {"storageClassName": "made"}}));
+    let pod = using("p", &["c"]);
+    let elsewhere = "node(s) didn't find available persistent volumes to bind";
+    let driver = |tracks: bool| {
+        parse(json!({"metadata": {"name": "example.com/p"}}), json!({"spec": {"storageCapacity": tracks}}))
+    };
+    storage.0.volumes.set_csi_driver("example.com/p", Some(driver(false)));
+    binding(&storage, &pod, ["", "", elsewhere]);
+    storage.0.volumes.set_csi_driver("example.com/p", Some(driver(true)));
+    let full = "node(s) did not have enough free storage";
+    binding(&storage, &pod, [full, full, elsewhere]);
+    let capacity = |zone: &str, more: Value| {
+        let base = json!({"metadata": {"name": zone, "namespace": "csi"}, "storageClassName": "made",
+            "nodeTopology": {"matchLabels": {"zone": zone}}});
+        Some(parse(base, more))
+    };
+    storage.0.volumes.set_capacity("csi", "a", capacity("a", json!({"capacity": "100Gi", "maximumVolumeSize": "4Gi"})));
+    storage.0.volumes.set_capacity("csi", "b", capacity("b", json!({"capacity": "5Gi"})));
+    binding(&storage, &pod, [full, "", elsewhere]);
+}

@@ -1,4 +1,4 @@
-//! Where the published certificates come from.
+//! The certificates that vouch for the API server, for others to be told.
 //!
 //! In this order: the file of `--root-ca-file`; the authorities in the manager's own kubeconfig; what the API server
 //! shows on the address of that kubeconfig; what it shows on the address of the Service `kubernetes`, or on its usual
@@ -8,10 +8,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use component::client::{ClientConfig, Endpoint};
+use component::queue::Backoff;
 use component::tls::{self, Trust};
 use k8s_openapi::api::core::v1::Endpoints;
 use kube::{Api, Client};
@@ -19,13 +21,29 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::common::error::{Doing, Error};
+use super::error::{Doing, Error};
 
 /// Where the API server speaks TLS unless told otherwise.
 const SECURE_PORT: u16 = 6443;
 
+/// How long to wait before asking again for certificates that could not be had.
+const RETRY: Backoff = Backoff { base: Duration::from_millis(250), max: Duration::from_secs(10) };
+
+/// PEM, as soon as it can be had.
+pub(crate) async fn found(client: &Client, file: Option<&PathBuf>, config: &ClientConfig) -> String {
+    let mut failures = 0;
+    loop {
+        match find(client, file, config).await {
+            Ok(root_ca) => return root_ca,
+            Err(error) => tracing::warn!(%error, "no root CA to publish yet"),
+        }
+        tokio::time::sleep(RETRY.delay(failures)).await;
+        failures += 1;
+    }
+}
+
 /// PEM. An error may pass: the API server may not be up yet.
-pub(super) async fn find(client: &Client, file: Option<&PathBuf>, config: &ClientConfig) -> Result<String, Error> {
+async fn find(client: &Client, file: Option<&PathBuf>, config: &ClientConfig) -> Result<String, Error> {
     if let Some(path) = file {
         let read = tokio::fs::read_to_string(path).await;
         return read.map_err(|e| Error::refused("read root CA file", path.display(), e));
