@@ -1,5 +1,5 @@
 # The commands of the README. Each prints what it does; scripts/ has the longer ones.
-.PHONY: help demo test up down reset check simulate bench
+.PHONY: help demo test up down reset check simulate bench chaos swap
 
 CARGO ?= cargo
 DATA_DIR ?= /var/lib/skiff
@@ -17,6 +17,8 @@ help:
 	@echo "make check  format, lints, unit tests, and the rules of ARCHITECTURE.md"
 	@echo "make simulate  the control plane in simulated time with everything going wrong: SECONDS=600, or SEED=7 again"
 	@echo "make bench  measure the API server, Services' rules, names, pods' networks, and a cluster beside the runtime's share"
+	@echo "make chaos  strike a cluster at work with faults: SEED=7 MINUTES=10"
+	@echo "make swap   run a cluster with other implementations of parts: SWAP=\"--swap NAME=PATH\""
 
 demo:
 	@scripts/demo.sh
@@ -58,3 +60,14 @@ bench:
 		--bench cluster --bench scale --bench acknowledged
 	$(CARGO) bench --workspace --bench api --bench answer --bench acknowledged --bench scale
 	$(SUDO) env "PATH=$$PATH" $(CARGO) bench --workspace --bench plugins --bench services --bench cluster
+
+# What the seed and the time stand for, and what --swap takes: docs/drills.md.
+chaos:
+	@scripts/prepare.sh run build test
+	$(CARGO) build --release --bins
+	$(SUDO) $(TARGET)/release/skiff-drill chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),2)
+
+swap:
+	@scripts/prepare.sh run build test
+	$(CARGO) build --release --bins
+	$(SUDO) $(TARGET)/release/skiff-drill swap $(SWAP)

@@ -34,6 +34,8 @@ nsenter util-linux
 ps procps
 hostname hostname
 /usr/lib/cni/bridge containernetworking-plugins
+faketime faketime
+mkfs.ext4 e2fsprogs
 '
 
 missing=()

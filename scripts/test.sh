@@ -43,4 +43,8 @@ stage "tests of each part, stores included" cargo test --workspace $(part_tests)
 stage "plugins and rules with real packets" cargo test --workspace --test privileged --test traffic -- --ignored
 stage "what the kernel makes of rules" cargo test --workspace --lib netlink -- --ignored
 stage "clusters with real containers" cargo test --workspace --test cluster
+programs=${CARGO_TARGET_DIR:-target}/debug
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo --preserve-env "$@"; fi; }
+stage "a cluster struck with faults" as_root "$programs/skiff-drill" chaos --seed 1 --minutes 1
+stage "parts swapped for Debian's" scripts/swaps.sh "$programs"
 printf '\nAll stages passed:\n%s' "$times"

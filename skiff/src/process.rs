@@ -10,26 +10,38 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, pidfd_open};
+use tokio::sync::oneshot;
 
 /// For signals: a process that has ended already is what was asked for.
 pub(crate) fn gone_is_fine(error: Errno) -> Result<(), Errno> {
     if error == Errno::ESRCH { Ok(()) } else { Err(error) }
 }
 
-/// Returns when the process has ended, or an error after `timeout`. Works for any process: a pidfd becomes readable at
-/// its end.
-pub(crate) async fn wait_for_exit(pid: Pid, timeout: Duration) -> Result<()> {
+/// Returns when the process has ended. Works for any process: a pidfd becomes readable at its end. The wait is on a thread
+/// of its own, which outlives a caller that gives up, and holds up no runtime's end.
+pub(crate) async fn ended(pid: Pid) -> Result<()> {
     let Some(raw) = rustix::process::Pid::from_raw(pid.as_raw()) else { bail!("{pid} is no process id") };
     let pidfd: OwnedFd = match pidfd_open(raw, PidfdFlags::empty()) {
         Ok(pidfd) => pidfd,
         Err(rustix::io::Errno::SRCH) => return Ok(()),
         Err(error) => return Err(error).with_context(|| format!("watch process {pid}")),
     };
-    let timeout_poll = PollTimeout::try_from(timeout).context("a timeout that fits")?;
-    let wait = move || nix::poll::poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout_poll);
-    match tokio::task::spawn_blocking(wait).await.context("wait on a thread")? {
-        Ok(0) => bail!("process {pid} still runs after {timeout:?}"),
-        ended => ended.map(|_| ()).with_context(|| format!("wait for process {pid}")),
+    let (sender, receiver) = oneshot::channel();
+    let wait = move || {
+        let mut poll = || nix::poll::poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
+        // A signal to this process may be handled by this thread.
+        let ended = std::iter::repeat_with(&mut poll).find(|ended| *ended != Err(Errno::EINTR));
+        let _ = sender.send(ended.unwrap_or(Ok(0)));
+    };
+    std::thread::Builder::new().name("wait".into()).spawn(wait).context("start a thread that waits")?;
+    receiver.await.context("wait on a thread")?.map(drop).with_context(|| format!("wait for process {pid}"))
+}
+
+/// [`ended`], or an error after `timeout`.
+pub(crate) async fn wait_for_exit(pid: Pid, timeout: Duration) -> Result<()> {
+    match tokio::time::timeout(timeout, ended(pid)).await {
+        Ok(ended) => ended,
+        Err(_) => bail!("process {pid} still runs after {timeout:?}"),
     }
 }
 

@@ -40,6 +40,8 @@ async fn run(layout: Layout, settings: Settings) -> Result<()> {
         }
     };
     tokio::try_join!(runtime::ensure(&layout, &settings), api)?;
+    let kept = (layout.clone(), settings.clone(), shutdown.clone());
+    tasks.spawn(async move { runtime::keep_running(&kept.0, &kept.1, &kept.2).await });
     notifier.status("starting the controllers, the scheduler, the kubelet and the proxy");
     for part in [Part::Kubelet, Part::KubeControllerManager, Part::KubeScheduler, Part::KubeProxy] {
         start(&mut tasks, part)?;

@@ -29,8 +29,12 @@ const CONTROLLERS: [&str; 9] = ["cpu", "cpuacct", "cpuset", "memory", "pids", "h
 /// Where cgroups are made.
 #[derive(Debug, Clone)]
 pub enum Hierarchy {
-    /// Controller → its root folder.
-    V1(BTreeMap<String, PathBuf>),
+    V1 {
+        /// Controller → its root folder.
+        controllers: BTreeMap<String, PathBuf>,
+        /// The rest: nothing is limited there, but runtimes make a container's folders, the pod's included, in all.
+        others: Vec<PathBuf>,
+    },
     /// The unified root.
     V2(PathBuf),
 }
@@ -42,8 +46,11 @@ impl Hierarchy {
         if cgroup_mount.join("cgroup.controllers").exists() {
             return Self::V2(cgroup_mount.to_owned());
         }
-        let present = CONTROLLERS.iter().map(|name| ((*name).to_owned(), cgroup_mount.join(name)));
-        Self::V1(present.filter(|(_, root)| root.is_dir()).collect())
+        let entries = fs::read_dir(cgroup_mount).into_iter().flatten().flatten();
+        let roots = entries.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()));
+        let (controllers, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            roots.filter(|(_, root)| root.is_dir()).partition(|(name, _)| CONTROLLERS.contains(&name.as_str()));
+        Self::V1 { controllers, others: others.into_values().collect() }
     }
 
     pub fn is_v2(&self) -> bool {
@@ -117,9 +124,10 @@ impl Cgroups {
         let name = self.naming.pod(qos::of_pod(pod), spec::uid(pod));
         let limits = Limits::of_pod(pod, None);
         let folders: Vec<(Option<&str>, PathBuf)> = match &self.hierarchy {
-            Hierarchy::V1(roots) => {
-                roots.iter().map(|(controller, root)| (Some(controller.as_str()), root.join(name.folder()))).collect()
-            }
+            Hierarchy::V1 { controllers, .. } => controllers
+                .iter()
+                .map(|(controller, root)| (Some(controller.as_str()), root.join(name.folder())))
+                .collect(),
             Hierarchy::V2(root) => vec![(None, root.join(name.folder()))],
         };
         for (controller, folder) in folders.iter().filter(|(_, folder)| folder.is_dir()) {
@@ -139,7 +147,7 @@ impl Cgroups {
     pub fn processes(&self, pod: &Pod) -> i64 {
         let name = self.naming.pod(qos::of_pod(pod), spec::uid(pod));
         let folder = match &self.hierarchy {
-            Hierarchy::V1(roots) => roots.get("pids").map(|root| root.join(name.folder())),
+            Hierarchy::V1 { controllers, .. } => controllers.get("pids").map(|root| root.join(name.folder())),
             Hierarchy::V2(root) => Some(root.join(name.folder())),
         };
         let text = folder.and_then(|folder| fs::read_to_string(folder.join("pids.current")).ok());
@@ -171,15 +179,17 @@ impl Cgroups {
 
     fn folders(&self, name: &Name) -> Vec<PathBuf> {
         match &self.hierarchy {
-            Hierarchy::V1(roots) => roots.values().map(|root| root.join(name.folder())).collect(),
+            Hierarchy::V1 { controllers, others } => {
+                controllers.values().chain(others).map(|root| root.join(name.folder())).collect()
+            }
             Hierarchy::V2(root) => vec![root.join(name.folder())],
         }
     }
 
     fn ensure(&self, name: &Name, limits: &Limits) -> Result<(), Error> {
         match &self.hierarchy {
-            Hierarchy::V1(roots) => {
-                for (controller, root) in roots {
+            Hierarchy::V1 { controllers, .. } => {
+                for (controller, root) in controllers {
                     let folder = root.join(name.folder());
                     make(&folder, controller == "cpuset", root)?;
                     limits::write(&folder, &limits.v1(controller))?;

@@ -68,3 +68,19 @@ fn removing_what_is_gone_is_fine() {
     cgroups.remove_pod(qos::BURSTABLE, "x").expect("succeeds");
     assert!(!root.path().join("cpu/kubepods/burstable/podx").exists());
 }
+
+#[test]
+fn what_runtimes_made_beside_the_controllers_goes_too() {
+    let root = tempfile::tempdir().expect("a folder");
+    for made in ["cpu/kubepods/burstable/podx", "systemd/kubepods/burstable/podx/container", "unified/kubepods/podgone"]
+    {
+        fs::create_dir_all(root.path().join(made)).expect("folders");
+    }
+    let cgroups = Cgroups::new(Hierarchy::detect(root.path()), Naming::new(Driver::Cgroupfs, ""));
+    assert_eq!(cgroups.pods(), [(qos::BURSTABLE, "x".to_owned()), (qos::GUARANTEED, "gone".to_owned())]);
+    for (class, uid) in cgroups.pods() {
+        cgroups.remove_pod(class, &uid).expect("succeeds");
+    }
+    assert!(!root.path().join("systemd/kubepods/burstable/podx").exists());
+    assert!(!root.path().join("unified/kubepods/podgone").exists());
+}

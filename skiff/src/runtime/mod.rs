@@ -1,6 +1,7 @@
 //! The container runtime: a containerd of the cluster's own, with everything below the data folder.
 //!
-//! Enter at [`ensure`], which leaves a runtime that answers and has the pause image; [`stop`] ends it. A containerd of
+//! Enter at [`ensure`], which leaves a runtime that answers and has the pause image; [`keep_running`] sees to it that it
+//! stays, [`stop`] ends it. A containerd of
 //! the machine is left alone even when one runs: its CNI folders, sandbox image and OOM settings are somebody else's,
 //! and often wrong for Kubernetes. `config` is pure; `cri` asks the runtime about pods.
 
@@ -14,6 +15,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use component::shutdown::Shutdown;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::net::UnixStream;
@@ -27,6 +29,8 @@ use crate::{files, machine};
 /// Longest that containerd may take to start, and to stop.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Before one that did not start is tried again.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// Starts containerd unless it runs, and imports the pause image unless it is there.
 pub(crate) async fn ensure(layout: &Layout, settings: &Settings) -> Result<()> {
@@ -44,6 +48,30 @@ pub(crate) async fn ensure(layout: &Layout, settings: &Settings) -> Result<()> {
 pub(crate) async fn server_pid(layout: &Layout) -> Option<Pid> {
     let stream = UnixStream::connect(layout.containerd_socket()).await.ok()?;
     stream.peer_cred().ok()?.pid().map(Pid::from_raw)
+}
+
+/// Starts the cluster's own containerd again whenever it has ended, until `shutdown` comes. Containers go on meanwhile:
+/// they are their shims' children. A start that has begun is not given up: `down` must find what it is to stop.
+pub(crate) async fn keep_running(layout: &Layout, settings: &Settings, shutdown: &Shutdown) {
+    if settings.container_runtime_endpoint.is_some() {
+        return;
+    }
+    loop {
+        if let Some(pid) = server_pid(layout).await {
+            match shutdown.run_until(process::ended(pid)).await {
+                Some(Ok(())) => tracing::error!("containerd has ended, starting it again"),
+                Some(Err(error)) => tracing::error!("containerd cannot be watched: {error:#}"),
+                None => {}
+            }
+        }
+        if shutdown.is_triggered() {
+            return;
+        }
+        if let Err(error) = ensure(layout, settings).await {
+            tracing::error!("containerd does not run, trying again: {error:#}");
+            let _ = shutdown.run_until(tokio::time::sleep(RESTART_PAUSE)).await;
+        }
+    }
 }
 
 async fn start(layout: &Layout) -> Result<()> {

@@ -7,6 +7,22 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use testbed::eventually;
 
+/// A fenced block: its info string's words, and its lines.
+pub(crate) struct Block {
+    info: Vec<String>,
+    body: Vec<String>,
+}
+
+impl Block {
+    pub(crate) fn begins(&self, line: &str) -> bool {
+        self.body.first().is_some_and(|first| first.starts_with(line))
+    }
+
+    pub(crate) fn is_commands(&self) -> bool {
+        self.info.first().is_some_and(|info| ["bash", "sh", "shell", "console"].contains(&info.as_str()))
+    }
+}
+
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Step {
     commands: String,
@@ -17,27 +33,37 @@ pub(crate) struct Step {
     until: Option<Duration>,
 }
 
-/// The page's steps. Info strings: `bash`, `bash fails`, `bash until`, `bash until SECONDS`.
-pub(crate) fn steps(page: &str) -> Result<Vec<Step>> {
-    let mut steps: Vec<Step> = Vec::new();
+pub(crate) fn blocks(page: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
     let mut lines = page.lines();
     while let Some(line) = lines.next() {
         let Some(info) = line.strip_prefix("```") else { continue };
-        let body: Vec<String> = lines.by_ref().take_while(|line| *line != "```").map(String::from).collect();
-        let words: Vec<&str> = info.split_whitespace().collect();
+        let body = lines.by_ref().take_while(|line| *line != "```").map(String::from).collect();
+        blocks.push(Block { info: info.split_whitespace().map(String::from).collect(), body });
+    }
+    blocks
+}
+
+/// What is to be run of a page's blocks. Info strings: `bash` or `sh`, with `fails`, `until` or `until SECONDS` behind it;
+/// `text` right below is what is shown then. Blocks in other languages are looked at by people.
+pub(crate) fn steps<'a>(blocks: impl IntoIterator<Item = &'a Block>) -> Result<Vec<Step>> {
+    let mut steps: Vec<Step> = Vec::new();
+    for block in blocks {
+        let words: Vec<&str> = block.info.iter().map(String::as_str).collect();
         match words[..] {
-            ["bash", ref how @ ..] => steps.push(Step {
-                commands: body.join("\n"),
+            ["bash" | "sh", ref how @ ..] => steps.push(Step {
+                commands: block.body.join("\n"),
                 shown: Vec::new(),
                 fails: how == ["fails"],
                 until: match how {
+                    [] | ["fails"] => None,
                     ["until"] => Some(Duration::from_secs(90)),
                     ["until", seconds] => Some(Duration::from_secs(seconds.parse().context("seconds after until")?)),
-                    _ => None,
+                    other => bail!("no way to run commands: {other:?}"),
                 },
             }),
-            ["text"] => steps.last_mut().context("shown output follows commands")?.shown = body,
-            _ => bail!("a block that is neither bash nor text: {info}"),
+            ["text"] => steps.last_mut().context("shown output follows commands")?.shown = block.body.clone(),
+            _ => ensure!(!block.is_commands(), "commands are marked bash or sh, not {}", words.join(" ")),
         }
     }
     Ok(steps)
@@ -126,7 +152,7 @@ fn fits(line: &str, pattern: &str) -> bool {
 #[test]
 fn blocks_become_steps_and_lines_are_compared_loosely() {
     let page = "x\n```bash until 5\na\nb\n```\n\n```text\nNAME …\n```\n```bash fails\nc\n```\n";
-    let steps = steps(page).unwrap();
+    let steps = steps(&blocks(page)).unwrap();
     assert_eq!(steps[0].commands, "a\nb");
     assert_eq!((steps[0].until, steps[0].shown.len()), (Some(Duration::from_secs(5)), 1));
     assert!(steps[1].fails);

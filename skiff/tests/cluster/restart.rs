@@ -64,7 +64,24 @@ fn a_part_killed_and_started_again_goes_on() -> Result<()> {
         let kept = containers(&cluster)?;
         ensure!(before.iter().filter(|id| kept.contains(id)).count() >= 3, "the {part}'s end touched no container");
     }
+    the_runtime_comes_back(&cluster, &address)?;
     nothing_is_left_over(&cluster, &address)
+}
+
+/// containerd is no part; `skiff up` has started it, and does so again.
+fn the_runtime_comes_back(cluster: &Cluster, address: &str) -> Result<()> {
+    let before = containers(cluster)?;
+    cluster.bed.run(&["pkill", "--signal", "KILL", "--exact", "containerd"])?;
+    ensure!(cluster.curl(&format!("http://{address}")).is_ok(), "traffic flows without containerd");
+    let kept = eventually("containerd answers again", SOON, || containers(cluster))?;
+    let sorted = |mut ids: Vec<String>| {
+        ids.sort();
+        ids
+    };
+    let (before, kept) = (sorted(before), sorted(kept));
+    ensure!(kept == before, "no container ended with it: {before:?} and {kept:?}");
+    cluster.kubectl(&["scale", "deployment", "web", "--replicas=6"])?;
+    cluster.rolled_out("web")
 }
 
 /// The running containers, pause ones too, by the runtime's own account.

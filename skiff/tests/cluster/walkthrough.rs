@@ -1,11 +1,97 @@
-//! docs/walkthrough.md, run as it stands.
+//! The pages of commands, run as they stand: the README and what lies in docs/.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use testbed::{Bed, Registry, images};
 
-use crate::page::{Shell, steps};
+use crate::page::{Block, Shell, blocks, steps};
+
+const README: &str = "README.md";
+const WALKTHROUGH: &str = "docs/walkthrough.md";
+const DRILLS: &str = "docs/drills.md";
+
+/// Blocks of commands that no test can run, by page and how they begin, and why. All others are run.
+const CANNOT_RUN: &[(&str, &str, &str)] = &[
+    (README, "make demo", "installs packages on the machine itself, and leaves a cluster there"),
+    (README, "make test", "is what runs this test"),
+    (README, "cargo build --release", "takes minutes; that the programs are built is tested by their being there"),
+    ("docs/bench.md", "cargo bench", "measures for minutes, and wants a machine at rest"),
+    (DRILLS, "make chaos SEED=7 MINUTES=10", "takes ten minutes; a shorter one is a stage of its own"),
+    (DRILLS, "make swap SWAP=\"--swap cni=/usr/lib/cni\"", "is a stage of its own"),
+    (
+        DRILLS,
+        "make swap SWAP=\"--all-from ~/kubernetes/server/bin --ours kube-scheduler\"",
+        "needs upstream's programs",
+    ),
+];
+
+fn root() -> Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace")
+}
+
+fn programs() -> Result<&'static Path> {
+    Path::new(env!("CARGO_BIN_EXE_skiff")).parent().context("the programs' folder")
+}
+
+/// A page's blocks without those that cannot be run.
+fn runnable(page: &str) -> Result<Vec<Block>> {
+    let text = std::fs::read_to_string(root()?.join(page)).with_context(|| format!("read {page}"))?;
+    let cannot = |block: &Block| CANNOT_RUN.iter().any(|(name, line, _)| *name == page && block.begins(line));
+    Ok(blocks(&text).into_iter().filter(|block| !block.is_commands() || !cannot(block)).collect())
+}
+
+#[test]
+fn every_page_of_commands_is_run() -> Result<()> {
+    let mut pages = vec![README.to_owned()];
+    for entry in std::fs::read_dir(root()?.join("docs"))? {
+        pages.push(format!("docs/{}", entry?.file_name().to_string_lossy()));
+    }
+    let mut left: BTreeSet<_> = CANNOT_RUN.iter().map(|(page, line, _)| (*page, *line)).collect();
+    for page in &pages {
+        let text = std::fs::read_to_string(root()?.join(page))?;
+        let commands: Vec<Block> = blocks(&text).into_iter().filter(Block::is_commands).collect();
+        left.retain(|(name, line)| name != page || !commands.iter().any(|block| block.begins(line)));
+        let runs =
+            !runnable(page)?.iter().any(Block::is_commands) || [README, WALKTHROUGH, DRILLS].contains(&page.as_str());
+        ensure!(runs, "{page} has commands: run it here, or say in CANNOT_RUN why that cannot be");
+    }
+    ensure!(left.is_empty(), "these blocks are not there any more: {left:?}");
+    Ok(())
+}
+
+/// In a machine where the README's `make` has run: the programs are where it builds them.
+#[test]
+fn the_readme_says_what_happens() -> Result<()> {
+    let Some(bed) = Bed::new("readme")? else { return Ok(()) };
+    let folder = bed.folder().join("skiff");
+    std::fs::create_dir_all(folder.join("target"))?;
+    std::os::unix::fs::symlink(programs()?, folder.join("target/release"))?;
+    let mut command = bed.command("env");
+    command.arg(format!("HOME={}", folder.display())).arg(format!("PATH={}", path()?));
+    // Root needs no sudo, and need not have it.
+    command.args([
+        "bash",
+        "-c",
+        &format!("cd {} && sudo() {{ \"$@\"; }} && export -f sudo && exec bash", folder.display()),
+    ]);
+    let mut shell = Shell::start(&mut command)?;
+    steps(&runnable(README)?)?.iter().try_for_each(|step| shell.step(step))
+}
+
+#[test]
+fn the_page_of_drills_says_what_happens() -> Result<()> {
+    let mut command = std::process::Command::new("env");
+    command.arg(format!("PATH={}", path()?)).arg("bash");
+    let mut shell = Shell::start(&mut command)?;
+    steps(&runnable(DRILLS)?)?.iter().try_for_each(|step| shell.step(step))
+}
+
+/// Where programs are found, those of this workspace too.
+fn path() -> Result<String> {
+    Ok(format!("{}:{}", std::env::var("PATH").unwrap_or_default(), programs()?.display()))
+}
 
 /// What a machine with access to registries would not need: mirrors on loopback, and a runtime without the right to
 /// lower OOM scores where this machine lacks it.
@@ -24,7 +110,7 @@ fn containerd_configuration(mirrors: &Path) -> Result<String> {
 }
 
 #[test]
-fn the_page_says_what_happens() -> Result<()> {
+fn the_walkthrough_says_what_happens() -> Result<()> {
     let Some(bed) = Bed::new("walk")? else { return Ok(()) };
     let registry = Registry::start(&bed, 5000)?;
     registry.push(&bed, &images::nginx("docker.io/library/nginx:latest")?, "nginx:latest")?;
@@ -38,15 +124,9 @@ fn the_page_says_what_happens() -> Result<()> {
     bed.run(&["mkdir", "-p", "/etc/containerd"])?;
     bed.run(&["cp", &configuration.display().to_string(), "/etc/containerd/config.toml"])?;
 
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace")?;
-    let page = std::fs::read_to_string(root.join("docs/walkthrough.md"))?;
-    let programs = Path::new(env!("CARGO_BIN_EXE_skiff")).parent().context("the programs' folder")?;
     let mut command = bed.command("env");
-    command.arg(format!("SKIFF={}", programs.display())).arg(format!("HOME={}", folder.display()));
+    command.arg(format!("SKIFF={}", programs()?.display())).arg(format!("HOME={}", folder.display()));
     command.args(["bash", "-c", &format!("cd {} && exec bash", folder.display())]);
     let mut shell = Shell::start(&mut command)?;
-    for step in steps(&page)? {
-        shell.step(&step)?;
-    }
-    Ok(())
+    steps(&runnable(WALKTHROUGH)?)?.iter().try_for_each(|step| shell.step(step))
 }

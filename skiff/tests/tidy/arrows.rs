@@ -24,6 +24,7 @@ fn allowed(name: &str) -> Vec<&'static str> {
         "skiff" => [&COMPONENTS[..], &["component", "machinery", "oci-archive", "pause"]].concat(),
         "component" | "conformance" => vec!["machinery"],
         "testbed" => vec!["oci-archive"],
+        "drill" => vec!["component", "testbed"],
         name if COMPONENTS.contains(&name) => vec!["component", "machinery"],
         _ => vec![],
     }

@@ -1,0 +1,115 @@
+//! Parts as processes of their own: started, killed, paused and started again, one by one.
+
+use std::collections::BTreeMap;
+use std::process::Child;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use testbed::eventually;
+
+use crate::place::Place;
+
+/// How long a part has to end after SIGTERM.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Programs by name. What runs ends with its bed at the latest.
+pub struct Apart<'a> {
+    place: &'a Place,
+    lines: BTreeMap<String, Vec<String>>,
+    running: BTreeMap<String, Child>,
+}
+
+impl<'a> Apart<'a> {
+    pub fn new(place: &'a Place) -> Self {
+        Self { place, lines: BTreeMap::new(), running: BTreeMap::new() }
+    }
+
+    /// Says how a program is started.
+    pub fn define(&mut self, name: &str, line: Vec<String>) {
+        self.lines.insert(name.to_owned(), line);
+    }
+
+    /// The command line of a part of Skiff: `program`, and the arguments that `skiff up` leaves for it.
+    pub fn line(&self, part: &str, program: &[&str]) -> Result<Vec<String>> {
+        let path = self.place.data().join("flags").join(part);
+        let flags = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        Ok(program.iter().copied().chain(flags.lines()).map(String::from).collect())
+    }
+
+    pub fn start(&mut self, name: &str) -> Result<()> {
+        let line = self.lines.get(name).with_context(|| format!("{name} is not defined"))?;
+        let (program, arguments) = line.split_first().context("an empty command line")?;
+        let mut command = self.place.bed.command(program);
+        let child = self.place.bed.start(name, command.args(arguments))?;
+        self.running.insert(name.to_owned(), child);
+        Ok(())
+    }
+
+    /// SIGKILL: nothing that the program could do comes after. One that has ended by itself is as good.
+    pub fn kill(&mut self, name: &str) -> Result<()> {
+        self.signal(name, Signal::SIGKILL)?;
+        let mut child = self.running.remove(name).with_context(|| format!("{name} does not run"))?;
+        child.wait().with_context(|| format!("wait for {name}")).map(drop)
+    }
+
+    /// SIGTERM, and until it has ended.
+    pub fn stop(&mut self, name: &str) -> Result<()> {
+        self.signal(name, Signal::SIGTERM)?;
+        let mut child = self.running.remove(name).with_context(|| format!("{name} does not run"))?;
+        let what = format!("{name} ends when it is asked to");
+        eventually(&what, END_TIMEOUT, || child.try_wait()?.context("it still runs")).map(drop)
+    }
+
+    /// Stops all that run; tries each and returns the first failure.
+    pub fn stop_all(&mut self) -> Result<()> {
+        let names: Vec<String> = self.running.keys().cloned().collect();
+        let stopped: Vec<Result<()>> = names.iter().map(|name| self.stop(name)).collect();
+        stopped.into_iter().collect()
+    }
+
+    pub fn pause(&self, name: &str) -> Result<()> {
+        self.signal(name, Signal::SIGSTOP)
+    }
+
+    /// `nsenter` stops when its program is stopped, so both are woken.
+    pub fn resume(&self, name: &str) -> Result<()> {
+        let child = self.running.get(name).with_context(|| format!("{name} does not run"))?;
+        self.signal(name, Signal::SIGCONT)?;
+        kill(pid(child), Signal::SIGCONT).with_context(|| format!("wake the {name}'s nsenter"))
+    }
+
+    /// Those that were started and have ended by themselves, with how.
+    pub fn ended(&mut self) -> Result<Vec<(String, String)>> {
+        let mut ended = Vec::new();
+        for (name, child) in &mut self.running {
+            if let Some(status) = child.try_wait()? {
+                ended.push((name.clone(), status.to_string()));
+            }
+        }
+        ended.iter().for_each(|(name, _)| drop(self.running.remove(name)));
+        Ok(ended)
+    }
+
+    /// To the program itself, which is the one child of the `nsenter` that was started.
+    fn signal(&self, name: &str, signal: Signal) -> Result<()> {
+        let child = self.running.get(name).with_context(|| format!("{name} does not run"))?;
+        let list = format!("/proc/{0}/task/{0}/children", child.id());
+        let program = eventually("nsenter has started its program", Duration::from_secs(10), || {
+            let Ok(children) = std::fs::read_to_string(&list) else { return Ok(None) };
+            let gone = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).is_ok_and(|s| s.contains(") Z "));
+            ensure!(gone || !children.trim().is_empty(), "{name} has no process");
+            Ok(children.trim().parse::<i32>().ok())
+        })?;
+        let Some(program) = program else { return Ok(()) };
+        match kill(Pid::from_raw(program), signal) {
+            Err(nix::errno::Errno::ESRCH) => Ok(()),
+            sent => sent.with_context(|| format!("send {signal} to {name}")),
+        }
+    }
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(child.id().cast_signed())
+}

@@ -1,0 +1,157 @@
+//! What runs in the cluster that is struck, whether it has converged, and what is left when it is gone.
+
+use anyhow::{Context as _, Result, ensure};
+use drill::{Place, SOON};
+use serde_json::{Value, json};
+use testbed::eventually;
+
+use super::workload::Services;
+
+/// The Deployment whose pods never end, and the one that is rolled out again and again.
+pub(super) const STEADY: &str = "steady";
+pub(super) const ROLLING: &str = "rolling";
+
+/// Makes both Deployments and their Services, and waits until they answer.
+pub(super) fn set(place: &Place) -> Result<Services> {
+    let objects: Vec<Value> = [(STEADY, 2), (ROLLING, 3)].map(|(name, replicas)| objects(name, replicas)).concat();
+    place.apply(&json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string())?;
+    let address = |name: &str| -> Result<_> {
+        place.kubectl(&["rollout", "status", &format!("deployment/{name}"), "--timeout=90s"])?;
+        let address = place.value(&format!("service/{name}"), ".spec.clusterIP")?;
+        eventually("the Service answers", SOON, || place.curl(&format!("http://{address}")))?;
+        address.parse().with_context(|| format!("the address of {name}"))
+    };
+    Ok(Services { steady: address(STEADY)?, rolling: address(ROLLING)? })
+}
+
+/// Pods that end as an operator would have them end: they answer until everybody has heard that they go.
+fn objects(name: &str, replicas: u32) -> Vec<Value> {
+    let labels = json!({"app": name});
+    let container = json!({
+        "name": "web", "image": "nginx", "imagePullPolicy": "IfNotPresent", "ports": [{"containerPort": 80}],
+        "readinessProbe": {"tcpSocket": {"port": 80}, "periodSeconds": 1, "timeoutSeconds": 3},
+        "lifecycle": {"preStop": {"sleep": {"seconds": 2}}},
+    });
+    let template = json!({
+        "metadata": {"labels": labels},
+        "spec": {"terminationGracePeriodSeconds": 10, "containers": [container]},
+    });
+    let strategy = json!({"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}});
+    vec![
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "strategy": strategy, "template": template},
+        }),
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"selector": labels, "ports": [{"port": 80}]},
+        }),
+    ]
+}
+
+/// Until every Deployment is as it was last asked to be, and no more pods are there than that.
+pub(super) fn wait_until_converged(place: &Place) -> Result<()> {
+    let get = |what: &str| -> Result<Value> {
+        let text = place.kubectl(&["get", what, "-o", "json"])?;
+        serde_json::from_str(&text).with_context(|| format!("read {what}"))
+    };
+    eventually("every Deployment has converged", SOON, || {
+        let pods = get("pods")?;
+        let deployments = get("deployments")?;
+        let items = deployments["items"].as_array().context("a list")?;
+        ensure!(items.len() == 2, "{} Deployments", items.len());
+        items.iter().try_for_each(|deployment| converged(deployment, &pods))
+    })
+}
+
+/// Until a whole rollout was seen that began after all faults had ended.
+pub(super) fn wait_until_settled(place: &Place) -> Result<()> {
+    place.kubectl(&["rollout", "restart", &format!("deployment/{ROLLING}")])?;
+    place.kubectl(&["rollout", "status", &format!("deployment/{ROLLING}"), "--timeout=90s"]).map(drop)
+}
+
+/// Pure: whether a Deployment has what it asks for.
+fn converged(deployment: &Value, pods: &Value) -> Result<()> {
+    let (metadata, status) = (&deployment["metadata"], &deployment["status"]);
+    let name = metadata["name"].as_str().unwrap_or_default();
+    let replicas = &deployment["spec"]["replicas"];
+    ensure!(status["observedGeneration"] == metadata["generation"], "{name}: not observed: {status}");
+    for count in ["replicas", "updatedReplicas", "readyReplicas", "availableReplicas"] {
+        ensure!(&status[count] == replicas, "{name}: {count} is {}, and {replicas} are asked for", status[count]);
+    }
+    let pods = pods["items"].as_array().into_iter().flatten();
+    let own: Vec<&Value> = pods.filter(|pod| pod["metadata"]["labels"]["app"] == name).collect();
+    ensure!(replicas.as_u64() == Some(own.len() as u64), "{name}: {} pods are there", own.len());
+    for pod in own {
+        ensure!(pod["metadata"]["deletionTimestamp"].is_null(), "{name}: a pod is still ending");
+        ensure!(pod["status"]["phase"] == "Running", "{name}: a pod is {}", pod["status"]["phase"]);
+    }
+    Ok(())
+}
+
+/// Pods of `steady` that had to be started again: nothing of what is done to a cluster is to touch them.
+pub(super) fn restarts(place: &Place) -> Result<String> {
+    place.kubectl(&[
+        "get",
+        "pods",
+        "-o",
+        "jsonpath={.items[?(@.status.containerStatuses[0].restartCount>0)].metadata.name}",
+    ])
+}
+
+/// Deletes everything and waits until the machine is as it was before.
+pub(super) fn clear(place: &Place) -> Result<()> {
+    place.kubectl(&["delete", "deployments,services", STEADY, ROLLING, "--timeout=60s"])?;
+    place.kubectl(&["delete", "configmaps", "--selector=drill=chaos", "--timeout=60s"])?;
+    eventually("nothing is left of the pods", SOON, || leftovers(place))
+}
+
+/// Containers, addresses, links, namespaces, rules, mounts and cgroups of pods, when there are none.
+fn leftovers(place: &Place) -> Result<()> {
+    let containers = place.containers()?;
+    ensure!(containers.is_empty(), "containers: {containers:?}");
+    let data = place.data().display().to_string();
+    let looks = [
+        ("addresses", format!("ls {data}/cni/networks/skiff | grep '^10\\.'")),
+        ("links", "ip -br link | grep '^veth'".to_owned()),
+        ("network namespaces", format!("ls /run/netns {data}/containerd/state/*/netns 2>/dev/null | grep cni-")),
+        (
+            "endpoints' rules",
+            "iptables-save -t nat | grep -E '^-A KUBE-SEP-.*default/(steady|rolling)|^:CNI-'".to_owned(),
+        ),
+        ("mounts", format!("grep -e {data}/kubelet/pods/ -e {data}/containerd/state/.*/rootfs /proc/self/mountinfo")),
+        ("cgroups", "find /sys/fs/cgroup -type d -name 'pod*-*'".to_owned()),
+        ("folders of pods", format!("find {data}/kubelet/pods -mindepth 1 -maxdepth 1")),
+    ];
+    for (what, look) in looks {
+        let found = place.bed.run(&["sh", "-c", &format!("{look} || true")])?;
+        ensure!(found.is_empty(), "{what}: {found}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deployment_has_converged_when_everything_says_so() {
+        let deployment = json!({
+            "metadata": {"name": "web", "generation": 3}, "spec": {"replicas": 1},
+            "status": {"observedGeneration": 3, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1},
+        });
+        let pod = json!({"metadata": {"labels": {"app": "web"}}, "status": {"phase": "Running"}});
+        let pods = |items: &[&Value]| json!({"items": items});
+        assert!(converged(&deployment, &pods(&[&pod])).is_ok());
+        assert!(converged(&deployment, &pods(&[&pod, &pod])).is_err(), "one pod too many");
+        for (path, value) in [("/status/observedGeneration", 2), ("/status/updatedReplicas", 0), ("/spec/replicas", 2)]
+        {
+            let mut other = deployment.clone();
+            *other.pointer_mut(path).unwrap() = value.into();
+            assert!(converged(&other, &pods(&[&pod])).is_err(), "{path}");
+        }
+        let mut ending = pod.clone();
+        ending["metadata"]["deletionTimestamp"] = "now".into();
+        assert!(converged(&deployment, &pods(&[&ending])).is_err());
+    }
+}
