@@ -180,7 +180,8 @@ fn authenticator(values: &Values, anonymous: bool) -> Result<Authenticator, Erro
     };
     let front_proxy = RequestHeader::from_flags(values)?;
     let published = published(values)?;
-    Ok(Authenticator { front_proxy, client_ca, static_tokens, anonymous, published })
+    let bootstrap_tokens = values.bool("enable-bootstrap-token-auth");
+    Ok(Authenticator { front_proxy, client_ca, static_tokens, bootstrap_tokens, anonymous, published })
 }
 
 /// What extension servers read to know whom to trust, by the names of upstream's ConfigMap.

@@ -4,11 +4,13 @@
 //! [`informer`]s fill stores, stores fill a [`queue`], the queue drives the reconcile loop, a [`recorder`] tells events.
 //! Nothing here knows any one component.
 
+pub mod bootstrap_token;
 pub mod client;
 pub mod clock;
 pub mod config;
 pub mod context;
 pub mod delegated;
+pub mod file_watch;
 pub mod flags;
 pub mod informer;
 pub mod key;

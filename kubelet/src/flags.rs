@@ -156,8 +156,12 @@ fn runtime() -> Group {
             flag("fail-cgroupv1", Bool, "false", "Refuse to start on cgroup v1."),
             flag("hairpin-mode", String, "promiscuous-bridge", "Hairpin mode.")
                 .without_effect("the CNI plugin sets it"),
-            flag("pod-cidr", String, "", "Pod addresses in standalone mode.")
-                .without_effect("the CNI configuration says them"),
+            flag(
+                "pod-cidr",
+                String,
+                "",
+                "Pods' addresses, told to the runtime; in a cluster what the Node was given counts.",
+            ),
             flag("make-iptables-util-chains", Bool, "true", "Make helper chains.")
                 .without_effect("kube-proxy makes what it needs"),
             flag("protect-kernel-defaults", Bool, "false", "Refuse other kernel settings.")

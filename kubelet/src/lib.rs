@@ -13,7 +13,6 @@ mod dispatch;
 pub mod env;
 pub mod eviction;
 mod facts;
-mod file_watch;
 mod flags;
 pub mod images;
 mod keepers;

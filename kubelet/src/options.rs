@@ -123,6 +123,7 @@ fn apply(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
     };
     text("pod-manifest-path", &mut c.static_pod_path);
     text("address", &mut c.address);
+    text("pod-cidr", &mut c.pod_cidr);
     text("tls-cert-file", &mut c.tls_cert_file);
     text("tls-private-key-file", &mut c.tls_private_key_file);
     text("tls-min-version", &mut c.tls_min_version);

@@ -149,6 +149,9 @@ pub async fn run(options: Options, mut seams: Seams) -> Result<(), Error> {
         seams.shutdown.clone(),
     );
     tasks.spawn(network);
+    let range = options.configuration.pod_cidr.clone();
+    let name = identity.name.clone();
+    tasks.spawn(node::tell_pod_range(runtime.clone(), range, informers.clone(), name, seams.shutdown.clone()));
     if let Some(client) = client {
         keepers::renew_certificates(&mut tasks, &options, &seams, &identity, &client);
         let settings = node::Settings {

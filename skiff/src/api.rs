@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Returns when `/readyz` says so: then it listens, and the bootstrap RBAC policy is in its store.
 pub(crate) async fn wait_until_ready(layout: &Layout) -> Result<()> {
-    let client = node::client(layout)?;
+    let client = node::client_of(layout.admin_kubeconfig())?;
     let ready = async {
         loop {
             let request = http::Request::get("/readyz").body(Vec::new()).context("make a request")?;

@@ -4,26 +4,30 @@
 //! that [`write_all`] leaves. Only `--storage-backend=embedded --data-dir` is Skiff's own.
 
 use anyhow::{Context as _, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::cni::BRIDGE;
 use crate::files;
 use crate::kubeconfig::SECURE_PORT;
 use crate::layout::Layout;
 use crate::part::Part;
-use crate::pki::FRONT_PROXY;
+use crate::pki::{CA, FRONT_PROXY};
 use crate::settings::{Settings, Store};
 
-const CLUSTER_DOMAIN: &str = "cluster.local";
+/// Marks nodes with a DNS server of ours: its Service leads to them.
+pub(crate) const DNS_LABEL: &str = "skiff.internal/dns";
 /// Where cluster DNS listens on the node's address.
 pub(crate) const DNS_PORT: u16 = 10053;
 
 /// Leaves every part's arguments in the data folder, an argument a line, and the kubelet's configuration file.
 pub(crate) fn write_all(layout: &Layout, settings: &Settings) -> Result<()> {
-    for part in Part::ALL {
-        let lines = of(part, layout, settings)?.join("\n") + "\n";
-        files::write(&layout.flags(part), lines.as_bytes())?;
+    for part in settings.parts() {
+        let lines = of(*part, layout, settings)?.join("\n") + "\n";
+        files::write(&layout.flags(*part), lines.as_bytes())?;
     }
-    files::write(&layout.path("kubelet.yaml"), kubelet_configuration(layout, settings)?.as_bytes())
+    let configuration = kubelet_configuration(layout, settings)?;
+    let text = serde_yaml_ng::to_string(&configuration).context("encode the kubelet's configuration")?;
+    files::write(&layout.path("kubelet.yaml"), text.as_bytes())
 }
 
 pub(crate) fn of(part: Part, layout: &Layout, settings: &Settings) -> Result<Vec<String>> {
@@ -46,6 +50,7 @@ fn apiserver(layout: &Layout, settings: &Settings) -> Vec<String> {
         "--authorization-mode=Node,RBAC".to_owned(),
         format!("--client-ca-file={}", pki("ca.crt")),
         "--enable-admission-plugins=NodeRestriction".to_owned(),
+        "--enable-bootstrap-token-auth=true".to_owned(),
         format!("--kubelet-certificate-authority={}", pki("ca.crt")),
         format!("--kubelet-client-certificate={}", pki("kube-apiserver-kubelet-client.crt")),
         format!("--kubelet-client-key={}", pki("kube-apiserver-kubelet-client.key")),
@@ -87,6 +92,7 @@ fn controller_manager(layout: &Layout, settings: &Settings) -> Vec<String> {
         format!("--client-ca-file={}", layout.text("pki/ca.crt")),
         format!("--cluster-signing-cert-file={}", layout.text("pki/ca.crt")),
         format!("--cluster-signing-key-file={}", layout.text("pki/ca.key")),
+        "--controllers=*,bootstrapsigner,tokencleaner".to_owned(),
         format!("--root-ca-file={}", layout.text("pki/ca.crt")),
         format!("--service-account-private-key-file={}", layout.text("pki/sa.key")),
         "--use-service-account-credentials=true".to_owned(),
@@ -104,45 +110,90 @@ fn with_kubeconfig<const N: usize>(layout: &Layout, part: Part, more: [&str; N])
 }
 
 fn kubelet(layout: &Layout, settings: &Settings) -> Vec<String> {
-    vec![
+    let mut flags = vec![
         format!("--config={}", layout.text("kubelet.yaml")),
         format!("--kubeconfig={}", layout.kubeconfig(Part::Kubelet).display()),
         format!("--root-dir={}", layout.text("kubelet")),
         format!("--hostname-override={}", settings.node_name),
         format!("--node-ip={}", settings.node_address),
-    ]
+    ];
+    if settings.runs(Part::SkiffDns) {
+        flags.push(format!("--node-labels={DNS_LABEL}=true"));
+    }
+    if settings.joined.is_some() {
+        flags.push(format!("--bootstrap-kubeconfig={}", layout.bootstrap_kubeconfig().display()));
+        flags.push(format!("--cert-dir={}", layout.kubelet_certificates().display()));
+    }
+    flags
 }
 
-fn kubelet_configuration(layout: &Layout, settings: &Settings) -> Result<String> {
-    let own = || format!("unix://{}", layout.containerd_socket().display());
-    let mut configuration = json!({
+/// What is the same for the kubelets of all nodes.
+fn kubelet_of_any(settings: &Settings, authority: &str) -> Result<Value> {
+    Ok(json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "authentication": {
             "anonymous": {"enabled": false},
             "webhook": {"enabled": true},
-            "x509": {"clientCAFile": layout.certificate("ca")},
+            "x509": {"clientCAFile": authority},
         },
         "authorization": {"mode": "Webhook"},
         "cgroupDriver": "cgroupfs",
         "clusterDNS": [settings.dns_address()?],
-        "clusterDomain": CLUSTER_DOMAIN,
-        // A tenth of a large disk, upstream's threshold, is far more than a node of one machine must keep free.
-        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "2%", "nodefs.inodesFree": "2%"},
-        // Nor are images that somebody loaded by hand to go because other things fill that disk.
-        "imageGCHighThresholdPercent": 97,
-        "imageGCLowThresholdPercent": 96,
-        "containerRuntimeEndpoint": settings.container_runtime_endpoint.clone().unwrap_or_else(own),
-        "failSwapOn": false,
-        "podLogsDir": layout.path("logs/pods"),
-        "staticPodPath": layout.path("manifests"),
-        "tlsCertFile": layout.certificate("kubelet-server"),
-        "tlsPrivateKeyFile": layout.key("kubelet-server"),
-    });
+        "clusterDomain": settings.cluster_domain,
+    }))
+}
+
+/// The configuration of a kubelet that others start on a machine of theirs, with the paths that kubeadm has there.
+pub(crate) fn kubelet_of_others(settings: &Settings) -> Result<Value> {
+    let mut configuration = kubelet_of_any(settings, "/etc/kubernetes/pki/ca.crt")?;
+    ask_for_certificates(&mut configuration);
+    Ok(configuration)
+}
+
+fn ask_for_certificates(configuration: &mut Value) {
+    configuration["rotateCertificates"] = true.into();
+    configuration["serverTLSBootstrap"] = true.into();
+}
+
+fn kubelet_configuration(layout: &Layout, settings: &Settings) -> Result<Value> {
+    let own = || format!("unix://{}", layout.containerd_socket().display());
+    let mut configuration = kubelet_of_any(settings, &layout.certificate(CA).display().to_string())?;
+    merge(
+        &mut configuration,
+        json!({
+            // A tenth of a large disk, upstream's threshold, is far more than a node of one machine must keep free.
+            "evictionHard": {"memory.available": "100Mi", "nodefs.available": "2%", "nodefs.inodesFree": "2%"},
+            // Nor are images that somebody loaded by hand to go because other things fill that disk.
+            "imageGCHighThresholdPercent": 97,
+            "imageGCLowThresholdPercent": 96,
+            "containerRuntimeEndpoint": settings.container_runtime_endpoint.clone().unwrap_or_else(own),
+            "failSwapOn": false,
+            "podLogsDir": layout.path("logs/pods"),
+            "staticPodPath": layout.path("manifests"),
+        }),
+    );
+    match settings.joined {
+        Some(_) => ask_for_certificates(&mut configuration),
+        None => merge(
+            &mut configuration,
+            json!({
+                "tlsCertFile": layout.certificate("kubelet-server"),
+                "tlsPrivateKeyFile": layout.key("kubelet-server"),
+            }),
+        ),
+    }
     if !settings.cgroup_root.is_empty() {
         configuration["cgroupRoot"] = settings.cgroup_root.as_str().into();
     }
-    serde_yaml_ng::to_string(&configuration).context("encode the kubelet's configuration")
+    Ok(configuration)
+}
+
+/// Adds the fields of one object to another.
+fn merge(object: &mut Value, more: Value) {
+    if let (Value::Object(object), Value::Object(more)) = (object, more) {
+        object.extend(more);
+    }
 }
 
 /// On a port of its own at the node's address, where the Service leads: the usual port may be taken by the machine's
@@ -152,7 +203,7 @@ fn dns(layout: &Layout, settings: &Settings) -> Result<Vec<String>> {
         format!("--kubeconfig={}", layout.kubeconfig(Part::SkiffDns).display()),
         format!("--bind-address={}", settings.node_address),
         format!("--port={DNS_PORT}"),
-        format!("--cluster-domain={CLUSTER_DOMAIN}"),
+        format!("--cluster-domain={}", settings.cluster_domain),
         format!("--cluster-dns={}", settings.dns_address()?),
         format!("--client-cidrs={}", settings.cluster_cidr),
     ])
@@ -162,6 +213,9 @@ fn router(layout: &Layout, settings: &Settings) -> Result<Vec<String>> {
     Ok(vec![
         format!("--kubeconfig={}", layout.kubeconfig(Part::SkiffRouter).display()),
         format!("--hostname-override={}", settings.node_name),
+        format!("--backend={}", settings.router_backend.name()),
+        format!("--bridge={BRIDGE}"),
+        format!("--cluster-cidr={}", settings.cluster_cidr),
         format!("--cluster-dns={}", settings.dns_address()?),
     ])
 }

@@ -26,6 +26,14 @@ impl Layout {
         &self.root
     }
 
+    /// What a person must add to a command for this folder: nothing for the usual one.
+    pub(crate) fn data_dir_flag(&self) -> String {
+        match self.root == Path::new(DEFAULT_DATA_DIR) {
+            true => String::new(),
+            false => format!(" --data-dir {}", self.root.display()),
+        }
+    }
+
     pub(crate) fn path(&self, below: &str) -> PathBuf {
         self.root.join(below)
     }
@@ -37,6 +45,11 @@ impl Layout {
     /// Whether the sockets below the folder have room in a `sockaddr_un`.
     pub(crate) fn fits_sockets(&self) -> bool {
         self.root.as_os_str().len() <= DATA_DIR_BYTES_MAX
+    }
+
+    /// Where the kubelet keeps the certificates that it asked for, on a node that joined.
+    pub(crate) fn kubelet_certificates(&self) -> PathBuf {
+        self.path("pki/kubelet")
     }
 
     pub(crate) fn settings(&self) -> PathBuf {
@@ -57,6 +70,16 @@ impl Layout {
 
     pub(crate) fn key(&self, name: &str) -> PathBuf {
         self.path(&format!("pki/{name}.key"))
+    }
+
+    /// What a machine joins with, until it has credentials of its own.
+    pub(crate) fn bootstrap_kubeconfig(&self) -> PathBuf {
+        self.path("bootstrap.kubeconfig")
+    }
+
+    /// The ServiceAccount token of a part, on a node that joined.
+    pub(crate) fn token(&self, part: Part) -> PathBuf {
+        self.path(&format!("tokens/{}", part.name()))
     }
 
     /// The command line of a part, an argument a line, as a person would pass it.

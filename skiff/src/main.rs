@@ -2,7 +2,7 @@
 //!
 //! Called by a part's name (`kube-apiserver`, …, as a link or as first argument) it is that part, with upstream's
 //! flags: [`parts`]. Else it is the tool that makes, starts, stops and removes a cluster: [`up`], [`down`], [`reset`],
-//! [`status`]. It knows the parts' command lines and not how any of them works.
+//! [`status`]; and takes further machines into it: [`token`], [`join`]. It knows the parts' command lines and not how any of them works.
 
 mod addons;
 mod api;
@@ -12,6 +12,7 @@ mod daemon;
 mod down;
 mod files;
 mod flags;
+mod join;
 mod kubeconfig;
 mod layout;
 mod machine;
@@ -28,6 +29,7 @@ mod run;
 mod runtime;
 mod settings;
 mod status;
+mod token;
 mod up;
 
 use std::process::ExitCode;
@@ -55,6 +57,8 @@ fn main() -> ExitCode {
 fn command(command: Command) -> Result<ExitCode> {
     match command {
         Command::Up(options) => up::up(*options)?,
+        Command::Join(options) => join::join(*options)?,
+        Command::Token(command) => token::token(command)?,
         Command::Down(folder) => down::down(&layout(folder)?)?,
         Command::Reset(folder) => reset::reset(&layout(folder)?)?,
         Command::Status(folder) => return status::status(&layout(folder)?),

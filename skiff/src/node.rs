@@ -1,5 +1,6 @@
 //! The one thing `skiff` asks the API about: this machine's Node, whether it is Ready and which pod addresses it has.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +16,21 @@ use tokio::sync::watch;
 
 use crate::cni;
 use crate::layout::Layout;
+use crate::part::Part;
 use crate::settings::Settings;
 
-/// A client with the administrator's identity. Must be called on a runtime.
-pub(crate) fn client(layout: &Layout) -> Result<kube::Client> {
-    let config = ClientConfig::from_kubeconfig("skiff", layout.admin_kubeconfig());
-    client::connect(config).context("make a client for the API server")
+/// A client with the administrator's identity, or the node's own where the administrator is elsewhere. Must be called on
+/// a runtime.
+pub(crate) fn client(layout: &Layout, settings: &Settings) -> Result<kube::Client> {
+    client_of(match settings.joined {
+        Some(_) => layout.kubeconfig(Part::Kubelet),
+        None => layout.admin_kubeconfig(),
+    })
+}
+
+/// A client with the identity of a kubeconfig.
+pub(crate) fn client_of(kubeconfig: PathBuf) -> Result<kube::Client> {
+    client::connect(ClientConfig::from_kubeconfig("skiff", kubeconfig)).context("make a client for the API server")
 }
 
 /// Keeps the CNI configuration at the addresses that the node was given, and calls `ready` when it is first Ready.
@@ -32,7 +42,7 @@ pub(crate) async fn keep_configured(
     ready: impl FnOnce(),
 ) -> Result<()> {
     let start = Timestamp::now();
-    let mut nodes = watch_node(client(layout)?, &settings.node_name, shutdown);
+    let mut nodes = watch_node(client(layout, settings)?, &settings.node_name, shutdown);
     let mut ready = Some(ready);
     let mut written = None;
     while let Some(changed) = shutdown.run_until(nodes.changed()).await {
@@ -42,7 +52,7 @@ pub(crate) async fn keep_configured(
         if cidr.is_some() && cidr != written {
             written = cidr;
             if let Some(cidr) = cidr {
-                cni::write_configuration(layout, cidr)?;
+                cni::write_configuration(layout, settings, cidr)?;
             }
         }
         if is_ready(&node)
@@ -59,12 +69,19 @@ pub(crate) async fn keep_configured(
 pub(crate) async fn wait_until_ready(layout: &Layout, timeout: Duration) -> Result<()> {
     let settings = Settings::load(layout)?.context("there is no cluster in the data folder")?;
     let shutdown = Shutdown::new();
-    let mut nodes = watch_node(client(layout)?, &settings.node_name, &shutdown);
+    let mut nodes = watch_node(client(layout, &settings)?, &settings.node_name, &shutdown);
     let ready = nodes.wait_for(|node| node.as_deref().is_some_and(is_ready));
     match tokio::time::timeout(timeout, ready).await {
         Ok(node) => node.map(|_| ()).context("watch the node"),
         Err(_) => bail!("the node {} is not Ready after {timeout:?}", settings.node_name),
     }
+}
+
+/// The node once it is registered; `None` when shutdown comes first.
+pub(crate) async fn registered(layout: &Layout, settings: &Settings, shutdown: &Shutdown) -> Result<Option<Arc<Node>>> {
+    let mut nodes = watch_node(client(layout, settings)?, &settings.node_name, shutdown);
+    let node = shutdown.run_until(nodes.wait_for(Option::is_some)).await;
+    Ok(node.transpose().context("watch the node")?.and_then(|node| node.clone()))
 }
 
 /// The node as it is now, `None` while there is none.

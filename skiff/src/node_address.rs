@@ -1,4 +1,5 @@
-//! The address this machine is reached by: that of the device with the default route, as upstream's kubelet picks it.
+//! The address this machine is reached by: that of the device with the default route, as upstream's kubelet picks it; and
+//! how long packets of a device may be.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -17,6 +18,21 @@ pub(crate) fn of_default_route() -> Result<IpAddr> {
         }
     }
     bail!("{device} has the default route but no IPv4 address: give this machine's address with --node-ip")
+}
+
+/// The longest packet that the device with this address takes.
+pub(crate) fn mtu_of(address: IpAddr) -> Result<u32> {
+    let mut interfaces = nix::ifaddrs::getifaddrs().context("list the network devices")?;
+    let has = |interface: &nix::ifaddrs::InterfaceAddress| {
+        let address = interface.address.as_ref();
+        let v4 = address.and_then(|it| it.as_sockaddr_in()).map(|it| IpAddr::V4(it.ip()));
+        v4.or_else(|| address.and_then(|it| it.as_sockaddr_in6()).map(|it| IpAddr::V6(it.ip())))
+    };
+    let device = interfaces.find(|interface| has(interface) == Some(address));
+    let device = device.with_context(|| format!("no device has this node's address {address}"))?.interface_name;
+    let path = format!("/sys/class/net/{device}/mtu");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    text.trim().parse().with_context(|| format!("{path} holds no number"))
 }
 
 /// The device of the default route with the lowest metric. Columns: Iface Destination Gateway Flags … Metric Mask, the

@@ -25,6 +25,9 @@ impl Part {
         Self::SkiffRouter,
     ];
 
+    /// The parts of a node that joined another machine's cluster.
+    pub(crate) const OF_NODES: [Self; 4] = [Self::Kubelet, Self::KubeProxy, Self::SkiffRouter, Self::SkiffDns];
+
     /// Upstream's name of the program, where upstream has it.
     pub(crate) fn name(self) -> &'static str {
         match self {

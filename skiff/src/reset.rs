@@ -40,6 +40,9 @@ pub(crate) fn reset(layout: &Layout) -> Result<()> {
         bail!("not everything could be removed:\n{}", failures.join("\n"));
     }
     println!("Nothing of the cluster in {} is left.", layout.root().display());
+    if settings.joined.is_some() {
+        println!("Its Node is still in the cluster: kubectl delete node {}", settings.node_name);
+    }
     Ok(())
 }
 

@@ -1,4 +1,5 @@
-//! `skiff up --foreground`: makes what the parts need and runs them all in this process until a signal comes.
+//! `skiff up --foreground`: makes what the parts need and runs them all in this process until a signal comes. On a machine
+//! that joined another's cluster, [`join::start`] says which parts those are.
 
 use anyhow::{Context as _, Result, bail};
 use component::logging;
@@ -9,7 +10,7 @@ use crate::layout::Layout;
 use crate::notify::Notifier;
 use crate::part::Part;
 use crate::settings::Settings;
-use crate::{addons, api, cni, daemon, files, flags, kubeconfig, node, parts, pki, runtime};
+use crate::{addons, api, cni, daemon, files, flags, join, kubeconfig, node, parts, pki, runtime};
 
 pub(crate) fn foreground(layout: Layout, settings: Settings) -> Result<()> {
     let Some(_lock) = daemon::lock(&layout)? else { bail!("the cluster in {} runs already", layout.root().display()) };
@@ -21,30 +22,46 @@ pub(crate) fn foreground(layout: Layout, settings: Settings) -> Result<()> {
 async fn run(layout: Layout, settings: Settings) -> Result<()> {
     let notifier = Notifier::from_environment();
     let shutdown = Shutdown::from_signals().context("listen for signals")?;
-    notifier.status("making certificates and configurations");
-    prepare(&layout, &settings)?;
-
     let mut tasks = JoinSet::new();
+    let started = match settings.joined {
+        Some(_) => join::start(&layout, &settings, &notifier, &shutdown, &mut tasks).await,
+        None => start_cluster(&layout, &settings, &notifier, &shutdown, &mut tasks).await,
+    };
+    notifier.stopping();
+    shutdown.trigger();
+    while tasks.join_next().await.is_some() {}
+    started
+}
+
+/// Starts a cluster of this machine's own and keeps the CNI configuration as its Node is. Returns at shutdown.
+async fn start_cluster(
+    layout: &Layout,
+    settings: &Settings,
+    notifier: &Notifier,
+    shutdown: &Shutdown,
+    tasks: &mut JoinSet<()>,
+) -> Result<()> {
+    notifier.status("making certificates and configurations");
+    prepare(layout, settings)?;
     let start = |tasks: &mut JoinSet<()>, part: Part| match settings.runs(part) {
-        true => parts::spawn(tasks, part, flags::of(part, &layout, &settings)?, &shutdown),
+        true => parts::spawn(tasks, part, flags::of(part, layout, settings)?, shutdown),
         false => Ok(()),
     };
     notifier.status("starting the API server and containerd");
-    start(&mut tasks, Part::KubeApiserver)?;
+    start(tasks, Part::KubeApiserver)?;
     // The kubelet refuses to start without a runtime, and needs the pause image for its first pod. The others would
     // back off for a second or more from an API server that does not listen yet, or has no RBAC policy yet.
     let api = async {
         match settings.runs(Part::KubeApiserver) {
-            true => api::wait_until_ready(&layout).await,
+            true => api::wait_until_ready(layout).await,
             false => Ok(()),
         }
     };
-    tokio::try_join!(runtime::ensure(&layout, &settings), api)?;
-    let kept = (layout.clone(), settings.clone(), shutdown.clone());
-    tasks.spawn(async move { runtime::keep_running(&kept.0, &kept.1, &kept.2).await });
+    tokio::try_join!(runtime::ensure(layout, settings), api)?;
+    runtime::keep(tasks, layout, settings, shutdown);
     notifier.status("starting the controllers, the scheduler, the kubelet and the proxy");
     for part in [Part::Kubelet, Part::KubeControllerManager, Part::KubeScheduler, Part::KubeProxy] {
-        start(&mut tasks, part)?;
+        start(tasks, part)?;
     }
     tasks.spawn(own_parts(layout.clone(), settings.clone(), shutdown.clone()));
     if !settings.without.is_empty() {
@@ -52,15 +69,7 @@ async fn run(layout: Layout, settings: Settings) -> Result<()> {
         notifier.ready();
     }
     notifier.status("waiting for the node to be Ready");
-    let watch = node::keep_configured(&layout, &settings, &shutdown, || notifier.ready());
-    tokio::select! {
-        ended = watch => ended?,
-        () = shutdown.cancelled() => {}
-    }
-    notifier.stopping();
-    shutdown.trigger();
-    while tasks.join_next().await.is_some() {}
-    Ok(())
+    node::keep_configured(layout, settings, shutdown, || notifier.ready()).await
 }
 
 /// The parts that upstream's bootstrap policy knows nothing of: they are started once they may read what they need.
@@ -73,6 +82,12 @@ async fn own_parts(layout: Layout, settings: Settings, shutdown: Shutdown) {
         if let Err(error) = started {
             tracing::error!(part = part.name(), "not started: {error:#}");
         }
+    }
+    addons::keep_joinable(&layout, &settings, &shutdown).await;
+    if settings.runs(Part::SkiffDns)
+        && let Err(error) = addons::keep_slice(&layout, &settings, &shutdown).await
+    {
+        tracing::error!("the endpoints of cluster DNS are not kept: {error:#}");
     }
     while tasks.join_next().await.is_some() {}
 }
@@ -88,13 +103,20 @@ fn prepare(layout: &Layout, settings: &Settings) -> Result<()> {
         tracing::info!(certificate = made, "certificate made");
     }
     kubeconfig::write_all(layout)?;
+    std::fs::create_dir_all(layout.path("store")).context("make the folder of the store")?;
+    prepare_node(layout, settings)?;
+    if !layout.path("cni/net.d/10-skiff.conflist").exists() {
+        cni::write_configuration(layout, settings, settings.first_node_cidr()?)?;
+    }
+    Ok(())
+}
+
+/// What every node's parts read.
+pub(crate) fn prepare_node(layout: &Layout, settings: &Settings) -> Result<()> {
     flags::write_all(layout, settings)?;
     let executable = std::env::current_exe().context("find this program's own file")?;
     cni::install_plugins(layout, &cni::program_beside(&executable))?;
-    if !layout.path("cni/net.d/10-skiff.conflist").exists() {
-        cni::write_configuration(layout, settings.first_node_cidr()?)?;
-    }
-    for folder in ["manifests", "store", "logs/pods"] {
+    for folder in ["manifests", "cni/net.d", "logs/pods"] {
         std::fs::create_dir_all(layout.path(folder)).with_context(|| format!("make {}", layout.text(folder)))?;
     }
     set_sysctls()

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::kubeconfig::SECURE_PORT;
 use crate::layout::Layout;
 use crate::part::Part;
 use crate::{cli, files, node_address};
@@ -26,6 +27,47 @@ pub(crate) struct Settings {
     pub(crate) without: Vec<Part>,
     /// Somebody else's CRI runtime, as a `unix://` address; without one, `up` starts its own containerd.
     pub(crate) container_runtime_endpoint: Option<String>,
+    /// What cluster DNS's names end with.
+    #[serde(default = "default_domain")]
+    pub(crate) cluster_domain: String,
+    #[serde(default)]
+    pub(crate) router_backend: RouterBackend,
+    /// The cluster that this machine joined; `None` where it has its own.
+    #[serde(default)]
+    pub(crate) joined: Option<Joined>,
+}
+
+/// Another machine's cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Joined {
+    /// Its API server, with scheme and port.
+    pub(crate) server: String,
+}
+
+/// How packets get to other nodes' pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RouterBackend {
+    /// Routes by the nodes' addresses; nodes are neighbours on one link.
+    #[default]
+    Direct,
+    /// A tunnel; nodes need not be neighbours.
+    Vxlan,
+}
+
+impl RouterBackend {
+    /// The value of skiff-router's flag.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Vxlan => "vxlan",
+        }
+    }
+}
+
+fn default_domain() -> String {
+    "cluster.local".to_owned()
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +82,7 @@ impl Settings {
     pub(crate) fn resolve(layout: &Layout, options: &cli::Up) -> Result<Self> {
         let mut settings = match Self::load(layout)? {
             Some(settings) => settings,
-            None => Self::fresh(options)?,
+            None => Self::fresh(options.node_name.as_deref(), options.node_ip)?,
         };
         settings.apply(options)?;
         Ok(settings)
@@ -58,12 +100,12 @@ impl Settings {
         serde_json::from_str(&text).map(Some).with_context(|| format!("read {}", path.display()))
     }
 
-    fn fresh(options: &cli::Up) -> Result<Self> {
-        let node_name = match &options.node_name {
-            Some(name) => name.clone(),
+    pub(crate) fn fresh(node_name: Option<&str>, node_address: Option<IpAddr>) -> Result<Self> {
+        let node_name = match node_name {
+            Some(name) => name.to_owned(),
             None => nix::unistd::gethostname().context("read the host name")?.to_string_lossy().to_lowercase(),
         };
-        let node_address = match options.node_ip {
+        let node_address = match node_address {
             Some(address) => address,
             None => node_address::of_default_route()?,
         };
@@ -76,15 +118,30 @@ impl Settings {
             cgroup_root: String::new(),
             without: Vec::new(),
             container_runtime_endpoint: None,
+            cluster_domain: default_domain(),
+            router_backend: RouterBackend::default(),
+            joined: None,
         })
     }
 
+    /// A cluster's own, with all that flags do not say.
+    #[cfg(test)]
+    pub(crate) fn for_tests(node_name: &str, node_address: IpAddr) -> Self {
+        Self::fresh(Some(node_name), Some(node_address)).expect("nothing is looked up")
+    }
+
     fn apply(&mut self, options: &cli::Up) -> Result<()> {
+        let of_the_cluster =
+            options.cluster_cidr.is_some() || options.service_cidr.is_some() || options.store.is_some();
+        if self.joined.is_some() && (of_the_cluster || options.router_backend.is_some()) {
+            bail!("this machine joined a cluster: what is the same on all nodes was said where the cluster was made");
+        }
         replace(&mut self.node_name, &options.node_name);
         replace(&mut self.node_address, &options.node_ip);
         replace(&mut self.cluster_cidr, &options.cluster_cidr);
         replace(&mut self.service_cidr, &options.service_cidr);
         replace(&mut self.cgroup_root, &options.cgroup_root);
+        replace(&mut self.router_backend, &options.router_backend);
         if !options.without.is_empty() {
             self.without = options.without.clone();
         }
@@ -99,6 +156,16 @@ impl Settings {
             (None, None) => {}
         }
         Ok(())
+    }
+
+    /// Host and port of the API server.
+    pub(crate) fn endpoint(&self) -> String {
+        std::net::SocketAddr::new(self.node_address, SECURE_PORT).to_string()
+    }
+
+    /// The API server's URL, as other machines reach it.
+    pub(crate) fn server(&self) -> String {
+        self.joined.as_ref().map_or_else(|| format!("https://{}", self.endpoint()), |joined| joined.server.clone())
     }
 
     /// The ClusterIP of the `kubernetes` Service: the first address of the range.
@@ -118,8 +185,13 @@ impl Settings {
         subnets.next().with_context(|| format!("{} has no room for a node", self.cluster_cidr))
     }
 
+    /// The parts that a machine of this kind has, also those that are left out.
+    pub(crate) fn parts(&self) -> &'static [Part] {
+        if self.joined.is_some() { &Part::OF_NODES } else { &Part::ALL }
+    }
+
     pub(crate) fn runs(&self, part: Part) -> bool {
-        !self.without.contains(&part)
+        self.parts().contains(&part) && !self.without.contains(&part)
     }
 }
 

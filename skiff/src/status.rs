@@ -31,7 +31,10 @@ pub(crate) fn status(layout: &Layout) -> Result<ExitCode> {
         println!("node:       {text}");
         Ok(ready)
     })?;
-    println!("kubeconfig: {}", layout.admin_kubeconfig().display());
+    match &settings.joined {
+        Some(joined) => println!("cluster:    {}", joined.server),
+        None => println!("kubeconfig: {}", layout.admin_kubeconfig().display()),
+    }
     Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -48,7 +51,7 @@ async fn describe_runtime(layout: &Layout, settings: &Settings) -> String {
 async fn describe_node(layout: &Layout, settings: &Settings) -> (String, bool) {
     let name = &settings.node_name;
     let node = async {
-        let nodes: Api<Node> = Api::all(node::client(layout)?);
+        let nodes: Api<Node> = Api::all(node::client(layout, settings)?);
         tokio::time::timeout(TIMEOUT, nodes.get(name)).await.context("no answer in time")?.context("get the node")
     };
     match node.await {

@@ -27,18 +27,21 @@ pub(crate) fn up(options: cli::Up) -> Result<()> {
     if options.foreground {
         return run::foreground(layout, settings);
     }
-    block_on(in_background(&layout, &settings))?;
-    println!("Use it:   export KUBECONFIG={}", layout.admin_kubeconfig().display());
-    let folder = match layout.root() == std::path::Path::new(layout::DEFAULT_DATA_DIR) {
-        true => String::new(),
-        false => format!(" --data-dir {}", layout.root().display()),
-    };
-    println!("Stop it:  skiff down{folder}        Remove it:  skiff reset{folder}");
+    block_on(in_background(&layout, &settings, Progress::start()))?;
+    if settings.joined.is_none() {
+        println!("Use it:   export KUBECONFIG={}", layout.admin_kubeconfig().display());
+    }
+    say_how_to_end(&layout);
     Ok(())
 }
 
-async fn in_background(layout: &Layout, settings: &Settings) -> Result<()> {
-    let progress = Progress::start();
+pub(crate) fn say_how_to_end(layout: &Layout) {
+    let folder = layout.data_dir_flag();
+    println!("Stop it:  skiff down{folder}        Remove it:  skiff reset{folder}");
+}
+
+/// Starts this program again, without the terminal, and returns once its node is Ready.
+pub(crate) async fn in_background(layout: &Layout, settings: &Settings, progress: Progress) -> Result<()> {
     progress.step("starting the parts");
     let listener = Listener::bind(&layout.notify_socket())?;
     let mut child = start(layout)?;
@@ -63,8 +66,9 @@ async fn in_background(layout: &Layout, settings: &Settings) -> Result<()> {
             bail!("the node is not Ready after {READY_TIMEOUT:?}; the parts still run, see {}", layout.log().display());
         }
     }
-    // With a part left out nobody has waited for the node.
-    progress.done(if settings.without.is_empty() { "The node is Ready" } else { "The other parts are started" });
+    // With a part left out nobody has waited for the node; on a machine that joined somebody always has.
+    let is_ready = settings.without.is_empty() || settings.joined.is_some();
+    progress.done(if is_ready { "The node is Ready" } else { "The other parts are started" });
     for part in &settings.without {
         println!(
             "Left out: {}, to be run with the arguments in {}",

@@ -42,7 +42,7 @@ pub struct Output {
 
 impl Output {
     /// Runs a command to its end, whatever its exit status.
-    pub(crate) fn of(command: &mut Command) -> Result<Self> {
+    pub fn of(command: &mut Command) -> Result<Self> {
         let output = command.stdin(Stdio::null()).output().with_context(|| format!("run {command:?}"))?;
         Ok(Self {
             success: output.status.success(),

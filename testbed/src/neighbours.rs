@@ -53,11 +53,12 @@ impl Bed {
         Ok(other)
     }
 
-    /// Runs a command line as one that is on the link, at the machines' default gateway, and no machine of the cluster;
-    /// whatever its exit status. There must be a neighbour.
-    pub fn stranger(&self, arguments: &[&str]) -> Result<Output> {
-        let enter = format!("--net={}", self.outside_path(LINK).display());
-        Output::of(Command::new("nsenter").arg(enter).args(arguments))
+    /// A command that runs `program` as one that is on the link, at the machines' default gateway, and no machine of the
+    /// cluster. There must be a neighbour.
+    pub fn stranger(&self, program: &str) -> Command {
+        let mut command = self.command("nsenter");
+        command.arg(format!("--net={LINK}")).arg(program);
+        command
     }
 }
 

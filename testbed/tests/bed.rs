@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use testbed::{Bed, Registry, eventually, images};
+use testbed::{Bed, Output, Registry, eventually, images};
 
 #[test]
 fn is_a_machine_of_its_own_and_leaves_nothing() -> Result<()> {
@@ -63,7 +63,7 @@ fn neighbours_share_a_link_and_nothing_else() -> Result<()> {
     for (from, to) in [(&first, &second), (&second, &first), (&second, &third), (&third, &second)] {
         ping(from, to)?;
     }
-    let ping = first.stranger(&["busybox", "ping", "-c1", "-W5", &second.address().to_string()])?;
+    let ping = Output::of(first.stranger("busybox").args(["ping", "-c1", "-W5", &second.address().to_string()]))?;
     ensure!(ping.success, "{ping:?}");
     let links = second.run(&["ip", "-br", "link"])?;
     ensure!(links.lines().count() == 2, "lo and eth0: {links}");

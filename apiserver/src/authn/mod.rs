@@ -4,6 +4,7 @@
 //! certificate, then a bearer token; a credential
 //! that is there and wrong is refused, never treated as anonymous.
 
+pub mod bootstrap_tokens;
 pub mod impersonation;
 mod legacy_tokens;
 pub mod openid;
@@ -27,6 +28,8 @@ pub struct Authenticator {
     pub front_proxy: Option<request_header::RequestHeader>,
     pub client_ca: Option<ClientAuthority>,
     pub static_tokens: static_tokens::StaticTokens,
+    /// Whether Secrets of bootstrap tokens are looked at.
+    pub bootstrap_tokens: bool,
     /// Requests without credentials are `system:anonymous`; else they are refused, but for the probe endpoints.
     pub anonymous: bool,
     /// What extension servers are told of all this.
@@ -73,16 +76,34 @@ impl Authenticator {
     }
 
     async fn token(&self, api: &Api, token: &str) -> Result<User, Status> {
-        if let Some(user) = self.static_tokens.find(token) {
-            return Ok(user);
-        }
-        let Some(tokens) = &api.tokens else { return Err(Status::unauthorized()) };
-        match tokens.authenticate(api, token, &[]).await {
+        match self.of_token(api, token, &[]).await {
             Ok(authenticated) => Ok(authenticated.user),
             Err(error) => {
                 tracing::warn!(%error, "unable to authenticate the request: token refused");
                 Err(Status::unauthorized())
             }
+        }
+    }
+
+    /// Whom a bearer token stands for, by whichever way knows it; those without audiences are good for all.
+    pub async fn of_token(
+        &self,
+        api: &Api,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<tokens::Authenticated, tokens::Error> {
+        let anywhere = |user| tokens::Authenticated { user, audiences: Vec::new() };
+        if let Some(user) = self.static_tokens.find(token) {
+            return Ok(anywhere(user));
+        }
+        if self.bootstrap_tokens
+            && let Some(user) = bootstrap_tokens::user(api, token).await?
+        {
+            return Ok(anywhere(user));
+        }
+        match &api.tokens {
+            Some(tokens) => tokens.authenticate(api, token, audiences).await,
+            None => Err(tokens::Error::Token("the server has no key to verify tokens with".to_owned())),
         }
     }
 }

@@ -214,6 +214,9 @@ async fn check_alive(api: &Api, claims: &Claims) -> Result<(), Error> {
     let mut bound = vec![("serviceaccounts", namespace.as_str(), &claims.private.serviceaccount)];
     bound.extend(claims.private.pod.iter().map(|pod| ("pods", namespace.as_str(), pod)));
     bound.extend(claims.private.secret.iter().map(|secret| ("secrets", namespace.as_str(), secret)));
+    // Of a pod's token the pod is what counts: its node is told for the record.
+    let node = claims.private.node.iter().filter(|_| claims.private.pod.is_none());
+    bound.extend(node.map(|node| ("nodes", "", node)));
     for (plural, namespace, reference) in bound {
         let found = find(api, plural, namespace, &reference.name).await?;
         let Some(found) = found else {

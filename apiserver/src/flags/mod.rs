@@ -48,7 +48,7 @@ pub fn flags() -> FlagSet {
             flag("anonymous-auth", Bool, "true", "Take requests without credentials as system:anonymous. Off when the authorization mode is AlwaysAllow."),
             flag("client-ca-file", String, "", "Authorities whose client certificates are taken."),
             flag("token-auth-file", String, "", "Static bearer tokens: token,user,uid,\"groups\" a line."),
-            flag("enable-bootstrap-token-auth", Bool, "false", "Take bootstrap tokens.").without_effect("bootstrap tokens are not built yet"),
+            flag("enable-bootstrap-token-auth", Bool, "false", "Take bootstrap tokens: Secrets of type bootstrap.kubernetes.io/token in kube-system."),
             flag("service-account-issuer", Strings, "", "Who tokens say has issued them; the first issues, all are taken."),
             flag("service-account-key-file", component::flags::Kind::StringArray, "", "Keys that verify ServiceAccount tokens."),
             flag("service-account-signing-key-file", String, "", "The key that signs ServiceAccount tokens."),

@@ -46,16 +46,14 @@ async fn token_review(api: &Api, review: &Value) -> Value {
     let token = meta::text(review, "spec.token");
     let audiences: Vec<String> =
         meta::list(review, "spec.audiences").iter().filter_map(Value::as_str).map(str::to_owned).collect();
-    if let Some(user) = api.authenticator.static_tokens.find(token) {
-        return json!({"authenticated": true, "user": user_info(&user.authenticated())});
-    }
-    let Some(tokens) = &api.tokens else {
-        return json!({"user": {}, "error": "the server has no key to verify tokens with"});
-    };
-    match tokens.authenticate(api, token, &audiences).await {
-        Ok(found) => json!({
-            "authenticated": true, "user": user_info(&found.user.authenticated()), "audiences": found.audiences,
-        }),
+    match api.authenticator.of_token(api, token, &audiences).await {
+        Ok(found) => {
+            let mut status = json!({"authenticated": true, "user": user_info(&found.user.authenticated())});
+            if !found.audiences.is_empty() {
+                status["audiences"] = json!(found.audiences);
+            }
+            status
+        }
         Err(error) => json!({"user": {}, "error": error.to_string()}),
     }
 }

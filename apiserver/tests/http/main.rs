@@ -9,6 +9,7 @@ mod support;
 
 mod admission;
 mod aggregation;
+mod bootstrap;
 mod client;
 mod deletes;
 mod discovery;

@@ -1,30 +1,24 @@
 //! The bootstrap signer: signs the ConfigMap `cluster-info` with each token, so that whoever knows a token can tell that
 //! the cluster's address and authority are the right ones.
-//!
-//! A signature is a JWS with its content left out (RFC 7515, appendix F).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use component::bootstrap_token::{
+    CLUSTER_INFO as NAME, CLUSTER_INFO_CONTENT as CONTENT, CLUSTER_INFO_NAMESPACE as NAMESPACE, SIGNATURE_PREFIX,
+    signature,
+};
 use component::context::Context;
 use component::informer::{Informer, Selection};
 use component::key::Key;
 use component::queue::{self, Queue};
 use jiff::Timestamp;
-use jsonwebtoken::{Algorithm, EncodingKey};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use kube::api::PostParams;
 
 use super::token;
 use crate::common::error::{Doing, Error, wait_for_event};
-
-const NAMESPACE: &str = "kube-public";
-const NAME: &str = "cluster-info";
-const CONTENT: &str = "kubeconfig";
-const SIGNATURE_PREFIX: &str = "jws-kubeconfig-";
 
 struct Signer {
     ctx: Context,
@@ -71,20 +65,11 @@ fn signed(data: &Data, secrets: &[Arc<Secret>], now: Timestamp) -> Result<Option
     let Some(content) = data.get(CONTENT) else { return Ok(None) };
     let mut signed = data.clone();
     signed.retain(|key, _| !key.starts_with(SIGNATURE_PREFIX));
-    for (id, secret) in secrets.iter().filter_map(|secret| token::for_signing(secret, now)) {
-        let signature = signature(content, &id, &secret)?;
-        signed.insert(format!("{SIGNATURE_PREFIX}{id}"), signature);
+    for token in secrets.iter().filter_map(|secret| token::for_signing(secret, now)) {
+        let signature = signature(content, &token).map_err(|error| Error::refused("sign config map", NAME, error))?;
+        signed.insert(format!("{SIGNATURE_PREFIX}{}", token.id), signature);
     }
     Ok((signed != *data).then_some(signed))
-}
-
-fn signature(content: &str, id: &str, secret: &str) -> Result<String, Error> {
-    let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"HS256","kid":"{id}"}}"#));
-    let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(content));
-    let key = EncodingKey::from_secret(secret.as_bytes());
-    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256);
-    let signature = signature.map_err(|e| Error::refused("sign config map", NAME, e))?;
-    Ok(format!("{header}..{signature}"))
 }
 
 #[cfg(test)]
@@ -103,10 +88,7 @@ mod tests {
         let data: Data = [("kubeconfig".to_owned(), "content".to_owned())].into();
         let one = signed(&data, &[token("abcdef")], now).unwrap().unwrap();
         assert_eq!(one.len(), 2);
-        // The reference's own: HMAC-SHA256 over header and content.
-        let (header, rest) = one["jws-kubeconfig-abcdef"].split_once("..").unwrap();
-        assert_eq!(URL_SAFE_NO_PAD.decode(header).unwrap(), br#"{"alg":"HS256","kid":"abcdef"}"#);
-        assert_eq!(URL_SAFE_NO_PAD.decode(rest).unwrap().len(), 32);
+        assert!(one["jws-kubeconfig-abcdef"].contains(".."));
         assert_eq!(signed(&one, &[token("abcdef")], now).unwrap(), None, "nothing new");
         let two = signed(&one, &[token("abcdef"), token("ghijkl")], now).unwrap().unwrap();
         assert_eq!(two.len(), 3);

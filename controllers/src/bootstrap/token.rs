@@ -4,15 +4,12 @@
 
 use std::time::Duration;
 
-use component::informer::Informers;
-use component::informer::{Informer, Selection};
+use component::bootstrap_token::{self, NAME_PREFIX, TYPE, Token};
+use component::informer::{Informer, Informers, Selection};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 
-pub(super) const NAMESPACE: &str = "kube-system";
-const TYPE: &str = "bootstrap.kubernetes.io/token";
-const NAME_PREFIX: &str = "bootstrap-token-";
-const ID_CHARS: usize = 6;
+pub(super) use component::bootstrap_token::NAMESPACE;
 
 /// The Secrets of all tokens.
 pub(super) fn informer(informers: &Informers) -> Informer<Secret> {
@@ -43,17 +40,16 @@ pub(super) fn validity(secret: &Secret, now: Timestamp) -> Validity {
     }
 }
 
-/// The token's ID and secret, if it may sign.
-pub(super) fn for_signing(secret: &Secret, now: Timestamp) -> Option<(String, String)> {
+/// The token, if it may sign.
+pub(super) fn for_signing(secret: &Secret, now: Timestamp) -> Option<Token> {
     let named = secret.metadata.name.as_deref()?.strip_prefix(NAME_PREFIX)?;
-    let well_formed = named.len() == ID_CHARS && named.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let (id, key) = (text(secret, "token-id"), text(secret, "token-secret"));
-    let may = well_formed
+    let may = bootstrap_token::is_id(named)
         && id == named
         && !key.is_empty()
         && validity(secret, now) != Validity::Over
         && text(secret, "usage-bootstrap-signing") == "true";
-    may.then(|| (id.to_owned(), key.to_owned()))
+    may.then(|| Token { id: id.to_owned(), secret: key.to_owned() })
 }
 
 #[cfg(test)]

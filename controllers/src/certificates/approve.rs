@@ -1,4 +1,4 @@
-//! Approves the client certificates of kubelets, if the one who asks may have them so.
+//! Approves the certificates of kubelets, if the one who asks may have them so.
 //!
 //! Enter by [`run`]. Who may is for the API server's authorizer to say.
 
@@ -10,27 +10,38 @@ use component::key::Key;
 use component::queue::{self, Queue};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
+use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::PostParams;
 
 use super::request::{self, Request};
-use super::{KUBELET_CLIENT, has_condition, is_issued};
+use super::{KUBELET_CLIENT, KUBELET_SERVING, has_condition, is_issued, serving};
 use crate::common::error::{Doing, Error, wait_for_event};
 use crate::common::time;
 
 struct Controller {
     ctx: Context,
     requests: Informer<CertificateSigningRequest>,
+    nodes: Informer<Node>,
 }
 
 /// Runs until the context's shutdown.
 pub(crate) async fn run(ctx: Context) {
-    let controller = Arc::new(Controller { requests: ctx.informers.of(), ctx });
+    let controller = Arc::new(Controller { requests: ctx.informers.of(), nodes: ctx.informers.of(), ctx });
     let queue = Queue::new("csrapproving");
     let events = queue.clone();
     controller.requests.on_event(move |event| events.add(Key::of(&**event.object())));
+    // A kubelet may ask for its serving certificate before its Node tells addresses.
+    let (events, requests) = (queue.clone(), controller.requests.clone());
+    controller.nodes.on_event(move |event| {
+        if event.old().is_none_or(|old| serving::names(old) != serving::names(event.object())) {
+            let waiting = requests.list().into_iter().filter(|csr| is_pending(csr));
+            waiting.for_each(|csr| events.add(Key::of(&*csr)));
+        }
+    });
     let shutdown = controller.ctx.shutdown.clone();
-    if shutdown.run_until(controller.requests.synced()).await.is_some() {
+    let synced = async { tokio::join!(controller.requests.synced(), controller.nodes.synced()) };
+    if shutdown.run_until(synced).await.is_some() {
         queue::run(queue, 1, shutdown, |key| controller.sync(key)).await;
     }
 }
@@ -51,7 +62,7 @@ pub(super) fn rights(csr: &CertificateSigningRequest, request: &Request) -> Vec<
 impl Controller {
     async fn sync(&self, key: Key) -> Result<(), Error> {
         let Some(csr) = self.requests.get_key(&key) else { return Ok(()) };
-        if is_issued(&csr) || has_condition(&csr, "Approved") || has_condition(&csr, "Denied") {
+        if !is_pending(&csr) {
             return Ok(());
         }
         let parsed = request::der(&csr.spec.request.0).and_then(|der| request::parse(&der));
@@ -63,12 +74,27 @@ impl Controller {
                 return Ok(());
             }
         };
+        if csr.spec.signer_name == KUBELET_SERVING {
+            return self.sync_serving(&key, &csr, &request).await;
+        }
         for (subresource, message) in rights(&csr, &request) {
             if self.may(&csr, subresource).await? {
-                return wait_for_event(self.approve(&key, &csr, message).await);
+                return wait_for_event(approve(&self.ctx, &key, &csr, message).await);
             }
         }
         Ok(())
+    }
+
+    async fn sync_serving(&self, key: &Key, csr: &CertificateSigningRequest, request: &Request) -> Result<(), Error> {
+        const MESSAGE: &str = "Auto approving self kubelet serving certificate after SubjectAccessReview.";
+        if let Err(why) = serving::judge(csr, request, &self.nodes.list()) {
+            tracing::info!(csr = %key, why, "a kubelet's serving certificate waits for somebody to approve it");
+            return Ok(());
+        }
+        match self.may(csr, "selfnodeserver").await? {
+            true => wait_for_event(approve(&self.ctx, key, csr, MESSAGE).await),
+            false => Ok(()),
+        }
     }
 
     async fn may(&self, csr: &CertificateSigningRequest, subresource: &str) -> Result<bool, Error> {
@@ -94,21 +120,32 @@ impl Controller {
         let answer = api.create(&PostParams::default(), &review).await.doing("review access for", subresource)?;
         Ok(answer.status.is_some_and(|s| s.allowed))
     }
+}
 
-    async fn approve(&self, key: &Key, csr: &CertificateSigningRequest, message: &str) -> Result<(), Error> {
-        let mut approved = csr.clone();
-        let now = time(self.ctx.clock.now());
-        let condition = CertificateSigningRequestCondition {
-            type_: "Approved".into(),
-            status: "True".into(),
-            reason: Some("AutoApproved".into()),
-            message: Some(message.into()),
-            last_update_time: Some(now.clone()),
-            last_transition_time: Some(now),
-        };
-        approved.status.get_or_insert_default().conditions.get_or_insert_default().push(condition);
-        let api = Api::<CertificateSigningRequest>::all(self.ctx.client.clone());
-        let written = api.replace_subresource("approval", &key.name, &PostParams::default(), &approved).await;
-        written.map(drop).doing("approve certificate signing request", key)
-    }
+/// Writes the condition that lets a request be signed.
+pub(super) async fn approve(
+    ctx: &Context,
+    key: &Key,
+    csr: &CertificateSigningRequest,
+    message: &str,
+) -> Result<(), Error> {
+    let mut approved = csr.clone();
+    let now = time(ctx.clock.now());
+    let condition = CertificateSigningRequestCondition {
+        type_: "Approved".into(),
+        status: "True".into(),
+        reason: Some("AutoApproved".into()),
+        message: Some(message.into()),
+        last_update_time: Some(now.clone()),
+        last_transition_time: Some(now),
+    };
+    approved.status.get_or_insert_default().conditions.get_or_insert_default().push(condition);
+    let api = Api::<CertificateSigningRequest>::all(ctx.client.clone());
+    let written = api.replace_subresource("approval", &key.name, &PostParams::default(), &approved).await;
+    written.map(drop).doing("approve certificate signing request", key)
+}
+
+/// Nobody has decided about it yet.
+pub(super) fn is_pending(csr: &CertificateSigningRequest) -> bool {
+    !(is_issued(csr) || has_condition(csr, "Approved") || has_condition(csr, "Denied"))
 }

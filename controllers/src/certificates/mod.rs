@@ -1,12 +1,13 @@
 //! Certificate signing requests: approved for kubelets, signed by the cluster's authorities, and cleared away.
 //!
 //! Enter by [`approve::run`], [`sign::run`] and [`clean::run`]. [`request`] reads requests and knows the rules of the
-//! signers. Concepts: "Certificates and Certificate Signing Requests".
+//! signers, [`serving`] those for certificates that kubelets serve with. Concepts: "Certificates and Certificate Signing Requests".
 
 pub(crate) mod approve;
 pub(crate) mod clean;
 mod key;
 mod request;
+mod serving;
 pub(crate) mod sign;
 #[cfg(test)]
 mod tests;

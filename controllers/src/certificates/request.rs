@@ -2,6 +2,8 @@
 //!
 //! Pure. The sentences go into the request's status.
 
+use std::net::IpAddr;
+
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
@@ -13,8 +15,8 @@ use super::{APISERVER_CLIENT, KUBELET_CLIENT, KUBELET_SERVING, LEGACY_UNKNOWN};
 pub(super) struct Request {
     pub(super) common_name: String,
     pub(super) organizations: Vec<String>,
-    dns_names: usize,
-    addresses: usize,
+    pub(super) dns_names: Vec<String>,
+    pub(super) addresses: Vec<IpAddr>,
     emails: usize,
     uris: usize,
 }
@@ -40,8 +42,8 @@ pub(super) fn parse(der: &[u8]) -> Result<Request, String> {
         let ParsedExtension::SubjectAlternativeName(names) = extension else { continue };
         for name in &names.general_names {
             match name {
-                GeneralName::DNSName(_) => parsed.dns_names += 1,
-                GeneralName::IPAddress(_) => parsed.addresses += 1,
+                GeneralName::DNSName(name) => parsed.dns_names.push((*name).to_owned()),
+                GeneralName::IPAddress(bytes) => parsed.addresses.push(address(bytes)?),
                 GeneralName::RFC822Name(_) => parsed.emails += 1,
                 GeneralName::URI(_) => parsed.uris += 1,
                 _ => {}
@@ -49,6 +51,12 @@ pub(super) fn parse(der: &[u8]) -> Result<Request, String> {
         }
     }
     Ok(parsed)
+}
+
+fn address(bytes: &[u8]) -> Result<IpAddr, String> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    let v6 = || <[u8; 16]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| v6()).map_err(|_| format!("an IP subjectAltName of {} bytes", bytes.len()))
 }
 
 /// Whether the signer may sign this; the error says why not.
@@ -65,9 +73,9 @@ pub(super) fn check(signer: &str, request: &Request, usages: &[String]) -> Resul
 fn kubelet_client(request: &Request, usages: &[String]) -> Result<(), String> {
     of_nodes(request)?;
     let none = [
-        (request.dns_names, "DNS subjectAltNames are not allowed"),
+        (request.dns_names.len(), "DNS subjectAltNames are not allowed"),
         (request.emails, "Email subjectAltNames are not allowed"),
-        (request.addresses, "IP subjectAltNames are not allowed"),
+        (request.addresses.len(), "IP subjectAltNames are not allowed"),
         (request.uris, "URI subjectAltNames are not allowed"),
     ];
     refuse_any(&none)?;
@@ -77,7 +85,7 @@ fn kubelet_client(request: &Request, usages: &[String]) -> Result<(), String> {
 
 fn kubelet_serving(request: &Request, usages: &[String]) -> Result<(), String> {
     of_nodes(request)?;
-    if request.dns_names + request.addresses == 0 {
+    if request.dns_names.is_empty() && request.addresses.is_empty() {
         return Err("DNS or IP subjectAltName is required".into());
     }
     let none = [

@@ -125,6 +125,8 @@ configuration! {
     with effect {
     enable_server: bool = true;
     static_pod_path: String = String::new();
+    #[serde(rename = "podCIDR")]
+    pod_cidr: String = String::new();
     pod_logs_dir: String = "/var/log/pods".into();
     address: String = "0.0.0.0".into();
     port: u16 = 10250;
@@ -231,7 +233,6 @@ configuration! {
     "topologyManagerPolicyOptions" topology_manager_policy_options;
     "qosReserved" qos_reserved;
     "hairpinMode" hairpin_mode;
-    "podCIDR" pod_cidr;
     "runOnce" run_once;
     "cpuCFSQuotaPeriod" cpu_cfs_quota_period;
     "maxOpenFiles" max_open_files;

@@ -10,9 +10,11 @@ mod lease;
 pub mod machine;
 mod network;
 pub mod object;
+mod pod_range;
 mod sync;
 #[cfg(test)]
 mod tests;
 
 pub use network::watch as watch_network;
+pub use pod_range::tell as tell_pod_range;
 pub use sync::{Settings, run};

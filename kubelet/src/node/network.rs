@@ -5,11 +5,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use component::shutdown::Shutdown;
+use component::{file_watch::FileWatch, shutdown::Shutdown};
 use tokio::sync::watch;
 
 use super::conditions::{Health, runtime_condition};
-use crate::{file_watch::FileWatch, pod::node::Network, runtime::SharedRuntime};
+use crate::{pod::node::Network, runtime::SharedRuntime};
 
 /// Upstream's period.
 const PERIOD: Duration = Duration::from_secs(5);

@@ -165,12 +165,13 @@ impl Keeper {
                 self.settings.update_period
             }
             Err(kube::Error::Api(answer)) if answer.code == 404 => {
-                tracing::warn!(node = self.settings.identity.name, "the node's object is gone; registering it again");
+                // As upstream's: who deletes a Node wants it gone, and a kubelet that starts anew registers it again.
+                tracing::warn!(
+                    node = self.settings.identity.name,
+                    "the Node was deleted; it comes back with a restart"
+                );
                 self.known = NodeStatus::default();
-                if let Ok(node) = self.register(&healthy).await {
-                    self.known = node.status.unwrap_or_default();
-                }
-                RETRY_MIN
+                self.settings.update_period
             }
             Err(error) => {
                 tracing::warn!(%error, node = self.settings.identity.name, "the node's status cannot be told");

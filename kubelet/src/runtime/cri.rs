@@ -104,6 +104,13 @@ impl Runtime for CriRuntime {
         call!(self.runtime.status(self.request(v1::StatusRequest { verbose: false })), "Status", "")
     }
 
+    async fn update_pod_range(&self, range: &str) -> Result<()> {
+        let network_config = Some(v1::NetworkConfig { pod_cidr: range.to_owned() });
+        let runtime_config = Some(v1::RuntimeConfig { network_config });
+        let request = self.request(v1::UpdateRuntimeConfigRequest { runtime_config });
+        call!(self.runtime.update_runtime_config(request), "UpdateRuntimeConfig", range).map(drop)
+    }
+
     async fn list_sandboxes(&self, pod_uid: Option<&str>) -> Result<Vec<v1::PodSandbox>> {
         let filter =
             pod_uid.map(|uid| v1::PodSandboxFilter { label_selector: uid_selector(uid), ..Default::default() });

@@ -27,6 +27,8 @@ pub(crate) struct State {
     pub(crate) twice: Vec<String>,
     /// What `UpdateContainerResources` was told, by container.
     pub(crate) updates: Vec<(String, v1::LinuxContainerResources)>,
+    /// What `UpdateRuntimeConfig` was told last.
+    pub(crate) pod_range: String,
     cut: Option<(usize, Cut)>,
     next: i64,
 }
@@ -150,6 +152,11 @@ impl Runtime for FakeRuntime {
 
     async fn status(&self) -> Result<v1::StatusResponse> {
         Ok(v1::StatusResponse::default())
+    }
+
+    async fn update_pod_range(&self, range: &str) -> Result<()> {
+        self.state().pod_range = range.to_owned();
+        Ok(())
     }
 
     async fn list_sandboxes(&self, pod_uid: Option<&str>) -> Result<Vec<v1::PodSandbox>> {

@@ -47,6 +47,8 @@ pub struct Streams {
 pub trait Runtime: Send + Sync + 'static {
     async fn version(&self) -> Result<v1::VersionResponse>;
     async fn status(&self) -> Result<v1::StatusResponse>;
+    /// Which addresses this node's pods get: a range, or one of each family with a comma between (`UpdateRuntimeConfig`).
+    async fn update_pod_range(&self, range: &str) -> Result<()>;
 
     /// All sandboxes, or those of one pod UID.
     async fn list_sandboxes(&self, pod_uid: Option<&str>) -> Result<Vec<v1::PodSandbox>>;

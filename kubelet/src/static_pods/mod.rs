@@ -13,11 +13,11 @@ use std::{
     time::Duration,
 };
 
-use component::{informer::Informer, shutdown::Shutdown};
+use component::{file_watch::FileWatch, informer::Informer, shutdown::Shutdown};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 
-use crate::{dispatch::Dispatcher, file_watch::FileWatch, pod::node::Node, pod::spec};
+use crate::{dispatch::Dispatcher, pod::node::Node, pod::spec};
 
 /// Editors write in several steps: a change is read when it has settled.
 const SETTLE: Duration = Duration::from_millis(50);

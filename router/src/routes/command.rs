@@ -1,6 +1,6 @@
 //! The difference between two plans, as lines for `ip -batch` and `bridge -batch`. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
@@ -39,18 +39,25 @@ pub(super) fn of_tunnel(wanted: &Plan, present: &Plan) -> Vec<String> {
     gone.chain(new).collect()
 }
 
-/// The routes in `ip -json route show`. Where a tunnel's route leads is not in it: such a route counts as another than
-/// wanted, and is written again.
-pub(super) fn present(json: &str) -> Plan {
-    let routes: Vec<Value> = serde_json::from_str(json).unwrap_or_default();
-    let parsed = routes.iter().filter_map(|route| {
+/// What the kernel has of ours: the JSON of `ip route show`, `ip neigh show` and `bridge fdb show` of the tunnel. A route of
+/// the tunnel whose end is not told counts as another than wanted, and is written again.
+pub(super) fn present(routes: &str, neighbours: &str, ends: &str) -> Plan {
+    let rows = |json: &str| -> Vec<Value> { serde_json::from_str(json).unwrap_or_default() };
+    let text = |row: &Value, key: &str| row[key].as_str().map(str::to_owned);
+    let macs: BTreeMap<String, String> =
+        rows(neighbours).iter().filter_map(|row| Some((text(row, "dst")?, text(row, "lladdr")?))).collect();
+    let ends: BTreeMap<String, Ipv4Addr> =
+        rows(ends).iter().filter_map(|row| Some((text(row, "mac")?, text(row, "dst")?.parse().ok()?))).collect();
+    let parsed = rows(routes).into_iter().filter_map(|route| {
         let destination = route["dst"].as_str()?;
         let range = destination
             .parse::<IpNet>()
             .ok()
             .or_else(|| destination.parse::<std::net::IpAddr>().ok().map(IpNet::from))?;
-        let gateway = route["gateway"].as_str()?.parse().ok()?;
-        Some((range, Hop { gateway, tunnel_to: None }))
+        let gateway = route["gateway"].as_str()?;
+        let in_tunnel = route["dev"] == DEVICE;
+        let tunnel_to = macs.get(gateway).filter(|_| in_tunnel).and_then(|mac| ends.get(mac)).copied();
+        Some((range, Hop { gateway: gateway.parse().ok()?, tunnel_to }))
     });
     parsed.collect()
 }

@@ -30,11 +30,12 @@ impl Keeper {
             return Ok(());
         }
         let me = nodes.iter().find(|node| node.name == self.node_name);
-        let device = match me.and_then(|node| node.address(true)) {
-            Some(IpAddr::V4(address)) if self.backend == Backend::Vxlan => tool::ensure_device(address).await,
-            _ => Ok(()),
-        };
-        device?;
+        if let Some(me) = me
+            && let Some(IpAddr::V4(address)) = me.address(true)
+            && self.backend == Backend::Vxlan
+        {
+            tool::ensure_device(address, &me.pod_ranges).await?;
+        }
         let present = match self.written.take() {
             Some(written) => written,
             None => tool::present().await?,

@@ -76,7 +76,16 @@ fn the_kernels_routes_are_read() {
     let json = r#"[{"dst":"10.244.1.0/24","gateway":"192.0.2.2","dev":"eth0","flags":[]},{"dst":"fd00::7","gateway":"fd00::1"},
         {"dst":"default","gateway":"192.0.2.254"}]"#;
     let shown: Vec<String> =
-        command::present(json).iter().map(|(range, hop)| format!("{range} {}", hop.gateway)).collect();
+        command::present(json, "", "").iter().map(|(range, hop)| format!("{range} {}", hop.gateway)).collect();
     assert_eq!(shown, ["10.244.1.0/24 192.0.2.2", "fd00::7/128 fd00::1"]);
-    assert_eq!(command::present(""), Plan::new());
+    assert_eq!(command::present("", "", ""), Plan::new());
+    // As iproute2 tells of what the lines for `others_are_reached_by_the_tunnel` made.
+    let routes = r#"[{"dst":"10.244.1.0/24","gateway":"10.244.1.0","dev":"skiff-vxlan","flags":["onlink"]},
+        {"dst":"fd00:1::/64","gateway":"fd00:1::","dev":"skiff-vxlan","flags":["onlink"]}]"#;
+    let neighbours = r#"[{"dst":"10.244.1.0","lladdr":"0a:58:c0:00:02:02","state":["PERMANENT"]},
+        {"dst":"fd00:1::","lladdr":"0a:58:c0:00:02:02","state":["PERMANENT"]}]"#;
+    let ends = r#"[{"mac":"0a:58:c0:00:02:02","ifname":"skiff-vxlan","dst":"192.0.2.2","flags":["self"],"state":"permanent"}]"#;
+    let wanted = plan(&nodes(), "me", Backend::Vxlan);
+    assert_eq!(command::present(routes, neighbours, ends), wanted);
+    assert_ne!(command::present(routes, neighbours, ""), wanted, "an end that is gone is written again");
 }

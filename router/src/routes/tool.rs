@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::process::Stdio;
 
+use ipnet::IpNet;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
@@ -20,10 +21,13 @@ pub(crate) enum ToolError {
 /// Our routes as the kernel has them.
 pub(super) async fn present() -> Result<Plan, ToolError> {
     let protocol = PROTOCOL.to_string();
+    // Without the device there are none.
+    let neighbours = run("ip", &["-json", "neigh", "show", "dev", DEVICE], "").await.unwrap_or_default();
+    let ends = run("bridge", &["-json", "fdb", "show", "dev", DEVICE], "").await.unwrap_or_default();
     let mut plan = Plan::new();
     for family in ["-4", "-6"] {
         let json = run("ip", &[family, "-json", "route", "show", "proto", &protocol], "").await?;
-        plan.extend(command::present(&json));
+        plan.extend(command::present(&json, &neighbours, &ends));
     }
     Ok(plan)
 }
@@ -42,7 +46,11 @@ pub(super) async fn apply(wanted: &Plan, present: &Plan) -> Result<(), ToolError
 }
 
 /// The tunnel's device, with the end of the node at this address. One that is right is left alone, with its packets.
-pub(super) async fn ensure_device(node: Ipv4Addr) -> Result<(), ToolError> {
+///
+/// It has the first address of each of the node's ranges. What the node itself sends to other nodes' pods, or translates to
+/// its own address, comes from there, and answers come back by the tunnel: from the node's own address they would have to
+/// go around it, and the network between knows no pods.
+pub(super) async fn ensure_device(node: Ipv4Addr, ranges: &[IpNet]) -> Result<(), ToolError> {
     let (id, port, mac, local) = (VXLAN_ID.to_string(), VXLAN_PORT.to_string(), tunnel_mac(node), node.to_string());
     let known = run("ip", &["-details", "-json", "link", "show", DEVICE], "").await.unwrap_or_default();
     if !(known.contains(&format!("\"{local}\"")) && known.contains(&mac)) {
@@ -50,7 +58,10 @@ pub(super) async fn ensure_device(node: Ipv4Addr) -> Result<(), ToolError> {
         let kind = ["type", "vxlan", "id", &id, "local", &local, "dstport", &port, "nolearning"];
         run("ip", &[&["link", "add", DEVICE, "address", &mac][..], &kind].concat(), "").await?;
     }
-    run("ip", &["link", "set", DEVICE, "up"], "").await.map(|_| ())
+    run("ip", &["link", "set", DEVICE, "up"], "").await?;
+    let address = |range: &IpNet| format!("address replace {} dev {DEVICE}\n", IpNet::from(range.network()));
+    let lines: String = ranges.iter().map(address).collect();
+    run("ip", &["-batch", "-"], &lines).await.map(|_| ())
 }
 
 /// With what leads through it; fine when it is not there.

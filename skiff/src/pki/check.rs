@@ -51,7 +51,7 @@ pub(super) fn has_key(certificate: &str, key: &str) -> bool {
     pem.parse_x509().is_ok_and(|certificate| Some(certificate.public_key().raw) == public.as_deref())
 }
 
-fn first_pem(text: &str) -> Option<Pem> {
+pub(super) fn first_pem(text: &str) -> Option<Pem> {
     Pem::iter_from_buffer(text.as_bytes()).next()?.ok()
 }
 

@@ -6,6 +6,7 @@
 
 mod check;
 mod issue;
+mod pin;
 
 use std::net::IpAddr;
 
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 use crate::layout::Layout;
 use crate::{addons, files};
 use issue::Authority;
+pub(crate) use pin::Pin;
 
 /// The cluster's certificate authority and the keys it is stored under.
 pub(crate) const CA: &str = "ca";

@@ -20,6 +20,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::net::UnixStream;
 
+use tokio::task::JoinSet;
+
 use crate::layout::Layout;
 use crate::notify::{self, Listener, Message};
 use crate::process;
@@ -50,9 +52,15 @@ pub(crate) async fn server_pid(layout: &Layout) -> Option<Pid> {
     stream.peer_cred().ok()?.pid().map(Pid::from_raw)
 }
 
+/// Has the runtime that [`ensure`] started kept, by a task.
+pub(crate) fn keep(tasks: &mut JoinSet<()>, layout: &Layout, settings: &Settings, shutdown: &Shutdown) {
+    let kept = (layout.clone(), settings.clone(), shutdown.clone());
+    tasks.spawn(async move { keep_running(&kept.0, &kept.1, &kept.2).await });
+}
+
 /// Starts the cluster's own containerd again whenever it has ended, until `shutdown` comes. Containers go on meanwhile:
 /// they are their shims' children. A start that has begun is not given up: `down` must find what it is to stop.
-pub(crate) async fn keep_running(layout: &Layout, settings: &Settings, shutdown: &Shutdown) {
+async fn keep_running(layout: &Layout, settings: &Settings, shutdown: &Shutdown) {
     if settings.container_runtime_endpoint.is_some() {
         return;
     }

@@ -27,6 +27,58 @@ pub(crate) struct Cluster {
     _registry: Registry,
 }
 
+/// Another machine, which joined a cluster as a node.
+pub(crate) struct Machine {
+    pub(crate) bed: Bed,
+}
+
+impl Machine {
+    /// Runs `skiff` with the data folder; it must succeed.
+    pub(crate) fn skiff(&self, arguments: &[&str]) -> Result<String> {
+        skiff_in(&self.bed, arguments)
+    }
+
+    /// The same of one that must fail; returns what it says.
+    pub(crate) fn refused(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.bed.output(&line(&self.bed, arguments).iter().map(String::as_str).collect::<Vec<_>>())?;
+        ensure!(!output.success, "{arguments:?} should have failed: {}", output.stdout);
+        Ok(output.stderr)
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        data_of(&self.bed)
+    }
+
+    pub(crate) fn curl(&self, url: &str) -> Result<String> {
+        curl_in(&self.bed, url)
+    }
+}
+
+fn data_of(bed: &Bed) -> PathBuf {
+    bed.folder().join("data")
+}
+
+fn line(bed: &Bed, arguments: &[&str]) -> Vec<String> {
+    let data = data_of(bed).display().to_string();
+    let words = [&[SKIFF], arguments, &["--data-dir", &data]].concat();
+    words.into_iter().map(String::from).collect()
+}
+
+fn skiff_in(bed: &Bed, arguments: &[&str]) -> Result<String> {
+    let line = line(bed, arguments);
+    bed.run(&line.iter().map(String::as_str).collect::<Vec<_>>()).with_context(|| log_of(bed))
+}
+
+fn log_of(bed: &Bed) -> String {
+    let text = std::fs::read_to_string(data_of(bed).join("skiff.log")).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}
+
+fn curl_in(bed: &Bed, url: &str) -> Result<String> {
+    bed.run(&["curl", "--silent", "--show-error", "--fail", "--max-time", "5", url])
+}
+
 impl Cluster {
     /// A cluster whose node is Ready, with nginx and busybox to be pulled; `None` where tests cannot make one.
     pub(crate) fn up(name: &str, options: &[&str]) -> Result<Option<Self>> {
@@ -59,7 +111,7 @@ impl Cluster {
     }
 
     pub(crate) fn data(&self) -> PathBuf {
-        self.bed.folder().join("data")
+        data_of(&self.bed)
     }
 
     pub(crate) fn skiff_up(&self, options: &[&str]) -> Result<String> {
@@ -68,9 +120,22 @@ impl Cluster {
 
     /// Runs `skiff` with the data folder; it must succeed.
     pub(crate) fn skiff(&self, arguments: &[&str]) -> Result<String> {
-        let data = self.data().display().to_string();
-        let line = [&[SKIFF], arguments, &["--data-dir", &data]].concat();
-        self.bed.run(&line).with_context(|| self.log())
+        skiff_in(&self.bed, arguments)
+    }
+
+    /// A machine beside this one that can pull the same images.
+    pub(crate) fn machine(&self, name: &str) -> Result<Machine> {
+        let machine = Machine { bed: self.bed.neighbour(name)? };
+        self._registry.write_mirror(&data_of(&machine.bed).join("containerd/certs.d"))?;
+        Ok(machine)
+    }
+
+    /// A machine that joined as a node of that name.
+    pub(crate) fn join(&self, name: &str) -> Result<Machine> {
+        let (machine, command) = (self.machine(name)?, self.skiff(&["token", "create"])?);
+        let words: Vec<&str> = command.split_whitespace().skip(1).collect();
+        machine.skiff(&[&words[..], &["--node-name", name]].concat())?;
+        Ok(machine)
     }
 
     /// A program of this workspace that is built beside `skiff`.
@@ -82,9 +147,7 @@ impl Cluster {
 
     /// The end of the parts' log.
     pub(crate) fn log(&self) -> String {
-        let text = std::fs::read_to_string(self.data().join("skiff.log")).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(30)..].join("\n")
+        log_of(&self.bed)
     }
 
     /// Runs kubectl as administrator, whatever its exit status.
@@ -111,7 +174,7 @@ impl Cluster {
     }
 
     pub(crate) fn curl(&self, url: &str) -> Result<String> {
-        self.bed.run(&["curl", "--silent", "--show-error", "--fail", "--max-time", "5", url])
+        curl_in(&self.bed, url)
     }
 
     /// One value of an object, by kubectl's JSONPath.

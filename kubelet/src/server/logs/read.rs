@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use component::file_watch::FileWatch;
 use tokio::{
     fs::File,
     io::{AsyncReadExt as _, AsyncSeekExt as _, SeekFrom},
@@ -18,7 +19,7 @@ use tokio::{
 };
 
 use super::{format, options::LogOptions};
-use crate::{file_watch::FileWatch, runtime::Runtime};
+use crate::runtime::Runtime;
 
 const CHUNK_BYTES: usize = 32 * 1024;
 /// How often a follower looks whether its container still runs; new lines do not wait for this.

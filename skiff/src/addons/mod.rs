@@ -1,63 +1,88 @@
-//! Objects that upstream's bootstrap policy does not have: the rights of Skiff's own parts, and cluster DNS's Service
-//! with where it leads.
+//! Objects that upstream's bootstrap policy does not have: the rights of Skiff's own parts, cluster DNS's Service with
+//! where it leads ([`dns`]), and what machines need that join ([`joining`]).
 //!
-//! The Service is kubeadm's add-on of the same name, so that a CoreDNS of one's own can take its place. The objects are data
-//! ([`objects`], pure); [`keep_trying`] applies them with the administrator's identity.
+//! The objects are data; [`keep_trying`] applies those that this machine's parts wait for, [`keep_joinable`] the others.
+//! Both have the administrator's identity.
+
+mod dns;
+mod joining;
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use component::shutdown::Shutdown;
+use futures::future::try_join_all;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, TypeMeta};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
-use crate::flags::DNS_PORT;
+pub(crate) use self::dns::keep_slice;
+pub(crate) use self::joining::{BACKEND_KEY, CLUSTER_CONFIGURATION, DNS_KEY, JOINERS, SKIFF_CONFIGURATION};
 use crate::layout::Layout;
-use crate::node;
 use crate::part::Part;
 use crate::settings::Settings;
+use crate::{node, pki};
 
 /// Who they are to the API server.
 pub(crate) const DNS_USER: &str = "system:skiff-dns";
 pub(crate) const ROUTER_USER: &str = "system:skiff-router";
 
 const MANAGER: &str = "skiff";
-const NAMESPACE: &str = "kube-system";
-const SLICE: &str = "kube-dns-skiff";
+/// Where everything of the cluster's own lies that is not for everybody.
+pub(crate) const NAMESPACE: &str = "kube-system";
 /// Between two tries while the API server does not answer, or has no namespaces yet.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Applies the objects, again and again until it works once or shutdown comes.
+/// Applies what the parts need, again and again until it works once or shutdown comes.
 pub(crate) async fn keep_trying(layout: &Layout, settings: &Settings, shutdown: &Shutdown) {
-    let work = async {
-        while let Err(error) = apply(layout, settings).await {
-            tracing::warn!("the add-ons' objects are not applied yet, trying again: {error:#}");
+    until_it_works("the add-ons' objects", shutdown, || apply(layout, settings)).await;
+}
+
+/// The same of what machines need that join. Nothing here waits for it.
+pub(crate) async fn keep_joinable(layout: &Layout, settings: &Settings, shutdown: &Shutdown) {
+    until_it_works("the objects that machines join by", shutdown, || apply_joining(layout, settings)).await;
+}
+
+async fn until_it_works<F>(what: &str, shutdown: &Shutdown, work: impl Fn() -> F)
+where
+    F: Future<Output = Result<()>>,
+{
+    let tries = async {
+        while let Err(error) = work().await {
+            tracing::warn!("{what} are not applied yet, trying again: {error:#}");
             tokio::time::sleep(PAUSE).await;
         }
     };
-    let _ = shutdown.run_until(work).await;
+    let _ = shutdown.run_until(tries).await;
 }
 
 /// Without our DNS server its place in the Service is free for others' endpoints, and the Service is left alone.
 async fn apply(layout: &Layout, settings: &Settings) -> Result<()> {
-    let client = node::client(layout)?;
+    let client = node::client(layout, settings)?;
     for object in rights() {
         apply_one(&client, object).await?;
     }
     if !settings.runs(Part::SkiffDns) {
         let slices: Api<EndpointSlice> = Api::namespaced(client, NAMESPACE);
-        return match slices.delete(SLICE, &DeleteParams::default()).await {
+        return match slices.delete(dns::SLICE, &DeleteParams::default()).await {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            other => other.map(|_| ()).with_context(|| format!("delete the EndpointSlice {SLICE}")),
+            other => other.map(|_| ()).with_context(|| format!("delete the EndpointSlice {}", dns::SLICE)),
         };
     }
-    for object in dns_service(settings)? {
+    for object in dns::objects(settings)? {
         apply_one(&client, object).await?;
     }
     Ok(())
+}
+
+async fn apply_joining(layout: &Layout, settings: &Settings) -> Result<()> {
+    let authority = layout.certificate(pki::CA);
+    let authority = std::fs::read_to_string(&authority).with_context(|| format!("read {}", authority.display()))?;
+    let client = node::client(layout, settings)?;
+    let objects = joining::objects(settings, &authority)?;
+    try_join_all(objects.into_iter().map(|object| apply_one(&client, object))).await.map(|_| ())
 }
 
 async fn apply_one(client: &kube::Client, object: Value) -> Result<()> {
@@ -94,36 +119,4 @@ fn rights() -> Vec<Value> {
     let router =
         may_watch(ROUTER_USER, &[("", &["pods", "namespaces", "nodes"]), ("networking.k8s.io", &["networkpolicies"])]);
     dns.into_iter().chain(router).collect()
-}
-
-/// Cluster DNS's Service, and the slice that leads to this node.
-fn dns_service(settings: &Settings) -> Result<[Value; 2]> {
-    let address = settings.dns_address()?;
-    let ports = |number: &str, port: u16| -> Value {
-        [("dns", "UDP"), ("dns-tcp", "TCP")]
-            .map(|(name, protocol)| json!({"name": name, "protocol": protocol, number: port}))
-            .to_vec()
-            .into()
-    };
-    let service = json!({
-        "apiVersion": "v1", "kind": "Service",
-        "metadata": {
-            "namespace": NAMESPACE, "name": "kube-dns",
-            "labels": {"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"},
-        },
-        "spec": {"clusterIP": address, "ports": ports("port", 53)},
-    });
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-        "metadata": {
-            "namespace": NAMESPACE, "name": SLICE,
-            "labels": {"kubernetes.io/service-name": "kube-dns", "endpointslice.kubernetes.io/managed-by": MANAGER},
-        },
-        "addressType": if settings.node_address.is_ipv4() { "IPv4" } else { "IPv6" },
-        "endpoints": [{
-            "addresses": [settings.node_address], "nodeName": settings.node_name, "conditions": {"ready": true},
-        }],
-        "ports": ports("port", DNS_PORT),
-    });
-    Ok([service, slice])
 }
