@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::admission::Admission;
 use crate::aggregation::Aggregation;
+use crate::audit::Auditor;
 use crate::authn::Authenticator;
 use crate::authn::tokens::Tokens;
 use crate::authz::Authorizer;
@@ -36,6 +37,7 @@ pub struct Api {
     pub authenticator: Authenticator,
     pub authorizer: Arc<Authorizer>,
     pub admission: Admission,
+    pub auditor: Option<Arc<Auditor>>,
     pub aggregation: Aggregation,
     pub tokens: Option<Tokens>,
     pub services: ServiceRanges,

@@ -3,16 +3,17 @@
 //! Enter at [`Observed`] for a request; `docs/metrics.md` lists the series. What changes with time alone is brought up to
 //! date when it is read ([`follow`]).
 
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use component::metrics::{counter, gauge, histogram, int_gauge};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use machinery::catalogue::Resource;
 use prometheus::{GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::api::Api;
+use crate::fairness::Marks;
 use crate::http_body::Response;
 use crate::limits::is_long_running;
 use crate::request::{Query, RequestInfo};
@@ -121,6 +122,7 @@ pub struct Observed {
     dry_run: &'static str,
     system_client: String,
     is_known: bool,
+    marks: OnceLock<Arc<Marks>>,
 }
 
 impl Observed {
@@ -139,6 +141,27 @@ impl Observed {
             system_client: if is_system { name.to_owned() } else { String::new() },
             info: info.clone(),
             is_known,
+            marks: OnceLock::new(),
+        }
+    }
+
+    /// How priority and fairness sorted the request.
+    pub fn sorted(&self, marks: Arc<Marks>) {
+        // A request is sorted once.
+        let _ = self.marks.set(marks);
+    }
+
+    /// Tells the client how its request was sorted, whatever became of it.
+    pub fn mark(&self, response: &mut Response) {
+        let Some(marks) = self.marks.get() else { return };
+        let headers = [
+            ("x-kubernetes-pf-flowschema-uid", &marks.schema_uid),
+            ("x-kubernetes-pf-prioritylevel-uid", &marks.level_uid),
+        ];
+        for (name, uid) in headers {
+            if let Ok(uid) = HeaderValue::from_str(uid) {
+                response.headers_mut().insert(name, uid);
+            }
         }
     }
 

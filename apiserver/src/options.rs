@@ -44,6 +44,7 @@ impl Options {
         let ranges = ranges(values, &mut wrong);
         let plugins = ["enable-admission-plugins", "disable-admission-plugins"].map(|flag| values.strings(flag));
         wrong.extend(admission::plugins::check(&plugins[0], &plugins[1]));
+        check_places(values, &mut wrong);
         let insecure = insecure(values, &modes, &mut wrong);
         let storage_media = storage_media(values, &mut wrong);
         let secure = SocketAddr::new(
@@ -102,6 +103,19 @@ fn check_token_request(values: &Values, issuers: &[String], wrong: &mut Vec<Stri
         true => "--service-account-signing-key-file and --service-account-issuer are required flags".to_owned(),
         false => "--service-account-signing-key-file, --service-account-issuer, and --api-audiences should be specified together".to_owned(),
     });
+}
+
+fn check_places(values: &Values, wrong: &mut Vec<String>) {
+    let flags = ["max-requests-inflight", "max-mutating-requests-inflight"];
+    let [reads, writes] = flags.map(|flag| values.int(flag));
+    for (flag, places) in flags.into_iter().zip([reads, writes]) {
+        if places < 0 {
+            wrong.push(format!("--{flag} can not be negative value"));
+        }
+    }
+    if values.bool("enable-priority-and-fairness") && reads.saturating_add(writes) <= 0 {
+        wrong.push(format!("invalid configuration: MaxRequestsInFlight={reads} and MaxMutatingRequestsInFlight={writes}; they must add up to something positive"));
+    }
 }
 
 fn port(values: &Values, name: &str, wrong: &mut Vec<String>) -> u16 {

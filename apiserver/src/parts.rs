@@ -13,11 +13,13 @@ use component::random::Random;
 use component::serve::{Endpoints, Gate};
 use component::shutdown::Shutdown;
 use serde_json::{Map, Value};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::admission::plugins;
 use crate::aggregation::{self, Aggregation};
 use crate::api::Api;
+use crate::audit::Auditor;
 use crate::authn::Authenticator;
 use crate::authn::openid::Documents;
 use crate::authn::request_header::RequestHeader;
@@ -28,6 +30,7 @@ use crate::bootstrap::{self, Advertised};
 use crate::cache::{self, Cache};
 use crate::catalogue::Catalogue;
 use crate::connect::kubelet::KubeletClient;
+use crate::fairness;
 use crate::index::CatalogueIndexer;
 use crate::limits::Limits;
 use crate::metrics;
@@ -78,13 +81,19 @@ impl Parts {
             false => Err("the cluster's own objects are still being made".to_owned()),
         });
         let mut tasks = JoinSet::new();
+        let all_made = follow_fairness(&api, &mut tasks);
         tasks.spawn(authz::rbac::follow_when_ready(api.clone()));
         tasks.spawn(aggregation::run(api.clone()));
         tasks.spawn(compactor::run(store, interval, shutdown));
         let booting = api.clone();
         tasks.spawn(async move {
             booting.cache.ready().await;
-            bootstrap::run(booting, advertised, with_roles, move || bootstrapped.store(true, Ordering::Release)).await;
+            let ready = move || {
+                bootstrapped.store(true, Ordering::Release);
+                // Nobody listens where fairness is off.
+                let _ = all_made.send(());
+            };
+            bootstrap::run(booting, advertised, with_roles, ready).await;
         });
         Ok(Self { api, endpoints, openid, tasks })
     }
@@ -104,6 +113,21 @@ impl Parts {
             }
         }
     }
+}
+
+/// Follows the objects of flow control, from the word on that all standard ones are made: not at each of them anew.
+fn follow_fairness(api: &Arc<Api>, tasks: &mut JoinSet<()>) -> oneshot::Sender<()> {
+    let (all_made, is_made) = oneshot::channel();
+    if let Some(fairness) = api.limits.fairness.clone() {
+        let api = api.clone();
+        tasks.spawn(async move {
+            // Without the word the server ends.
+            if is_made.await.is_ok() {
+                fairness::run(api, fairness).await;
+            }
+        });
+    }
+    all_made
 }
 
 /// The store, with the times of its requests told.
@@ -152,7 +176,8 @@ fn build(
         cache,
         authenticator: authenticator(values, options.anonymous)?,
         authorizer: Arc::new(Authorizer::new(options.modes)),
-        admission: plugins::build(values),
+        admission: plugins::build(values).map_err(Error::Options)?,
+        auditor: Auditor::from_flags(values, clock).map_err(Error::Options)?,
         tokens: Some(tokens(values, &options.issuer)?),
         services: options.ranges,
         kubelets: KubeletClient {

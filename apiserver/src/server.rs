@@ -9,21 +9,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use component::serve::{Endpoints, PeerInfo};
 use futures::FutureExt;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use machinery::status::Status;
 
 use crate::aggregation;
 use crate::api::Api;
+use crate::audit::Trail;
 use crate::authn::impersonation;
 use crate::authn::openid::{self, Documents};
-use crate::authz;
+use crate::authz::{self, Decision};
 use crate::compress;
 use crate::discovery;
 use crate::http_body::{RequestBody, Response, full, holding};
-use crate::limits::{TooMany, is_long_running};
+use crate::limits::{Place, TooMany, is_long_running, objects_read, too_many};
 use crate::metrics::Observed;
 use crate::request::{Query, RequestInfo, User};
 use crate::rest::body::BYTES_MAX;
@@ -48,6 +48,22 @@ pub struct Server {
     pub insecure: bool,
 }
 
+/// What goes along with a request, to be told beside its answer.
+struct Notes {
+    warnings: Warnings,
+    observed: Observed,
+    trail: Trail,
+}
+
+const AUDIT_ID: &str = "audit-id";
+const AUDIT_ID_MAX: usize = 64;
+
+/// The number that the request is written down and answered with: its own, if it brought one.
+fn audit_id(api: &Api, headers: &HeaderMap) -> String {
+    let given = headers.get(AUDIT_ID).and_then(|value| value.to_str().ok()).filter(|id| !id.is_empty());
+    given.map_or_else(|| api.new_uid(), |id| id.chars().take(AUDIT_ID_MAX).collect())
+}
+
 /// Answers one request.
 pub async fn handle(server: Arc<Server>, request: Request<RequestBody>) -> Response {
     let query = Query::parse(request.uri().query().unwrap_or_default());
@@ -55,24 +71,35 @@ pub async fn handle(server: Arc<Server>, request: Request<RequestBody>) -> Respo
     let is_head = request.method() == Method::HEAD;
     let (parts, mut body) = request.into_parts();
     let head = Request::from_parts(parts, ());
-    let warnings = Warnings::default();
     let info = RequestInfo::parse(head.method(), head.uri().path(), &query);
-    let observed = Observed::of(head.method(), head.headers(), &query, &info, is_known(&server, &info));
+    let audit_id = audit_id(&server.api, head.headers());
+    let notes = Notes {
+        warnings: Warnings::default(),
+        observed: Observed::of(head.method(), head.headers(), &query, &info, is_known(&server, &info)),
+        trail: Trail::begin(server.api.auditor.as_ref(), &head, &info, &audit_id),
+    };
     let zips = compress::is_accepted(head.headers());
-    let answer = within(&server, head, &mut body, query, &warnings, info, &observed);
+    let is_long = is_long_running(&info);
+    let answer = within(&server, head, &mut body, query, info, &notes);
     let answer = AssertUnwindSafe(answer).catch_unwind().await;
     if !matches!(answer, Ok(Ok(_))) && !body.is_end_stream() {
         tokio::spawn(drain(body));
     }
+    let Notes { warnings, observed, trail } = notes;
     let mut response = match answer {
-        Ok(Ok(response)) => response,
-        Ok(Err(status)) => respond::failure(&status, accept),
+        Ok(Ok(response)) => trail.answered(response, None, is_long),
+        Ok(Err(status)) => trail.answered(respond::failure(&status, accept), Some(&status), is_long),
         Err(_) => {
+            trail.panicked();
             tracing::error!("a handler panicked; the request is answered with an internal error");
             respond::failure(&Status::internal_error("the server made a mistake; its log says more"), accept)
         }
     };
     warnings.tell(&mut response);
+    observed.mark(&mut response);
+    if let Ok(id) = HeaderValue::from_str(&audit_id) {
+        response.headers_mut().insert(AUDIT_ID, id);
+    }
     observed.answered(&response);
     if let Some(running) = observed.running() {
         response = response.map(|body| holding(body, running));
@@ -91,17 +118,16 @@ async fn within(
     request: Request<()>,
     body: &mut RequestBody,
     query: Query,
-    warnings: &Warnings,
     info: RequestInfo,
-    observed: &Observed,
+    notes: &Notes,
 ) -> Result<Response, Status> {
     if is_long_running(&info) {
-        return route(server, request, body, query, warnings, info, observed).await;
+        return route(server, request, body, query, info, notes).await;
     }
     let deadline = server.api.limits.deadline(&query)?;
-    let answer = tokio::time::timeout(deadline, route(server, request, body, query, warnings, info, observed)).await;
+    let answer = tokio::time::timeout(deadline, route(server, request, body, query, info, notes)).await;
     answer.unwrap_or_else(|_| {
-        observed.terminated("504");
+        notes.observed.terminated("504");
         Err(Status::timeout("request did not complete within the allotted timeout"))
     })
 }
@@ -111,24 +137,20 @@ async fn route(
     mut request: Request<()>,
     body: &mut RequestBody,
     query: Query,
-    warnings: &Warnings,
     info: RequestInfo,
-    observed: &Observed,
+    notes: &Notes,
 ) -> Result<Response, Status> {
-    let api = &server.api;
-    let user = identify(server, &request, &info).await?;
-    // Held until the answer is made.
-    let _place = match is_long_running(&info) {
-        true => None,
-        false => match api.limits.enter(&info, &user) {
-            Ok(place) => Some(place),
-            Err(TooMany) => {
-                observed.terminated("429");
-                return Ok(too_many());
-            }
-        },
+    let (api, Notes { warnings, observed, trail }) = (&server.api, notes);
+    let user = identify(server, &request, &info, trail).await?;
+    // Held until the answer is made; of a watch, until it has begun.
+    let _place = match place(api, &info, &user, &query, observed).await? {
+        Ok(place) => place,
+        Err(TooMany { retry_after_seconds }) => {
+            observed.terminated("429");
+            return Ok(too_many(retry_after_seconds));
+        }
     };
-    authorize(server, &user, &info, &query)?;
+    authorize(server, &user, &info, &query, trail)?;
     if let Some(extension) = api.aggregation.find(&info.path) {
         let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (parts, ()) = request.into_parts();
@@ -143,10 +165,30 @@ async fn route(
     let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let (parts, ()) = request.into_parts();
     let body = if takes_body(&info) { read_body(body).await? } else { Bytes::new() };
-    let (served, warnings) = (served.clone(), warnings.clone());
-    let call =
-        Call { method: parts.method, query, headers: parts.headers, user, served, body, upgrade, info, warnings };
+    trail.body(&parts.headers, &body);
+    let (served, warnings, trail) = (served.clone(), warnings.clone(), trail.clone());
+    let headers = parts.headers;
+    let call = Call { method: parts.method, query, headers, user, served, body, upgrade, info, warnings, trail };
     rest::dispatch(api, call).await
+}
+
+/// A place among the requests that run. Streams need none.
+async fn place(
+    api: &Api,
+    info: &RequestInfo,
+    user: &User,
+    query: &Query,
+    observed: &Observed,
+) -> Result<Result<Option<Place>, TooMany>, Status> {
+    if is_long_running(info) && info.verb != "watch" {
+        return Ok(Ok(None));
+    }
+    let (marks, place) =
+        api.limits.enter(info, user, objects_read(api, info, query), api.limits.deadline(query)?).await;
+    if let Some(marks) = marks {
+        observed.sorted(marks);
+    }
+    Ok(place)
 }
 
 /// Whether metrics may name what a request asks for.
@@ -157,17 +199,6 @@ fn is_known(server: &Server, info: &RequestInfo) -> bool {
         true => server.api.catalogue.find(&info.group, &info.version, &info.resource).is_some(),
         false => PATHS.contains(&info.path.as_str()),
     }
-}
-
-/// Upstream's answer to who finds no place: text, not a Status.
-fn too_many() -> Response {
-    let mut response = Response::new(full("Too many requests, please try again later.\n"));
-    *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    response
 }
 
 /// A namespaced resource is written in its namespace, a cluster's never inside one.
@@ -219,7 +250,17 @@ fn is_probe(path: &str) -> bool {
         .any(|probe| path == *probe || path.strip_prefix(probe).is_some_and(|rest| rest.starts_with('/')))
 }
 
-async fn identify(server: &Server, request: &Request<()>, info: &RequestInfo) -> Result<User, Status> {
+async fn identify(server: &Server, request: &Request<()>, info: &RequestInfo, trail: &Trail) -> Result<User, Status> {
+    let user = authenticate(server, request, info).await.inspect_err(|status| trail.unauthenticated(info, status))?;
+    trail.received(&user, info)?;
+    let acting = impersonation::impersonated(&server.api, user.clone(), request.headers())?;
+    if acting != user {
+        trail.impersonated(&acting);
+    }
+    Ok(acting)
+}
+
+async fn authenticate(server: &Server, request: &Request<()>, info: &RequestInfo) -> Result<User, Status> {
     if server.insecure {
         let groups = vec![crate::request::MASTERS.to_owned(), crate::request::AUTHENTICATED.to_owned()];
         return Ok(User { name: "system:unsecured".to_owned(), groups, ..User::default() });
@@ -229,12 +270,11 @@ async fn identify(server: &Server, request: &Request<()>, info: &RequestInfo) ->
     let found = server.api.authenticator.authenticate(&server.api, request.headers(), certificates).await;
     match found {
         Err(_) if is_probe(&info.path) => Ok(User::anonymous()),
-        Ok(user) => impersonation::impersonated(&server.api, user, request.headers()),
-        refused => refused,
+        found => found,
     }
 }
 
-fn authorize(server: &Server, user: &User, info: &RequestInfo, query: &Query) -> Result<(), Status> {
+fn authorize(server: &Server, user: &User, info: &RequestInfo, query: &Query, trail: &Trail) -> Result<(), Status> {
     if is_probe(&info.path) && matches!(info.verb.as_str(), "get" | "head") {
         return Ok(());
     }
@@ -242,7 +282,13 @@ fn authorize(server: &Server, user: &User, info: &RequestInfo, query: &Query) ->
         "list" | "watch" | "deletecollection" => ListOptions::parse_fields(query)?,
         _ => Default::default(),
     };
-    server.api.authorizer.check(&server.api, user, &authz::Attributes { info: info.clone(), fields })
+    let decision =
+        server.api.authorizer.authorize(&server.api, user, &authz::Attributes { info: info.clone(), fields });
+    trail.decided(&decision);
+    match decision {
+        Decision::Allow(_) => Ok(()),
+        Decision::NoOpinion(reason) => Err(authz::refusal(user, info, &reason)),
+    }
 }
 
 /// Paths that are no resources: discovery, OpenAPI, version, health, metrics, the token keys.

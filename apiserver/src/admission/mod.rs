@@ -8,9 +8,11 @@
 
 mod always;
 mod certificates;
+mod configuration;
 mod default_class;
 mod default_tolerations;
 mod device_admin;
+mod event_rate_limit;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;

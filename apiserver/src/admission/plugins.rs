@@ -3,39 +3,51 @@
 //! Enter at [`build`]. `--enable-admission-plugins` and `--disable-admission-plugins` choose; what [`ALWAYS`] holds is
 //! no plug-in upstream (validation and strategies do it there) and cannot be chosen.
 
+use std::path::Path;
+
 use component::flags::Values;
 
+use super::configuration::Configuration;
+use super::event_rate_limit::EventRateLimit;
 use super::{
     Admission, Plugin, always, certificates, default_class, default_tolerations, limit_ranger, namespace_lifecycle,
     node_restriction, node_taint, opt_in, pod_security, priority, resource_quota, runtime_class, service_account,
     storage, topology_labels,
 };
 
-/// How a plug-in is made of the server's flags.
-type Make = fn(&Values) -> Box<dyn Plugin>;
+/// Makes a plug-in of the server's flags.
+type OfFlags = fn(&Values) -> Box<dyn Plugin>;
+
+/// How a plug-in is made.
+enum Make {
+    Plain(OfFlags),
+    /// Of its part of `--admission-control-config-file`.
+    Configured(fn(&Configuration) -> Result<Box<dyn Plugin>, String>),
+    /// It is not built.
+    Later,
+}
 
 /// One plug-in by name.
 struct Entry {
     name: &'static str,
     by_default: bool,
-    /// Makes it; none where it is not built.
-    make: Option<Make>,
+    make: Make,
 }
 
 macro_rules! on {
     ($name:literal, $plugin:expr) => {
-        Entry { name: $name, by_default: true, make: Some(|_| Box::new($plugin)) }
+        Entry { name: $name, by_default: true, make: Make::Plain(|_| Box::new($plugin)) }
     };
 }
 
 macro_rules! off {
     ($name:literal, $plugin:expr) => {
-        Entry { name: $name, by_default: false, make: Some(|_| Box::new($plugin)) }
+        Entry { name: $name, by_default: false, make: Make::Plain(|_| Box::new($plugin)) }
     };
 }
 
 const fn later(name: &'static str) -> Entry {
-    Entry { name, by_default: false, make: None }
+    Entry { name, by_default: false, make: Make::Later }
 }
 
 /// Quota comes last: what a later plug-in refused must not have been charged.
@@ -51,16 +63,24 @@ static PLUGINS: &[Entry] = &[
     on!("TaintNodesByCondition", node_taint::TaintNodesByCondition),
     off!("AlwaysPullImages", opt_in::AlwaysPullImages),
     later("ImagePolicyWebhook"),
-    on!("PodSecurity", pod_security::PodSecurity),
+    Entry {
+        name: "PodSecurity",
+        by_default: true,
+        make: Make::Configured(|configuration| Ok(Box::new(pod_security::PodSecurity::configured(configuration)?))),
+    },
     later("PodNodeSelector"),
     on!("Priority", priority::Priority),
     Entry {
         name: "DefaultTolerationSeconds",
         by_default: true,
-        make: Some(|values| Box::new(default_tolerations::DefaultTolerationSeconds::from_flags(values))),
+        make: Make::Plain(|values| Box::new(default_tolerations::DefaultTolerationSeconds::from_flags(values))),
     },
     later("PodTolerationRestriction"),
-    later("EventRateLimit"),
+    Entry {
+        name: "EventRateLimit",
+        by_default: false,
+        make: Make::Configured(|configuration| Ok(Box::new(EventRateLimit::configured(configuration)?))),
+    },
     off!("ExtendedResourceToleration", opt_in::ExtendedResourceToleration),
     on!("DefaultStorageClass", default_class::DefaultStorageClass),
     on!("StorageObjectInUseProtection", storage::StorageObjectInUseProtection),
@@ -88,7 +108,8 @@ static PLUGINS: &[Entry] = &[
 ];
 
 /// What runs whatever the flags say.
-static ALWAYS: &[Make] = &[|_| Box::new(always::Requestor), |values| Box::new(always::Privileged::from_flags(values))];
+static ALWAYS: &[OfFlags] =
+    &[|_| Box::new(always::Requestor), |values| Box::new(always::Privileged::from_flags(values))];
 
 /// The chain that the two flags choose. Every mistake in them, in upstream's words.
 pub fn check(enabled: &[String], disabled: &[String]) -> Vec<String> {
@@ -107,23 +128,31 @@ pub fn check(enabled: &[String], disabled: &[String]) -> Vec<String> {
     wrong
 }
 
-/// The chain that the flags choose.
-pub fn build(values: &Values) -> Admission {
+/// The chain that the flags choose, with what its configuration says. The error is all that is wrong with that.
+pub fn build(values: &Values) -> Result<Admission, String> {
+    let configuration = match values.opt_str("admission-control-config-file") {
+        Some(path) => Configuration::load(Path::new(path))?,
+        None => Configuration::default(),
+    };
+    let takes_one =
+        |name: &str| PLUGINS.iter().any(|entry| entry.name == name && matches!(entry.make, Make::Configured(_)));
+    if let Some(name) = configuration.names().find(|name| !takes_one(name)) {
+        return Err(format!("--admission-control-config-file: admission plugin {name:?} takes no configuration here"));
+    }
     let (enabled, disabled) = (values.strings("enable-admission-plugins"), values.strings("disable-admission-plugins"));
     let mut plugins: Vec<Box<dyn Plugin>> = ALWAYS.iter().map(|make| make(values)).collect();
     for entry in PLUGINS {
         let is_named = |names: &[String]| names.iter().any(|name| name == entry.name);
+        if !(entry.by_default || is_named(&enabled)) || is_named(&disabled) {
+            continue;
+        }
         match entry.make {
-            Some(make) if (entry.by_default || is_named(&enabled)) && !is_named(&disabled) => {
-                plugins.push(make(values));
-            }
-            None if is_named(&enabled) => {
-                tracing::warn!(plugin = entry.name, "admission plug-in is not built yet and will not run");
-            }
-            _ => {}
+            Make::Plain(make) => plugins.push(make(values)),
+            Make::Configured(make) => plugins.push(make(&configuration)?),
+            Make::Later => tracing::warn!(plugin = entry.name, "admission plug-in is not built yet and will not run"),
         }
     }
-    Admission { plugins }
+    Ok(Admission { plugins })
 }
 
 #[cfg(test)]

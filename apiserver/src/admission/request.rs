@@ -92,6 +92,11 @@ impl<'a> Request<'a> {
         self.call.warnings.add(text);
     }
 
+    /// A word for the request's audit event.
+    pub fn annotate(&self, key: &str, value: impl Into<String>) {
+        self.call.trail.annotate(key, value);
+    }
+
     /// Every object of a built-in resource as the cache has it, in the namespace when one is given.
     pub fn list(&self, group: &str, plural: &str, namespace: &str) -> Result<Vec<Value>, Status> {
         let Some(served) = self.api.catalogue.find(group, "v1", plural) else { return Ok(Vec::new()) };

@@ -23,7 +23,9 @@ use serde_json::Value;
 pub use service::Advertised;
 
 use crate::api::Api;
+use crate::audit::Trail;
 use crate::catalogue::Served;
+use crate::fairness;
 use crate::request::{MASTERS, Query, RequestInfo, User};
 use crate::rest::Call;
 use crate::rest::create::create_object;
@@ -60,6 +62,11 @@ async fn converge(api: &Api, advertised: &Advertised, with_roles: bool) -> Resul
     // Whoever is told that the server is ready has its rights already.
     api.consistent().await?;
     crate::authz::rbac::rebuild(api);
+    if let Some(fairness) = &api.limits.fairness {
+        fairness::settle(api, fairness).await;
+        // So that who follows does not tell it again.
+        api.consistent().await?;
+    }
     Ok(())
 }
 
@@ -84,6 +91,7 @@ pub fn own_call(served: &Arc<Served>, verb: &str, namespace: &str, name: &str) -
         body: Bytes::new(),
         upgrade: None,
         warnings: Warnings::default(),
+        trail: Trail::default(),
     }
 }
 

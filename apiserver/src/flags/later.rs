@@ -59,15 +59,9 @@ const IDENTITY: &[Row] = &[
 ];
 
 const AUDIT: &[Row] = &[
-    ("audit-policy-file", String, "", "What is written."),
-    ("audit-log-path", String, "", "The file that events are written to."),
     ("audit-log-format", String, "json", "legacy or json."),
-    ("audit-log-maxage", Int, "0", "Days that old files are kept."),
-    ("audit-log-maxbackup", Int, "0", "How many old files are kept."),
-    ("audit-log-maxsize", Int, "0", "Megabytes of a file."),
     ("audit-log-compress", Bool, "false", "Compress old files."),
     ("audit-log-version", String, "audit.k8s.io/v1", "The version of written events."),
-    ("audit-log-mode", String, "blocking", "batch, blocking or blocking-strict."),
     ("audit-log-batch-buffer-size", Int, "10000", "Events that wait."),
     ("audit-log-batch-max-size", Int, "1", "Events of a batch."),
     ("audit-log-batch-max-wait", Duration, "0s", "How long a batch waits."),
@@ -105,7 +99,7 @@ pub fn identity() -> Group {
 }
 
 pub fn audit() -> Group {
-    group("Auditing flags", AUDIT, "auditing is not built yet")
+    group("Auditing flags", AUDIT, "audit events are written one by one as JSON to --audit-log-path, and sent nowhere")
 }
 
 fn group(heading: &'static str, rows: &[Row], reason: &'static str) -> Group {

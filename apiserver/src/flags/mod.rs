@@ -15,13 +15,13 @@ pub fn flags() -> FlagSet {
         [
             flag("advertise-address", Ip, "", "The address that members of the cluster reach this server by. Without it --bind-address, and when that is unspecified the machine's own address."),
             flag("cors-allowed-origins", Strings, "", "Allowed origins for CORS.").without_effect("browsers are not served yet"),
-            flag("enable-priority-and-fairness", Bool, "true", "Queue requests by priority.").without_effect("requests are not queued yet"),
+            flag("enable-priority-and-fairness", Bool, "true", "Sort requests by FlowSchemas and let them wait by priority. Without it only the numbers of requests in flight are limited."),
             flag("external-hostname", String, "", "The host name in generated URLs, of the token keys for one."),
             flag("feature-gates", Strings, "", "Features to switch: name=true,….").without_effect("there are no switchable features"),
             flag("goaway-chance", component::flags::Kind::Float, "0", "Chance of closing a connection after a request.").without_effect("connections are kept"),
             flag("livez-grace-period", Duration, "0s", "How long start may take before /livez fails.").without_effect("/livez tells the truth at once"),
-            flag("max-mutating-requests-inflight", Int, "200", "Writes in flight; 0 is no limit. One user holds at most three quarters."),
-            flag("max-requests-inflight", Int, "400", "Reads in flight; 0 is no limit. One user holds at most three quarters."),
+            flag("max-mutating-requests-inflight", Int, "200", "Writes in flight. With priority and fairness this and --max-requests-inflight add up to the seats of all levels; without it 0 is no limit, and one user holds at most three quarters."),
+            flag("max-requests-inflight", Int, "400", "Reads in flight; see --max-mutating-requests-inflight."),
             flag("min-request-timeout", Int, "1800", "Least seconds of a watch that names none; each lasts up to twice as long."),
             flag("request-timeout", Duration, "1m0s", "How long a request may take that is no watch and no stream."),
             flag("runtime-config", Strings, "", "APIs to switch on or off.").without_effect("all APIs that work are on"),
@@ -80,11 +80,12 @@ pub fn flags() -> FlagSet {
             flag("disable-admission-plugins", Strings, "", "Admission plug-ins to leave out."),
             flag("default-not-ready-toleration-seconds", Int, "300", "How long pods stay on a node that is not ready."),
             flag("default-unreachable-toleration-seconds", Int, "300", "How long pods stay on a node that is not reachable."),
-            flag("admission-control-config-file", String, "", "Configuration of admission plug-ins.").without_effect("the plug-ins have no configuration yet"),
+            flag("admission-control-config-file", String, "", "An AdmissionConfiguration; PodSecurity and EventRateLimit take one."),
         ],
     )
     .include(later::generic())
     .include(later::identity())
+    .group("Auditing flags", auditing())
     .include(later::audit())
     .group(
         "Misc flags",
@@ -110,6 +111,22 @@ pub fn flags() -> FlagSet {
     )
     .include(component::flags::logging())
     .include(component::flags::global())
+}
+
+fn auditing() -> Vec<component::flags::Flag> {
+    vec![
+        flag("audit-policy-file", String, "", "The Policy that says what is written of which request."),
+        flag("audit-log-path", String, "", "The file that audit events are written to; - is the standard output."),
+        flag("audit-log-maxage", Int, "0", "Days that old files are kept; 0 is without limit."),
+        flag("audit-log-maxbackup", Int, "0", "How many old files are kept; 0 is without limit."),
+        flag("audit-log-maxsize", Int, "0", "Megabytes of a file, 100 when 0."),
+        flag(
+            "audit-log-mode",
+            String,
+            "blocking",
+            "blocking, blocking-strict (what cannot be written is refused) or batch (here as blocking).",
+        ),
+    ]
 }
 
 fn etcd() -> Vec<component::flags::Flag> {

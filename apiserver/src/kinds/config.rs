@@ -7,7 +7,7 @@ use machinery::meta;
 use machinery::names;
 use serde_json::Value;
 
-use super::{Column, Hooks, validate};
+use super::{Column, Hooks, validate, warnings};
 use crate::rest::table::{AGE, NAME, age};
 
 const fn column(name: &'static str, kind: &'static str, description: &'static str) -> Column {
@@ -28,6 +28,7 @@ pub static CONFIG_MAP: Hooks = Hooks {
 };
 
 pub static SECRET: Hooks = Hooks {
+    warnings: warnings::secret,
     default: |secret| {
         if meta::text(secret, "type").is_empty() {
             secret["type"] = "Opaque".into();
@@ -61,6 +62,7 @@ fn merge_string_data(secret: &mut Value) {
 }
 
 pub static SERVICE_ACCOUNT: Hooks = Hooks {
+    warnings: warnings::service_account,
     columns: &[NAME, column("Secrets", "string", "Number of secrets that pods of the account may mount."), AGE],
     cells: |account, now| {
         vec![meta::name(account).into(), meta::list(account, "secrets").len().into(), age(account, now).into()]

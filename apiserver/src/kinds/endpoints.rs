@@ -6,7 +6,7 @@ use machinery::names;
 use serde_json::Value;
 
 use super::defaults::{each, set};
-use super::{Column, Hooks, validate};
+use super::{Column, Hooks, validate, warnings};
 use crate::rest::table::{AGE, NAME, age};
 
 const fn column(name: &'static str, description: &'static str) -> Column {
@@ -14,7 +14,12 @@ const fn column(name: &'static str, description: &'static str) -> Column {
 }
 
 pub static ENDPOINTS: Hooks = Hooks {
-    validate: |endpoints| {
+    warnings: warnings::endpoints,
+    // What was taken once may stay as it is.
+    validate_against: |endpoints, old| {
+        if old.is_some_and(|old| old["subsets"] == endpoints["subsets"]) {
+            return ErrorList::new();
+        }
         let subsets = meta::list(endpoints, "subsets").iter().enumerate();
         subsets.flat_map(|(position, subset)| validate_subset(subset, &Path::new("subsets").index(position))).collect()
     },
@@ -31,6 +36,7 @@ pub static ENDPOINTS: Hooks = Hooks {
 };
 
 pub static SLICE: Hooks = Hooks {
+    warnings: warnings::slice,
     validate: validate_slice,
     validate_update: |new, old| {
         let path = Path::new("addressType");

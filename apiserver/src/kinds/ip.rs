@@ -140,6 +140,20 @@ pub fn address_name(name: &str) -> Vec<String> {
     strict_address(name, &Path::root()).into_iter().map(|error| error.detail).collect()
 }
 
+/// A word of warning about an address that is good but not in its usual form.
+pub fn address_warning(text: &str, path: &Path) -> Option<String> {
+    let address = parse_sloppy(text)?;
+    let quote = machinery::field::quote;
+    let shown = quote(text);
+    if is_mapped(address) || text.parse::<IpAddr>().is_err() {
+        let usual = quote(&address.to_canonical().to_string());
+        return Some(format!("{path}: non-standard IP address {shown} is invalid: use {usual}"));
+    }
+    let canonical = address.to_string();
+    (address.is_ipv6() && canonical != text)
+        .then(|| format!("{path}: IPv6 address {shown} should be in RFC 5952 canonical format ({})", quote(&canonical)))
+}
+
 /// Words of warning about a range that is good but not in its usual form, or stands where it may hold the address of one machine.
 pub fn cidr_warnings(text: &str, path: &Path) -> Vec<String> {
     let Some(range) = Cidr::parse_sloppy(text) else { return Vec::new() };

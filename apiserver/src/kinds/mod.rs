@@ -32,6 +32,7 @@ mod service;
 mod storage;
 mod validate;
 mod volume;
+mod warnings;
 mod workload;
 
 pub use flow::standard as flow_standard;
@@ -110,6 +111,8 @@ pub struct Hooks {
     pub validate_status: fn(new: &Value, old: &Value) -> ErrorList,
     /// Words for the `Warning` header about an accepted object that is new, or wants something new.
     pub warnings: fn(&Value) -> Vec<String>,
+    /// The same about a status that was written.
+    pub status_warnings: fn(&Value) -> Vec<String>,
     /// Whether `metadata.generation` counts changes of the desired state.
     pub has_generation: bool,
     /// Annotations are part of the desired state (Deployment).
@@ -156,6 +159,7 @@ impl Hooks {
         validate_update: |_, _| Vec::new(),
         validate_status: |_, _| Vec::new(),
         warnings: |_| Vec::new(),
+        status_warnings: |_| Vec::new(),
         has_generation: false,
         counts_annotations: false,
         first_generation: 1,

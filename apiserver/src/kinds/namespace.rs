@@ -1,6 +1,6 @@
 //! Namespaces: they end by the controller's word, when nothing is left in them (Kubernetes concept: "Namespaces").
 
-use machinery::field::Path;
+use machinery::field::{Error, Path};
 use machinery::meta;
 use machinery::names;
 use serde_json::{Value, json};
@@ -34,6 +34,17 @@ pub static HOOKS: Hooks = Hooks {
         let finalizers = meta::list(namespace, "spec.finalizers").iter().filter_map(Value::as_str);
         finalizers.flat_map(|finalizer| validate::named(finalizer, names::qualified_name, &path)).collect()
     },
+    validate_status: |new, _| {
+        let (wanted, when) = match meta::is_deleting(new) {
+            true => ("Terminating", "not empty"),
+            false => ("Active", "empty"),
+        };
+        let phase = meta::text(new, "status.phase");
+        // Upstream names the field as its own form does.
+        let path = Path::new("status").child("Phase");
+        let why = format!("may only be '{wanted}' if `deletionTimestamp` is {when}");
+        (phase != wanted).then(|| Error::invalid(&path, phase, why)).into_iter().collect()
+    },
     // Finalizers of the spec are changed through /finalize alone.
     prepare_update: |new, old| {
         new["spec"]["finalizers"] = old["spec"]["finalizers"].clone();
@@ -51,3 +62,22 @@ pub static HOOKS: Hooks = Hooks {
     },
     ..Hooks::PLAIN
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_goes_with_the_deletion() {
+        let told = |phase: &str, deleted: Value| -> Vec<String> {
+            let namespace = json!({"metadata": {"deletionTimestamp": deleted}, "status": {"phase": phase}});
+            (HOOKS.validate_status)(&namespace, &namespace).iter().map(Error::to_string).collect()
+        };
+        assert_eq!(told("Active", Value::Null), [""; 0]);
+        assert_eq!(told("Terminating", "2026-01-01T00:00:00Z".into()), [""; 0]);
+        assert_eq!(
+            told("Terminating", Value::Null),
+            ["status.Phase: Invalid value: \"Terminating\": may only be 'Active' if `deletionTimestamp` is empty"]
+        );
+    }
+}

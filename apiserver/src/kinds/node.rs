@@ -5,7 +5,7 @@ use machinery::meta;
 use machinery::names;
 use serde_json::{Value, json};
 
-use super::{Column, Hooks, validate};
+use super::{Column, Hooks, resource_names, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 const fn column(name: &'static str, priority: i32, description: &'static str) -> Column {
@@ -13,6 +13,7 @@ const fn column(name: &'static str, priority: i32, description: &'static str) ->
 }
 
 pub static HOOKS: Hooks = Hooks {
+    warnings: super::warnings::node,
     // The old single CIDR and the list are kept in step.
     default: |node| {
         let cidr = meta::text(node, "spec.podCIDR").to_owned();
@@ -25,6 +26,8 @@ pub static HOOKS: Hooks = Hooks {
     },
     validate: validate_node,
     validate_update,
+    // Upstream judges the whole node again.
+    validate_status: validate_update,
     fields: &[("spec.unschedulable", "spec.unschedulable")],
     columns: &[
         NAME,
@@ -102,6 +105,7 @@ const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 fn validate_node(node: &Value) -> ErrorList {
     // Upstream looks for the taints below the metadata.
     let mut errors = validate_taints(node, &validate::path(&["metadata", "taints"]));
+    errors.extend(validate_resources(node));
     let cidrs: Vec<&str> = meta::list(node, "spec.podCIDRs").iter().filter_map(Value::as_str).collect();
     let path = validate::path(&["spec", "podCIDRs"]);
     for (position, cidr) in cidrs.iter().enumerate() {
@@ -147,13 +151,39 @@ fn validate_taints(node: &Value, path: &Path) -> ErrorList {
     errors
 }
 
+fn validate_resources(node: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    for list in ["capacity", "allocatable"] {
+        let path = validate::path(&["status", list]);
+        for (name, amount) in meta::map(&node["status"], list) {
+            errors.extend(resource_names::amount(name, amount, &path.child(name)));
+        }
+    }
+    errors
+}
+
 /// Addresses of pods and the provider's name stay once they are set.
 fn validate_update(new: &Value, old: &Value) -> ErrorList {
     let path = Path::new("spec");
-    let mut errors = ErrorList::new();
-    if !meta::list(old, "spec.podCIDRs").is_empty() && new["spec"]["podCIDRs"] != old["spec"]["podCIDRs"] {
+    let mut errors = validate_resources(new);
+    let addresses = meta::list(new, "status.addresses");
+    for (position, address) in addresses.iter().enumerate().filter(|(at, one)| addresses[..*at].contains(one)) {
+        let at = validate::path(&["status", "addresses"]).index(position);
+        let part = |field: &str| quote(meta::text(address, field));
+        let shown = format!("{{\"Type\":{},\"Address\":{}}}", part("type"), part("address"));
+        errors.push(Error::duplicate(&at, address.clone()).showing(shown));
+    }
+    let (before, now) = (meta::list(old, "spec.podCIDRs"), meta::list(new, "spec.podCIDRs"));
+    let changed = match before.len() == now.len() {
+        true => before.iter().zip(now).filter(|(before, now)| before != now).count(),
+        false => usize::from(!before.is_empty()),
+    };
+    for _ in 0..changed {
         let why = "node updates may not change podCIDR except from \"\" to valid";
-        errors.push(Error::forbidden(&path.child("podCIDRs").index(0), why));
+        errors.push(Error::forbidden(&path.child("podCIDRs"), why));
+    }
+    if meta::text(new, "spec.externalID") != meta::text(old, "spec.externalID") {
+        errors.push(Error::forbidden(&path.child("externalID"), "may not be updated"));
     }
     let provider = meta::text(old, "spec.providerID");
     if !provider.is_empty() && meta::text(new, "spec.providerID") != provider {
@@ -161,4 +191,40 @@ fn validate_update(new: &Value, old: &Value) -> ErrorList {
         errors.push(Error::forbidden(&path.child("providerID"), why));
     }
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(new: Value, old: Value) -> Vec<String> {
+        validate_update(&new, &old).iter().map(Error::to_string).collect()
+    }
+
+    #[test]
+    fn what_stays_once_it_is_set() {
+        let node = |spec: Value| json!({"spec": spec});
+        assert_eq!(told(node(json!({"podCIDRs": ["10.0.0.0/24"], "providerID": "x"})), node(json!({}))), [""; 0]);
+        let old = json!({"podCIDRs": ["10.0.0.0/24"], "providerID": "x"});
+        assert_eq!(
+            told(node(json!({"podCIDRs": ["10.0.1.0/24"], "providerID": "y", "externalID": "z"})), node(old)),
+            [
+                "spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid",
+                "spec.externalID: Forbidden: may not be updated",
+                "spec.providerID: Forbidden: node updates may not change providerID except from \"\" to valid",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_status_has_good_amounts_and_each_address_once() {
+        let address = json!({"type": "InternalIP", "address": "10.0.0.1"});
+        let status = json!({"capacity": {"cpu": "-1"}, "addresses": [address, address]});
+        let told = told(json!({"status": status}), json!({}));
+        assert!(
+            told[0].starts_with("status.capacity.cpu: Invalid value: \"-1\": must be greater than or equal to 0"),
+            "{told:?}"
+        );
+        assert_eq!(told[1], "status.addresses[1]: Duplicate value: {\"Type\":\"InternalIP\",\"Address\":\"10.0.0.1\"}");
+    }
 }

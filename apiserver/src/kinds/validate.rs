@@ -10,6 +10,14 @@ use serde_json::Value;
 
 pub use crate::rest::system::validate_labels;
 
+/// A name judged by upstream's newer rules, which count bytes.
+pub fn long_name(name: &str) -> Vec<String> {
+    match name.len() {
+        ..=names::SUBDOMAIN_LENGTH_MAX => names::dns_subdomain(name),
+        _ => vec![format!("must be no more than {} bytes", names::SUBDOMAIN_LENGTH_MAX)],
+    }
+}
+
 /// A path of several steps from the object's root.
 pub fn path(steps: &[&str]) -> Path {
     steps.iter().fold(Path::root(), |path, step| path.child(step))

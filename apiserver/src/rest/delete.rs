@@ -237,6 +237,7 @@ pub async fn delete_collection(api: &Api, call: &Call) -> Result<Response, Statu
             body: bytes::Bytes::new(),
             upgrade: None,
             warnings: call.warnings.clone(),
+            trail: call.trail.clone(),
         };
         match delete_object(api, &one, name, &options).await {
             Ok(_) => {}

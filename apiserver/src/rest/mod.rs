@@ -30,6 +30,7 @@ use hyper::upgrade::OnUpgrade;
 use machinery::status::Status;
 
 use crate::api::Api;
+use crate::audit::Trail;
 use crate::catalogue::Served;
 use crate::http_body::Response;
 use crate::request::{Query, RequestInfo, User};
@@ -48,6 +49,8 @@ pub struct Call {
     pub upgrade: Option<OnUpgrade>,
     /// What the client is told beside the answer.
     pub warnings: Warnings,
+    /// What is written down of the request.
+    pub trail: Trail,
 }
 
 impl Call {

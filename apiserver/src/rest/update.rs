@@ -165,6 +165,9 @@ async fn attempt(
     if matches!(part, Part::Main) && is_judged {
         call.warnings.extend((served.hooks.warnings)(&new));
     }
+    if matches!(part, Part::Status) {
+        call.warnings.extend((served.hooks.status_warnings)(&new));
+    }
     if current::is_same(&new, old) {
         return Ok(Attempt::Unchanged);
     }

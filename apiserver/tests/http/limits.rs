@@ -16,7 +16,7 @@ use crate::secure::Secure;
 use crate::support::TestServer;
 
 /// A server that knows three users by their tokens, who are nobody's masters.
-async fn with_users(more_flags: &[&str]) -> (TestServer, tempfile::TempDir) {
+pub async fn with_users(more_flags: &[&str]) -> (TestServer, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("tokens.csv");
     std::fs::write(&path, "one-token,one,1\ntwo-token,two,2\nthree-token,three,3\n").expect("to write");
@@ -34,7 +34,7 @@ async fn connect(server: &TestServer) -> TlsStream<TcpStream> {
 }
 
 /// Sends the head of a write whose body is still to come.
-async fn begin_write(server: &TestServer, token: &str, length: usize) -> TlsStream<TcpStream> {
+pub async fn begin_write(server: &TestServer, token: &str, length: usize) -> TlsStream<TcpStream> {
     let mut stream = connect(server).await;
     let head = format!(
         "POST {CONFIG_MAPS} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\
@@ -46,7 +46,7 @@ async fn begin_write(server: &TestServer, token: &str, length: usize) -> TlsStre
 }
 
 /// The answer as text. Its connection may stay open for as long as the server waits for the rest of a body.
-async fn answer(stream: &mut TlsStream<TcpStream>) -> String {
+pub async fn answer(stream: &mut TlsStream<TcpStream>) -> String {
     let (mut text, mut chunk) = (String::new(), [0; 4096]);
     while !is_whole(&text) {
         let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut chunk)).await;
@@ -66,7 +66,7 @@ fn is_whole(text: &str) -> bool {
 }
 
 /// Writes until the server refuses or takes it; what it said.
-async fn write_whole(server: &TestServer, token: &str, name: &str) -> String {
+pub async fn write_whole(server: &TestServer, token: &str, name: &str) -> String {
     let body = config_map(name, &json!({})).to_string();
     let mut stream = begin_write(server, token, body.len()).await;
     // A refused request's connection may be closed before its body is there.
@@ -77,7 +77,9 @@ async fn write_whole(server: &TestServer, token: &str, name: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_finds_no_place_comes_again() {
-    let (server, _folder) = with_users(&["--max-mutating-requests-inflight=2", "--max-requests-inflight=0"]).await;
+    let flags =
+        ["--enable-priority-and-fairness=false", "--max-mutating-requests-inflight=2", "--max-requests-inflight=0"];
+    let (server, _folder) = with_users(&flags).await;
     let body = config_map("slow", &json!({})).to_string();
     let mut slow = vec![begin_write(&server, "one-token", body.len()).await];
     let refused = async |token: &'static str| {

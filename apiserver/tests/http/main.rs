@@ -9,10 +9,12 @@ mod support;
 
 mod admission;
 mod aggregation;
+mod audit;
 mod bootstrap;
 mod client;
 mod deletes;
 mod discovery;
+mod fairness;
 mod generic;
 mod kinds;
 mod limits;

@@ -1,9 +1,11 @@
 //! `PodSecurity`: the Pod Security Standards, by labels of the namespace (Kubernetes concept: "Pod Security Admission").
 //!
 //! Enter at [`PodSecurity`]. [`policy`] reads the labels; [`checks`] are the standards' rules, each a function from a
-//! pod to what is wrong with it. What `audit` finds is not told anywhere yet: there is no audit log.
+//! pod to what is wrong with it. What `audit` finds is told in the request's audit event. [`exemptions`] are whom a
+//! configuration leaves alone.
 
 mod checks;
+mod exemptions;
 mod policy;
 #[cfg(test)]
 mod tests;
@@ -17,10 +19,25 @@ use machinery::status::Status;
 use serde_json::Value;
 
 use self::checks::Violations;
+use self::exemptions::Exemptions;
 use self::policy::{LevelVersion, Policy};
+use super::configuration::Configuration;
 use super::{Operation, Plugin, Request, template};
 
-pub struct PodSecurity;
+pub struct PodSecurity {
+    defaults: Policy,
+    exemptions: Exemptions,
+}
+
+impl PodSecurity {
+    /// With the defaults and exemptions of its configuration, if it has one.
+    pub fn configured(configuration: &Configuration) -> Result<Self, String> {
+        let (defaults, exemptions) = exemptions::read(configuration)?;
+        Ok(Self { defaults, exemptions })
+    }
+}
+
+const PREFIX: &str = "pod-security.kubernetes.io/";
 
 #[async_trait]
 impl Plugin for PodSecurity {
@@ -30,16 +47,19 @@ impl Plugin for PodSecurity {
         }
         let row = &request.served().row;
         if request.is("", "namespaces", "") {
-            return judge_namespace(request, object);
+            return self.judge_namespace(request, object);
         }
         if row.group.is_empty() && row.plural == "pods" {
             return match IGNORED.contains(&request.info().subresource.as_str()) {
                 true => Ok(()),
-                false => judge_pod(request, object).await,
+                false => self.judge_pod(request, object).await,
             };
         }
         match template::of(row, object) {
-            Some((template, _)) if request.info().subresource.is_empty() => judge_template(request, template).await,
+            Some((template, _)) if request.info().subresource.is_empty() => {
+                self.judge_template(request, template).await;
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -51,40 +71,100 @@ const IGNORED: [&str; 8] = ["exec", "attach", "binding", "eviction", "log", "por
 /// More pods of a namespace than this are not looked at when its level changes.
 const PODS_MAX: usize = 3000;
 
-async fn policy_of(request: &Request<'_>) -> Result<Policy, Status> {
-    let name = request.namespace();
-    let namespace = request.find("", "namespaces", name).await?;
-    let missing = || Status::internal_error(format!("failed to lookup namespace {}", quote(name)));
-    Ok(policy::read(&namespace.ok_or_else(missing)?).0)
+impl PodSecurity {
+    async fn policy_of(&self, request: &Request<'_>) -> Result<Policy, Status> {
+        let name = request.namespace();
+        let namespace = request.find("", "namespaces", name).await?;
+        let missing = || Status::internal_error(format!("failed to lookup namespace {}", quote(name)));
+        let (policy, wrong) = policy::read(&namespace.ok_or_else(missing)?, &self.defaults);
+        if !wrong.is_empty() {
+            let told: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+            request.annotate(&format!("{PREFIX}error"), format!("Failed to parse policy: {}", told.join(", ")));
+        }
+        Ok(policy)
+    }
+
+    /// Whether the request is left alone; the audit event then says why.
+    fn exempts(&self, request: &Request<'_>, pod: &Value) -> bool {
+        let reason = self.exemptions.reason(request.namespace(), &request.user().name, pod);
+        if let Some(reason) = reason {
+            request.annotate(&format!("{PREFIX}exempt"), reason);
+        }
+        reason.is_some()
+    }
+
+    async fn judge_pod(&self, request: &Request<'_>, pod: &Value) -> Result<(), Status> {
+        if self.exempts(request, pod) || request.old.is_some_and(|old| !changes_images(pod, old)) {
+            return Ok(());
+        }
+        let policy = self.policy_of(request).await?;
+        request.annotate(&format!("{PREFIX}enforce-policy"), policy.enforce.to_string());
+        let violations = checks::run(policy.enforce, pod);
+        audit(request, policy.audit, pod);
+        if !violations.is_empty() {
+            let why = format!("violates PodSecurity {}: {}", quote(&policy.enforce.to_string()), violations.details());
+            return Err(request.forbidden_object(pod, &why));
+        }
+        warn(request, policy.warn, pod);
+        Ok(())
+    }
+
+    /// What makes pods is not refused, only told: the pods will be.
+    async fn judge_template(&self, request: &Request<'_>, template: &Value) {
+        if self.exempts(request, template) {
+            return;
+        }
+        if let Ok(policy) = self.policy_of(request).await {
+            audit(request, policy.audit, template);
+            warn(request, policy.warn, template);
+        }
+    }
+
+    fn judge_namespace(&self, request: &Request<'_>, namespace: &Value) -> Result<(), Status> {
+        let (policy, wrong) = policy::read(namespace, &self.defaults);
+        let before = request.old.map(|old| policy::read(old, &self.defaults));
+        let was_wrong = before.as_ref().is_some_and(|(_, before)| *before == wrong);
+        if !wrong.is_empty() && !was_wrong {
+            return Err(Status::invalid("", "Namespace", meta::name(namespace), &wrong));
+        }
+        let name = meta::name(namespace);
+        let is_looser = |before: &Policy| policy.enforce.is_no_stricter_than(before.enforce);
+        if before.as_ref().is_some_and(|(before, _)| is_looser(before)) {
+            return Ok(());
+        }
+        if self.exemptions.has_namespace(name) {
+            if !policy.is_open() && policy != self.defaults {
+                let told = policy::told(namespace, &policy);
+                request.warn(format!(
+                    "namespace {} is exempt from Pod Security, and the policy ({told}) will be ignored",
+                    quote(name)
+                ));
+            }
+            return Ok(());
+        }
+        if request.operation == Operation::Update {
+            let pods = request.list("", "pods", name)?;
+            tell_violating(request, name, policy.enforce, one_of_each(pods));
+        }
+        Ok(())
+    }
 }
 
-async fn judge_pod(request: &Request<'_>, pod: &Value) -> Result<(), Status> {
-    if request.old.is_some_and(|old| !changes_images(pod, old)) {
-        return Ok(());
-    }
-    let policy = policy_of(request).await?;
-    let violations = checks::run(policy.enforce, pod);
-    if !violations.is_empty() {
-        let why = format!("violates PodSecurity {}: {}", quote(&policy.enforce.to_string()), violations.details());
-        return Err(request.forbidden_object(pod, &why));
-    }
-    warn(request, policy.warn, pod);
-    Ok(())
+fn would_violate(level: LevelVersion, pod: &Value) -> Option<String> {
+    let violations = checks::run(level, pod);
+    let told = || format!("would violate PodSecurity {}: {}", quote(&level.to_string()), violations.details());
+    (!violations.is_empty()).then(told)
 }
 
-/// What makes pods is not refused, only told: the pods will be.
-async fn judge_template(request: &Request<'_>, template: &Value) -> Result<(), Status> {
-    if let Ok(policy) = policy_of(request).await {
-        warn(request, policy.warn, template);
+fn audit(request: &Request<'_>, level: LevelVersion, pod: &Value) {
+    if let Some(told) = would_violate(level, pod) {
+        request.annotate(&format!("{PREFIX}audit-violations"), told);
     }
-    Ok(())
 }
 
 fn warn(request: &Request<'_>, level: LevelVersion, pod: &Value) {
-    let violations = checks::run(level, pod);
-    if !violations.is_empty() {
-        let level = quote(&level.to_string());
-        request.warn(format!("would violate PodSecurity {level}: {}", violations.details()));
+    if let Some(told) = would_violate(level, pod) {
+        request.warn(told);
     }
 }
 
@@ -97,23 +177,6 @@ fn changes_images(pod: &Value, old: &Value) -> bool {
         let mut before = meta::list(old, "spec.ephemeralContainers").iter();
         before.find(|old| old["name"] == container["name"]).is_none_or(|old| old["image"] != container["image"])
     })
-}
-
-fn judge_namespace(request: &Request<'_>, namespace: &Value) -> Result<(), Status> {
-    let (policy, wrong) = policy::read(namespace);
-    let before = request.old.map(policy::read);
-    let was_wrong = before.as_ref().is_some_and(|(_, before)| *before == wrong);
-    if !wrong.is_empty() && !was_wrong {
-        return Err(Status::invalid("", "Namespace", meta::name(namespace), &wrong));
-    }
-    let (Operation::Update, Some((before, _))) = (request.operation, before) else { return Ok(()) };
-    if policy.enforce.is_no_stricter_than(before.enforce) {
-        return Ok(());
-    }
-    let name = meta::name(namespace);
-    let pods = request.list("", "pods", name)?;
-    tell_violating(request, name, policy.enforce, one_of_each(pods));
-    Ok(())
 }
 
 /// Pods with one of each controller first: its others are made alike.

@@ -54,6 +54,15 @@ pub(super) struct LevelVersion {
 }
 
 impl LevelVersion {
+    const OPEN: Self = Self { level: Level::Privileged, version: Version::Latest };
+
+    /// Of a configuration, where what is not said is open.
+    pub(super) fn parse(level: &str, version: &str) -> Result<Self, &'static str> {
+        let level = if level.is_empty() { Level::Privileged } else { Level::parse(level).ok_or(LEVELS)? };
+        let version = if version.is_empty() { Version::Latest } else { Version::parse(version).ok_or(VERSIONS)? };
+        Ok(Self { level, version })
+    }
+
     /// Whether no pod that the other let in can be refused by this.
     pub(super) fn is_no_stricter_than(self, other: Self) -> bool {
         self.level == Level::Privileged || (self.version == other.version && self.level <= other.level)
@@ -69,35 +78,45 @@ impl fmt::Display for LevelVersion {
     }
 }
 
-/// What holds in a namespace. What audit wants is checked as a label and otherwise not needed.
+/// What holds in a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Policy {
     pub(super) enforce: LevelVersion,
+    pub(super) audit: LevelVersion,
     pub(super) warn: LevelVersion,
+}
+
+impl Policy {
+    /// What holds where neither labels nor a configuration say anything.
+    pub(super) const OPEN: Self =
+        Self { enforce: LevelVersion::OPEN, audit: LevelVersion::OPEN, warn: LevelVersion::OPEN };
+
+    pub(super) fn is_open(&self) -> bool {
+        [self.enforce, self.audit, self.warn].iter().all(|of| of.level == Level::Privileged)
+    }
 }
 
 const PREFIX: &str = "pod-security.kubernetes.io/";
 
-/// The policy of a namespace and what is wrong with its labels. A wrong level of `enforce` is taken as the strictest,
-/// one of `warn` as the loosest, a wrong version as the newest.
-pub(super) fn read(namespace: &Value) -> (Policy, ErrorList) {
+/// The policy of a namespace and what is wrong with its labels; what they do not say is as `defaults`. A wrong level of
+/// `enforce` is taken as the strictest, others as the loosest, a wrong version as the newest.
+pub(super) fn read(namespace: &Value, defaults: &Policy) -> (Policy, ErrorList) {
     let mut wrong = ErrorList::new();
     let mut level = |mode: &str| given(namespace, mode, Level::parse, LEVELS, &mut wrong);
     let enforce_level = level("enforce");
     let mut version = |mode: &str| given(namespace, mode, Version::parse, VERSIONS, &mut wrong);
     let enforce_version = version("enforce-version");
-    given(namespace, "audit", Level::parse, LEVELS, &mut wrong);
-    given(namespace, "audit-version", Version::parse, VERSIONS, &mut wrong);
+    let audit_level = given(namespace, "audit", Level::parse, LEVELS, &mut wrong);
+    let audit_version = given(namespace, "audit-version", Version::parse, VERSIONS, &mut wrong);
     let warn_level = given(namespace, "warn", Level::parse, LEVELS, &mut wrong);
     let warn_version = given(namespace, "warn-version", Version::parse, VERSIONS, &mut wrong);
-    let enforce = LevelVersion {
-        level: enforce_level.or(Level::Privileged, Level::Restricted),
-        version: enforce_version.or(Version::Latest, Version::Latest),
+    let of = |level: Label<Level>, version: Label<Version>, default: LevelVersion, strictness: Level| LevelVersion {
+        level: level.or(default.level, strictness),
+        version: version.or(default.version, Version::Latest),
     };
-    let mut warn = LevelVersion {
-        level: warn_level.or(Level::Privileged, Level::Privileged),
-        version: warn_version.or(Version::Latest, Version::Latest),
-    };
+    let enforce = of(enforce_level, enforce_version, defaults.enforce, Level::Restricted);
+    let audit = of(audit_level, audit_version, defaults.audit, Level::Privileged);
+    let mut warn = of(warn_level, warn_version, defaults.warn, Level::Privileged);
     // Who enforces a level is also warned of it, unless they say otherwise.
     if warn_level == Label::Absent && matches!(enforce_level, Label::Good(level) if level > warn.level) {
         warn.level = enforce.level;
@@ -105,7 +124,17 @@ pub(super) fn read(namespace: &Value) -> (Policy, ErrorList) {
             warn.version = enforce.version;
         }
     }
-    (Policy { enforce, warn }, wrong)
+    (Policy { enforce, audit, warn }, wrong)
+}
+
+/// The modes that a namespace's own labels set to more than nothing, for a word on them.
+pub(super) fn told(namespace: &Value, policy: &Policy) -> String {
+    let modes = [("enforce", policy.enforce), ("audit", policy.audit), ("warn", policy.warn)];
+    let has = |mode: &str| meta::label(namespace, &format!("{PREFIX}{mode}")).is_some();
+    let set = modes
+        .into_iter()
+        .filter(|(mode, of)| of.level != Level::Privileged && (has(mode) || has(&format!("{mode}-version"))));
+    set.map(|(mode, of)| format!("{mode}={of}")).collect::<Vec<_>>().join(", ")
 }
 
 const LEVELS: &str = "must be one of privileged, baseline, restricted";
@@ -148,7 +177,7 @@ mod tests {
     fn policy(labels: &[(&str, &str)]) -> (String, String, usize) {
         let labels: serde_json::Map<String, Value> =
             labels.iter().map(|(mode, value)| (format!("{PREFIX}{mode}"), json!(value))).collect();
-        let (policy, wrong) = read(&json!({"metadata": {"labels": labels}}));
+        let (policy, wrong) = read(&json!({"metadata": {"labels": labels}}), &Policy::OPEN);
         (policy.enforce.to_string(), policy.warn.to_string(), wrong.len())
     }
 

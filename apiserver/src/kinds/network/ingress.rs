@@ -19,7 +19,8 @@ pub static HOOKS: Hooks = Hooks {
         };
         validate_spec(&new["spec"], &Allowed::by(old), &path)
     },
-    validate_status,
+    validate_status: super::balancer_entries,
+    status_warnings: super::super::warnings::balancer_status,
     warnings: |ingress| {
         let is_old =
             meta::annotation(ingress, CLASS_ANNOTATION).is_some() && ingress["spec"]["ingressClassName"].is_null();
@@ -228,27 +229,6 @@ fn service_backend(service: &Value, path: &Path) -> ErrorList {
     errors
 }
 
-fn validate_status(new: &Value, old: &Value) -> ErrorList {
-    const ENTRIES: &str = "status.loadBalancer.ingress";
-    let held: Vec<&str> = meta::list(old, ENTRIES).iter().filter_map(|entry| entry["ip"].as_str()).collect();
-    let mut errors = ErrorList::new();
-    for (position, entry) in meta::list(new, ENTRIES).iter().enumerate() {
-        let at = validate::path(&["status", "loadBalancer", "ingress"]).index(position);
-        let (address, name) = (meta::text(entry, "ip"), meta::text(entry, "hostname"));
-        if !address.is_empty() {
-            errors.extend(ip::legacy_address(address, &held, &at.child("ip")));
-        }
-        if name.is_empty() {
-            continue;
-        }
-        errors.extend(validate::named(name, names::dns_subdomain, &at.child("hostname")));
-        if ip::parse_sloppy(name).is_some() {
-            errors.push(Error::invalid(&at.child("hostname"), name, "must be a DNS name, not an IP address"));
-        }
-    }
-    errors
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,8 +281,8 @@ mod tests {
         assert_eq!(told((HOOKS.validate_against)(&old, None)).len(), 1);
         assert_eq!(told((HOOKS.validate_against)(&old, Some(&old))), [""; 0]);
         let status = |ip: &str| json!({"status": {"loadBalancer": {"ingress": [{"ip": ip}]}}});
-        assert_eq!(told(validate_status(&status("1.2.3.04"), &status("1.2.3.04"))), [""; 0]);
-        assert_eq!(told(validate_status(&status("1.2.3.04"), &status("1.2.3.4"))).len(), 1);
+        assert_eq!(told(super::super::balancer_entries(&status("1.2.3.04"), &status("1.2.3.04"))), [""; 0]);
+        assert_eq!(told(super::super::balancer_entries(&status("1.2.3.04"), &status("1.2.3.4"))).len(), 1);
     }
 
     #[test]

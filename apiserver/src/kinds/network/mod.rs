@@ -13,7 +13,7 @@ use machinery::meta;
 use machinery::names;
 use serde_json::Value;
 
-use super::validate;
+use super::{ip, validate};
 
 /// Kind and name of an object of any group, required, as parts of its path.
 fn typed_reference(reference: &Value, path: &Path) -> ErrorList {
@@ -31,4 +31,27 @@ fn required_segments(object: &Value, fields: &[&str], path: &Path) -> ErrorList 
         text => validate::named(text, names::path_segment, &path.child(field)),
     };
     fields.iter().flat_map(one).collect()
+}
+
+/// The addresses and names that a load balancer tells of itself (Ingresses and Services); bad addresses that were held
+/// before may stay.
+pub fn balancer_entries(new: &Value, old: &Value) -> ErrorList {
+    const ENTRIES: &str = "status.loadBalancer.ingress";
+    let held: Vec<&str> = meta::list(old, ENTRIES).iter().filter_map(|entry| entry["ip"].as_str()).collect();
+    let mut errors = ErrorList::new();
+    for (position, entry) in meta::list(new, ENTRIES).iter().enumerate() {
+        let at = validate::path(&["status", "loadBalancer", "ingress"]).index(position);
+        let (address, name) = (meta::text(entry, "ip"), meta::text(entry, "hostname"));
+        if !address.is_empty() {
+            errors.extend(ip::legacy_address(address, &held, &at.child("ip")));
+        }
+        if name.is_empty() {
+            continue;
+        }
+        errors.extend(validate::named(name, names::dns_subdomain, &at.child("hostname")));
+        if ip::parse_sloppy(name).is_some() {
+            errors.push(Error::invalid(&at.child("hostname"), name, "must be a DNS name, not an IP address"));
+        }
+    }
+    errors
 }

@@ -2,6 +2,7 @@
 
 mod columns;
 pub mod defaults;
+mod paths;
 mod subresources;
 pub mod validate;
 pub mod warnings;
@@ -22,6 +23,7 @@ pub static HOOKS: Hooks = Hooks {
     validate: validate::pod,
     validate_update: validate::validate_update,
     validate_status: validate::validate_status,
+    status_warnings: crate::kinds::warnings::pod_status,
     warnings: |pod| {
         let wrong = names::dns_label(meta::name(pod));
         let why = "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended";

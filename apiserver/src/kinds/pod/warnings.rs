@@ -4,14 +4,22 @@ use std::collections::HashMap;
 
 use machinery::field::{Path, quote};
 use machinery::meta;
+use machinery::names;
 use machinery::quantity::Quantity;
 use serde_json::Value;
+
+use super::paths;
+use crate::kinds::ip::address_warning;
+use crate::kinds::node_labels;
+use crate::kinds::volume::claim;
 
 /// `pod` has `metadata` and `spec`; `path` is that of the template, the root for a pod.
 pub fn of(pod: &Value, path: &Path) -> Vec<String> {
     let (spec, at) = (&pod["spec"], path.child("spec"));
-    let mut warnings = annotations(pod, &path.child("metadata").child("annotations"));
+    let mut warnings = old_labels(spec, &at);
+    warnings.extend(annotations(pod, &path.child("metadata").child("annotations")));
     warnings.extend(volumes(spec, &at.child("volumes")));
+    warnings.extend(paths::warnings(spec));
     warnings.extend(selectors(spec, &at));
     warnings.extend(duplicates(spec, &at));
     let containers = containers(spec, &at);
@@ -23,12 +31,93 @@ pub fn of(pod: &Value, path: &Path) -> Vec<String> {
         warnings.extend(environment(container, &path.child("env")));
     }
     warnings.extend(fractions(&spec["overhead"], &at.child("overhead")));
+    warnings.extend(profiles(pod, &containers, path));
     warnings.extend(ports(&containers));
+    warnings.extend(addresses(spec, &at));
     if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0) {
         let at = at.child("terminationGracePeriodSeconds");
         warnings.push(format!("{at}: must be >= 0; negative values are invalid and will be treated as 1"));
     }
     warnings
+}
+
+/// Labels of nodes that have newer names, and values that no label has.
+fn old_labels(spec: &Value, path: &Path) -> Vec<String> {
+    let old = |label: &str| node_labels::deprecation(label);
+    let at = path.child("nodeSelector");
+    let chosen = meta::map(spec, "nodeSelector").keys();
+    let mut warnings: Vec<String> =
+        chosen.filter_map(|label| Some(format!("{}: {}", at.key(label), old(label)?))).collect();
+    let (affinity, at) = (&spec["affinity"]["nodeAffinity"], path.child("affinity").child("nodeAffinity"));
+    let required = "requiredDuringSchedulingIgnoredDuringExecution";
+    let terms = at.child(required).child("nodeSelectorTerms");
+    for (position, term) in meta::list(&affinity[required], "nodeSelectorTerms").iter().enumerate() {
+        warnings.extend(node_labels::expression_warnings(term, &terms.index(position)));
+    }
+    let preferred = "preferredDuringSchedulingIgnoredDuringExecution";
+    for (position, weighted) in meta::list(affinity, preferred).iter().enumerate() {
+        let at = at.child(preferred).index(position).child("preference");
+        warnings.extend(node_labels::expression_warnings(&weighted["preference"], &at));
+        warnings.extend(odd_values(&weighted["preference"], &at));
+    }
+    for (position, spread) in meta::list(spec, "topologySpreadConstraints").iter().enumerate() {
+        let key = meta::text(spread, "topologyKey");
+        let at = path.child("topologySpreadConstraints").index(position).child("topologyKey");
+        warnings.extend(old(key).map(|why| format!("{at}: {key} is {why}")));
+    }
+    warnings
+}
+
+fn odd_values(term: &Value, path: &Path) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (position, expression) in meta::list(term, "matchExpressions").iter().enumerate() {
+        let at = path.child("matchExpressions").index(position).child("values");
+        for (index, value) in meta::list(expression, "values").iter().filter_map(Value::as_str).enumerate() {
+            let wrong = names::label_value(value).into_iter();
+            warnings.extend(wrong.map(|why| format!("{}: {value} is invalid, {why}", at.index(index))));
+        }
+    }
+    warnings
+}
+
+/// Annotations that once stood for profiles of a security context.
+fn profiles(pod: &Value, containers: &[(&Value, Path)], path: &Path) -> Vec<String> {
+    const SECCOMP: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
+    const APP_ARMOR: &str = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
+    let at = path.child("metadata").child("annotations");
+    let told = |name: &str, why: &str| {
+        let given = meta::annotation(pod, name);
+        given.map(|_| format!("{}: {why}", at.key(name)))
+    };
+    let has = |of: &Value, profile: &str| of["securityContext"][profile].is_object();
+    let mut warnings = Vec::new();
+    if !has(&pod["spec"], "seccompProfile") {
+        warnings.extend(told("seccomp.security.alpha.kubernetes.io/pod", SECCOMP));
+    }
+    // Of a pod itself the annotation is turned into the field.
+    let is_template = path.to_string() != Path::root().to_string();
+    for (container, _) in containers {
+        let name = meta::text(container, "name");
+        if !has(container, "seccompProfile") {
+            warnings.extend(told(&format!("container.seccomp.security.alpha.kubernetes.io/{name}"), SECCOMP));
+        }
+        if is_template && !has(container, "appArmorProfile") && !has(&pod["spec"], "appArmorProfile") {
+            warnings.extend(told(&format!("container.apparmor.security.beta.kubernetes.io/{name}"), APP_ARMOR));
+        }
+    }
+    warnings
+}
+
+fn addresses(spec: &Value, path: &Path) -> Vec<String> {
+    let (servers, aliases) = (path.child("dnsConfig").child("nameservers"), path.child("hostAliases"));
+    let servers = meta::list(spec, "dnsConfig.nameservers").iter().enumerate().filter_map(|(position, server)| {
+        address_warning(server.as_str().unwrap_or_default(), &servers.index(position))
+    });
+    let aliases = meta::list(spec, "hostAliases")
+        .iter()
+        .enumerate()
+        .filter_map(|(position, alias)| address_warning(meta::text(alias, "ip"), &aliases.index(position).child("ip")));
+    servers.chain(aliases).collect()
 }
 
 fn containers<'a>(spec: &'a Value, path: &Path) -> Vec<(&'a Value, Path)> {
@@ -74,6 +163,8 @@ fn volumes(spec: &Value, path: &Path) -> Vec<String> {
             let shown = if *source == "storageos" { "storageOS" } else { source };
             warnings.push(format!("{}: {why}", path.index(position).child(shown)));
         }
+        let at = path.index(position).child("ephemeral").child("volumeClaimTemplate").child("spec");
+        warnings.extend(claim::spec_warnings(&volume["ephemeral"]["volumeClaimTemplate"]["spec"], &at));
     }
     warnings
 }
@@ -242,6 +333,21 @@ mod tests {
             (
                 json!({"imagePullSecrets": [{"name": "a"}, {"name": "a"}]}),
                 vec!["spec.imagePullSecrets[1].name: duplicate name \"a\""],
+            ),
+            (
+                json!({"nodeSelector": {"beta.kubernetes.io/os": "linux"}, "hostAliases": [{"ip": "::FFFF:1.2.3.4"}]}),
+                vec![
+                    "spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead",
+                    "spec.hostAliases[0].ip: non-standard IP address \"::FFFF:1.2.3.4\" is invalid: use \"1.2.3.4\"",
+                ],
+            ),
+            (
+                json!({"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+                    {"preference": {"matchExpressions": [{"key": "beta.kubernetes.io/arch", "values": ["a b"]}]}}]}}}),
+                vec![
+                    "spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference.matchExpressions[0].key: beta.kubernetes.io/arch is deprecated since v1.14; use \"kubernetes.io/arch\" instead",
+                    "spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference.matchExpressions[0].values[0]: a b is invalid, a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
+                ],
             ),
             (
                 json!({"volumes": [{"rbd": {}}]}),

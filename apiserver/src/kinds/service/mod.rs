@@ -20,6 +20,9 @@ pub static HOOKS: Hooks = Hooks {
     default,
     validate: validate::service,
     validate_update: validate::update,
+    validate_status: validate::status,
+    warnings: crate::kinds::warnings::service,
+    status_warnings: crate::kinds::warnings::balancer_status,
     prepare_create: |service| service["status"] = json!({"loadBalancer": {}}),
     allocates: true,
     fields: &[("spec.clusterIP", "spec.clusterIP"), ("spec.type", "spec.type")],
@@ -59,6 +62,7 @@ fn default(service: &mut Value) {
     if kind == "LoadBalancer" {
         set(fields, "allocateLoadBalancerNodePorts", true);
     }
+    let is_balanced = kind == "LoadBalancer";
     let address = fields.get("clusterIP").and_then(Value::as_str).unwrap_or_default().to_owned();
     let listed = fields.get("clusterIPs").and_then(Value::as_array).is_some_and(|listed| !listed.is_empty());
     if !address.is_empty() && !listed {
@@ -73,6 +77,14 @@ fn default(service: &mut Value) {
         };
         if unset {
             port.insert("targetPort".into(), number);
+        }
+    }
+    if is_balanced {
+        let entries = service.pointer_mut("/status/loadBalancer/ingress").and_then(Value::as_array_mut);
+        for entry in entries.into_iter().flatten().filter_map(Value::as_object_mut) {
+            if entry.get("ip").and_then(Value::as_str).is_some_and(|ip| !ip.is_empty()) {
+                set(entry, "ipMode", "VIP");
+            }
         }
     }
 }

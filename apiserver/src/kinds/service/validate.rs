@@ -43,6 +43,28 @@ pub fn service(service: &Value) -> ErrorList {
     errors
 }
 
+const MODES: [&str; 2] = ["Proxy", "VIP"];
+
+/// What a load balancer has told of itself.
+pub fn status(new: &Value, old: &Value) -> ErrorList {
+    const ENTRIES: &str = "status.loadBalancer.ingress";
+    let (path, entries) = (validate::path(&["status", "loadBalancer", "ingress"]), meta::list(new, ENTRIES));
+    if meta::text(new, "spec.type") != "LoadBalancer" && !entries.is_empty() {
+        return vec![Error::forbidden(&path, "may only be used when `spec.type` is 'LoadBalancer'")];
+    }
+    let mut errors = crate::kinds::network::balancer_entries(new, old);
+    for (position, entry) in entries.iter().enumerate() {
+        let at = path.index(position).child("ipMode");
+        errors.extend(match (meta::text(entry, "ip").is_empty(), entry["ipMode"].as_str()) {
+            (false, None) => Some(Error::required(&at, "must be specified when `ip` is set")),
+            (true, Some(_)) => Some(Error::forbidden(&at, "may not be specified when `ip` is not set")),
+            (false, Some(mode)) if !MODES.contains(&mode) => Some(Error::not_supported(&at, mode, &MODES)),
+            _ => None,
+        });
+    }
+    errors
+}
+
 fn is_headless(spec: &Value) -> bool {
     matches!(meta::list(spec, "clusterIPs"), [only] if only == "None") || spec["clusterIP"] == "None"
 }
@@ -308,4 +330,35 @@ pub fn update(new: &Value, old: &Value) -> ErrorList {
         errors.push(Error::invalid(&path, new["spec"]["ipFamilyPolicy"].clone(), why));
     }
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_load_balancer_may_tell() {
+        let told = |kind: &str, entry: Value| -> Vec<String> {
+            let service = json!({"spec": {"type": kind}, "status": {"loadBalancer": {"ingress": [entry]}}});
+            status(&service, &json!({})).iter().map(Error::to_string).collect()
+        };
+        let at = "status.loadBalancer.ingress";
+        assert_eq!(told("LoadBalancer", json!({"ip": "1.2.3.4", "ipMode": "Proxy"})), [""; 0]);
+        assert_eq!(told("LoadBalancer", json!({"hostname": "a.example.com"})), [""; 0]);
+        assert_eq!(
+            told("ClusterIP", json!({"ip": "1.2.3.4"})),
+            [format!("{at}: Forbidden: may only be used when `spec.type` is 'LoadBalancer'")]
+        );
+        assert_eq!(
+            told("LoadBalancer", json!({"hostname": "1.2.3.4", "ipMode": "VIP"})),
+            [
+                format!("{at}[0].hostname: Invalid value: \"1.2.3.4\": must be a DNS name, not an IP address"),
+                format!("{at}[0].ipMode: Forbidden: may not be specified when `ip` is not set"),
+            ]
+        );
+        assert_eq!(
+            told("LoadBalancer", json!({"ip": "1.2.3.4", "ipMode": "X"})),
+            [format!("{at}[0].ipMode: Unsupported value: \"X\": supported values: \"Proxy\", \"VIP\"")]
+        );
+    }
 }

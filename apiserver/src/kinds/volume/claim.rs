@@ -288,11 +288,18 @@ fn warnings(claim: &Value) -> Vec<String> {
         let path = validate::path(&["metadata", "annotations"]).key(CLASS_ANNOTATION);
         warnings.push(format!("{path}: deprecated since v1.8; use \"storageClassName\" attribute instead"));
     }
+    warnings.extend(spec_warnings(&claim["spec"], &Path::new("spec")));
+    warnings
+}
+
+/// Of a claim's spec, and of those that claims are made of.
+pub fn spec_warnings(spec: &Value, path: &Path) -> Vec<String> {
+    let mut warnings = Vec::new();
     for list in ["requests", "limits"] {
-        if let Ok(amount) = Quantity::from_value(&claim["spec"]["resources"][list]["storage"])
+        if let Ok(amount) = Quantity::from_value(&spec["resources"][list]["storage"])
             && amount.milli_value() % 1000 != 0
         {
-            let path = validate::path(&["spec", "resources", list]).key("storage");
+            let path = path.child("resources").child(list).key("storage");
             let amount = machinery::field::quote(&amount.to_string());
             warnings.push(format!("{path}: fractional byte value {amount} is invalid, must be an integer"));
         }

@@ -2,7 +2,6 @@
 
 use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
-use machinery::names;
 use machinery::selector::Selector;
 use serde_json::Value;
 
@@ -12,7 +11,7 @@ use crate::kinds::defaults::{set, spec};
 use crate::kinds::{Hooks, validate};
 
 pub static REPLICATION_CONTROLLER: Hooks = Hooks {
-    name,
+    name: validate::long_name,
     default,
     prepare_create: super::reset_status,
     validate: judge,
@@ -24,15 +23,6 @@ pub static REPLICATION_CONTROLLER: Hooks = Hooks {
     cells: |controller, now| cells(controller, labels_cell(&controller["spec"]["selector"]), now),
     ..Hooks::PLAIN
 };
-
-/// Judged by upstream's newer rules, which count bytes.
-fn name(name: &str) -> Vec<String> {
-    const LENGTH_MAX: usize = 253;
-    if name.len() > LENGTH_MAX {
-        return vec![format!("must be no more than {LENGTH_MAX} bytes")];
-    }
-    names::dns_subdomain(name)
-}
 
 /// The template's labels stand for what is not said.
 fn default(object: &mut Value) {

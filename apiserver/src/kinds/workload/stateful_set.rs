@@ -36,6 +36,10 @@ pub static STATEFUL_SET: Hooks = Hooks {
 fn warnings(object: &Value) -> Vec<String> {
     let path = validate::path(&["spec", "template"]);
     let mut warnings = template::warnings(&object["spec"]["template"], &path);
+    let at = validate::path(&["spec", "volumeClaimTemplates"]);
+    for (position, template) in meta::list(object, "spec.volumeClaimTemplates").iter().enumerate() {
+        warnings.extend(claim::spec_warnings(&template["spec"], &at.index(position)));
+    }
     if number(object, "spec.revisionHistoryLimit") < 0 {
         let why = "a negative value retains all historical revisions; a value >= 0 is recommended";
         warnings.push(format!("spec.revisionHistoryLimit: {why}"));

@@ -61,5 +61,6 @@ pub fn call_of(call: &Call, served: &Arc<crate::catalogue::Served>, name: &str) 
         body: bytes::Bytes::new(),
         upgrade: None,
         warnings: call.warnings.clone(),
+        trail: call.trail.clone(),
     }
 }

@@ -1,0 +1,151 @@
+//! The audit log as an administrator reads it, and the admission configuration whose findings it holds.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::client::{CONFIG_MAPS, call, config_map, delete, get, post, put};
+use crate::support::TestServer;
+
+const POLICY: &str = "
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: None
+  nonResourceURLs: ['*']
+- level: RequestResponse
+  omitManagedFields: true
+  resources: [{group: '', resources: [configmaps]}]
+- level: Metadata
+  resources: [{group: '', resources: [pods, namespaces]}]
+- level: None
+";
+
+struct Audited {
+    server: TestServer,
+    folder: tempfile::TempDir,
+}
+
+impl Audited {
+    async fn start(more: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("policy.yaml"), POLICY).expect("to write");
+        let flag = |name: &str, file: &str| format!("--{name}={}", folder.path().join(file).display());
+        let own = [flag("audit-policy-file", "policy.yaml"), flag("audit-log-path", "audit.log")];
+        let flags: Vec<&str> = own.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        Self { server: TestServer::start(&flags).await, folder }
+    }
+
+    fn events(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.folder.path().join("audit.log")).expect("the log");
+        text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+    }
+
+    /// The event of a request, once it is there.
+    async fn event(&self, id: &str, stage: &str) -> Value {
+        let there = async {
+            loop {
+                let found = self.events().into_iter().find(|event| event["auditID"] == id && event["stage"] == stage);
+                match found {
+                    Some(event) => return event,
+                    None => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), there).await.unwrap_or_else(|_| panic!("no {stage} of {id}"))
+    }
+}
+
+fn id(reply: &crate::client::Reply) -> String {
+    reply.headers["audit-id"].to_str().expect("text").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_written_as_the_policy_says() {
+    let audited = Audited::start(&[]).await;
+    let client = &audited.server.client;
+    let made = post(client, CONFIG_MAPS, &config_map("a", &json!({"k": "v"}))).await;
+    let event = audited.event(&id(&made), "ResponseComplete").await;
+    assert_eq!((&event["kind"], &event["apiVersion"]), (&json!("Event"), &json!("audit.k8s.io/v1")));
+    assert_eq!((&event["level"], &event["verb"]), (&json!("RequestResponse"), &json!("create")));
+    assert_eq!((&event["requestURI"], &event["user"]["username"]), (&json!(CONFIG_MAPS), &json!("system:unsecured")));
+    assert_eq!(event["sourceIPs"], json!(["127.0.0.1"]));
+    assert_eq!(
+        event["objectRef"],
+        json!({"resource": "configmaps", "namespace": "default", "name": "a", "apiVersion": "v1"})
+    );
+    assert_eq!(event["responseStatus"], json!({"metadata": {}, "code": 201}));
+    assert_eq!(event["requestObject"]["data"], json!({"k": "v"}));
+    assert_eq!(event["responseObject"]["metadata"]["uid"], made.body["metadata"]["uid"]);
+    assert!(event["responseObject"]["metadata"].get("managedFields").is_none());
+    assert_eq!(event["annotations"]["authorization.k8s.io/decision"], "allow");
+    assert!(event["stageTimestamp"].as_str() >= event["requestReceivedTimestamp"].as_str());
+
+    let missing = call(client, Method::GET, &format!("{CONFIG_MAPS}/none"), &[("audit-id", "own-number")], "").await;
+    assert_eq!(id(&missing), "own-number");
+    let event = audited.event("own-number", "ResponseComplete").await;
+    assert_eq!(event["responseStatus"]["reason"], "NotFound");
+    assert_eq!(
+        (&event["responseStatus"]["status"], &event["responseStatus"]["code"]),
+        (&json!("Failure"), &json!(404))
+    );
+
+    let watch = get(client, "/api/v1/namespaces?watch=1&timeoutSeconds=1").await;
+    let started = audited.event(&id(&watch), "ResponseStarted").await;
+    assert_eq!((&started["level"], started.get("responseObject")), (&json!("Metadata"), None));
+    audited.event(&id(&watch), "ResponseComplete").await;
+
+    let version = get(client, "/version").await;
+    assert!(
+        audited.events().iter().all(|event| event["auditID"] != id(&version) && event["stage"] != "RequestReceived")
+    );
+}
+
+fn root_pod(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"hostNetwork": true, "containers": [{"name": "c", "image": "i"}]}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pod_security_has_defaults_exemptions_and_a_word_in_the_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("admission.yaml");
+    let configuration = "
+apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- name: PodSecurity
+  configuration:
+    apiVersion: pod-security.admission.config.k8s.io/v1
+    kind: PodSecurityConfiguration
+    defaults: {enforce: baseline, audit: restricted, warn: privileged}
+    exemptions: {namespaces: [free]}
+";
+    std::fs::write(&path, configuration).expect("to write");
+    let flag = format!("--admission-control-config-file={}", path.display());
+    let audited = Audited::start(&[&flag, "--disable-admission-plugins=ServiceAccount"]).await;
+    let client = &audited.server.client;
+    for name in ["bound", "free"] {
+        post(client, "/api/v1/namespaces", &json!({"metadata": {"name": name}})).await.expect(201);
+    }
+    let refused = post(client, "/api/v1/namespaces/bound/pods", &root_pod("a")).await;
+    refused.refused(403, "Forbidden");
+    let event = audited.event(&id(&refused), "ResponseComplete").await;
+    assert_eq!(event["annotations"]["pod-security.kubernetes.io/enforce-policy"], "baseline:latest");
+    let words = event["annotations"]["pod-security.kubernetes.io/audit-violations"].as_str().unwrap_or_default();
+    assert!(
+        words.starts_with("would violate PodSecurity \"restricted:latest\": host namespaces (hostNetwork=true)"),
+        "{words}"
+    );
+    let taken = post(client, "/api/v1/namespaces/free/pods", &root_pod("a")).await;
+    assert_eq!(taken.code, 201, "{}", taken.body);
+    let event = audited.event(&id(&taken), "ResponseComplete").await;
+    assert_eq!(event["annotations"]["pod-security.kubernetes.io/exempt"], "namespace");
+    let mut namespace = get(client, "/api/v1/namespaces/free").await.expect(200);
+    namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = json!("restricted");
+    let warned = put(client, "/api/v1/namespaces/free", &namespace).await;
+    let told = "namespace \\\"free\\\" is exempt from Pod Security, and the policy (enforce=restricted:latest) will be ignored";
+    assert!(warned.warnings().iter().any(|warning| warning.contains(told)), "{:?}", warned.warnings());
+    delete(client, "/api/v1/namespaces/free/pods/a", &json!({"gracePeriodSeconds": 0})).await.expect(200);
+}

@@ -1,0 +1,182 @@
+//! Priority and fairness over HTTP: seats, queues, refusals, and what is told of them.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+
+use crate::client::{CONFIG_MAPS, call, config_map, delete, get, patch, post};
+use crate::limits::{answer, begin_write, with_users, write_whole};
+use crate::support::TestServer;
+
+const FLOW: &str = "/apis/flowcontrol.apiserver.k8s.io/v1";
+
+async fn uid_of(server: &TestServer, kind: &str, name: &str) -> String {
+    let object = get(&server.client, &format!("{FLOW}/{kind}/{name}")).await.expect(200);
+    object["metadata"]["uid"].as_str().expect("a uid").to_owned()
+}
+
+/// Reads until the answer is as it should be.
+async fn until(server: &TestServer, path: &str, is_good: impl Fn(&Value) -> bool) -> Value {
+    let good = async {
+        loop {
+            let found = get(&server.client, path).await.body;
+            if is_good(&found) {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), good).await.unwrap_or_else(|_| panic!("{path}"))
+}
+
+/// Sorts users' requests into a level of their own, and waits until that holds.
+async fn sort_into(server: &TestServer, name: &str, users: &[&str], limited: Value) {
+    let level = json!({"metadata": {"name": name}, "spec": {"type": "Limited", "limited": limited}});
+    post(&server.client, &format!("{FLOW}/prioritylevelconfigurations"), &level).await.expect(201);
+    let subjects: Vec<Value> = users.iter().map(|user| json!({"kind": "User", "user": {"name": user}})).collect();
+    let rules = json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"]}]);
+    let schema = json!({"metadata": {"name": name}, "spec": {
+        "priorityLevelConfiguration": {"name": name}, "matchingPrecedence": 5, "distinguisherMethod": {"type": "ByUser"},
+        "rules": [{"subjects": subjects, "resourceRules": rules}],
+    }});
+    post(&server.client, &format!("{FLOW}/flowschemas"), &schema).await.expect(201);
+    let path = format!("{FLOW}/flowschemas/{name}");
+    until(server, &path, |schema| schema["status"]["conditions"][0]["reason"] == "Found").await;
+}
+
+/// One user asks for many writes at once that do not end; another one's write comes after all of them, and is done long
+/// before they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_client_does_not_starve_the_others() {
+    const FLOOD: usize = 40;
+    let flags = ["--max-mutating-requests-inflight=1", "--max-requests-inflight=1", "--request-timeout=60s"];
+    let (server, _folder) = with_users(&flags).await;
+    // Each user has one queue of the level's many.
+    let queuing = json!({"queues": 64, "handSize": 1, "queueLengthLimit": 50});
+    let response = json!({"type": "Queue", "queuing": queuing});
+    sort_into(&server, "shared", &["one", "two"], json!({"nominalConcurrencyShares": 30, "limitResponse": response}))
+        .await;
+    let body = |number: usize| config_map(&format!("slow{number:02}"), &json!({})).to_string();
+    let length = body(0).len();
+    let mut flood = Vec::new();
+    for _ in 0..FLOOD {
+        flood.push(begin_write(&server, "one-token", length).await);
+    }
+    let waiting = "apiserver_flowcontrol_current_inqueue_requests{flow_schema=\"shared\"";
+    until(&server, "/metrics", |text| {
+        let line = text.as_str().unwrap_or_default().lines().find(|line| line.starts_with(waiting));
+        // Idle levels may have lent it a seat or two.
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).is_some_and(|count: usize| count > FLOOD - 5)
+    })
+    .await;
+    let mut other = Box::pin(write_whole(&server, "two-token", "quick"));
+    let mut ended = 0;
+    let text = loop {
+        // Long enough for a request that runs to end, and for the next one to begin.
+        if let Ok(text) = tokio::time::timeout(Duration::from_millis(300), &mut other).await {
+            break text;
+        }
+        assert!(ended < FLOOD, "it is not done after all of them");
+        // Whose turn it is among the flood is not known: a body is sent for all of them, one after the other.
+        let (number, stream) = (ended, &mut flood[ended]);
+        stream.write_all(body(number).as_bytes()).await.expect("to send");
+        stream.flush().await.expect("to send");
+        ended += 1;
+    };
+    assert!(text.starts_with("HTTP/1.1 201"), "{text}");
+    assert!(ended < FLOOD / 4, "{ended} of {FLOOD} were done before it");
+    for stream in &mut flood[..ended] {
+        let text = answer(stream).await;
+        assert!(text.starts_with("HTTP/1.1 201"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_say_how_their_request_was_sorted() {
+    let (server, _folder) = with_users(&[]).await;
+    until(&server, &format!("{FLOW}/flowschemas/global-default"), |schema| {
+        schema["status"]["conditions"][0]["status"] == "False"
+    })
+    .await;
+    // The insecure port's client is a master.
+    let exempt = get(&server.client, CONFIG_MAPS).await;
+    let header = |name: &str| exempt.headers[name].to_str().expect("text").to_owned();
+    assert_eq!(header("x-kubernetes-pf-flowschema-uid"), uid_of(&server, "flowschemas", "exempt").await);
+    let level = uid_of(&server, "prioritylevelconfigurations", "exempt").await;
+    assert_eq!(header("x-kubernetes-pf-prioritylevel-uid"), level);
+    let text = write_whole(&server, "one-token", "sorted").await;
+    let schema = uid_of(&server, "flowschemas", "global-default").await;
+    assert!(text.contains(&format!("x-kubernetes-pf-flowschema-uid: {schema}")), "{text}");
+    // A failure tells it too.
+    let missing = get(&server.client, &format!("{CONFIG_MAPS}/none")).await;
+    assert!(missing.code == 404 && missing.headers.contains_key("x-kubernetes-pf-flowschema-uid"));
+    let metrics = get(&server.client, "/metrics").await.expect(200);
+    let metrics = metrics.as_str().expect("text");
+    for series in [
+        "apiserver_flowcontrol_dispatched_requests_total{flow_schema=\"exempt\",priority_level=\"exempt\"}",
+        "apiserver_flowcontrol_nominal_limit_seats{priority_level=\"workload-low\"} 245",
+        "apiserver_flowcontrol_current_limit_seats{priority_level=\"system\"}",
+        "apiserver_flowcontrol_request_execution_seconds_count{flow_schema=\"global-default\",priority_level=\"global-default\",type=\"regular\"}",
+        "apiserver_flowcontrol_request_wait_duration_seconds_bucket{execute=\"true\",flow_schema=\"global-default\"",
+    ] {
+        assert!(metrics.lines().any(|line| line.starts_with(series)), "no {series}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_level_that_rejects_answers_429() {
+    let (server, _folder) = with_users(&["--max-mutating-requests-inflight=1", "--max-requests-inflight=1"]).await;
+    let limited =
+        json!({"nominalConcurrencyShares": 0, "borrowingLimitPercent": 0, "limitResponse": {"type": "Reject"}});
+    sort_into(&server, "tight", &["one"], limited).await;
+    // One that is wider than the level runs when it is alone; the next finds no seat.
+    let _slow = begin_write(&server, "one-token", 1000).await;
+    let refused = async {
+        loop {
+            let text = write_whole(&server, "one-token", "x").await;
+            if text.starts_with("HTTP/1.1 429") {
+                return text;
+            }
+        }
+    };
+    let text = tokio::time::timeout(Duration::from_secs(20), refused).await.expect("it is refused");
+    assert!(text.contains("retry-after: "), "{text}");
+    assert!(text.ends_with("Too many requests, please try again later.\n"), "{text}");
+    let uid = uid_of(&server, "flowschemas", "tight").await;
+    assert!(text.contains(&format!("x-kubernetes-pf-flowschema-uid: {uid}")), "{text}");
+    assert!(write_whole(&server, "two-token", "y").await.starts_with("HTTP/1.1 201"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_is_told_that_its_level_is_missing() {
+    let server = TestServer::start(&[]).await;
+    let schema = json!({"metadata": {"name": "lost"}, "spec": {
+    "priorityLevelConfiguration": {"name": "later"}, "matchingPrecedence": 50, "rules": [{
+        "subjects": [{"kind": "User", "user": {"name": "one"}}],
+        "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+    }]}});
+    post(&server.client, &format!("{FLOW}/flowschemas"), &schema).await.expect(201);
+    let path = format!("{FLOW}/flowschemas/lost");
+    let lost = until(&server, &path, |schema| schema["status"]["conditions"][0]["status"] == "True").await;
+    let condition = &lost["status"]["conditions"][0];
+    assert_eq!((&condition["type"], &condition["reason"]), (&json!("Dangling"), &json!("NotFound")));
+    assert_eq!(
+        condition["message"],
+        "This FlowSchema references the PriorityLevelConfiguration object named \"later\" but there is no such object"
+    );
+    let managers = lost["metadata"]["managedFields"].as_array().expect("managers");
+    let own = managers.iter().find(|own| own["manager"] == "api-priority-and-fairness-config-consumer-v1");
+    let own = own.expect("the server's own manager");
+    assert_eq!((&own["operation"], &own["subresource"]), (&json!("Apply"), &json!("status")));
+    let level = json!({"metadata": {"name": "later"}, "spec": {"type": "Limited", "limited": {
+        "limitResponse": {"type": "Reject"}}}});
+    post(&server.client, &format!("{FLOW}/prioritylevelconfigurations"), &level).await.expect(201);
+    until(&server, &path, |schema| schema["status"]["conditions"][0]["status"] == "False").await;
+    delete(&server.client, &format!("{FLOW}/prioritylevelconfigurations/later"), &Value::Null).await.expect(200);
+    until(&server, &path, |schema| schema["status"]["conditions"][0]["status"] == "True").await;
+    // What is no schema's own may be changed without a word of the level.
+    patch(&server.client, &path, "merge", &json!({"spec": {"matchingPrecedence": 60}})).await.expect(200);
+    call(&server.client, Method::DELETE, &path, &[], "").await.expect(200);
+}
