@@ -1,5 +1,5 @@
 # The commands of the README. Each prints what it does; scripts/ has the longer ones.
-.PHONY: help demo test up down reset check simulate bench chaos swap
+.PHONY: help demo test up down reset check simulate conformance bench chaos swap
 
 CARGO ?= cargo
 DATA_DIR ?= /var/lib/skiff
@@ -16,6 +16,7 @@ help:
 	@echo "make reset  remove every trace of it"
 	@echo "make check  format, lints, unit tests, and the rules of ARCHITECTURE.md"
 	@echo "make simulate  the control plane in simulated time with everything going wrong: SECONDS=600, or SEED=7 again"
+	@echo "make conformance  run every acceptance case against a cluster; ARGS=… goes to skiff-conformance run"
 	@echo "make bench  measure the API server, Services' rules, names, pods' networks, and a cluster beside the runtime's share"
 	@echo "make chaos  strike a cluster at work with faults: SEED=7 MINUTES=10"
 	@echo "make swap   run a cluster with other implementations of parts: SWAP=\"--swap NAME=PATH\""
@@ -53,6 +54,9 @@ check:
 simulate:
 	SIMULATION_SEED=$(SEED) SIMULATION_SECONDS=$(SECONDS) \
 	 $(CARGO) test --workspace --test simulation nothing_is_lost -- --nocapture
+
+conformance:
+	@scripts/conformance.sh $(ARGS)
 
 bench:
 	@scripts/prepare.sh run build test

@@ -10,20 +10,11 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use oci_archive::{Config, Image, Layer};
 
-/// The applets that tests call by name.
-const APPLETS: &[&str] = &[
-    "sh", "cat", "date", "dd", "echo", "env", "false", "grep", "head", "hostname", "httpd", "id", "ip", "kill", "ls",
-    "mkdir", "mount", "nc", "nslookup", "ping", "printf", "ps", "pwd", "rm", "sed", "seq", "sleep", "stat", "tail",
-    "test", "top", "touch", "tr", "true", "wc", "wget", "yes",
-];
-
 /// A busybox image as an OCI archive, from Debian's busybox-static.
 pub fn busybox(reference: &str) -> Result<Vec<u8>> {
     let mut layer = base()?;
     copy(&mut layer, "/usr/bin/busybox", "/bin/busybox")?;
-    for applet in APPLETS {
-        layer.link(&format!("bin/{applet}"), "busybox")?;
-    }
+    link_applets(&mut layer)?;
     let config = Config { cmd: vec!["sh".into()], env: path(), ..Config::default() };
     Ok(Image { reference: reference.into(), config, layers: vec![layer] }.to_archive()?)
 }
@@ -38,9 +29,7 @@ pub fn nginx(reference: &str) -> Result<Vec<u8>> {
     copy(&mut layer, "/etc/nginx/mime.types", "/etc/nginx/mime.types")?;
     copy(&mut layer, "/usr/share/nginx/html/index.html", "/usr/share/nginx/html/index.html")?;
     copy(&mut layer, "/usr/bin/busybox", "/bin/busybox")?;
-    for applet in APPLETS {
-        layer.link(&format!("bin/{applet}"), "busybox")?;
-    }
+    link_applets(&mut layer)?;
     layer.file("etc/nginx/nginx.conf", 0o644, NGINX_CONF.as_bytes())?;
     layer.folder("var/lib/nginx", 0o755)?;
     layer.folder("var/log/nginx", 0o755)?;
@@ -69,9 +58,7 @@ pub fn tools(reference: &str) -> Result<Vec<u8>> {
         copy(&mut layer, file, file)?;
     }
     copy(&mut layer, "/usr/bin/busybox", "/bin/busybox")?;
-    for applet in APPLETS {
-        layer.link(&format!("bin/{applet}"), "busybox")?;
-    }
+    link_applets(&mut layer)?;
     layer.file("etc/nsswitch.conf", 0o644, b"hosts: files dns\n")?;
     let config = Config { cmd: vec!["sh".into()], env: path(), ..Config::default() };
     Ok(Image { reference: reference.into(), config, layers: vec![layer] }.to_archive()?)
@@ -104,6 +91,16 @@ http {
     }
 }
 ";
+
+/// Every command that busybox can be called as.
+fn link_applets(layer: &mut Layer) -> Result<()> {
+    let output = Command::new("/usr/bin/busybox").arg("--list").output().context("run busybox")?;
+    let list = String::from_utf8_lossy(&output.stdout).into_owned();
+    for applet in list.lines().filter(|applet| *applet != "busybox") {
+        layer.link(&format!("bin/{applet}"), "busybox")?;
+    }
+    Ok(())
+}
 
 fn path() -> Vec<String> {
     vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()]

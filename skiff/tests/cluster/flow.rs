@@ -18,7 +18,6 @@ fn create_scale_expose_and_all_pods_answer() -> Result<()> {
     update_and_undo(&cluster)?;
     cluster.all_answer(&address, "app=web")?;
 
-    conformance_cases_pass(&cluster)?;
     stop_and_start_keeps_the_data(&cluster, &address)?;
     deletion_cascades(&cluster, &address)?;
     reset_leaves_nothing(&cluster)
@@ -57,16 +56,6 @@ fn update_and_undo(cluster: &Cluster) -> Result<()> {
         ensure!(count == 3, "{count} pods");
         Ok(())
     })
-}
-
-/// The black box, here because a cluster is at hand.
-fn conformance_cases_pass(cluster: &Cluster) -> Result<()> {
-    let program = Cluster::program("skiff-conformance")?;
-    let kubeconfig = cluster.data().join("admin.kubeconfig").display().to_string();
-    let home = format!("HOME={}", cluster.bed.folder().display());
-    let report = cluster.bed.output(&["env", &home, &program, "--kubeconfig", &kubeconfig])?;
-    ensure!(report.success, "{}", report.stdout);
-    Ok(())
 }
 
 fn stop_and_start_keeps_the_data(cluster: &Cluster, address: &str) -> Result<()> {

@@ -3,6 +3,7 @@
 //! One binary, so that it is linked once: `support` makes the cluster, every other module is a story.
 
 mod bad_input;
+mod conformance;
 mod flow;
 mod names;
 mod node;

@@ -1,0 +1,163 @@
+//! DaemonSets and their revisions.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use super::{STAY, template};
+use crate::catalogue::{Area, Group, case};
+use crate::cluster::{LATER, Patch, Resource, Scope};
+use crate::expect::{equal, same};
+
+pub(super) const GROUP: Group = Group {
+    name: "daemonsets",
+    area: Area::Workloads,
+    capability: "DaemonSets: a pod on each node that fits, updates, rollback, revisions",
+    cases: &[
+        case!(every_node_has_a_pod, "each node that takes pods has one, and counts are told", quick),
+        case!(labels_choose_nodes, "a node selector chooses, also when labels change", serial),
+        case!(failed_pods_are_replaced, "a pod that failed is replaced"),
+        case!(updates_replace_pods, "an update replaces pods, and revisions are counted"),
+        case!(rollbacks_restart_nothing_in_vain, "undo leaves a pod that has the old template already", two_nodes),
+        case!(revisions_are_patches, "a revision holds the template as a patch that replaces"),
+        case!(status_is_a_subresource, "/status takes conditions, and a collection can be deleted"),
+    ],
+};
+
+fn sets(scope: &Scope) -> Resource {
+    scope.resource("apps/v1", "daemonsets")
+}
+
+fn set(scope: &Scope) -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "agent"}, "spec": {
+        "selector": {"matchLabels": {"app": "agent"}}, "template": template("agent", &scope.cluster.images.busybox, STAY)}})
+}
+
+async fn ready(scope: &Scope, count: usize) -> Result<Value> {
+    let what = format!("{count} nodes have their pod");
+    let holds = move |set: &Value| {
+        let fields = ["desiredNumberScheduled", "currentNumberScheduled", "numberReady", "updatedNumberScheduled"];
+        set["status"]["observedGeneration"] == set["metadata"]["generation"]
+            && fields.iter().all(|field| set["status"][field].as_u64().unwrap_or_default() == count as u64)
+    };
+    sets(scope).until_within(LATER, "agent", &what, holds).await
+}
+
+fn change(value: &str) -> Patch {
+    Patch::Strategic(json!({"spec": {"template": {"spec": {"containers": [
+        {"name": "main", "env": [{"name": "CHANGE", "value": value}]}]}}}}))
+}
+
+async fn every_node_has_a_pod(scope: &Scope) -> Result<()> {
+    sets(scope).create(&set(scope)).await?;
+    let nodes = &scope.cluster.nodes;
+    let done = ready(scope, nodes.len()).await?;
+    equal("numberAvailable", &done["status"]["numberAvailable"], &json!(nodes.len()))?;
+    equal("numberMisscheduled", &done["status"]["numberMisscheduled"], &json!(0))?;
+    let pods = scope.pods().items("labelSelector=app%3Dagent").await?;
+    let mut of: Vec<&str> = pods.iter().filter_map(|pod| pod["spec"]["nodeName"].as_str()).collect();
+    of.sort_unstable();
+    let mut expected: Vec<&str> = nodes.iter().map(String::as_str).collect();
+    expected.sort_unstable();
+    same("nodes with a pod", of, expected)?;
+    scope.pods().delete(pods[0]["metadata"]["name"].as_str().unwrap_or_default()).await?;
+    let is_other = |now: &[Value]| {
+        now.len() == nodes.len() && now.iter().all(|pod| pod["metadata"]["uid"] != pods[0]["metadata"]["uid"])
+    };
+    scope.pods().until_all_within(LATER, "labelSelector=app%3Dagent", "another in its place", is_other).await.map(drop)
+}
+
+async fn labels_choose_nodes(scope: &Scope) -> Result<()> {
+    let node = scope.cluster.nodes.first().context("no node")?;
+    let nodes = scope.global("v1", "nodes");
+    let label = |value: Value| Patch::Merge(json!({"metadata": {"labels": {"conformance-colour": value}}}));
+    let mut object = set(scope);
+    object["spec"]["template"]["spec"]["nodeSelector"] = json!({"conformance-colour": "blue"});
+    sets(scope).create(&object).await?;
+    ready(scope, 0).await?;
+    nodes.patch(node, label(json!("blue"))).await?;
+    let labelled = ready(scope, 1).await;
+    nodes.patch(node, label(json!("green"))).await?;
+    let left = scope.pods().until_all_within(LATER, "labelSelector=app%3Dagent", "no pod", <[Value]>::is_empty).await;
+    nodes.patch(node, label(Value::Null)).await?;
+    labelled.and(left.map(|_| Value::Null)).map(drop)
+}
+
+async fn failed_pods_are_replaced(scope: &Scope) -> Result<()> {
+    sets(scope).create(&set(scope)).await?;
+    ready(scope, scope.cluster.nodes.len()).await?;
+    let pods = scope.pods().items("labelSelector=app%3Dagent").await?;
+    let name = pods[0]["metadata"]["name"].as_str().context("no name")?;
+    let failed = Patch::Merge(json!({"status": {"phase": "Failed"}}));
+    scope.pods().patch(&format!("{name}/status"), failed).await?;
+    scope.pods().until_gone_within(LATER, name).await?;
+    ready(scope, scope.cluster.nodes.len()).await.map(drop)
+}
+
+async fn updates_replace_pods(scope: &Scope) -> Result<()> {
+    sets(scope).create(&set(scope)).await?;
+    let count = scope.cluster.nodes.len();
+    ready(scope, count).await?;
+    let hash = async |scope: &Scope| -> Result<String> {
+        let pods = scope.pods().items("labelSelector=app%3Dagent").await?;
+        Ok(pods[0]["metadata"]["labels"]["controller-revision-hash"].as_str().context("no hash")?.to_owned())
+    };
+    let first = hash(scope).await?;
+    sets(scope).patch("agent", change("1")).await?;
+    ready(scope, count).await?;
+    ensure!(hash(scope).await? != first, "expected another hash than {first}");
+    let revisions = scope.resource("apps/v1", "controllerrevisions").items("labelSelector=app%3Dagent").await?;
+    let mut numbers: Vec<i64> = revisions.iter().filter_map(|one| one["revision"].as_i64()).collect();
+    numbers.sort_unstable();
+    same("revisions", numbers, vec![1, 2])?;
+    scope.kubectl(&["rollout", "undo", "daemonset/agent"]).await?;
+    ready(scope, count).await?;
+    same("hash after undo", hash(scope).await?, first)
+}
+
+/// One pod cannot be updated, as its image is nowhere; the others never are, and must live on.
+async fn rollbacks_restart_nothing_in_vain(scope: &Scope) -> Result<()> {
+    sets(scope).create(&set(scope)).await?;
+    let count = scope.cluster.nodes.len();
+    ready(scope, count).await?;
+    let before = scope.pods().items("labelSelector=app%3Dagent").await?;
+    let bad = json!({"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "example.invalid/no/such:image"}]}}}});
+    sets(scope).patch("agent", Patch::Strategic(bad)).await?;
+    let begun = |set: &Value| set["status"]["updatedNumberScheduled"] == 1 && set["status"]["observedGeneration"] == 2;
+    sets(scope).until_within(LATER, "agent", "the bad rollout has begun", begun).await?;
+    scope.kubectl(&["rollout", "undo", "daemonset/agent"]).await?;
+    ready(scope, count).await?;
+    let after = scope.pods().items("labelSelector=app%3Dagent").await?;
+    let kept =
+        before.iter().filter(|old| after.iter().any(|new| new["metadata"]["uid"] == old["metadata"]["uid"])).count();
+    ensure!(kept >= count - 1, "expected {} pods to live on, saw {kept}", count - 1);
+    let is_untouched = |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"] == 0;
+    ensure!(after.iter().all(is_untouched), "expected no restarts");
+    Ok(())
+}
+
+async fn revisions_are_patches(scope: &Scope) -> Result<()> {
+    sets(scope).create(&set(scope)).await?;
+    let done = ready(scope, scope.cluster.nodes.len()).await?;
+    let revisions = scope.resource("apps/v1", "controllerrevisions").items("labelSelector=app%3Dagent").await?;
+    same("revisions", revisions.len(), 1)?;
+    let mut template = done["spec"]["template"].clone();
+    template["$patch"] = "replace".into();
+    equal("data", &revisions[0]["data"], &json!({"spec": {"template": template}}))?;
+    equal("owner", &revisions[0]["metadata"]["ownerReferences"][0]["uid"], &done["metadata"]["uid"])
+}
+
+async fn status_is_a_subresource(scope: &Scope) -> Result<()> {
+    sets(scope).create(&set(scope)).await?;
+    ready(scope, scope.cluster.nodes.len()).await?;
+    let condition = json!({"type": "Foreign", "status": "True", "reason": "Test", "message": "words"});
+    let patch = Patch::Merge(json!({"status": {"conditions": [condition]}}));
+    let patched = sets(scope).patch("agent/status", patch).await?;
+    equal("condition", &patched["status"]["conditions"][0]["type"], &json!("Foreign"))?;
+    sets(scope).delete_collection("").await?;
+    sets(scope).until_gone("agent").await?;
+    scope
+        .pods()
+        .until_all_within(LATER, "labelSelector=app%3Dagent", "no pod is left", <[Value]>::is_empty)
+        .await
+        .map(drop)
+}

@@ -1,0 +1,313 @@
+//! Probes, hooks, init containers and sidecars, ephemeral containers, resizes.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use super::STAY;
+use crate::catalogue::{Area, Group, case};
+use crate::cluster::{LATER, Patch, SOON, Scope, condition, container, pod};
+use crate::expect::{contains, equal, eventually, same};
+
+pub(super) const GROUP: Group = Group {
+    name: "lifecycle",
+    area: Area::Pods,
+    capability: "Probes, hooks, init containers, sidecars, ephemeral containers, resizes in place",
+    cases: &[
+        case!(
+            failing_liveness_restarts,
+            "a liveness probe that fails, by command, HTTP or TCP, restarts the container"
+        ),
+        case!(passing_liveness_does_not, "a liveness probe that passes restarts nothing"),
+        case!(readiness_waits_for_its_delay, "a pod is not ready before its probe's delay has passed"),
+        case!(failing_readiness_takes_out, "a readiness probe that fails makes the pod unready, and restarts nothing"),
+        case!(startup_holds_the_others_back, "a startup probe holds the other probes back"),
+        case!(hooks_run, "postStart and preStop run, by command"),
+        case!(http_hooks_reach_the_pod, "postStart by HTTP reaches the pod itself, with its path"),
+        case!(init_containers_run_in_order, "init containers run one after the other, before the others", quick),
+        case!(failed_init_fails_the_pod, "a failed init container fails a pod that is not restarted"),
+        case!(failed_init_is_repeated, "a failed init container is repeated in a pod that is restarted"),
+        case!(sidecars_start_first_and_end_last, "a sidecar runs before the others, and after them"),
+        case!(ephemeral_containers_join, "an ephemeral container joins a running pod"),
+        case!(resizes_need_no_restart, "resources are changed in place, and told in the status"),
+    ],
+};
+
+fn stays(scope: &Scope, script: &str) -> Value {
+    let mut object = pod("one", &scope.cluster.images.busybox, script);
+    object["spec"]["restartPolicy"] = "Always".into();
+    object
+}
+
+fn restarts(pod: &Value) -> u64 {
+    pod["status"]["containerStatuses"][0]["restartCount"].as_u64().unwrap_or_default()
+}
+
+fn generation(pod: &Value) -> i64 {
+    pod["metadata"]["generation"].as_i64().unwrap_or_default()
+}
+
+async fn failing_liveness_restarts(scope: &Scope) -> Result<()> {
+    for (name, probe) in [
+        ("exec", json!({"exec": {"command": ["test", "-e", "/none"]}})),
+        ("http", json!({"httpGet": {"path": "/", "port": 81}})),
+        ("tcp", json!({"tcpSocket": {"port": 81}})),
+    ] {
+        let mut object = stays(scope, STAY);
+        object["metadata"]["name"] = name.into();
+        let mut probe = probe;
+        probe["periodSeconds"] = 1.into();
+        probe["failureThreshold"] = 1.into();
+        object["spec"]["containers"][0]["livenessProbe"] = probe;
+        scope.create_pod(&object).await?;
+    }
+    for name in ["exec", "http", "tcp"] {
+        scope.pods().until_within(LATER, name, "it is restarted", |pod| restarts(pod) > 0).await?;
+        let events = scope.resource("v1", "events");
+        let query = format!("fieldSelector=involvedObject.name%3D{name},reason%3DUnhealthy");
+        let told = |events: &[Value]| !events.is_empty();
+        let events = events.until_all(&query, "an event Unhealthy", told).await?;
+        contains("message", events[0]["message"].as_str().unwrap_or_default(), "Liveness probe failed")?;
+    }
+    Ok(())
+}
+
+async fn passing_liveness_does_not(scope: &Scope) -> Result<()> {
+    let mut object = pod("one", &scope.cluster.images.nginx, "exec nginx -g 'daemon off;'");
+    let probe = |handler: Value| {
+        let mut probe = handler;
+        probe["periodSeconds"] = 1.into();
+        probe["failureThreshold"] = 1.into();
+        probe["initialDelaySeconds"] = 3.into();
+        probe
+    };
+    object["spec"]["containers"][0]["livenessProbe"] = probe(json!({"httpGet": {"path": "/", "port": 80}}));
+    let mut second = container("second", &scope.cluster.images.busybox, STAY);
+    second["livenessProbe"] = probe(json!({"exec": {"command": ["true"]}}));
+    let mut third = container("third", &scope.cluster.images.busybox, STAY);
+    third["livenessProbe"] = probe(json!({"tcpSocket": {"port": 80}}));
+    object["spec"]["containers"].as_array_mut().context("containers")?.extend([second, third]);
+    scope.start(&object).await?;
+    let mut watch = scope.pods().watch_one("one").await?;
+    watch.next(SOON).await?;
+    // Ten looks of each probe.
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(13);
+    while let Ok(event) = watch.next(deadline.saturating_duration_since(tokio::time::Instant::now())).await {
+        let states = event.object["status"]["containerStatuses"].as_array().cloned().unwrap_or_default();
+        ensure!(states.iter().all(|state| state["restartCount"] == 0), "expected no restarts, saw {states:?}");
+    }
+    Ok(())
+}
+
+fn seconds(time: &Value) -> Result<i64> {
+    let time: jiff::Timestamp =
+        time.as_str().unwrap_or_default().parse().with_context(|| format!("no time: {time}"))?;
+    Ok(time.as_second())
+}
+
+async fn readiness_waits_for_its_delay(scope: &Scope) -> Result<()> {
+    const DELAY: i64 = 6;
+    let mut object = stays(scope, STAY);
+    object["spec"]["containers"][0]["readinessProbe"] =
+        json!({"exec": {"command": ["true"]}, "initialDelaySeconds": DELAY, "periodSeconds": 1});
+    let ready = scope.start(&object).await?;
+    let started = seconds(&ready["status"]["containerStatuses"][0]["state"]["running"]["startedAt"])?;
+    let delay = seconds(&condition(&ready, "Ready")["lastTransitionTime"])? - started;
+    ensure!(delay >= DELAY, "expected Ready {DELAY} s after the start at the earliest, saw {delay} s");
+    same("restarts", restarts(&ready), 0)
+}
+
+async fn failing_readiness_takes_out(scope: &Scope) -> Result<()> {
+    let mut object = stays(scope, &format!("touch /tmp/ready; {STAY}"));
+    object["spec"]["containers"][0]["readinessProbe"] =
+        json!({"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1, "failureThreshold": 1});
+    scope.start(&object).await?;
+    scope.exec("one", "rm /tmp/ready").await?;
+    let unready = |pod: &Value| condition(pod, "Ready")["status"] == "False";
+    let pod = scope.pods().until("one", "it is not ready", unready).await?;
+    equal("reason", &condition(&pod, "Ready")["reason"], &json!("ContainersNotReady"))?;
+    same("restarts", restarts(&pod), 0)?;
+    scope.exec("one", "touch /tmp/ready").await?;
+    scope.ready("one").await.map(drop)
+}
+
+async fn startup_holds_the_others_back(scope: &Scope) -> Result<()> {
+    let mut object = stays(scope, &format!("sleep 4; touch /tmp/up; {STAY}"));
+    let probe = json!({"exec": {"command": ["test", "-e", "/tmp/up"]}, "periodSeconds": 1});
+    let with = |threshold: u32| {
+        let mut probe = probe.clone();
+        probe["failureThreshold"] = threshold.into();
+        probe
+    };
+    object["spec"]["containers"][0]["startupProbe"] = with(60);
+    object["spec"]["containers"][0]["livenessProbe"] = with(1);
+    scope.create_pod(&object).await?;
+    let running = |pod: &Value| pod["status"]["containerStatuses"][0]["state"]["running"].is_object();
+    let early = scope.pods().until_within(LATER, "one", "its container runs", running).await?;
+    equal("started, early", &early["status"]["containerStatuses"][0]["started"], &json!(false))?;
+    let started = |pod: &Value| pod["status"]["containerStatuses"][0]["started"] == true;
+    let late = scope.pods().until_within(LATER, "one", "it has started", started).await?;
+    same("restarts", restarts(&late), 0)
+}
+
+async fn hooks_run(scope: &Scope) -> Result<()> {
+    let mut object = stays(scope, STAY);
+    object["spec"]["terminationGracePeriodSeconds"] = 15.into();
+    object["spec"]["volumes"] = json!([{"name": "v", "emptyDir": {}}]);
+    let mounts = json!([{"name": "v", "mountPath": "/v"}]);
+    object["spec"]["containers"][0]["volumeMounts"] = mounts.clone();
+    object["spec"]["containers"][0]["lifecycle"] = json!({
+        "postStart": {"exec": {"command": ["sh", "-c", "echo post >/v/post"]}},
+        "preStop": {"exec": {"command": ["sh", "-c", "echo pre >/v/pre; sleep 2"]}}});
+    // The other container tells what it sees on its way out, which is after the hook began.
+    let witness = "trap 'while ! cat /v/pre; do sleep 0.1; done; exit 0' TERM; while :; do sleep 0.1; done";
+    let mut witness = container("witness", &scope.cluster.images.busybox, witness);
+    witness["volumeMounts"] = mounts;
+    object["spec"]["containers"].as_array_mut().context("containers")?.push(witness);
+    scope.start(&object).await?;
+    same("after postStart", scope.exec("one", "cat /v/post").await?.as_str(), "post\n")?;
+    let follow = async { scope.kubectl(&["logs", "one", "-c", "witness", "--follow"]).await };
+    let end = async {
+        scope.pods().delete("one").await?;
+        scope.pods().until_gone("one").await
+    };
+    let (log, ended) = tokio::join!(follow, end);
+    ended?;
+    contains("what the witness saw", &log?, "pre")
+}
+
+async fn http_hooks_reach_the_pod(scope: &Scope) -> Result<()> {
+    let mut object = stays(scope, STAY);
+    let mut server = container("server", &scope.cluster.images.nginx, "exec nginx -g 'daemon off;'");
+    server["restartPolicy"] = "Always".into();
+    server["startupProbe"] = json!({"tcpSocket": {"port": 80}, "periodSeconds": 1});
+    object["spec"]["initContainers"] = json!([server]);
+    object["spec"]["containers"][0]["lifecycle"] =
+        json!({"postStart": {"httpGet": {"path": "/index.html?hook=post&x=1", "port": 80}}});
+    scope.start(&object).await?;
+    eventually("the server has seen the hook", SOON, async || {
+        contains("log", &scope.log_with("one", "container=server").await?, "GET /index.html?hook=post&x=1 ")
+    })
+    .await
+}
+
+async fn init_containers_run_in_order(scope: &Scope) -> Result<()> {
+    let mut object = pod("one", &scope.cluster.images.busybox, "cat /v/log");
+    object["spec"]["volumes"] = json!([{"name": "v", "emptyDir": {}}]);
+    let mounts = json!([{"name": "v", "mountPath": "/v"}]);
+    object["spec"]["containers"][0]["volumeMounts"] = mounts.clone();
+    let init = |name: &str| {
+        let mut init = container(name, &scope.cluster.images.busybox, &format!("sleep 1; echo {name} >>/v/log"));
+        init["volumeMounts"] = mounts.clone();
+        init
+    };
+    object["spec"]["initContainers"] = json!([init("init1"), init("init2")]);
+    let mut watch = scope.pods().watch("fieldSelector=metadata.name%3Done").await?;
+    scope.create_pod(&object).await?;
+    loop {
+        let pod = watch.next(LATER).await?.object;
+        let initialized = condition(&pod, "Initialized")["status"] == "True";
+        let main = &pod["status"]["containerStatuses"][0];
+        if !main.is_null() && !initialized {
+            equal("the container that waits", &main["state"]["waiting"]["reason"], &json!("PodInitializing"))?;
+        }
+        if pod["status"]["phase"] == "Succeeded" {
+            break;
+        }
+        ensure!(pod["status"]["phase"] != "Failed", "expected success, saw {}", pod["status"]);
+    }
+    same("log", scope.log("one").await?.as_str(), "init1\ninit2\n")
+}
+
+async fn failed_init_fails_the_pod(scope: &Scope) -> Result<()> {
+    let mut object = pod("one", &scope.cluster.images.busybox, "true");
+    let image = &scope.cluster.images.busybox;
+    object["spec"]["initContainers"] = json!([container("init1", image, "true"), container("init2", image, "false")]);
+    let ended = scope.finish(&object).await?;
+    equal("phase", &ended["status"]["phase"], &json!("Failed"))?;
+    let initialized = condition(&ended, "Initialized");
+    equal("Initialized", &initialized["reason"], &json!("ContainersNotInitialized"))?;
+    let words = "containers with incomplete status: [init2]";
+    equal("message", &initialized["message"], &json!(words))?;
+    let main = &ended["status"]["containerStatuses"][0]["state"];
+    equal("the container that never ran", &main["waiting"]["reason"], &json!("PodInitializing"))
+}
+
+async fn failed_init_is_repeated(scope: &Scope) -> Result<()> {
+    let mut object = stays(scope, STAY);
+    let image = &scope.cluster.images.busybox;
+    object["spec"]["initContainers"] = json!([container("init1", image, "false"), container("init2", image, "true")]);
+    scope.create_pod(&object).await?;
+    let repeated = |pod: &Value| {
+        let init = &pod["status"]["initContainerStatuses"][0];
+        init["restartCount"].as_u64().unwrap_or_default() >= 2 && init["lastState"]["terminated"].is_object()
+    };
+    let pod = scope.pods().until_within(LATER, "one", "two restarts of the first", repeated).await?;
+    equal("phase", &pod["status"]["phase"], &json!("Pending"))?;
+    let words = "containers with incomplete status: [init1 init2]";
+    equal("message", &condition(&pod, "Initialized")["message"], &json!(words))
+}
+
+async fn sidecars_start_first_and_end_last(scope: &Scope) -> Result<()> {
+    let mut object = pod("one", &scope.cluster.images.busybox, "cat /v/side; sleep 1");
+    object["spec"]["volumes"] = json!([{"name": "v", "emptyDir": {}}]);
+    let mounts = json!([{"name": "v", "mountPath": "/v"}]);
+    object["spec"]["containers"][0]["volumeMounts"] = mounts.clone();
+    let script = "trap 'exit 0' TERM; sleep 1; echo up >/v/side; sleep 86400 & wait";
+    let mut side = container("side", &scope.cluster.images.busybox, script);
+    side["restartPolicy"] = "Always".into();
+    side["startupProbe"] = json!({"exec": {"command": ["test", "-e", "/v/side"]}, "periodSeconds": 1});
+    side["volumeMounts"] = mounts;
+    object["spec"]["initContainers"] = json!([side]);
+    object["spec"]["terminationGracePeriodSeconds"] = 10.into();
+    let ended = scope.finish(&object).await?;
+    equal("phase", &ended["status"]["phase"], &json!("Succeeded"))?;
+    same("log", scope.log_with("one", "container=main").await?.as_str(), "up\n")?;
+    let end = |list: &str| seconds(&ended["status"][list][0]["state"]["terminated"]["finishedAt"]);
+    let (main, side) = (end("containerStatuses")?, end("initContainerStatuses")?);
+    ensure!(side >= main, "expected the sidecar to end last, saw it end {} s before", main - side);
+    Ok(())
+}
+
+async fn ephemeral_containers_join(scope: &Scope) -> Result<()> {
+    let before = scope.start(&stays(scope, STAY)).await?;
+    let debugger = json!({"name": "debugger", "image": scope.cluster.images.busybox, "targetContainerName": "main",
+        "command": ["sh", "-c", format!("echo polo; {STAY}")]});
+    let patch = Patch::Strategic(json!({"spec": {"ephemeralContainers": [debugger]}}));
+    let patched = scope.pods().patch("one/ephemeralcontainers", patch).await?;
+    same("generation", generation(&patched), generation(&before) + 1)?;
+    let runs = |pod: &Value| pod["status"]["ephemeralContainerStatuses"][0]["state"]["running"].is_object();
+    scope.pods().until_within(LATER, "one", "it runs", runs).await?;
+    eventually("its log", SOON, async || {
+        same("log", scope.log_with("one", "container=debugger").await?.as_str(), "polo\n")
+    })
+    .await?;
+    let out = scope.kubectl(&["exec", "one", "-c", "debugger", "--", "echo", "marco"]).await?;
+    same("exec in it", out.as_str(), "marco\n")?;
+    let other = json!({"spec": {"ephemeralContainers": [{"name": "debugger", "image": "other"}]}});
+    crate::expect::refused(scope.pods().patch("one/ephemeralcontainers", Patch::Strategic(other)).await, 422, "Invalid")
+        .map(drop)
+}
+
+async fn resizes_need_no_restart(scope: &Scope) -> Result<()> {
+    let mut object = stays(scope, STAY);
+    let before = json!({"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"cpu": "200m", "memory": "64Mi"}});
+    object["spec"]["containers"][0]["resources"] = before;
+    let made = scope.start(&object).await?;
+    ensure!(made["spec"]["containers"][0].get("resizePolicy").is_none(), "expected no default of resizePolicy");
+    let after = json!({"requests": {"cpu": "30m", "memory": "48Mi"}, "limits": {"cpu": "400m", "memory": "96Mi"}});
+    let patch = Patch::Strategic(json!({"spec": {"containers": [{"name": "main", "resources": after}]}}));
+    let patched = scope.pods().patch("one/resize", patch).await?;
+    same("generation", generation(&patched), generation(&made) + 1)?;
+    let done = |pod: &Value| {
+        let state = &pod["status"]["containerStatuses"][0];
+        state["resources"] == after
+            && pod["status"]["observedGeneration"] == patched["metadata"]["generation"]
+            && condition(pod, "PodResizeInProgress").is_null()
+            && condition(pod, "PodResizePending").is_null()
+    };
+    let resized = scope.pods().until_within(LATER, "one", "the status has the new resources", done).await?;
+    same("restarts", restarts(&resized), 0)?;
+    equal("allocated", &resized["status"]["containerStatuses"][0]["allocatedResources"], &after["requests"])?;
+    let script = "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes";
+    same("the kernel's limit", scope.exec("one", script).await?.trim(), "100663296")
+}

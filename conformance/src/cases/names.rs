@@ -1,0 +1,157 @@
+//! Names, as pods see them.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use super::STAY;
+use crate::catalogue::{Area, Group, case};
+use crate::cluster::{Patch, SOON, Scope, pod};
+use crate::expect::{contains, eventually, same};
+
+pub(super) const GROUP: Group = Group {
+    name: "names",
+    area: Area::Network,
+    capability: "Names: Services, headless ones, pods' host names, external names, search paths, what is not there",
+    cases: &[
+        case!(services_have_names, "a Service is found by short, partial and whole name", quick),
+        case!(the_api_has_a_name, "the API is kubernetes.default"),
+        case!(
+            headless_services_name_their_pods,
+            "a headless Service's name has its pods' addresses, and each pod its own"
+        ),
+        case!(external_names_are_aliases, "an ExternalName leads to another name, and can change to an address"),
+        case!(addresses_have_names, "a Service's address has the Service's name"),
+        case!(nothing_is_found_quickly, "a name of the cluster that is not there is told at once"),
+        case!(resolvers_are_written, "a pod's resolv.conf has the cluster's resolver, search path and ndots"),
+    ],
+};
+
+async fn client(scope: &Scope) -> Result<()> {
+    scope.start(&pod("client", &scope.cluster.images.tools, STAY)).await.map(drop)
+}
+
+/// The IPv4 addresses of a name, sorted; nothing where there is no such name.
+async fn look_up(scope: &Scope, name: &str) -> Result<Vec<String>> {
+    let out = scope.exec("client", &format!("getent ahostsv4 {name} || true")).await?;
+    let mut addresses: Vec<String> =
+        out.lines().filter_map(|line| line.split_whitespace().next()).map(String::from).collect();
+    addresses.sort();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+async fn is_found(scope: &Scope, name: &str, addresses: &[&str]) -> Result<()> {
+    let mut expected: Vec<String> = addresses.iter().map(|one| (*one).to_owned()).collect();
+    expected.sort();
+    eventually(name, SOON, async || same(name, look_up(scope, name).await?, expected.clone())).await
+}
+
+async fn service(scope: &Scope, name: &str, spec: Value) -> Result<Value> {
+    scope
+        .services()
+        .create(&json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}))
+        .await
+}
+
+async fn services_have_names(scope: &Scope) -> Result<()> {
+    client(scope).await?;
+    let made = service(scope, "web", json!({"ports": [{"port": 80}]})).await?;
+    let address = made["spec"]["clusterIP"].as_str().context("no address")?;
+    let namespace = &scope.namespace;
+    for name in [
+        "web".to_owned(),
+        format!("web.{namespace}"),
+        format!("web.{namespace}.svc"),
+        format!("web.{namespace}.svc.cluster.local"),
+    ] {
+        is_found(scope, &name, &[address]).await?;
+    }
+    Ok(())
+}
+
+async fn the_api_has_a_name(scope: &Scope) -> Result<()> {
+    client(scope).await?;
+    let api = scope.at("default").services().get("kubernetes").await?;
+    let address = api["spec"]["clusterIP"].as_str().context("no address")?;
+    for name in ["kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"] {
+        is_found(scope, name, &[address]).await?;
+    }
+    Ok(())
+}
+
+async fn headless_services_name_their_pods(scope: &Scope) -> Result<()> {
+    client(scope).await?;
+    service(
+        scope,
+        "peers",
+        json!({"clusterIP": "None", "selector": {"set": "peers"}, "ports": [{"name": "http", "port": 80}]}),
+    )
+    .await?;
+    let mut addresses = Vec::new();
+    for name in ["one", "two"] {
+        let mut object = pod(name, &scope.cluster.images.busybox, STAY);
+        object["metadata"]["labels"] = json!({"set": "peers"});
+        object["spec"]["hostname"] = name.into();
+        object["spec"]["subdomain"] = "peers".into();
+        let running = scope.start(&object).await?;
+        addresses.push(running["status"]["podIP"].as_str().context("no address")?.to_owned());
+    }
+    is_found(scope, "peers", &[&addresses[0], &addresses[1]]).await?;
+    is_found(scope, "one.peers", &[&addresses[0]]).await?;
+    is_found(scope, &format!("two.peers.{}.svc.cluster.local", scope.namespace), &[&addresses[1]]).await?;
+    scope.pods().delete("two").await?;
+    is_found(scope, "peers", &[&addresses[0]]).await
+}
+
+async fn external_names_are_aliases(scope: &Scope) -> Result<()> {
+    client(scope).await?;
+    let made = service(scope, "target", json!({"ports": [{"port": 80}]})).await?;
+    let address = made["spec"]["clusterIP"].as_str().context("no address")?;
+    let name = format!("target.{}.svc.cluster.local", scope.namespace);
+    service(scope, "alias", json!({"type": "ExternalName", "externalName": name})).await?;
+    is_found(scope, "alias", &[address]).await?;
+    let canonical = scope.exec("client", "getent ahostsv4 alias | head -1").await?;
+    contains("the name behind it", &canonical, &name)?;
+    let patch = json!({"spec": {"type": "ClusterIP", "externalName": null, "ports": [{"port": 80}]}});
+    let changed = scope.services().patch("alias", Patch::Merge(patch)).await?;
+    let own = changed["spec"]["clusterIP"].as_str().context("no address")?;
+    ensure!(own != address, "expected an address of its own");
+    is_found(scope, "alias", &[own]).await
+}
+
+async fn addresses_have_names(scope: &Scope) -> Result<()> {
+    client(scope).await?;
+    let made = service(scope, "web", json!({"ports": [{"port": 80}]})).await?;
+    let address = made["spec"]["clusterIP"].as_str().context("no address")?;
+    let expected = format!("web.{}.svc.cluster.local", scope.namespace);
+    eventually("the address has a name", SOON, async || {
+        contains("name", &scope.exec("client", &format!("getent hosts {address}")).await?, &expected)
+    })
+    .await
+}
+
+async fn nothing_is_found_quickly(scope: &Scope) -> Result<()> {
+    client(scope).await?;
+    let made = service(scope, "web", json!({"ports": [{"port": 80}]})).await?;
+    is_found(scope, "web", &[made["spec"]["clusterIP"].as_str().unwrap_or_default()]).await?;
+    let name = format!("nothing-there.{}.svc.cluster.local.", scope.namespace);
+    let script = format!("start=$(date +%s); getent hosts {name} && exit 1; test $(($(date +%s) - start)) -le 4");
+    scope.exec("client", &script).await.context("expected a quick no").map(drop)
+}
+
+async fn resolvers_are_written(scope: &Scope) -> Result<()> {
+    let log = scope.output(&pod("one", &scope.cluster.images.busybox, "cat /etc/resolv.conf")).await?;
+    let namespace = &scope.namespace;
+    contains("search path", &log, &format!("search {namespace}.svc.cluster.local svc.cluster.local cluster.local"))?;
+    contains("options", &log, "ndots:5")?;
+    let mut host = pod("two", &scope.cluster.images.busybox, "cat /etc/resolv.conf");
+    host["spec"]["hostNetwork"] = true.into();
+    let of_node = scope.output(&host).await?;
+    ensure!(
+        !of_node.contains("svc.cluster.local"),
+        "expected the node's own resolvers for its network, saw {of_node:?}"
+    );
+    host["metadata"]["name"] = "three".into();
+    host["spec"]["dnsPolicy"] = "ClusterFirstWithHostNet".into();
+    contains("with ClusterFirstWithHostNet", &scope.output(&host).await?, "svc.cluster.local")
+}

@@ -1,0 +1,167 @@
+//! The pods' network, and the API server's way into it.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use super::STAY;
+use crate::catalogue::{Area, Group, case};
+use crate::cluster::{Call, SOON, Scope, pod};
+use crate::expect::{contains, equal, eventually, same};
+
+pub(super) const GROUP: Group = Group {
+    name: "podnetwork",
+    area: Area::Network,
+    capability: "The pods' network: every pod reaches every pod; host ports; the API server's proxies",
+    cases: &[
+        case!(pods_reach_each_other, "a pod reaches another by its address, and gets that pod's answer", quick),
+        case!(nodes_reach_pods, "a pod of the node's network reaches pods, and they answer from their address"),
+        case!(pods_on_two_nodes_reach_each_other, "pods on different nodes reach each other", two_nodes),
+        case!(addresses_are_not_translated, "a pod sees the address of the pod that asks"),
+        case!(host_ports_lead_to_their_pods, "a port of the node leads to its pod, by address and protocol"),
+        case!(the_api_server_leads_to_pods, "the API server's proxy passes verbs, paths, queries and redirects on"),
+        case!(the_api_server_leads_to_services, "the proxy of a Service finds an endpoint, by number and by name"),
+    ],
+};
+
+pub(super) fn server(scope: &Scope, name: &str) -> Value {
+    let script = "hostname >/usr/share/nginx/html/name; exec nginx -g 'daemon off;'";
+    let mut object = pod(name, &scope.cluster.images.nginx, script);
+    object["metadata"]["labels"] = json!({"app": name, "set": "web"});
+    object["spec"]["restartPolicy"] = "Always".into();
+    object["spec"]["containers"][0]["ports"] = json!([{"name": "http", "containerPort": 80}]);
+    object["spec"]["containers"][0]["readinessProbe"] =
+        json!({"httpGet": {"path": "/name", "port": 80}, "periodSeconds": 1});
+    object
+}
+
+pub(super) async fn client(scope: &Scope) -> Result<()> {
+    scope.start(&pod("client", &scope.cluster.images.tools, STAY)).await.map(drop)
+}
+
+pub(super) fn address(pod: &Value) -> &str {
+    pod["status"]["podIP"].as_str().unwrap_or_default()
+}
+
+/// A command for images of nginx, which have either curl or busybox' nc.
+pub(super) fn fetch(address: &str, path: &str) -> String {
+    let by_hand = format!("printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {address} 80 | tail -n 1");
+    format!("if command -v curl >/dev/null; then curl -sS --max-time 2 http://{address}{path}; else {by_hand}; fi")
+}
+
+/// What the client gets, looked for until it comes.
+pub(super) async fn answers(scope: &Scope, url: &str, expected: &str) -> Result<()> {
+    eventually(&format!("{url} answers"), SOON, async || {
+        let out = scope.exec("client", &format!("curl -sS --max-time 2 {url}")).await?;
+        same(url, out.trim(), expected)
+    })
+    .await
+}
+
+async fn pods_reach_each_other(scope: &Scope) -> Result<()> {
+    let (one, two) =
+        tokio::try_join!(scope.start_owned(server(scope, "one")), scope.start_owned(server(scope, "two")))?;
+    client(scope).await?;
+    answers(scope, &format!("http://{}/name", address(&one)), "one").await?;
+    answers(scope, &format!("http://{}/name", address(&two)), "two").await
+}
+
+async fn nodes_reach_pods(scope: &Scope) -> Result<()> {
+    let web = scope.start(&server(scope, "web")).await?;
+    let mut host = pod("client", &scope.cluster.images.tools, STAY);
+    host["spec"]["hostNetwork"] = true.into();
+    let host = scope.start(&host).await?;
+    equal("a host pod's address", &host["status"]["podIP"], &host["status"]["hostIP"])?;
+    answers(scope, &format!("http://{}/name", address(&web)), "web").await
+}
+
+async fn pods_on_two_nodes_reach_each_other(scope: &Scope) -> Result<()> {
+    let nodes = &scope.cluster.nodes;
+    for (name, node) in ["one", "two"].iter().zip(nodes) {
+        let mut object = server(scope, name);
+        object["spec"]["nodeName"] = node.as_str().into();
+        scope.create_pod(&object).await?;
+    }
+    let (one, two) = (scope.ready("one").await?, scope.ready("two").await?);
+    for (from, to, name) in [("one", address(&two), "two"), ("two", address(&one), "one")] {
+        eventually("an answer from the other node", SOON, async || {
+            same(name, scope.exec(from, &fetch(to, "/name")).await?.trim(), name)
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+async fn addresses_are_not_translated(scope: &Scope) -> Result<()> {
+    let web = scope.start(&server(scope, "web")).await?;
+    client(scope).await?;
+    let own = address(&scope.pods().get("client").await?).to_owned();
+    answers(scope, &format!("http://{}/name", address(&web)), "web").await?;
+    eventually("the request in the server's log", SOON, async || {
+        let log = scope.log("web").await?;
+        ensure!(log.lines().any(|line| line.starts_with(&format!("{own} ")) && line.contains("curl")), "{own}: {log}");
+        Ok(())
+    })
+    .await
+}
+
+async fn host_ports_lead_to_their_pods(scope: &Scope) -> Result<()> {
+    let node = scope.cluster.nodes[0].clone();
+    let object = |name: &str, port: Value| {
+        let mut object = server(scope, name);
+        object["spec"]["nodeName"] = node.as_str().into();
+        object["spec"]["containers"][0]["ports"] = json!([port]);
+        object
+    };
+    let first =
+        scope.start(&object("one", json!({"containerPort": 80, "hostPort": 54323, "hostIP": "127.0.0.1"}))).await?;
+    let host = first["status"]["hostIP"].as_str().context("no address of the node")?.to_owned();
+    scope.start(&object("two", json!({"containerPort": 80, "hostPort": 54323, "hostIP": host}))).await?;
+    let udp = json!({"containerPort": 80, "hostPort": 54323, "hostIP": host, "protocol": "UDP"});
+    scope.start(&object("three", udp)).await?;
+    let mut client = pod("client", &scope.cluster.images.tools, STAY);
+    client["spec"]["hostNetwork"] = true.into();
+    client["spec"]["nodeName"] = node.as_str().into();
+    scope.start(&client).await?;
+    answers(scope, "http://127.0.0.1:54323/name", "one").await?;
+    answers(scope, &format!("http://{host}:54323/name"), "two").await
+}
+
+async fn the_api_server_leads_to_pods(scope: &Scope) -> Result<()> {
+    scope.start(&server(scope, "web")).await?;
+    let at = |rest: &str| scope.pods().of(&format!("web{rest}"));
+    let text = async |path: String| {
+        Ok::<_, anyhow::Error>(scope.cluster.call(Call::get(path).accept("*/*")).await?.ok()?.text())
+    };
+    same("its first port", text(at("/proxy/name")).await?.trim(), "web")?;
+    same("a port by number", text(at(":80/proxy/name")).await?.trim(), "web")?;
+    same("a scheme and a port", text(scope.pods().of("http:web:80/proxy/name")).await?.trim(), "web")?;
+    let redirect = scope.cluster.call(Call::get(at("/proxy")).accept("*/*")).await?;
+    same("without a slash", redirect.status, 301)?;
+    contains("location", redirect.header("location"), "/proxy/")?;
+    let missing = scope.cluster.call(Call::get(at("/proxy/none?x=1")).accept("*/*")).await?;
+    same("the backend's own 404", missing.status, 404)?;
+    let call = Call::new(http::Method::POST, at("/proxy/name")).body("text/plain", "words");
+    same("a verb that the backend refuses", scope.cluster.call(call).await?.status, 405)?;
+    eventually("the path and query in the log", SOON, async || {
+        contains("log", &scope.log("web").await?, "GET /none?x=1 ")
+    })
+    .await
+}
+
+async fn the_api_server_leads_to_services(scope: &Scope) -> Result<()> {
+    scope.start(&server(scope, "web")).await?;
+    scope.services().create(&service("web", json!([{"name": "front", "port": 8080, "targetPort": 80}]))).await?;
+    for name in ["web:8080", "web:front", "http:web:front"] {
+        let path = scope.services().of(&format!("{name}/proxy/name"));
+        eventually("an endpoint", SOON, async || {
+            same(name, scope.cluster.call(Call::get(&path).accept("*/*")).await?.ok()?.text().trim(), "web")
+        })
+        .await?;
+    }
+    let missing = scope.cluster.call(Call::get(scope.services().of("none:80/proxy/")).accept("*/*")).await?;
+    same("a Service that is not there", missing.status, 404)
+}
+
+pub(super) fn service(name: &str, ports: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"selector": {"set": "web"}, "ports": ports}})
+}

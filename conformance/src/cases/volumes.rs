@@ -1,0 +1,324 @@
+//! Volumes that a pod writes itself: what is in them, with which rights, and what becomes of them as their source changes.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use super::{STAY, config_map};
+use crate::catalogue::{Area, Group, case};
+use crate::cluster::{LATER, Patch, Scope, container, pod};
+use crate::expect::{contains, equal, eventually, refused, same};
+
+pub(super) const GROUP: Group = Group {
+    name: "volumes",
+    area: Area::Volumes,
+    capability: "Volumes: emptyDir, ConfigMaps, Secrets, downward API, projected, subPath, hostPath, images, claims",
+    cases: &[
+        case!(empty_dirs_are_shared, "an emptyDir is shared by containers, on disk and in memory", quick),
+        case!(empty_dirs_have_their_mode, "an emptyDir is open to all users, and files keep their mode"),
+        case!(config_maps_are_files, "a ConfigMap's keys are files, binary ones too, with their mode", quick),
+        case!(secrets_are_files, "a Secret's keys are files in memory, with the group of the pod's", quick),
+        case!(items_choose_keys_and_paths, "items choose keys, paths and modes; a missing one stops the pod"),
+        case!(volumes_follow_their_source, "a changed ConfigMap and Secret reach running containers"),
+        case!(optional_sources_come_and_go, "an optional source may come, change and go"),
+        case!(immutable_ones_stay, "an immutable ConfigMap or Secret cannot be changed, only deleted", quick),
+        case!(the_downward_api_is_files, "a pod's fields and a container's resources are files, and follow"),
+        case!(projections_are_one_volume, "a projected volume has all its sources in one folder"),
+        case!(sub_paths_mount_a_part, "subPath mounts a file or folder of a volume, over an existing file too"),
+        case!(sub_path_expressions_use_variables, "subPathExpr expands variables, and refuses to leave the volume"),
+        case!(host_paths_are_checked, "a hostPath is checked against its type, and made if asked"),
+        case!(images_are_volumes, "an image's files are a read-only volume"),
+        case!(
+            claims_are_bound_and_mounted,
+            "a claim binds a volume that fits, a pod mounts it, and both are protected"
+        ),
+        case!(many_volumes_fit_in_one_pod, "fifty ConfigMaps fit in a pod, in several pods at once"),
+    ],
+};
+
+/// A pod with one volume `v` at `/v`.
+fn with_volume(scope: &Scope, name: &str, script: &str, volume: Value) -> Value {
+    let mut object = pod(name, &scope.cluster.images.busybox, script);
+    let mut volume = volume;
+    volume["name"] = "v".into();
+    object["spec"]["volumes"] = json!([volume]);
+    object["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "v", "mountPath": "/v"}]);
+    object
+}
+
+fn secret(name: &str, data: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data})
+}
+
+async fn empty_dirs_are_shared(scope: &Scope) -> Result<()> {
+    for (name, source, kind) in
+        [("disk", json!({}), "disk"), ("memory", json!({"medium": "Memory", "sizeLimit": "8Mi"}), "tmpfs")]
+    {
+        let script = "while ! test -e /v/file; do sleep 0.1; done; cat /v/file; grep ' /v ' /proc/mounts";
+        let mut object = with_volume(scope, name, script, json!({"emptyDir": source}));
+        let mut writer = container("writer", &scope.cluster.images.busybox, "echo shared >/v/part; mv /v/part /v/file");
+        writer["volumeMounts"] = json!([{"name": "v", "mountPath": "/v"}]);
+        object["spec"]["containers"].as_array_mut().map(|all| all.push(writer));
+        let ended = scope.finish(&object).await?;
+        equal("phase", &ended["status"]["phase"], &json!("Succeeded"))?;
+        let log = scope.log_with(name, "container=main").await?;
+        ensure!(log.starts_with("shared\n"), "expected what the other wrote, saw {log:?}");
+        same("a mount in memory", log.contains("tmpfs /v tmpfs"), kind == "tmpfs")?;
+    }
+    Ok(())
+}
+
+async fn empty_dirs_have_their_mode(scope: &Scope) -> Result<()> {
+    for (name, source) in [("disk", json!({})), ("memory", json!({"medium": "Memory"}))] {
+        let script = "stat -c %A /v; touch /v/a /v/b; chmod 0644 /v/a; chmod 0777 /v/b; stat -c '%A %u' /v/a /v/b";
+        let mut object = with_volume(scope, name, script, json!({"emptyDir": source}));
+        object["spec"]["containers"][0]["securityContext"] = json!({"runAsUser": 1001});
+        same(name, scope.output(&object).await?.as_str(), "drwxrwxrwx\n-rw-r--r-- 1001\n-rwxrwxrwx 1001\n")?;
+    }
+    Ok(())
+}
+
+async fn config_maps_are_files(scope: &Scope) -> Result<()> {
+    let mut map = config_map("map", "a", "words");
+    map["binaryData"] = json!({"raw": "3sr+utD+/w=="});
+    scope.config_maps().create(&map).await?;
+    let script =
+        "cat /v/key; echo; od -An -tx1 /v/raw; stat -Lc %A /v/key; readlink /v/key; readlink /v/..data | cut -c1-2";
+    let object = with_volume(scope, "one", script, json!({"configMap": {"name": "map"}}));
+    let log = scope.output(&object).await?;
+    let lines: Vec<&str> = log.lines().map(str::trim).collect();
+    same("log", lines, vec!["words", "de ca fe ba d0 fe ff", "-rw-r--r--", "..data/key", ".."])?;
+    let object =
+        with_volume(scope, "two", "stat -Lc %A /v/key", json!({"configMap": {"name": "map", "defaultMode": 0o400}}));
+    same("mode", scope.output(&object).await?.as_str(), "-r--------\n")
+}
+
+async fn secrets_are_files(scope: &Scope) -> Result<()> {
+    scope.secrets().create(&secret("words", json!({"key": "hidden"}))).await?;
+    let script = "cat /v/key; echo; stat -Lc '%A %g' /v/key; grep -c '^tmpfs /v ' /proc/mounts; (echo x >/v/new) 2>&1 | grep -c Read-only";
+    let mut object =
+        with_volume(scope, "one", script, json!({"secret": {"secretName": "words", "defaultMode": 0o440}}));
+    object["spec"]["securityContext"] = json!({"runAsUser": 1000, "fsGroup": 1001});
+    same("log", scope.output(&object).await?.as_str(), "hidden\n-r--r----- 1001\n1\n1\n")
+}
+
+async fn items_choose_keys_and_paths(scope: &Scope) -> Result<()> {
+    let map =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "map"}, "data": {"a": "1", "b": "2"}});
+    scope.config_maps().create(&map).await?;
+    let source = json!({"configMap": {"name": "map", "items": [{"key": "b", "path": "deep/down", "mode": 0o400}]}});
+    let script = "cat /v/deep/down; echo; stat -Lc %A /v/deep/down; ls /v";
+    let object = with_volume(scope, "one", script, source);
+    same("log", scope.output(&object).await?.as_str(), "2\n-r--------\ndeep\n")?;
+    let missing = json!({"configMap": {"name": "map", "items": [{"key": "none", "path": "x"}]}});
+    scope.create_pod(&with_volume(scope, "two", "true", missing)).await?;
+    let events = scope.resource("v1", "events");
+    let query = "fieldSelector=involvedObject.name%3Dtwo,reason%3DFailedMount";
+    let told = events.until_all_within(LATER, query, "an event FailedMount", |events| !events.is_empty()).await?;
+    contains("message", told[0]["message"].as_str().unwrap_or_default(), "references non-existent config key")
+}
+
+/// Kubelets look again each minute or so, where they do not watch.
+const FOLLOWS: Duration = Duration::from_secs(150);
+
+async fn volumes_follow_their_source(scope: &Scope) -> Result<()> {
+    scope.config_maps().create(&config_map("map", "a", "first")).await?;
+    scope.secrets().create(&secret("words", json!({"key": "first"}))).await?;
+    let sources = json!({"projected": {"sources": [
+        {"configMap": {"name": "map", "items": [{"key": "key", "path": "map"}]}},
+        {"secret": {"name": "words", "items": [{"key": "key", "path": "secret"}]}}]}});
+    let mut object = with_volume(scope, "one", STAY, sources);
+    object["spec"]["volumes"].as_array_mut().map(|all| all.push(json!({"name": "w", "configMap": {"name": "map"}})));
+    object["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "v", "mountPath": "/v"}, {"name": "w", "mountPath": "/w"}]);
+    scope.start(&object).await?;
+    let read = async || scope.exec("one", "echo $(cat /v/map /v/secret /w/key)").await;
+    same("before", read().await?.trim(), "firstfirstfirst")?;
+    scope.config_maps().patch("map", Patch::Merge(json!({"data": {"key": "second"}}))).await?;
+    scope.secrets().patch("words", Patch::Merge(json!({"stringData": {"key": "second"}}))).await?;
+    eventually("the files follow", FOLLOWS, async || same("after", read().await?.trim(), "secondsecondsecond")).await
+}
+
+async fn optional_sources_come_and_go(scope: &Scope) -> Result<()> {
+    let source = json!({"configMap": {"name": "late", "optional": true}});
+    scope.start(&with_volume(scope, "one", STAY, source)).await?;
+    let read = async || scope.exec("one", "cat /v/key 2>/dev/null || echo none").await;
+    same("before", read().await?.trim(), "none")?;
+    scope.config_maps().create(&config_map("late", "a", "there")).await?;
+    eventually("the file comes", FOLLOWS, async || same("then", read().await?.trim(), "there")).await?;
+    scope.config_maps().delete("late").await?;
+    eventually("the file goes", FOLLOWS, async || same("after", read().await?.trim(), "none")).await
+}
+
+async fn immutable_ones_stay(scope: &Scope) -> Result<()> {
+    let mut map = config_map("fixed", "a", "first");
+    map["immutable"] = true.into();
+    scope.config_maps().create(&map).await?;
+    let mut words = secret("fixed", json!({"key": "first"}));
+    words["immutable"] = true.into();
+    scope.secrets().create(&words).await?;
+    for resource in [scope.config_maps(), scope.secrets()] {
+        for patch in [json!({"data": {"key": "eA=="}}), json!({"immutable": false}), json!({"data": {"more": "eA=="}})]
+        {
+            refused(resource.patch("fixed", Patch::Merge(patch)).await, 422, "Invalid")?;
+        }
+        let labelled = resource.patch("fixed", Patch::Merge(json!({"metadata": {"labels": {"x": "y"}}}))).await?;
+        equal("label", &labelled["metadata"]["labels"]["x"], &json!("y"))?;
+        resource.delete("fixed").await?;
+    }
+    Ok(())
+}
+
+async fn the_downward_api_is_files(scope: &Scope) -> Result<()> {
+    let field = |path: &str, field: &str| json!({"path": path, "fieldRef": {"fieldPath": field}});
+    let resource = |path: &str, resource: &str| json!({"path": path, "resourceFieldRef": {"containerName": "main", "resource": resource}});
+    let mut named = field("name", "metadata.name");
+    named["mode"] = 0o400.into();
+    let items = json!([
+        named,
+        field("labels", "metadata.labels"),
+        field("annotations", "metadata.annotations"),
+        resource("cpu-limit", "limits.cpu"),
+        resource("cpu-request", "requests.cpu"),
+        resource("memory-limit", "limits.memory")
+    ]);
+    let mut object = with_volume(scope, "one", STAY, json!({"downwardAPI": {"items": items}}));
+    object["metadata"]["annotations"] = json!({"note": "first"});
+    object["spec"]["containers"][0]["resources"] =
+        json!({"requests": {"cpu": "50m", "memory": "32Mi"}, "limits": {"cpu": "1250m", "memory": "128Mi"}});
+    scope.start(&object).await?;
+    let script = "for file in name labels annotations cpu-limit cpu-request memory-limit; do cat /v/$file; echo; done; stat -Lc %A /v/name";
+    let expected = "one\napp=\"one\"\nnote=\"first\"\n2\n1\n134217728\n-r--------\n";
+    let seen = scope.exec("one", script).await?;
+    let seen: String = seen
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with("kubernetes.io/"))
+        .fold(String::new(), |text, line| text + line + "\n");
+    same("files", seen.as_str(), expected)?;
+    let patch = json!({"metadata": {"annotations": {"note": "second"}, "labels": {"more": "yes"}}});
+    scope.pods().patch("one", Patch::Merge(patch)).await?;
+    eventually("the files follow", FOLLOWS, async || {
+        let files = scope.exec("one", "cat /v/labels /v/annotations").await?;
+        contains("labels", &files, "more=\"yes\"")?;
+        contains("annotations", &files, "note=\"second\"")
+    })
+    .await
+}
+
+async fn projections_are_one_volume(scope: &Scope) -> Result<()> {
+    scope.config_maps().create(&config_map("map", "a", "m")).await?;
+    scope.secrets().create(&secret("words", json!({"hidden": "s"}))).await?;
+    let sources = json!({"projected": {"defaultMode": 0o440, "sources": [
+        {"configMap": {"name": "map"}}, {"secret": {"name": "words"}},
+        {"downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}},
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}}]}});
+    let script = "cd /v; ls; echo $(cat key hidden name); stat -Lc %A key hidden; test -s token";
+    let log = scope.output(&with_volume(scope, "one", script, sources)).await?;
+    same("log", log.as_str(), "hidden\nkey\nname\ntoken\nmsone\n-r--r-----\n-r--r-----\n")
+}
+
+async fn sub_paths_mount_a_part(scope: &Scope) -> Result<()> {
+    scope.config_maps().create(&config_map("map", "a", "part\n")).await?;
+    let script = "cat /file /etc/resolv.conf; ls -d /v";
+    let mut object = with_volume(scope, "one", script, json!({"configMap": {"name": "map"}}));
+    object["spec"]["volumes"].as_array_mut().map(|all| all.push(json!({"name": "w", "emptyDir": {}})));
+    object["spec"]["containers"][0]["volumeMounts"] = json!([
+        {"name": "v", "mountPath": "/file", "subPath": "key"},
+        {"name": "v", "mountPath": "/etc/resolv.conf", "subPath": "key"},
+        {"name": "w", "mountPath": "/v", "subPath": "made/for/it"}]);
+    same("log", scope.output(&object).await?.as_str(), "part\npart\n/v\n")
+}
+
+async fn sub_path_expressions_use_variables(scope: &Scope) -> Result<()> {
+    let mut object = with_volume(scope, "one", "echo x >/v/file; cat /whole/one-dir/file", json!({"emptyDir": {}}));
+    let name = json!([{"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "OUT", "value": "../out"}]);
+    object["spec"]["containers"][0]["env"] = name;
+    object["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "v", "mountPath": "/v", "subPathExpr": "$(NAME)-dir"}, {"name": "v", "mountPath": "/whole"}]);
+    same("log", scope.output(&object).await?.as_str(), "x\n")?;
+    object["metadata"]["name"] = "two".into();
+    object["spec"]["containers"][0]["volumeMounts"][0]["subPathExpr"] = "$(OUT)".into();
+    scope.create_pod(&object).await?;
+    let refused = |pod: &Value| {
+        pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CreateContainerConfigError"
+    };
+    scope.pods().until_within(LATER, "two", "CreateContainerConfigError", refused).await.map(drop)
+}
+
+async fn host_paths_are_checked(scope: &Scope) -> Result<()> {
+    let path = format!("/tmp/{}", scope.unique("host-path"));
+    let source = |kind: &str| json!({"hostPath": {"path": path, "type": kind}});
+    let script = "echo kept >>/v/file; cat /v/file";
+    let made = scope.output(&with_volume(scope, "one", script, source("DirectoryOrCreate"))).await?;
+    same("log", made.as_str(), "kept\n")?;
+    scope.create_pod(&with_volume(scope, "two", "true", source("File"))).await?;
+    let events = scope.resource("v1", "events");
+    let query = "fieldSelector=involvedObject.name%3Dtwo,reason%3DFailedMount";
+    let told = events.until_all_within(LATER, query, "an event FailedMount", |events| !events.is_empty()).await?;
+    contains("message", told[0]["message"].as_str().unwrap_or_default(), "hostPath type check failed")?;
+    let node = scope.pods().get("one").await?["spec"]["nodeName"].clone();
+    let mut cleaner = with_volume(scope, "three", "cat /v/file; rm /v/file", source("Directory"));
+    cleaner["spec"]["nodeName"] = node;
+    same("what is kept", scope.output(&cleaner).await?.as_str(), "kept\n")
+}
+
+async fn images_are_volumes(scope: &Scope) -> Result<()> {
+    let source = json!({"image": {"reference": scope.cluster.images.nginx, "pullPolicy": "IfNotPresent"}});
+    let script = "ls /v/etc/nginx; (echo x >/v/new) 2>&1 | grep -o Read-only";
+    let log = scope.output(&with_volume(scope, "one", script, source)).await?;
+    contains("files of the image", &log, "nginx.conf\n")?;
+    contains("a write", &log, "Read-only")
+}
+
+async fn claims_are_bound_and_mounted(scope: &Scope) -> Result<()> {
+    let (class, volume) = (scope.unique("class"), scope.unique("volume"));
+    let volumes = scope.global("v1", "persistentvolumes");
+    let object = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": volume}, "spec": {
+        "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": class,
+        "persistentVolumeReclaimPolicy": "Retain",
+        "hostPath": {"path": format!("/tmp/{volume}"), "type": "DirectoryOrCreate"}}});
+    scope.create_global(&volumes, &object).await?;
+    volumes.until(&volume, "it is available", |pv| pv["status"]["phase"] == "Available").await?;
+    let claims = scope.resource("v1", "persistentvolumeclaims");
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "claim"}, "spec": {
+        "accessModes": ["ReadWriteOnce"], "storageClassName": class, "resources": {"requests": {"storage": "500Mi"}}}});
+    claims.create(&claim).await?;
+    let bound = claims.until("claim", "it is bound", |claim| claim["status"]["phase"] == "Bound").await?;
+    equal("volumeName", &bound["spec"]["volumeName"], &json!(volume))?;
+    equal("capacity", &bound["status"]["capacity"]["storage"], &json!("1Gi"))?;
+    contains("finalizers", &bound["metadata"]["finalizers"].to_string(), "kubernetes.io/pvc-protection")?;
+    let source = json!({"persistentVolumeClaim": {"claimName": "claim"}});
+    scope.start(&with_volume(scope, "one", STAY, source)).await?;
+    scope.exec("one", "echo kept >/v/file").await?;
+    claims.delete("claim").await?;
+    let marked = claims.get("claim").await?;
+    ensure!(marked["metadata"]["deletionTimestamp"].is_string(), "expected the claim to stay while it is used");
+    scope.pods().delete("one").await?;
+    claims.until_gone_within(LATER, "claim").await?;
+    volumes.until(&volume, "it is released", |pv| pv["status"]["phase"] == "Released").await?;
+    volumes.delete(&volume).await?;
+    volumes.until_gone(&volume).await
+}
+
+async fn many_volumes_fit_in_one_pod(scope: &Scope) -> Result<()> {
+    const COUNT: usize = 50;
+    for number in 0..COUNT {
+        scope.config_maps().create(&config_map(&format!("map-{number}"), "a", "x")).await?;
+    }
+    for name in ["one", "two"] {
+        let mut object = pod(name, &scope.cluster.images.busybox, "cat /v/*/key | wc -c");
+        object["spec"]["volumes"] =
+            (0..COUNT).map(|n| json!({"name": format!("v-{n}"), "configMap": {"name": format!("map-{n}")}})).collect();
+        object["spec"]["containers"][0]["volumeMounts"] =
+            (0..COUNT).map(|n| json!({"name": format!("v-{n}"), "mountPath": format!("/v/{n}")})).collect();
+        scope.create_pod(&object).await?;
+    }
+    for name in ["one", "two"] {
+        let done = |pod: &Value| pod["status"]["phase"] == "Succeeded";
+        scope.pods().until_within(LATER, name, "it has read fifty files", done).await?;
+        same("bytes", scope.log(name).await?.trim(), "50")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Brings a cluster up in namespaces of its own and runs every case of skiff-conformance against it. Arguments go to
+# `skiff-conformance run`, such as `--area network`. Results: target/conformance.json and .xml.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH=$PATH:$HOME/.cargo/bin:/usr/sbin
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+
+scripts/prepare.sh run build test
+if [ "$(id -u)" != 0 ]; then
+    host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+    export "CARGO_TARGET_${host}_RUNNER=sudo --preserve-env"
+fi
+cargo build --workspace --bins
+export CONFORMANCE_ARGUMENTS="--json $target/conformance.json --junit $target/conformance.xml $*"
+cargo test --workspace --test cluster -- --ignored --nocapture --exact conformance::all_cases_pass
+[ $# = 0 ] || exit 0
+# All cases were run: do they notice faults, and is what the README claims what passed?
+cargo test --workspace --test cluster -- --ignored --nocapture --exact conformance::every_group_notices_its_fault
+diff <(sed -n '/<!-- claims: begin -->/,/<!-- claims: end -->/{//!p}' README.md) \
+    <("$target/debug/skiff-conformance" claims "$target/conformance.json")

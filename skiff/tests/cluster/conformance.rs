@@ -1,0 +1,66 @@
+//! The acceptance program against a cluster of ours: its quick cases in every run of the tests, all by `make conformance`.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use testbed::images;
+
+use crate::support::Cluster;
+
+/// A cluster with the images of the cases.
+fn prepared(name: &str) -> Result<Option<Cluster>> {
+    let Some(cluster) = Cluster::prepare(name)? else { return Ok(None) };
+    cluster.push(&images::tools("docker.io/library/tools:latest")?, "tools:latest")?;
+    cluster.skiff_up(&[])?;
+    Ok(Some(cluster))
+}
+
+/// The program's command line against the cluster.
+fn program(cluster: &Cluster, verb: &str) -> Result<Command> {
+    let mut command = cluster.bed.command(Cluster::program("skiff-conformance")?);
+    command.arg(verb).arg("--kubeconfig").arg(cluster.data().join("admin.kubeconfig"));
+    command.args(["--image-tools", "tools"]);
+    Ok(command)
+}
+
+fn known() -> [&'static str; 2] {
+    ["--known", concat!(env!("CARGO_MANIFEST_DIR"), "/../conformance/known.txt")]
+}
+
+fn succeeds(cluster: &Cluster, mut command: Command) -> Result<()> {
+    let status = command.status()?;
+    ensure!(status.success(), "{command:?}: {status}\n{}", cluster.log());
+    Ok(())
+}
+
+#[test]
+fn the_quick_cases_pass_and_notice_faults() -> Result<()> {
+    let Some(cluster) = prepared("conformance")? else { return Ok(()) };
+    let mut cases = program(&cluster, "run")?;
+    cases.args(known()).args(["--tag", "quick", "--timeout", "120", "--parallel", "6"]);
+    succeeds(&cluster, cases)?;
+    let mut breaks = program(&cluster, "breaks")?;
+    breaks.args(["--timeout", "60", "^(discovery|lists|watch|objects|fields|patches|apply|events|access)/"]);
+    succeeds(&cluster, breaks)
+}
+
+/// `make conformance`, which gives further arguments of the program in a variable.
+#[test]
+#[ignore = "takes many minutes: make conformance"]
+fn all_cases_pass() -> Result<()> {
+    let Some(cluster) = prepared("conformance-all")? else { return Ok(()) };
+    let mut cases = program(&cluster, "run")?;
+    let more = std::env::var("CONFORMANCE_ARGUMENTS").unwrap_or_default();
+    cases.args(known()).args(more.split_whitespace());
+    succeeds(&cluster, cases)
+}
+
+/// The other half of `make conformance`.
+#[test]
+#[ignore = "takes some minutes: make conformance"]
+fn every_group_notices_its_fault() -> Result<()> {
+    let Some(cluster) = prepared("conformance-breaks")? else { return Ok(()) };
+    let mut breaks = program(&cluster, "breaks")?;
+    breaks.args(["--timeout", "45"]);
+    succeeds(&cluster, breaks)
+}
