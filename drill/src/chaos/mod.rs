@@ -97,6 +97,7 @@ fn on(place: &Place, store: Store, seed: u64, steps: &[Step]) -> Result<(), Fail
         let start = Instant::now();
         let struck = strike::all(&mut ground, steps, start).and_then(|wounds| {
             // In peace again: what is rolled out now has no excuse.
+            workload.calm();
             ground.wait_until_ready()?;
             scene::wait_until_settled(place)?;
             Ok(wounds)

@@ -48,8 +48,15 @@ struct Shared {
     /// The newest revision that was acknowledged to any writer.
     acknowledged: Arc<AtomicU64>,
     serials: Arc<AtomicU64>,
-    /// True from when work is to end.
-    ending: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Work,
+    /// Nobody starts a rollout any more, so that one can be seen to its end.
+    Calm,
+    End,
 }
 
 /// Where requests are sent to.
@@ -60,7 +67,7 @@ pub(super) struct Services {
 
 pub(super) struct Workload<'scope> {
     thread: ScopedJoinHandle<'scope, Result<Records>>,
-    ending: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
 }
 
 impl<'scope> Workload<'scope> {
@@ -70,19 +77,24 @@ impl<'scope> Workload<'scope> {
         services: Services,
         seed: u64,
     ) -> Self {
-        let (ending, receiver) = watch::channel(false);
+        let (phase, receiver) = watch::channel(Phase::Work);
         let kubeconfig = place.data().join("admin.kubeconfig");
         let thread = scope.spawn(move || {
             place.bed.enter_network()?;
             let tasks = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             tasks.block_on(work(kubeconfig, services, Random::seeded(seed), receiver))
         });
-        Self { thread, ending }
+        Self { thread, phase }
+    }
+
+    /// No rollouts any more; all else goes on.
+    pub(super) fn calm(&self) {
+        self.phase.send_replace(Phase::Calm);
     }
 
     /// Writes end, watches go on to the end of what was written, and everything stops.
     pub(super) fn stop(self) -> Result<Records> {
-        self.ending.send_replace(true);
+        self.phase.send_replace(Phase::End);
         self.thread.join().map_err(|_| anyhow!("the workload panicked"))?
     }
 }
@@ -91,10 +103,10 @@ async fn work(
     kubeconfig: PathBuf,
     services: Services,
     random: Random,
-    ending: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
 ) -> Result<Records> {
     let client = client::connect(ClientConfig::from_kubeconfig("chaos", kubeconfig))?;
-    let shared = Shared { client, random, acknowledged: Arc::default(), serials: Arc::default(), ending };
+    let shared = Shared { client, random, acknowledged: Arc::default(), serials: Arc::default(), phase };
     let (until, seen) = watch::channel(None);
     let mut watchers = JoinSet::new();
     (0..WATCHERS).for_each(|_| drop(watchers.spawn(watcher::run(shared.clone(), seen.clone()))));
@@ -138,15 +150,15 @@ impl Shared {
     }
 
     fn is_ending(&self) -> bool {
-        *self.ending.borrow()
+        *self.phase.borrow() == Phase::End
     }
 
     /// Sleeps, but not beyond the end of work.
     async fn pause(&self, pause: Duration) {
-        let mut ending = self.ending.clone();
+        let mut phase = self.phase.clone();
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            _ = ending.wait_for(|ending| *ending) => {}
+            _ = phase.wait_for(|phase| *phase == Phase::End) => {}
         }
     }
 

@@ -7,7 +7,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use super::{Shared, patiently};
+use super::{Phase, Shared, patiently};
 use crate::chaos::record::Records;
 use crate::chaos::scene::ROLLING;
 
@@ -19,7 +19,7 @@ pub(super) async fn run(shared: Shared) -> Records {
     let mut records = Records::default();
     for round in 1.. {
         shared.pause(PACE).await;
-        if shared.is_ending() {
+        if *shared.phase.borrow() != Phase::Work {
             break;
         }
         let change = match round % 3 {
