@@ -393,10 +393,8 @@ pub fn definition_changed(container: &Container, record: &ContainerRecord) -> bo
 
 /// The hash of what must not change under a running container: FNV-1a of name and image, in hexadecimal.
 pub fn container_hash(container: &Container) -> String {
-    let mut hash: u32 = 0x811c_9dc5;
     let image = container.image.as_deref().unwrap_or_default();
-    for byte in container.name.bytes().chain([0]).chain(image.bytes()) {
-        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    }
+    let bytes = container.name.bytes().chain([0]).chain(image.bytes());
+    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     format!("{hash:x}")
 }
