@@ -69,14 +69,7 @@ pub struct Informers {
 impl Informers {
     /// Starts nothing yet. Every reflector ends with `shutdown`.
     pub fn new(client: kube::Client, random: Random, shutdown: Shutdown) -> Self {
-        Self {
-            client,
-            random,
-            shutdown,
-            running: Arc::default(),
-            trims: Arc::default(),
-            synced: Arc::default(),
-        }
+        Self { client, random, shutdown, running: Arc::default(), trims: Arc::default(), synced: Arc::default() }
     }
 
     /// Has every object of a kind trimmed before it is kept: what is read of it by nobody here need not be held for each

@@ -59,7 +59,9 @@ async fn empty_dirs_are_shared(scope: &Scope) -> Result<()> {
         let mut object = with_volume(scope, name, script, json!({"emptyDir": source}));
         let mut writer = container("writer", &scope.cluster.images.busybox, "echo shared >/v/part; mv /v/part /v/file");
         writer["volumeMounts"] = json!([{"name": "v", "mountPath": "/v"}]);
-        object["spec"]["containers"].as_array_mut().map(|all| all.push(writer));
+        if let Some(all) = object["spec"]["containers"].as_array_mut() {
+            all.push(writer);
+        }
         let ended = scope.finish(&object).await?;
         equal("phase", &ended["status"]["phase"], &json!("Succeeded"))?;
         let log = scope.log_with(name, "container=main").await?;
@@ -129,7 +131,9 @@ async fn volumes_follow_their_source(scope: &Scope) -> Result<()> {
         {"configMap": {"name": "map", "items": [{"key": "key", "path": "map"}]}},
         {"secret": {"name": "words", "items": [{"key": "key", "path": "secret"}]}}]}});
     let mut object = with_volume(scope, "one", STAY, sources);
-    object["spec"]["volumes"].as_array_mut().map(|all| all.push(json!({"name": "w", "configMap": {"name": "map"}})));
+    if let Some(all) = object["spec"]["volumes"].as_array_mut() {
+        all.push(json!({"name": "w", "configMap": {"name": "map"}}));
+    }
     object["spec"]["containers"][0]["volumeMounts"] =
         json!([{"name": "v", "mountPath": "/v"}, {"name": "w", "mountPath": "/w"}]);
     scope.start(&object).await?;
@@ -222,7 +226,9 @@ async fn sub_paths_mount_a_part(scope: &Scope) -> Result<()> {
     scope.config_maps().create(&config_map("map", "a", "part\n")).await?;
     let script = "cat /file /etc/resolv.conf; ls -d /v";
     let mut object = with_volume(scope, "one", script, json!({"configMap": {"name": "map"}}));
-    object["spec"]["volumes"].as_array_mut().map(|all| all.push(json!({"name": "w", "emptyDir": {}})));
+    if let Some(all) = object["spec"]["volumes"].as_array_mut() {
+        all.push(json!({"name": "w", "emptyDir": {}}));
+    }
     object["spec"]["containers"][0]["volumeMounts"] = json!([
         {"name": "v", "mountPath": "/file", "subPath": "key"},
         {"name": "v", "mountPath": "/etc/resolv.conf", "subPath": "key"},

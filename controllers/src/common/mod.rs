@@ -24,8 +24,8 @@ pub(crate) mod service;
 pub(crate) mod slice_tracker;
 pub(crate) mod taints;
 pub(crate) mod template;
-pub(crate) mod written;
 pub(crate) mod token_secrets;
+pub(crate) mod written;
 
 use std::collections::BTreeMap;
 

@@ -74,7 +74,7 @@ fn range_of(node: &Node) -> Option<String> {
 mod tests {
     use std::sync::Arc;
 
-    use component::testing::FakeApi;
+    use component::{random::Random, testing::FakeApi};
     use serde_json::json;
 
     use super::*;
@@ -93,7 +93,7 @@ mod tests {
     async fn the_nodes_ranges_replace_the_configured_one() {
         let (api, fake) = (FakeApi::new(), Arc::new(FakeRuntime::default()));
         let shutdown = Shutdown::new();
-        let informers = Informers::new(api.client(), shutdown.clone());
+        let informers = Informers::new(api.client(), Random::seeded(1), shutdown.clone());
         let name = "node-1".to_owned();
         tokio::spawn(tell(fake.clone(), "10.9.0.0/24".into(), Some(informers), name, shutdown.clone()));
         until(&fake, "10.9.0.0/24").await;

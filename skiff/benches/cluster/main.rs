@@ -28,7 +28,7 @@ impl Place {
         let registry = Registry::start(&bed, 5000)?;
         registry.push(&bed, &images::nginx("docker.io/library/nginx:latest")?, "nginx:latest")?;
         registry.write_mirror(&bed.folder().join("data/containerd/certs.d"))?;
-        Ok(Some(Self { bed, registry: registry }))
+        Ok(Some(Self { bed, registry }))
     }
 
     fn skiff(&self, arguments: &[&str]) -> Result<Duration> {

@@ -40,7 +40,8 @@ impl Mold {
     pub(crate) fn pod(&self, index: usize) -> PodConfig {
         let name = format!("share-{index}");
         // Not the kubelet's own labels: it would end what no API server knows.
-        let labels = ["name", "namespace", "uid", "app"].map(|key| (format!("bench.pod.{key}"), name.clone())).into();
+        let labels: HashMap<String, String> =
+            ["name", "namespace", "uid", "app"].map(|key| (format!("bench.pod.{key}"), name.clone())).into();
         PodConfig { sandbox: sandbox(&name, labels.clone()), container: self.container(labels) }
     }
 

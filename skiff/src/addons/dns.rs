@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use component::informer::{Informer, Informers, Selection};
+use component::random::Random;
 use component::shutdown::Shutdown;
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt as _;
@@ -77,7 +78,7 @@ fn slice(settings: &Settings, nodes: &[Arc<Node>]) -> Value {
 pub(crate) async fn keep_slice(layout: &Layout, settings: &Settings, shutdown: &Shutdown) -> Result<()> {
     let client = node::client(layout, settings)?;
     let selection = Selection::labels(format!("{DNS_LABEL}=true"));
-    let nodes: Informer<Node> = Informers::new(client.clone(), shutdown.clone()).selected(selection);
+    let nodes: Informer<Node> = Informers::new(client.clone(), Random::from_os(), shutdown.clone()).selected(selection);
     let changed = Arc::new(Notify::new());
     let notify = changed.clone();
     nodes.on_event(move |event| {

@@ -53,7 +53,7 @@ fn stateful_set(cluster: &Cluster) -> Result<()> {
     }
     cluster.kubectl(&["scale", "statefulset/db", "--replicas=1"])?;
     eventually("the last one goes first", SOON, || {
-        let going = |pod: &str| Ok(!cluster.value(pod, ".metadata.deletionTimestamp")?.is_empty());
+        let going = |pod: &str| anyhow::Ok(!cluster.value(pod, ".metadata.deletionTimestamp")?.is_empty());
         let (last, other): (bool, bool) = (going("pod/db-2")?, going("pod/db-1")?);
         ensure!(last && !other, "db-2 goes: {last}; db-1 goes: {other}");
         Ok(())
