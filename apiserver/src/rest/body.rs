@@ -4,6 +4,7 @@ use http::HeaderMap;
 use machinery::gvk::{Gvk, split_api_version};
 use machinery::schema::{self, DecodeError, Schema};
 use machinery::status::Status;
+use machinery::wire;
 use serde_json::Value;
 
 use crate::protobuf;
@@ -45,6 +46,16 @@ pub fn decode_options(body: &[u8], headers: &HeaderMap, schema: &Schema) -> Resu
     let expected = Gvk::new("", "v1", "DeleteOptions");
     let decoded = decode_format(body, headers, schema)?;
     decoded.map(|decoded| decoded.object).map_err(|error| refused(&error, &expected))
+}
+
+/// What the body says it is in; empty where it says nothing, or cannot be read.
+pub fn api_version(body: &[u8], headers: &HeaderMap) -> Result<String, Status> {
+    let said = match body_format(headers)? {
+        Format::Json => schema::type_meta_json(body).ok(),
+        Format::Yaml => schema::type_meta_yaml(body).ok(),
+        Format::Protobuf => wire::open(body).ok().map(|envelope| envelope.type_meta),
+    };
+    Ok(said.unwrap_or_default().api_version)
 }
 
 type Outcome = Result<schema::Decoded, DecodeError>;

@@ -102,3 +102,16 @@ async fn scale_is_a_view_of_replicas() {
     patch(client, &scale, "merge", &json!({"spec": {"replicas": -1}})).await.refused(422, "Invalid");
     assert_eq!(get(client, &format!("{path}/r")).await.expect(200)["spec"]["replicas"], 1);
 }
+
+/// What kubectl's drain sent before 1.22.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_eviction_of_the_old_version_is_taken() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    account(client).await;
+    post(client, PODS, &pod("old")).await.expect(201);
+    let eviction = |version: &str| json!({"apiVersion": version, "kind": "Eviction", "metadata": {"name": "old"}});
+    let path = format!("{PODS}/old/eviction");
+    post(client, &path, &eviction("policy/v1alpha1")).await.refused(400, "BadRequest");
+    post(client, &path, &eviction("policy/v1beta1")).await.expect(201);
+}

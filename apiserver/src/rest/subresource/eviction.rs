@@ -57,8 +57,12 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
 /// What the eviction asks for, as a deletion.
 fn decode(call: &Call) -> Result<DeleteOptions, Status> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
-    let kind = Gvk::new("policy", "v1", "Eviction");
+    let mut kind = Gvk::new("policy", "v1", "Eviction");
     let schema = schema::builtin(&kind).ok_or_else(|| Status::internal_error("no schema for Eviction"))?;
+    // What clients before 1.22 send is taken still, though the version is served no more.
+    if body::api_version(&call.body, &call.headers)? == "policy/v1beta1" {
+        kind.version = "v1beta1".into();
+    }
     let Decoded { object: eviction, .. } =
         body::decode(&call.body, &call.headers, schema, &kind, options.field_validation)?;
     if meta::name(&eviction) != call.name() {
