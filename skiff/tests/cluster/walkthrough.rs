@@ -11,12 +11,16 @@ use crate::page::{Block, Shell, blocks, steps};
 const README: &str = "README.md";
 const WALKTHROUGH: &str = "docs/walkthrough.md";
 const DRILLS: &str = "docs/drills.md";
+const NODES: &str = "docs/nodes.md";
 
 /// Blocks of commands that no test can run, by page and how they begin, and why. All others are run.
 const CANNOT_RUN: &[(&str, &str, &str)] = &[
     (README, "make demo", "installs packages on the machine itself, and leaves a cluster there"),
     (README, "make test", "is what runs this test"),
     (README, "cargo build --release", "takes minutes; that the programs are built is tested by their being there"),
+    (README, "sudo target/release/skiff token create", "wants a second machine, as the test of nodes makes one"),
+    (NODES, "sudo skiff token create", "wants a second machine, as the test of nodes makes one"),
+    (NODES, "kubectl drain second", "wants a second machine, as the test of nodes makes one"),
     ("docs/bench.md", "cargo bench", "measures for minutes, and wants a machine at rest"),
     (DRILLS, "make chaos SEED=7 MINUTES=10", "takes ten minutes; a shorter one is a stage of its own"),
     (DRILLS, "make swap SWAP=\"--swap cni=/usr/lib/cni\"", "is a stage of its own"),
