@@ -77,16 +77,18 @@ async fn columns_are_the_servers(scope: &Scope) -> Result<()> {
     same("template", template.as_str(), "one")
 }
 
+/// These parts are in the text, one after the other.
+fn ordered(text: &str, parts: &[&str]) -> Result<()> {
+    let mut rest = text;
+    for part in parts {
+        let at = rest.find(part).with_context(|| format!("expected {part:?} in this order, saw {text}"))?;
+        rest = &rest[at + part.len()..];
+    }
+    Ok(())
+}
+
 async fn descriptions_have_their_parts(scope: &Scope) -> Result<()> {
     web(scope, "1").await?;
-    let ordered = |text: &str, parts: &[&str]| -> Result<()> {
-        let mut rest = text;
-        for part in parts {
-            let at = rest.find(part).with_context(|| format!("expected {part:?} in this order, saw {text}"))?;
-            rest = &rest[at + part.len()..];
-        }
-        Ok(())
-    };
     let pod = scope.kubectl(&["describe", "pods", "-l", "app=web"]).await?;
     ordered(
         &pod,
