@@ -1,3 +1,5 @@
+//! Expressions as tables: what compiles, what is refused and in which words, what it costs.
+
 use super::*;
 
 fn declarations() -> Declarations {

@@ -38,18 +38,22 @@ async fn open(folder: &tempfile::TempDir) -> Embedded {
 macro_rules! contract {
     ($($name:ident),* $(,)?) => {
         mod on_embedded {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                let folder = tempfile::tempdir().unwrap();
-                super::checks::$name(std::sync::Arc::new(super::open(&folder).await)).await;
-            })*
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let folder = tempfile::tempdir().unwrap();
+                    super::checks::$name(std::sync::Arc::new(super::open(&folder).await)).await;
+                }
+            )*
         }
         mod on_etcd {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                let Some(server) = super::Server::start() else { return };
-                super::checks::$name(server.store().await).await;
-            })*
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let Some(server) = super::Server::start() else { return };
+                    super::checks::$name(server.store().await).await;
+                }
+            )*
         }
     };
 }

@@ -1,3 +1,5 @@
+//! Reports as text: the table, JUnit, JSON and the claims of the README.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The queues of one priority level: who is served next, who waits, who is turned away.
+
 use super::*;
 
 fn queue(queues: usize, hand: usize, length_max: usize) -> Discipline {

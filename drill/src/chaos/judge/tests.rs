@@ -1,3 +1,5 @@
+//! Histories that are right, and each way in which one can be wrong.
+
 use super::*;
 use crate::chaos::plan::Blow;
 
