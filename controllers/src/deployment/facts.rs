@@ -72,6 +72,12 @@ pub(super) fn available(rs: &ReplicaSet) -> i32 {
     rs.status.as_ref().and_then(|s| s.available_replicas).unwrap_or(0)
 }
 
+/// Whether the status is of the size that is asked for now.
+pub(super) fn is_status_current(rs: &ReplicaSet) -> bool {
+    let observed = rs.status.as_ref().and_then(|s| s.observed_generation).unwrap_or(0);
+    rs.metadata.generation.unwrap_or(0) <= observed
+}
+
 /// The ReplicaSet's place in the history; 0 when it has none yet, None when it is no number.
 pub(super) fn revision(rs: &ReplicaSet) -> Option<i64> {
     map(&rs.metadata.annotations).get(REVISION).map_or(Some(0), |text| text.parse().ok())

@@ -187,10 +187,8 @@ impl<'a> Rollout<'a> {
         old.retain(|rs| rs.metadata.deletion_timestamp.is_none());
         old.sort_by_cached_key(|rs| (facts::revision(rs).unwrap_or(0), facts::age_key(rs)));
         let surplus = old.len().saturating_sub(limit);
-        let observed = |rs: &ReplicaSet| rs.status.as_ref().and_then(|s| s.observed_generation).unwrap_or(0);
-        let idle = |rs: &&&ReplicaSet| {
-            facts::actual(rs) == 0 && facts::replicas(rs) == 0 && rs.metadata.generation.unwrap_or(0) <= observed(rs)
-        };
+        let idle =
+            |rs: &&&ReplicaSet| facts::actual(rs) == 0 && facts::replicas(rs) == 0 && facts::is_status_current(rs);
         self.deletes = old.iter().take(surplus).filter(idle).map(|rs| (*rs).clone()).collect();
     }
 

@@ -36,7 +36,10 @@ impl Rollout<'_> {
     fn shrink_old(&mut self) -> bool {
         let Some(new) = self.new else { return false };
         let old: Vec<usize> = self.old().filter(|i| self.replicas(*i) > 0).collect();
-        if old.is_empty() {
+        // A status from before a change of size says nothing of the pods that are there now: of a ReplicaSet that went to
+        // nothing and is asked for again, the old status still tells of all its pods.
+        let mut counted = old.iter().chain([&new]).filter(|i| self.replicas(**i) > 0);
+        if old.is_empty() || counted.any(|i| !facts::is_status_current(&self.sets[*i].rs)) {
             return false;
         }
         let min_available = facts::desired(&self.d) - facts::max_unavailable(&self.d);

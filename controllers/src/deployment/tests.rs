@@ -93,6 +93,16 @@ fn rolling_update_steps() {
     check("done", &d(3), &[set("old", 0, 0, 1, 3, 4), set("new", 3, 3, 2, 3, 4)], &[]);
 }
 
+/// Rolled back and forth within a moment: the new ReplicaSet went to nothing and is asked for again.
+#[test]
+fn a_status_of_another_size_pushes_nobody_out() {
+    let d = deployment(2, rolling(2, 0));
+    let (old, mut new) = (set("old", 2, 2, 1, 2, 4), set("new", 2, 2, 2, 2, 4));
+    check("told of", &d, &[old.clone(), new.clone()], &[("old", 0)]);
+    new.metadata.generation = Some(3);
+    check("of two sizes before", &d, &[old, new], &[]);
+}
+
 #[test]
 fn recreate_waits_for_the_last_old_pod() {
     let d = deployment(3, json!({"type": "Recreate"}));

@@ -61,7 +61,8 @@ fn update_and_undo(cluster: &Cluster) -> Result<()> {
 fn stop_and_start_keeps_the_data(cluster: &Cluster, address: &str) -> Result<()> {
     let before = cluster.value("deployment/web", ".metadata.uid")?;
     cluster.skiff(&["down"])?;
-    let processes = cluster.bed.run(&["ps", "-e", "-o", "args="])?;
+    // Without those that have ended and are about to be taken in by the first process.
+    let processes = cluster.bed.run(&["sh", "-c", "ps -e -o stat=,args= | grep -v ^Z"])?;
     for program in ["containerd", "nginx: ", "/pause", "skiff up"] {
         ensure!(
             !processes.lines().any(|line| line.contains(program) && !line.contains("ps -e")),

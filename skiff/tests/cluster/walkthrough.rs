@@ -21,6 +21,7 @@ const CANNOT_RUN: &[(&str, &str, &str)] = &[
     (README, "sudo target/release/skiff token create", "wants a second machine, as the test of nodes makes one"),
     (NODES, "sudo skiff token create", "wants a second machine, as the test of nodes makes one"),
     (NODES, "kubectl drain second", "wants a second machine, as the test of nodes makes one"),
+    ("docs/conformance.md", "skiff-conformance run", "takes many minutes; its quick cases are a test of their own"),
     ("docs/bench.md", "cargo bench", "measures for minutes, and wants a machine at rest"),
     (DRILLS, "make chaos SEED=7 MINUTES=10", "takes ten minutes; a shorter one is a stage of its own"),
     (DRILLS, "make swap SWAP=\"--swap cni=/usr/lib/cni\"", "is a stage of its own"),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use component::clock::Clock;
@@ -58,6 +59,17 @@ impl Report {
 
 /// Runs a seed; an error tells the rule that was broken and what happened before.
 pub(crate) fn run(seed: u64) -> Result<Report, String> {
+    // What is made once in a process, tables and the like, is made with numbers of the thread that is first to need it.
+    // No run that counts may be the first, or it would go another way than the same seed later.
+    static WARM: Once = Once::new();
+    WARM.call_once(|| drop(run_in_thread(0)));
+    // Two at a time would find each other's traces in what a process keeps.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    run_in_thread(seed)
+}
+
+fn run_in_thread(seed: u64) -> Result<Report, String> {
     let ran = std::thread::spawn(move || {
         entropy::seed_this_thread(seed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
