@@ -206,6 +206,7 @@ fn start_storage(name: &'static str, ctx: &Context, options: &Options) -> Option
         "persistentvolume-expander-controller" => volume::expand::run(voice("volume_expand")).boxed(),
         "persistentvolumeclaim-protection-controller" => volume::protection::run_claims(voice(name)).boxed(),
         "persistentvolume-protection-controller" => volume::protection::run_volumes(voice(name)).boxed(),
+        "volumeattributesclass-protection-controller" => volume::classes::run(voice(name)).boxed(),
         "ephemeral-volume-controller" => {
             volume::ephemeral::run(voice("ephemeral_volume"), options.workers.ephemeral_volume).boxed()
         }

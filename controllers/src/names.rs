@@ -3,7 +3,7 @@
 //! Pure.
 
 /// The controllers built here, by upstream's names, with the older names that still work.
-pub(crate) const CONTROLLERS: [(&str, &str); 37] = [
+pub(crate) const CONTROLLERS: [(&str, &str); 38] = [
     ("deployment-controller", "deployment"),
     ("replicaset-controller", "replicaset"),
     ("daemonset-controller", "daemonset"),
@@ -28,6 +28,7 @@ pub(crate) const CONTROLLERS: [(&str, &str); 37] = [
     ("persistentvolume-expander-controller", "persistentvolume-expander"),
     ("persistentvolumeclaim-protection-controller", "pvc-protection"),
     ("persistentvolume-protection-controller", "pv-protection"),
+    ("volumeattributesclass-protection-controller", ""),
     ("ephemeral-volume-controller", "ephemeral-volume"),
     ("job-controller", "job"),
     ("cronjob-controller", "cronjob"),
@@ -44,14 +45,13 @@ pub(crate) const CONTROLLERS: [(&str, &str); 37] = [
 ];
 
 /// Upstream's controllers that are not built here, with their older names: naming one is no mistake.
-const NOT_BUILT: [(&str, &str); 12] = [
+const NOT_BUILT: [(&str, &str); 11] = [
     ("podcertificaterequest-cleaner-controller", ""),
     ("ttl-controller", "ttl"),
     ("device-taint-eviction-controller", ""),
     ("persistentvolume-attach-detach-controller", "attachdetach"),
     ("storageversion-garbage-collector-controller", "storage-version-gc"),
     ("validatingadmissionpolicy-status-controller", "validatingadmissionpolicy-status-controller"),
-    ("volumeattributesclass-protection-controller", ""),
     ("service-cidr-controller", ""),
     ("storage-version-migrator-controller", "storage-version-migrator"),
     ("selinux-warning-controller", "selinux-warning-controller"),

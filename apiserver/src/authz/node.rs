@@ -25,7 +25,8 @@ pub fn authorize(api: &Api, user: &User, attributes: &Attributes) -> Decision {
     if info.is_resource {
         match (info.group.as_str(), info.resource.as_str()) {
             ("", "secrets" | "configmaps") => return read_of_own_pods(api, node, info),
-            ("", "persistentvolumeclaims" | "persistentvolumes") => return get_of_own_pods(api, node, info),
+            ("", "persistentvolumeclaims") => return get_of_own_pods(api, node, info),
+            ("", "persistentvolumes") => return get_of_own_claims(api, node, info),
             ("", "serviceaccounts") => return service_account(api, node, info),
             ("coordination.k8s.io", "leases") => return lease(node, info),
             ("", "nodes") => return own_node(node, info),
@@ -88,6 +89,23 @@ fn get_of_own_pods(api: &Api, node: &str, info: &RequestInfo) -> Decision {
         return deny("can only get individual resources of this type");
     }
     related(api, node, info)
+}
+
+/// A volume is a node's by the claim that it is bound to.
+fn get_of_own_claims(api: &Api, node: &str, info: &RequestInfo) -> Decision {
+    let volume = api.peek_named("", "persistentvolumes", "", &info.name);
+    let of_claim = |path: &str| volume.as_ref().map(|volume| meta::text(volume, path).to_owned()).unwrap_or_default();
+    let claim = RequestInfo {
+        verb: info.verb.clone(),
+        resource: "persistentvolumeclaims".into(),
+        namespace: of_claim("spec.claimRef.namespace"),
+        name: of_claim("spec.claimRef.name"),
+        ..RequestInfo::default()
+    };
+    if info.verb == "get" && claim.name.is_empty() {
+        return deny(no_relationship(node));
+    }
+    get_of_own_pods(api, node, &claim)
 }
 
 fn service_account(api: &Api, node: &str, info: &RequestInfo) -> Decision {
@@ -170,9 +188,11 @@ fn refers_to(pod: &Value, info: &RequestInfo) -> bool {
             names_pull_secret(pod, name) || refers_by(pod, name, "secretKeyRef", "secretRef", ("secret", "secretName"))
         }
         "configmaps" => refers_by(pod, name, "configMapKeyRef", "configMapRef", ("configMap", "name")),
-        "persistentvolumeclaims" => meta::list(pod, "spec.volumes")
-            .iter()
-            .any(|volume| meta::text(volume, "persistentVolumeClaim.claimName") == name),
+        "persistentvolumeclaims" => meta::list(pod, "spec.volumes").iter().any(|volume| {
+            let own = || format!("{}-{}", meta::name(pod), meta::text(volume, "name"));
+            meta::text(volume, "persistentVolumeClaim.claimName") == name
+                || (volume["ephemeral"].is_object() && own() == name)
+        }),
         _ => false,
     }
 }

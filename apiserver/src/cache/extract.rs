@@ -19,6 +19,8 @@ pub struct Paths {
 struct Node {
     /// Positions in the result of the value that is here.
     positions: Vec<usize>,
+    /// Positions that have it only if they would be empty.
+    fallbacks: Vec<usize>,
     /// Whether this is the map of labels.
     labels: bool,
     children: Vec<(String, Node)>,
@@ -39,13 +41,17 @@ impl Node {
 }
 
 impl Paths {
-    /// Dotted paths of values, in the order of the result; no path may lead through another's value. Labels are always
-    /// read.
+    /// Dotted paths of values, in the order of the result; no path may lead through another's value. `a.b|c` is the value
+    /// of `c` where that of `a.b` is absent or empty. Labels are always read.
     pub fn new<'a>(paths: impl IntoIterator<Item = &'a str>) -> Self {
         let (mut root, mut count) = (Node::default(), 0);
         root.at("metadata.labels").labels = true;
         for path in paths {
+            let (path, fallback) = path.split_once('|').map_or((path, None), |(path, other)| (path, Some(other)));
             root.at(path).positions.push(count);
+            if let Some(fallback) = fallback {
+                root.at(fallback).fallbacks.push(count);
+            }
             count += 1;
         }
         Self { root, count }
@@ -78,7 +84,7 @@ impl<'de> DeserializeSeed<'de> for Read<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        if self.node.positions.is_empty() {
+        if self.node.positions.is_empty() && self.node.fallbacks.is_empty() {
             return json.deserialize_any(self);
         }
         let text = match <Value as serde::Deserialize>::deserialize(json)? {
@@ -86,8 +92,14 @@ impl<'de> DeserializeSeed<'de> for Read<'_> {
             Value::String(text) => text,
             other => other.to_string(),
         };
-        for position in &self.node.positions {
+        for position in self.node.positions.iter().filter(|_| !text.is_empty()) {
             self.found.values[*position].clone_from(&text);
+        }
+        for position in &self.node.fallbacks {
+            let value = &mut self.found.values[*position];
+            if value.is_empty() {
+                value.clone_from(&text);
+            }
         }
         Ok(())
     }
@@ -207,6 +219,21 @@ mod tests {
             (r#"{"metadata":[1],"spec":"text"}"#, found(&[], [""; 5])),
         ] {
             assert_eq!(extract(body), want, "{body}");
+        }
+    }
+
+    #[test]
+    fn falls_back_to_another_path() {
+        let paths = Paths::new(["source.component|reporter", "reporter"]);
+        for (body, want) in [
+            (r#"{"reporter":"r","source":{"component":"s"}}"#, ["s", "r"]),
+            (r#"{"source":{"component":"s"},"reporter":"r"}"#, ["s", "r"]),
+            (r#"{"reporter":"r","source":{"component":""}}"#, ["r", "r"]),
+            (r#"{"source":{"host":"h"},"reporter":"r"}"#, ["r", "r"]),
+            (r#"{"source":{"component":"s"}}"#, ["s", ""]),
+        ] {
+            let (_, fields) = paths.extract(body.as_bytes()).unwrap();
+            assert_eq!(fields.iter().collect::<Vec<_>>(), want, "{body}");
         }
     }
 

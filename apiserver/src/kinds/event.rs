@@ -31,7 +31,7 @@ const HOOKS: Hooks = Hooks {
         ("involvedObject.fieldPath", "involvedObject.fieldPath"),
         ("reason", "reason"),
         ("reportingComponent", "reportingComponent"),
-        ("source", "source.component"),
+        ("source", "source.component|reportingComponent"),
         ("type", "type"),
     ],
     columns: &[

@@ -50,13 +50,22 @@ fn is_typed(headers: &HeaderMap) -> bool {
 impl Accept {
     /// `pretty` as the query asks; programs that people type get it unasked, as from upstream's server.
     pub fn of(headers: &HeaderMap, pretty: bool) -> Result<Self, Status> {
+        Self::choose(headers, pretty, |_| true)
+    }
+
+    /// For kinds that have no columns: clauses that ask for a Table are passed over.
+    pub fn without_tables(headers: &HeaderMap, pretty: bool) -> Result<Self, Status> {
+        Self::choose(headers, pretty, |shape| shape != Shape::Table)
+    }
+
+    fn choose(headers: &HeaderMap, pretty: bool, is_served: impl Fn(Shape) -> bool) -> Result<Self, Status> {
         let pretty = pretty || is_typed(headers);
         let asked = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let clauses = asked.split(',').map(str::trim).filter(|clause| !clause.is_empty());
         let mut any = false;
         for clause in clauses {
             any = true;
-            if let Some((format, shape)) = parse_clause(clause) {
+            if let Some((format, shape)) = parse_clause(clause).filter(|(_, shape)| is_served(*shape)) {
                 return Ok(Self { format, shape, pretty });
             }
         }
@@ -126,5 +135,16 @@ mod tests {
         assert_eq!(accept("application/vnd.kubernetes.protobuf,application/json").unwrap().format, Format::Protobuf);
         assert_eq!(accept("text/html").unwrap_err().code, 406);
         assert_eq!(accept("text/html, */*").unwrap().format, Format::Json);
+    }
+
+    #[test]
+    fn a_kind_without_columns_is_no_table() {
+        let accept = |text: &str| {
+            let headers = HeaderMap::from_iter([(ACCEPT, text.parse().expect("a header value"))]);
+            Accept::without_tables(&headers, false)
+        };
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        assert_eq!(accept(table).unwrap_err().code, 406);
+        assert_eq!(accept(&format!("{table},application/json")).unwrap().shape, Shape::Object);
     }
 }

@@ -9,6 +9,7 @@ use machinery::status::Status;
 use serde_json::{Value, json};
 
 use super::body::{self, Decoded};
+use super::negotiate::Accept;
 use super::params::WriteOptions;
 use super::subresource::bind_named;
 use super::{Call, respond};
@@ -22,7 +23,7 @@ pub async fn create(api: &Api, call: Call) -> Result<Response, Status> {
     if call.served.row.plural == "bindings" {
         return bind_named(api, &call).await;
     }
-    let accept = call.accept()?;
+    let accept = Accept::without_tables(&call.headers, call.query.is_true("pretty"))?;
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let served = &call.served;
     let Decoded { object: mut review, warnings } =

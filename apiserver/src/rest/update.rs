@@ -5,7 +5,7 @@
 
 use machinery::meta;
 use machinery::status::Status;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::body::{self, Decoded};
 use super::create::{complete, create_object, put};
@@ -123,6 +123,14 @@ enum Attempt {
     Moved(Option<Current>),
 }
 
+/// The server's marks. A node that a scheduler chose is no new wish of the pod's owner, and no new generation.
+fn stamp(new: &mut Value, old: &Value, call: &Call, is_status: bool) {
+    system::stamp_update(new, old, &call.served, is_status);
+    if call.info.subresource == "binding" || call.info.resource == "bindings" {
+        meta::metadata_mut(new).insert("generation".into(), json!(meta::generation(old)));
+    }
+}
+
 async fn attempt(
     api: &Api,
     call: &Call,
@@ -150,13 +158,13 @@ async fn attempt(
     served.to_stored(&mut new);
     carry_over(&mut new, old, call, part, &api.now_text());
     let is_status = matches!(part, Part::Status);
-    system::stamp_update(&mut new, old, served, is_status);
+    stamp(&mut new, old, call, is_status);
     let request = Request::new(api, call, Operation::Update, options.dry_run, Some(old));
     api.admission.mutate(&request, &mut new).await?;
     complete(&mut new, home);
     machinery::schema::normalize(home.schema, &mut new);
     if served.hooks.has_generation {
-        system::stamp_update(&mut new, old, served, is_status);
+        stamp(&mut new, old, call, is_status);
     }
     check_valid(&new, old, call, part)?;
     let companions = api.companions(served, Some(&mut new), Some(old)).await?;

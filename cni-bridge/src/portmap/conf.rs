@@ -33,15 +33,17 @@ pub(super) struct PortmapConf {
     ifname: String,
 }
 
-/// One port of the host.
+/// One port of the host. containerd 1.6 writes the names as they are in Go, and Go's reader takes letters of either case.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Mapping {
+    #[serde(alias = "HostPort")]
     pub(super) host_port: i64,
+    #[serde(alias = "ContainerPort")]
     pub(super) container_port: i64,
-    #[serde(default)]
+    #[serde(alias = "Protocol", default)]
     pub(super) protocol: String,
-    #[serde(rename = "hostIP", default)]
+    #[serde(rename = "hostIP", alias = "HostIP", default)]
     host_ip: String,
     #[serde(skip)]
     pub(super) host_address: Option<IpAddr>,
@@ -177,6 +179,15 @@ pub(super) fn test_conf(json: &str) -> Result<PortmapConf, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_may_be_as_containerd_writes_them() {
+        let text = r#"{"name":"n","runtimeConfig":{"portMappings":[
+            {"HostPort":8080,"ContainerPort":80,"Protocol":"tcp","HostIP":"127.0.0.1"}]}}"#;
+        let mappings = test_conf(text).unwrap().mappings;
+        assert_eq!((mappings[0].host_port, mappings[0].container_port), (8080, 80));
+        assert_eq!((mappings[0].protocol.as_str(), mappings[0].host_ip.as_str()), ("tcp", "127.0.0.1"));
+    }
 
     #[test]
     fn faults_have_upstreams_words() {

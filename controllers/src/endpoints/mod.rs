@@ -69,9 +69,10 @@ impl Controller {
         self.pods.on_event(move |event| {
             concerned(&services, event).into_iter().for_each(|key| queue.add_after(key, batch));
         });
+        // Only a deletion is taken back: Endpoints without a Service are their maker's, who may change them.
         let queue = self.queue.clone();
         self.endpoints.on_event(move |event| {
-            if !matches!(event, Event::Added(_)) {
+            if matches!(event, Event::Deleted(_)) {
                 queue.add(Key::of(&**event.object()));
             }
         });

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use serde_json::{Value, json};
 
 use super::World;
-use crate::volume::{binder, ephemeral, protection};
+use crate::volume::{binder, classes, ephemeral, protection};
 
 fn settings(root: Option<&Path>) -> binder::Settings {
     let timeout = binder::Timeout { minimum_seconds: 60, increment_seconds: 30 };
@@ -127,6 +128,31 @@ async fn volumes_are_made_when_their_class_says_how() {
     world.until("gone with its data", |f| f.get::<PersistentVolume>("", &name).is_none()).await;
     assert!(!Path::new(&path).exists());
     let _ = std::fs::remove_dir_all(root);
+}
+
+#[tokio::test]
+async fn a_class_stays_as_long_as_something_names_it() {
+    let world = World::new();
+    for name in ["free", "named"] {
+        world.fake.put(&json!({"apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttributesClass",
+            "metadata": {"name": name, "uid": name}, "driverName": "example.com"}));
+    }
+    let mut user = claim("c", json!("manual"));
+    user["spec"]["volumeAttributesClassName"] = "named".into();
+    world.fake.put(&user);
+    tokio::spawn(classes::run(world.ctx.clone()));
+    let class = |name: &str| world.fake.get::<VolumeAttributesClass>("", name);
+    let is_protected = |name: &str| {
+        class(name).is_some_and(|class| class.metadata.finalizers == Some(vec!["kubernetes.io/vac-protection".into()]))
+    };
+    world.until("finalizers", |_| is_protected("free") && is_protected("named")).await;
+    let api = kube::Api::<VolumeAttributesClass>::all(world.fake.client());
+    api.delete("named", &Default::default()).await.unwrap();
+    api.delete("free", &Default::default()).await.unwrap();
+    world.until("the free one goes", |_| class("free").is_none()).await;
+    assert!(class("named").unwrap().metadata.deletion_timestamp.is_some(), "the other is named");
+    world.fake.remove::<PersistentVolumeClaim>("n", "c");
+    world.until("the other goes", |_| class("named").is_none()).await;
 }
 
 #[tokio::test]

@@ -21,14 +21,14 @@ const OF_VOLUME: &str = "kubernetes.io/pv-protection";
 
 /// What an object needs of this controller.
 #[derive(Debug, PartialEq, Eq)]
-enum Need {
+pub(super) enum Need {
     Nothing,
     Finalizer,
     /// It is being deleted: may it go?
     Permission,
 }
 
-fn need(object: &impl ResourceExt, finalizer: &str) -> Need {
+pub(super) fn need(object: &impl ResourceExt, finalizer: &str) -> Need {
     let protected = object.finalizers().iter().any(|f| f == finalizer);
     match (object.meta().deletion_timestamp.is_some(), protected) {
         (false, false) => Need::Finalizer,
