@@ -78,7 +78,7 @@ fn released<K: Resource>(event: &Event<K>, names: fn(&K) -> Vec<String>) -> impl
         Event::Updated { old, new } => (names(old), names(new)),
         Event::Deleted(last) => (names(last), Vec::new()),
     };
-    before.into_iter().filter(move |name| !now.contains(name)).map(|name| Key::cluster(name))
+    before.into_iter().filter(move |name| !now.contains(name)).map(Key::cluster)
 }
 
 impl Classes {
