@@ -97,7 +97,8 @@ async fn scale_is_a_subresource(scope: &Scope) -> Result<()> {
 }
 
 async fn orphans_are_adopted_and_released(scope: &Scope) -> Result<()> {
-    scope.create_pod(&pod_that_stays(scope, "web")).await?;
+    // A controller that has not heard of the pod yet may rightly make another.
+    scope.start(&pod_that_stays(scope, "web")).await?;
     sets(scope).create(&set(scope, "web", 1)).await?;
     let owner = |pod: &Value| pod["metadata"]["ownerReferences"][0].clone();
     let is_owned = |pod: &Value| owner(pod)["kind"] == "ReplicaSet" && owner(pod)["controller"] == true;
