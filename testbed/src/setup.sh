@@ -9,10 +9,10 @@ for folder in etc var opt; do
 done
 # An overlay cannot be the upper side of another: these, which hold images and volumes, lie on a disk of the bed's own. So
 # a kubelet's thresholds, which are shares of a disk, do not depend on how full the machine's disk is.
-truncate -s 16G "$bed/disk"
-mkfs.ext4 -q -m 0 -J size=16 "$bed/disk"
+truncate -s 16G "$bed/plain.ext4"
+mkfs.ext4 -q -m 0 -J size=16 "$bed/plain.ext4"
 mkdir -p "$bed/plain"
-mount -o loop "$bed/disk" "$bed/plain"
+mount -o loop "$bed/plain.ext4" "$bed/plain"
 for folder in var/lib/containerd var/lib/kubelet var/lib/skiff var/lib/cni var/log/pods var/log/containers; do
     mkdir -p "/$folder" "$bed/plain/$folder"
     mount --bind "$bed/plain/$folder" "/$folder"
