@@ -18,12 +18,13 @@ const END_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Apart<'a> {
     place: &'a Place,
     lines: BTreeMap<String, Vec<String>>,
-    running: BTreeMap<String, Child>,
+    /// In the order of their starts.
+    running: Vec<(String, Child)>,
 }
 
 impl<'a> Apart<'a> {
     pub fn new(place: &'a Place) -> Self {
-        Self { place, lines: BTreeMap::new(), running: BTreeMap::new() }
+        Self { place, lines: BTreeMap::new(), running: Vec::new() }
     }
 
     /// Says how a program is started.
@@ -43,28 +44,29 @@ impl<'a> Apart<'a> {
         let (program, arguments) = line.split_first().context("an empty command line")?;
         let mut command = self.place.bed.command(program);
         let child = self.place.bed.start(name, command.args(arguments))?;
-        self.running.insert(name.to_owned(), child);
+        self.running.push((name.to_owned(), child));
         Ok(())
     }
 
     /// SIGKILL: nothing that the program could do comes after. One that has ended by itself is as good.
     pub fn kill(&mut self, name: &str) -> Result<()> {
         self.signal(name, Signal::SIGKILL)?;
-        let mut child = self.running.remove(name).with_context(|| format!("{name} does not run"))?;
+        let mut child = self.forget(name)?;
         child.wait().with_context(|| format!("wait for {name}")).map(drop)
     }
 
     /// SIGTERM, and until it has ended.
     pub fn stop(&mut self, name: &str) -> Result<()> {
         self.signal(name, Signal::SIGTERM)?;
-        let mut child = self.running.remove(name).with_context(|| format!("{name} does not run"))?;
+        let mut child = self.forget(name)?;
         let what = format!("{name} ends when it is asked to");
         eventually(&what, END_TIMEOUT, || child.try_wait()?.context("it still runs")).map(drop)
     }
 
-    /// Stops all that run; tries each and returns the first failure.
+    /// Stops all that run, the last started first, as a server may need what it was started after to end in peace; tries
+    /// each and returns the first failure.
     pub fn stop_all(&mut self) -> Result<()> {
-        let names: Vec<String> = self.running.keys().cloned().collect();
+        let names: Vec<String> = self.running.iter().rev().map(|(name, _)| name.clone()).collect();
         let stopped: Vec<Result<()>> = names.iter().map(|name| self.stop(name)).collect();
         stopped.into_iter().collect()
     }
@@ -75,7 +77,7 @@ impl<'a> Apart<'a> {
 
     /// `nsenter` stops when its program is stopped, so both are woken.
     pub fn resume(&self, name: &str) -> Result<()> {
-        let child = self.running.get(name).with_context(|| format!("{name} does not run"))?;
+        let child = self.child(name)?;
         self.signal(name, Signal::SIGCONT)?;
         kill(pid(child), Signal::SIGCONT).with_context(|| format!("wake the {name}'s nsenter"))
     }
@@ -88,13 +90,23 @@ impl<'a> Apart<'a> {
                 ended.push((name.clone(), status.to_string()));
             }
         }
-        ended.iter().for_each(|(name, _)| drop(self.running.remove(name)));
+        self.running.retain(|(name, _)| ended.iter().all(|(gone, _)| gone != name));
         Ok(ended)
+    }
+
+    fn child(&self, name: &str) -> Result<&Child> {
+        let (_, child) = self.running.iter().find(|(one, _)| one == name).with_context(|| not_running(name))?;
+        Ok(child)
+    }
+
+    fn forget(&mut self, name: &str) -> Result<Child> {
+        let place = self.running.iter().position(|(one, _)| one == name).with_context(|| not_running(name))?;
+        Ok(self.running.remove(place).1)
     }
 
     /// To the program itself, which is the one child of the `nsenter` that was started.
     fn signal(&self, name: &str, signal: Signal) -> Result<()> {
-        let child = self.running.get(name).with_context(|| format!("{name} does not run"))?;
+        let child = self.child(name)?;
         let list = format!("/proc/{0}/task/{0}/children", child.id());
         let program = eventually("nsenter has started its program", Duration::from_secs(10), || {
             let Ok(children) = std::fs::read_to_string(&list) else { return Ok(None) };
@@ -108,6 +120,10 @@ impl<'a> Apart<'a> {
             sent => sent.with_context(|| format!("send {signal} to {name}")),
         }
     }
+}
+
+fn not_running(name: &str) -> String {
+    format!("{name} does not run")
 }
 
 fn pid(child: &Child) -> Pid {

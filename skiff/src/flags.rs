@@ -168,6 +168,8 @@ fn kubelet_configuration(layout: &Layout, settings: &Settings) -> Result<Value> 
             "imageGCHighThresholdPercent": 97,
             "imageGCLowThresholdPercent": 96,
             "containerRuntimeEndpoint": settings.container_runtime_endpoint.clone().unwrap_or_else(own),
+            // Said, as the default of another's kubelet in this one's place is the opposite.
+            "failCgroupV1": false,
             "failSwapOn": false,
             "podLogsDir": layout.path("logs/pods"),
             "staticPodPath": layout.path("manifests"),

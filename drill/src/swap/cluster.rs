@@ -10,6 +10,14 @@ use super::spec::{Cast, PARTS, PLUGINS};
 
 const ETCD: &str = "http://127.0.0.1:2379";
 const DNS_PORT: u16 = 10053;
+/// The size of the table of connections is the machine's: a network namespace may not change it, and upstream's proxy ends
+/// when it cannot.
+const NO_CONNTRACK_SETTINGS: [&str; 4] = [
+    "--conntrack-max-per-core=0",
+    "--conntrack-min=0",
+    "--conntrack-tcp-timeout-established=0s",
+    "--conntrack-tcp-timeout-close-wait=0s",
+];
 
 /// Starts everything; returns when the node is Ready and every swapped program still runs.
 pub(super) fn start<'a>(place: &'a Place, cast: &Cast) -> Result<Apart<'a>> {
@@ -29,9 +37,16 @@ pub(super) fn start<'a>(place: &'a Place, cast: &Cast) -> Result<Apart<'a>> {
     place.skiff_up(&options.iter().map(String::as_str).collect::<Vec<_>>())?;
     install_plugins(place, cast)?;
     for (part, program) in cast.of(&PARTS) {
-        let line = apart.line(part, &[program])?;
+        let mut line = apart.line(part, &[program])?;
+        if part == "kube-proxy" {
+            line.extend(NO_CONNTRACK_SETTINGS.map(String::from));
+        }
         apart.define(part, line);
         apart.start(part)?;
+        if part == "kube-apiserver" {
+            // Upstream's parts end when their roles are not there yet, and leave it to their units to start them again.
+            eventually("kube-apiserver is ready", SOON, || place.kubectl(&["get", "--raw=/readyz"]))?;
+        }
     }
     eventually("the node is Ready", SOON, || {
         // One that has ended will not come up by waiting: a success, so that the waiting ends.
