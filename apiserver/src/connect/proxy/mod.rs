@@ -1,7 +1,8 @@
 //! The `proxy` subresource: requests passed on to a pod, a service's pod, or a node, upgrades too.
 //!
-//! Enter at [`dispatch`]. [`target`] says where to, [`rewrite`] what is changed on the way; links inside pages are not.
+//! Enter at [`dispatch`]. [`target`] says where to, [`rewrite`] what is changed on the way, [`links`] what in pages.
 
+mod links;
 pub mod rewrite;
 mod target;
 
@@ -19,7 +20,7 @@ use self::target::{Backend, Target};
 use super::{kubelet, splice};
 use crate::admission::{self, Operation};
 use crate::api::Api;
-use crate::http_body::{Response, empty, full};
+use crate::http_body::{BoxError, Response, empty, full};
 use crate::request::decode_percent;
 use crate::rest::Call;
 
@@ -42,10 +43,9 @@ pub async fn dispatch(api: &Arc<Api>, call: Call) -> Result<Response, Status> {
     };
     let request = request(&call, paths, &backend, upgrade)?;
     let answer = kubelet::send_over(tls, &backend.endpoint, request).await;
-    let answer =
-        answer.map_err(|error| Status::service_unavailable(format!("error trying to reach service: {error}")))?;
+    let answer = answer.map_err(unreachable)?;
     if !upgrade {
-        return Ok(pass_on(answer, paths, &backend, &call));
+        return pass_on(answer, paths, &backend, &call).await;
     }
     match answer.status() {
         StatusCode::SWITCHING_PROTOCOLS => {
@@ -55,7 +55,7 @@ pub async fn dispatch(api: &Arc<Api>, call: Call) -> Result<Response, Status> {
         status if status.as_u16() < 400 => {
             Err(Status::internal_error(format!("invalid upgrade response: status code {}", status.as_u16())))
         }
-        _ => Ok(pass_on(answer, paths, &backend, &call)),
+        _ => pass_on(answer, paths, &backend, &call).await,
     }
 }
 
@@ -104,7 +104,7 @@ async fn named(api: &Api, call: &Call, target: &Target<'_>) -> Result<Value, Sta
 }
 
 /// What is behind a proxy is nobody's certificate authority's business, as upstream has it.
-fn anyone() -> Result<Arc<rustls::ClientConfig>, Status> {
+pub fn anyone() -> Result<Arc<rustls::ClientConfig>, Status> {
     let mut config = tls::client_config(&Trust::Anyone, None).map_err(Status::internal_error)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
@@ -148,16 +148,25 @@ fn request(
     Ok(request)
 }
 
-fn pass_on(
+fn unreachable(error: BoxError) -> Status {
+    Status::service_unavailable(format!("error trying to reach service: {error}"))
+}
+
+async fn pass_on(
     answer: http::Response<hyper::body::Incoming>,
     paths: Paths<'_>,
     backend: &Backend,
     call: &Call,
-) -> Response {
+) -> Result<Response, Status> {
     let (parts, body) = answer.into_parts();
+    let authority = backend.endpoint.authority();
     let mut response = Response::new(body.map_err(Into::into).boxed_unsync());
     *response.status_mut() = parts.status;
-    *response.headers_mut() =
-        rewrite::answer_headers(&parts.headers, paths, &backend.endpoint.authority(), &call.headers);
-    response
+    *response.headers_mut() = rewrite::answer_headers(&parts.headers, paths, &authority, &call.headers);
+    if call.method == Method::HEAD {
+        return Ok(response);
+    }
+    let host = rewrite::asked_host(&call.headers);
+    let change = |link: &str| rewrite::through_proxy(link, paths, &authority, host);
+    links::answer(response, change).await.map_err(unreachable)
 }

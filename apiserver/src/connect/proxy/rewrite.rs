@@ -2,8 +2,11 @@
 //!
 //! Pure; see [`Paths`] for the one thing that both directions share.
 
-use http::header::{AUTHORIZATION, CONNECTION, HOST, LOCATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONNECTION, HOST, LOCATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// A request's path, cut where the backend's begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,28 +48,93 @@ pub fn request_headers(headers: &HeaderMap, paths: Paths<'_>, upgrade: bool) -> 
 /// The backend's headers for the client; a redirection within the backend leads through the proxy again.
 pub fn answer_headers(headers: &HeaderMap, paths: Paths<'_>, backend: &str, asked: &HeaderMap) -> HeaderMap {
     let mut onward = without_connection(headers, false);
-    let host = asked.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    for name in OF_ANOTHER_ORIGIN {
+        onward.remove(name);
+    }
     let location = onward.get(LOCATION).and_then(|location| location.to_str().ok());
-    if let Some(Ok(location)) =
-        location.map(|location| HeaderValue::from_str(&redirection(location, paths, backend, host)))
-    {
+    let location = location.and_then(|location| through_proxy(location, paths, backend, asked_host(asked)));
+    if let Some(Ok(location)) = location.map(|location| HeaderValue::from_str(&location)) {
         onward.insert(LOCATION, location);
     }
     onward
 }
 
-fn redirection(location: &str, paths: Paths<'_>, backend: &str, host: &str) -> String {
-    let Ok(uri) = location.parse::<Uri>() else { return location.to_owned() };
-    let to = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
-    if !location.contains("://") && !location.starts_with('/') || !(to.is_empty() || to == backend || to == host) {
-        return location.to_owned();
+/// What the backend lets other origins do is not for the API server's origin to say.
+const OF_ANOTHER_ORIGIN: [HeaderName; 4] = [
+    ACCESS_CONTROL_ALLOW_CREDENTIALS,
+    ACCESS_CONTROL_ALLOW_HEADERS,
+    ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN,
+];
+
+/// The server as the client names it.
+pub fn asked_host(asked: &HeaderMap) -> &str {
+    asked.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
+}
+
+/// Where a redirection, or a link of a page, leads through the proxy; `None`: where it leads as it stands. Meant are
+/// absolute paths, of no server, of the backend, or of the server that the client asked (`host`), as upstream has it.
+pub fn through_proxy(link: &str, paths: Paths<'_>, backend: &str, host: &str) -> Option<String> {
+    let Reference { scheme, authority, path, rest } = Reference::parse(link);
+    let to = authority.map_or("", |authority| authority.rsplit('@').next().unwrap_or_default());
+    if !path.starts_with('/') || !(to.is_empty() || to == backend || to == host) {
+        return None;
     }
-    let origin = match uri.scheme_str() {
-        Some(scheme) if to == host && !host.is_empty() => format!("{scheme}://{to}"),
+    let origin = match (scheme, authority) {
+        (Some(scheme), Some(authority)) if to == host => format!("{scheme}://{authority}"),
+        (None, Some(authority)) if to == host => format!("//{authority}"),
         _ => String::new(),
     };
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    if path.starts_with(paths.prefix) { format!("{origin}{path}") } else { format!("{origin}{}{path}", paths.prefix) }
+    match path.starts_with(paths.prefix) {
+        true => Some(format!("{origin}{path}{rest}")),
+        false => Some(format!("{origin}{}{rest}", joined(paths.prefix, path))),
+    }
+}
+
+/// One path below another, without empty steps, `.` and `..`.
+fn joined(prefix: &str, path: &str) -> String {
+    let mut steps: Vec<&str> = Vec::new();
+    for step in prefix.split('/').chain(path.split('/')) {
+        match step {
+            "" | "." => {}
+            ".." => drop(steps.pop()),
+            step => steps.push(step),
+        }
+    }
+    let end = if path.ends_with('/') { "/" } else { "" };
+    format!("/{}{end}", steps.join("/"))
+}
+
+/// A URL or a part of one, cut in pieces (RFC 3986, 4.1).
+struct Reference<'a> {
+    scheme: Option<&'a str>,
+    authority: Option<&'a str>,
+    path: &'a str,
+    /// Query and fragment, with what begins them.
+    rest: &'a str,
+}
+
+impl<'a> Reference<'a> {
+    fn parse(text: &'a str) -> Self {
+        let is_scheme = |text: &str| {
+            text.starts_with(|first: char| first.is_ascii_alphabetic())
+                && text.chars().all(|one| one.is_ascii_alphanumeric() || matches!(one, '+' | '-' | '.'))
+        };
+        let (scheme, behind) = match text.split_once(':') {
+            Some((scheme, behind)) if is_scheme(scheme) => (Some(scheme), behind),
+            _ => (None, text),
+        };
+        let cut = |text: &'a str, at: &[char]| text.split_at(text.find(at).unwrap_or(text.len()));
+        let (authority, behind) = match behind.strip_prefix("//") {
+            Some(behind) => {
+                let (authority, behind) = cut(behind, &['/', '?', '#']);
+                (Some(authority), behind)
+            }
+            None => (None, behind),
+        };
+        let (path, rest) = cut(behind, &['?', '#']);
+        Self { scheme, authority, path, rest }
+    }
 }
 
 /// Hop-by-hop headers (RFC 9110, 7.6.1) stay behind, but for those of an upgrade that both hops make.
@@ -135,15 +203,21 @@ mod tests {
     #[test]
     fn redirections_lead_through_the_proxy() {
         let table = [
-            ("/login?x=1", format!("{}/login?x=1", PATHS.prefix)),
-            ("http://10.1.0.2:80/a", format!("{}/a", PATHS.prefix)),
-            ("http://api:6443/a", format!("http://api:6443{}/a", PATHS.prefix)),
-            ("http://elsewhere/a", "http://elsewhere/a".to_owned()),
-            ("next", "next".to_owned()),
-            ("/api/v1/namespaces/n/pods/p:80/proxy/b", "/api/v1/namespaces/n/pods/p:80/proxy/b".to_owned()),
+            ("/login?x=1#y", Some(format!("{}/login?x=1#y", PATHS.prefix))),
+            ("http://10.1.0.2:80/a", Some(format!("{}/a", PATHS.prefix))),
+            ("http://api:6443/a/", Some(format!("http://api:6443{}/a/", PATHS.prefix))),
+            ("//api:6443/a", Some(format!("//api:6443{}/a", PATHS.prefix))),
+            ("/a//./b/../c", Some(format!("{}/a/c", PATHS.prefix))),
+            ("/api/v1/namespaces/n/pods/p:80/proxy/b", Some("/api/v1/namespaces/n/pods/p:80/proxy/b".to_owned())),
+            ("http://elsewhere/a", None),
+            ("//elsewhere/a", None),
+            ("http://10.1.0.2:80", None),
+            ("mailto:a@example.com", None),
+            ("next", None),
+            ("?x=/a", None),
         ];
         for (location, expected) in table {
-            assert_eq!(redirection(location, PATHS, "10.1.0.2:80", "api:6443"), expected, "{location}");
+            assert_eq!(through_proxy(location, PATHS, "10.1.0.2:80", "api:6443"), expected, "{location}");
         }
     }
 }
