@@ -112,7 +112,20 @@ static RESOURCE_OBJECTS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     )
 });
 
+static DEPRECATED: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    int_gauge(
+        "apiserver_requested_deprecated_apis",
+        "Gauge of deprecated APIs that have been requested, broken out by API group, version, resource, subresource, and removed_release.",
+        &["group", "version", "resource", "subresource", "removed_release"],
+    )
+});
+
 const COMPONENT: &str = "apiserver";
+
+/// Somebody still asks for what is deprecated.
+pub fn deprecated_is_asked(info: &RequestInfo) {
+    DEPRECATED.with_label_values(&[&info.group, &info.version, &info.resource, &info.subresource, ""]).set(1);
+}
 
 /// What is told of a request, taken before it is answered.
 pub struct Observed {

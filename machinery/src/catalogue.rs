@@ -32,11 +32,13 @@ pub struct Resource {
     pub namespaced: bool,
     pub verbs: &'static [&'static str],
     pub subresources: Cow<'static, [Subresource]>,
-    /// Below the store's prefix: `services/specs`. `None` for what is never stored (reviews).
+    /// Below the store's prefix: `services/specs`. `None` for what is never stored (reviews, ComponentStatus).
     pub storage: Option<Cow<'static, str>>,
     /// The kind in whose shape the objects lie in `storage`, where that is another row's: this row then shows that row's
     /// objects, converted (one store, two shapes). `None`: its own.
     pub stored_as: Option<Gvk>,
+    /// What whoever still asks for it is told: since when it is deprecated, and what to use.
+    pub deprecated: Option<&'static str>,
 }
 
 /// A subresource: its own verbs, sometimes its own kind.
@@ -117,7 +119,7 @@ mod tests {
             let twin = BUILTIN[..position].iter().find(|other| other.gvr() == row.gvr());
             assert!(twin.is_none(), "{} stands twice", row.gvr());
             assert_eq!(row.singular, row.kind.to_lowercase(), "{}", row.gvr());
-            assert_eq!(row.storage.is_some(), row.allows("list"), "{}: stored resources can be listed", row.gvr());
+            assert_eq!(row.storage.is_some(), row.allows("watch"), "{}: stored resources can be watched", row.gvr());
             let shared: Vec<&Resource> =
                 BUILTIN.iter().filter(|other| other.storage.is_some() && other.storage == row.storage).collect();
             let homes = shared.iter().filter(|other| other.stored_as.is_none()).count();

@@ -8,6 +8,7 @@ mod autoscaler;
 mod batch;
 mod budget;
 pub mod certificate;
+mod component_status;
 mod config;
 mod defaults;
 mod device;
@@ -111,6 +112,8 @@ pub struct Hooks {
     pub validate_status: fn(new: &Value, old: &Value) -> ErrorList,
     /// Words for the `Warning` header about an accepted object that is new, or wants something new.
     pub warnings: fn(&Value) -> Vec<String>,
+    /// The same about a new object before anything is made of it.
+    pub warnings_of_sent: fn(&Value) -> Vec<String>,
     /// The same about a status that was written.
     pub status_warnings: fn(&Value) -> Vec<String>,
     /// Whether `metadata.generation` counts changes of the desired state.
@@ -159,6 +162,7 @@ impl Hooks {
         validate_update: |_, _| Vec::new(),
         validate_status: |_, _| Vec::new(),
         warnings: |_| Vec::new(),
+        warnings_of_sent: |_| Vec::new(),
         status_warnings: |_| Vec::new(),
         has_generation: false,
         counts_annotations: false,
@@ -197,6 +201,7 @@ static PLAIN: Hooks = Hooks::PLAIN;
 /// The hooks of a row.
 pub fn hooks_of(row: &Resource) -> &'static Hooks {
     match (row.group.as_ref(), row.plural.as_ref()) {
+        ("", "componentstatuses") => &component_status::HOOKS,
         ("", "configmaps") => &config::CONFIG_MAP,
         ("", "events") => &event::CORE,
         ("", "namespaces") => &namespace::HOOKS,

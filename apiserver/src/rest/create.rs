@@ -89,6 +89,7 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
     let request = Request::new(api, call, Operation::Create, options.dry_run, None);
     api.admission.mutate(&request, &mut object).await?;
     complete(&mut object, home);
+    call.warnings.extend((hooks.warnings_of_sent)(&object));
     (hooks.prepare_create)(&mut object);
     (hooks.prepare_create_as_sent)(&mut object, sent);
     machinery::schema::normalize(home.schema, &mut object);

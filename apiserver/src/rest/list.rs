@@ -211,6 +211,18 @@ pub fn respond_list(api: &Api, call: &Call, accept: Accept, found: &Found) -> Re
         return Ok(json_list(served, &metadata, &found.items));
     }
     let objects = found.items.iter().map(|item| parse(item)).collect::<Result<Vec<Value>, Status>>()?;
+    respond_objects(api, call, accept, metadata, objects)
+}
+
+/// A list of these objects in the shape that was asked for.
+pub fn respond_objects(
+    api: &Api,
+    call: &Call,
+    accept: Accept,
+    metadata: Value,
+    objects: Vec<Value>,
+) -> Result<Response, Status> {
+    let served = &call.served;
     let list = match accept.shape {
         Shape::Object => {
             let shown =

@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod body;
+mod components;
 pub mod create;
 pub mod current;
 pub mod delete;
@@ -33,6 +34,7 @@ use crate::api::Api;
 use crate::audit::Trail;
 use crate::catalogue::Served;
 use crate::http_body::Response;
+use crate::metrics;
 use crate::request::{Query, RequestInfo, User};
 use warnings::Warnings;
 
@@ -74,6 +76,11 @@ impl Call {
 
 /// Answers a request for a resource that the catalogue has.
 pub async fn dispatch(api: &Arc<Api>, call: Call) -> Result<Response, Status> {
+    if let Some(words) = call.served.row.deprecated {
+        call.warnings.add(words);
+        call.trail.annotate("k8s.io/deprecated", "true");
+        metrics::deprecated_is_asked(&call.info);
+    }
     if !call.info.subresource.is_empty() {
         return subresource::dispatch(api, call).await;
     }
@@ -83,7 +90,10 @@ pub async fn dispatch(api: &Arc<Api>, call: Call) -> Result<Response, Status> {
         return Err(not_allowed(&call));
     }
     if row.storage.is_none() {
-        return review::create(api, call).await;
+        return match call.info.verb.as_str() {
+            "create" => review::create(api, call).await,
+            _ => components::read(api, &call).await,
+        };
     }
     match call.info.verb.as_str() {
         "get" => list::get(api, &call).await,

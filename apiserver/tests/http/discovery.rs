@@ -28,12 +28,10 @@ fn settled(mut entry: Value) -> Value {
 }
 
 /// Served by upstream and not here, each with its reason.
-const LEFT_OUT: [&str; 3] = [
+const LEFT_OUT: [&str; 2] = [
     // Stored webhooks and definitions that do not work yet would be a hole.
     "admissionregistration.k8s.io",
     "apiextensions.k8s.io",
-    // Deprecated since 1.19, and answered by asking ports that components no longer open.
-    "componentstatuses",
 ];
 
 fn is_left_out(name: &Value) -> bool {

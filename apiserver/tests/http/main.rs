@@ -12,6 +12,7 @@ mod aggregation;
 mod audit;
 mod bootstrap;
 mod client;
+mod components;
 mod deletes;
 mod discovery;
 mod fairness;

@@ -29,6 +29,7 @@ pub(super) fn stored(
         subresources: Cow::Borrowed(&[]),
         storage: Some(Cow::Borrowed(plural)),
         stored_as: None,
+        deprecated: None,
     }
 }
 
@@ -84,9 +85,17 @@ pub static BUILTIN: LazyLock<Vec<Resource>> = LazyLock::new(|| {
     let mut rows = vec![
         // core
         Resource { verbs: REVIEW_VERBS, storage: None, ..stored("", "Binding", "binding", "bindings", true) },
+        Resource {
+            short_names: names!["cs"],
+            verbs: &["get", "list"],
+            storage: None,
+            deprecated: Some("v1 ComponentStatus is deprecated in v1.19+"),
+            ..stored("", "ComponentStatus", "componentstatus", "componentstatuses", false)
+        },
         Resource { short_names: names!["cm"], ..stored("", "ConfigMap", "configmap", "configmaps", true) },
         Resource {
             short_names: names!["ep"],
+            deprecated: Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
             storage: Some(Cow::Borrowed("services/endpoints")),
             ..stored("", "Endpoints", "endpoints", "endpoints", true)
         },
