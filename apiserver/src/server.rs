@@ -22,6 +22,7 @@ use crate::authn::openid::{self, Documents};
 use crate::authz::{self, Decision};
 use crate::compress;
 use crate::discovery;
+use crate::fairness::dump;
 use crate::http_body::{RequestBody, Response, full, holding};
 use crate::limits::{Place, TooMany, is_long_running, objects_read, too_many};
 use crate::metrics::Observed;
@@ -307,6 +308,9 @@ async fn other(server: &Server, request: &Request<()>, path: &str) -> Result<Res
     if let Some(answer) = crate::openapi::answer(&api.catalogue, &extensions, path, request) {
         return answer;
     }
+    if let Some(answer) = dumped(api, path, &Query::parse(request.uri().query().unwrap_or_default())) {
+        return Ok(answer);
+    }
     if let Some(answer) = server.openid.as_ref().and_then(|documents| documents.answer(path)) {
         return Ok(answer);
     }
@@ -323,6 +327,13 @@ async fn other(server: &Server, request: &Request<()>, path: &str) -> Result<Res
         }
         _ => Err(Status::unknown_path()),
     }
+}
+
+/// What priority and fairness has in hand.
+fn dumped(api: &Api, path: &str, query: &Query) -> Option<Response> {
+    let with_details = query.text("includeRequestDetails").is_some();
+    let table = api.limits.fairness.as_ref()?.dump(path.strip_prefix(dump::PATH)?, with_details, api.clock.now())?;
+    Some(respond::body_response(200, "text/plain; charset=utf-8", full(table)))
 }
 
 fn full_body(body: http_body_util::Full<Bytes>) -> crate::http_body::Body {

@@ -10,8 +10,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::demand::{Demand, Period};
-use super::queues::{Discipline, FairQueues, Refusal, Ticket};
+use super::queues::{Digest, Discipline, FairQueues, Refusal, Ticket};
 use super::series::FlowSeries;
+use crate::request::RequestInfo;
 
 pub struct Level {
     pub name: String,
@@ -21,11 +22,39 @@ pub struct Level {
 struct State {
     queues: FairQueues,
     waiters: HashMap<Ticket, oneshot::Sender<()>>,
+    known: HashMap<Ticket, Known>,
+    counts: Counts,
     demand: Demand,
+}
+
+/// What became of a level's requests since the server runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub dispatched: u64,
+    pub rejected: u64,
+    pub timed_out: u64,
+    pub cancelled: u64,
+}
+
+/// A request as it is told to who looks into the server.
+#[derive(Clone)]
+pub struct Known {
+    pub series: Arc<FlowSeries>,
+    pub origin: Origin,
+    pub came: Instant,
+}
+
+/// Who asks for what.
+#[derive(Clone, Default)]
+pub struct Origin {
+    pub distinguisher: String,
+    pub user: String,
+    pub info: RequestInfo,
 }
 
 impl State {
     fn wake(&mut self, started: &[Ticket]) {
+        self.counts.dispatched += started.len() as u64;
         for ticket in started {
             // One that has just given up is not there to hear; its seat comes back when its ticket is dropped.
             let _ = self.waiters.remove(ticket).map(|waiter| waiter.send(()));
@@ -46,11 +75,13 @@ pub struct Seat {
     seats: usize,
     is_watch: bool,
     runs: bool,
+    waited_in_vain: bool,
 }
 
 /// What a request brings with it.
 pub struct Demanded {
     pub series: Arc<FlowSeries>,
+    pub origin: Origin,
     pub flow: u64,
     pub seats: usize,
     pub is_watch: bool,
@@ -62,7 +93,13 @@ impl Level {
     pub fn new(name: &str, discipline: Discipline, seats: usize) -> Self {
         let now = Instant::now();
         let queues = FairQueues::new(discipline, seats, now);
-        let state = State { queues, waiters: HashMap::new(), demand: Demand::new(now) };
+        let state = State {
+            queues,
+            waiters: HashMap::new(),
+            known: HashMap::new(),
+            counts: Counts::default(),
+            demand: Demand::new(now),
+        };
         Self { name: name.to_owned(), state: Mutex::new(state) }
     }
 
@@ -77,6 +114,12 @@ impl Level {
         state.wake(&started);
     }
 
+    /// All requests that wait or run now, and what became of the others.
+    pub fn digest(&self) -> (Digest, HashMap<Ticket, Known>, Counts) {
+        let state = self.lock();
+        (state.queues.digest(), state.known.clone(), state.counts)
+    }
+
     /// Ends a period of demand.
     pub fn take_demand(&self) -> Period {
         self.lock().demand.take(Instant::now())
@@ -86,13 +129,14 @@ impl Level {
     ///
     /// Dropping the future gives the place up.
     pub async fn take_seat(self: &Arc<Self>, demanded: Demanded) -> Result<Seat, &'static str> {
-        let Demanded { series, flow, seats, is_watch, patience } = demanded;
-        series.seats.observe(seats as f64);
+        let patience = demanded.patience;
+        demanded.series.seats.observe(demanded.seats as f64);
         let begun = Instant::now();
-        let (mut seat, waits) = self.arrive(series, flow, seats, is_watch).map_err(Refusal::reason)?;
+        let (mut seat, waits) = self.arrive(demanded).map_err(Refusal::reason)?;
         if let Some(turn) = waits
             && tokio::time::timeout(patience, turn).await.is_err()
         {
+            seat.waited_in_vain = true;
             seat.series.waited_in_vain.observe(begun.elapsed().as_secs_f64());
             return Err("time-out");
         }
@@ -101,18 +145,14 @@ impl Level {
         Ok(seat)
     }
 
-    fn arrive(
-        self: &Arc<Self>,
-        series: Arc<FlowSeries>,
-        flow: u64,
-        seats: usize,
-        is_watch: bool,
-    ) -> Result<(Seat, Option<oneshot::Receiver<()>>), Refusal> {
+    fn arrive(self: &Arc<Self>, demanded: Demanded) -> Result<(Seat, Option<oneshot::Receiver<()>>), Refusal> {
+        let Demanded { series, origin, flow, seats, is_watch, patience: _ } = demanded;
         let mut state = self.lock();
         let now = Instant::now();
-        let arrival = state.queues.arrive(flow, seats, now)?;
+        let arrival = state.queues.arrive(flow, seats, now).inspect_err(|_| state.counts.rejected += 1)?;
         state.note_demand(now);
         let ticket = arrival.ticket;
+        state.known.insert(ticket, Known { series: series.clone(), origin, came: now });
         let waits = (!arrival.started.contains(&ticket)).then(|| {
             let (sender, receiver) = oneshot::channel();
             state.waiters.insert(ticket, sender);
@@ -124,7 +164,8 @@ impl Level {
         }
         series.waiting.inc();
         series.waiting_seats.add(seats as i64);
-        Ok((Seat { level: self.clone(), series, ticket, seats, is_watch, runs: false }, waits))
+        let seat = Seat { level: self.clone(), series, ticket, seats, is_watch, runs: false, waited_in_vain: false };
+        Ok((seat, waits))
     }
 }
 
@@ -144,6 +185,12 @@ impl Drop for Seat {
         let mut state = self.level.lock();
         let now = Instant::now();
         state.waiters.remove(&self.ticket);
+        state.known.remove(&self.ticket);
+        match (self.runs, self.waited_in_vain) {
+            (true, _) => {}
+            (false, true) => state.counts.timed_out += 1,
+            (false, false) => state.counts.cancelled += 1,
+        }
         let left = state.queues.leave(self.ticket, now);
         state.wake(&left.started);
         state.note_demand(now);
@@ -167,7 +214,7 @@ mod tests {
 
     fn demanded(patience: Duration) -> Demanded {
         let series = Arc::new(FlowSeries::of("test", "test"));
-        Demanded { series, flow: 0, seats: 1, is_watch: false, patience }
+        Demanded { series, origin: Origin::default(), flow: 0, seats: 1, is_watch: false, patience }
     }
 
     #[tokio::test(start_paused = true)]
@@ -187,6 +234,7 @@ mod tests {
         assert!(waited.is_ok());
         drop(waited);
         let state = level.lock();
-        assert_eq!((state.queues.seats_wanted(), state.waiters.len()), (0, 0));
+        assert_eq!((state.queues.seats_wanted(), state.waiters.len(), state.known.len()), (0, 0, 0));
+        assert_eq!(state.counts, Counts { dispatched: 2, rejected: 0, timed_out: 1, cancelled: 1 });
     }
 }

@@ -7,6 +7,7 @@
 //! event is encoded once for all of them.
 
 mod demand;
+pub mod dump;
 mod follow;
 mod hand;
 mod level;
@@ -28,7 +29,7 @@ pub use level::Seat;
 pub use plan::Marks;
 
 use crate::request::{RequestInfo, User};
-use level::Demanded;
+use level::{Demanded, Origin};
 use plan::Plan;
 use retry::Refusals;
 
@@ -77,9 +78,12 @@ impl Fairness {
             return (Arc::default(), Err(Refused { retry_after_seconds: 1 }));
         };
         let planned = &schema.planned;
+        let distinguisher = schema.distinguisher(info, user);
+        let origin = Origin { distinguisher: distinguisher.to_owned(), user: user.name.clone(), info: info.clone() };
         let demanded = Demanded {
             series: schema.series.clone(),
-            flow: schema.flow(info, user),
+            flow: schema.flow(distinguisher),
+            origin,
             seats: objects.div_ceil(OBJECTS_PER_SEAT).clamp(1, SEATS_MAX.min(planned.request_seats_max)),
             is_watch: info.verb == "watch",
             patience,
@@ -89,6 +93,11 @@ impl Fairness {
             Refused { retry_after_seconds: self.refuse(&planned.level.name) }
         });
         (schema.marks.clone(), seat)
+    }
+
+    /// The table at a path below [`dump::PATH`], if there is one of that name.
+    pub fn dump(&self, name: &str, with_details: bool, now: jiff::Timestamp) -> Option<String> {
+        dump::table(&self.plan(), name, with_details, &dump::Now { instant: Instant::now(), time: now })
     }
 
     fn refuse(&self, level: &str) -> u64 {

@@ -28,13 +28,16 @@ pub struct Schema {
 }
 
 impl Schema {
-    pub fn flow(&self, info: &RequestInfo, user: &User) -> u64 {
+    pub fn flow(&self, distinguisher: &str) -> u64 {
         match self.planned.discipline {
-            Discipline::Queue { queues: 2.., .. } => {
-                flow_hash(&self.name, rules::distinguisher(&self.spec, info, user))
-            }
+            Discipline::Queue { queues: 2.., .. } => flow_hash(&self.name, distinguisher),
             _ => 0,
         }
+    }
+
+    /// What tells its flows apart.
+    pub fn distinguisher<'a>(&self, info: &'a RequestInfo, user: &'a User) -> &'a str {
+        rules::distinguisher(&self.spec, info, user)
     }
 }
 
@@ -88,6 +91,11 @@ impl Plan {
         let mut schemas = self.schemas.iter();
         let fits = schemas.find(|schema| rules::matches(&schema.spec, info, user));
         fits.or_else(|| self.schemas.iter().find(|schema| schema.name == CATCH_ALL))
+    }
+
+    /// By name.
+    pub fn levels(&self) -> impl Iterator<Item = &Arc<Level>> {
+        self.levels.values().map(|planned| &planned.level)
     }
 
     /// Ends a period: seats go where they were wanted.
@@ -247,7 +255,8 @@ mod tests {
         };
         let flow = |name: &str, namespace: &str| {
             let (info, user) = (info(namespace), user(name));
-            plan.classify(&info, &user).unwrap().flow(&info, &user)
+            let schema = plan.classify(&info, &user).unwrap();
+            schema.flow(schema.distinguisher(&info, &user))
         };
         assert_eq!(flow("u", "a"), flow("u", "b"));
         assert_ne!(flow("u", "a"), flow("v", "a"));

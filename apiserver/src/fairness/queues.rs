@@ -63,6 +63,35 @@ pub struct Departure {
     pub started: Vec<Ticket>,
 }
 
+/// What a level holds, as it is told to who looks into the server.
+#[derive(Debug, Default)]
+pub struct Digest {
+    pub queues: Vec<QueueDigest>,
+    /// Those that wait, in their order, then those that run, queue by queue; last those of no queue.
+    pub requests: Vec<RequestDigest>,
+}
+
+#[derive(Debug, PartialEq)]
+pub struct QueueDigest {
+    pub waiting: usize,
+    pub executing: usize,
+    pub seats_in_use: usize,
+    pub seats_waiting: usize,
+    /// Where its next request begins, and what those that wait will cost: seat-seconds.
+    pub start: f64,
+    pub work_waiting: f64,
+}
+
+#[derive(Debug, PartialEq)]
+pub struct RequestDigest {
+    pub ticket: Ticket,
+    pub queue: Option<usize>,
+    /// In its queue; `None`: it runs.
+    pub position: Option<usize>,
+    pub seats: usize,
+    pub started: Option<Instant>,
+}
+
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Ticket>,
@@ -138,6 +167,37 @@ impl FairQueues {
     /// Seats that run or are waited for.
     pub fn seats_wanted(&self) -> usize {
         self.seats_in_use + self.seats_waiting
+    }
+
+    pub fn digest(&self) -> Digest {
+        let of = |ticket: &Ticket, position| {
+            let Request { queue, seats, started, .. } = self.requests[ticket];
+            RequestDigest { ticket: *ticket, queue, position, seats, started }
+        };
+        let mut running: Vec<RequestDigest> = self
+            .requests
+            .iter()
+            .filter(|(_, request)| request.started.is_some())
+            .map(|(ticket, _)| of(ticket, None))
+            .collect();
+        running.sort_by_key(|request| request.ticket);
+        let mut digest = Digest::default();
+        for (index, queue) in self.queues.iter().enumerate() {
+            let waiting = queue.waiting.iter().enumerate().map(|(position, ticket)| of(ticket, Some(position)));
+            let before = digest.requests.len();
+            digest.requests.extend(waiting);
+            digest.queues.push(QueueDigest {
+                waiting: queue.waiting.len(),
+                executing: queue.executing,
+                seats_in_use: queue.seats_in_use,
+                seats_waiting: digest.requests[before..].iter().map(|request| request.seats).sum(),
+                start: queue.start,
+                work_waiting: queue.work_waiting,
+            });
+            digest.requests.extend(running.extract_if(.., |request| request.queue == Some(index)));
+        }
+        digest.requests.append(&mut running);
+        digest
     }
 
     /// Other settings from now on. Who waits goes on waiting where it is.

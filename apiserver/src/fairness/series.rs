@@ -44,7 +44,7 @@ family!(FAIR_FRACTION: GaugeVec = gauge("seat_fair_frac", "Fair fraction of serv
 /// The series of one schema at its level, looked up once.
 pub struct FlowSeries {
     level: String,
-    schema: String,
+    pub schema: String,
     pub dispatched: IntCounter,
     pub waiting: IntGauge,
     pub waiting_seats: IntGauge,

@@ -180,3 +180,44 @@ async fn a_schema_is_told_that_its_level_is_missing() {
     patch(&server.client, &path, "merge", &json!({"spec": {"matchingPrecedence": 60}})).await.expect(200);
     call(&server.client, Method::DELETE, &path, &[], "").await.expect(200);
 }
+
+/// The first two words of each line of a table that people read while the server is busy.
+async fn dumped(server: &TestServer, name: &str) -> Vec<[String; 2]> {
+    let text = get(&server.client, &format!("/debug/api_priority_and_fairness/{name}")).await.expect(200);
+    let lines = text.as_str().expect("text").lines();
+    let words = |line: &str| {
+        let mut words = line.split(',').map(|word| word.trim().to_owned());
+        [words.next().unwrap_or_default(), words.next().unwrap_or_default()]
+    };
+    lines.map(words).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_hand_is_told_to_people() {
+    let server = TestServer::start(&[]).await;
+    let levels = dumped(&server, "dump_priority_levels").await;
+    assert_eq!(levels[0], ["PriorityLevelName", "ActiveQueues"]);
+    let names: Vec<&str> = levels[1..].iter().map(|[name, _]| name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "catch-all",
+            "exempt",
+            "global-default",
+            "leader-election",
+            "node-high",
+            "system",
+            "workload-high",
+            "workload-low"
+        ]
+    );
+    let queues = dumped(&server, "dump_queues").await;
+    let of = |level: &str| queues.iter().filter(|[name, _]| name == level).count();
+    assert_eq!((of("global-default"), of("leader-election"), of("exempt")), (128, 16, 0));
+    // Who asks is himself at work.
+    let requests = dumped(&server, "dump_requests?includeRequestDetails=1").await;
+    assert!(requests[1..].contains(&["exempt".to_owned(), "exempt".to_owned()]), "{requests:?}");
+    get(&server.client, "/debug/api_priority_and_fairness/none").await.refused(404, "NotFound");
+    let without = TestServer::start(&["--enable-priority-and-fairness=false"]).await;
+    get(&without.client, "/debug/api_priority_and_fairness/dump_queues").await.refused(404, "NotFound");
+}
