@@ -7,6 +7,7 @@ pub mod apply;
 pub mod catalogue;
 pub mod channel;
 pub mod cron;
+pub mod diff;
 pub mod duration;
 pub mod field;
 pub mod gvk;

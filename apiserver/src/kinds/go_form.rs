@@ -2,6 +2,7 @@
 //!
 //! Names are capitalized and stand in the order of their declaration; what is unset is written all the same.
 
+use machinery::diff;
 use serde_json::Value;
 
 /// The shape of a Go value.
@@ -12,11 +13,18 @@ pub enum Form {
     List(&'static Form),
     /// `null` where absent.
     Struct(&'static [(&'static str, Form)]),
+    /// A struct that has JSON names: what is absent is left out.
+    Tagged(&'static [(&'static str, Form)]),
+    /// What Go calls the field, where that is not its JSON name with a capital.
+    As(&'static str, &'static Form),
+    /// A struct that is no pointer: all its fields are written where it is absent.
+    Inline(&'static [(&'static str, Form)]),
 }
 
 pub const POINTER: Form = Form::Plain("null");
 pub const TEXT: Form = Form::Plain("\"\"");
 pub const NUMBER: Form = Form::Plain("0");
+pub const FLAG: Form = Form::Plain("false");
 
 pub fn write(value: &Value, form: &Form) -> String {
     match form {
@@ -29,15 +37,66 @@ pub fn write(value: &Value, form: &Form) -> String {
             }
             None => "null".to_owned(),
         },
-        Form::Struct(_) if value.is_null() => "null".to_owned(),
-        Form::Struct(fields) => {
-            let fields: Vec<String> = fields
-                .iter()
-                .map(|(name, form)| format!("\"{}\":{}", capitalized(name), write(&value[*name], form)))
-                .collect();
-            format!("{{{}}}", fields.join(","))
+        Form::Struct(_) | Form::Tagged(_) if value.is_null() => "null".to_owned(),
+        Form::Struct(fields) | Form::Inline(fields) => {
+            let fields = fields.iter().map(|(name, form)| (go_name(name, form), write(&value[*name], form)));
+            object(fields)
+        }
+        Form::Tagged(fields) => {
+            let given = fields.iter().filter(|(name, _)| !value[*name].is_null());
+            object(given.map(|(name, form)| ((*name).to_owned(), write(&value[*name], form))))
+        }
+        Form::As(_, form) => write(value, form),
+    }
+}
+
+/// What changed, as a unified diff of both values, written one field a line.
+pub fn difference(old: &Value, new: &Value, form: &Form) -> String {
+    diff::unified(&indented(&write(old, form)), &indented(&write(new, form)))
+}
+
+fn object(fields: impl Iterator<Item = (String, String)>) -> String {
+    let fields: Vec<String> = fields.map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    format!("{{{}}}", fields.join(","))
+}
+
+fn go_name(name: &str, form: &Form) -> String {
+    match form {
+        Form::As(name, _) => (*name).to_owned(),
+        _ => capitalized(name),
+    }
+}
+
+/// Compact JSON, a line for each item, one blank for each level; what is empty stays on its line.
+fn indented(compact: &str) -> String {
+    let (mut text, mut depth) = (String::with_capacity(compact.len() * 2), 0);
+    let (mut in_string, mut escaped, mut opened) = (false, false, false);
+    let line = |text: &mut String, depth: usize| {
+        text.push('\n');
+        text.push_str(&" ".repeat(depth));
+    };
+    for character in compact.chars() {
+        let closes = !in_string && matches!(character, '}' | ']');
+        if closes {
+            depth -= 1;
+        }
+        if closes != opened {
+            line(&mut text, depth);
+        }
+        opened = false;
+        text.push(character);
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if in_string => escaped = true,
+            '"' => in_string = !in_string,
+            _ if in_string => {}
+            '{' | '[' => (depth, opened) = (depth + 1, true),
+            ',' => line(&mut text, depth),
+            ':' => text.push(' '),
+            _ => {}
         }
     }
+    text
 }
 
 fn capitalized(name: &str) -> String {
@@ -58,6 +117,26 @@ mod tests {
         assert_eq!(
             write(&json!({"rules": [{"count": 2}]}), &FORM),
             r#"{"Rules":[{"Kind":"","Count":2,"Limit":null}],"Other":null}"#
+        );
+    }
+
+    #[test]
+    fn names_are_those_of_go() {
+        const SELECTOR: Form = Form::Tagged(&[("matchLabels", POINTER), ("matchExpressions", POINTER)]);
+        const INNER: &[(&str, Form)] = &[("limits", POINTER)];
+        const FORM: Form = Form::Struct(&[
+            ("fsType", Form::As("FSType", &TEXT)),
+            ("selector", SELECTOR),
+            ("resources", Form::Inline(INNER)),
+        ]);
+        let value = json!({"fsType": "x", "selector": {"matchExpressions": [], "matchLabels": {"a": "b"}}});
+        let written =
+            r#"{"FSType":"x","Selector":{"matchLabels":{"a":"b"},"matchExpressions":[]},"Resources":{"Limits":null}}"#;
+        assert_eq!(write(&value, &FORM), written);
+        let other = json!({"selector": {"matchLabels": {"a": "c:,{"}}});
+        assert_eq!(
+            difference(&value, &other, &FORM),
+            "@@ -1,10 +1,9 @@\n {\n- \"FSType\": \"x\",\n+ \"FSType\": \"\",\n  \"Selector\": {\n   \"matchLabels\": {\n-   \"a\": \"b\"\n-  },\n-  \"matchExpressions\": []\n+   \"a\": \"c:,{\"\n+  }\n  },\n  \"Resources\": {\n   \"Limits\": null\n"
         );
     }
 }

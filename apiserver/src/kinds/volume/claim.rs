@@ -9,10 +9,10 @@ use machinery::quantity::Quantity;
 use serde_json::{Value, json};
 
 use super::super::defaults::{set, spec};
-use super::super::{Hooks, text_column, validate};
+use super::super::{Hooks, go_form, text_column, validate};
 use super::{
-    CLASS_ANNOTATION, VOLUME_MODE, VOLUME_MODES, access_modes, class, optional_class, or_unset, positive, shown_modes,
-    shown_phase, storage,
+    CLASS_ANNOTATION, VOLUME_MODE, VOLUME_MODES, access_modes, class, form, optional_class, or_unset, positive,
+    shown_modes, shown_phase, storage,
 };
 use crate::rest::table::{AGE, NAME, age};
 
@@ -195,8 +195,10 @@ fn validate_update(new: &Value, old: &Value) -> ErrorList {
     }
     let path = Path::new("spec");
     if !validate::is_alike(&now, &before) {
-        let why =
-            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+        let difference = go_form::difference(&before, &now, &form::CLAIM);
+        let why = format!(
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n{difference}"
+        );
         errors.push(Error::forbidden(&path, why));
     }
     errors.extend(shrinking(new, old));

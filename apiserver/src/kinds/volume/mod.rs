@@ -3,6 +3,7 @@
 //! Enter at [`HOOKS`] and [`validate_inline`].
 
 pub mod claim;
+mod form;
 mod source;
 
 use machinery::field::{Error, ErrorList, Path};
@@ -12,7 +13,7 @@ use machinery::quantity::Quantity;
 use serde_json::{Value, json};
 
 use super::defaults::{set, spec, within};
-use super::{Column, Hooks, node_labels, pod, text_column, validate};
+use super::{Column, Hooks, go_form, node_labels, pod, text_column, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 const VOLUME_MODE: Column = Column {
@@ -268,9 +269,12 @@ fn attributes_class(spec: &Value, path: &Path) -> ErrorList {
 /// Where the bytes are does not change; a secret for growing may be named later.
 fn validate_update(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
-    if !source::is_same(&new["spec"], &old["spec"]) {
+    let spec = source::without_new_secret(&new["spec"], &old["spec"]);
+    if !source::is_same(&spec, &old["spec"]) {
         let path = validate::path(&["spec", "persistentvolumesource"]);
-        errors.push(Error::forbidden(&path, "spec.persistentvolumesource is immutable after creation"));
+        let difference = go_form::difference(&old["spec"], &spec, &form::SOURCE);
+        let why = format!("spec.persistentvolumesource is immutable after creation\n{difference}");
+        errors.push(Error::forbidden(&path, why));
     }
     let mode = |volume: &Value| volume["spec"]["volumeMode"].clone();
     errors.extend(validate::immutable(&mode(new), &mode(old), &Path::new("volumeMode")));

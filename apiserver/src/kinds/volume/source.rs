@@ -75,14 +75,17 @@ fn is_root(target: &str) -> bool {
 
 /// Whether two specs name the same source; a secret for growing may be added.
 pub fn is_same(new: &Value, old: &Value) -> bool {
+    KINDS.iter().all(|kind| new[kind] == old[kind])
+}
+
+/// A new spec without the secret for growing, where the old one has none: it may be named later.
+pub fn without_new_secret(new: &Value, old: &Value) -> Value {
     const EXPAND: &str = "controllerExpandSecretRef";
-    KINDS.iter().all(|kind| {
-        let mut now = new[kind].clone();
-        if *kind == "csi" && old["csi"].is_object() && old["csi"][EXPAND].is_null() {
-            now.as_object_mut().and_then(|fields| fields.remove(EXPAND));
-        }
-        now == old[kind]
-    })
+    let mut new = new.clone();
+    if old["csi"].is_object() && old["csi"][EXPAND].is_null() && new["csi"].is_object() {
+        new["csi"].as_object_mut().and_then(|fields| fields.remove(EXPAND));
+    }
+    new
 }
 
 fn source(kind: &str, source: &Value, name: &str, path: &Path) -> ErrorList {

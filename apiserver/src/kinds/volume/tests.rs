@@ -112,7 +112,8 @@ fn a_volume_stays_where_it_is() {
     assert_eq!(
         told(validate_update(&new, &old)),
         [
-            "spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation",
+            "spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation\n\
+             @@ -22,7 +22,7 @@\n  \"StorageOS\": null,\n  \"CSI\": {\n   \"Driver\": \"d\",\n-  \"VolumeHandle\": \"h\",\n+  \"VolumeHandle\": \"other\",\n   \"ReadOnly\": false,\n   \"FSType\": \"\",\n   \"VolumeAttributes\": null,\n",
             "volumeMode: Invalid value: \"Block\": field is immutable",
         ]
     );
@@ -171,13 +172,23 @@ fn what_a_claim_asks_for_stays() {
     };
     let bound = json!({"phase": "Bound", "capacity": {"storage": "1Gi"}});
     let asks = |size: &str| json!({"resources": {"requests": {"storage": size}}});
-    let immutable = "spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+    let immutable = |difference: &str| {
+        format!(
+            "spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n{difference}"
+        )
+    };
+    let other_volume = "@@ -9,7 +9,7 @@\n    \"storage\": \"2Gi\"\n   }\n  },\n- \"VolumeName\": \"w\",\n+ \"VolumeName\": \"v\",\n  \"StorageClassName\": null,\n  \"VolumeMode\": null,\n  \"DataSource\": null,\n";
+    let other_class = "@@ -10,7 +10,7 @@\n   }\n  },\n  \"VolumeName\": \"\",\n- \"StorageClassName\": \"t\",\n+ \"StorageClassName\": \"s\",\n  \"VolumeMode\": null,\n  \"DataSource\": null,\n  \"DataSourceRef\": null,\n";
+    let other_size = "@@ -6,7 +6,7 @@\n  \"Resources\": {\n   \"Limits\": null,\n   \"Requests\": {\n-   \"storage\": \"2Gi\"\n+   \"storage\": \"3Gi\"\n   }\n  },\n  \"VolumeName\": \"\",\n";
     assert_eq!(check(json!({"volumeName": "v"}), json!({}), bound.clone()), [""; 0]);
-    assert_eq!(check(json!({"volumeName": "v"}), json!({"volumeName": "w"}), bound.clone()), [immutable]);
+    assert_eq!(check(json!({"volumeName": "v"}), json!({"volumeName": "w"}), bound.clone()), [immutable(other_volume)]);
     assert_eq!(check(json!({"storageClassName": "s"}), json!({}), bound.clone()), [""; 0]);
-    assert_eq!(check(json!({"storageClassName": "s"}), json!({"storageClassName": "t"}), bound.clone()), [immutable]);
+    assert_eq!(
+        check(json!({"storageClassName": "s"}), json!({"storageClassName": "t"}), bound.clone()),
+        [immutable(other_class)]
+    );
     assert_eq!(check(asks("3Gi"), asks("2Gi"), bound.clone()), [""; 0]);
-    assert_eq!(check(asks("3Gi"), asks("2Gi"), json!({"phase": "Pending"})), [immutable]);
+    assert_eq!(check(asks("3Gi"), asks("2Gi"), json!({"phase": "Pending"})), [immutable(other_size)]);
     assert_eq!(
         check(asks("1Gi"), asks("2Gi"), bound),
         ["spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"]
