@@ -2,7 +2,10 @@
 
 mod columns;
 pub mod defaults;
+mod label_keys;
 mod paths;
+mod ports;
+mod profiles;
 mod subresources;
 pub mod validate;
 pub mod warnings;
@@ -23,6 +26,7 @@ pub static HOOKS: Hooks = Hooks {
     validate: validate::pod,
     validate_update: validate::validate_update,
     validate_status: validate::validate_status,
+    warnings_of_sent: profiles::of_new_pod,
     status_warnings: crate::kinds::warnings::pod_status,
     warnings: |pod| {
         let wrong = names::dns_label(meta::name(pod));
@@ -51,6 +55,8 @@ pub static HOOKS: Hooks = Hooks {
 
 /// A new pod is pending, of the class that its resources put it in.
 fn prepare_create(pod: &mut Value) {
+    label_keys::merge(pod);
+    profiles::fill_in(pod);
     let class = quality_of_service(pod);
     let mut status = json!({"phase": "Pending", "qosClass": class});
     if !meta::list(pod, "spec.schedulingGates").is_empty() {

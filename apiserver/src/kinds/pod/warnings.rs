@@ -1,14 +1,12 @@
 //! What is allowed in a pod and yet most likely a mistake, in upstream's words. The same for templates.
 
-use std::collections::HashMap;
-
 use machinery::field::{Path, quote};
 use machinery::meta;
 use machinery::names;
 use machinery::quantity::Quantity;
 use serde_json::Value;
 
-use super::paths;
+use super::{paths, ports, profiles};
 use crate::kinds::ip::address_warning;
 use crate::kinds::node_labels;
 use crate::kinds::volume::claim;
@@ -20,24 +18,29 @@ pub fn of(pod: &Value, path: &Path) -> Vec<String> {
     warnings.extend(annotations(pod, &path.child("metadata").child("annotations")));
     warnings.extend(volumes(spec, &at.child("volumes")));
     warnings.extend(paths::warnings(spec));
-    warnings.extend(selectors(spec, &at));
     warnings.extend(duplicates(spec, &at));
-    let containers = containers(spec, &at);
-    for (container, path) in &containers {
-        for kind in ["limits", "requests"] {
-            let amounts = &container["resources"][kind];
-            warnings.extend(fractions(amounts, &path.child("resources").child(kind)));
-        }
-        warnings.extend(environment(container, &path.child("env")));
+    for name in BYTES {
+        warnings.extend(fraction(&spec["overhead"], name, &at.child("overhead")));
     }
-    warnings.extend(fractions(&spec["overhead"], &at.child("overhead")));
-    warnings.extend(profiles(pod, &containers, path));
-    warnings.extend(ports(&containers));
-    warnings.extend(addresses(spec, &at));
+    warnings.extend(profiles::of_pod(pod, path));
+    let containers = containers(spec, &at);
+    for (container, at) in &containers {
+        warnings.extend(profiles::of_container(pod, container, path));
+        for name in BYTES {
+            for kind in ["limits", "requests"] {
+                let amounts = &container["resources"][kind];
+                warnings.extend(fraction(amounts, name, &at.child("resources").child(kind)));
+            }
+        }
+        warnings.extend(environment(container, &at.child("env")));
+    }
+    warnings.extend(ports::of(&containers));
     if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0) {
         let at = at.child("terminationGracePeriodSeconds");
         warnings.push(format!("{at}: must be >= 0; negative values are invalid and will be treated as 1"));
     }
+    warnings.extend(selectors(spec, &at.child("affinity")));
+    warnings.extend(addresses(spec, &at));
     warnings
 }
 
@@ -62,8 +65,9 @@ fn old_labels(spec: &Value, path: &Path) -> Vec<String> {
     }
     for (position, spread) in meta::list(spec, "topologySpreadConstraints").iter().enumerate() {
         let key = meta::text(spread, "topologyKey");
-        let at = path.child("topologySpreadConstraints").index(position).child("topologyKey");
-        warnings.extend(old(key).map(|why| format!("{at}: {key} is {why}")));
+        let at = path.child("topologySpreadConstraints").index(position);
+        warnings.extend(old(key).map(|why| format!("{}: {key} is {why}", at.child("topologyKey"))));
+        warnings.extend(without_selector(spread, &at));
     }
     warnings
 }
@@ -75,34 +79,6 @@ fn odd_values(term: &Value, path: &Path) -> Vec<String> {
         for (index, value) in meta::list(expression, "values").iter().filter_map(Value::as_str).enumerate() {
             let wrong = names::label_value(value).into_iter();
             warnings.extend(wrong.map(|why| format!("{}: {value} is invalid, {why}", at.index(index))));
-        }
-    }
-    warnings
-}
-
-/// Annotations that once stood for profiles of a security context.
-fn profiles(pod: &Value, containers: &[(&Value, Path)], path: &Path) -> Vec<String> {
-    const SECCOMP: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
-    const APP_ARMOR: &str = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
-    let at = path.child("metadata").child("annotations");
-    let told = |name: &str, why: &str| {
-        let given = meta::annotation(pod, name);
-        given.map(|_| format!("{}: {why}", at.key(name)))
-    };
-    let has = |of: &Value, profile: &str| of["securityContext"][profile].is_object();
-    let mut warnings = Vec::new();
-    if !has(&pod["spec"], "seccompProfile") {
-        warnings.extend(told("seccomp.security.alpha.kubernetes.io/pod", SECCOMP));
-    }
-    // Of a pod itself the annotation is turned into the field.
-    let is_template = path.to_string() != Path::root().to_string();
-    for (container, _) in containers {
-        let name = meta::text(container, "name");
-        if !has(container, "seccompProfile") {
-            warnings.extend(told(&format!("container.seccomp.security.alpha.kubernetes.io/{name}"), SECCOMP));
-        }
-        if is_template && !has(container, "appArmorProfile") && !has(&pod["spec"], "appArmorProfile") {
-            warnings.extend(told(&format!("container.apparmor.security.beta.kubernetes.io/{name}"), APP_ARMOR));
         }
     }
     warnings
@@ -171,24 +147,24 @@ fn volumes(spec: &Value, path: &Path) -> Vec<String> {
 
 const NO_POD: &str = "a null labelSelector results in matching no pod";
 
+fn without_selector(term: &Value, path: &Path) -> Option<String> {
+    term["labelSelector"].is_null().then(|| format!("{}: {NO_POD}", path.child("labelSelector")))
+}
+
+/// Affinities to pods that are none.
 fn selectors(spec: &Value, path: &Path) -> Vec<String> {
     let mut warnings = Vec::new();
-    let mut judge = |list: &Value, path: &Path, within: &[&str]| {
-        for (position, term) in list.as_array().into_iter().flatten().enumerate() {
-            let (term, at) =
-                within.iter().fold((term, path.index(position)), |(term, path), name| (&term[*name], path.child(name)));
-            if term["labelSelector"].is_null() {
-                warnings.push(format!("{}: {NO_POD}", at.child("labelSelector")));
-            }
-        }
-    };
-    judge(&spec["topologySpreadConstraints"], &path.child("topologySpreadConstraints"), &[]);
     for kind in ["podAffinity", "podAntiAffinity"] {
-        let (affinity, at) = (&spec["affinity"][kind], path.child("affinity").child(kind));
+        let (affinity, at) = (&spec["affinity"][kind], path.child(kind));
         let required = "requiredDuringSchedulingIgnoredDuringExecution";
-        judge(&affinity[required], &at.child(required), &[]);
+        for (position, term) in meta::list(affinity, required).iter().enumerate() {
+            warnings.extend(without_selector(term, &at.child(required).index(position)));
+        }
         let preferred = "preferredDuringSchedulingIgnoredDuringExecution";
-        judge(&affinity[preferred], &at.child(preferred), &["podAffinityTerm"]);
+        for (position, term) in meta::list(affinity, preferred).iter().enumerate() {
+            let at = at.child(preferred).index(position).child("podAffinityTerm");
+            warnings.extend(without_selector(&term["podAffinityTerm"], &at));
+        }
     }
     warnings
 }
@@ -203,24 +179,24 @@ fn duplicates(spec: &Value, path: &Path) -> Vec<String> {
                 warnings.push(format!("{at}: duplicate {field} {}", quote(text)));
             }
             seen.push(text);
-            if list == "imagePullSecrets" && text.is_empty() {
-                warnings.push(format!("{at}: invalid empty name \"\""));
-            }
         }
     }
+    let secrets = meta::list(spec, "imagePullSecrets").iter().enumerate();
+    let nameless = secrets.filter(|(_, secret)| meta::text(secret, "name").is_empty());
+    let at = path.child("imagePullSecrets");
+    warnings
+        .extend(nameless.map(|(position, _)| format!("{}: invalid empty name \"\"", at.index(position).child("name"))));
     warnings
 }
 
-/// Parts of bytes.
-fn fractions(amounts: &Value, path: &Path) -> Vec<String> {
-    let broken = ["memory", "ephemeral-storage"].into_iter().filter_map(|name| {
-        let amount = Quantity::from_value(amounts.get(name)?).ok()?;
-        (amount.milli_value() % 1000 != 0).then(|| {
-            let shown = quote(&amount.to_string());
-            format!("{}: fractional byte value {shown} is invalid, must be an integer", path.key(name))
-        })
-    });
-    broken.collect()
+/// Resources that are counted in whole bytes.
+const BYTES: [&str; 2] = ["memory", "ephemeral-storage"];
+
+/// Parts of a byte.
+fn fraction(amounts: &Value, name: &str, path: &Path) -> Option<String> {
+    let amount = Quantity::from_value(amounts.get(name)?).ok()?;
+    let shown = (amount.milli_value() % 1000 != 0).then(|| quote(&amount.to_string()))?;
+    Some(format!("{}: fractional byte value {shown} is invalid, must be an integer", path.key(name)))
 }
 
 /// A variable that is set twice, and not by what it was.
@@ -241,51 +217,6 @@ fn environment(container: &Value, path: &Path) -> Vec<String> {
         seen.push(name);
     }
     warnings
-}
-
-fn ports(containers: &[(&Value, Path)]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let mut by_number: HashMap<(i64, &str), Vec<(&Value, Path)>> = HashMap::new();
-    let mut by_name: HashMap<&str, Path> = HashMap::new();
-    let ports = containers.iter().flat_map(|(container, path)| {
-        let ports = meta::list(container, "ports").iter().enumerate();
-        ports.map(move |(position, port)| (port, path.child("ports").index(position)))
-    });
-    for (port, at) in ports {
-        let key = (port["containerPort"].as_i64().unwrap_or(0), meta::text(port, "protocol"));
-        let others = by_number.entry(key).or_default();
-        warnings.extend(
-            others.iter().filter_map(|(other, other_at)| Some(format!("{at}: {} {other_at}", clash(port, other)?))),
-        );
-        others.push((port, at.clone()));
-        let name = meta::text(port, "name");
-        match by_name.get(name) {
-            _ if name.is_empty() => {}
-            Some(other) => warnings.push(format!(
-                "{at}: duplicate port name {} with {other}, services and probes that select ports by name will use {other}",
-                quote(name)
-            )),
-            None => {
-                by_name.insert(name, at);
-            }
-        }
-    }
-    warnings
-}
-
-/// How two definitions of one port are at odds.
-fn clash(port: &Value, other: &Value) -> Option<&'static str> {
-    let host = |port: &Value| port["hostPort"].as_i64().unwrap_or(0);
-    let (address, other_address) = (meta::text(port, "hostIP"), meta::text(other, "hostIP"));
-    if address == other_address && host(port) == host(other) {
-        Some("duplicate port definition with")
-    } else if host(port) == 0 || host(other) == 0 {
-        Some("overlapping port definition with")
-    } else if host(port) == host(other) && address.is_empty() != other_address.is_empty() {
-        Some("dangerously ambiguous port definition with")
-    } else {
-        None
-    }
 }
 
 #[cfg(test)]
@@ -347,6 +278,12 @@ mod tests {
                 vec![
                     "spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference.matchExpressions[0].key: beta.kubernetes.io/arch is deprecated since v1.14; use \"kubernetes.io/arch\" instead",
                     "spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference.matchExpressions[0].values[0]: a b is invalid, a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
+                ],
+            ),
+            (
+                one(json!({"ports": [{"name": "web", "containerPort": 80, "protocol": "TCP", "hostIP": "10.0.0.1"}]})),
+                vec![
+                    "spec.containers[0].ports[0]: hostIP set without hostPort: {Name:web HostPort:0 ContainerPort:80 Protocol:TCP HostIP:10.0.0.1}",
                 ],
             ),
             (

@@ -7,6 +7,7 @@ use machinery::meta;
 use machinery::names;
 use serde_json::Value;
 
+use crate::kinds::pod::label_keys;
 use crate::kinds::validate;
 
 pub fn all(spec: &Value, path: &Path) -> ErrorList {
@@ -101,6 +102,7 @@ fn spreading(spec: &Value, path: &Path) -> ErrorList {
                 errors.push(Error::not_supported(&at.child(field), policy, &policies));
             }
         }
+        errors.extend(label_keys::validate(constraint, &at));
         errors.extend(validate::label_selector(&constraint["labelSelector"], &at.child("labelSelector")));
     }
     errors
@@ -147,6 +149,7 @@ fn pod_term(term: &Value, path: &Path) -> ErrorList {
     for namespace in meta::list(term, "namespaces").iter().filter_map(Value::as_str) {
         errors.extend(validate::named(namespace, names::dns_label, &path.child("namespace")));
     }
+    errors.extend(label_keys::validate(term, path));
     let (key, at) = (meta::text(term, "topologyKey"), path.child("topologyKey"));
     if key.is_empty() {
         errors.push(Error::required(&at, "can not be empty"));
