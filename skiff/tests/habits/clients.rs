@@ -1,0 +1,63 @@
+//! The kubectl programs of this machine: `kubectl`, and others by the name `kubectl.1.MINOR`, on PATH or beside it.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+pub(crate) struct Client {
+    pub(crate) minor: u32,
+    program: PathBuf,
+}
+
+impl Client {
+    /// A folder for PATH, where this program is `kubectl`.
+    pub(crate) fn folder(&self, below: &Path) -> Result<PathBuf> {
+        let folder = below.join(format!("kubectl-1.{}", self.minor));
+        if !folder.exists() {
+            std::fs::create_dir_all(&folder)?;
+            symlink(&self.program, folder.join("kubectl")).context("link kubectl")?;
+        }
+        Ok(folder)
+    }
+}
+
+/// The oldest and the newest there are: between them lies how kubectl changed.
+pub(crate) fn ends() -> Result<Vec<Client>> {
+    let mut found: BTreeMap<u32, PathBuf> = BTreeMap::new();
+    for program in candidates() {
+        if let Some(minor) = minor(&program) {
+            found.entry(minor).or_insert(program);
+        }
+    }
+    let (first, last) = (found.pop_first(), found.pop_last());
+    let clients: Vec<Client> =
+        first.into_iter().chain(last).map(|(minor, program)| Client { minor, program }).collect();
+    anyhow::ensure!(!clients.is_empty(), "there is no kubectl on PATH");
+    Ok(clients)
+}
+
+fn candidates() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let real = folders.iter().find_map(|folder| std::fs::canonicalize(folder.join("kubectl")).ok());
+    folders.extend(real.and_then(|program| Some(program.parent()?.to_owned())));
+    let is_kubectl = |name: &str| {
+        name == "kubectl" || name.strip_prefix("kubectl.1.").is_some_and(|minor| minor.parse::<u32>().is_ok())
+    };
+    let in_folder = |folder: PathBuf| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter(move |entry| entry.file_name().to_str().is_some_and(is_kubectl)).map(|entry| entry.path())
+    };
+    folders.into_iter().flat_map(in_folder).collect()
+}
+
+/// Of its version; some answer `27+`, and some wrappers answer for another program than they run.
+fn minor(program: &Path) -> Option<u32> {
+    let output = Command::new(program).args(["version", "--client", "--output=json"]).output().ok()?;
+    let version: Value = serde_json::from_slice(&output.stdout).ok()?;
+    version["clientVersion"]["minor"].as_str()?.trim_end_matches('+').parse().ok()
+}
