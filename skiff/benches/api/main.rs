@@ -98,9 +98,10 @@ async fn run(options: &Options) -> Result<()> {
             done.with_context(|| format!("{group:?} of {}", server.name))?;
         }
     }
+    report::print(&measured);
+    report::write(&options.out, &measured)?;
     for server in &mut servers {
         server.clean_up().await?;
     }
-    report::print(&measured);
-    report::write(&options.out, &measured)
+    Ok(())
 }
