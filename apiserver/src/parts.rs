@@ -71,6 +71,9 @@ impl Parts {
         let api = Arc::new(build(options, catalogue, store.clone(), cache, clock, random, shutdown.clone())?);
 
         metrics::follow(&api);
+        if let Some(auditor) = &api.auditor {
+            auditor.start();
+        }
         let openid = openid_documents(&api, keys_url.as_deref(), host, advertised);
         let endpoints = endpoints(&api);
         // Before the port answers: a probe that comes first must not find the server ready.
@@ -111,6 +114,9 @@ impl Parts {
                 tracing::error!(%error, "a task of the server panicked");
                 shutdown.trigger();
             }
+        }
+        if let Some(auditor) = &self.api.auditor {
+            auditor.close().await;
         }
     }
 }
@@ -177,7 +183,7 @@ fn build(
         authenticator: authenticator(values, options.anonymous)?,
         authorizer: Arc::new(Authorizer::new(options.modes)),
         admission: plugins::build(values).map_err(Error::Options)?,
-        auditor: Auditor::from_flags(values, clock).map_err(Error::Options)?,
+        auditor: Auditor::from_flags(values, clock, &random).map_err(Error::Options)?,
         tokens: Some(tokens(values, &options.issuer)?),
         services: options.ranges,
         kubelets: KubeletClient {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use machinery::field::quote;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -11,7 +12,9 @@ use crate::request::{RequestInfo, User};
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub kind: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub api_version: &'static str,
     pub level: Level,
     #[serde(rename = "auditID")]
@@ -39,6 +42,42 @@ pub struct Event {
     pub stage_timestamp: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+}
+
+impl Event {
+    /// As it stands in a list, which says of what kind its items are.
+    pub fn of_a_list(&self) -> Self {
+        Self { kind: "", api_version: "", ..self.clone() }
+    }
+
+    /// A line of text, as upstream's first format has it.
+    pub fn legacy(&self) -> String {
+        let or = |text: &str, none: &str| quote(if text.is_empty() { none } else { text });
+        let list = |groups: &[String], none: &str| match groups {
+            [] => quote(none),
+            groups => quote(&groups.iter().map(|group| quote(group)).collect::<Vec<_>>().join(",")),
+        };
+        let (name, groups) = (self.user.username.as_str(), self.user.groups.as_slice());
+        let (acting, acting_groups) = match &self.impersonated_user {
+            Some(user) => (quote(&user.username), list(&user.groups, "<lookup>")),
+            None => (quote("<self>"), quote("<lookup>")),
+        };
+        let namespace = self.object_ref.as_ref().map_or("", |own| own.namespace.as_str());
+        let code = self.response_status.as_ref().map_or_else(|| "<deferred>".to_owned(), |own| own["code"].to_string());
+        format!(
+            "{} AUDIT: id={} stage={} ip={} method={} user={} groups={} as={acting} asgroups={acting_groups} user-agent={} namespace={} uri={} response=\"{code}\"",
+            self.request_received_timestamp,
+            quote(&self.audit_id),
+            quote(&format!("{:?}", self.stage)),
+            or(self.source_ips.first().map_or("", String::as_str), "<unknown>"),
+            quote(&self.verb),
+            or(name, "<none>"),
+            list(if name.is_empty() { &[] } else { groups }, "<none>"),
+            quote(&self.user_agent),
+            or(namespace, "<none>"),
+            quote(&self.request_uri),
+        )
+    }
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -141,9 +180,40 @@ pub fn response_status(code: u16, body: Option<&Value>) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use serde_json::json;
+
+    pub fn event(level: Level) -> Event {
+        Event {
+            kind: "Event",
+            api_version: "audit.k8s.io/v1",
+            level,
+            audit_id: "id".to_owned(),
+            stage: Stage::ResponseComplete,
+            request_uri: "/api/v1/pods?x=1".to_owned(),
+            verb: "list".to_owned(),
+            user: UserInfo { username: "anna".to_owned(), groups: vec!["a".into(), "b".into()], ..UserInfo::default() },
+            impersonated_user: None,
+            source_ips: vec!["192.0.2.1".to_owned()],
+            user_agent: "kubectl".to_owned(),
+            object_ref: None,
+            response_status: Some(json!({"code": 200})),
+            request_object: None,
+            response_object: None,
+            request_received_timestamp: "2026-01-02T03:04:05.000006Z".to_owned(),
+            stage_timestamp: "2026-01-02T03:04:05.000006Z".to_owned(),
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn the_first_format_is_a_line_of_text() {
+        let line = "2026-01-02T03:04:05.000006Z AUDIT: id=\"id\" stage=\"ResponseComplete\" ip=\"192.0.2.1\" method=\"list\" user=\"anna\" groups=\"\\\"a\\\",\\\"b\\\"\" as=\"<self>\" asgroups=\"<lookup>\" user-agent=\"kubectl\" namespace=\"<none>\" uri=\"/api/v1/pods?x=1\" response=\"200\"";
+        assert_eq!(event(Level::Metadata).legacy(), line);
+        let listed = serde_json::to_value(event(Level::Metadata).of_a_list()).unwrap();
+        assert_eq!((listed.get("kind"), &listed["auditID"]), (None, &json!("id")));
+    }
 
     #[test]
     fn what_is_told_of_answers() {

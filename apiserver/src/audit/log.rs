@@ -8,8 +8,6 @@ use component::clock::Clock;
 use jiff::Timestamp;
 
 const MEBIBYTE: u64 = 1024 * 1024;
-/// Of a file when nothing else is said, as the library that upstream uses has it.
-const SIZE_MAX_DEFAULT_MB: u64 = 100;
 const STAMP: &str = "%Y-%m-%dT%H-%M-%S%.3f";
 
 /// When a file is put away, and for how long; 0 is without limit.
@@ -47,8 +45,8 @@ impl Log {
                 out.flush()
             }
             Self::File { path, file, bytes, keep, clock } => {
-                let size_max = if keep.size_mb_max == 0 { SIZE_MAX_DEFAULT_MB } else { keep.size_mb_max } * MEBIBYTE;
-                if *bytes > 0 && *bytes + line.len() as u64 > size_max {
+                let size_max = keep.size_mb_max.saturating_mul(MEBIBYTE);
+                if size_max > 0 && *bytes > 0 && *bytes + line.len() as u64 > size_max {
                     std::fs::rename(&*path, put_away(path, clock.now()))?;
                     (*file, *bytes) = append_to(path)?;
                     remove_old(path, keep, clock.now());

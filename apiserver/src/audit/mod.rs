@@ -1,27 +1,32 @@
 //! Who did what when, written down (Kubernetes concept: "Auditing").
 //!
 //! Enter at [`Auditor::from_flags`] and [`Trail`]. [`policy`] says what is written of a request, [`event`] in which form;
-//! both are pure. [`log`] is the file. Events are written before the answer goes on, one after the other; sending them
-//! to a webhook is not built.
+//! both are pure. [`backend`] is where it goes: a [`log`], before the answer goes on, or a [`webhook`]; [`truncate`] says
+//! what of a large one.
 
+mod backend;
 mod event;
 mod log;
 mod policy;
 mod trail;
+mod truncate;
+mod webhook;
 
 use std::path::Path;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 
 use component::clock::Clock;
 use component::flags::Values;
 use component::metrics::counter;
+use component::random::Random;
 use prometheus::IntCounterVec;
 
 pub use trail::Trail;
 
+use backend::{Backend, Sink};
 use event::Event;
-use log::{Keep, Log};
 use policy::{Level, Policy};
+use webhook::Webhook;
 
 static EVENTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counter("apiserver_audit_event_total", "Counter of audit events generated and sent to the audit backend.", &[])
@@ -41,48 +46,46 @@ fn level_counted(level: Level) {
 /// The policy and where events go.
 pub struct Auditor {
     policy: Policy,
-    log: Mutex<Log>,
-    /// A request of which nothing can be written is refused.
-    is_strict: bool,
+    backends: Vec<Backend>,
     clock: Clock,
 }
 
 impl Auditor {
     /// None where the flags ask for none.
-    pub fn from_flags(values: &Values, clock: Clock) -> Result<Option<Arc<Self>>, String> {
-        let (policy, path) = (values.opt_str("audit-policy-file"), values.opt_str("audit-log-path"));
-        let is_strict = match values.str("audit-log-mode") {
-            "blocking" => false,
-            "blocking-strict" => true,
-            "batch" => {
-                tracing::warn!("--audit-log-mode=batch: events are written one by one all the same");
-                false
+    pub fn from_flags(values: &Values, clock: Clock, random: &Random) -> Result<Option<Arc<Self>>, String> {
+        let policy = values.opt_str("audit-policy-file");
+        let wanted = [("audit-log-path", "log"), ("audit-webhook-config-file", "webhook")];
+        let wanted = wanted.into_iter().filter_map(|(flag, plugin)| Some((flag, plugin, values.opt_str(flag)?)));
+        let mut backends = Vec::new();
+        for (flag, plugin, given) in wanted {
+            match (policy, plugin) {
+                (None, _) => tracing::warn!("no --audit-policy-file is given: nothing will be written to --{flag}"),
+                (_, "log") => backends.push(Backend::log(values, given, clock)?),
+                _ => backends.push(Backend::webhook(values, given, random.clone())?),
             }
-            other => {
-                return Err(format!(
-                    "invalid audit log mode {other}, allowed modes are batch,blocking,blocking-strict"
-                ));
-            }
-        };
-        let Some(path) = path else { return Ok(None) };
-        let Some(policy) = policy else {
-            tracing::warn!("no --audit-policy-file is given: nothing will be written to --audit-log-path");
-            return Ok(None);
-        };
+        }
+        let Some(policy) = policy.filter(|_| !backends.is_empty()) else { return Ok(None) };
         let policy: Policy = component::config::load(Path::new(policy), "Policy", &["audit.k8s.io/v1"])
             .map_err(|error| format!("loading audit policy file: {error}"))?;
         let policy = policy.checked().map_err(|wrong| format!("loading audit policy file: {wrong}"))?;
-        let number = |flag: &str| {
-            let given = values.int(flag);
-            u64::try_from(given).map_err(|_| format!("--{flag} {given} can't be a negative number"))
-        };
-        let keep = Keep {
-            age_days_max: number("audit-log-maxage")?,
-            backups_max: usize::try_from(number("audit-log-maxbackup")?).unwrap_or(usize::MAX),
-            size_mb_max: number("audit-log-maxsize")?,
-        };
-        let log = Log::open(path, keep, clock).map_err(|error| format!("--audit-log-path {path}: {error}"))?;
-        Ok(Some(Arc::new(Self { policy, log: Mutex::new(log), is_strict, clock })))
+        Ok(Some(Arc::new(Self { policy, backends, clock })))
+    }
+
+    fn webhooks(&self) -> impl Iterator<Item = &Webhook> {
+        self.backends.iter().filter_map(|backend| match &backend.sink {
+            Sink::Webhook(webhook) => Some(webhook),
+            Sink::Log { .. } => None,
+        })
+    }
+
+    /// Begins to send what is sent beside the requests.
+    pub fn start(&self) {
+        self.webhooks().for_each(Webhook::start);
+    }
+
+    /// When no request runs any more: what waits is sent.
+    pub async fn close(&self) {
+        futures::future::join_all(self.webhooks().map(Webhook::close)).await;
     }
 
     fn now(&self) -> String {
@@ -92,20 +95,8 @@ impl Auditor {
     /// The error is for those who must not go on without their event.
     fn write(&self, event: &Event) -> Result<(), ()> {
         EVENTS.with_label_values(&[] as &[&str]).inc();
-        let line = serde_json::to_vec(event).map(|mut line| {
-            line.push(b'\n');
-            line
-        });
-        let written = line
-            .map_err(std::io::Error::from)
-            .and_then(|line| self.log.lock().unwrap_or_else(PoisonError::into_inner).write_line(&line));
-        match written {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                ERRORS.with_label_values(&["log"]).inc();
-                tracing::error!(%error, "writing an audit event");
-                if self.is_strict { Err(()) } else { Ok(()) }
-            }
-        }
+        // All of them, whatever became of it in the first.
+        let refusals = self.backends.iter().filter(|backend| !backend.write(event)).count();
+        if refusals == 0 { Ok(()) } else { Err(()) }
     }
 }

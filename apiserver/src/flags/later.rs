@@ -1,6 +1,6 @@
 //! Flags of upstream's server whose feature is not built here: taken, named when given, without effect.
 
-use component::flags::Kind::{Bool, Duration, Float, Int, Map, String, Strings};
+use component::flags::Kind::{Bool, Duration, Int, Map, String, Strings};
 use component::flags::{Flag, Group, Kind, flag};
 
 /// Name, kind, upstream's default and what it would do.
@@ -58,34 +58,6 @@ const IDENTITY: &[Row] = &[
     ("authorization-webhook-version", String, "v1beta1", "The version of the reviews."),
 ];
 
-const AUDIT: &[Row] = &[
-    ("audit-log-format", String, "json", "legacy or json."),
-    ("audit-log-compress", Bool, "false", "Compress old files."),
-    ("audit-log-version", String, "audit.k8s.io/v1", "The version of written events."),
-    ("audit-log-batch-buffer-size", Int, "10000", "Events that wait."),
-    ("audit-log-batch-max-size", Int, "1", "Events of a batch."),
-    ("audit-log-batch-max-wait", Duration, "0s", "How long a batch waits."),
-    ("audit-log-batch-throttle-burst", Int, "0", "Batches at once."),
-    ("audit-log-batch-throttle-enable", Bool, "false", "Limit batches."),
-    ("audit-log-batch-throttle-qps", Float, "0", "Batches a second."),
-    ("audit-log-truncate-enabled", Bool, "false", "Cut large events."),
-    ("audit-log-truncate-max-batch-size", Int, "10485760", "Bytes of a batch."),
-    ("audit-log-truncate-max-event-size", Int, "102400", "Bytes of an event."),
-    ("audit-webhook-config-file", String, "", "Whom events are sent to."),
-    ("audit-webhook-initial-backoff", Duration, "10s", "Pause before the first retry."),
-    ("audit-webhook-version", String, "audit.k8s.io/v1", "The version of sent events."),
-    ("audit-webhook-mode", String, "batch", "batch, blocking or blocking-strict."),
-    ("audit-webhook-batch-buffer-size", Int, "10000", "Events that wait."),
-    ("audit-webhook-batch-max-size", Int, "400", "Events of a batch."),
-    ("audit-webhook-batch-max-wait", Duration, "30s", "How long a batch waits."),
-    ("audit-webhook-batch-throttle-burst", Int, "15", "Batches at once."),
-    ("audit-webhook-batch-throttle-enable", Bool, "true", "Limit batches."),
-    ("audit-webhook-batch-throttle-qps", Float, "10", "Batches a second."),
-    ("audit-webhook-truncate-enabled", Bool, "false", "Cut large events."),
-    ("audit-webhook-truncate-max-batch-size", Int, "10485760", "Bytes of a batch."),
-    ("audit-webhook-truncate-max-event-size", Int, "102400", "Bytes of an event."),
-];
-
 pub fn generic() -> Group {
     group("Generic flags", GENERIC, "this feature is not built yet")
 }
@@ -96,10 +68,6 @@ pub fn identity() -> Group {
         IDENTITY,
         "only certificates, static tokens and ServiceAccount tokens are taken; Node and RBAC decide",
     )
-}
-
-pub fn audit() -> Group {
-    group("Auditing flags", AUDIT, "audit events are written one by one as JSON to --audit-log-path, and sent nowhere")
 }
 
 fn group(heading: &'static str, rows: &[Row], reason: &'static str) -> Group {

@@ -1,5 +1,6 @@
 //! The flags of kube-apiserver: upstream's names, defaults and groups.
 
+mod auditing;
 mod later;
 
 use component::flags::Kind::{Bool, Duration, Int, Ip, String, Strings};
@@ -85,8 +86,7 @@ pub fn flags() -> FlagSet {
     )
     .include(later::generic())
     .include(later::identity())
-    .group("Auditing flags", auditing())
-    .include(later::audit())
+    .include(auditing::group())
     .group(
         "Misc flags",
         [
@@ -111,22 +111,6 @@ pub fn flags() -> FlagSet {
     )
     .include(component::flags::logging())
     .include(component::flags::global())
-}
-
-fn auditing() -> Vec<component::flags::Flag> {
-    vec![
-        flag("audit-policy-file", String, "", "The Policy that says what is written of which request."),
-        flag("audit-log-path", String, "", "The file that audit events are written to; - is the standard output."),
-        flag("audit-log-maxage", Int, "0", "Days that old files are kept; 0 is without limit."),
-        flag("audit-log-maxbackup", Int, "0", "How many old files are kept; 0 is without limit."),
-        flag("audit-log-maxsize", Int, "0", "Megabytes of a file, 100 when 0."),
-        flag(
-            "audit-log-mode",
-            String,
-            "blocking",
-            "blocking, blocking-strict (what cannot be written is refused) or batch (here as blocking).",
-        ),
-    ]
 }
 
 fn etcd() -> Vec<component::flags::Flag> {

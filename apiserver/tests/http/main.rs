@@ -10,6 +10,7 @@ mod support;
 mod admission;
 mod aggregation;
 mod audit;
+mod audit_webhook;
 mod bootstrap;
 mod client;
 mod components;

@@ -95,6 +95,11 @@ pub fn connect_to(endpoint: &Endpoint, component: &str) -> Result<kube::Client, 
     client(endpoint, component, Limiter::new(None, None))
 }
 
+/// As [`connect_to`], with the rate of `config`; where `config` itself leads does not matter.
+pub fn connect_paced(endpoint: &Endpoint, config: &ClientConfig) -> Result<kube::Client, Error> {
+    client(endpoint, &config.component, Limiter::new(config.qps, config.burst))
+}
+
 fn client(endpoint: &Endpoint, component: &str, limiter: Limiter) -> Result<kube::Client, Error> {
     let user_agent = version::user_agent(component);
     let namespace = endpoint.namespace.clone().unwrap_or_else(|| "default".to_owned());
