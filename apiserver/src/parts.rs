@@ -87,7 +87,11 @@ impl Parts {
         let all_made = follow_fairness(&api, &mut tasks);
         tasks.spawn(authz::rbac::follow_when_ready(api.clone()));
         tasks.spawn(aggregation::run(api.clone()));
-        tasks.spawn(compactor::run(store, interval, shutdown));
+        let compacted = {
+            let cache = api.cache.clone();
+            move |at| cache.forget_before(at)
+        };
+        tasks.spawn(compactor::run(store, interval, compacted, shutdown));
         let booting = api.clone();
         tasks.spawn(async move {
             booting.cache.ready().await;

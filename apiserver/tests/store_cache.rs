@@ -10,7 +10,7 @@ use apiserver::cache::{
 use apiserver::store::embedded::disk::Folder;
 use apiserver::store::embedded::{self, Embedded};
 use apiserver::store::{
-    Batch, Commit, CommitError, Entry, Error, Previous, Range, RangeRequest, Revision, Store, WatchError,
+    Batch, Commit, CommitError, Entry, Error, Previous, Range, RangeRequest, Revision, Store, WatchError, compactor,
 };
 use bytes::Bytes;
 use component::clock::Clock;
@@ -153,10 +153,40 @@ async fn later_pages_are_of_the_first_ones_revision() {
     let from_store = cache.list_at(PODS, "/registry/pods/", "/registry/pods/x/a", forgotten).await.unwrap();
     assert_eq!(keys(&from_store), want);
     cache.keep(PODS, &snapshot);
-    store.compact(cache.revision()).await.unwrap();
+    store.compact(snapshot.revision()).await.unwrap();
+    cache.forget_before(snapshot.revision());
     let kept = cache.list_at(PODS, "/registry/pods/", "/registry/pods/x/a", snapshot.revision()).await.unwrap();
     assert_eq!(keys(&kept), want);
     assert!(cache.list_at(PODS, "/registry/pods/", "", Revision(2)).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kept_lists_end_with_the_stores_history() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    store.commit(Commit::create("/registry/pods/x/a", object(1), None)).await.unwrap();
+    let (cache, shutdown) = ready(&store, 1 << 20).await;
+    let list = cache.list(PODS, "/registry/pods/");
+    cache.keep(PODS, &list);
+    // Nothing of pods changes any more, so that their newest list would do for the old one.
+    store.commit(Commit::create("/registry/nodes/n", object(1), None)).await.unwrap();
+    cache.consistent().await.unwrap();
+    let forgetful = cache.clone();
+    let forget = move |at| forgetful.forget_before(at);
+    let compactor = compactor::run(store.clone(), Duration::from_millis(1), forget, shutdown.clone());
+    let compactor = tokio::spawn(compactor);
+    let gone = async {
+        let page = || cache.list_at(PODS, "/registry/pods/", "", list.revision());
+        while page().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        page().await.unwrap_err()
+    };
+    let error = within("the list is gone", gone).await;
+    assert!(matches!(error, Error::Compacted { oldest } if oldest == cache.revision()), "{error}");
+    assert!(cache.list_at(PODS, "/registry/pods/", "", cache.revision()).await.is_ok());
+    shutdown.trigger();
+    compactor.await.unwrap();
 }
 
 /// What a watcher believes to exist.

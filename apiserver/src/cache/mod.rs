@@ -6,6 +6,7 @@
 //! [`Indexer`]'s to say. It refuses to know selectors, other encodings, and HTTP.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use component::shutdown::Shutdown;
@@ -62,7 +63,12 @@ impl Cache {
     /// Returns at once; [`Cache::ready`] says when there is something to read.
     pub fn start(store: Arc<dyn Store>, indexer: Arc<dyn Indexer>, options: Options, shutdown: Shutdown) -> Arc<Self> {
         let cache = Arc::new(Self {
-            shared: Arc::new(Shared { store, indexer, seen: watch::Sender::new(Revision(0)) }),
+            shared: Arc::new(Shared {
+                store,
+                indexer,
+                seen: watch::Sender::new(Revision(0)),
+                oldest: AtomicU64::new(0),
+            }),
             options,
             resources: RwLock::default(),
             ready: watch::Sender::new(false),
@@ -123,6 +129,14 @@ impl Cache {
         self.resource(resource).keep(snapshot);
     }
 
+    /// Drops what is kept of revisions before `oldest`, which the store no longer has: history ends for all readers at
+    /// the same point, also for those whose list happens to be the newest still.
+    pub fn forget_before(&self, oldest: Revision) {
+        self.shared.oldest.fetch_max(oldest.0, Ordering::AcqRel);
+        let resources = self.resources.read().unwrap_or_else(PoisonError::into_inner);
+        resources.values().for_each(|cache| cache.forget_before(oldest));
+    }
+
     /// The list as it was at `revision`, for the next page: from memory when kept, else from the store's history, from
     /// `after` (a key) on. Errors: [`store::Error::Compacted`] when the history is gone.
     pub async fn list_at(
@@ -132,6 +146,10 @@ impl Cache {
         after: &str,
         revision: Revision,
     ) -> Result<Snapshot, store::Error> {
+        let oldest = Revision(self.shared.oldest.load(Ordering::Acquire));
+        if revision < oldest {
+            return Err(store::Error::Compacted { oldest });
+        }
         let seen = self.revision();
         if let Some(snapshot) = self.resource(resource).kept(prefix, revision, seen) {
             return Ok(snapshot);

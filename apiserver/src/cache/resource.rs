@@ -160,6 +160,10 @@ impl ResourceCache {
         Some(Snapshot { items, prefix: prefix.into(), revision })
     }
 
+    pub(super) fn forget_before(&self, oldest: Revision) {
+        self.write().kept.retain(|(kept, _)| *kept >= oldest);
+    }
+
     /// Applies updates of one revision. Watchers see all of them or none.
     pub(super) fn apply(&self, updates: Vec<Update>) {
         let mut state = self.write();

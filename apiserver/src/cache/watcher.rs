@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -40,6 +41,8 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) indexer: Arc<dyn Indexer>,
     pub(super) seen: watch::Sender<Revision>,
+    /// Lists of revisions before this one are gone.
+    pub(super) oldest: AtomicU64,
 }
 
 /// A watch. Events come in the store's order, the same for all.

@@ -8,6 +8,7 @@ pub mod kubelet;
 mod outcome;
 mod pod;
 pub mod proxy;
+mod reader;
 mod session;
 pub mod splice;
 mod translate;
@@ -23,7 +24,7 @@ use crate::api::Api;
 use crate::http_body::Response;
 use crate::rest::Call;
 
-pub async fn dispatch(api: &Arc<Api>, call: Call) -> Result<Response, Status> {
+pub async fn dispatch(api: &Arc<Api>, mut call: Call) -> Result<Response, Status> {
     if call.info.subresource == "proxy" {
         return proxy::dispatch(api, call).await;
     }
@@ -33,7 +34,14 @@ pub async fn dispatch(api: &Arc<Api>, call: Call) -> Result<Response, Status> {
         api.admission.validate(&request, &found.object).await?;
     }
     match (call.served.row.plural.as_ref(), call.info.subresource.as_str()) {
-        ("pods", "log") => pod::log(api, &call, &found.object).await,
+        ("pods", "log") => {
+            let answer = pod::log(api, &call, &found.object).await?;
+            if websocket::is_asked_for(&call.headers) {
+                reader::start(&mut call, answer.into_body())
+            } else {
+                Ok(answer)
+            }
+        }
         ("pods", "exec" | "attach" | "portforward") => pod::stream(api, call, &found.object).await,
         _ => Err(Status::unknown_path()),
     }

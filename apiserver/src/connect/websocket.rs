@@ -1,7 +1,8 @@
 //! The server's side of a WebSocket's opening (RFC 6455), with the choice of the sub-protocol left to the caller.
 //!
-//! Enter at [`offered`] and [`accept`]. What messages mean is not known here.
+//! Enter at [`offered`] and [`accept`], or at [`send`] for what goes one way only. What messages mean is not known here.
 
+use futures::{SinkExt, Stream, StreamExt};
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
@@ -61,6 +62,37 @@ pub fn accept(headers: &HeaderMap, protocol: Option<&str>) -> Result<Response, S
 pub async fn open(client: OnUpgrade) -> Result<Socket, hyper::Error> {
     let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).read_buffer_size(READ_BYTES);
     Ok(WebSocketStream::from_raw_socket(TokioIo::new(client.await?), Role::Server, Some(config)).await)
+}
+
+/// Answers the opening, and sends the messages once the client has switched. What the client sends is read and thrown
+/// away; its close ends it.
+pub fn send(
+    headers: &HeaderMap,
+    client: OnUpgrade,
+    protocol: Option<&str>,
+    messages: impl Stream<Item = Message> + Send + 'static,
+) -> Result<Response, Status> {
+    let response = accept(headers, protocol)?;
+    tokio::spawn(async move {
+        let socket = match open(client).await {
+            Ok(socket) => socket,
+            Err(error) => return tracing::debug!(%error, "a client did not switch protocols"),
+        };
+        let (mut to_client, mut from_client) = socket.split();
+        let messages = messages.chain(futures::stream::iter([normal_end()])).map(Ok);
+        let send = async {
+            futures::pin_mut!(messages);
+            to_client.send_all(&mut messages).await
+        };
+        let gone = async { while let Some(Ok(_)) = from_client.next().await {} };
+        tokio::select! {
+            sent = send => if let Err(error) = sent {
+                tracing::debug!(%error, "a WebSocket ended");
+            },
+            () = gone => {}
+        }
+    });
+    Ok(response)
 }
 
 /// The end of a stream that went well. A close without a code is an error to kubectl, which takes only 1000 for an end.

@@ -275,9 +275,7 @@ fn carry_over(new: &mut Value, old: &Value, call: &Call, part: Part, now: &str) 
         }
         Part::Owned(paths) => {
             let asked = std::mem::replace(new, old.clone());
-            for name in ["resourceVersion", "managedFields"] {
-                meta::metadata_mut(new).insert(name.into(), asked["metadata"][name].clone());
-            }
+            new["metadata"] = asked["metadata"].clone();
             for path in paths {
                 set_at(new, path, meta::at(&asked, path).clone());
             }

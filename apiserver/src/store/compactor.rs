@@ -5,16 +5,22 @@ use std::time::Duration;
 
 use component::shutdown::Shutdown;
 
-use super::{Error, Store};
+use super::{Error, Revision, Store};
 
-/// Runs until `shutdown`. History then reaches back one to two intervals. Several servers may run it on one etcd.
-pub async fn run(store: Arc<dyn Store>, interval: Duration, shutdown: Shutdown) {
+/// Runs until `shutdown`. History then reaches back one to two intervals. Several servers may run it on one etcd: each
+/// is told by `compacted` what is gone, whoever was first.
+pub async fn run(
+    store: Arc<dyn Store>,
+    interval: Duration,
+    compacted: impl Fn(Revision) + Send + 'static,
+    shutdown: Shutdown,
+) {
     let compact = async {
         let mut before = None;
         loop {
             if let Some(revision) = before {
                 match store.compact(revision).await {
-                    Ok(()) | Err(Error::Compacted { .. }) => {}
+                    Ok(()) | Err(Error::Compacted { .. }) => compacted(revision),
                     Err(error) => tracing::warn!(%error, %revision, "could not compact the store"),
                 }
             }

@@ -80,6 +80,9 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>,
     if upgrade.eq_ignore_ascii_case("websocket") && uri.contains("command=echo") {
         return Ok(echo(request));
     }
+    if uri.starts_with("/containerLogs/") {
+        return Ok(Response::new(Full::new(Bytes::from_static(b"alive\n"))));
+    }
     let mut response = Response::new(Full::new(Bytes::from_static(b"not now\n")));
     if upgrade != "SPDY/3.1" || uri.contains("refuse") {
         *response.status_mut() = StatusCode::NOT_FOUND;
@@ -323,5 +326,35 @@ async fn spdy_is_passed_on() {
         let mut loud = [0; 6];
         soon(stream.read_exact(&mut loud)).await.expect("an echo");
         assert_eq!(&loud, b"FRAMES");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_comes_over_a_websocket_too() {
+    let server = server().await;
+    let table = [
+        ("binary.k8s.io", Message::binary(&b"alive\n"[..]), Message::binary(&b""[..])),
+        ("other, base64.binary.k8s.io", Message::text("YWxpdmUK"), Message::text("")),
+    ];
+    for (protocols, log, stands) in table {
+        let (mut socket, chosen) = soon(open(&server, "log?container=c", protocols)).await;
+        assert!(protocols.ends_with(&chosen), "{chosen}");
+        let mut heard = Vec::new();
+        while let Some(message) = soon(socket.next()).await {
+            heard.push(message.expect("it is whole"));
+        }
+        let Some(Message::Close(Some(end))) = heard.pop() else { panic!("an orderly end after {heard:?}") };
+        assert_eq!((heard, u16::from(end.code)), (vec![stands, log], 1000));
+    }
+}
+
+/// What OPTIONS asks is for the server behind to say: the proxy takes it as any other request (and leads nobody to
+/// loopback).
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_takes_every_method() {
+    let server = server().await;
+    for method in [http::Method::GET, http::Method::OPTIONS, http::Method::PATCH] {
+        let answer = server.send(method, "/api/v1/nodes/n/proxy/page", None).await;
+        assert_eq!((answer.code, &answer.body["message"]), (400, &json!("address not allowed")));
     }
 }

@@ -26,6 +26,7 @@ pub fn refuse(
         .or_else(|| forbidden_sysctl(pod, facts))
         .or_else(|| other_platform(pod, facts))
         .or_else(|| lacks_resources(pod, others, facts))
+        .or_else(|| taken_ports(pod, others))
 }
 
 fn not_built(pod: &Pod) -> Option<(String, String)> {
@@ -105,12 +106,47 @@ fn sysctl_problem(pod: &Pod, name: &str, allowed: &[String]) -> Option<String> {
         .then(|| format!("{name:?} not allowed with host net enabled"))
 }
 
-/// Upstream's `OutOf…` reasons, from requests against what is allocatable.
-pub(super) fn lacks_resources(pod: &Pod, others: &[Arc<Pod>], facts: &NodeFacts) -> Option<(String, String)> {
+/// The pods that hold something of the node besides this one.
+fn holding<'a>(pod: &'a Pod, others: &'a [Arc<Pod>]) -> impl Iterator<Item = &'a Pod> {
     let is_over = |it: &Pod| {
         matches!(it.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
     };
-    let others = || others.iter().filter(|it| !is_over(it) && spec::uid(it) != spec::uid(pod));
+    others.iter().map(|it| &**it).filter(move |it| !is_over(it) && spec::uid(it) != spec::uid(pod))
+}
+
+/// Two pods cannot have one port of the node; the later one would take it from the first.
+fn taken_ports(pod: &Pod, others: &[Arc<Pod>]) -> Option<(String, String)> {
+    let is_any = |ip: &str| matches!(ip, "" | "0.0.0.0");
+    let wanted = host_ports(pod);
+    let is_taken = |(ip, protocol, port): &(&str, &str, i32)| {
+        let clashes = |held: &(&str, &str, i32)| {
+            (held.1, held.2) == (*protocol, *port) && (held.0 == *ip || is_any(held.0) || is_any(ip))
+        };
+        holding(pod, others).any(|other| host_ports(other).iter().any(clashes))
+    };
+    wanted.iter().any(is_taken).then(|| {
+        let why = "node(s) didn't have free ports for the requested pod ports";
+        ("NodePorts".to_owned(), format!("Predicate NodePorts failed: {why}"))
+    })
+}
+
+/// Address, protocol and number of the node's ports that lead to a pod, of all containers that stay.
+fn host_ports(pod: &Pod) -> Vec<(&str, &str, i32)> {
+    let spec = spec::spec(pod);
+    let sidecars = spec.init_containers.iter().flatten().filter(|it| it.restart_policy.as_deref() == Some("Always"));
+    let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
+    let of = |port: &'_ k8s_openapi::api::core::v1::ContainerPort| port.host_port.filter(|number| *number > 0);
+    ports
+        .filter_map(|port| {
+            let protocol = port.protocol.as_deref().unwrap_or("TCP");
+            Some((port.host_ip.as_deref().unwrap_or_default(), protocol, of(port)?))
+        })
+        .collect()
+}
+
+/// Upstream's `OutOf…` reasons, from requests against what is allocatable.
+pub(super) fn lacks_resources(pod: &Pod, others: &[Arc<Pod>], facts: &NodeFacts) -> Option<(String, String)> {
+    let others = || holding(pod, others);
     let total = |of: fn(&PodTotal) -> i64| others().map(|it| of(&PodTotal::of(it))).sum::<i64>();
     let own = PodTotal::of(pod);
     let cpu: fn(&PodTotal) -> i64 = |it| it.cpu_request_milli.unwrap_or(0);
@@ -172,6 +208,37 @@ mod tests {
             let found = refused(spec.clone(), |_| {});
             assert!(found.starts_with(wanted) && found.is_empty() == wanted.is_empty(), "{spec}: {found}");
         }
+    }
+
+    #[test]
+    fn ports_of_the_node_are_had_once() {
+        let pod = |uid: &str, ports: Value, phase: &str| -> Pod {
+            serde_json::from_value(json!({"metadata": {"uid": uid}, "status": {"phase": phase},
+                "spec": {"containers": [{"name": "c", "ports": ports}]}}))
+            .expect("a pod")
+        };
+        let port = |ip: &str, protocol: &str, number: i32| json!([{"containerPort": 1, "hostIP": ip, "protocol": protocol, "hostPort": number}]);
+        let held = port("10.0.0.1", "TCP", 80);
+        for (asked, phase, is_refused) in [
+            (port("", "TCP", 80), "Running", true),
+            (port("0.0.0.0", "TCP", 80), "Running", true),
+            (port("10.0.0.1", "TCP", 80), "Pending", true),
+            (port("10.0.0.2", "TCP", 80), "Running", false),
+            (port("10.0.0.1", "UDP", 80), "Running", false),
+            (port("10.0.0.1", "TCP", 81), "Running", false),
+            (port("10.0.0.1", "TCP", 80), "Succeeded", false),
+            (json!([{"containerPort": 80}]), "Running", false),
+        ] {
+            let others = [Arc::new(pod("other", held.clone(), phase))];
+            let refusal = refuse(&pod("new", asked.clone(), "Pending"), &others, &facts(), &BTreeSet::new());
+            assert_eq!(
+                refusal.map(|(reason, _)| reason),
+                is_refused.then(|| "NodePorts".to_owned()),
+                "{asked} {phase}"
+            );
+        }
+        let own = [Arc::new(pod("new", held.clone(), "Running"))];
+        assert_eq!(refuse(&pod("new", held, "Running"), &own, &facts(), &BTreeSet::new()), None);
     }
 
     #[test]

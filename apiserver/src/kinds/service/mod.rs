@@ -1,5 +1,6 @@
 //! Services (Kubernetes concept: "Service").
 
+mod change;
 mod validate;
 
 use machinery::meta;
@@ -24,6 +25,7 @@ pub static HOOKS: Hooks = Hooks {
     warnings: crate::kinds::warnings::service,
     status_warnings: crate::kinds::warnings::balancer_status,
     prepare_create: |service| service["status"] = json!({"loadBalancer": {}}),
+    prepare_update: change::drop_what_the_old_type_had,
     allocates: true,
     fields: &[("spec.clusterIP", "spec.clusterIP"), ("spec.type", "spec.type")],
     columns: &[
@@ -40,10 +42,15 @@ pub static HOOKS: Hooks = Hooks {
 };
 
 fn default(service: &mut Value) {
+    set(spec(service), "type", "ClusterIP");
+    let is_reachable_from_outside = change::is_reachable_from_outside(service);
     let fields = spec(service);
-    set(fields, "type", "ClusterIP");
     set(fields, "sessionAffinity", "None");
     let kind = fields["type"].as_str().unwrap_or_default().to_owned();
+    // Who switches it off sends back what was filled in when it was on.
+    if fields["sessionAffinity"] == "None" {
+        fields.remove("sessionAffinityConfig");
+    }
     if fields["sessionAffinity"] == "ClientIP" {
         let config = fields.entry("sessionAffinityConfig").or_insert_with(|| json!({}));
         if let Some(config) = config.as_object_mut() {
@@ -53,7 +60,7 @@ fn default(service: &mut Value) {
             }
         }
     }
-    if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
+    if is_reachable_from_outside {
         set(fields, "externalTrafficPolicy", "Cluster");
     }
     if kind != "ExternalName" {

@@ -2,12 +2,12 @@
 //! it). What the client sends is read and thrown away; its close ends the watch.
 
 use bytes::Bytes;
-use futures::{SinkExt, Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::upgrade::OnUpgrade;
 use machinery::status::Status;
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::Format;
 use crate::connect::websocket;
@@ -22,37 +22,10 @@ pub fn start(
     media_type: &'static str,
 ) -> Result<Response, Status> {
     let protocol = websocket::offered(headers).first().map(|protocol| (*protocol).to_owned());
-    let mut response = websocket::accept(headers, protocol.as_deref())?;
+    let messages = frames.flat_map(move |chunk| stream::iter(events(format, &chunk)));
+    let mut response = websocket::send(headers, client, protocol.as_deref(), messages)?;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    tokio::spawn(async move {
-        let socket = match websocket::open(client).await {
-            Ok(socket) => socket,
-            Err(error) => return tracing::debug!(%error, "a client did not switch protocols"),
-        };
-        if let Err(error) = serve(socket, format, frames).await {
-            tracing::debug!(%error, "a watch over a WebSocket ended");
-        }
-    });
     Ok(response)
-}
-
-async fn serve(socket: websocket::Socket, format: Format, frames: impl Stream<Item = Bytes>) -> Result<(), Error> {
-    let (mut to_client, mut from_client) = socket.split();
-    let send = async {
-        futures::pin_mut!(frames);
-        while let Some(chunk) = frames.next().await {
-            for event in events(format, &chunk) {
-                to_client.feed(event).await?;
-            }
-            to_client.flush().await?;
-        }
-        to_client.send(websocket::normal_end()).await
-    };
-    let gone = async { while let Some(Ok(_)) = from_client.next().await {} };
-    tokio::select! {
-        sent = send => sent,
-        () = gone => Ok(()),
-    }
 }
 
 /// The events of a chunk, which holds whole ones only.

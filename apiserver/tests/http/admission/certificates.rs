@@ -81,3 +81,19 @@ async fn a_signer_is_a_right_of_its_own() {
     tokio::time::timeout(std::time::Duration::from_secs(20), allowed).await.expect("the right to approve");
     sign(&["Approved", "Failed"]).await.refused(403, "Forbidden");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn approval_decides_and_notes_and_signs_nothing() {
+    let server = Secure::with_roles().await;
+    let client = server.master();
+    post(&client, SIGNING, &signing("a", "people", "example.com/own")).await.expect(201);
+    let body = json!({
+        "metadata": {"annotations": {"why": "known"}, "labels": {"seen": "yes"}}, "spec": {"username": "somebody"},
+        "status": {"conditions": [{"type": "Approved", "status": "True", "reason": "Told"}], "certificate": "eA=="},
+    });
+    let approved = patch(&client, &format!("{SIGNING}/a/approval"), "merge", &body).await.expect(200);
+    assert_eq!(approved["metadata"]["annotations"], json!({"why": "known"}));
+    assert_eq!(approved["metadata"]["labels"], json!({"seen": "yes"}));
+    assert_eq!(approved["status"]["conditions"][0]["type"], "Approved");
+    assert!(approved["status"]["certificate"].is_null() && approved["spec"]["username"] != "somebody", "{approved}");
+}
