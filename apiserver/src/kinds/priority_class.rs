@@ -19,9 +19,10 @@ pub static HOOKS: Hooks = Hooks {
     },
     validate: validate_class,
     validate_update: |new, old| {
-        let at = Path::new;
-        let fields = ["value", "preemptionPolicy"];
-        fields.iter().filter_map(|field| validate::immutable(&new[field], &old[field], &at(field))).collect()
+        let value = (new["value"] != old["value"])
+            .then(|| Error::forbidden(&Path::new("value"), "may not be changed in an update."));
+        let (policy, before) = (&new["preemptionPolicy"], &old["preemptionPolicy"]);
+        value.into_iter().chain(validate::immutable(policy, before, &Path::new("preemptionPolicy"))).collect()
     },
     has_generation: true,
     columns: &[

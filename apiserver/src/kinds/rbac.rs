@@ -7,6 +7,7 @@ use machinery::selector::Selector;
 use serde_json::Value;
 
 use super::defaults::{each, set};
+use super::go_form::{self, Form, TEXT};
 use super::{Column, Hooks, validate};
 use crate::rest::table::{AGE, NAME, age};
 
@@ -32,11 +33,10 @@ pub static BINDING: Hooks = Hooks {
     default: default_binding,
     validate: validate_binding,
     validate_update: |new, old| {
-        let changed = new["roleRef"] != old["roleRef"];
-        changed
-            .then(|| Error::invalid(&Path::new("roleRef"), new["roleRef"].clone(), "cannot change roleRef"))
-            .into_iter()
-            .collect()
+        const ROLE: Form = Form::Struct(&[("apiGroup", Form::As("APIGroup", &TEXT)), ("kind", TEXT), ("name", TEXT)]);
+        let (role, before) = (&new["roleRef"], &old["roleRef"]);
+        let error = || Error::invalid(&Path::new("roleRef"), role.clone(), "cannot change roleRef");
+        (role != before).then(|| error().showing(go_form::write(role, &ROLE))).into_iter().collect()
     },
     columns: &[
         NAME,

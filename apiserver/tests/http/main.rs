@@ -31,6 +31,7 @@ mod secure;
 mod selectors;
 mod storage;
 mod streams;
+mod updates;
 mod validator;
 mod versions;
 mod watches;

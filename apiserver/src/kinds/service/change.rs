@@ -41,7 +41,7 @@ fn kind(service: &Value) -> &str {
     meta::text(service, "spec.type")
 }
 
-fn has_addresses(service: &Value) -> bool {
+pub(super) fn has_addresses(service: &Value) -> bool {
     kind(service) != "ExternalName"
 }
 
@@ -49,11 +49,11 @@ fn has_node_ports(service: &Value) -> bool {
     matches!(kind(service), "NodePort" | "LoadBalancer")
 }
 
-fn is_balanced(service: &Value) -> bool {
+pub(super) fn is_balanced(service: &Value) -> bool {
     kind(service) == "LoadBalancer"
 }
 
-fn has_health_port(service: &Value) -> bool {
+pub(super) fn has_health_port(service: &Value) -> bool {
     is_balanced(service) && meta::text(service, "spec.externalTrafficPolicy") == "Local"
 }
 

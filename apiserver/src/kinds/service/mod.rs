@@ -1,6 +1,7 @@
 //! Services (Kubernetes concept: "Service").
 
 mod change;
+mod update;
 mod validate;
 
 use machinery::meta;
@@ -20,12 +21,13 @@ pub static HOOKS: Hooks = Hooks {
     name: names::dns_label,
     default,
     validate: validate::service,
-    validate_update: validate::update,
+    prepare_update: update::prepare,
+    validate_update: update::validate,
     validate_status: validate::status,
     warnings: crate::kinds::warnings::service,
     status_warnings: crate::kinds::warnings::balancer_status,
     prepare_create: |service| service["status"] = json!({"loadBalancer": {}}),
-    prepare_update: change::drop_what_the_old_type_had,
+    creates_on_update: true,
     allocates: true,
     fields: &[("spec.clusterIP", "spec.clusterIP"), ("spec.type", "spec.type")],
     columns: &[

@@ -309,29 +309,6 @@ fn traffic(spec: &Value, kind: &str, path: &Path) -> ErrorList {
     errors
 }
 
-/// Addresses stay, except to and from ExternalName.
-pub fn update(new: &Value, old: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
-    if new["spec"]["type"] == "ExternalName" || old["spec"]["type"] == "ExternalName" {
-        return errors;
-    }
-    let (now, before) = (meta::list(new, "spec.clusterIPs"), meta::list(old, "spec.clusterIPs"));
-    let path = validate::path(&["spec", "clusterIPs"]);
-    let kept = now.iter().zip(before).enumerate();
-    for (position, _) in kept.filter(|(_, (now, before))| now != before) {
-        errors.push(Error::invalid(&path.index(position), json!(now), "may not change once set"));
-    }
-    if now.is_empty() && !before.is_empty() {
-        errors.push(Error::invalid(&path.index(0), json!(now), "primary clusterIP can not be unset"));
-    }
-    if now.len() == 1 && before.len() == 2 && new["spec"]["ipFamilyPolicy"] != "SingleStack" {
-        let path = validate::path(&["spec", "ipFamilyPolicy"]);
-        let why = "must be set to 'SingleStack' when releasing the secondary clusterIP";
-        errors.push(Error::invalid(&path, new["spec"]["ipFamilyPolicy"].clone(), why));
-    }
-    errors
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

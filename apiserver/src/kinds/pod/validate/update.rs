@@ -27,7 +27,9 @@ fn counts(new: &Value, old: &Value, path: &Path) -> ErrorList {
     let lists = ["containers", "initContainers"];
     let changed =
         lists.into_iter().filter(|list| meta::list(&new["spec"], list).len() != meta::list(&old["spec"], list).len());
-    changed.map(|list| Error::forbidden(&path.child(list), "pod updates may not add or remove containers")).collect()
+    let why = "pod updates may not add or remove containers";
+    // The rest would be told of the wrong containers.
+    changed.take(1).map(|list| Error::forbidden(&path.child(list), why)).collect()
 }
 
 fn deadline(new: &Value, old: &Value, path: &Path) -> Option<Error> {
