@@ -143,29 +143,27 @@ impl Links {
     /// Waits until the link carries traffic: a bridge port starts to forward a moment after its peer comes up, told by
     /// a link event, and a packet sent before is lost.
     pub(crate) async fn wait_operational(&mut self, name: &str, deadline: Duration) -> Result<Link, Failure> {
-        let link = self.existing(name).await?;
-        if link.is_operational {
-            return Ok(link);
-        }
-        let index = link.index;
-        let events = &mut self.events;
-        let wait = async move {
-            while let Some((message, _)) = events.next().await {
-                if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) = message.payload
-                    && message.header.index == index
-                    && link_of(&message).is_operational
-                {
-                    return;
+        let wait = async {
+            loop {
+                let link = self.existing(name).await?;
+                if link.is_operational {
+                    return Ok(link);
                 }
+                self.change_of(link.index).await?;
             }
         };
-        let waited = tokio::time::timeout(deadline, wait).await;
-        let link = self.existing(name).await?;
-        match waited {
-            Err(_) if !link.is_operational => {
-                Err(Failure::internal(format!("bridge port {name:?} in error state: not up")))
+        let not_up = |_| Err(Failure::internal(format!("bridge port {name:?} in error state: not up")));
+        tokio::time::timeout(deadline, wait).await.unwrap_or_else(not_up)
+    }
+
+    /// Until a link may have changed: an event says so, or events were lost.
+    async fn change_of(&mut self, index: u32) -> Result<(), Failure> {
+        while let Some((message, _)) = self.events.next().await {
+            match message.payload {
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(other)) if other.header.index != index => {}
+                _ => return Ok(()),
             }
-            _ => Ok(link),
         }
+        Err(Failure::internal("the netlink socket has closed".to_owned()))
     }
 }

@@ -90,8 +90,13 @@ pub(crate) enum Follow {
 /// A netlink socket; see the module's header.
 pub(crate) struct Links {
     handle: Handle,
-    events: UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
+    /// Keeps the socket of the events open. It is one of its own: where many links change at once, a socket overflows, and
+    /// the kernel would drop the answer to a request as it drops events.
+    _follower: Handle,
+    events: UnboundedReceiver<Event>,
 }
+
+type Event = (NetlinkMessage<RouteNetlinkMessage>, SocketAddr);
 
 impl Links {
     /// Opens a socket in the thread's present namespace; the task that serves it ends with the runtime.
@@ -103,11 +108,17 @@ impl Links {
             Follow::Links => &[MulticastGroup::Link],
             Follow::Addresses => &[MulticastGroup::Ipv6Ifaddr],
         };
-        let (connection, handle, events) = rtnetlink::new_multicast_connection(groups)
-            .map_err(|error| Failure::internal(format!("failed to open a netlink socket: {error}")))?;
-        tokio::spawn(connection);
-        Ok(Links { handle, events })
+        let (handle, answers_only) = open(&[])?;
+        let (follower, events) = if groups.is_empty() { (handle.clone(), answers_only) } else { open(groups)? };
+        Ok(Links { handle, _follower: follower, events })
     }
+}
+
+fn open(groups: &[MulticastGroup]) -> Result<(Handle, UnboundedReceiver<Event>), Failure> {
+    let (connection, handle, events) = rtnetlink::new_multicast_connection(groups)
+        .map_err(|error| Failure::internal(format!("failed to open a netlink socket: {error}")))?;
+    tokio::spawn(connection);
+    Ok((handle, events))
 }
 
 fn is(error: &rtnetlink::Error, errnos: &[Errno]) -> bool {

@@ -31,7 +31,7 @@ fn assert_nothing_left(world: &World) {
 #[ignore = "needs root"]
 fn parallel_adds_get_addresses_of_their_own() {
     in_world(|world, plugins, conf| {
-        let names: Vec<String> = (0..30).map(|at| format!("c{at}")).collect();
+        let names: Vec<String> = (0..120).map(|at| format!("c{at}")).collect();
         names.iter().for_each(|name| world.container(name));
         let children: Vec<_> = names.iter().map(|name| start(plugins, "bridge", "ADD", name, conf)).collect();
         let results: Vec<Value> = children.into_iter().map(|child| result(&finish(child, conf))).collect();
