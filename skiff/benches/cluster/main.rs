@@ -3,6 +3,7 @@
 //! One cluster in one process for times, one with every part apart for memory by part. Prints a table and fails only
 //! when something does not work: absolute figures vary from machine to machine, ratios are what counts.
 
+mod crowd;
 mod memory;
 mod mold;
 mod names;
@@ -60,7 +61,17 @@ fn main() -> Result<()> {
     place.skiff(&["down"])?;
     row("skiff up to node Ready, on data that exists", &seconds(place.skiff(&["up"])?), "goal 2 s");
     memory::one_process(&place)?;
-    work::all(&place)?;
+    work::warm_up(&place)?;
+    let socket = place.bed.folder().join("data/containerd/containerd.sock");
+    // A thread that has entered the bed's network stays there: what follows starts from this one.
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let runtime = share::Runtime::connect(&socket, place.bed.folder())?;
+            work::all(&place, &runtime)?;
+            crowd::all(&place, &runtime)
+        });
+        thread.join().unwrap_or_else(|_| anyhow::bail!("the bench panicked"))
+    })?;
     names::all(&place)?;
     place.skiff(&["reset"])?;
     drop(place);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use testbed::eventually;
 
-use crate::{Place, SKIFF, row};
+use crate::{Place, SKIFF, crowd, row};
 
 /// A cluster settles, and is then watched for as long again.
 const REST: Duration = Duration::from_secs(60);
@@ -60,10 +60,25 @@ pub(crate) fn by_part() -> Result<()> {
         row(&format!("{part} alone at rest, PSS"), &format!("{mib:.1} MiB"), "");
     }
     row("all parts apart, PSS", &format!("{total:.1} MiB"), "");
+    full_node(&place)?;
     for mut child in running {
         child.kill()?;
         child.wait()?;
     }
+    Ok(())
+}
+
+/// The kubelet at rest with a hundred pods.
+fn full_node(place: &Place) -> Result<()> {
+    place.kubectl(&["create", "deployment", "crowd", "--image=nginx", &format!("--replicas={}", crowd::PODS)])?;
+    place.kubectl(&["rollout", "status", "deployment/crowd", "--timeout=120s"])?;
+    std::thread::sleep(REST);
+    let pid = place.bed.run(&["pgrep", "--full", "skiff kubelet --"])?;
+    let before = cpu_seconds(place, pid.trim())?;
+    std::thread::sleep(REST);
+    let cpu = (cpu_seconds(place, pid.trim())? - before) / REST.as_secs_f64();
+    row("kubelet at rest with 100 pods, PSS", &format!("{:.1} MiB", pss_mib(place, pid.trim())?), "goal 40 MiB");
+    row("kubelet at rest with 100 pods, CPU of one core", &format!("{:.2} %", cpu * 100.0), "goal 1 %");
     Ok(())
 }
 

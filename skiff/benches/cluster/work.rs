@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use component::client::{self, ClientConfig};
 use futures::TryStreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -21,50 +21,65 @@ use tokio::net::TcpStream;
 use crate::share::{GRACE_PERIOD_SECONDS, Runtime};
 use crate::{Place, row, seconds};
 
-const DEADLINE: Duration = Duration::from_secs(120);
+/// By which every step of the bench is through.
+pub(crate) const GONE: Duration = Duration::from_secs(120);
 const ROUNDS: usize = 10;
 const REPLICAS: i32 = 20;
 const NAME: &str = "bench";
 /// A Service on the same machine answers in less, or not at all.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(20);
 
-pub(crate) fn all(place: &Place) -> Result<()> {
-    warm_up(place)?;
-    let runtime = Runtime::connect(&place.bed.folder().join("data/containerd/containerd.sock"), place.bed.folder())?;
-    let one = median((0..ROUNDS).map(|_| runtime.start_and_stop(1)).collect::<Result<Vec<_>>>()?.into_iter());
-    let many = median((0..ROUNDS).map(|_| runtime.start_and_stop(19)).collect::<Result<Vec<_>>>()?.into_iter());
-    let rounds = in_the_network(place, || rounds(place, &runtime))?;
-    let of = |pick: fn(&Round) -> Duration| median(rounds.iter().map(|round| (pick(round), Duration::ZERO))).0;
+pub(crate) fn all(place: &Place, runtime: &Runtime) -> Result<()> {
+    let alone = |count| (0..ROUNDS).map(|_| runtime.start_and_stop(count)).collect::<Result<Vec<_>>>();
+    let one = median(alone(1)?.into_iter().map(|(started, _)| started));
+    let many = median(alone(REPLICAS as usize - 1)?.into_iter().map(|(started, _)| started));
+    let gone = median(alone(REPLICAS as usize)?.into_iter().map(|(_, stopped)| stopped));
+    let client = Client::of(place)?;
+    let rounds = (0..ROUNDS).map(|_| {
+        // Each round begins when the runtime is done with the one before.
+        runtime.wait_until_empty()?;
+        client.run(round(&client.kube))
+    });
+    let rounds = rounds.collect::<Result<Vec<_>>>()?;
+    let of = |pick: fn(&Round) -> Duration| median(rounds.iter().map(pick));
     let beside = |share: Duration, goal: Duration| {
         format!("goal {} (runtime's share {})", seconds(share + goal), seconds(share))
     };
-    row(
-        "create deployment to available",
-        &seconds(of(|round| round.create)),
-        &beside(one.0, Duration::from_millis(50)),
-    );
-    row("scale 1 to 20, all ready", &seconds(of(|round| round.scale)), &beside(many.0, many.0 / 10));
+    row("create deployment to available", &seconds(of(|round| round.create)), &beside(one, Duration::from_millis(50)));
+    row("scale 1 to 20, all ready", &seconds(of(|round| round.scale)), &beside(many, many / 10));
     row("expose to first answer", &seconds(of(|round| round.expose)), "goal 0.1 s");
-    row("delete 20 pods, all gone", &seconds(of(|round| round.delete)), &beside(many.1, many.1 / 10));
+    row("delete 20 pods, all gone", &seconds(of(|round| round.delete)), &beside(gone, gone / 10));
     Ok(())
 }
 
 /// The image is pulled once before anything is measured.
-fn warm_up(place: &Place) -> Result<()> {
+pub(crate) fn warm_up(place: &Place) -> Result<()> {
     place.kubectl(&["create", "deployment", "warm", "--image=nginx"])?;
     place.kubectl(&["rollout", "status", "deployment/warm", "--timeout=120s"])?;
     place.kubectl(&["delete", "deployment", "warm", "--cascade=foreground"]).map(|_| ())
 }
 
-/// On a thread of its own: a thread that has entered the bed's network stays there.
-fn in_the_network<T: Send>(place: &Place, work: impl Send + FnOnce() -> Result<T>) -> Result<T> {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            place.bed.enter_network()?;
-            work()
-        });
-        thread.join().unwrap_or_else(|_| bail!("the bench panicked"))
-    })
+/// A client of the API server, in the bed's network. It takes the calling thread there for good.
+pub(crate) struct Client {
+    tasks: tokio::runtime::Runtime,
+    pub(crate) kube: kube::Client,
+}
+
+impl Client {
+    pub(crate) fn of(place: &Place) -> Result<Self> {
+        place.bed.enter_network()?;
+        let tasks = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let config = ClientConfig::from_kubeconfig(NAME, place.bed.folder().join("data/admin.kubeconfig"));
+        let kube = {
+            let _entered = tasks.enter();
+            client::connect(config)?
+        };
+        Ok(Self { tasks, kube })
+    }
+
+    pub(crate) fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.tasks.block_on(async { tokio::time::timeout(GONE, work).await.context("a step of the bench")? })
+    }
 }
 
 struct Round {
@@ -74,24 +89,10 @@ struct Round {
     delete: Duration,
 }
 
-/// Each round begins when the runtime is done with the one before.
-fn rounds(place: &Place, runtime: &Runtime) -> Result<Vec<Round>> {
-    let tasks = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let _entered = tasks.enter();
-    let config = ClientConfig::from_kubeconfig(NAME, place.bed.folder().join("data/admin.kubeconfig"));
-    let client = client::connect(config)?;
-    (0..ROUNDS)
-        .map(|_| {
-            runtime.wait_until_empty()?;
-            tasks.block_on(round(&client))
-        })
-        .collect()
-}
-
 async fn round(client: &kube::Client) -> Result<Round> {
     let deployments: Api<Deployment> = Api::default_namespaced(client.clone());
     let create = timed(async {
-        deployments.create(&PostParams::default(), &deployment()?).await?;
+        deployments.create(&PostParams::default(), &deployment(1)?).await?;
         until(&deployments, is_available).await
     });
     let create = create.await?;
@@ -108,21 +109,37 @@ async fn round(client: &kube::Client) -> Result<Round> {
         first_answer(address.parse()?).await
     });
     let expose = expose.await?;
-    let delete = timed(async {
-        deployments.delete(NAME, &DeleteParams::background()).await?;
-        until_no_pods(client).await
-    });
-    let delete = delete.await?;
+    let delete = take_away(client).await?;
     services.delete(NAME, &DeleteParams::default()).await?;
     Ok(Round { create, scale, expose, delete })
 }
 
-fn deployment() -> Result<Deployment> {
+/// A Deployment of so many pods, until all are ready.
+pub(crate) async fn roll_out(client: &kube::Client, replicas: i32) -> Result<Duration> {
+    let deployments: Api<Deployment> = Api::default_namespaced(client.clone());
+    timed(async {
+        deployments.create(&PostParams::default(), &deployment(replicas)?).await?;
+        until(&deployments, |it: Option<&Deployment>| ready_replicas(it) == replicas).await
+    })
+    .await
+}
+
+/// The Deployment deleted, until the API has no pod any more.
+pub(crate) async fn take_away(client: &kube::Client) -> Result<Duration> {
+    let deployments: Api<Deployment> = Api::default_namespaced(client.clone());
+    timed(async {
+        deployments.delete(NAME, &DeleteParams::background()).await?;
+        until_no_pods(client).await
+    })
+    .await
+}
+
+fn deployment(replicas: i32) -> Result<Deployment> {
     let labels = json!({"app": NAME});
     Ok(serde_json::from_value(json!({
         "metadata": {"name": NAME},
         "spec": {
-            "replicas": 1,
+            "replicas": replicas,
             "selector": {"matchLabels": labels},
             "template": {
                 "metadata": {"labels": labels},
@@ -198,14 +215,12 @@ async fn ask(address: IpAddr) -> Result<()> {
 
 async fn timed(work: impl Future<Output = Result<()>>) -> Result<Duration> {
     let start = Instant::now();
-    tokio::time::timeout(DEADLINE, work).await.context("a step of the bench")??;
+    work.await?;
     Ok(start.elapsed())
 }
 
-/// The median of each side.
-fn median(pairs: impl Iterator<Item = (Duration, Duration)>) -> (Duration, Duration) {
-    let (mut first, mut second): (Vec<_>, Vec<_>) = pairs.unzip();
-    first.sort_unstable();
-    second.sort_unstable();
-    (first[first.len() / 2], second[second.len() / 2])
+pub(crate) fn median(samples: impl Iterator<Item = Duration>) -> Duration {
+    let mut samples: Vec<_> = samples.collect();
+    samples.sort_unstable();
+    samples[samples.len() / 2]
 }
