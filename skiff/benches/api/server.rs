@@ -150,19 +150,25 @@ impl Server {
         }
         let client = self.client()?;
         for (plural, held) in NOTHING.map(|(plural, _)| (plural, self.held(plural))) {
-            // Some servers take longer for thousands than they give a request: each goes on where the last one ended.
-            while held > 0 {
-                let (code, body) = client.ask(Method::DELETE, &objects::path(plural), None).await?;
-                ensure!(code < 300 || code == 504, "delete the {plural}: {}", String::from_utf8_lossy(&body));
-                if code < 300 {
-                    break;
-                }
+            if held > 0 {
+                delete_all(&client, plural).await?;
             }
         }
         let (code, body) =
             client.ask(Method::DELETE, &format!("/api/v1/namespaces/{}", objects::NAMESPACE), None).await?;
         ensure!(code < 400 || code == 404, "delete the namespace: {}", String::from_utf8_lossy(&body));
         Ok(())
+    }
+}
+
+/// Some servers take longer for thousands than they give a request: each goes on where the last one ended.
+async fn delete_all(client: &Client, plural: &str) -> Result<()> {
+    loop {
+        let (code, body) = client.ask(Method::DELETE, &objects::path(plural), None).await?;
+        ensure!(code < 300 || code == 504, "delete the {plural}: {}", String::from_utf8_lossy(&body));
+        if code < 300 {
+            return Ok(());
+        }
     }
 }
 
