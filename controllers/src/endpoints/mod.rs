@@ -95,8 +95,11 @@ impl Controller {
         };
         match result {
             Err(e) if creating && e.is_namespace_terminating() => Ok(()),
-            // The cache was behind; what it has yet to see wakes this key.
-            Err(e) if !creating && e.is_conflict() => Ok(()),
+            // The cache was behind. What it has yet to see does not wake this key, as only deletions do.
+            Err(e) if !creating && e.is_conflict() => {
+                self.queue.add_rate_limited(key);
+                Ok(())
+            }
             Err(e) => {
                 let (reason, message) = match creating {
                     true => (
