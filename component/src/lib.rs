@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod queue;
 pub mod random;
 pub mod recorder;
+pub mod scheduling;
 pub mod serve;
 pub mod shutdown;
 #[cfg(feature = "testing")]

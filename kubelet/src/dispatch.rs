@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -14,8 +14,13 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::{
     orphans,
-    pod::{inbox::Inbox, node::Node, spec, worker},
-    runtime::{Result, events::Wake},
+    pod::{
+        inbox::Inbox,
+        node::{Evict, Node},
+        spec, worker,
+    },
+    runtime::{Result, events},
+    sources::Wake,
 };
 
 /// How long a pod whose worker panicked waits for the next.
@@ -35,6 +40,36 @@ struct Inner {
     /// What each container and sandbox looked like at the last look at everything.
     seen: Mutex<HashMap<String, i32>>,
     look: tokio::sync::Notify,
+}
+
+/// A dispatcher that is put in when it exists: what wakes workers, or ends them, is part of what workers use.
+#[derive(Clone, Default)]
+pub struct LateDispatcher(Arc<OnceLock<Dispatcher>>);
+
+impl LateDispatcher {
+    pub fn put(&self, dispatch: Dispatcher) {
+        // A second one would be of another node.
+        let _ = self.0.set(dispatch);
+    }
+
+    /// For changes of what pods refer to.
+    pub fn wake(&self) -> Wake {
+        let this = self.0.clone();
+        Arc::new(move |uid| {
+            if let Some(dispatch) = this.get() {
+                dispatch.tell(uid, |news| news.refresh = true);
+            }
+        })
+    }
+
+    pub fn evict(&self) -> Evict {
+        let this = self.0.clone();
+        Arc::new(move |uid, eviction| {
+            if let Some(dispatch) = this.get() {
+                dispatch.tell(uid, |news| news.evict = Some(eviction));
+            }
+        })
+    }
 }
 
 struct Entry {
@@ -163,6 +198,10 @@ impl Dispatcher {
             let mirror = mirrors.get(&key).cloned();
             inbox.tell(|news| news.mirror = Some(mirror));
         }
+        // What runs here already counts from the start, before the first look at it.
+        if pod.status.as_ref().is_some_and(|status| status.start_time.is_some()) {
+            self.0.node.running.put(pod.clone());
+        }
         let entry = Entry {
             inbox: inbox.clone(),
             pod: pod.clone(),
@@ -193,20 +232,20 @@ impl Dispatcher {
     }
 
     /// Wakes the worker that an event is for.
-    pub fn wake(&self, wake: Wake) {
+    pub fn wake(&self, wake: events::Wake) {
         // A container that is unknown is just being made: its worker looks by itself. The slow look finds any other.
         match wake {
-            Wake::Container(id) => {
+            events::Wake::Container(id) => {
                 if let Some(uid) = self.0.node.index.pod_of(&id) {
                     self.tell(&uid, |news| news.moved.extend([id]));
                 }
             }
-            Wake::Exited(id) => {
+            events::Wake::Exited(id) => {
                 if let Some(uid) = self.0.node.index.pod_of(&id) {
                     self.tell(&uid, |news| news.exited.extend([id]));
                 }
             }
-            Wake::All => self.0.look.notify_one(),
+            events::Wake::All => self.0.look.notify_one(),
         }
     }
 

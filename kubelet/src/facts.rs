@@ -48,6 +48,8 @@ pub(crate) fn of_node(
         allocatable: identity.allocatable.clone(),
         seccomp_default: c.seccomp_default,
         abilities,
+        has_app_armor: std::fs::read_to_string(seams.root.join("sys/module/apparmor/parameters/enabled"))
+            .is_ok_and(|text| text.trim() == "Y"),
         restart_delay_max: c.crash_loop_back_off.max_container_restart_period.map_or(backoff::MAXIMUM, |it| it.0),
         allowed_unsafe_sysctls: c.allowed_unsafe_sysctls.clone(),
     }

@@ -63,17 +63,12 @@ async fn ended(node: &Node, pods: &[Arc<Pod>]) {
         let living = node.running.list();
         let is_over = |pod: &Arc<Pod>| {
             let now = living.iter().find(|it| spec::uid(it) == spec::uid(pod));
-            now.is_none_or(|now| is_final(now) && !has_running(now))
+            now.is_none_or(|now| spec::is_over(now) && !has_running(now))
         };
         if pods.iter().all(is_over) || room.changed().await.is_err() {
             return;
         }
     }
-}
-
-fn is_final(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Failed" | "Succeeded"))
 }
 
 fn has_running(pod: &Pod) -> bool {
@@ -87,7 +82,7 @@ fn has_running(pod: &Pod) -> bool {
 fn groups(periods: &[PeriodByPriority], pods: Vec<Arc<Pod>>) -> Vec<(i64, Vec<Arc<Pod>>)> {
     let mut groups: Vec<(i64, Vec<Arc<Pod>>)> =
         periods.iter().map(|period| (period.shutdown_grace_period_seconds, Vec::new())).collect();
-    for pod in pods.into_iter().filter(|pod| !is_final(pod)) {
+    for pod in pods.into_iter().filter(|pod| !spec::is_over(pod)) {
         let priority = spec::spec(&pod).priority.unwrap_or(0);
         let place = periods.iter().rposition(|period| period.priority <= priority).unwrap_or(0);
         if let Some((_, group)) = groups.get_mut(place) {

@@ -20,7 +20,7 @@ use crate::{
     Options, certificates,
     cgroups::{Cgroups, Hierarchy},
     config::KubeletConfiguration,
-    dispatch::Dispatcher,
+    dispatch::{Dispatcher, LateDispatcher},
     facts,
     images::{self, Puller, providers::Providers},
     keepers,
@@ -29,6 +29,7 @@ use crate::{
         conditions::Health,
         machine::{Machine, Space},
         object::Identity,
+        own::OwnNode,
     },
     node_shutdown, orphans,
     pod::node::{Index, Network, Node, Registry},
@@ -279,15 +280,8 @@ async fn make_node(
     let clock = seams.clock;
     let recorder = recorder(client.as_ref(), identity, seams);
     let reporter = Reporter::new(recorder, &identity.name);
-    // The sources wake workers, and the workers use the sources: the dispatcher is put in when it exists.
-    let late: Arc<std::sync::OnceLock<Dispatcher>> = Arc::default();
-    let waker = late.clone();
-    let wake = Arc::new(move |uid: &str| {
-        if let Some(dispatch) = waker.get() {
-            dispatch.tell(uid, |news| news.refresh = true);
-        }
-    });
-    let sources = Arc::new(ObjectSources::new(client.clone(), wake));
+    let late = LateDispatcher::default();
+    let sources = Arc::new(ObjectSources::new(client.clone(), late.wake()));
     let tokens = Tokens::new(client.clone(), clock);
     let mounts = ImageMounts::new(channel.clone(), version);
     let volumes = VolumeManager::new(facts.paths.clone(), sources.clone(), tokens, clock, client.clone(), mounts);
@@ -296,6 +290,7 @@ async fn make_node(
     let providers = Providers::load(configuration, programs, &options.root_dir, clock)?;
     let puller = Puller::new(runtime.clone(), sources.clone(), reporter.clone(), clock, pulls, providers);
     let informers = client.clone().map(|client| Informers::new(client, seams.random.clone(), seams.shutdown.clone()));
+    let own = OwnNode::new(identity, informers.as_ref(), client.clone());
     let (network_sender, network) = watch::channel(Network::default());
     let (health_sender, health) = watch::channel(Health {
         runtime_problem: Some("container runtime status check may not have completed yet".into()),
@@ -320,9 +315,11 @@ async fn make_node(
         health: health.clone(),
         index: Index::default(),
         running: Registry::default(),
+        own,
+        evict: late.evict(),
     });
     let dispatch = Dispatcher::new(node.clone(), seams.shutdown.clone());
-    let _ = late.set(dispatch.clone());
+    late.put(dispatch.clone());
     Ok(Made { node, health, health_sender, network_sender, informers, dispatch })
 }
 
@@ -359,6 +356,8 @@ async fn pods(
         false => std::future::ready(()).right_future(),
     });
     if let Some(pods) = pods {
+        // Pods are judged by the labels and taints of their node.
+        let _ = shutdown.run_until(node.own.synced()).await;
         let handler = dispatch.clone();
         pods.on_event(move |event| handler.event(event));
         has_all |= shutdown.run_until(pods.synced()).await.is_some();

@@ -2,6 +2,7 @@
 //!
 //! Pure. Concepts: "DaemonSet", "How Daemon Pods are scheduled" and "Taints and tolerations".
 
+use component::scheduling::{node_affinity, taints};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{
     Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Toleration,
@@ -10,9 +11,9 @@ use kube::ResourceExt;
 
 use super::facts::{self, GENERATION_LABEL};
 use crate::common::history::REVISION_LABEL;
+use crate::common::nodes;
 use crate::common::owner::controller_ref;
 use crate::common::template::pod_from;
-use crate::common::{node_affinity, nodes, taints};
 
 /// What a DaemonSet does on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,9 +4,8 @@
 
 use std::time::Duration;
 
+use component::scheduling::taints::tolerates;
 use k8s_openapi::api::core::v1::{Taint, Toleration};
-
-use crate::common::taints::tolerates;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {

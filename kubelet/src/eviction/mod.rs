@@ -91,10 +91,7 @@ impl Manager {
 
     /// Pods that run here and are not about to end.
     fn active(&self) -> Vec<Arc<Pod>> {
-        let phase = |pod: &Pod| pod.status.as_ref().and_then(|it| it.phase.clone()).unwrap_or_default();
-        let is_active = |pod: &Arc<Pod>| {
-            pod.metadata.deletion_timestamp.is_none() && !matches!(phase(pod).as_str(), "Failed" | "Succeeded")
-        };
+        let is_active = |pod: &Arc<Pod>| pod.metadata.deletion_timestamp.is_none() && !spec::is_over(pod);
         self.node.running.list().into_iter().filter(is_active).collect()
     }
 
@@ -133,7 +130,7 @@ impl Manager {
         }
         let usage = self.usage(&pods, |_| true).await;
         let mut any = false;
-        for pod in pods.iter().filter(|pod| !rank::is_critical(pod)) {
+        for pod in pods.iter().filter(|pod| !spec::is_critical(pod)) {
             let own = usage.get(spec::uid(pod));
             if let Some(message) = own.and_then(|own| rank::over_limits(pod, own, self.observer.has_own_image_disk())) {
                 self.evict(pod, message, 0);

@@ -2,7 +2,8 @@
 
 use std::cmp::Reverse;
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use component::scheduling::taints;
+use k8s_openapi::api::core::v1::{Container, Pod, Taint};
 use machinery::quantity::{Format, Quantity};
 
 use super::{
@@ -11,6 +12,7 @@ use super::{
 };
 use crate::{
     pod::{
+        admission::Refusal,
         configs::resources::{self, amount},
         spec,
     },
@@ -21,7 +23,7 @@ use crate::{
 /// The reason of every eviction, in the pod's status and in events.
 pub const REASON: &str = "Evicted";
 
-/// The first pod to evict, of those that may be: over its requests before others, then the less important, then the one
+/// The first pod to evict; critical ones stay whatever happens. Over its requests before others, then the less important, then the one
 /// that takes the most beyond its requests. `usage` answers what a pod takes.
 pub fn first<'a>(
     pods: impl Iterator<Item = (&'a Pod, Option<&'a Usage>)>,
@@ -34,15 +36,7 @@ pub fn first<'a>(
         let is_over = signal == Signal::PidAvailable || taken > requested;
         (Reverse(is_over), spec::spec(pod).priority.unwrap_or(0), Reverse(taken.saturating_sub(requested)))
     };
-    pods.filter(|(pod, _)| !is_critical(pod)).min_by_key(key)
-}
-
-/// Static and mirror pods and those of system priority stay whatever happens.
-pub fn is_critical(pod: &Pod) -> bool {
-    const SYSTEM_PRIORITY_MIN: i32 = 2_000_000_000;
-    spec::is_static(pod)
-        || spec::is_mirror(pod)
-        || spec::spec(pod).priority.is_some_and(|priority| priority >= SYSTEM_PRIORITY_MIN)
+    pods.filter(|(pod, _)| !spec::is_critical(pod)).min_by_key(key)
 }
 
 fn taken(usage: &Usage, signal: Signal) -> i64 {
@@ -147,8 +141,8 @@ pub fn has_storage_limits(pod: &Pod) -> bool {
 }
 
 /// Why a pod that has just come may not run on a node under pressure.
-pub fn refuse(pod: &Pod, pressures: &std::collections::BTreeSet<Pressure>) -> Option<(String, String)> {
-    if pressures.is_empty() || is_critical(pod) {
+pub fn refuse(pod: &Pod, pressures: &std::collections::BTreeSet<Pressure>) -> Option<Refusal> {
+    if pressures.is_empty() || spec::is_critical(pod) {
         return None;
     }
     if pressures.iter().all(|it| *it == Pressure::Memory)
@@ -157,19 +151,13 @@ pub fn refuse(pod: &Pod, pressures: &std::collections::BTreeSet<Pressure>) -> Op
         return None;
     }
     let names: Vec<&str> = pressures.iter().map(|it| it.name()).collect();
-    Some((REASON.to_owned(), format!("The node had condition: [{}]. ", names.join(" "))))
+    Some(Refusal::new(REASON, format!("The node had condition: [{}]. ", names.join(" "))))
 }
 
 fn tolerates_memory_pressure(pod: &Pod) -> bool {
-    const KEY: &str = "node.kubernetes.io/memory-pressure";
-    spec::spec(pod).tolerations.iter().flatten().any(|it| {
-        let effect = it.effect.as_deref().unwrap_or_default();
-        let key = it.key.as_deref().unwrap_or_default();
-        let exists = it.operator.as_deref() == Some("Exists");
-        matches!(effect, "" | "NoSchedule")
-            && (key == KEY || (key.is_empty() && exists))
-            && (exists || it.value.as_deref().unwrap_or_default().is_empty())
-    })
+    let taint =
+        Taint { key: "node.kubernetes.io/memory-pressure".into(), effect: "NoSchedule".into(), ..Taint::default() };
+    spec::spec(pod).tolerations.iter().flatten().any(|it| taints::tolerates(it, &taint))
 }
 
 #[cfg(test)]
@@ -260,7 +248,7 @@ mod tests {
         let memory = [Pressure::Memory].into();
         let both = [Pressure::Memory, Pressure::Disk].into();
         let best_effort: Pod = serde_json::from_value(json!({"spec": {"containers": [{"name": "c"}]}})).expect("a pod");
-        let message = refuse(&best_effort, &memory).map(|(_, message)| message);
+        let message = refuse(&best_effort, &memory).map(|it| it.message);
         assert_eq!(message.as_deref(), Some("The node had condition: [MemoryPressure]. "));
         assert!(refuse(&pod("p", 0, "1Mi", json!({})), &memory).is_none(), "it has a request");
         assert!(refuse(&pod("p", 0, "1Mi", json!({})), &both).is_some());

@@ -10,6 +10,7 @@ mod lease;
 pub mod machine;
 mod network;
 pub mod object;
+pub mod own;
 mod pod_range;
 mod sync;
 #[cfg(test)]

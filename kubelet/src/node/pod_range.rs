@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use component::{
-    informer::{Informer, Informers, Selection},
+    informer::{Informer, Informers},
     shutdown::Shutdown,
 };
 use k8s_openapi::api::core::v1::Node;
@@ -54,7 +54,7 @@ pub async fn tell(
 }
 
 fn follow(informers: &Informers, node_name: &str, sender: watch::Sender<String>) -> Informer<Node> {
-    let nodes: Informer<Node> = informers.selected(Selection::fields(format!("metadata.name={node_name}")));
+    let nodes = super::own::of_name(informers, node_name);
     nodes.on_event(move |event| {
         // Once given, a range is never taken back: a Node without one is a new object that will get it.
         if let Some(range) = range_of(event.object()) {

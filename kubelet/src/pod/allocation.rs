@@ -102,7 +102,7 @@ pub fn settle(given: &Allocation, pod: &Pod, others: impl FnOnce() -> Vec<Arc<Po
     let generation = pod.metadata.generation.unwrap_or(0);
     match admission::lacks_resources(pod, &others(), facts) {
         None => Settled::Granted(Allocation::of_spec(pod)),
-        Some((_, message)) => Settled::Waits(Pending { reason: "Deferred", message, generation }),
+        Some(message) => Settled::Waits(Pending { reason: "Deferred", message, generation }),
     }
 }
 

@@ -4,7 +4,9 @@
 //! come out. [`worker`] is the task per pod that looks, decides, does and reports; [`configs`] writes the CRI messages.
 //! Only `worker` and [`steps`] touch the world.
 
-mod admission;
+pub mod admission;
+#[cfg(test)]
+mod admit_tests;
 pub mod allocation;
 pub mod backoff;
 pub mod configs;
@@ -30,6 +32,7 @@ pub mod spec;
 mod steps;
 mod termination;
 pub mod worker;
+mod worker_admit;
 mod worker_begin;
 mod worker_end;
 mod worker_news;

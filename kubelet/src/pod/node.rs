@@ -9,11 +9,20 @@ use component::{clock::Clock, informer::Informer, random::Random};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use tokio::sync::watch;
 
-use super::configs::NodeFacts;
+use super::{admission::Verdict, configs::NodeFacts, inbox::Eviction};
 use crate::{
-    cgroups::Cgroups, images::Puller, node::conditions::Health, probes, reporting::Reporter, runtime::SharedRuntime,
-    sources::ObjectSources, volumes::VolumeManager,
+    cgroups::Cgroups,
+    images::Puller,
+    node::{conditions::Health, own::OwnNode},
+    probes,
+    reporting::Reporter,
+    runtime::SharedRuntime,
+    sources::ObjectSources,
+    volumes::VolumeManager,
 };
+
+/// Has the worker of another pod, by its UID, end that pod for the node's sake.
+pub type Evict = Arc<dyn Fn(&str, Eviction) + Send + Sync>;
 
 /// See the module.
 pub struct Node {
@@ -39,6 +48,9 @@ pub struct Node {
     pub index: Index,
     /// The pods as they run here, for the server's `/pods`.
     pub running: Registry,
+    /// The Node object, as the API has it.
+    pub own: OwnNode,
+    pub evict: Evict,
 }
 
 /// What the runtime says of pod networking: ready, or why not.
@@ -82,6 +94,18 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// Puts a pod that has just come, unless `judge`, which is shown the others, refuses it. One is judged at a time: no
+    /// two are given the same room.
+    pub fn admit(&self, pod: &Arc<Pod>, judge: impl FnOnce(&[Arc<Pod>]) -> Verdict) -> Verdict {
+        let mut map = self.lock();
+        let others: Vec<Arc<Pod>> = map.values().cloned().collect();
+        let verdict = judge(&others);
+        if !matches!(verdict, Verdict::Refused(_)) {
+            map.insert(super::spec::uid(pod).to_owned(), pod.clone());
+        }
+        verdict
+    }
+
     pub fn put(&self, pod: Arc<Pod>) {
         let uid = super::spec::uid(&pod).to_owned();
         let before = self.lock().insert(uid, pod.clone());
@@ -103,6 +127,10 @@ impl Registry {
 
     pub fn list(&self) -> Vec<Arc<Pod>> {
         self.lock().values().cloned().collect()
+    }
+
+    pub fn get(&self, pod_uid: &str) -> Option<Arc<Pod>> {
+        self.lock().get(pod_uid).cloned()
     }
 
     /// By UID, or by namespace and name where `uid` is empty. Of two pods of one name the one not being deleted.

@@ -57,6 +57,17 @@ pub fn is_mirror(pod: &Pod) -> bool {
     annotation(pod, CONFIG_MIRROR).is_some()
 }
 
+/// Static and mirror pods, and those of system priority: the node is kept going for them.
+pub fn is_critical(pod: &Pod) -> bool {
+    const SYSTEM_PRIORITY_MIN: i32 = 2_000_000_000;
+    is_static(pod) || is_mirror(pod) || spec(pod).priority.is_some_and(|priority| priority >= SYSTEM_PRIORITY_MIN)
+}
+
+/// Nothing of the pod runs, or will.
+pub fn is_over(pod: &Pod) -> bool {
+    matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
+}
+
 pub fn is_host_network(pod: &Pod) -> bool {
     spec(pod).host_network.unwrap_or(false)
 }

@@ -25,6 +25,7 @@ use super::{
     node::Node,
     plan::{self, Plan, Situation},
     spec, steps, termination,
+    worker_admit::Admission,
     worker_resize::Resized,
 };
 use crate::{
@@ -89,7 +90,7 @@ pub(super) struct Worker {
     /// Ends postStart hooks when the pod is to stop.
     pub(super) stopping: Shutdown,
     pub(super) gone: bool,
-    pub(super) admitted: bool,
+    pub(super) admission: Admission,
     pub(super) ending: Ending,
     pub(super) look: Look,
     /// Containers and sandboxes that have ended but may not show it yet, with how often they were looked at for it.
@@ -130,7 +131,7 @@ pub async fn run(node: Arc<Node>, inbox: Inbox, pod: Arc<Pod>, gone: bool, shutd
         stop: None,
         stopping: Shutdown::new(),
         gone,
-        admitted: false,
+        admission: Admission::Unasked,
         ending: Ending::No,
         look: Look::Everything,
         exited: HashMap::new(),
@@ -181,7 +182,9 @@ impl Worker {
         if self.look.is_wanted() && self.ending < Ending::Removing && !self.observe().await {
             return Some(super::backoff::after(self.now(), Duration::from_secs(1)));
         }
-        self.admit();
+        if !self.admit().await {
+            return None;
+        }
         let due = self.due_resizes();
         let mut plan = self.decide();
         if plan.completed && self.stop.is_none() {
@@ -198,34 +201,6 @@ impl Worker {
         let wait = self.report(&plan);
         let end = if plan.stopped { self.end(&plan) } else { None };
         [plan.wake_at, self.renew_at, self.look_again_at, wait, end, resize].into_iter().flatten().min()
-    }
-
-    /// Asked once, of pods that no kubelet has started yet.
-    fn admit(&mut self) {
-        let is_new = self.observed.is_empty() && self.known.start_time.is_none() && self.stop.is_none();
-        if std::mem::replace(&mut self.admitted, true) || !is_new {
-            return;
-        }
-        let shutting_down = self
-            .node
-            .health
-            .borrow()
-            .is_shutting_down
-            .then(|| ("NodeShutdown".to_owned(), "Pod was rejected as the node is shutting down.".to_owned()));
-        let refusal = shutting_down.or_else(|| {
-            super::admission::refuse(
-                &self.pod,
-                &self.node.running.list(),
-                &self.node.facts,
-                &crate::eviction::pressures(&self.node.health.borrow()),
-            )
-        });
-        if let Some((reason, message)) = refusal {
-            self.node.reporter.pod(&self.pod, component::recorder::Type::Warning, &reason, message.clone());
-            let message = format!("Pod was rejected: {message}");
-            let why = Why::Failed { reason, message };
-            self.order_stop(Stop { why, since: self.now(), grace_period_seconds: 0 });
-        }
     }
 
     fn decide(&mut self) -> Plan {
@@ -299,7 +274,7 @@ impl Worker {
         let done = tokio::select! {
             done = self.steps.join_next(), if !self.steps.is_empty() => done,
             () = inbox.told() => None,
-            _ = self.room.changed(), if self.memory.resize.pending.is_some() => {
+            _ = self.room.changed(), if self.waits_for_room() => {
                 self.settle_resources();
                 None
             }

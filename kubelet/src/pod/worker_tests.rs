@@ -3,19 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use component::{clock::Clock, random::Random, recorder::Recorder, shutdown::Shutdown};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node as ApiNode, Pod};
 use serde_json::json;
 use tokio::sync::watch;
 
 use super::{
     configs::tests::facts,
     inbox::Inbox,
-    node::{Index, Network, Node, Registry},
+    node::{Evict, Index, Network, Node, Registry},
     worker,
 };
 use crate::{
     images::{Puller, Settings, providers::Providers},
-    node::conditions::Health,
+    node::{conditions::Health, own::OwnNode},
     paths::Paths,
     probes::Prober,
     reporting::Reporter,
@@ -29,11 +29,12 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct Bed {
     pub(super) runtime: Arc<FakeRuntime>,
     pub(super) folder: tempfile::TempDir,
+    pub(super) evict: Evict,
 }
 
 impl Bed {
     pub(super) fn new() -> Self {
-        Self { runtime: Arc::default(), folder: tempfile::tempdir().expect("a folder") }
+        Self { runtime: Arc::default(), folder: tempfile::tempdir().expect("a folder"), evict: Arc::new(|_, _| {}) }
     }
 
     /// A kubelet's shared state over the bed's runtime and folders; a second one is the same node after a restart.
@@ -82,6 +83,8 @@ impl Bed {
             health: watch::channel(Health::default()).1,
             index: Index::default(),
             running: Registry::default(),
+            own: OwnNode::of(ApiNode::default()),
+            evict: self.evict.clone(),
         })
     }
 

@@ -7,6 +7,7 @@ use k8s_openapi::{
 
 use super::{Inputs, whole_second};
 use crate::pod::{
+    admission::preemption,
     fate::{Stop, Why},
     plan_reset::RESTARTING,
     spec,
@@ -46,9 +47,10 @@ pub(super) fn all(inputs: &Inputs<'_>, status: &PodStatus) -> Vec<PodCondition> 
     ] {
         conditions.push(condition(inputs, type_, verdict));
     }
-    if let Some(Stop { why: Why::Evicted { message, .. }, .. }) = inputs.stop {
+    if let Some(Stop { why: Why::Evicted { reason, message }, .. }) = inputs.stop {
         conditions.retain(|it| it.type_ != DISRUPTION_TARGET);
-        let verdict = (true, Some("TerminationByKubelet"), Some(message.clone()));
+        let words = if reason == preemption::REASON { preemption::CONDITION_MESSAGE } else { message };
+        let verdict = (true, Some("TerminationByKubelet"), Some(words.to_owned()));
         conditions.push(condition(inputs, DISRUPTION_TARGET, verdict));
     }
     let restarts_all = inputs.waiting.values().any(|why| why.reason == RESTARTING);

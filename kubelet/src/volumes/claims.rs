@@ -2,9 +2,8 @@
 //!
 //! Enter at [`Claims::resolve`]. What a volume comes to is decided by [`judge`], which is pure.
 
-use k8s_openapi::api::core::v1::{
-    NodeSelector, NodeSelectorRequirement, PersistentVolume, PersistentVolumeClaim, Pod, Volume,
-};
+use component::scheduling::node_affinity;
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Volume};
 use kube::{Api, Client};
 
 use crate::pod::spec;
@@ -46,7 +45,7 @@ impl Claims {
         Self { client }
     }
 
-    /// Finds out where the data of a claim lies; `node_labels` are those of this node.
+    /// Finds out where the data of a claim lies, on the node of that name.
     ///
     /// # Errors
     /// Upstream's words for a claim that cannot be used (yet).
@@ -66,15 +65,10 @@ impl Claims {
         let volumes: Api<PersistentVolume> = Api::all(client.clone());
         let found = volumes.get(&bound).await;
         let found = found.map_err(|error| failed(format!("failed to fetch PV {bound:?} from API server: {error}")))?;
-        let node = node_labels(client, node_name).await;
+        let node = Api::<Node>::all(client.clone()).get(node_name).await;
+        let node = node.map_err(|error| failed(format!("failed to fetch node {node_name:?}: {error}")))?;
         judge(&claim, &found, &node, read_only).map_err(failed)
     }
-}
-
-async fn node_labels(client: &Client, node_name: &str) -> Vec<(String, String)> {
-    let api: Api<k8s_openapi::api::core::v1::Node> = Api::all(client.clone());
-    let labels = api.get(node_name).await.ok().and_then(|node| node.metadata.labels).unwrap_or_default();
-    labels.into_iter().collect()
 }
 
 /// The volume's name, where the claim may be used at all.
@@ -96,7 +90,7 @@ fn bound_volume(pod: &Pod, claim: &PersistentVolumeClaim, is_own: bool) -> Resul
 fn judge(
     claim: &PersistentVolumeClaim,
     volume: &PersistentVolume,
-    node_labels: &[(String, String)],
+    node: &Node,
     read_only: bool,
 ) -> Result<Found, String> {
     let name = volume.metadata.name.clone().unwrap_or_default();
@@ -106,7 +100,7 @@ fn judge(
         return Err(format!("PV {name:?} spec.claimRef.uid {owner:?} does not match PVC uid {:?}", claim.metadata.uid));
     }
     let required = spec.node_affinity.as_ref().and_then(|affinity| affinity.required.as_ref());
-    if required.is_some_and(|selector| !matches(selector, node_labels)) {
+    if required.is_some_and(|selector| !node_affinity::selects(selector, node)) {
         return Err(format!("no matching NodeSelectorTerms: PV {name:?} is not on this node"));
     }
     let place = match (&spec.host_path, &spec.local) {
@@ -127,32 +121,6 @@ fn judge(
         is_read_only: read_only || only_read(&spec.access_modes),
         is_block: spec.volume_mode.as_deref() == Some("Block"),
     })
-}
-
-/// One term is enough, and all of a term must hold.
-fn matches(selector: &NodeSelector, labels: &[(String, String)]) -> bool {
-    selector.node_selector_terms.iter().any(|term| {
-        let expressions = term.match_expressions.as_deref().unwrap_or_default();
-        !expressions.is_empty() && expressions.iter().all(|it| holds(it, labels))
-    })
-}
-
-fn holds(requirement: &NodeSelectorRequirement, labels: &[(String, String)]) -> bool {
-    let value = labels.iter().find(|(key, _)| *key == requirement.key).map(|(_, value)| value);
-    let listed = value.is_some_and(|value| requirement.values.iter().flatten().any(|it| it == value));
-    match requirement.operator.as_str() {
-        "In" => listed,
-        "NotIn" => !listed,
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        // Gt and Lt compare numbers.
-        operator => {
-            let bound = requirement.values.iter().flatten().next().and_then(|it| it.parse::<i64>().ok());
-            let number = value.and_then(|it| it.parse::<i64>().ok());
-            matches!((operator, number, bound), ("Gt", Some(a), Some(b)) if a > b)
-                || matches!((operator, number, bound), ("Lt", Some(a), Some(b)) if a < b)
-        }
-    }
 }
 
 #[cfg(test)]
@@ -181,7 +149,8 @@ mod tests {
 
     #[test]
     fn volumes_of_this_node_are_found_and_others_refused() {
-        let here = [("kubernetes.io/hostname".to_owned(), "n1".to_owned())];
+        let node = json!({"metadata": {"labels": {"kubernetes.io/hostname": "n1"}}});
+        let here: Node = serde_json::from_value(node).expect("a node");
         let on = |node: &str| {
             json!({"required": {"nodeSelectorTerms": [{"matchExpressions":
                 [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}]}})

@@ -37,6 +37,8 @@ pub struct NodeFacts {
     pub allocatable: BTreeMap<String, Quantity>,
     pub seccomp_default: bool,
     pub abilities: Abilities,
+    /// The kernel enforces AppArmor profiles.
+    pub has_app_armor: bool,
     /// The longest wait before a container that crashes again and again is started once more.
     pub restart_delay_max: Duration,
     /// Unsafe sysctls that pods may set all the same; a name may end in `*`.

@@ -138,6 +138,27 @@ impl PodTotal {
     }
 }
 
+/// An amount in the unit that is counted in: thousandths of a CPU, else whole numbers.
+pub fn in_unit(name: &str, amount: &Quantity) -> i64 {
+    if name == "cpu" { amount.milli_value() } else { amount.value() }
+}
+
+/// What a whole pod asks for of one resource, with its overhead, in the resource's unit.
+pub fn request(pod: &Pod, name: &str) -> i64 {
+    let unit = if name == "cpu" { Quantity::milli_value } else { Quantity::value };
+    let overhead = amount(&spec::spec(pod).overhead, name).map_or(0, |it| unit(&it));
+    total(pod, name, |it| &it.requests, unit).sum.saturating_add(overhead)
+}
+
+/// Every resource that a pod asks for, as [`request`] counts it.
+pub fn requests(pod: &Pod) -> BTreeMap<String, i64> {
+    let pod_spec = spec::spec(pod);
+    let of_containers = pod_spec.containers.iter().chain(spec::init_containers(pod)).map(|it| it.resources.as_ref());
+    let lists = of_containers.chain([pod_spec.resources.as_ref()]).flatten().filter_map(|it| it.requests.as_ref());
+    let names = lists.chain(&pod_spec.overhead).flat_map(BTreeMap::keys);
+    names.map(|name| (name.clone(), request(pod, name))).collect()
+}
+
 struct Total {
     sum: i64,
     any: bool,

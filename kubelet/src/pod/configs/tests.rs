@@ -30,9 +30,12 @@ pub(crate) fn facts() -> NodeFacts {
         cpu_cfs_quota: true,
         memory_capacity_bytes: 1 << 30,
         capacity_cpus: 2,
-        allocatable: [("ephemeral-storage".to_owned(), amount(1000)), ("cpu".to_owned(), amount(2))].into(),
+        allocatable: [("cpu", 2), ("memory", 1 << 30), ("ephemeral-storage", 1000), ("pods", 110)]
+            .map(|(name, value)| (name.to_owned(), amount(value)))
+            .into(),
         seccomp_default: false,
         abilities: super::Abilities::default(),
+        has_app_armor: false,
         restart_delay_max: crate::pod::backoff::MAXIMUM,
         allowed_unsafe_sysctls: Vec::new(),
     }
