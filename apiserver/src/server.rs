@@ -17,8 +17,8 @@ use machinery::status::Status;
 use crate::aggregation;
 use crate::api::Api;
 use crate::audit::Trail;
-use crate::authn::impersonation;
 use crate::authn::openid::{self, Documents};
+use crate::authn::{Remarks, impersonation};
 use crate::authz::{self, Decision};
 use crate::compress;
 use crate::discovery;
@@ -142,7 +142,7 @@ async fn route(
     notes: &Notes,
 ) -> Result<Response, Status> {
     let (api, Notes { warnings, observed, trail }) = (&server.api, notes);
-    let user = identify(server, &request, &info, trail).await?;
+    let user = identify(server, &request, &info, notes).await?;
     // Held until the answer is made; of a watch, until it has begun.
     let _place = match place(api, &info, &user, &query, observed).await? {
         Ok(place) => place,
@@ -251,9 +251,12 @@ fn is_probe(path: &str) -> bool {
         .any(|probe| path == *probe || path.strip_prefix(probe).is_some_and(|rest| rest.starts_with('/')))
 }
 
-async fn identify(server: &Server, request: &Request<()>, info: &RequestInfo, trail: &Trail) -> Result<User, Status> {
-    let user = authenticate(server, request, info).await.inspect_err(|status| trail.unauthenticated(info, status))?;
+async fn identify(server: &Server, request: &Request<()>, info: &RequestInfo, notes: &Notes) -> Result<User, Status> {
+    let trail = &notes.trail;
+    let known = authenticate(server, request, info).await.inspect_err(|status| trail.unauthenticated(info, status));
+    let (user, remarks) = known?;
     trail.received(&user, info)?;
+    remarks.tell(&notes.warnings, trail);
     let acting = impersonation::impersonated(&server.api, user.clone(), request.headers())?;
     if acting != user {
         trail.impersonated(&acting);
@@ -261,16 +264,17 @@ async fn identify(server: &Server, request: &Request<()>, info: &RequestInfo, tr
     Ok(acting)
 }
 
-async fn authenticate(server: &Server, request: &Request<()>, info: &RequestInfo) -> Result<User, Status> {
+async fn authenticate(server: &Server, request: &Request<()>, info: &RequestInfo) -> Result<(User, Remarks), Status> {
     if server.insecure {
         let groups = vec![crate::request::MASTERS.to_owned(), crate::request::AUTHENTICATED.to_owned()];
-        return Ok(User { name: "system:unsecured".to_owned(), groups, ..User::default() });
+        let user = User { name: "system:unsecured".to_owned(), groups, ..User::default() };
+        return Ok((user, Remarks::default()));
     }
     let peer = request.extensions().get::<PeerInfo>();
     let certificates = peer.map(|peer| peer.certificates.as_ref()).unwrap_or_default();
     let found = server.api.authenticator.authenticate(&server.api, request.headers(), certificates).await;
     match found {
-        Err(_) if is_probe(&info.path) => Ok(User::anonymous()),
+        Err(_) if is_probe(&info.path) => Ok((User::anonymous(), Remarks::default())),
         found => found,
     }
 }

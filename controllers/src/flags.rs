@@ -286,15 +286,12 @@ fn storage() -> Group {
 fn not_built() -> Group {
     Group::new(
         "Flags of controllers to come",
-        [
-            later("concurrent-device-taint-eviction-syncs", Int, "10", "Device taints worked on at the same time."),
-            later(
-                "concurrent-validating-admission-policy-status-syncs",
-                Int,
-                "5",
-                "Admission policies worked on at the same time.",
-            ),
-        ],
+        [later(
+            "concurrent-validating-admission-policy-status-syncs",
+            Int,
+            "5",
+            "Admission policies worked on at the same time.",
+        )],
     )
 }
 

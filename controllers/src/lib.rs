@@ -11,6 +11,7 @@ mod common;
 mod cronjob;
 mod daemonset;
 mod deployment;
+mod devicetainteviction;
 mod disruption;
 mod endpoints;
 mod endpointslice;
@@ -33,11 +34,13 @@ mod resourcequota;
 mod rootca;
 mod serviceaccount;
 mod serviceaccounttoken;
+mod servicecidr;
 mod servicelb;
 mod statefulset;
 mod tainteviction;
 #[cfg(test)]
 mod tests;
+mod ttl;
 mod ttlafterfinished;
 mod volume;
 

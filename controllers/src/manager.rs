@@ -16,10 +16,10 @@ use crate::common::lean;
 use crate::names::CONTROLLERS;
 use crate::options::Options;
 use crate::{
-    bootstrap, certificates, clusterroleaggregation, cronjob, daemonset, deployment, disruption, endpoints,
-    endpointslice, endpointslicemirroring, garbagecollector, job, legacytokens, namespace, nodeipam, nodelifecycle,
-    podautoscaler, podgc, replicaset, resourceclaim, resourcequota, rootca, serviceaccount, serviceaccounttoken,
-    servicelb, statefulset, tainteviction, ttlafterfinished, volume,
+    bootstrap, certificates, clusterroleaggregation, cronjob, daemonset, deployment, devicetainteviction, disruption,
+    endpoints, endpointslice, endpointslicemirroring, garbagecollector, job, legacytokens, namespace, nodeipam,
+    nodelifecycle, podautoscaler, podgc, replicaset, resourceclaim, resourcequota, rootca, serviceaccount,
+    serviceaccounttoken, servicecidr, servicelb, statefulset, tainteviction, ttl, ttlafterfinished, volume,
 };
 
 const NAME: &str = "kube-controller-manager";
@@ -84,6 +84,7 @@ fn account(controller: &str) -> &str {
         "persistentvolume-protection-controller" => "pv-protection-controller",
         "replicationcontroller-controller" => "replication-controller",
         "resourceclaim-controller" => "resource-claim-controller",
+        "service-cidr-controller" => "service-cidrs-controller",
         "horizontal-pod-autoscaler-controller" => "horizontal-pod-autoscaler",
         name if name.starts_with("certificatesigningrequest-") => "certificate-controller",
         name => name,
@@ -175,6 +176,8 @@ fn start(name: &'static str, ctx: &Context, options: &Arc<Options>) -> Option<Bo
         "taint-eviction-controller" => tainteviction::run(voice(name)).boxed(),
         "pod-garbage-collector-controller" => podgc::run(voice(name), options.terminated_pods).boxed(),
         "node-ipam-controller" => nodeipam::run(voice("cidrAllocator"), options.node_cidrs.clone()?).boxed(),
+        "ttl-controller" => ttl::run(voice(name)).boxed(),
+        "service-cidr-controller" => servicecidr::run(voice(name)).boxed(),
         "clusterrole-aggregation-controller" => clusterroleaggregation::run(voice(name)).boxed(),
         "certificatesigningrequest-approving-controller" => certificates::approve::run(voice(name)).boxed(),
         "certificatesigningrequest-signing-controller" => {
@@ -202,6 +205,9 @@ fn start_storage(name: &'static str, ctx: &Context, options: &Options) -> Option
         }
         "resourceclaim-controller" => {
             resourceclaim::run(voice("resource_claim"), options.workers.resource_claim).boxed()
+        }
+        "device-taint-eviction-controller" => {
+            devicetainteviction::run(voice(name), options.workers.device_taint_eviction).boxed()
         }
         "persistentvolume-expander-controller" => volume::expand::run(voice("volume_expand")).boxed(),
         "persistentvolumeclaim-protection-controller" => volume::protection::run_claims(voice(name)).boxed(),

@@ -3,7 +3,7 @@
 //! Pure.
 
 /// The controllers built here, by upstream's names, with the older names that still work.
-pub(crate) const CONTROLLERS: [(&str, &str); 38] = [
+pub(crate) const CONTROLLERS: [(&str, &str); 41] = [
     ("deployment-controller", "deployment"),
     ("replicaset-controller", "replicaset"),
     ("daemonset-controller", "daemonset"),
@@ -42,21 +42,22 @@ pub(crate) const CONTROLLERS: [(&str, &str); 38] = [
     ("legacy-serviceaccount-token-cleaner-controller", "legacy-service-account-token-cleaner"),
     ("service-lb-controller", "service"),
     ("resourceclaim-controller", "resource-claim-controller"),
+    ("device-taint-eviction-controller", ""),
+    ("service-cidr-controller", ""),
+    ("ttl-controller", "ttl"),
 ];
 
 /// Upstream's controllers that are not built here, with their older names: naming one is no mistake.
-const NOT_BUILT: [(&str, &str); 11] = [
+const NOT_BUILT: [(&str, &str); 9] = [
     ("podcertificaterequest-cleaner-controller", ""),
-    ("ttl-controller", "ttl"),
-    ("device-taint-eviction-controller", ""),
     ("persistentvolume-attach-detach-controller", "attachdetach"),
     ("storageversion-garbage-collector-controller", "storage-version-gc"),
     ("validatingadmissionpolicy-status-controller", "validatingadmissionpolicy-status-controller"),
-    ("service-cidr-controller", ""),
     ("storage-version-migrator-controller", "storage-version-migrator"),
     ("selinux-warning-controller", "selinux-warning-controller"),
     ("kube-apiserver-serving-clustertrustbundle-publisher-controller", ""),
-    ("service-ca-certificate-publisher-controller", "service-ca-cert-publisher"),
+    ("podgroup-protection-controller", ""),
+    ("resourcepoolstatusrequest-controller", ""),
 ];
 
 /// Upstream's three that only run when named.

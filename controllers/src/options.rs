@@ -55,6 +55,7 @@ pub(crate) struct Workers {
     pub(crate) garbage_collector: usize,
     pub(crate) ephemeral_volume: usize,
     pub(crate) resource_claim: usize,
+    pub(crate) device_taint_eviction: usize,
 }
 
 impl Options {
@@ -87,6 +88,7 @@ impl Options {
                 garbage_collector: workers("concurrent-gc-syncs")?,
                 ephemeral_volume: workers("concurrent-ephemeralvolume-syncs")?,
                 resource_claim: workers("concurrent-resourceclaim-syncs")?,
+                device_taint_eviction: workers("concurrent-device-taint-eviction-syncs")?,
             },
             max_endpoints_per_slice,
             mirroring: endpointslicemirroring::Settings {
@@ -115,20 +117,22 @@ impl Options {
                 workers: workers("concurrent-resource-quota-syncs")?,
                 resync_period: values.duration("resource-quota-sync-period"),
             },
-            token_secrets: match values.opt_str("service-account-private-key-file") {
-                Some(path) => Some(serviceaccounttoken::Settings {
-                    private_key_file: path.into(),
-                    root_ca_file: values.opt_str("root-ca-file").map(PathBuf::from),
-                    workers: workers("concurrent-serviceaccount-token-syncs")?,
-                }),
-                None => None,
-            },
+            token_secrets: token_secrets(values, workers("concurrent-serviceaccount-token-syncs")?),
             legacy_token_period: values.duration("legacy-service-account-token-clean-up-period"),
             load_balancer_pool: load_balancer_pool(values)?,
             collect_garbage: values.bool("enable-garbage-collector"),
             values: values.clone(),
         })
     }
+}
+
+/// `None` without a key to sign tokens with.
+fn token_secrets(values: &Values, workers: usize) -> Option<serviceaccounttoken::Settings> {
+    Some(serviceaccounttoken::Settings {
+        private_key_file: values.opt_str("service-account-private-key-file")?.into(),
+        root_ca_file: values.opt_str("root-ca-file").map(PathBuf::from),
+        workers,
+    })
 }
 
 fn load_balancer_pool(values: &Values) -> Result<servicelb::Pool, Error> {

@@ -6,11 +6,13 @@
 
 pub mod bootstrap_tokens;
 pub mod impersonation;
-mod legacy_tokens;
+pub mod legacy_tokens;
 pub mod openid;
+mod remarks;
 pub mod request_header;
 pub mod static_tokens;
 pub mod tokens;
+mod uses;
 
 use component::delegated::ClientAuthority;
 use http::HeaderMap;
@@ -19,6 +21,7 @@ use machinery::status::Status;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 
+pub use self::remarks::Remarks;
 use crate::api::Api;
 use crate::request::User;
 
@@ -52,14 +55,15 @@ impl Authenticator {
         api: &Api,
         headers: &HeaderMap,
         peer: &[CertificateDer<'static>],
-    ) -> Result<User, Status> {
+    ) -> Result<(User, Remarks), Status> {
+        let plain = |user| (user, Remarks::default());
         let proxied = self.front_proxy.as_ref().and_then(|proxy| proxy.user(peer, headers, api.clock.now()));
         if let Some(user) = proxied {
-            return Ok(user.authenticated());
+            return Ok(plain(user.authenticated()));
         }
         if let (Some(authority), [_, ..]) = (&self.client_ca, peer) {
             return match authority.user(peer, api.clock.now()) {
-                Some(user) => Ok(from_certificate(user, &peer[0])),
+                Some(user) => Ok(plain(from_certificate(user, &peer[0]))),
                 None => {
                     tracing::warn!(
                         "unable to authenticate the request: client certificate is not signed by the client CA, or not valid now"
@@ -69,15 +73,15 @@ impl Authenticator {
             };
         }
         match bearer(headers) {
-            Some(token) => self.token(api, token).await.map(User::authenticated),
-            None if self.anonymous => Ok(User::anonymous()),
+            Some(token) => self.token(api, token).await.map(|(user, remarks)| (user.authenticated(), remarks)),
+            None if self.anonymous => Ok(plain(User::anonymous())),
             None => Err(Status::unauthorized()),
         }
     }
 
-    async fn token(&self, api: &Api, token: &str) -> Result<User, Status> {
+    async fn token(&self, api: &Api, token: &str) -> Result<(User, Remarks), Status> {
         match self.of_token(api, token, &[]).await {
-            Ok(authenticated) => Ok(authenticated.user),
+            Ok(authenticated) => Ok((authenticated.user, authenticated.remarks)),
             Err(error) => {
                 tracing::warn!(%error, "unable to authenticate the request: token refused");
                 Err(Status::unauthorized())
@@ -92,7 +96,7 @@ impl Authenticator {
         token: &str,
         audiences: &[String],
     ) -> Result<tokens::Authenticated, tokens::Error> {
-        let anywhere = |user| tokens::Authenticated { user, audiences: Vec::new() };
+        let anywhere = |user| tokens::Authenticated { user, audiences: Vec::new(), remarks: Remarks::default() };
         if let Some(user) = self.static_tokens.find(token) {
             return Ok(anywhere(user));
         }

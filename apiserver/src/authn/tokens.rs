@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::legacy_tokens;
+use super::{Remarks, legacy_tokens, uses};
 use crate::api::Api;
 use crate::request::User;
 
@@ -86,6 +86,7 @@ pub struct Claims {
 pub struct Authenticated {
     pub user: User,
     pub audiences: Vec<String>,
+    pub remarks: Remarks,
 }
 
 impl Tokens {
@@ -131,8 +132,8 @@ impl Tokens {
             if good.is_empty() {
                 return Err(Error::Token(format!("a token of a Secret is not for the audiences {wanted:?}")));
             }
-            let user = legacy_tokens::user(api, token, &self.open(token)?).await?;
-            return Ok(Authenticated { user, audiences: good });
+            let (user, remarks) = legacy_tokens::user(api, token, &self.open(token)?).await?;
+            return Ok(Authenticated { user, audiences: good, remarks });
         }
         let claims = self.check_claims(self.open(token)?, api.clock.now().as_second())?;
         let good: Vec<String> = wanted.iter().filter(|audience| claims.aud.contains(audience)).cloned().collect();
@@ -143,7 +144,8 @@ impl Tokens {
             )));
         }
         check_alive(api, &claims).await?;
-        Ok(Authenticated { user: user_of(&claims), audiences: good })
+        let remarks = uses::of_bound(&claims, api.clock.now().as_second());
+        Ok(Authenticated { user: user_of(&claims), audiences: good, remarks })
     }
 
     /// The claims of a token that one of the keys has signed.

@@ -7,9 +7,9 @@
 use machinery::status::Status;
 use serde_json::{Map, Value, json};
 
+use super::follow::Follower;
 use super::{ensure, own_call, row};
 use crate::api::Api;
-use crate::cache::{EventKind, WatchFrom};
 use crate::rest::params::WriteOptions;
 use crate::rest::update::{Part, change};
 
@@ -88,23 +88,12 @@ pub async fn publish(api: &Api) -> Result<(), Status> {
 
 /// Publishes again when somebody takes the ConfigMap away; until shutdown.
 pub async fn keep(api: &Api) {
-    let Ok(served) = row(api, "", "configmaps") else { return };
     if api.authenticator.published.is_empty() {
         return;
     }
-    let prefix = api.catalogue.prefix(served, NAMESPACE);
-    let mut watcher = api.cache.watch(served.id, &prefix, WatchFrom::Now);
-    while let Some(next) = api.shutdown.run_until(watcher.next()).await {
-        let changed = match next {
-            Ok(event) => event.kind != EventKind::Added && event.item.key.ends_with(&format!("/{NAME}")),
-            Err(_) if api.shutdown.is_triggered() => return,
-            Err(_) => {
-                api.cache.ready().await;
-                watcher = api.cache.watch(served.id, &prefix, WatchFrom::Now);
-                true
-            }
-        };
-        if changed && let Err(status) = publish(api).await {
+    let Some(mut follower) = Follower::new(api, NAMESPACE, NAME) else { return };
+    while follower.lost().await {
+        if let Err(status) = publish(api).await {
             tracing::warn!(%status, "publishing the authorities for extension servers");
         }
     }

@@ -6,10 +6,13 @@
 mod api_services;
 mod authentication;
 mod flow;
+mod follow;
 mod namespaces;
 mod policy;
 mod priorities;
 mod service;
+mod service_cidr;
+mod token_tracking;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +49,7 @@ pub async fn run(api: Arc<Api>, advertised: Advertised, with_roles: bool, ready:
         }
     }
     ready();
-    tokio::join!(service::keep(&api, &advertised), authentication::keep(&api));
+    tokio::join!(service::keep(&api, &advertised), authentication::keep(&api), token_tracking::keep(&api));
 }
 
 async fn converge(api: &Api, advertised: &Advertised, with_roles: bool) -> Result<(), Status> {

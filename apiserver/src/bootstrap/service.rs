@@ -10,7 +10,7 @@ use machinery::meta;
 use machinery::status::Status;
 use serde_json::{Value, json};
 
-use super::{ensure as ensure_object, ensure_as, row};
+use super::{ensure_as, row, service_cidr};
 use crate::api::Api;
 use crate::errors;
 use crate::store::{Commit, RangeRequest, Write};
@@ -28,7 +28,7 @@ pub struct Advertised {
 }
 
 pub async fn ensure(api: &Api, advertised: &Advertised) -> Result<(), Status> {
-    ensure_ranges(api).await?;
+    service_cidr::ensure(api).await?;
     ensure_service(api, advertised).await?;
     reconcile(api, advertised).await
 }
@@ -42,20 +42,13 @@ pub async fn keep(api: &Api, advertised: &Advertised) {
                 if let Err(status) = reconcile(api, advertised).await {
                     tracing::error!(%status, "reconciling the endpoints of the kubernetes service failed");
                 }
+                if let Err(status) = service_cidr::ensure(api).await {
+                    tracing::error!(%status, "reconciling the default ServiceCIDR failed");
+                }
             }
             () = api.shutdown.cancelled() => return,
         }
     }
-}
-
-async fn ensure_ranges(api: &Api) -> Result<(), Status> {
-    let cidrs: Vec<String> = api.services.addresses.iter().map(ToString::to_string).collect();
-    let object = json!({
-        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
-        "metadata": {"name": "kubernetes"}, "spec": {"cidrs": cidrs},
-    });
-    ensure_object(api, "networking.k8s.io", "servicecidrs", object).await?;
-    Ok(())
 }
 
 async fn ensure_service(api: &Api, advertised: &Advertised) -> Result<(), Status> {

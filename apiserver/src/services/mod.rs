@@ -20,7 +20,7 @@ pub use ports::PortRange;
 use crate::api::Api;
 use crate::store::{Commit, Condition, Write};
 
-/// `--service-cluster-ip-range` (one per family) and `--service-node-port-range`.
+/// `--service-cluster-ip-range` (one per family; ServiceCIDRs may add others) and `--service-node-port-range`.
 pub struct ServiceRanges {
     pub addresses: Vec<AddressRange>,
     pub ports: PortRange,
@@ -30,6 +30,23 @@ impl ServiceRanges {
     /// The address of the `kubernetes` Service: the first of the primary range.
     pub fn kubernetes_address(&self) -> Option<IpAddr> {
         self.addresses.first().and_then(|range| range.nth(1))
+    }
+
+    /// Those of the flags, then those of ServiceCIDRs that are ready, in the order of their names.
+    fn current(&self, api: &Api) -> Vec<AddressRange> {
+        let mut ranges = self.addresses.clone();
+        let Some(served) = api.catalogue.find("networking.k8s.io", "v1", "servicecidrs") else { return ranges };
+        for item in api.cache.list(served.id, &api.catalogue.prefix(served, "")).iter() {
+            let Ok(cidr) = serde_json::from_slice::<Value>(&item.body) else { continue };
+            let texts = meta::list(&cidr, "spec.cidrs").iter().filter_map(Value::as_str);
+            let known = texts.filter_map(|text| AddressRange::parse(text).ok()).filter(|_| is_ready(&cidr));
+            for range in known {
+                if !ranges.contains(&range) {
+                    ranges.push(range);
+                }
+            }
+        }
+        ranges
     }
 
     /// Completes `new` with what it needs, and says what must be written beside it.
@@ -121,16 +138,19 @@ impl ServiceRanges {
     /// A free address in each of the Service's families.
     fn choose(&self, api: &Api, new: &Value) -> Result<Vec<String>, Status> {
         let families = meta::list(new, "spec.ipFamilies").iter().filter_map(Value::as_str);
+        let ranges = self.current(api);
         families
             .map(|family| {
-                let range = self.addresses.iter().find(|range| range.family() == family).ok_or_else(|| {
+                let mut of_family = ranges.iter().filter(|range| range.family() == family).peekable();
+                let first = *of_family.peek().ok_or_else(|| {
                     let path = Path::new("spec").child("ipFamilies");
                     invalid(new, Error::invalid(&path, json!([family]), "not configured on this cluster"))
                 })?;
                 let is_free = |address: &IpAddr| !is_taken(api, address);
-                range.choose(api.random.u64(), is_free).map(|address| address.to_string()).ok_or_else(|| {
+                let chosen = of_family.find_map(|range| range.choose(api.random.u64(), is_free));
+                chosen.map(|address| address.to_string()).ok_or_else(|| {
                     let path = Path::new("spec").child("clusterIPs");
-                    let why = format!("failed to allocate IP: range {range} is full");
+                    let why = format!("failed to allocate IP: range {first} is full");
                     invalid(new, Error::internal(&path, why))
                 })
             })
@@ -144,8 +164,9 @@ impl ServiceRanges {
         let Ok(parsed) = address.parse::<IpAddr>() else {
             return Err(refuse(format!("failed to allocate IP {address}: not an IP address")));
         };
-        if !self.addresses.iter().any(|range| range.contains(&parsed)) {
-            let ranges: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+        let ranges = self.current(api);
+        if !ranges.iter().any(|range| range.contains(&parsed)) {
+            let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
             return Err(refuse(format!(
                 "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {}",
                 ranges.join(",")
@@ -175,6 +196,12 @@ fn cluster_ips(service: &Value) -> Vec<String> {
 
 fn address_key(api: &Api, address: &str) -> String {
     format!("{}/ipaddresses/{address}", api.catalogue.store_prefix())
+}
+
+/// Whether a ServiceCIDR's addresses may be given out.
+fn is_ready(cidr: &Value) -> bool {
+    let mut conditions = meta::list(cidr, "status.conditions").iter();
+    !meta::is_deleting(cidr) && conditions.any(|told| told["type"] == "Ready" && told["status"] == "True")
 }
 
 fn is_taken(api: &Api, address: &IpAddr) -> bool {

@@ -3,7 +3,9 @@
 //! Enter by the module that has the concept's name. Nothing here knows a particular controller.
 
 pub(crate) mod batch;
+pub(crate) mod cidr;
 pub(crate) mod claim;
+pub(crate) mod device_claims;
 pub(crate) mod discovery;
 pub(crate) mod error;
 pub(crate) mod expectations;

@@ -9,6 +9,12 @@ pub(super) fn group() -> Group {
         "Workload flags",
         [
             flag("concurrent-resourceclaim-syncs", Int, "50", "ResourceClaims worked on at the same time."),
+            flag(
+                "concurrent-device-taint-eviction-syncs",
+                Int,
+                "10",
+                "Pods of tainted devices evicted at the same time.",
+            ),
             flag("concurrent-deployment-syncs", Int, "5", "Deployments worked on at the same time."),
             flag("concurrent-replicaset-syncs", Int, "5", "ReplicaSets worked on at the same time."),
             flag("concurrent-daemonset-syncs", Int, "2", "DaemonSets worked on at the same time."),

@@ -17,8 +17,8 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-pub(crate) use self::cidr::Cidr;
 use self::cidr::CidrSet;
+use crate::common::cidr::Cidr;
 use crate::common::error::{Doing, Error};
 
 const WORKERS: usize = 30;

@@ -18,7 +18,8 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-use self::plan::{FINALIZER, claims_of, is_done, name_of};
+use self::plan::{FINALIZER, is_done};
+use crate::common::device_claims::{claims_of, is_made_for, is_pod, name_of};
 use crate::common::error::{Doing, Error};
 
 const FIELD_MANAGER: &str = "ResourceClaimController";
@@ -130,7 +131,7 @@ impl Controller {
         let Some(template) = &entry.resource_claim_template_name else { return Ok(None) };
         let namespace = pod.namespace().unwrap_or_default();
         let known = name_of(pod, entry).and_then(|name| self.claims.get(&namespace, name));
-        if known.is_some_and(|claim| plan::is_made_for(pod, &claim)) {
+        if known.is_some_and(|claim| is_made_for(pod, &claim)) {
             return Ok(None);
         }
         if let Some(name) = plan::made_for(pod, entry, &self.claims.in_namespace(&namespace)) {
@@ -193,7 +194,7 @@ impl Controller {
         let namespace = claim.namespace().unwrap_or_default();
         let consumers = claim.status.iter().flat_map(|status| status.reserved_for.iter().flatten());
         let mut gone = Vec::new();
-        for consumer in consumers.filter(|consumer| plan::is_pod(consumer)) {
+        for consumer in consumers.filter(|consumer| is_pod(consumer)) {
             if self.is_gone(&namespace, consumer).await? {
                 gone.push(consumer.uid.clone());
             }

@@ -9,7 +9,8 @@ use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimConsumerReferen
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::ResourceExt;
 
-use crate::common::owner::{controller_of, controller_ref, is_controlled_by};
+use crate::common::device_claims::is_made_for;
+use crate::common::owner::{controller_of, controller_ref};
 use crate::common::{map, pods};
 
 /// On a claim that was made for a pod: the pod's name for it.
@@ -18,23 +19,6 @@ pub(super) const POD_CLAIM: &str = "resource.kubernetes.io/pod-claim-name";
 pub(super) const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
 /// The API server adds six characters to a generated name.
 const NAME_BYTES_MAX: usize = 57;
-
-pub(super) fn claims_of(pod: &Pod) -> &[PodResourceClaim] {
-    pod.spec.as_ref().and_then(|spec| spec.resource_claims.as_deref()).unwrap_or_default()
-}
-
-/// The claim that the pod's entry means: `None` as long as the one of its template is not made, or told.
-pub(super) fn name_of<'a>(pod: &'a Pod, entry: &'a PodResourceClaim) -> Option<&'a str> {
-    if let Some(name) = &entry.resource_claim_name {
-        return Some(name);
-    }
-    let told = pod.status.as_ref().and_then(|status| status.resource_claim_statuses.as_deref()).unwrap_or_default();
-    told.iter().find(|told| told.name == entry.name)?.resource_claim_name.as_deref()
-}
-
-pub(super) fn is_made_for(pod: &Pod, claim: &ResourceClaim) -> bool {
-    pod.metadata.uid.as_deref().is_some_and(|uid| is_controlled_by(&claim.metadata, uid))
-}
 
 /// The claim that was made for this entry of the pod, whether or not the pod's status says so yet.
 pub(super) fn made_for(pod: &Pod, entry: &PodResourceClaim, claims: &[Arc<ResourceClaim>]) -> Option<String> {
@@ -74,10 +58,6 @@ fn name_for(pod: &str, claim: &str) -> String {
 /// A pod that will not use its claims any more: it has ended, or goes without ever having had a node.
 pub(super) fn is_done(pod: &Pod) -> bool {
     pods::is_terminal(pod) || (pod.metadata.deletion_timestamp.is_some() && pods::node_name(pod).is_empty())
-}
-
-pub(super) fn is_pod(consumer: &ResourceClaimConsumerReference) -> bool {
-    consumer.api_group.as_deref().unwrap_or_default().is_empty() && consumer.resource == "pods"
 }
 
 /// The claim with only the consumers that `stays` lets through; `None` when all stay. The devices of a claim that nobody
@@ -120,6 +100,7 @@ pub(super) fn is_allocated(claim: &ResourceClaim) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::common::device_claims::is_pod;
     use serde_json::{Value, json};
 
     fn claim(finalizers: Value, consumers: Value) -> ResourceClaim {

@@ -109,9 +109,61 @@ fn a_token_in_a_secret_is_good_until_its_account_goes() {
         let review = |token: String| json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "metadata": {}, "spec": {"token": token}});
         let answer = place.post("/apis/authentication.k8s.io/v1/tokenreviews", &review(text("token"))).await;
         assert_eq!(answer["status"]["user"]["username"], "system:serviceaccount:tokens:robot", "{answer}");
+        secret
+            .until("its use is noted", |s| s["metadata"]["labels"]["kubernetes.io/legacy-token-last-used"].is_string())
+            .await;
         account.delete().await;
         secret.until_gone().await;
         let answer = place.post("/apis/authentication.k8s.io/v1/tokenreviews", &review(text("token"))).await;
         assert_ne!(answer["status"]["authenticated"], true, "{answer}");
+    });
+}
+
+#[test]
+fn service_addresses_may_come_of_a_range_of_their_own() {
+    const HELD: &str =
+        "There are still IPAddresses referencing the ServiceCIDR, please remove them or create a new ServiceCIDR";
+    story("ranges", async |place: &Place| {
+        let ready = |range: &Value| condition(range, "Ready").is_some();
+        let default = place.object("networking.k8s.io/v1", "ServiceCIDR", "kubernetes");
+        let protected =
+            |range: &Value| range["metadata"]["finalizers"] == json!(["networking.k8s.io/service-cidr-finalizer"]);
+        default.until("ready and protected", |range| ready(range) && protected(range)).await;
+        let range = json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "more"},
+            "spec": {"cidrs": ["10.77.0.0/28"]}});
+        let range = place.create(range).await;
+        range.until("ready", ready).await;
+        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {
+            "clusterIP": "10.77.0.5", "ports": [{"port": 80}]}});
+        let service = place.create(service).await;
+        range.delete().await;
+        let held = |range: &Value| range["status"]["conditions"][0]["message"] == HELD;
+        range.until("it waits for the Service", held).await;
+        let late = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "late"}, "spec": {
+            "clusterIP": "10.77.0.6", "ports": [{"port": 80}]}});
+        assert_eq!(place.refused(late).await.code, 422, "no addresses of one that goes");
+        service.delete().await;
+        range.until_gone().await;
+    });
+}
+
+#[test]
+fn nodes_are_told_how_long_secrets_may_be_kept() {
+    story("ttl", async |place: &Place| {
+        let node = place.object("v1", "Node", "node-0");
+        node.until("told", |node| node["metadata"]["annotations"]["node.alpha.kubernetes.io/ttl"] == "0").await;
+    });
+}
+
+#[test]
+fn it_is_told_since_when_uses_of_token_secrets_are_known() {
+    story("tracking", async |place: &Place| {
+        let name = "kube-apiserver-legacy-service-account-token-tracking";
+        let map = place.elsewhere("kube-system", "v1", "ConfigMap", name);
+        let tells =
+            |map: &Value| map["data"]["since"].as_str().is_some_and(|since| since.parse::<jiff::civil::Date>().is_ok());
+        map.until("told", tells).await;
+        map.merge(json!({"data": {"since": "long ago"}})).await;
+        map.until("mended", tells).await;
     });
 }

@@ -6,6 +6,7 @@
 mod batch;
 mod cleaning;
 mod cluster;
+mod devices;
 #[path = "../hollow/mod.rs"]
 mod hollow;
 mod limits;

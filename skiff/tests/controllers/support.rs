@@ -140,6 +140,7 @@ impl Place {
             | "CertificateSigningRequest"
             | "DeviceClass"
             | "ResourceSlice"
+            | "ServiceCIDR"
             | "CSIDriver" => Api::all_with(client, &resource),
             _ => Api::namespaced_with(client, &self.namespace, &resource),
         }
@@ -147,6 +148,12 @@ impl Place {
 
     pub fn object(&self, api_version: &str, kind: &str, name: &str) -> Object {
         Object { api: self.api(api_version, kind), name: name.to_owned() }
+    }
+
+    /// An object of a kind with namespaces, in another one.
+    pub fn elsewhere(&self, namespace: &str, api_version: &str, kind: &str, name: &str) -> Object {
+        let there = Place { cluster: self.cluster.clone(), namespace: namespace.to_owned() };
+        there.object(api_version, kind, name)
     }
 
     pub fn pod(&self, name: &str) -> Object {
