@@ -35,6 +35,11 @@ pub fn empty() -> Body {
     full(Bytes::new())
 }
 
+/// A body that breaks off at once: its client is not to take what it got for the whole.
+pub fn broken(error: BoxError) -> Body {
+    StreamBody::new(futures::stream::once(std::future::ready(Err(error)))).boxed_unsync()
+}
+
 /// The same body, with a value that lives until it has ended or is given up.
 pub fn holding<T: Send + 'static>(body: Body, held: T) -> Body {
     body.map_frame(move |frame| {

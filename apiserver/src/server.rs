@@ -88,10 +88,10 @@ pub async fn handle(server: Arc<Server>, request: Request<RequestBody>) -> Respo
     }
     let Notes { warnings, observed, trail } = notes;
     let mut response = match answer {
-        Ok(Ok(response)) => trail.answered(response, None, is_long),
-        Ok(Err(status)) => trail.answered(respond::failure(&status, accept), Some(&status), is_long),
+        Ok(Ok(response)) => trail.answered(response, None, is_long).await,
+        Ok(Err(status)) => trail.answered(respond::failure(&status, accept), Some(&status), is_long).await,
         Err(_) => {
-            trail.panicked();
+            trail.panicked().await;
             tracing::error!("a handler panicked; the request is answered with an internal error");
             respond::failure(&Status::internal_error("the server made a mistake; its log says more"), accept)
         }
@@ -253,9 +253,14 @@ fn is_probe(path: &str) -> bool {
 
 async fn identify(server: &Server, request: &Request<()>, info: &RequestInfo, notes: &Notes) -> Result<User, Status> {
     let trail = &notes.trail;
-    let known = authenticate(server, request, info).await.inspect_err(|status| trail.unauthenticated(info, status));
-    let (user, remarks) = known?;
-    trail.received(&user, info)?;
+    let (user, remarks) = match authenticate(server, request, info).await {
+        Ok(known) => known,
+        Err(status) => {
+            trail.unauthenticated(info, &status).await;
+            return Err(status);
+        }
+    };
+    trail.received(&user, info).await?;
     remarks.tell(&notes.warnings, trail);
     let acting = impersonation::impersonated(&server.api, user.clone(), request.headers())?;
     if acting != user {

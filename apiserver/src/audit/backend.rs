@@ -2,17 +2,19 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use component::clock::Clock;
 use component::flags::Values;
 use component::random::Random;
+use tokio::sync::oneshot;
 
 use super::ERRORS;
+use super::batch::{Deliver, Pace, Queue};
 use super::event::Event;
 use super::log::{Keep, Log};
 use super::truncate::Limits;
-use super::webhook::{Pace, Webhook};
+use super::webhook::Webhook;
 
 /// When a request goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,28 +40,54 @@ impl Mode {
     }
 }
 
+/// What becomes of an event, as far as its request has to wait for that. Who drops it does not wait.
+#[derive(Default)]
+#[must_use]
+pub struct Receipt {
+    is_refused: bool,
+    waits: Vec<(Mode, oneshot::Receiver<bool>)>,
+}
+
+impl Receipt {
+    /// The error is for those who must not go on without their event.
+    pub async fn settled(self) -> Result<(), ()> {
+        let mut is_refused = self.is_refused;
+        for (mode, arrived) in self.waits {
+            is_refused |= !arrived.await.unwrap_or(false) && mode == Mode::Strict;
+        }
+        if is_refused { Err(()) } else { Ok(()) }
+    }
+}
+
 pub struct Backend {
     plugin: &'static str,
     mode: Mode,
     limits: Option<Limits>,
-    pub sink: Sink,
+    form: Form,
+    way: Way,
 }
 
-pub enum Sink {
-    Log { log: Mutex<Log>, is_legacy: bool },
-    Webhook(Webhook),
+/// How an event is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    JsonLine,
+    LegacyLine,
+    ListItem,
+}
+
+enum Way {
+    /// At once, by who brings the event: a line in a file costs less than to hand it on.
+    Direct(Mutex<Log>),
+    Queued(Queue),
 }
 
 impl Backend {
     /// The log of `--audit-log-path`, which is given.
     pub fn log(values: &Values, path: &str, clock: Clock) -> Result<Self, String> {
         let (mode, limits) = common(values, "log")?;
-        if mode == Mode::Batch {
-            tracing::warn!("--audit-log-mode=batch: events are written one by one all the same");
-        }
-        let is_legacy = match values.str("audit-log-format") {
-            "json" => false,
-            "legacy" => true,
+        let form = match values.str("audit-log-format") {
+            "json" => Form::JsonLine,
+            "legacy" => Form::LegacyLine,
             other => return Err(format!("invalid audit log format {other}, allowed formats are \"legacy,json\"")),
         };
         let number = |flag: &str| {
@@ -70,39 +98,61 @@ impl Backend {
             age_days_max: number("audit-log-maxage")?,
             backups_max: usize::try_from(number("audit-log-maxbackup")?).unwrap_or(usize::MAX),
             size_mb_max: number("audit-log-maxsize")?,
+            is_compressed: values.bool("audit-log-compress"),
         };
         let log = Log::open(path, keep, clock).map_err(|error| format!("--audit-log-path {path}: {error}"))?;
-        Ok(Self { plugin: "log", mode, limits, sink: Sink::Log { log: Mutex::new(log), is_legacy } })
+        let way = match mode {
+            Mode::Batch => Way::Queued(Queue::new(Pace::from_flags(values, "log", mode, limits)?, into_log(log))),
+            Mode::Blocking | Mode::Strict => Way::Direct(Mutex::new(log)),
+        };
+        Ok(Self { plugin: "log", mode, limits, form, way })
     }
 
     /// The webhook of `--audit-webhook-config-file`, which is given.
     pub fn webhook(values: &Values, config: &str, random: Random) -> Result<Self, String> {
         let (mode, limits) = common(values, "webhook")?;
-        let pace = Pace::from_flags(values, mode, limits)?;
-        let webhook = Webhook::new(Path::new(config), pace, mode, random);
-        let webhook = webhook.map_err(|error| format!("initializing audit webhook: {error}"))?;
-        Ok(Self { plugin: "webhook", mode, limits, sink: Sink::Webhook(webhook) })
+        let webhook = Webhook::from_flags(values, Path::new(config), random);
+        let webhook = Arc::new(webhook.map_err(|error| format!("initializing audit webhook: {error}"))?);
+        let deliver: Deliver = Box::new(move |events| {
+            let webhook = webhook.clone();
+            Box::pin(async move { webhook.deliver(&events).await })
+        });
+        let queue = Queue::new(Pace::from_flags(values, "webhook", mode, limits)?, deliver);
+        Ok(Self { plugin: "webhook", mode, limits, form: Form::ListItem, way: Way::Queued(queue) })
     }
 
-    /// Whether the request may go on.
-    pub fn write(&self, event: &Event) -> bool {
+    /// What waits for others, or goes on beside its request.
+    pub fn queue(&self) -> Option<&Queue> {
+        match &self.way {
+            Way::Direct(_) => None,
+            Way::Queued(queue) => Some(queue),
+        }
+    }
+
+    /// Writes the event or sets out to, and adds to the receipt what its request waits for.
+    pub fn write(&self, event: &Event, receipt: &mut Receipt) {
         let event = match self.limits.map(|limits| limits.cut(event)) {
             None => std::borrow::Cow::Borrowed(event),
             Some(Ok(event)) => event,
-            Some(Err(error)) => {
-                failed("truncate", &error);
-                return true;
+            Some(Err(error)) => return failed("truncate", &error),
+        };
+        let written = self.form.encode(&event).and_then(|event| match &self.way {
+            Way::Direct(log) => log.lock().unwrap_or_else(PoisonError::into_inner).write_line(&event),
+            Way::Queued(queue) => {
+                let (sender, arrived) = oneshot::channel();
+                let waits = (self.mode != Mode::Batch).then(|| {
+                    receipt.waits.push((self.mode, arrived));
+                    sender
+                });
+                // A sender that finds no place is dropped: nobody waits for it.
+                queue.push(event, waits).unwrap_or_else(|error| failed("buffered", &error));
+                Ok(())
             }
-        };
-        let written = match &self.sink {
-            Sink::Log { log, is_legacy } => line(&event, *is_legacy)
-                .and_then(|line| log.lock().unwrap_or_else(PoisonError::into_inner).write_line(&line)),
-            Sink::Webhook(webhook) => webhook.write(&event),
-        };
-        if let Err(error) = &written {
-            failed(self.plugin, error);
+        });
+        if let Err(error) = written {
+            failed(self.plugin, &error);
+            receipt.is_refused |= self.mode == Mode::Strict;
         }
-        written.is_ok() || self.mode != Mode::Strict
     }
 }
 
@@ -122,8 +172,29 @@ pub fn failed(plugin: &str, error: &dyn std::fmt::Display) {
     tracing::error!(plugin, %error, "an audit event is lost");
 }
 
-fn line(event: &Event, is_legacy: bool) -> io::Result<Vec<u8>> {
-    let mut line = if is_legacy { event.legacy().into_bytes() } else { serde_json::to_vec(event)? };
-    line.push(b'\n');
-    Ok(line)
+/// Batches of lines, on a thread that may wait for the disk.
+fn into_log(log: Log) -> Deliver {
+    let log = Arc::new(Mutex::new(log));
+    Box::new(move |lines| {
+        let log = log.clone();
+        let write = move || {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            let failures = lines.iter().filter_map(|line| log.write_line(line).err());
+            failures.inspect(|error| failed("log", error)).count() == 0
+        };
+        let written = crate::blocking::run(write);
+        Box::pin(async move { written.await.unwrap_or(false) })
+    })
+}
+
+impl Form {
+    fn encode(self, event: &Event) -> io::Result<Vec<u8>> {
+        let mut text = match self {
+            Self::ListItem => return Ok(serde_json::to_vec(&event.of_a_list())?),
+            Self::LegacyLine => event.legacy().into_bytes(),
+            Self::JsonLine => serde_json::to_vec(event)?,
+        };
+        text.push(b'\n');
+        Ok(text)
+    }
 }

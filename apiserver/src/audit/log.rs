@@ -5,17 +5,22 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use component::clock::Clock;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use jiff::Timestamp;
 
 const MEBIBYTE: u64 = 1024 * 1024;
 const STAMP: &str = "%Y-%m-%dT%H-%M-%S%.3f";
+/// What the name of a compressed file ends with.
+const COMPRESSED: &str = ".gz";
 
-/// When a file is put away, and for how long; 0 is without limit.
+/// When a file is put away, how, and for how long; 0 is without limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
     pub age_days_max: u64,
     pub backups_max: usize,
     pub size_mb_max: u64,
+    pub is_compressed: bool,
 }
 
 pub enum Log {
@@ -47,8 +52,13 @@ impl Log {
             Self::File { path, file, bytes, keep, clock } => {
                 let size_max = keep.size_mb_max.saturating_mul(MEBIBYTE);
                 if size_max > 0 && *bytes > 0 && *bytes + line.len() as u64 > size_max {
-                    std::fs::rename(&*path, put_away(path, clock.now()))?;
+                    let old = put_away(path, clock.now());
+                    std::fs::rename(&*path, &old)?;
                     (*file, *bytes) = append_to(path)?;
+                    if keep.is_compressed {
+                        // It takes seconds, for which no request should wait.
+                        std::thread::spawn(move || compress_in_place(&old));
+                    }
                     remove_old(path, keep, clock.now());
                 }
                 file.write_all(line)?;
@@ -60,20 +70,40 @@ impl Log {
 }
 
 fn append_to(path: &Path) -> io::Result<(File, u64)> {
-    let mut options = OpenOptions::new();
-    options.create(true).append(true);
-    // Events hold what nobody but the administrator may read.
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path)?;
+    let file = options().append(true).open(path)?;
     let bytes = file.metadata()?.len();
     Ok((file, bytes))
 }
 
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true);
+    // Events hold what nobody but the administrator may read.
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// A file that cannot be compressed stays as it is.
+fn compress_in_place(path: &Path) {
+    let name = [path.as_os_str(), COMPRESSED.as_ref()].join(std::ffi::OsStr::new(""));
+    let compress = || {
+        let mut encoder = GzEncoder::new(options().write(true).truncate(true).open(&name)?, Compression::default());
+        io::copy(&mut File::open(path)?, &mut encoder)?;
+        encoder.finish()?.sync_all()?;
+        std::fs::remove_file(path)
+    };
+    if let Err(error) = compress() {
+        tracing::warn!(file = %path.display(), %error, "compressing an old audit log");
+    }
+}
+
+/// With its dot.
+fn extension(path: &Path) -> String {
+    path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default()
+}
+
 fn parts(path: &Path) -> (String, String) {
-    let text =
-        |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned()).unwrap_or_default();
-    let extension = text(path.extension());
-    (text(path.file_stem()), if extension.is_empty() { extension } else { format!(".{extension}") })
+    (path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(), extension(path))
 }
 
 fn put_away(path: &Path, now: Timestamp) -> PathBuf {
@@ -98,8 +128,9 @@ fn remove_old(path: &Path, keep: &Keep, now: Timestamp) {
 fn too_old(path: &Path, names: &[String], keep: &Keep, now: Timestamp) -> Vec<String> {
     let (stem, extension) = parts(path);
     let stamp = |name: &String| {
-        let text = name.strip_prefix(&stem)?.strip_prefix('-')?.strip_suffix(&extension)?.to_owned();
-        let at = jiff::civil::DateTime::strptime(STAMP, &text).ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+        let plain = name.strip_suffix(COMPRESSED).unwrap_or(name);
+        let text = plain.strip_prefix(&stem)?.strip_prefix('-')?.strip_suffix(&extension)?;
+        let at = jiff::civil::DateTime::strptime(STAMP, text).ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
         Some((at.timestamp(), name.clone()))
     };
     let mut old: Vec<(Timestamp, String)> = names.iter().filter_map(stamp).collect();
@@ -127,11 +158,17 @@ mod tests {
         let path = Path::new("/logs/audit.log");
         let stamped = |text: &str| put_away(path, at(text)).file_name().unwrap().to_string_lossy().into_owned();
         let times = ["2026-01-01T00:00:00Z", "2026-01-05T00:00:00Z", "2026-01-09T00:00:00.25Z"];
-        let names: Vec<String> = times.iter().map(|time| stamped(time)).collect();
+        let mut names: Vec<String> = times.iter().map(|time| stamped(time)).collect();
         assert_eq!(names[2], "audit-2026-01-09T00-00-00.250.log");
+        names[1] += COMPRESSED;
         let all = [names.clone(), vec!["audit.log".into(), "audit-x.log".into(), "other.log".into()]].concat();
         let gone = |age_days_max, backups_max| {
-            too_old(path, &all, &Keep { age_days_max, backups_max, size_mb_max: 0 }, at("2026-01-10T00:00:00Z"))
+            too_old(
+                path,
+                &all,
+                &Keep { age_days_max, backups_max, size_mb_max: 0, is_compressed: false },
+                at("2026-01-10T00:00:00Z"),
+            )
         };
         assert_eq!(gone(0, 0), [""; 0]);
         assert_eq!(gone(0, 1), [names[1].clone(), names[0].clone()]);
@@ -142,7 +179,7 @@ mod tests {
     fn a_full_file_is_put_away() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/audit.log");
-        let keep = Keep { age_days_max: 0, backups_max: 5, size_mb_max: 1 };
+        let keep = Keep { age_days_max: 0, backups_max: 5, size_mb_max: 1, is_compressed: false };
         let mut log = Log::open(&path.display().to_string(), keep, Clock::system()).unwrap();
         let line = [vec![b'x'; 700 * 1024], b"\n".to_vec()].concat();
         log.write_line(&line).unwrap();
@@ -153,5 +190,16 @@ mod tests {
             .collect();
         sizes.sort_unstable();
         assert_eq!(sizes, [line.len() as u64; 2]);
+    }
+    #[test]
+    fn a_compressed_file_takes_the_place_of_the_plain_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit-then.log");
+        std::fs::write(&path, "line\n".repeat(1000)).unwrap();
+        compress_in_place(&path);
+        assert!(!path.exists());
+        let compressed = File::open(folder.path().join("audit-then.log.gz")).unwrap();
+        let text = io::read_to_string(flate2::read::GzDecoder::new(compressed)).unwrap();
+        assert_eq!(text, "line\n".repeat(1000));
     }
 }

@@ -1,10 +1,11 @@
 //! Who did what when, written down (Kubernetes concept: "Auditing").
 //!
 //! Enter at [`Auditor::from_flags`] and [`Trail`]. [`policy`] says what is written of a request, [`event`] in which form;
-//! both are pure. [`backend`] is where it goes: a [`log`], before the answer goes on, or a [`webhook`]; [`truncate`] says
-//! what of a large one.
+//! both are pure. [`backend`] is where it goes: a [`log`] or a [`webhook`], by itself or in a [`batch`], with or without
+//! its request waiting for that; [`truncate`] says what of a large one. No thread waits: requests do.
 
 mod backend;
+mod batch;
 mod event;
 mod log;
 mod policy;
@@ -23,10 +24,10 @@ use prometheus::IntCounterVec;
 
 pub use trail::Trail;
 
-use backend::{Backend, Sink};
+use backend::{Backend, Receipt};
+use batch::Queue;
 use event::Event;
 use policy::{Level, Policy};
-use webhook::Webhook;
 
 static EVENTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counter("apiserver_audit_event_total", "Counter of audit events generated and sent to the audit backend.", &[])
@@ -71,32 +72,29 @@ impl Auditor {
         Ok(Some(Arc::new(Self { policy, backends, clock })))
     }
 
-    fn webhooks(&self) -> impl Iterator<Item = &Webhook> {
-        self.backends.iter().filter_map(|backend| match &backend.sink {
-            Sink::Webhook(webhook) => Some(webhook),
-            Sink::Log { .. } => None,
-        })
+    fn queues(&self) -> impl Iterator<Item = &Queue> {
+        self.backends.iter().filter_map(Backend::queue)
     }
 
-    /// Begins to send what is sent beside the requests.
+    /// Begins to deliver what goes on beside the requests.
     pub fn start(&self) {
-        self.webhooks().for_each(Webhook::start);
+        self.queues().for_each(Queue::start);
     }
 
-    /// When no request runs any more: what waits is sent.
+    /// When no request runs any more: what waits is delivered.
     pub async fn close(&self) {
-        futures::future::join_all(self.webhooks().map(Webhook::close)).await;
+        futures::future::join_all(self.queues().map(Queue::close)).await;
     }
 
     fn now(&self) -> String {
         self.clock.now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
     }
 
-    /// The error is for those who must not go on without their event.
-    fn write(&self, event: &Event) -> Result<(), ()> {
+    fn write(&self, event: &Event) -> Receipt {
         EVENTS.with_label_values(&[] as &[&str]).inc();
-        // All of them, whatever became of it in the first.
-        let refusals = self.backends.iter().filter(|backend| !backend.write(event)).count();
-        if refusals == 0 { Ok(()) } else { Err(()) }
+        let mut receipt = Receipt::default();
+        // All of them, whatever becomes of it in the first.
+        self.backends.iter().for_each(|backend| backend.write(event, &mut receipt));
+        receipt
     }
 }

@@ -8,15 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use component::serve::PeerInfo;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Request};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Collected};
+use hyper::body::Body as _;
 use machinery::status::Status;
 use serde_json::Value;
 
 use super::Auditor;
+use super::backend::Receipt;
 use super::event::{self, Event, ObjectRef, UserInfo};
 use super::policy::{Level, Stage, Verdict};
 use crate::authz::Decision;
-use crate::http_body::Response;
+use crate::http_body::{Response, full};
 use crate::request::{RequestInfo, User};
 
 const USER_AGENT_MAX: usize = 1024;
@@ -66,32 +68,38 @@ impl Trail {
     }
 
     /// The requester is known: what the policy says of the request holds from now on.
-    pub fn received(&self, user: &User, info: &RequestInfo) -> Result<(), Status> {
+    pub async fn received(&self, user: &User, info: &RequestInfo) -> Result<(), Status> {
         let Some(inner) = &self.0 else { return Ok(()) };
         let verdict = inner.auditor.policy.judge(info, user);
         super::level_counted(verdict.level);
-        let mut state = inner.lock();
-        state.event.level = verdict.level;
-        state.event.user = user.into();
-        state.verdict = Some(verdict);
-        inner
-            .tell(&mut state, Stage::RequestReceived)
-            .map_err(|()| Status::internal_error("failed to store audit event"))
+        let receipt = {
+            let mut state = inner.lock();
+            state.event.level = verdict.level;
+            state.event.user = user.into();
+            state.verdict = Some(verdict);
+            inner.tell(&mut state, Stage::RequestReceived)
+        };
+        receipt.settled().await.map_err(|()| Status::internal_error("failed to store audit event"))
     }
 
     /// Nobody that is known: the refusal is written, by what the policy says of nobody.
-    pub fn unauthenticated(&self, info: &RequestInfo, status: &Status) {
+    pub async fn unauthenticated(&self, info: &RequestInfo, status: &Status) {
         let Some(inner) = &self.0 else { return };
         let verdict = inner.auditor.policy.judge(info, &User::default());
         super::level_counted(verdict.level);
-        let mut state = inner.lock();
-        state.event.level = verdict.level;
-        state.event.response_status = Some(event::response_status(status.code, Some(&status.to_value())));
-        state.event.response_status.iter_mut().for_each(|told| told["message"] = "Authentication failed".into());
-        state.verdict = Some(verdict);
+        let receipt = {
+            let mut state = inner.lock();
+            state.event.level = verdict.level;
+            let mut told = event::response_status(status.code, Some(&status.to_value()));
+            told["message"] = "Authentication failed".into();
+            state.event.response_status = Some(told);
+            state.verdict = Some(verdict);
+            let receipt = inner.tell(&mut state, Stage::ResponseStarted);
+            state.verdict = None;
+            receipt
+        };
         // The answer is a refusal already.
-        let _ = inner.tell(&mut state, Stage::ResponseStarted);
-        state.verdict = None;
+        let _ = receipt.settled().await;
     }
 
     pub fn impersonated(&self, user: &User) {
@@ -142,44 +150,65 @@ impl Trail {
     }
 
     /// A handler panicked.
-    pub fn panicked(&self) {
+    pub async fn panicked(&self) {
         self.change(|event| {
             let status = Status::internal_error("APIServer panic'd");
             event.response_status = Some(event::response_status(500, Some(&status.to_value())));
         });
         let Some(inner) = &self.0 else { return };
-        let mut state = inner.lock();
+        let receipt = {
+            let mut state = inner.lock();
+            let receipt = inner.tell(&mut state, Stage::Panic);
+            state.verdict = None;
+            receipt
+        };
         // A client that is told of a panic needs no second word.
-        let _ = inner.tell(&mut state, Stage::Panic);
-        state.verdict = None;
+        let _ = receipt.settled().await;
     }
 
-    /// The answer is made; it ends when its body does. `failure`: the Status that it tells.
-    pub fn answered(&self, response: Response, failure: Option<&Status>, is_long_running: bool) -> Response {
+    /// The answer is made; it ends when its body does. `failure`: the Status that it tells. What waits for its event is
+    /// an answer whose body is there: one that is a stream has reached its client when its end is written.
+    pub async fn answered(&self, response: Response, failure: Option<&Status>, is_long_running: bool) -> Response {
         let Some(verdict) = self.verdict() else { return response };
         let code = response.status().as_u16();
         self.change(|event| {
             event.response_status = Some(event::response_status(code, failure.map(Status::to_value).as_ref()));
         });
-        let end = Ending { trail: self.clone(), headers: response.headers().clone(), bytes: Vec::new(), code };
+        let mut end = Ending { trail: self.clone(), headers: response.headers().clone(), bytes: Vec::new(), code };
         if is_long_running {
-            if let Some(inner) = &self.0 {
-                // Too late to refuse.
-                let _ = inner.tell(&mut inner.lock(), Stage::ResponseStarted);
-            }
+            self.started().await;
             return response.map(|body| crate::http_body::holding(body, end));
         }
         if verdict.level < Level::RequestResponse {
-            drop(end);
+            end.settled().await;
             return response;
         }
-        response.map(|body| recorded(body, end))
+        if response.body().size_hint().exact().is_none() {
+            return response.map(|body| recorded(body, end));
+        }
+        let (parts, body) = response.into_parts();
+        let body = match body.collect().await.map(Collected::to_bytes) {
+            Ok(bytes) => {
+                end.bytes = bytes.to_vec();
+                end.settled().await;
+                full(bytes)
+            }
+            Err(error) => crate::http_body::broken(error),
+        };
+        Response::from_parts(parts, body)
     }
 
-    fn completed(&self, object: Option<Value>, code: u16) {
+    async fn started(&self) {
         let Some(inner) = &self.0 else { return };
+        let receipt = inner.tell(&mut inner.lock(), Stage::ResponseStarted);
+        // Too late to refuse.
+        let _ = receipt.settled().await;
+    }
+
+    fn completed(&self, object: Option<Value>, code: u16) -> Receipt {
+        let Some(inner) = &self.0 else { return Receipt::default() };
         let mut state = inner.lock();
-        let Some(verdict) = state.verdict.take() else { return };
+        let Some(verdict) = state.verdict.take() else { return Receipt::default() };
         if let Some(mut object) = object {
             if verdict.omits_managed_fields {
                 event::drop_managed_fields(&mut object);
@@ -188,8 +217,9 @@ impl Trail {
             state.event.response_object = Some(object);
         }
         state.verdict = Some(verdict);
-        let _ = inner.tell(&mut state, Stage::ResponseComplete);
+        let receipt = inner.tell(&mut state, Stage::ResponseComplete);
         state.verdict = None;
+        receipt
     }
 }
 
@@ -199,10 +229,10 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, state: &mut State, stage: Stage) -> Result<(), ()> {
-        let Some(verdict) = &state.verdict else { return Ok(()) };
+    fn tell(&self, state: &mut State, stage: Stage) -> Receipt {
+        let Some(verdict) = &state.verdict else { return Receipt::default() };
         if verdict.level == Level::None || verdict.omitted.contains(&stage) {
-            return Ok(());
+            return Receipt::default();
         }
         state.event.stage = stage;
         state.event.stage_timestamp = self.auditor.now();
@@ -219,10 +249,24 @@ struct Ending {
     code: u16,
 }
 
+impl Ending {
+    fn complete(&mut self) -> Receipt {
+        let bytes = std::mem::take(&mut self.bytes);
+        let object = (!bytes.is_empty()).then(|| read(&self.headers, &bytes)).flatten();
+        self.trail.completed(object, self.code)
+    }
+
+    /// Returns when its event has been written wherever a request waits for that.
+    async fn settled(mut self) {
+        // Too late to refuse.
+        let _ = self.complete().settled().await;
+    }
+}
+
+/// Its event is written once: nothing is left to tell of one that has settled.
 impl Drop for Ending {
     fn drop(&mut self) {
-        let object = (!self.bytes.is_empty()).then(|| read(&self.headers, &self.bytes)).flatten();
-        self.trail.completed(object, self.code);
+        drop(self.complete());
     }
 }
 

@@ -77,14 +77,13 @@ type Row = Vec<String>;
 
 /// `None`: there is no table of that name.
 pub fn table(plan: &Plan, name: &str, with_details: bool, now: &Now) -> Option<String> {
-    let levels = plan.levels();
+    let levels = plan.levels().map(|planned| planned.level.as_ref());
     let rows: Vec<Row> = match name {
         "dump_priority_levels" => {
-            [header(&LEVEL_COLUMNS)].into_iter().chain(levels.map(|level| of_level(level))).collect()
+            let rows = plan.levels().map(|planned| of_level(&planned.level, planned.is_quiescing));
+            [header(&LEVEL_COLUMNS)].into_iter().chain(rows).collect()
         }
-        "dump_queues" => {
-            [header(&QUEUE_COLUMNS)].into_iter().chain(levels.flat_map(|level| of_queues(level))).collect()
-        }
+        "dump_queues" => [header(&QUEUE_COLUMNS)].into_iter().chain(levels.flat_map(of_queues)).collect(),
         "dump_requests" => {
             let details: &[&str] = if with_details { &DETAIL_COLUMNS } else { &[] };
             let rows = levels.flat_map(|level| of_requests(level, with_details, now));
@@ -103,13 +102,11 @@ fn row(cells: &[&dyn Display]) -> Row {
     cells.iter().map(ToString::to_string).collect()
 }
 
-fn of_level(level: &Level) -> Row {
+fn of_level(level: &Level, is_quiescing: bool) -> Row {
     let (Digest { queues, requests }, _, counts) = level.digest();
     let waiting = requests.iter().filter(|request| request.started.is_none()).count();
     let active = queues.iter().filter(|queue| queue.waiting > 0).count();
     let Counts { dispatched, rejected, timed_out, cancelled } = counts;
-    // A level whose object is gone takes its requests out of the plan with it: none is ever quiescing.
-    let is_quiescing = false;
     row(&[
         &level.name,
         &active,
@@ -225,7 +222,7 @@ mod tests {
             RequestInfo { verb: "get".into(), version: "v1".into(), resource: "pods".into(), ..Default::default() };
         let origin = Origin { distinguisher: user.into(), user: user.into(), info };
         let series = Arc::new(FlowSeries::of("level", "schema"));
-        Demanded { series, origin, flow: 0, seats: 1, is_watch: false, patience: Duration::from_secs(60) }
+        Demanded { series, origin, ..Demanded::of_nobody("level") }
     }
 
     #[tokio::test(start_paused = true)]
@@ -235,7 +232,7 @@ mod tests {
         let mut waits = Box::pin(level.take_seat(demanded("two")));
         assert!(futures::poll!(&mut waits).is_pending());
         assert_eq!(level.take_seat(demanded("three")).await.err(), Some("queue-full"));
-        assert_eq!(of_level(&level), ["level", "1", "false", "false", "1", "1", "1", "1", "0", "0"]);
+        assert_eq!(of_level(&level, false), ["level", "1", "false", "false", "1", "1", "1", "1", "0", "0"]);
         let queue = ["level", "0", "1", "1", "1", "0.00300000ss", "1", "1", "0.00300000ss"];
         assert_eq!(of_queues(&level), [queue]);
         let now =
@@ -248,7 +245,7 @@ mod tests {
         assert_eq!(rows[1][..10], ["level", "schema", "0", "-1", "one", came, "1", "0", "0s", came]);
         drop(waits);
         drop(runs);
-        assert_eq!(of_level(&level), ["level", "0", "true", "false", "0", "0", "1", "1", "0", "1"]);
+        assert_eq!(of_level(&level, false), ["level", "0", "true", "false", "0", "0", "1", "1", "0", "1"]);
     }
 
     #[test]

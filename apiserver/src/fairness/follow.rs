@@ -39,7 +39,10 @@ pub async fn run(api: Arc<Api>, fairness: Arc<Fairness>) {
             tokio::select! {
                 event = levels.next() => if event.is_err() && api.shutdown.is_triggered() { return } else { break },
                 event = schemas.next() => if event.is_err() && api.shutdown.is_triggered() { return } else { break },
-                _ = period.tick() => fairness.plan().adjust(),
+                _ = period.tick() => match fairness.plan() {
+                    plan if plan.has_drained() => settle(&api, &fairness).await,
+                    plan => plan.adjust(),
+                },
                 () = api.shutdown.cancelled() => return,
             }
         }

@@ -120,6 +120,11 @@ impl Level {
         (state.queues.digest(), state.known.clone(), state.counts)
     }
 
+    /// Whether nobody waits or runs.
+    pub fn is_idle(&self) -> bool {
+        self.lock().known.is_empty()
+    }
+
     /// Ends a period of demand.
     pub fn take_demand(&self) -> Period {
         self.lock().demand.take(Instant::now())
@@ -209,12 +214,20 @@ impl Drop for Seat {
 }
 
 #[cfg(test)]
+impl Demanded {
+    /// Of a request for one seat that waits a minute.
+    pub fn of_nobody(level: &str) -> Self {
+        let (series, patience) = (Arc::new(FlowSeries::of(level, "test")), Duration::from_secs(60));
+        Self { series, origin: Origin::default(), flow: 0, seats: 1, is_watch: false, patience }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     fn demanded(patience: Duration) -> Demanded {
-        let series = Arc::new(FlowSeries::of("test", "test"));
-        Demanded { series, origin: Origin::default(), flow: 0, seats: 1, is_watch: false, patience }
+        Demanded { patience, ..Demanded::of_nobody("test") }
     }
 
     #[tokio::test(start_paused = true)]

@@ -55,7 +55,19 @@ pub struct Planned {
     pub bounds: Bounds,
     /// The most seats that one request is given.
     pub request_seats_max: usize,
+    /// Its object is gone. It stays, and keeps its share, as long as requests wait or run there.
+    pub is_quiescing: bool,
+    shares: Shares,
     uid: String,
+}
+
+/// What a level is to be.
+struct Wish {
+    name: String,
+    uid: String,
+    discipline: Discipline,
+    shares: Shares,
+    is_quiescing: bool,
 }
 
 /// All of it, replaced as a whole.
@@ -69,12 +81,13 @@ impl Plan {
     /// Levels keep those who run and wait from plan to plan; the mandatory objects are there even when they are not.
     pub fn new(total: usize, levels: &[Value], schemas: &[Value], before: Option<&Plan>) -> Self {
         let levels = with_mandatory(levels, mandatory_levels());
-        let specs: Vec<(String, String, PriorityLevelConfigurationSpec)> = levels.iter().filter_map(parsed).collect();
-        let wishes: Vec<Shares> = specs.iter().map(|(.., spec)| shares_of(spec)).collect();
-        let bounds = shares::bounds(total, &wishes);
-        let levels = specs.into_iter().zip(bounds).map(|((name, uid, spec), bounds)| {
-            let old = before.and_then(|plan| plan.levels.get(&name));
-            (name.clone(), Arc::new(planned(&name, uid, &spec, bounds, old.map(|old| &old.level))))
+        let mut wishes: Vec<Wish> = levels.iter().filter_map(parsed).map(wish).collect();
+        wishes.extend(before.map(|plan| plan.quiescing(&wishes)).unwrap_or_default());
+        let shares: Vec<Shares> = wishes.iter().map(|wish| wish.shares).collect();
+        let bounds = shares::bounds(total, &shares);
+        let levels = wishes.into_iter().zip(bounds).map(|(wish, bounds)| {
+            let old = before.and_then(|plan| plan.levels.get(&wish.name));
+            (wish.name.clone(), Arc::new(planned(wish, bounds, old.map(|old| &old.level))))
         });
         let levels: BTreeMap<_, _> = levels.collect();
         let schemas = with_mandatory(schemas, mandatory_schemas());
@@ -94,8 +107,27 @@ impl Plan {
     }
 
     /// By name.
-    pub fn levels(&self) -> impl Iterator<Item = &Arc<Level>> {
-        self.levels.values().map(|planned| &planned.level)
+    pub fn levels(&self) -> impl Iterator<Item = &Planned> {
+        self.levels.values().map(AsRef::as_ref)
+    }
+
+    /// Levels that nobody wishes for any more, and that are not done.
+    fn quiescing(&self, wishes: &[Wish]) -> Vec<Wish> {
+        let is_unwanted = |name: &String| wishes.iter().all(|wish| wish.name != *name);
+        let left = self.levels.iter().filter(|(name, planned)| is_unwanted(name) && !planned.level.is_idle());
+        let wish = |(name, planned): (&String, &Arc<Planned>)| Wish {
+            name: name.clone(),
+            uid: planned.uid.clone(),
+            discipline: planned.discipline,
+            shares: planned.shares,
+            is_quiescing: true,
+        };
+        left.map(wish).collect()
+    }
+
+    /// Whether a level is still here whose object is gone and whose last request has ended.
+    pub fn has_drained(&self) -> bool {
+        self.levels().any(|planned| planned.is_quiescing && planned.level.is_idle())
     }
 
     /// Ends a period: seats go where they were wanted.
@@ -170,18 +202,16 @@ fn discipline_of(spec: &PriorityLevelConfigurationSpec) -> Discipline {
 /// The most of a level that one request may hold, in parts of its seats.
 const REQUEST_PART_MAX: f64 = 0.15;
 
-fn planned(
-    name: &str,
-    uid: String,
-    spec: &PriorityLevelConfigurationSpec,
-    bounds: Bounds,
-    old: Option<&Arc<Level>>,
-) -> Planned {
-    let discipline = discipline_of(spec);
-    series::configured(name, &bounds);
+fn wish((name, uid, spec): (String, String, PriorityLevelConfigurationSpec)) -> Wish {
+    Wish { name, uid, discipline: discipline_of(&spec), shares: shares_of(&spec), is_quiescing: false }
+}
+
+fn planned(wish: Wish, bounds: Bounds, old: Option<&Arc<Level>>) -> Planned {
+    let Wish { name, uid, discipline, shares, is_quiescing } = wish;
+    series::configured(&name, &bounds);
     let level = match old {
         Some(level) => level.clone(),
-        None => Arc::new(Level::new(name, discipline, bounds.initial())),
+        None => Arc::new(Level::new(&name, discipline, bounds.initial())),
     };
     let request_seats_max = match discipline {
         Discipline::Queue { hand, .. } => {
@@ -190,12 +220,12 @@ fn planned(
         }
         _ => usize::MAX,
     };
-    Planned { level, discipline, bounds, request_seats_max, uid }
+    Planned { level, discipline, bounds, request_seats_max, is_quiescing, shares, uid }
 }
 
 fn compile(schema: &Value, levels: &BTreeMap<String, Arc<Planned>>) -> Option<Arc<Schema>> {
     let (name, uid, spec): (_, _, FlowSchemaSpec) = parsed(schema)?;
-    let planned = levels.get(&spec.priority_level_configuration.name)?.clone();
+    let planned = levels.get(&spec.priority_level_configuration.name).filter(|planned| !planned.is_quiescing)?.clone();
     let series = Arc::new(FlowSeries::of(&planned.level.name, &name));
     let marks = Arc::new(Marks { schema_uid: uid, level_uid: planned.uid.clone() });
     Some(Arc::new(Schema { name, spec, planned, series, marks }))
@@ -203,6 +233,7 @@ fn compile(schema: &Value, levels: &BTreeMap<String, Arc<Planned>>) -> Option<Ar
 
 #[cfg(test)]
 mod tests {
+    use super::super::level::Demanded;
     use super::*;
     use crate::kinds::flow_standard::{suggested_levels, suggested_schemas};
 
@@ -242,6 +273,24 @@ mod tests {
         let widths = |name: &str| second.levels[name].request_seats_max;
         assert_eq!((widths("workload-low"), widths("global-default"), widths("leader-election")), (37, 8, 4));
         second.adjust();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_level_whose_object_is_gone_ends_with_its_requests() {
+        let (all, schemas) = (objects(suggested_levels()), objects(suggested_schemas()));
+        let fewer: Vec<Value> = all.iter().filter(|level| meta::name(level) != "system").cloned().collect();
+        let before = Plan::new(600, &all, &schemas, None);
+        let level = &before.levels["system"].level;
+        let seat = level.take_seat(Demanded::of_nobody("system")).await.ok().unwrap();
+        let during = Plan::new(600, &fewer, &schemas, Some(&before));
+        let left = &during.levels["system"];
+        assert!(left.is_quiescing && Arc::ptr_eq(&left.level, level) && left.bounds == before.levels["system"].bounds);
+        assert!(during.schemas.iter().all(|schema| schema.planned.level.name != "system") && !during.has_drained());
+        let again = Plan::new(600, &all, &schemas, Some(&during));
+        assert!(!again.levels["system"].is_quiescing && Arc::ptr_eq(&again.levels["system"].level, level));
+        drop(seat);
+        assert!(during.has_drained());
+        assert!(!Plan::new(600, &fewer, &schemas, Some(&during)).levels.contains_key("system"));
     }
 
     #[test]

@@ -3,8 +3,6 @@
 use component::flags::Kind::{Bool, Duration, Float, Int, String};
 use component::flags::{Flag, Group, flag};
 
-const ONE_BY_ONE: &str = "events are written to the log one by one";
-
 pub fn group() -> Group {
     let policy = flag("audit-policy-file", String, "", "The Policy that says what is written of which request.");
     Group::new("Auditing flags", [vec![policy], log(), webhook()].concat())
@@ -20,17 +18,17 @@ fn log() -> Vec<Flag> {
             "audit-log-mode",
             String,
             "blocking",
-            "blocking, blocking-strict (what cannot be written is refused) or batch (here as blocking).",
+            "batch, blocking (a request waits for its events), or blocking-strict (what cannot be written is refused).",
         ),
         flag("audit-log-format", String, "json", "json, or legacy: a line of text."),
         flag("audit-log-version", String, "audit.k8s.io/v1", "The version of written events."),
-        flag("audit-log-compress", Bool, "false", "Compress old files.").without_effect("old files are not compressed"),
-        flag("audit-log-batch-buffer-size", Int, "10000", "Events that wait.").without_effect(ONE_BY_ONE),
-        flag("audit-log-batch-max-size", Int, "1", "Events of a batch.").without_effect(ONE_BY_ONE),
-        flag("audit-log-batch-max-wait", Duration, "0s", "How long a batch waits.").without_effect(ONE_BY_ONE),
-        flag("audit-log-batch-throttle-burst", Int, "0", "Batches at once.").without_effect(ONE_BY_ONE),
-        flag("audit-log-batch-throttle-enable", Bool, "false", "Limit batches.").without_effect(ONE_BY_ONE),
-        flag("audit-log-batch-throttle-qps", Float, "0", "Batches a second.").without_effect(ONE_BY_ONE),
+        flag("audit-log-compress", Bool, "false", "Compress old files."),
+        flag("audit-log-batch-buffer-size", Int, "10000", "Events that wait; more are lost."),
+        flag("audit-log-batch-max-size", Int, "1", "Events of a batch."),
+        flag("audit-log-batch-max-wait", Duration, "0s", "How long a batch waits for more."),
+        flag("audit-log-batch-throttle-burst", Int, "0", "Batches at once."),
+        flag("audit-log-batch-throttle-enable", Bool, "false", "Limit batches."),
+        flag("audit-log-batch-throttle-qps", Float, "0", "Batches a second."),
         flag("audit-log-truncate-enabled", Bool, "false", "Leave the objects out of large events."),
         flag("audit-log-truncate-max-batch-size", Int, "10485760", "Bytes of a batch; here no less than an event."),
         flag(

@@ -149,3 +149,27 @@ plugins:
     assert!(warned.warnings().iter().any(|warning| warning.contains(told)), "{:?}", warned.warnings());
     delete(client, "/api/v1/namespaces/free/pods/a", &json!({"gracePeriodSeconds": 0})).await.expect(200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_in_batches_is_whole_at_the_end() {
+    let flags = ["--audit-log-mode=batch", "--audit-log-batch-max-size=3", "--audit-log-batch-max-wait=1h"];
+    let audited = Audited::start(&flags).await;
+    for name in ["a", "b", "c", "d"] {
+        post(&audited.server.client, CONFIG_MAPS, &config_map(name, &json!({}))).await.expect(201);
+    }
+    let third = async {
+        while audited.events().len() < 3 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), third).await.expect("a batch");
+    let names = |events: Vec<Value>| -> Vec<String> {
+        events.iter().map(|event| event["objectRef"]["name"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    // The fourth waits for an hour, or for the end.
+    assert_eq!(names(audited.events()), ["a", "b", "c"]);
+    let Audited { server, folder } = audited;
+    server.stop().await;
+    let text = std::fs::read_to_string(folder.path().join("audit.log")).expect("the log");
+    assert_eq!(text.lines().count(), 4);
+}

@@ -10,9 +10,9 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
-use crate::client::{CONFIG_MAPS, config_map, post};
+use crate::client::{CONFIG_MAPS, config_map, get, post};
 use crate::support::TestServer;
 
 const POLICY: &str = "
@@ -28,6 +28,8 @@ rules:
 struct Receiver {
     port: u16,
     lists: Arc<Mutex<Vec<Value>>>,
+    /// Who gets no permit gets no answer.
+    gate: Arc<Semaphore>,
 }
 
 impl Receiver {
@@ -35,16 +37,23 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("its address").port();
         let lists = Arc::new(Mutex::new(Vec::new()));
-        let (kept, left) = (lists.clone(), Arc::new(Mutex::new(refusals)));
+        let gate = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS / 2));
+        let (kept, left, opens) = (lists.clone(), Arc::new(Mutex::new(refusals)), gate.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (kept, left) = (kept.clone(), left.clone());
-                let service = hyper::service::service_fn(move |request| take(request, kept.clone(), left.clone()));
+                let (kept, left, opens) = (kept.clone(), left.clone(), opens.clone());
+                let service = hyper::service::service_fn(move |request| {
+                    let (kept, left, opens) = (kept.clone(), left.clone(), opens.clone());
+                    async move {
+                        drop(opens.acquire().await);
+                        take(request, kept, left).await
+                    }
+                });
                 let connection = hyper::server::conn::http1::Builder::new();
                 tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
             }
         });
-        Self { port, lists }
+        Self { port, lists, gate }
     }
 
     /// The names of what was created in the events so far, batch by batch, and whether each event is whole.
@@ -133,4 +142,31 @@ async fn a_strict_webhook_holds_the_request() {
     post(&server.client, CONFIG_MAPS, &config_map("a", &json!({}))).await.refused(500, "InternalError");
     post(&server.client, CONFIG_MAPS, &config_map("b", &json!({}))).await.expect(201);
     assert!(receiver.created().await.iter().flatten().any(|(name, _)| name == "b"));
+}
+
+/// On a runtime of one thread, where a thread that waits would be the end of everything: requests of one connection.
+#[tokio::test]
+async fn a_slow_webhook_holds_nobody_else() {
+    const HELD: usize = 20;
+    let (receiver, folder) = (Receiver::start(0).await, tempfile::tempdir().expect("a folder"));
+    let server = audited(&receiver, &folder, &["--audit-webhook-mode=blocking"]).await;
+    let closed = receiver.gate.forget_permits(Semaphore::MAX_PERMITS);
+    let held: Vec<_> = (0..HELD)
+        .map(|number| {
+            let client = server.client.clone();
+            tokio::spawn(
+                async move { post(&client, CONFIG_MAPS, &config_map(&format!("a{number}"), &json!({}))).await },
+            )
+        })
+        .collect();
+    // Nobody writes these requests down.
+    for _ in 0..HELD {
+        get(&server.client, "/api/v1/namespaces/default").await.expect(200);
+    }
+    assert!(held.iter().all(|request| !request.is_finished()), "their events have not arrived");
+    receiver.gate.add_permits(closed);
+    for request in held {
+        request.await.expect("an answer").expect(201);
+    }
+    assert_eq!(receiver.created().await.iter().flatten().count(), HELD);
 }

@@ -221,3 +221,24 @@ async fn what_is_in_hand_is_told_to_people() {
     let without = TestServer::start(&["--enable-priority-and-fairness=false"]).await;
     get(&without.client, "/debug/api_priority_and_fairness/dump_queues").await.refused(404, "NotFound");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_level_without_its_object_is_quiescing_until_it_is_idle() {
+    let (server, _folder) = with_users(&[]).await;
+    sort_into(&server, "short", &["one"], json!({"limitResponse": {"type": "Reject"}})).await;
+    let body = config_map("slow", &json!({})).to_string();
+    let mut slow = begin_write(&server, "one-token", body.len()).await;
+    let table = "/debug/api_priority_and_fairness/dump_priority_levels";
+    let cells = |text: &Value| -> Option<Vec<String>> {
+        let line = text.as_str()?.lines().find(|line| line.starts_with("short,"))?;
+        Some(line.split(',').map(|cell| cell.trim().to_owned()).collect())
+    };
+    let is = |idle: &str, quiescing: &str, running: &str| [idle, quiescing, "0", running].map(str::to_owned);
+    until(&server, table, |text| cells(text).is_some_and(|cells| cells[2..6] == is("false", "false", "1"))).await;
+    delete(&server.client, &format!("{FLOW}/prioritylevelconfigurations/short"), &Value::Null).await.expect(200);
+    until(&server, table, |text| cells(text).is_some_and(|cells| cells[2..6] == is("false", "true", "1"))).await;
+    slow.write_all(body.as_bytes()).await.expect("to send");
+    slow.flush().await.expect("to send");
+    assert!(answer(&mut slow).await.starts_with("HTTP/1.1 201"));
+    until(&server, table, |text| cells(text).is_none()).await;
+}

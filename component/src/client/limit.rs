@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// Lets `burst` requests through at once, then `qps` a second. Clones share the bucket.
 #[derive(Clone, Debug)]
-pub(super) struct Limiter(Option<Arc<Bucket>>);
+pub struct Limiter(Option<Arc<Bucket>>);
 
 #[derive(Debug)]
 struct Bucket {
@@ -22,7 +22,7 @@ struct Bucket {
 
 impl Limiter {
     /// Without `qps` there is no limit. The default burst is twice the rate, as upstream's components have it.
-    pub(super) fn new(qps: Option<f64>, burst: Option<u32>) -> Self {
+    pub fn new(qps: Option<f64>, burst: Option<u32>) -> Self {
         Self(qps.filter(|qps| *qps > 0.0).map(|qps| {
             let burst = burst.unwrap_or((qps * 2.0).ceil() as u32).max(1);
             Arc::new(Bucket { interval: Duration::from_secs_f64(1.0 / qps), burst, due: Mutex::new(None) })
@@ -30,7 +30,7 @@ impl Limiter {
     }
 
     /// Returns when the next request may go. A caller that gives up waiting has used its turn.
-    pub(super) async fn acquire(&self) {
+    pub async fn acquire(&self) {
         if let Some(bucket) = &self.0
             && let Some(at) = bucket.reserve(Instant::now())
         {

@@ -15,7 +15,8 @@ mod transport;
 
 use std::{path::PathBuf, sync::Arc};
 
-use self::{connections::Connections, credentials::Header, limit::Limiter, transport::Transport};
+pub use self::limit::Limiter;
+use self::{connections::Connections, credentials::Header, transport::Transport};
 pub use self::{
     kubeconfig::{Endpoint, Identity, Kubeconfig, Pem},
     service_account::ServiceAccountClients,
@@ -93,11 +94,6 @@ pub fn connect(config: ClientConfig) -> Result<kube::Client, Error> {
 /// As [`connect`], to a server that no kubeconfig names; paths are below that of its address.
 pub fn connect_to(endpoint: &Endpoint, component: &str) -> Result<kube::Client, Error> {
     client(endpoint, component, Limiter::new(None, None))
-}
-
-/// As [`connect_to`], with the rate of `config`; where `config` itself leads does not matter.
-pub fn connect_paced(endpoint: &Endpoint, config: &ClientConfig) -> Result<kube::Client, Error> {
-    client(endpoint, &config.component, Limiter::new(config.qps, config.burst))
 }
 
 fn client(endpoint: &Endpoint, component: &str, limiter: Limiter) -> Result<kube::Client, Error> {
