@@ -15,6 +15,8 @@ pub enum Form {
     Struct(&'static [(&'static str, Form)]),
     /// A struct that has JSON names: what is absent is left out.
     Tagged(&'static [(&'static str, Form)]),
+    /// A field that keeps its JSON name, and is left out where it is absent.
+    Own(&'static Form),
     /// What Go calls the field, where that is not its JSON name with a capital.
     As(&'static str, &'static Form),
     /// A struct that is no pointer: all its fields are written where it is absent.
@@ -29,7 +31,7 @@ pub const FLAG: Form = Form::Plain("false");
 pub fn write(value: &Value, form: &Form) -> String {
     match form {
         Form::Plain(absent) if value.is_null() => (*absent).to_owned(),
-        Form::Plain(_) => value.to_string(),
+        Form::Plain(_) => escaped(&value.to_string()),
         Form::List(item) => match value.as_array() {
             Some(items) => {
                 let items: Vec<String> = items.iter().map(|value| write(value, item)).collect();
@@ -39,14 +41,15 @@ pub fn write(value: &Value, form: &Form) -> String {
         },
         Form::Struct(_) | Form::Tagged(_) if value.is_null() => "null".to_owned(),
         Form::Struct(fields) | Form::Inline(fields) => {
-            let fields = fields.iter().map(|(name, form)| (go_name(name, form), write(&value[*name], form)));
-            object(fields)
+            let is_there = |(name, form): &&(&str, Form)| !matches!(form, Form::Own(_)) || !value[*name].is_null();
+            let fields = fields.iter().filter(is_there);
+            object(fields.map(|(name, form)| (go_name(name, form), write(&value[*name], form))))
         }
         Form::Tagged(fields) => {
             let given = fields.iter().filter(|(name, _)| !value[*name].is_null());
             object(given.map(|(name, form)| ((*name).to_owned(), write(&value[*name], form))))
         }
-        Form::As(_, form) => write(value, form),
+        Form::As(_, form) | Form::Own(form) => write(value, form),
     }
 }
 
@@ -63,6 +66,7 @@ fn object(fields: impl Iterator<Item = (String, String)>) -> String {
 fn go_name(name: &str, form: &Form) -> String {
     match form {
         Form::As(name, _) => (*name).to_owned(),
+        Form::Own(_) => name.to_owned(),
         _ => capitalized(name),
     }
 }
@@ -97,6 +101,13 @@ fn indented(compact: &str) -> String {
         }
     }
     text
+}
+
+/// Go's JSON may stand in a page of HTML. These characters are in texts only, so all of them are escaped alike.
+fn escaped(json: &str) -> String {
+    const CHARACTERS: [(char, &str); 5] =
+        [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
+    CHARACTERS.iter().fold(json.to_owned(), |text, (from, to)| text.replace(*from, to))
 }
 
 fn capitalized(name: &str) -> String {

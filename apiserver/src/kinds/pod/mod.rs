@@ -2,6 +2,7 @@
 
 mod columns;
 pub mod defaults;
+mod form;
 mod label_keys;
 mod paths;
 mod ports;

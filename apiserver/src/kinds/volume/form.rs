@@ -5,9 +5,9 @@ use super::super::go_form::{FLAG, Form, NUMBER, POINTER, TEXT};
 
 type Fields = &'static [(&'static str, Form)];
 
-const FS_TYPE: (&str, Form) = ("fsType", Form::As("FSType", &TEXT));
-const FS_TYPE_POINTER: (&str, Form) = ("fsType", Form::As("FSType", &POINTER));
-const READ_ONLY: (&str, Form) = ("readOnly", FLAG);
+pub const FS_TYPE: (&str, Form) = ("fsType", Form::As("FSType", &TEXT));
+pub const FS_TYPE_POINTER: (&str, Form) = ("fsType", Form::As("FSType", &POINTER));
+pub const READ_ONLY: (&str, Form) = ("readOnly", FLAG);
 const SECRET: Form = Form::Struct(&[("name", TEXT), ("namespace", TEXT)]);
 const SECRET_REF: (&str, Form) = ("secretRef", SECRET);
 
@@ -37,9 +37,9 @@ pub const SOURCE: Form = Form::Struct(&[
     ("csi", Form::As("CSI", &Form::Struct(CSI))),
 ]);
 
-const GCE_DISK: Form =
+pub const GCE_DISK: Form =
     Form::Struct(&[("pdName", Form::As("PDName", &TEXT)), FS_TYPE, ("partition", NUMBER), READ_ONLY]);
-const AWS_DISK: Form = Form::Struct(&[("volumeID", TEXT), FS_TYPE, ("partition", NUMBER), READ_ONLY]);
+pub const AWS_DISK: Form = Form::Struct(&[("volumeID", TEXT), FS_TYPE, ("partition", NUMBER), READ_ONLY]);
 const GLUSTERFS: Form = Form::Struct(&[
     ("endpoints", Form::As("EndpointsName", &TEXT)),
     ("path", TEXT),
@@ -56,7 +56,7 @@ const RBD: Fields = &[
     SECRET_REF,
     READ_ONLY,
 ];
-const QUOBYTE: Fields =
+pub const QUOBYTE: Fields =
     &[("registry", TEXT), ("volume", TEXT), READ_ONLY, ("user", TEXT), ("group", TEXT), ("tenant", TEXT)];
 const ISCSI: Fields = &[
     ("targetPortal", TEXT),
@@ -73,7 +73,7 @@ const ISCSI: Fields = &[
 ];
 const CEPHFS: Fields =
     &[("monitors", POINTER), ("path", TEXT), ("user", TEXT), ("secretFile", TEXT), SECRET_REF, READ_ONLY];
-const FIBRE_CHANNEL: Form = Form::Struct(&[
+pub const FIBRE_CHANNEL: Form = Form::Struct(&[
     ("targetWWNs", POINTER),
     ("lun", POINTER),
     FS_TYPE,
@@ -82,9 +82,9 @@ const FIBRE_CHANNEL: Form = Form::Struct(&[
 ]);
 const AZURE_FILE: Form =
     Form::Struct(&[("secretName", TEXT), ("shareName", TEXT), READ_ONLY, ("secretNamespace", POINTER)]);
-const VSPHERE: Form =
+pub const VSPHERE: Form =
     Form::Struct(&[("volumePath", TEXT), FS_TYPE, ("storagePolicyName", TEXT), ("storagePolicyID", TEXT)]);
-const AZURE_DISK: Fields = &[
+pub const AZURE_DISK: Fields = &[
     ("diskName", TEXT),
     ("diskURI", Form::As("DataDiskURI", &TEXT)),
     ("cachingMode", POINTER),
@@ -129,7 +129,8 @@ const CSI: Fields = &[
 ];
 
 /// A claim's spec.
-pub const CLAIM: Form = Form::Struct(&[
+pub const CLAIM: Form = Form::Struct(CLAIM_SPEC);
+pub const CLAIM_SPEC: Fields = &[
     ("accessModes", POINTER),
     ("selector", Form::Tagged(&[("matchLabels", POINTER), ("matchExpressions", POINTER)])),
     ("resources", Form::Inline(&[("limits", POINTER), ("requests", POINTER)])),
@@ -139,5 +140,5 @@ pub const CLAIM: Form = Form::Struct(&[
     ("dataSource", Form::Struct(&[API_GROUP, ("kind", TEXT), ("name", TEXT)])),
     ("dataSourceRef", Form::Struct(&[API_GROUP, ("kind", TEXT), ("name", TEXT), ("namespace", POINTER)])),
     ("volumeAttributesClassName", POINTER),
-]);
+];
 const API_GROUP: (&str, Form) = ("apiGroup", Form::As("APIGroup", &POINTER));

@@ -3,7 +3,7 @@
 //! Enter at [`HOOKS`] and [`validate_inline`].
 
 pub mod claim;
-mod form;
+pub mod form;
 mod source;
 
 use machinery::field::{Error, ErrorList, Path};

@@ -6,6 +6,7 @@ use machinery::field::{Error, ErrorList, Path, quote};
 use machinery::meta;
 use serde_json::Value;
 
+use crate::kinds::pod::form;
 use crate::kinds::validate;
 
 /// For what a pod lives by; a container to look at it has no use for these.
@@ -60,7 +61,8 @@ pub fn validate_update(new: &Value, old: &Value) -> ErrorList {
         let why = match now.iter().find(|container| container["name"] == before["name"]) {
             None => format!("existing ephemeral containers {name} may not be removed\n"),
             Some(container) if container != before => {
-                format!("existing ephemeral containers {name} may not be changed\n")
+                let difference = form::container_difference(before, container);
+                format!("existing ephemeral containers {name} may not be changed\n{difference}")
             }
             Some(_) => continue,
         };

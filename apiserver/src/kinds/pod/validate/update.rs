@@ -4,6 +4,8 @@ use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use serde_json::Value;
 
+use crate::kinds::pod::form;
+
 /// The fields of the spec that a client may change, in upstream's words.
 const CHANGEABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
@@ -17,8 +19,10 @@ pub fn validate_update(new: &Value, old: &Value) -> ErrorList {
     errors.extend(tolerations(new, old, &path));
     errors.extend(gates(new, old, &path));
     errors.extend(steering(new, old, &path));
-    if frozen(new, old) != frozen(old, old) {
-        errors.push(Error::forbidden(&path, CHANGEABLE));
+    let frozen = frozen(new, old);
+    if frozen != old["spec"] {
+        let difference = form::spec_difference(&old["spec"], &frozen);
+        errors.push(Error::forbidden(&path, format!("{CHANGEABLE}\n{difference}")));
     }
     errors
 }
@@ -74,38 +78,47 @@ fn gates(new: &Value, old: &Value, path: &Path) -> Option<Error> {
     (!added.is_empty()).then(|| Error::forbidden(&path.child("schedulingGates"), why))
 }
 
-/// The spec without what may change.
-fn frozen(pod: &Value, old: &Value) -> Value {
-    let mut spec = pod["spec"].clone();
+/// The new spec, with what may change as it was.
+fn frozen(new: &Value, old: &Value) -> Value {
+    let (mut spec, before) = (new["spec"].clone(), &old["spec"]);
     for list in ["containers", "initContainers"] {
-        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
-            if let Some(fields) = container.as_object_mut() {
-                fields.remove("image");
-            }
+        let containers = spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
+        for (container, before) in containers.zip(meta::list(before, list)) {
+            restore(container, before, &["image"]);
         }
     }
-    let grace = |pod: &Value| meta::at(pod, "spec.terminationGracePeriodSeconds").as_i64();
-    // Compared with itself, the old one is healed too.
-    let is_healed = grace(old).is_some_and(|seconds| seconds < 0) && [Some(1), grace(old)].contains(&grace(pod));
-    let Some(fields) = spec.as_object_mut() else { return spec };
-    for name in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
-        fields.remove(name);
-    }
-    if is_healed {
-        fields.remove("terminationGracePeriodSeconds");
+    restore(&mut spec, before, &["activeDeadlineSeconds", "tolerations", "schedulingGates"]);
+    let grace = |spec: &Value| spec["terminationGracePeriodSeconds"].as_i64();
+    if grace(before).is_some_and(|seconds| seconds < 0) && grace(&spec) == Some(1) {
+        restore(&mut spec, before, &["terminationGracePeriodSeconds"]);
     }
     if is_gated(old) {
-        fields.remove("nodeSelector");
-        let affinity = fields.get_mut("affinity").and_then(Value::as_object_mut);
-        let is_bare = affinity.is_some_and(|affinity| {
-            affinity.remove("nodeAffinity");
-            affinity.is_empty()
-        });
-        if is_bare {
-            fields.remove("affinity");
-        }
+        restore(&mut spec, before, &["nodeSelector"]);
+        restore_node_affinity(&mut spec, before);
     }
     spec
+}
+
+fn restore(to: &mut Value, from: &Value, fields: &[&str]) {
+    let Some(to) = to.as_object_mut() else { return };
+    for field in fields {
+        match from.get(*field) {
+            Some(value) => to.insert((*field).to_owned(), value.clone()),
+            None => to.remove(*field),
+        };
+    }
+}
+
+fn restore_node_affinity(spec: &mut Value, before: &Value) {
+    let was = &before["affinity"]["nodeAffinity"];
+    if spec["affinity"].is_null() && !was.is_null() {
+        meta::object_mut(spec, "affinity");
+    }
+    let Some(affinity) = spec.get_mut("affinity").filter(|affinity| affinity.is_object()) else { return };
+    restore(affinity, &before["affinity"], &["nodeAffinity"]);
+    if before["affinity"].is_null() && affinity.as_object().is_some_and(serde_json::Map::is_empty) {
+        restore(spec, before, &["affinity"]);
+    }
 }
 
 fn is_gated(old: &Value) -> bool {
