@@ -5,8 +5,6 @@
 //! [`figures`] is the list of what is measured with its budgets, `rows` measure, [`report`] prints and writes.
 //! Fails only when something does not work: absolute figures vary from machine to machine, ratios are what counts.
 
-#[path = "../../tests/habits/certificates.rs"]
-mod certificates;
 mod client;
 mod figures;
 mod meter;

@@ -14,6 +14,7 @@ mod policies;
 mod restart;
 mod standalone;
 mod store;
+mod streams;
 mod support;
 mod walkthrough;
 mod workloads;

@@ -5,9 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::eventually;
-
-use crate::certificates;
+use testbed::{certificates, eventually};
 
 const SKIFF: &str = env!("CARGO_BIN_EXE_skiff");
 const SOON: Duration = Duration::from_secs(60);

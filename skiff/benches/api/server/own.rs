@@ -9,9 +9,9 @@ use component::client::ClientConfig;
 use http::Method;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use testbed::certificates;
 use tokio::net::TcpStream;
 
-use crate::certificates;
 use crate::client::Client;
 
 const DEADLINE: Duration = Duration::from_secs(120);

@@ -5,17 +5,17 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-pub(crate) struct Client {
-    pub(crate) minor: u32,
+pub struct Client {
+    pub minor: u32,
     program: PathBuf,
 }
 
 impl Client {
     /// A folder for PATH, where this program is `kubectl`.
-    pub(crate) fn folder(&self, below: &Path) -> Result<PathBuf> {
+    pub(super) fn folder(&self, below: &Path) -> Result<PathBuf> {
         let folder = below.join(format!("kubectl-1.{}", self.minor));
         if !folder.exists() {
             std::fs::create_dir_all(&folder)?;
@@ -25,18 +25,25 @@ impl Client {
     }
 }
 
-/// The oldest and the newest there are: between them lies how kubectl changed.
-pub(crate) fn ends() -> Result<Vec<Client>> {
+/// All there are, from the oldest to the newest.
+pub fn all() -> Result<Vec<Client>> {
+    let mut programs = candidates();
+    // A plain `kubectl` may be a wrapper that runs one of the others, and not the one that it answers for.
+    programs.sort_by_key(|program| program.ends_with("kubectl"));
     let mut found: BTreeMap<u32, PathBuf> = BTreeMap::new();
-    for program in candidates() {
+    for program in programs {
         if let Some(minor) = minor(&program) {
             found.entry(minor).or_insert(program);
         }
     }
-    let (first, last) = (found.pop_first(), found.pop_last());
-    let clients: Vec<Client> =
-        first.into_iter().chain(last).map(|(minor, program)| Client { minor, program }).collect();
-    anyhow::ensure!(!clients.is_empty(), "there is no kubectl on PATH");
+    ensure!(!found.is_empty(), "there is no kubectl on PATH");
+    Ok(found.into_iter().map(|(minor, program)| Client { minor, program }).collect())
+}
+
+/// The oldest and the newest: between them lies how kubectl changed.
+pub fn ends() -> Result<Vec<Client>> {
+    let mut clients = all()?;
+    clients.drain(1..clients.len().max(2) - 1);
     Ok(clients)
 }
 
@@ -55,7 +62,7 @@ fn candidates() -> Vec<PathBuf> {
     folders.into_iter().flat_map(in_folder).collect()
 }
 
-/// Of its version; some answer `27+`, and some wrappers answer for another program than they run.
+/// Of its version; some answer `27+`.
 fn minor(program: &Path) -> Option<u32> {
     let output = Command::new(program).args(["version", "--client", "--output=json"]).output().ok()?;
     let version: Value = serde_json::from_slice(&output.stdout).ok()?;

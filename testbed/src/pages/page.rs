@@ -1,4 +1,4 @@
-//! A page of kubectl's habits: commands, and exactly what they print. Pure.
+//! A page's text: commands, and exactly what they print. Pure.
 //!
 //! ```text
 //! ## A comment.
@@ -12,6 +12,8 @@
 //! for any lines. `@ FIRST-LAST` says which versions of kubectl print the next command's lines; others leave it out.
 
 use std::ops::RangeInclusive;
+
+use crate::pattern::fits;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
@@ -112,21 +114,9 @@ fn all_fit(lines: &[String], patterns: &[&str]) -> bool {
     }
 }
 
-/// A column that is as wide as what cannot be foretold moves all behind it: there, spaces are not counted.
+/// A column that is as wide as what cannot be foretold moves all behind it: only there, spaces are not counted.
 fn line_fits(line: &str, pattern: &str) -> bool {
-    if !pattern.contains('…') {
-        return line == pattern;
-    }
-    let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let (line, pattern) = (squeeze(line), squeeze(pattern));
-    let pieces: Vec<&str> = pattern.split('…').map(str::trim).collect();
-    let [first, middle @ .., last] = &pieces[..] else { return false };
-    let Some(mut rest) = line.strip_prefix(first) else { return false };
-    for piece in middle {
-        let Some(at) = rest.find(piece) else { return false };
-        rest = &rest[at + piece.len()..];
-    }
-    rest.ends_with(last)
+    if pattern.contains('…') { fits(line, pattern) } else { line == pattern }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::json;
 
 /// Leaves in `folder` an authority (`ca.crt`, `ca.key`), the server's and an administrator's certificate and key, the
 /// ServiceAccounts' key `sa.key`, and the administrator's `kubeconfig`.
-pub(crate) fn write(folder: &Path, port: u16) -> Result<()> {
+pub fn write(folder: &Path, port: u16) -> Result<()> {
     let write =
         |name: &str, text: String| std::fs::write(folder.join(name), text).with_context(|| format!("write {name}"));
     let mut params = CertificateParams::new(Vec::new())?;
@@ -41,7 +41,7 @@ pub(crate) fn write(folder: &Path, port: u16) -> Result<()> {
 }
 
 /// The flags that a kube-apiserver takes with them, on the embedded store in `folder`.
-pub(crate) fn apiserver_flags(folder: &Path, port: u16) -> Vec<String> {
+pub fn apiserver_flags(folder: &Path, port: u16) -> Vec<String> {
     let file = |flag: &str, name: &str| format!("--{flag}={}", folder.join(name).display());
     vec![
         "--authorization-mode=Node,RBAC".into(),
