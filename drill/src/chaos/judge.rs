@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::plan::Fault;
-use super::record::{Event, EventKind, FailedRequest, Outcome, Records, Seen, Snapshot, Version, Watched, Write};
+use super::record::{Event, EventKind, FailedRequest, Outcome, Records, Refusal, Seen, Snapshot, Version, Watched, Write};
 use super::strike::Wound;
 
 /// Everything that is wrong, in words.
@@ -41,8 +41,10 @@ fn object<'a>(history: impl Iterator<Item = &'a Seen>) -> Result<(), String> {
                 match outcome {
                     Outcome::Done { .. } => possible = vec![state],
                     Outcome::Unknown => possible.push(state),
-                    Outcome::Refused if possible.len() > 1 => {}
-                    Outcome::Refused => return Err(format!("{write:?} was refused, and nobody else had written")),
+                    Outcome::Refused { found, .. } if explains(&possible, *found) => {}
+                    Outcome::Refused { message, .. } => {
+                        return Err(format!("{write:?} was refused ({message}), which nothing explains: {possible:?}"));
+                    }
                 }
             }
             Seen::Read { found } => {
@@ -55,6 +57,11 @@ fn object<'a>(history: impl Iterator<Item = &'a Seen>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether an object that may be in these states, of which the writer had read the first, can be found like this.
+fn explains(possible: &[Option<u64>], found: Refusal) -> bool {
+    possible.iter().skip(1).any(|state| state.is_none() == (found == Refusal::Gone))
 }
 
 /// All puts by name and number, with the revision that was acknowledged.

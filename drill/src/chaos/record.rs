@@ -23,10 +23,19 @@ pub(super) enum Write {
 pub(super) enum Outcome {
     /// Acknowledged; a deletion's answer does not tell its revision.
     Done { revision: Option<u64> },
-    /// Answered that somebody else has changed the object since.
-    Refused,
+    /// Answered that the object is not what the writer had read.
+    Refused { found: Refusal, message: String },
     /// No answer, or one that leaves open whether it was done.
     Unknown,
+}
+
+/// What a server that refuses a write says of its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It is not there (404).
+    Gone,
+    /// It is there, and is not what was read (409).
+    Changed,
 }
 
 /// One thing that an object's only writer did or saw, in order.

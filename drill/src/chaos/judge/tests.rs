@@ -19,6 +19,10 @@ const fn read(serial: u64) -> Seen {
     Seen::Read { found: Some(Version { revision: 0, serial }) }
 }
 
+const fn refused(found: Refusal) -> Outcome {
+    Outcome::Refused { found, message: String::new() }
+}
+
 const GONE: Seen = Seen::Read { found: None };
 const DONE: Outcome = Outcome::Done { revision: None };
 
@@ -27,9 +31,9 @@ fn objects_keep_what_was_acknowledged() {
     let right: &[&[Seen]] = &[
         &[put(1, 5), read(1), put(2, 6), read(2)],
         &[put(1, 5), tried(2, Outcome::Unknown), read(1), read(2), put(3, 9), read(3)],
-        &[put(1, 5), tried(2, Outcome::Unknown), tried(3, Outcome::Refused), read(2)],
+        &[put(1, 5), tried(2, Outcome::Unknown), tried(3, refused(Refusal::Changed)), read(2)],
         &[put(1, 5), deleted(DONE), GONE, put(2, 8), read(2)],
-        &[put(1, 5), deleted(Outcome::Unknown), read(1), deleted(Outcome::Refused), GONE],
+        &[put(1, 5), deleted(Outcome::Unknown), read(1), deleted(refused(Refusal::Gone)), GONE],
     ];
     let wrong: &[(&str, &[Seen])] = &[
         ("lost", &[put(1, 5), put(2, 6), read(1)]),
@@ -40,7 +44,8 @@ fn objects_keep_what_was_acknowledged() {
             "an unknown one done after its revision was overwritten",
             &[put(1, 5), tried(2, Outcome::Unknown), put(3, 6), read(2)],
         ),
-        ("refused for nothing", &[put(1, 5), tried(2, Outcome::Refused)]),
+        ("gone after a write", &[put(1, 5), tried(2, Outcome::Unknown), tried(3, refused(Refusal::Gone))]),
+        ("refused for nothing", &[put(1, 5), tried(2, refused(Refusal::Changed))]),
     ];
     for history in right {
         assert_eq!(object(history.iter()), Ok(()), "{history:?}");

@@ -8,7 +8,7 @@ use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
 use std::sync::atomic::Ordering;
 
 use super::{LABEL, PAUSE, SERIAL, Shared, patiently, version};
-use crate::chaos::record::{Outcome, Records, Seen, Version, Write};
+use crate::chaos::record::{Outcome, Records, Refusal, Seen, Version, Write};
 
 /// Objects of one writer.
 const OBJECTS: u64 = 12;
@@ -133,10 +133,15 @@ impl Writer {
     }
 }
 
+fn refused(found: Refusal, message: &str) -> Outcome {
+    Outcome::Refused { found, message: message.to_owned() }
+}
+
 fn outcome<T>(answer: anyhow::Result<kube::Result<T>>, revision: impl FnOnce(T) -> Option<u64>) -> Outcome {
     match answer {
         Ok(Ok(object)) => Outcome::Done { revision: revision(object) },
-        Ok(Err(kube::Error::Api(status))) if [404, 409].contains(&status.code) => Outcome::Refused,
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => refused(Refusal::Gone, &status.message),
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 => refused(Refusal::Changed, &status.message),
         // Whatever else is said, or not said, may have been done, or may yet be.
         Ok(Err(_)) | Err(_) => Outcome::Unknown,
     }
