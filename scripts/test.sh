@@ -45,7 +45,6 @@ stage "what the kernel makes of rules" cargo test --workspace --lib netlink -- -
 stage "clusters with real containers" cargo test --workspace --test cluster
 programs=${CARGO_TARGET_DIR:-target}/debug
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo --preserve-env "$@"; fi; }
-# On etcd one run in three told of a write that was refused though it had been made: not understood yet, docs/drills.md.
-stage "a cluster struck with faults" as_root "$programs/skiff-drill" chaos --seed 1 --minutes 1 --store embedded
+stage "a cluster struck with faults" as_root "$programs/skiff-drill" chaos --seed 1 --minutes 1
 stage "parts swapped for Debian's" scripts/swaps.sh "$programs"
 printf '\nAll stages passed:\n%s' "$times"

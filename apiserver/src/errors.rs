@@ -11,7 +11,9 @@ use crate::store::{CommitError, Error as StoreError};
 pub fn store(error: &StoreError) -> Status {
     match error {
         StoreError::Compacted { .. } => Status::expired("The resourceVersion for the provided list is too old."),
-        StoreError::Future { newest } => unavailable_version(&format!("Too large resource version, current: {newest}")),
+        StoreError::Future { newest } => {
+            Status::too_large_version(&format!("Too large resource version, current: {newest}"))
+        }
         StoreError::Unavailable { .. } => logged(error, Status::service_unavailable("the store cannot be reached")),
         StoreError::Timeout { .. } => {
             logged(error, Status::timeout("request did not complete within the allotted timeout"))
@@ -45,16 +47,7 @@ pub fn watch(end: &WatchEnd) -> Status {
 
 /// The client asked for a version that does not exist yet (Kubernetes API concept: "Unavailable resource versions").
 pub fn too_large(asked: u64, newest: u64) -> Status {
-    unavailable_version(&format!("Too large resource version: {asked}, current: {newest}"))
-}
-
-fn unavailable_version(message: &str) -> Status {
-    let cause = machinery::status::Cause {
-        reason: "ResourceVersionTooLarge".into(),
-        message: "Too large resource version".into(),
-        ..Default::default()
-    };
-    Status::timeout(message).with_causes(vec![cause])
+    Status::too_large_version(&format!("Too large resource version: {asked}, current: {newest}"))
 }
 
 fn logged(error: &StoreError, status: Status) -> Status {

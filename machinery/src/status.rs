@@ -208,8 +208,20 @@ impl Status {
         Self::new(503, "ServiceUnavailable", message)
     }
 
+    /// What became of the request is not known. So nobody is asked to send it again, which clients would do by
+    /// themselves: a write that was done after all would be refused the second time.
     pub fn timeout(message: &str) -> Self {
-        Self::new(504, "Timeout", format!("Timeout: {message}")).retry_after(1)
+        Self::new(504, "Timeout", format!("Timeout: {message}"))
+    }
+
+    /// A reader asks for a version that may come yet.
+    pub fn too_large_version(message: &str) -> Self {
+        let cause = Cause {
+            reason: "ResourceVersionTooLarge".into(),
+            message: "Too large resource version".into(),
+            ..Cause::default()
+        };
+        Self::timeout(message).with_causes(vec![cause]).retry_after(1)
     }
 
     pub fn with_causes(mut self, causes: Vec<Cause>) -> Self {
@@ -315,5 +327,13 @@ mod tests {
         );
         assert_eq!(status["details"]["causes"][0]["field"], "metadata.name");
         assert_eq!(status["code"], 422);
+    }
+
+    #[test]
+    fn only_what_did_nothing_may_be_sent_again() {
+        let seconds = |status: Status| status.details.map_or(0, |details| details.retry_after_seconds);
+        assert_eq!(seconds(Status::timeout("perhaps it was done")), 0);
+        assert_eq!(seconds(Status::too_large_version("Too large resource version: 9, current: 8")), 1);
+        assert_eq!(seconds(Status::too_many_requests("not now", 7)), 7);
     }
 }

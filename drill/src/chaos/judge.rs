@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::plan::Fault;
-use super::record::{Event, EventKind, FailedRequest, Outcome, Records, Refusal, Seen, Snapshot, Version, Watched, Write};
+use super::record::{
+    Event, EventKind, FailedRequest, Outcome, Records, Refusal, Seen, Snapshot, Version, Watched, Write,
+};
 use super::strike::Wound;
 
 /// Everything that is wrong, in words.
@@ -27,33 +29,43 @@ pub(super) fn all(records: &Records) -> Vec<String> {
     wrong
 }
 
-/// The states that an object may be in: the last one known, and those of writes since whose end is not known.
-/// Each write is bound to the revision that its writer had read, so an acknowledged one ends all before it.
+/// How much of an object's history is told with what is wrong with it.
+const TOLD: usize = 5;
+
 fn object<'a>(history: impl Iterator<Item = &'a Seen>) -> Result<(), String> {
-    let mut possible: Vec<Option<u64>> = vec![None];
-    for seen in history {
-        match seen {
-            Seen::Wrote { write, outcome } => {
-                let state = match write {
-                    Write::Put { serial } => Some(*serial),
-                    Write::Delete => None,
-                };
-                match outcome {
-                    Outcome::Done { .. } => possible = vec![state],
-                    Outcome::Unknown => possible.push(state),
-                    Outcome::Refused { found, .. } if explains(&possible, *found) => {}
-                    Outcome::Refused { message, .. } => {
-                        return Err(format!("{write:?} was refused ({message}), which nothing explains: {possible:?}"));
-                    }
+    let history: Vec<&Seen> = history.collect();
+    let mut possible = vec![None];
+    for (at, seen) in history.iter().enumerate() {
+        follow(&mut possible, seen)
+            .map_err(|wrong| format!("{wrong}; before that: {:?}", &history[at.saturating_sub(TOLD)..at]))?;
+    }
+    Ok(())
+}
+
+/// One step of an object through the states that it may be in: the last one known, and those of writes since whose end
+/// is not known. Each write is bound to the revision that its writer had read, so an acknowledged one ends all before it.
+fn follow(possible: &mut Vec<Option<u64>>, seen: &Seen) -> Result<(), String> {
+    match seen {
+        Seen::Wrote { write, outcome } => {
+            let state = match write {
+                Write::Put { serial } => Some(*serial),
+                Write::Delete => None,
+            };
+            match outcome {
+                Outcome::Done { .. } => *possible = vec![state],
+                Outcome::Unknown => possible.push(state),
+                Outcome::Refused { found, .. } if explains(possible, *found) => {}
+                Outcome::Refused { message, .. } => {
+                    return Err(format!("{write:?} was refused ({message}), which nothing explains: {possible:?}"));
                 }
             }
-            Seen::Read { found } => {
-                let serial = found.map(|version| version.serial);
-                let Some(at) = possible.iter().position(|state| *state == serial) else {
-                    return Err(format!("holds {serial:?}, and should hold one of {possible:?}"));
-                };
-                possible.drain(..at);
-            }
+        }
+        Seen::Read { found } => {
+            let serial = found.map(|version| version.serial);
+            let Some(at) = possible.iter().position(|state| *state == serial) else {
+                return Err(format!("holds {serial:?}, and should hold one of {possible:?}"));
+            };
+            possible.drain(..at);
         }
     }
     Ok(())
