@@ -102,6 +102,7 @@ pub async fn change(
                 found = newer;
                 continue;
             }
+            Ok(Attempt::Failed(status)) => return Err(status),
             Ok(Attempt::Unchanged) => Ok(current.object),
             Err(status) => Err(status),
         };
@@ -121,6 +122,8 @@ enum Attempt {
     Unchanged,
     /// Another writer was faster: what the object is now.
     Moved(Option<Current>),
+    /// The store failed. The object may have been written: another attempt would meet this one, and call it another writer.
+    Failed(Status),
 }
 
 /// The server's marks. A node that a scheduler chose is no new wish of the pod's owner, and no new generation.
@@ -231,7 +234,7 @@ async fn write(current: &Current, made: Made<'_>) -> Result<Attempt, Status> {
             Ok(Attempt::Moved(newer.as_ref().map(Current::from_entry).transpose()?))
         }
         Err(CommitError::Conflict { .. }) => Ok(Attempt::Moved(Some(current.clone()))),
-        Err(error) => Err(errors::commit(&error, served.group_resource(), call.name())),
+        Err(error) => Ok(Attempt::Failed(errors::commit(&error, served.group_resource(), call.name()))),
     }
 }
 

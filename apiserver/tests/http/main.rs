@@ -21,6 +21,7 @@ mod generic;
 mod kinds;
 mod limits;
 mod lists;
+mod lost_answers;
 mod objects;
 mod patches;
 mod pods;
