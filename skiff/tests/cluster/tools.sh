@@ -10,20 +10,29 @@ start() {
     kubectl wait "pod/$1" --for=condition=Ready --timeout=50s
 }
 
-# typed COMMAND…: runs it with what comes on the standard input, whose end it does not see. For containers without
-# `stdinOnce`: with the end of the input containerd 1.6 lets go of the output, too.
-typed() {
-    exec 3< <(cat; exec sleep 60)
-    local typist=$!
-    "$@" <&3
-    local status=$?
-    kill $typist
-    return $status
+# asked COUNT COMMAND…: types what comes on the standard input at a shell that the command opens, prints so many lines of
+# its answer, and then types `exit 3`. For containers without `stdinOnce`: of their output containerd 1.6 loses what was
+# not passed on when the input ends or the program does.
+asked() {
+    local count=$1
+    shift
+    coproc TALK { exec "$@" 2>&1; }
+    exec 4<&"${TALK[0]}" 5>&"${TALK[1]}"
+    cat >&5
+    for ((; count > 0; count--)); do
+        read -r line <&4
+        echo "$line"
+    done
+    echo 'exit 3' >&5
+    cat <&4
 }
 
-# on_terminal COMMAND: the same on a terminal.
+# on_terminal COMMAND: runs it on a terminal. What comes on the standard input is typed there; its end is not.
 on_terminal() {
-    typed script -qec "$1" /dev/null | tr -d '\r'
+    exec 3< <(cat; exec sleep 60)
+    local typist=$!
+    script -qec "$1" /dev/null <&3 | tr -d '\r'
+    kill $typist
 }
 
 # forward ARGUMENTS…: a port-forward beside the commands that follow. $port is its first local port; what else it says
