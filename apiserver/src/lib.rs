@@ -14,7 +14,6 @@ mod blocking;
 mod bootstrap;
 pub mod cache;
 mod catalogue;
-mod cel;
 mod compress;
 mod connect;
 mod discovery;

@@ -4,6 +4,7 @@
 //! fall between a decision and its record. Knows no API, no task and no timer; time and randomness are given.
 
 mod consult;
+mod devices;
 mod events;
 mod metrics;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use k8s_openapi::api::resource::v1::ResourceClaim;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -25,20 +27,13 @@ use crate::objects::{Pod, PodDisruptionBudget};
 use crate::plugins::volume_binding;
 use crate::preemption::{self, Candidate, Preemption, Refusal};
 use crate::queue::{Backoff, Popped, Queue};
-use crate::snapshot::{Slot, Snapshot, VolumePlan};
+use crate::snapshot::{DevicePlan, Slot, Snapshot, VolumePlan};
 
 /// What [`Core::step`] came to.
 #[derive(Debug)]
 pub enum Step {
     /// Bind `pod` to `node`; it already counts there. Answer with [`Core::bound`] or [`Core::binding_failed`].
-    /// Before it, `volumes` has to be done, in the given time.
-    Bind {
-        pod: Arc<Pod>,
-        node: Box<str>,
-        attempts: u32,
-        arrived: Timestamp,
-        volumes: Option<(Box<VolumePlan>, Duration)>,
-    },
+    Bind { pod: Arc<Pod>, node: Box<str>, attempts: u32, arrived: Timestamp, preparation: Preparation },
     /// No node takes the pod; tell so, and, where others can make room, ask them to. With `rooms`, extenders have to be
     /// asked about these first: [`Core::make_room_in`].
     Unschedulable {
@@ -47,11 +42,21 @@ pub enum Step {
         preemption: Option<Preemption>,
         nominated: Nominate,
         rooms: Vec<Room>,
+        /// A claim whose devices keep the pod from nodes, and that is nobody else's: to be given back.
+        stuck: Option<Arc<ResourceClaim>>,
     },
     /// Extenders have to be asked about these nodes.
     Consult(Box<Consultation>),
     /// Nothing to do before this time; without one, before the next event.
     Idle(Option<Timestamp>),
+}
+
+/// What has to be done before a pod is bound.
+#[derive(Debug, Default)]
+pub struct Preparation {
+    /// In the given time.
+    pub volumes: Option<(Box<VolumePlan>, Duration)>,
+    pub devices: Option<Box<DevicePlan>>,
 }
 
 /// What to tell about the node that a pod is promised.
@@ -136,15 +141,21 @@ impl Core {
         let Popped { pod, attempts, arrived } = popped;
         let profile = self.profiles.iter().find(|profile| profile.scheduler_name == pod.scheduler_name)?;
         let node: Box<str> = self.snapshot.node(slot).name().into();
-        let volumes = volumes_for(profile, &pod, &self.snapshot, slot);
-        if let Some((plan, _)) = &volumes {
+        let preparation = Preparation {
+            volumes: volumes_for(profile, &pod, &self.snapshot, slot),
+            devices: devices::plan(profile, &pod, &self.snapshot, slot),
+        };
+        if let Some((plan, _)) = &preparation.volumes {
             self.snapshot.volumes.assume(pod.uid(), VolumePlan::clone(plan));
+        }
+        if let Some(plan) = &preparation.devices {
+            self.snapshot.devices.assume(pod.uid(), DevicePlan::clone(plan));
         }
         let placed = Arc::new(Pod { node_name: node.clone(), ..Pod::clone(&pod) });
         self.snapshot.assume(slot, placed);
         self.forget_nomination(pod.uid());
         metrics::attempt("scheduled", &pod, started);
-        Some(Step::Bind { pod, node, attempts, arrived, volumes })
+        Some(Step::Bind { pod, node, attempts, arrived, preparation })
     }
 
     fn turn_away(&mut self, pod: Arc<Pod>, mut diagnosis: Diagnosis, now: Timestamp) -> Step {
@@ -167,13 +178,14 @@ impl Core {
                 }
             }
         }
+        let stuck = self.stuck_claim(&pod, &diagnosis);
         self.queue.unschedulable(pod.uid(), diagnosis.rejected_by, now);
         let mut message = diagnosis.message();
         if let Some((slot, shortfall)) = &diagnosis.nearest {
             let node = self.snapshot.node(*slot).name();
             message.push_str(&format!(" The nearest node, {node}, lacks {shortfall}."));
         }
-        Step::Unschedulable { message, pod, preemption, nominated, rooms }
+        Step::Unschedulable { message, pod, preemption, nominated, rooms, stuck }
     }
 
     /// Chooses whose room the pod gets, and promises it the node.
@@ -197,12 +209,14 @@ impl Core {
     /// The API took the binding; the placed pod's own event follows or came already.
     pub fn bound(&mut self, pod: &Pod) {
         self.snapshot.volumes.forget(pod.uid());
+        self.snapshot.devices.forget(pod.uid());
         self.queue.remove(pod.uid());
     }
 
     /// The API did not take the binding: the pod's room is free again, and the pod is tried later.
     pub fn binding_failed(&mut self, pod: &Pod, now: Timestamp) {
         self.snapshot.volumes.forget(pod.uid());
+        self.snapshot.devices.forget(pod.uid());
         // A binding whose answer was lost may have been taken; then the pod's event has confirmed it.
         if !self.snapshot.is_assumed(pod.uid()) {
             return;

@@ -1,8 +1,10 @@
 //! What happened in the cluster that may let a waiting pod fit.
 
+use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
+
 use crate::objects::{Capacity, Claim, CsiDriver, CsiNode, Node, Pod, StorageClass, Volume};
 
-/// A change after the fact. Of storage only what came or changed is told: nothing gets easier when it goes. Only placed pods make pod events; the exception is [`Event::OwnUpdate`].
+/// A change after the fact. Of storage and devices only what came or changed is told: nothing gets easier when it goes. Only placed pods make pod events; the exception is [`Event::OwnUpdate`].
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     NodeAdd(&'a Node),
@@ -23,6 +25,12 @@ pub enum Event<'a> {
     CsiNode(&'a CsiNode),
     CsiDriver(&'a CsiDriver),
     Capacity(&'a Capacity),
+    ResourceClaim {
+        old: Option<&'a ResourceClaim>,
+        new: &'a ResourceClaim,
+    },
+    DeviceClass(&'a DeviceClass),
+    ResourceSlice(&'a ResourceSlice),
     /// The waiting pod itself changed.
     OwnUpdate {
         old: &'a Pod,
@@ -55,6 +63,10 @@ impl<'a> Event<'a> {
             Self::CsiNode(_) => "CSINodeAdd",
             Self::CsiDriver(_) => "CSIDriverAdd",
             Self::Capacity(_) => "CSIStorageCapacityAdd",
+            Self::ResourceClaim { old: None, .. } => "ResourceClaimAdd",
+            Self::ResourceClaim { .. } => "ResourceClaimUpdate",
+            Self::DeviceClass(_) => "DeviceClassAdd",
+            Self::ResourceSlice(_) => "ResourceSliceAdd",
             Self::OwnUpdate { .. } => "UnscheduledPodUpdate",
         }
     }

@@ -5,6 +5,7 @@
 
 mod affinity;
 mod capacity;
+mod devices;
 mod node;
 mod node_selector;
 mod owners;
@@ -16,6 +17,7 @@ mod volumes;
 
 pub use affinity::{AffinityTerm, NamespaceLabels, PodAffinity, WeightedTerm};
 pub use capacity::{Capacity, CsiDriver};
+pub use devices::DeviceClaim;
 pub use node::{Node, Taint};
 pub use node_selector::{NodeTerm, RequiredNodeAffinity, WeightedNodeTerm};
 pub use owners::{Namespace, PodDisruptionBudget, ReplicaSet, ReplicationController, Service, StatefulSet};

@@ -4,6 +4,7 @@
 //! [`crate::core`]'s business.
 
 mod bind;
+mod devices;
 mod extend;
 mod feed;
 mod report;
@@ -88,11 +89,11 @@ fn carry_out(shared: &Arc<Shared>, step: Step, slot: OwnedSemaphorePermit) {
     let shared = shared.clone();
     match step {
         Step::Idle(_) => {}
-        Step::Bind { pod, node, attempts, arrived, volumes } => {
+        Step::Bind { pod, node, attempts, arrived, preparation } => {
             // Claims can take minutes: a pod that waits for them is not in anybody's way.
-            let slot = volumes.is_none().then_some(slot);
+            let slot = preparation.volumes.is_none().then_some(slot);
             tokio::spawn(async move {
-                bind::bind(&shared, pod, &node, volumes, attempts, arrived).await;
+                bind::bind(&shared, pod, &node, preparation, attempts, arrived).await;
                 drop(slot);
             });
         }
@@ -103,8 +104,11 @@ fn carry_out(shared: &Arc<Shared>, step: Step, slot: OwnedSemaphorePermit) {
                 }
             });
         }
-        Step::Unschedulable { pod, mut message, mut preemption, mut nominated, rooms } => {
+        Step::Unschedulable { pod, mut message, mut preemption, mut nominated, rooms, stuck } => {
             tokio::spawn(async move {
+                if let Some(claim) = stuck {
+                    devices::deallocate(&shared, &pod, &claim).await;
+                }
                 if !rooms.is_empty() {
                     match extend::room(&shared, &pod, rooms).await {
                         Ok(found) => {

@@ -5,6 +5,7 @@
 
 mod columns;
 mod counts;
+mod devices;
 mod images;
 mod node_info;
 mod order;
@@ -22,6 +23,7 @@ use machinery::selector::Selector;
 
 pub use columns::{Column, NO_VALUE};
 pub use counts::PodMatcher;
+pub use devices::{DevicePlan, Devices};
 pub use node_info::NodeInfo;
 pub(crate) use node_info::ports_conflict;
 pub use spread_owners::SpreadOwners;
@@ -57,6 +59,7 @@ pub struct Snapshot {
     namespaces: NamespaceLabels,
     pub owners: SpreadOwners,
     pub volumes: Volumes,
+    pub devices: Devices,
 }
 
 impl Snapshot {

@@ -3,6 +3,7 @@
 //!
 //! Enter by [`run`]; `plan` is pure. It allocates nothing: that is the scheduler's.
 
+mod metrics;
 mod plan;
 
 use std::sync::Arc;
@@ -49,6 +50,10 @@ pub(crate) async fn run(ctx: Context, workers: usize) {
         ctx,
     });
     controller.subscribe();
+    let claims = Arc::downgrade(&controller);
+    component::metrics::before_scrape(move || {
+        claims.upgrade().map(|controller| metrics::count(&controller.claims.list())).is_some()
+    });
     let synced = async {
         controller.pods.synced().await;
         controller.claims.synced().await;
@@ -143,9 +148,9 @@ impl Controller {
         };
         let api = Api::<ResourceClaim>::namespaced(self.ctx.client.clone(), &namespace);
         let claim = plan::claim_from(&found, pod, entry);
-        let created =
-            api.create(&PostParams::default(), &claim).await.doing("create ResourceClaim for", Key::of(pod))?;
-        Ok(Some(created.name_any()))
+        let created = api.create(&PostParams::default(), &claim).await;
+        metrics::created(&claim, created.is_ok());
+        Ok(Some(created.doing("create ResourceClaim for", Key::of(pod))?.name_any()))
     }
 
     async fn tell(&self, key: &Key, made: Vec<(String, String)>) -> Result<(), Error> {

@@ -88,6 +88,7 @@ impl Core {
             || old.requests != new.requests
             || old.tolerations != new.tolerations
             || old.gates != new.gates
+            || old.device_claims != new.device_claims
             || old.required_node_affinity != new.required_node_affinity;
         self.queue.update(new.clone(), now, |known, rejected_by| {
             let Some(profile) = profiles.iter().find(|p| p.scheduler_name == new.scheduler_name) else { return false };

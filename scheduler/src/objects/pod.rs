@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    Affinity, PodCondition, ResourceRequirements, Toleration as ApiToleration, TopologySpreadConstraint, Volume,
+    Affinity, PodCondition, PodResourceClaim, PodResourceClaimStatus, ResourceRequirements,
+    Toleration as ApiToleration, TopologySpreadConstraint, Volume,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -13,6 +14,7 @@ use machinery::selector::{Operator, Requirement, Selector};
 use serde::Deserialize;
 
 use super::affinity::{PodAffinity, selector};
+use super::devices::{DeviceClaim, device_claims};
 use super::node_selector::{NodeTerm, RequiredNodeAffinity, WeightedNodeTerm};
 use super::requests::{ContainerAmounts, ContainerRequests, RequestSources};
 use super::resources::{Resources, ScoredRequests};
@@ -48,8 +50,7 @@ pub struct Pod {
     pub spread: Vec<SpreadConstraint>,
     /// Those that matter for where it can go.
     pub volumes: Box<[PodVolume]>,
-    /// It has `resourceClaims`.
-    pub claims_devices: bool,
+    pub device_claims: Box<[DeviceClaim]>,
     pub start_time: Option<Timestamp>,
     pub scheduled: Option<ScheduledCondition>,
     /// A scheduler has already asked for its end, to make room.
@@ -174,7 +175,7 @@ struct RawSpec {
     tolerations: Option<Vec<ApiToleration>>,
     topology_spread_constraints: Option<Vec<TopologySpreadConstraint>>,
     volumes: Option<Vec<Volume>>,
-    resource_claims: Option<Vec<serde::de::IgnoredAny>>,
+    resource_claims: Option<Vec<PodResourceClaim>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -219,6 +220,7 @@ struct RawStatus {
     nominated_node_name: Option<String>,
     start_time: Option<Time>,
     conditions: Option<Vec<PodCondition>>,
+    resource_claim_statuses: Option<Vec<PodResourceClaimStatus>>,
     container_statuses: Option<Vec<ContainerAmounts>>,
     init_container_statuses: Option<Vec<ContainerAmounts>>,
 }
@@ -263,7 +265,7 @@ impl From<Raw> for Pod {
             affinity: affinity.and_then(|a| PodAffinity::parse(a, namespace)).map(Box::new),
             spread: spread.filter_map(|s| SpreadConstraint::parse(s, metadata.labels.as_ref())).collect(),
             volumes: volumes(&spec, metadata.name.as_deref().unwrap_or_default()),
-            claims_devices: spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()),
+            device_claims: device_claims(spec.resource_claims.as_deref(), status.resource_claim_statuses.as_deref()),
             start_time: status.start_time.as_ref().map(|time| time.0),
             scheduled: condition("PodScheduled").map(|c| ScheduledCondition {
                 status: c.status.as_str().into(),

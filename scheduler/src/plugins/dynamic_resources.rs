@@ -1,27 +1,54 @@
-//! DynamicResources: this scheduler allocates no devices, and says so of pods that claim some, rather than let them start
-//! without.
+//! DynamicResources: nodes where the pod's claims have their devices, or can get some (Kubernetes concept: "Dynamic
+//! Resource Allocation"). Which ones is [`crate::devices`]'s business.
 
-use super::{Filter, Plugin, Rejection};
+use super::{Candidate, Check, Filter, Plugin, Rejection};
+use crate::devices::{self, is_made_for};
 use crate::event::Event;
-use crate::objects::Pod;
+use crate::objects::{DeviceClaim, Pod};
 use crate::snapshot::Snapshot;
+
+pub const NAME: &str = "DynamicResources";
 
 pub struct DynamicResources;
 
 impl Plugin for DynamicResources {
     fn name(&self) -> &'static str {
-        "DynamicResources"
+        NAME
     }
 
-    fn filter<'a>(&'a self, pod: &'a Pod, _: &'a Snapshot) -> Filter<'a> {
-        if pod.claims_devices {
-            Filter::Refuse(Rejection::lasting("cannot allocate all claims: this scheduler allocates no devices"))
-        } else {
-            Filter::Skip
+    fn filter<'a>(&'a self, pod: &'a Pod, snapshot: &'a Snapshot) -> Filter<'a> {
+        if pod.device_claims.is_empty() {
+            return Filter::Skip;
         }
+        let wanted = match devices::wanted(pod, &snapshot.devices) {
+            Ok(wanted) => wanted,
+            Err(why) => return Filter::Refuse(Rejection::lasting(why)),
+        };
+        let taken = devices::taken(&snapshot.devices);
+        let check: Check<'a> = Box::new(move |candidate: Candidate<'_>| {
+            let found = devices::allocations(&wanted, &taken, &snapshot.devices, candidate.node);
+            found.map(drop).map_err(Rejection::lasting)
+        });
+        Filter::Check(check)
     }
 
-    fn wakes(&self, _: &Pod, _: &Event<'_>, _: &Snapshot) -> bool {
-        false
+    fn wakes(&self, pod: &Pod, event: &Event<'_>, _: &Snapshot) -> bool {
+        match event {
+            Event::DeviceClass(_) | Event::ResourceSlice(_) => true,
+            Event::ResourceClaim { old, new } => {
+                let is_allocated = |status: &Option<k8s_openapi::api::resource::v1::ResourceClaimStatus>| {
+                    status.as_ref().is_some_and(|status| status.allocation.is_some())
+                };
+                let is_freed = old.is_some_and(|old| is_allocated(&old.status) && !is_allocated(&new.status));
+                let name = new.metadata.name.as_deref().unwrap_or_default();
+                let is_named = |claim: &DeviceClaim| matches!(claim, DeviceClaim::Named(own) | DeviceClaim::Own(Some(own)) if **own == *name);
+                let is_here = new.metadata.namespace.as_deref() == Some(pod.namespace());
+                is_freed || (is_here && (pod.device_claims.iter().any(is_named) || is_made_for(new, pod)))
+            }
+            Event::OwnUpdate { old, new } => old.device_claims != new.device_claims,
+            event => {
+                event.node().is_some_and(|(old, new)| old.is_none_or(|old| old.metadata.labels != new.metadata.labels))
+            }
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! Tells the API where a pod goes: `pods/<name>/binding`.
 
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use component::metrics;
 use component::recorder::{Source, Type};
@@ -13,9 +12,10 @@ use kube::Api;
 use kube::api::PostParams;
 use prometheus::HistogramVec;
 
-use super::{Shared, volumes};
+use super::{Shared, devices, volumes};
+use crate::core::Preparation;
 use crate::objects::Pod;
-use crate::snapshot::VolumePlan;
+use crate::plugins::{dynamic_resources, volume_binding};
 
 static WAITED: LazyLock<HistogramVec> = LazyLock::new(|| {
     let help = "Seconds from a pod's coming to its binding, by attempts.";
@@ -27,15 +27,12 @@ pub(super) async fn bind(
     shared: &Shared,
     pod: Arc<Pod>,
     node: &str,
-    volumes: Option<(Box<VolumePlan>, Duration)>,
+    preparation: Preparation,
     attempts: u32,
     arrived: Timestamp,
 ) {
-    if let Some((plan, timeout)) = volumes
-        && let Err(why) = volumes::bind(shared, &plan, timeout).await
-    {
-        tracing::warn!(pod = pod.name(), namespace = pod.namespace(), node, why, "binding volumes failed");
-        let message = format!("running PreBind plugin \"VolumeBinding\": {why}");
+    if let Err(message) = prepare(shared, &pod, &preparation).await {
+        tracing::warn!(pod = pod.name(), namespace = pod.namespace(), node, message, "preparing a binding failed");
         recorder(shared, &pod).event(&*pod, Type::Warning, "FailedScheduling", message);
         return shared.change(|core, now| core.binding_failed(&pod, now));
     }
@@ -54,9 +51,24 @@ pub(super) async fn bind(
         }
         Err(error) => {
             tracing::warn!(pod = pod.name(), namespace = pod.namespace(), node, error, "binding failed");
+            if let Some(plan) = &preparation.devices {
+                devices::unreserve(shared, &pod, plan).await;
+            }
             shared.change(|core, now| core.binding_failed(&pod, now));
         }
     }
+}
+
+/// The error is for people, and names the plugin.
+async fn prepare(shared: &Shared, pod: &Pod, preparation: &Preparation) -> Result<(), String> {
+    let told = |plugin: &str, why: String| format!("running PreBind plugin \"{plugin}\": {why}");
+    if let Some((plan, timeout)) = &preparation.volumes {
+        volumes::bind(shared, plan, *timeout).await.map_err(|why| told(volume_binding::NAME, why))?;
+    }
+    if let Some(plan) = &preparation.devices {
+        devices::reserve(shared, pod, plan).await.map_err(|why| told(dynamic_resources::NAME, why))?;
+    }
+    Ok(())
 }
 
 async fn post(shared: &Shared, pod: &Pod, node: &str) -> kube::Result<()> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use component::informer::{Event, Object, Selection};
 use jiff::Timestamp;
+use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 
 use self::served::Served;
 use super::Shared;
@@ -42,6 +43,9 @@ pub(super) async fn start(shared: &Arc<Shared>) {
         follow_if_served(shared, &served, |core, event: &Event<CsiNode>, now| core.on_csi_node(event, now)),
         follow_if_served(shared, &served, |core, event: &Event<CsiDriver>, now| core.on_csi_driver(event, now)),
         follow_if_served(shared, &served, |core, event: &Event<Capacity>, now| core.on_capacity(event, now)),
+        follow_if_served(shared, &served, |core, event: &Event<ResourceClaim>, now| core.on_device_claim(event, now)),
+        follow_if_served(shared, &served, |core, event: &Event<DeviceClass>, now| core.on_device_class(event, now)),
+        follow_if_served(shared, &served, |core, event: &Event<ResourceSlice>, now| core.on_resource_slice(event, now)),
     );
 }
 

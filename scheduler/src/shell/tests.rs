@@ -10,6 +10,7 @@ use component::testing::{FakeApi, Received};
 use k8s_openapi::api::core::v1 as api;
 use serde_json::{Value, json};
 
+mod devices;
 mod extenders;
 
 use super::*;
@@ -90,6 +91,7 @@ fn discovery(request: &Received) -> Option<(u16, Value)> {
         ],
         "apps" => &["replicasets"],
         "storage.k8s.io" => &["storageclasses"],
+        "resource.k8s.io" => &["deviceclasses", "resourceclaims", "resourceslices"],
         _ => return Some((404, json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound"}))),
     };
     let resource = |name: &&str| json!({"name": name, "singularName": "", "namespaced": true, "kind": "", "verbs": []});

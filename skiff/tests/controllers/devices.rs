@@ -40,3 +40,52 @@ fn a_taint_of_a_device_drives_out_who_uses_it() {
         slice.delete().await;
     });
 }
+
+/// A pod of which a template makes the claim.
+fn pod_with(name: &str, template: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
+        "terminationGracePeriodSeconds": 1,
+        "resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": template}],
+        "containers": [{"name": "c", "image": "i", "resources": {"claims": [{"name": "gpu"}]}}]}})
+}
+
+#[test]
+fn a_pod_goes_where_the_device_is_that_it_claims() {
+    story("claimed-devices", async |place: &Place| {
+        let class = json!({"apiVersion": API, "kind": "DeviceClass", "metadata": {"name": "large-gpu"}, "spec": {
+            "selectors": [{"cel": {"expression": "device.driver == 'gpu.example.com'"}}]}});
+        let class = place.create(class).await;
+        let slice = place.create(slice("only", "node-2", &json!([]))).await;
+        let large = json!([{"cel": {"expression": "device.attributes['gpu.example.com'].model == 'large'"}}]);
+        let request = json!({"name": "gpu", "exactly": {"deviceClassName": "large-gpu", "selectors": large}});
+        let spec = json!({"spec": {"devices": {"requests": [request]}}});
+        place
+            .create(
+                json!({"apiVersion": API, "kind": "ResourceClaimTemplate", "metadata": {"name": "gpu"}, "spec": spec}),
+            )
+            .await;
+        let first = place.create(pod_with("first", "gpu")).await;
+        let running = first.until("ready", |pod| condition(pod, "Ready").is_some()).await;
+        assert_eq!(running["spec"]["nodeName"], "node-2");
+        let name = running["status"]["resourceClaimStatuses"][0]["resourceClaimName"].as_str().unwrap();
+        let claim = place.object(API, "ResourceClaim", name).get().await;
+        let result = &claim["status"]["allocation"]["devices"]["results"][0];
+        assert_eq!(
+            (&result["pool"], &result["device"], &result["request"]),
+            (&json!("only"), &json!("gpu-0"), &json!("gpu"))
+        );
+        assert_eq!(claim["status"]["reservedFor"][0]["uid"], running["metadata"]["uid"]);
+        assert_eq!(claim["metadata"]["finalizers"], json!(["resource.kubernetes.io/delete-protection"]));
+
+        let second = place.create(pod_with("second", "gpu")).await;
+        let waits = |pod: &Value| pod["status"]["conditions"].to_string().contains("cannot allocate all claims");
+        second.until("told that there is no device left", waits).await;
+        first.delete().await;
+        let running = second.until("ready", |pod| condition(pod, "Ready").is_some()).await;
+        assert_eq!(running["spec"]["nodeName"], "node-2");
+        second.delete().await;
+        second.until_gone().await;
+        slice.delete().await;
+        class.delete().await;
+    });
+}

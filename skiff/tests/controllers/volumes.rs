@@ -141,9 +141,10 @@ fn a_pod_gets_the_claims_of_its_templates_and_they_go_with_it() {
         assert_eq!(claim.get().await["metadata"]["annotations"]["resource.kubernetes.io/pod-claim-name"], "gpu");
         let waits = |pod: &Value| {
             let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-            conditions
-                .into_iter()
-                .any(|c| c["reason"] == "Unschedulable" && c["message"].to_string().contains("allocates no devices"))
+            conditions.into_iter().any(|c| {
+                c["reason"] == "Unschedulable"
+                    && c["message"].to_string().contains("request one: device class example.com does not exist")
+            })
         };
         pod.until("told why it waits", waits).await;
         pod.delete().await;

@@ -22,9 +22,11 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
 fn allowed(name: &str) -> Vec<&'static str> {
     match name {
         "skiff" => [&COMPONENTS[..], &["component", "machinery", "oci-archive", "pause"]].concat(),
-        "component" | "conformance" => vec!["machinery"],
+        "component" | "conformance" | "expressions" => vec!["machinery"],
         "testbed" => vec!["oci-archive"],
         "drill" => vec!["component", "testbed"],
+        // Both read selectors of devices: one checks them, one runs them.
+        "apiserver" | "scheduler" => vec!["component", "expressions", "machinery"],
         name if COMPONENTS.contains(&name) => vec!["component", "machinery"],
         _ => vec![],
     }

@@ -1,10 +1,9 @@
 //! Selectors of devices: expressions of the Common Expression Language over one `device`.
 
+use expressions::{ANY, Declarations, Type};
 use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use serde_json::Value;
-
-use crate::cel::{self, ANY, Declarations, Type};
 
 const SELECTORS_MAX: usize = 32;
 const EXPRESSION_BYTES_MAX: usize = 10 * 1024;
@@ -31,7 +30,7 @@ fn expression(source: &str, path: &Path) -> Option<Error> {
     if source.len() > EXPRESSION_BYTES_MAX {
         return Some(Error::too_long(path, EXPRESSION_BYTES_MAX));
     }
-    match cel::compile(source, &declarations(), size) {
+    match expressions::compile(source, &declarations(), size) {
         Err(told) => Some(Error::invalid(path, source, format!("compilation failed: {told}"))),
         Ok(compiled) if !compiled.result.is_named("bool") && compiled.result != ANY => {
             let why = format!("must evaluate to bool or the unknown type, not {}", compiled.result);

@@ -20,7 +20,7 @@ impl Served {
     /// Asks until the server answers.
     pub(super) async fn ask(shared: &Shared) -> Self {
         let mut served = HashSet::new();
-        for group_version in ["v1", "apps/v1", "policy/v1", "storage.k8s.io/v1"] {
+        for group_version in ["v1", "apps/v1", "policy/v1", "storage.k8s.io/v1", "resource.k8s.io/v1"] {
             let resources = list(shared, group_version).await.resources;
             served.extend(resources.into_iter().map(|resource| format!("{group_version}/{}", resource.name)));
         }

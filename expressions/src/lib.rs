@@ -1,14 +1,17 @@
 //! Expressions of the Common Expression Language, compiled against declared names (Kubernetes concept: "Common
 //! Expression Language in Kubernetes").
 //!
-//! Enter at [`compile`]. Parsing is the library's; types ([`check`]) and the bound on the cost ([`cost`]) are judged here,
-//! in upstream's words. What runs them, and over what, is the caller's.
+//! Enter at [`compile`], which judges, and [`Program::new`], which runs. Parsing is the library's; types (`check`) and the
+//! bound on the cost (`cost`) are judged here, in upstream's words. What names mean, and what values there are, is the
+//! caller's. Pure.
 
 mod check;
 mod cost;
 mod functions;
 mod macros;
+mod run;
 mod types;
+mod values;
 
 use std::sync::LazyLock;
 
@@ -17,7 +20,9 @@ use cel::common::ast::SourceInfo;
 
 pub use check::Declarations;
 pub use cost::Sizes;
+pub use run::Program;
 pub use types::{ANY, Type};
+pub use values::Value;
 
 /// What is known of a good expression.
 #[derive(Debug)]
@@ -26,8 +31,10 @@ pub struct Compiled {
     pub cost_max: u64,
 }
 
-static ENVIRONMENT: LazyLock<Env> = LazyLock::new(|| {
-    let mut environment = Env::stdlib().with_optional_support(true);
+static ENVIRONMENT: LazyLock<Env> = LazyLock::new(|| with_macros(Env::stdlib().with_optional_support(true)));
+
+/// With the macros that are Kubernetes's own.
+fn with_macros(mut environment: Env) -> Env {
     for own in macros::all() {
         // The names are this crate's own: none of them is taken.
         if let Err(error) = environment.add_macro(own) {
@@ -35,7 +42,7 @@ static ENVIRONMENT: LazyLock<Env> = LazyLock::new(|| {
         }
     }
     environment
-});
+}
 
 /// Reads an expression and gives it a type. The error is the text that upstream's compiler writes.
 pub fn compile(source: &str, declarations: &Declarations, sizes: Sizes) -> Result<Compiled, String> {

@@ -1,0 +1,186 @@
+//! Which devices a pod's claims get on a node (Kubernetes concept: "Dynamic Resource Allocation").
+//!
+//! Enter at [`wanted`] (the claims of a pod, or why it must wait) and [`plan`] (what has to be written before the pod goes
+//! to a node). `pools` is what a node reaches, `requests` what claims ask for, `search` chooses. Pure.
+//!
+//! Not given out: devices that share counters or capacity with others, that serve several claims, or whose binding waits
+//! for conditions. Access for administrators is refused.
+
+mod pools;
+mod requests;
+mod result;
+mod search;
+mod selectors;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::NodeSelector;
+use k8s_openapi::api::resource::v1::{AllocationResult, DeviceRequestAllocationResult, ResourceClaim};
+
+pub use self::selectors::Selectors;
+use crate::objects::{DeviceClaim, Node, NodeTerm, Pod};
+use crate::snapshot::{DevicePlan, Devices, Snapshot};
+
+/// What names a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct DeviceId<'a> {
+    driver: &'a str,
+    pool: &'a str,
+    device: &'a str,
+}
+
+/// The claims of a pod.
+#[derive(Debug, Default)]
+pub struct Wanted<'a> {
+    allocated: Vec<&'a Arc<ResourceClaim>>,
+    open: Vec<&'a Arc<ResourceClaim>>,
+}
+
+const UNAVAILABLE: &str = "resourceclaim not available on the node";
+const TOO_FEW: &str = "cannot allocate all claims";
+
+/// The claims of a pod, or why no node will do, in upstream's words.
+pub fn wanted<'a>(pod: &'a Pod, devices: &'a Devices) -> Result<Wanted<'a>, String> {
+    let mut wanted = Wanted::default();
+    for asked in &pod.device_claims {
+        let Some(claim) = find(pod, asked, devices)? else { continue };
+        match allocation_of(claim) {
+            Some(_) => wanted.allocated.push(claim),
+            None => {
+                check_open(claim, devices)?;
+                wanted.open.push(claim);
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+fn find<'a>(pod: &Pod, asked: &DeviceClaim, devices: &'a Devices) -> Result<Option<&'a Arc<ResourceClaim>>, String> {
+    let at = format!("{}/{}", pod.namespace(), pod.name());
+    let name = match asked {
+        DeviceClaim::Named(name) | DeviceClaim::Own(Some(name)) => name,
+        DeviceClaim::Own(None) => return Ok(None),
+        DeviceClaim::Awaited => return Err(format!("pod \"{at}\": ResourceClaim not created yet")),
+    };
+    let Some(claim) = devices.claim(pod.namespace(), name) else {
+        return Err(format!("resourceclaim.resource.k8s.io \"{name}\" not found"));
+    };
+    if claim.metadata.deletion_timestamp.is_some() {
+        return Err(format!("resourceclaim \"{name}\" is being deleted"));
+    }
+    if matches!(asked, DeviceClaim::Own(_)) && !is_made_for(claim, pod) {
+        return Err(format!("ResourceClaim {} was not created for Pod {at} (Pod is not owner)", shown(claim)));
+    }
+    Ok(Some(claim))
+}
+
+pub fn is_made_for(claim: &ResourceClaim, pod: &Pod) -> bool {
+    let mut owners = claim.metadata.owner_references.iter().flatten();
+    owners.any(|owner| owner.controller == Some(true) && owner.uid == pod.uid())
+}
+
+fn check_open(claim: &ResourceClaim, devices: &Devices) -> Result<(), String> {
+    if devices.pending().any(|(pending, _)| pending.metadata.uid == claim.metadata.uid) {
+        return Err(format!("resource claim {} is in the process of being allocated", shown(claim)));
+    }
+    for (request, class) in requests::classes_of(claim) {
+        if devices.class(class).is_none() {
+            return Err(format!("request {request}: device class {class} does not exist"));
+        }
+    }
+    Ok(())
+}
+
+fn shown(claim: &ResourceClaim) -> String {
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    format!("{}/{}", text(&claim.metadata.namespace), text(&claim.metadata.name))
+}
+
+fn allocation_of(claim: &ResourceClaim) -> Option<&AllocationResult> {
+    claim.status.as_ref()?.allocation.as_ref()
+}
+
+fn is_on(allocation: &AllocationResult, node: &Node) -> bool {
+    allocation.node_selector.as_ref().is_none_or(|selector| selects(selector, node))
+}
+
+fn selects(selector: &NodeSelector, node: &Node) -> bool {
+    selector.node_selector_terms.iter().filter_map(NodeTerm::parse).any(|term| term.matches(node))
+}
+
+/// The devices that are somebody's, or about to be.
+pub struct Taken<'a>(HashSet<DeviceId<'a>>);
+
+pub fn taken(devices: &Devices) -> Taken<'_> {
+    let told = devices.claims().filter_map(|claim| allocation_of(claim));
+    let all = told.chain(devices.pending().map(|(_, allocation)| allocation));
+    let results = all.filter_map(|allocation| allocation.devices.as_ref()).flat_map(|d| d.results.iter().flatten());
+    // Administrators look at devices that are others'.
+    Taken(results.filter(|result| result.admin_access != Some(true)).map(id_of).collect())
+}
+
+fn id_of(result: &DeviceRequestAllocationResult) -> DeviceId<'_> {
+    DeviceId { driver: &result.driver, pool: &result.pool, device: &result.device }
+}
+
+/// The allocations of the open claims on this node, in their order; or why it will not do.
+pub fn allocations(
+    wanted: &Wanted<'_>,
+    taken: &Taken<'_>,
+    devices: &Devices,
+    node: &Node,
+) -> Result<Vec<AllocationResult>, String> {
+    if wanted.allocated.iter().any(|claim| allocation_of(claim).is_some_and(|allocation| !is_on(allocation, node))) {
+        return Err(UNAVAILABLE.to_owned());
+    }
+    if wanted.open.is_empty() {
+        return Ok(Vec::new());
+    }
+    let pools = pools::reachable(devices, node);
+    let asked = requests::read(&wanted.open, devices, &pools)?;
+    let picked = search::search(&asked, &taken.0)
+        .map_err(|search::TimedOut| format!("node {}: timed out trying to allocate devices", node.name()))?;
+    match picked {
+        Some(picked) => Ok(result::allocations(&wanted.open, &asked, &picked)),
+        None if pools.iter().any(|pool| pool.state == pools::State::Invalid) => {
+            Err("invalid resource pools were encountered".to_owned())
+        }
+        None => Err(TOO_FEW.to_owned()),
+    }
+}
+
+/// What has to be written before the pod goes to this node, where the filter let it pass.
+pub fn plan(pod: &Pod, snapshot: &Snapshot, node: &Node) -> Option<DevicePlan> {
+    if pod.device_claims.is_empty() {
+        return None;
+    }
+    let devices = &snapshot.devices;
+    let wanted = wanted(pod, devices).ok()?;
+    let found = allocations(&wanted, &taken(devices), devices, node).ok()?;
+    let open = wanted.open.iter().zip(found).map(|(claim, allocation)| ((*claim).clone(), Some(allocation)));
+    let kept = wanted.allocated.iter().filter(|claim| !is_reserved_for(claim, pod.uid()));
+    Some(DevicePlan { claims: open.chain(kept.map(|claim| ((*claim).clone(), None))).collect() })
+}
+
+pub fn is_reserved_for(claim: &ResourceClaim, pod_uid: &str) -> bool {
+    reserved(claim).any(|uid| uid == pod_uid)
+}
+
+fn reserved(claim: &ResourceClaim) -> impl Iterator<Item = &str> {
+    claim.status.iter().flat_map(|status| status.reserved_for.iter().flatten()).map(|consumer| consumer.uid.as_str())
+}
+
+/// A claim of the pod whose devices are where some nodes are not, and which nobody else uses: without them the pod may
+/// fit elsewhere.
+pub fn stuck(pod: &Pod, snapshot: &Snapshot) -> Option<Arc<ResourceClaim>> {
+    let wanted = wanted(pod, &snapshot.devices).ok()?;
+    let nodes = || snapshot.order().iter().filter_map(|slot| snapshot.node(*slot).node());
+    let is_stuck = |claim: &ResourceClaim| {
+        let Some(allocation) = allocation_of(claim) else { return false };
+        reserved(claim).all(|uid| uid == pod.uid()) && nodes().any(|node| !is_on(allocation, node))
+    };
+    wanted.allocated.into_iter().find(|claim| is_stuck(claim)).cloned()
+}

@@ -1,0 +1,132 @@
+//! Writes into a pod's claims which devices they have and that the pod uses them, before the pod is bound; and takes the
+//! pod off them when it is not bound after all.
+
+use k8s_openapi::api::resource::v1::{AllocationResult, ResourceClaim, ResourceClaimConsumerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::Shared;
+use crate::objects::Pod;
+use crate::snapshot::DevicePlan;
+
+/// Holds a claim that devices are allocated for.
+const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
+/// How often a claim that others write too is read again.
+const CONFLICTS_MAX: usize = 5;
+
+/// The error is for people; then no claim is reserved for the pod.
+pub(super) async fn reserve(shared: &Shared, pod: &Pod, plan: &DevicePlan) -> Result<(), String> {
+    for (claim, allocation) in &plan.claims {
+        match reserve_one(shared, pod, claim, allocation.as_ref()).await {
+            // What is decided next must know of it, and the watch may be behind.
+            Ok(written) => shared.change(|core, _| core.device_claim_written(written)),
+            Err(why) => {
+                unreserve(shared, pod, plan).await;
+                return Err(why);
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn reserve_one(
+    shared: &Shared,
+    pod: &Pod,
+    claim: &ResourceClaim,
+    allocation: Option<&AllocationResult>,
+) -> Result<ResourceClaim, String> {
+    let (api, shown) = (api(shared, pod), format!("{}/{}", pod.namespace(), claim.name_any()));
+    let mut current = claim.clone();
+    for _ in 0..CONFLICTS_MAX {
+        match write(shared, pod, &api, current, allocation).await {
+            Err(Failure::Api(kube::Error::Api(status))) if status.code == 409 => {
+                let found = api.get(&claim.name_any()).await;
+                current = found.map_err(|error| format!("get updated claim {shown} after conflict: {error}"))?;
+            }
+            Err(Failure::Api(error)) if allocation.is_some() => {
+                return Err(format!("add allocation and reservation to claim {shown}: {error}"));
+            }
+            Err(Failure::Api(error)) => return Err(format!("add reservation to claim {shown}: {error}")),
+            Err(Failure::Claim(why)) => return Err(format!("claim {shown} {why}")),
+            Ok(written) => return Ok(written),
+        }
+    }
+    Err(format!("claim {shown} is written by others all the time"))
+}
+
+enum Failure {
+    Api(kube::Error),
+    Claim(&'static str),
+}
+
+async fn write(
+    shared: &Shared,
+    pod: &Pod,
+    api: &Api<ResourceClaim>,
+    mut claim: ResourceClaim,
+    allocation: Option<&AllocationResult>,
+) -> Result<ResourceClaim, Failure> {
+    let name = claim.name_any();
+    let is_allocated = claim.status.as_ref().is_some_and(|status| status.allocation.is_some());
+    if claim.metadata.deletion_timestamp.is_some() {
+        return Err(Failure::Claim("got deleted in the meantime"));
+    }
+    match (allocation, is_allocated) {
+        (Some(_), true) => return Err(Failure::Claim("got allocated elsewhere in the meantime")),
+        (None, false) => return Err(Failure::Claim("got deallocated elsewhere in the meantime")),
+        _ => {}
+    }
+    if allocation.is_some() && !claim.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+        claim.finalizers_mut().push(FINALIZER.to_owned());
+        claim = api.replace(&name, &PostParams::default(), &claim).await.map_err(Failure::Api)?;
+    }
+    let status = claim.status.get_or_insert_default();
+    if let Some(allocation) = allocation {
+        let now = jiff::Timestamp::from_second(shared.now().as_second()).unwrap_or_default();
+        status.allocation = Some(AllocationResult { allocation_timestamp: Some(Time(now)), ..allocation.clone() });
+    }
+    let consumers = status.reserved_for.get_or_insert_default();
+    if !consumers.iter().any(|consumer| consumer.uid == pod.uid()) {
+        consumers.push(ResourceClaimConsumerReference {
+            resource: "pods".to_owned(),
+            name: pod.name().to_owned(),
+            uid: pod.uid().to_owned(),
+            api_group: None,
+        });
+    }
+    api.replace_status(&name, &PostParams::default(), &claim).await.map_err(Failure::Api)
+}
+
+/// Best effort: who is left over is taken off when the pod is gone.
+pub(super) async fn unreserve(shared: &Shared, pod: &Pod, plan: &DevicePlan) {
+    let api = api(shared, pod);
+    for (claim, _) in &plan.claims {
+        let patch = json!({"metadata": {"uid": claim.uid()},
+            "status": {"reservedFor": [{"$patch": "delete", "uid": pod.uid()}]}});
+        let name = claim.name_any();
+        match api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(patch)).await {
+            Ok(written) => shared.change(|core, _| core.device_claim_written(written)),
+            Err(error) => tracing::warn!(claim = name, namespace = pod.namespace(), %error, "taking a pod off a claim"),
+        }
+    }
+}
+
+/// Gives the devices of a claim back that keep its only pod from nodes where it would fit.
+pub(super) async fn deallocate(shared: &Shared, pod: &Pod, claim: &ResourceClaim) {
+    let mut freed = claim.clone();
+    if let Some(status) = &mut freed.status {
+        status.allocation = None;
+        status.devices = None;
+        status.reserved_for = None;
+    }
+    let name = claim.name_any();
+    if let Err(error) = api(shared, pod).replace_status(&name, &PostParams::default(), &freed).await {
+        tracing::warn!(claim = name, namespace = pod.namespace(), %error, "giving a claim's devices back");
+    }
+}
+
+fn api(shared: &Shared, pod: &Pod) -> Api<ResourceClaim> {
+    Api::namespaced(shared.context.client.clone(), pod.namespace())
+}

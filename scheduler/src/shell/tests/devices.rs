@@ -1,0 +1,63 @@
+//! Claims of devices on their way to the API.
+
+use k8s_openapi::api::resource::v1::ResourceClaim;
+use serde_json::{Value, json};
+
+use super::{Cluster, node, pod};
+
+const API: &str = "resource.k8s.io/v1";
+
+fn object(kind: &str, name: &str, spec: &Value) -> Value {
+    json!({"apiVersion": API, "kind": kind, "metadata": {"name": name}, "spec": spec})
+}
+
+/// A node with one device, and a claim of such a device.
+fn world() -> [Value; 4] {
+    let slice = json!({"driver": "d.example.com", "nodeName": "n", "devices": [{"name": "only"}],
+        "pool": {"name": "n", "generation": 1, "resourceSliceCount": 1}});
+    let requests = json!([{"name": "r", "exactly": {"deviceClassName": "any"}}]);
+    let mut claim = object("ResourceClaim", "c", &json!({"devices": {"requests": requests}}));
+    claim["metadata"] = json!({"name": "c", "namespace": "default", "uid": "c"});
+    [node("n", "2"), object("DeviceClass", "any", &json!({})), object("ResourceSlice", "s", &slice), claim]
+}
+
+fn user() -> Value {
+    pod("p", "1", json!({"spec": {"resourceClaims": [{"name": "e", "resourceClaimName": "c"}]}}))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_gets_its_device_before_its_pod_is_bound() {
+    let cluster = Cluster::start(&world());
+    cluster.fake.fail("update", "resourceclaims", 1, 409, "Conflict");
+    cluster.fake.put(&user());
+    cluster.until_bound("p").await;
+    let claim: ResourceClaim = cluster.fake.get("default", "c").unwrap();
+    assert_eq!(claim.metadata.finalizers.unwrap(), ["resource.kubernetes.io/delete-protection"]);
+    let status = claim.status.unwrap();
+    assert_eq!(status.reserved_for.unwrap()[0].uid, "p");
+    let allocation = status.allocation.unwrap();
+    assert!(allocation.allocation_timestamp.is_some());
+    assert_eq!(allocation.devices.unwrap().results.unwrap()[0].device, "only");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_not_bound_is_taken_off_its_claims() {
+    let cluster = Cluster::start(&world());
+    cluster.fake.fail("create", "pods", 1, 500, "InternalError");
+    cluster.fake.put(&user());
+    let taken_off = json!([{"$patch": "delete", "uid": "p"}]);
+    let is_taken_off = |body: &Value| body["status"]["reservedFor"] == taken_off;
+    cluster.until(|all| all.iter().any(|r| r.resource == "resourceclaims" && is_taken_off(&r.body))).await;
+    let binding = |all: &Vec<super::Received>| all.iter().filter(|r| r.subresource == "binding").count();
+    cluster.until(|all| binding(all) == 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_waits_until_its_claim_is_there() {
+    let [node, class, slice, claim] = world();
+    let cluster = Cluster::start(&[node, class, slice, user()]);
+    let message = cluster.until_event("FailedScheduling").await;
+    assert!(message.contains("resourceclaim.resource.k8s.io \"c\" not found"), "{message}");
+    cluster.fake.put(&claim);
+    cluster.until_bound("p").await;
+}
