@@ -1,5 +1,5 @@
-//! kubectl's habits that need containers, with every kubectl that is here: exec, attach, cp, debug, logs, port-forward, run
-//! and drain. `pages/` says what each prints; `pages/alone/` is what changes the node for everybody.
+//! kubectl's habits that need containers, with the oldest and the newest kubectl that is here: exec, attach, cp, debug,
+//! logs, port-forward, run and drain. `pages/` says what each prints; `pages/alone/` is what changes the node for everybody.
 //!
 //! From 1.31 on kubectl speaks WebSocket, and the API server SPDY to the kubelet; older ones speak SPDY all the way.
 
@@ -21,7 +21,7 @@ fn every_kubectl_talks_to_containers() -> Result<()> {
         bed: Some(&cluster.bed),
         workers: 4,
     };
-    stage.tell(clients::all()?, &pages::in_folder(&folder.join("pages"))?).with_context(|| cluster.log())?;
+    stage.tell(clients::chosen()?, &pages::in_folder(&folder.join("pages"))?).with_context(|| cluster.log())?;
     stage.workers = 1;
-    stage.tell(clients::all()?, &pages::in_folder(&folder.join("pages/alone"))?).with_context(|| cluster.log())
+    stage.tell(clients::chosen()?, &pages::in_folder(&folder.join("pages/alone"))?).with_context(|| cluster.log())
 }

@@ -21,5 +21,5 @@ fn pages_print_what_they_say() -> Result<()> {
         bed: None,
         workers: 4,
     };
-    stage.tell(clients::ends()?, &pages::in_folder(&folder.join("pages"))?).with_context(|| plane.logs())
+    stage.tell(clients::chosen()?, &pages::in_folder(&folder.join("pages"))?).with_context(|| plane.logs())
 }

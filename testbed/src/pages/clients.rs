@@ -25,8 +25,17 @@ impl Client {
     }
 }
 
-/// All there are, from the oldest to the newest.
-pub fn all() -> Result<Vec<Client>> {
+/// The oldest and the newest, between which lies how kubectl changed; `SKIFF_KUBECTLS=all` for each there is.
+pub fn chosen() -> Result<Vec<Client>> {
+    let mut clients = all()?;
+    if std::env::var_os("SKIFF_KUBECTLS").is_none_or(|chosen| chosen != "all") {
+        clients.drain(1..clients.len().max(2) - 1);
+    }
+    Ok(clients)
+}
+
+/// From the oldest to the newest.
+fn all() -> Result<Vec<Client>> {
     let mut programs = candidates();
     // A plain `kubectl` may be a wrapper that runs one of the others, and not the one that it answers for.
     programs.sort_by_key(|program| program.ends_with("kubectl"));
@@ -38,13 +47,6 @@ pub fn all() -> Result<Vec<Client>> {
     }
     ensure!(!found.is_empty(), "there is no kubectl on PATH");
     Ok(found.into_iter().map(|(minor, program)| Client { minor, program }).collect())
-}
-
-/// The oldest and the newest: between them lies how kubectl changed.
-pub fn ends() -> Result<Vec<Client>> {
-    let mut clients = all()?;
-    clients.drain(1..clients.len().max(2) - 1);
-    Ok(clients)
 }
 
 fn candidates() -> Vec<PathBuf> {
