@@ -43,6 +43,7 @@ pub(crate) fn of_node(
         cgroups: Naming::new(driver, &c.cgroup_root),
         cgroup_v2,
         cpu_cfs_quota: c.cpu_cfs_quota,
+        single_process_oom_kill: c.single_process_oom_kill == Some(true),
         memory_capacity_bytes: identity.machine.memory_bytes,
         capacity_cpus: identity.machine.cpus,
         allocatable: identity.allocatable.clone(),

@@ -216,8 +216,7 @@ fn pods() -> Group {
         "Pod flags",
         [
             flag("pod-manifest-path", String, "", "A folder (or file) of static pods."),
-            flag("manifest-url", String, "", "A URL of static pods.")
-                .without_effect("static pods are read from a folder"),
+            flag("manifest-url", String, "", "A URL of static pods: refused, they are read from a folder."),
             flag("manifest-url-header", StringArray, "", "Headers for --manifest-url.")
                 .without_effect("static pods are read from a folder"),
             flag("file-check-frequency", Duration, "20s", "How often static pods are looked at.")
@@ -264,7 +263,7 @@ fn resources() -> Group {
                 .without_effect("reservations are not enforced on others"),
             flag("system-reserved-cgroup", String, "", "The cgroup of the system.")
                 .without_effect("reservations are not enforced on others"),
-            flag("reserved-cpus", String, "", "CPUs kept for the system.").without_effect(NO_MANAGER),
+            flag("reserved-cpus", String, "", "CPUs kept for the system: refused, there is no CPU manager."),
             flag("reserved-memory", StringArray, "", "Memory kept per NUMA node.").without_effect(NO_MANAGER),
             flag("enforce-node-allocatable", Strings, "pods", "What allocatable is enforced on.")
                 .without_effect("it is enforced on pods"),
@@ -281,11 +280,11 @@ fn resources() -> Group {
             flag("eviction-pressure-transition-period", Duration, "5m0s", "How long a pressure condition stays."),
             flag("experimental-allocatable-ignore-eviction", Bool, "false", "Leave thresholds out of allocatable.")
                 .without_effect("upstream deprecated it"),
-            flag("cpu-manager-policy", String, "none", "CPU manager.").without_effect(NO_MANAGER),
+            flag("cpu-manager-policy", String, "none", "CPU manager: only \"none\"."),
             flag("cpu-manager-policy-options", Map, "", "CPU manager options.").without_effect(NO_MANAGER),
             flag("cpu-manager-reconcile-period", Duration, "10s", "CPU manager period.").without_effect(NO_MANAGER),
-            flag("memory-manager-policy", String, "None", "Memory manager.").without_effect(NO_MANAGER),
-            flag("topology-manager-policy", String, "none", "Topology manager.").without_effect(NO_MANAGER),
+            flag("memory-manager-policy", String, "None", "Memory manager: only \"None\"."),
+            flag("topology-manager-policy", String, "none", "Topology manager: only \"none\"."),
             flag("topology-manager-policy-options", Map, "", "Topology manager options.").without_effect(NO_MANAGER),
             flag("topology-manager-scope", String, "container", "Topology manager scope.").without_effect(NO_MANAGER),
             flag("qos-reserved", Map, "", "Memory kept per QoS class.")

@@ -37,13 +37,18 @@ pub(crate) fn periods(c: &KubeletConfiguration) -> Vec<PeriodByPriority> {
     by_priority
 }
 
-/// Ends all pods, group by group. A group that has no pods is not waited for.
+/// Ends all pods where that is configured and the machine goes down.
 pub(crate) async fn end_pods(periods: Vec<PeriodByPriority>, node: &Node, dispatch: &Dispatcher) {
     if periods.is_empty() || !is_machine_going_down().await {
         return;
     }
     tracing::info!("the machine goes down: pods are ended in the order of their priority");
-    for (period, pods) in groups(&periods, node.running.list()) {
+    end_groups(&periods, node, dispatch).await;
+}
+
+/// Group by group. A group that has no pods is not waited for.
+async fn end_groups(periods: &[PeriodByPriority], node: &Node, dispatch: &Dispatcher) {
+    for (period, pods) in groups(periods, node.running.list()) {
         for pod in &pods {
             let grace_period_seconds = period.min(spec::termination_grace_period_seconds(pod));
             let (reason, message) = (REASON.to_owned(), MESSAGE.to_owned());
@@ -107,7 +112,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::GoDuration;
+    use crate::{
+        config::GoDuration,
+        pod::worker_tests::{Bed, status, until},
+    };
 
     fn pod(name: &str, priority: i32) -> Arc<Pod> {
         let object = json!({"metadata": {"name": name}, "spec": {"priority": priority, "containers": []}});
@@ -147,5 +155,37 @@ mod tests {
             found,
             [(30, names(&["plain", "below"])), (20, names(&["middle", "edge"])), (10, names(&["system"]))]
         );
+    }
+    #[tokio::test]
+    async fn the_important_go_last_and_say_why() {
+        let mut bed = Bed::new();
+        let (node, dispatch) = bed.dispatcher();
+        let with = |name: &str, priority: i32| -> Arc<Pod> {
+            let object = json!({"metadata": {"name": name, "namespace": "ns", "uid": name}, "spec":
+                {"priority": priority, "containers": [{"name": name, "image": "i:1"}]}});
+            Arc::new(serde_json::from_value(object).expect("a pod"))
+        };
+        let names = ["system", "plain", "middle"];
+        for (name, priority) in names.into_iter().zip([SYSTEM_CRITICAL_PRIORITY, 0, 1000]) {
+            dispatch.put(with(name, priority));
+            until("the pod runs", || status(&node, name) == "Running").await;
+        }
+        let of = |priority, seconds| PeriodByPriority { priority, shutdown_grace_period_seconds: seconds };
+        end_groups(&[of(0, 20), of(1000, 20), of(SYSTEM_CRITICAL_PRIORITY, 20)], &node, &dispatch).await;
+        let mut ends: Vec<(i64, String)> = bed
+            .runtime
+            .state()
+            .containers
+            .values()
+            .map(|(_, it)| (it.finished_at, it.metadata.as_ref().map(|it| it.name.clone()).unwrap_or_default()))
+            .collect();
+        ends.sort();
+        assert_eq!(ends.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>(), ["plain", "middle", "system"]);
+        for name in names {
+            assert_eq!(status(&node, name), "Failed Terminated");
+            let told = node.running.get(name).and_then(|pod| pod.status.clone()).expect("a status");
+            assert_eq!(told.message.as_deref(), Some(MESSAGE));
+            assert!(told.conditions.iter().flatten().any(|it| it.type_ == "DisruptionTarget" && it.status == "True"));
+        }
     }
 }

@@ -31,6 +31,15 @@ pub struct Options {
     pub cert_dir: PathBuf,
 }
 
+/// Flags for what is not built, with the fields by which it is refused.
+const NOT_BUILT: [(&str, &str); 5] = [
+    ("cpu-manager-policy", "cpuManagerPolicy"),
+    ("reserved-cpus", "reservedSystemCPUs"),
+    ("memory-manager-policy", "memoryManagerPolicy"),
+    ("topology-manager-policy", "topologyManagerPolicy"),
+    ("manifest-url", "staticPodURL"),
+];
+
 impl Options {
     /// Reads the configuration file and its drop-ins, if the flags name them, and puts the given flags over them.
     ///
@@ -150,6 +159,12 @@ fn apply(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
     number("pods-per-core", &mut c.pods_per_core);
     number("pod-max-pids", &mut c.pod_pids_limit);
     number("node-status-max-images", &mut c.node_status_max_images);
+    for (flag, field) in NOT_BUILT {
+        let given = values.str(flag);
+        if values.is_given(flag) {
+            c.set_other(field, given.into());
+        }
+    }
     apply_numbers(values, c)?;
     apply_lists(values, c)?;
     apply_authentication(values, c);

@@ -35,6 +35,9 @@ pub(crate) enum Command {
     /// Make, list and delete the tokens that machines join with.
     #[command(subcommand)]
     Token(Token),
+    /// Bring images onto this machine without a registry.
+    #[command(subcommand)]
+    Image(Image),
     /// Stop the cluster and its containers; keep its data.
     Down(DataDir),
     /// Stop the cluster and remove every trace of it.
@@ -153,6 +156,21 @@ pub(crate) struct DeleteToken {
     /// The token, or the part before its dot.
     #[arg(value_name = "ID")]
     pub(crate) token: String,
+    #[command(flatten)]
+    pub(crate) data_dir: DataDir,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Image {
+    /// Load images from archives, and keep them: image garbage collection passes over what was loaded.
+    Load(LoadImage),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LoadImage {
+    /// What `docker save`, `podman save`, `skopeo copy … oci-archive:` or `ctr images export` wrote.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) data_dir: DataDir,
 }

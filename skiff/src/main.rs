@@ -2,7 +2,7 @@
 //!
 //! Called by a part's name (`kube-apiserver`, …, as a link or as first argument) it is that part, with upstream's
 //! flags: [`parts`]. Else it is the tool that makes, starts, stops and removes a cluster: [`up`], [`down`], [`reset`],
-//! [`status`]; and takes further machines into it: [`token`], [`join`]. It knows the parts' command lines and not how any of them works.
+//! [`status`]; takes further machines into it: [`token`], [`join`]; and loads images: [`image`]. It knows the parts' command lines and not how any of them works.
 
 mod addons;
 mod api;
@@ -12,6 +12,7 @@ mod daemon;
 mod down;
 mod files;
 mod flags;
+mod image;
 mod join;
 mod kubeconfig;
 mod layout;
@@ -59,6 +60,7 @@ fn command(command: Command) -> Result<ExitCode> {
         Command::Up(options) => up::up(*options)?,
         Command::Join(options) => join::join(*options)?,
         Command::Token(command) => token::token(command)?,
+        Command::Image(command) => image::image(command)?,
         Command::Down(folder) => down::down(&layout(folder)?)?,
         Command::Reset(folder) => reset::reset(&layout(folder)?)?,
         Command::Status(folder) => return status::status(&layout(folder)?),

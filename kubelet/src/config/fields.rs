@@ -110,6 +110,14 @@ macro_rules! configuration {
                 names
             }
 
+            /// Sets a field without an effect, for a flag that asks for the same.
+            pub(crate) fn set_other(&mut self, name: &str, value: Value) {
+                match name {
+                    $( $name => self.$other = Some(value), )*
+                    _ => {}
+                }
+            }
+
             /// The value of a field without an effect, for what must be refused.
             pub(super) fn other(&self, name: &str) -> Option<&Value> {
                 match name {
@@ -195,6 +203,9 @@ configuration! {
     kube_reserved: BTreeMap<String, String> = BTreeMap::new();
     #[serde(rename = "providerID")]
     provider_id: String = String::new();
+    /// One process that runs out of memory dies alone; on cgroup v2 else its whole container does.
+    #[serde(rename = "singleProcessOOMKill")]
+    single_process_oom_kill: Option<bool> = None;
     seccomp_default: bool = false;
     allowed_unsafe_sysctls: Vec<String> = Vec::new();
     register_with_taints: Vec<Taint> = Vec::new();
@@ -225,7 +236,6 @@ configuration! {
     "systemCgroups" system_cgroups;
     "cpuManagerPolicy" cpu_manager_policy;
     "cpuManagerPolicyOptions" cpu_manager_policy_options;
-    "singleProcessOOMKill" single_process_oom_kill;
     "cpuManagerReconcilePeriod" cpu_manager_reconcile_period;
     "memoryManagerPolicy" memory_manager_policy;
     "topologyManagerPolicy" topology_manager_policy;

@@ -43,7 +43,16 @@ fn wrong_fields_and_values_are_named() {
     }
     for (text, wanted) in [
         ("cpuManagerPolicy: static", "cpuManagerPolicy: the CPU manager is not supported by this kubelet"),
-        ("memorySwap: {swapBehavior: LimitedSwap}", "swap is not supported by this kubelet"),
+        ("cpuManagerPolicyOptions: {full-pcpus-only: 'true'}", "cpuManagerPolicyOptions: the CPU manager is not"),
+        ("reservedSystemCPUs: 0-1", "reservedSystemCPUs: the CPU manager is not supported"),
+        ("memoryManagerPolicy: Static", "memoryManagerPolicy: the memory manager is not supported"),
+        ("reservedMemory: [{numaNode: 0, limits: {memory: 1Gi}}]", "reservedMemory: the memory manager is not"),
+        ("topologyManagerPolicy: best-effort", "topologyManagerPolicy: the topology manager is not supported"),
+        ("topologyManagerPolicyOptions: {a: b}", "topologyManagerPolicyOptions: the topology manager is not"),
+        ("qosReserved: {memory: 50%}", "qosReserved: memory kept for classes of service is not supported"),
+        ("memorySwap: {swapBehavior: LimitedSwap}", "memorySwap.swapBehavior: swap is not supported by this kubelet"),
+        ("userNamespaces: {idsPerPod: 65536}", "userNamespaces: a range for user namespaces is not supported"),
+        ("staticPodURL: http://example.org", "staticPodURL: reading static pods from a URL is not supported"),
         ("cgroupDriver: other", "must be \"cgroupfs\" or \"systemd\""),
         ("kubeReserved: {gpu: '1'}", "cannot reserve \"gpu\" resource in kubeReserved"),
         ("evictionSoft: {memory.available: 1Gi}", "grace period must be specified"),
@@ -56,6 +65,32 @@ fn wrong_fields_and_values_are_named() {
         let problems = validate(&parse(text).expect(text));
         assert!(problems.iter().any(|problem| problem.contains(wanted)), "{text}: {problems:?}");
     }
+}
+
+/// What kubeadm and others write though they mean nothing by it.
+#[test]
+fn what_is_off_may_be_said() {
+    let text = "memorySwap: {}\ncpuManagerPolicy: none\nmemoryManagerPolicy: None\ntopologyManagerPolicy: none\n\
+                cpuManagerReconcilePeriod: 0s\nreservedMemory: []\nstaticPodURL: ''\n";
+    assert_eq!(validate(&parse(text).expect(text)), Vec::<String>::new());
+    let no_swap = "memorySwap: {swapBehavior: NoSwap}\n";
+    assert_eq!(validate(&parse(no_swap).expect(no_swap)), Vec::<String>::new());
+}
+
+#[test]
+fn flags_for_what_is_not_built_are_refused_too() {
+    for (given, wanted) in [
+        ("--cpu-manager-policy=static", "the CPU manager"),
+        ("--reserved-cpus=0", "the CPU manager"),
+        ("--memory-manager-policy=Static", "the memory manager"),
+        ("--topology-manager-policy=restricted", "the topology manager"),
+        ("--manifest-url=http://example.org", "static pods from a URL"),
+    ] {
+        let values = crate::flags().parse([given]).expect("flags");
+        let error = Options::from_flags(&values).expect_err(given).to_string();
+        assert!(error.contains(wanted) && error.contains("not supported by this kubelet"), "{given}: {error}");
+    }
+    options(&["--cpu-manager-policy=none", "--topology-manager-policy=none"]);
 }
 
 fn options(arguments: &[&str]) -> Options {

@@ -8,25 +8,31 @@ use serde_json::Value;
 use super::KubeletConfiguration;
 use crate::eviction::signal as eviction;
 
-/// Fields that may only have the value that means "off", and what they ask for otherwise.
-const NOT_BUILT: [(&str, &[&str], &str); 4] = [
-    ("cpuManagerPolicy", &["none", ""], "the CPU manager"),
-    ("memoryManagerPolicy", &["None", ""], "the memory manager"),
-    ("topologyManagerPolicy", &["none", ""], "the topology manager"),
-    ("staticPodURL", &[""], "static pods from a URL"),
+/// Fields that may only have the value that means "off" (or be empty), and what they ask for otherwise.
+const NOT_BUILT: [(&str, &str, &str); 12] = [
+    ("cpuManagerPolicy", "none", "the CPU manager"),
+    ("cpuManagerPolicyOptions", "", "the CPU manager"),
+    ("reservedSystemCPUs", "", "the CPU manager"),
+    ("memoryManagerPolicy", "None", "the memory manager"),
+    ("reservedMemory", "", "the memory manager"),
+    ("topologyManagerPolicy", "none", "the topology manager"),
+    ("topologyManagerPolicyOptions", "", "the topology manager"),
+    ("qosReserved", "", "memory kept for classes of service"),
+    ("memorySwap.swapBehavior", "NoSwap", "swap"),
+    ("userNamespaces", "", "a range for user namespaces"),
+    ("staticPodURL", "", "reading static pods from a URL"),
+    ("staticPodURLHeader", "", "reading static pods from a URL"),
 ];
 
 /// Everything that is wrong, in one list.
 pub fn validate(configuration: &KubeletConfiguration) -> Vec<String> {
     let mut problems = Vec::new();
-    for (name, off, what) in NOT_BUILT {
-        let value = configuration.other(name).and_then(Value::as_str);
-        if value.is_some_and(|value| !off.contains(&value)) {
-            problems.push(format!("invalid configuration: {name}: {what} is not supported by this kubelet"));
+    for (path, off, what) in NOT_BUILT {
+        let (field, below) = path.split_once('.').map_or((path, None), |(field, below)| (field, Some(below)));
+        let value = configuration.other(field).and_then(|value| below.map_or(Some(value), |below| value.get(below)));
+        if value.is_some_and(|value| !is_off(value, off)) {
+            problems.push(format!("invalid configuration: {path}: {what} is not supported by this kubelet"));
         }
-    }
-    if configuration.other("memorySwap").and_then(|it| it.get("swapBehavior")).is_some_and(|it| it == "LimitedSwap") {
-        problems.push("invalid configuration: memorySwap.swapBehavior: swap is not supported by this kubelet".into());
     }
     if !matches!(configuration.cgroup_driver.as_str(), "cgroupfs" | "systemd") {
         let given = &configuration.cgroup_driver;
@@ -56,6 +62,16 @@ pub fn validate(configuration: &KubeletConfiguration) -> Vec<String> {
         }
     }
     problems
+}
+
+fn is_off(value: &Value, off: &str) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty() || text == off,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// Image collection, log rotation and back-off.

@@ -127,14 +127,15 @@ impl Collector {
         for reference in pods.iter().flat_map(|pod| image_volumes(pod)) {
             used.extend(self.runtime.image_status(&reference).await?.map(|image| image.id));
         }
-        // Older containerd does not pin the image of its sandboxes.
-        let sandbox = self.runtime.sandbox_image().await?.unwrap_or_default();
+        // Older containerd does not tell of pins, nor pin the image of its sandboxes.
+        let mut pinned: HashSet<String> = self.runtime.pinned_images().await?.into_iter().collect();
+        pinned.extend(self.runtime.sandbox_image().await?);
         let now = self.clock.now();
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         records.retain(|id, _| images.iter().any(|image| image.id == *id));
         for image in &images {
             let is_used = names(image).any(|name| used.contains(name));
-            let is_kept = image.pinned || is_used || names(image).any(|name| name == sandbox);
+            let is_kept = image.pinned || is_used || names(image).any(|name| pinned.contains(name));
             let new = Record { first_seen: now, last_used: Timestamp::MIN, size_bytes: 0, is_kept };
             let record = records.entry(image.id.clone()).or_insert(new);
             record.is_kept = is_kept;
@@ -204,6 +205,7 @@ fn choose(records: &HashMap<String, Record>, bytes: i64, age_min: Duration, now:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::fake::FakeRuntime;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("a time")
@@ -240,5 +242,24 @@ mod tests {
         assert_eq!(to_free(&space(160), policy), 0);
         assert_eq!(to_free(&space(150), policy), 50);
         assert_eq!(to_free(&space(0), policy), 200);
+    }
+    #[tokio::test]
+    async fn pinned_images_stay_whoever_tells_of_it() {
+        let runtime = Arc::new(FakeRuntime::default());
+        let image = |id: &str, name: &str, pinned| Image {
+            id: id.into(),
+            repo_tags: vec![name.into()],
+            size: 1,
+            pinned,
+            ..Image::default()
+        };
+        runtime.state().images =
+            vec![image("a", "plain:1", false), image("b", "told:1", true), image("c", "loaded:1", false)];
+        runtime.state().pinned = vec!["loaded:1".into()];
+        let policy = Policy { age_min: Duration::ZERO, age_max: None, high_percent: 100, low_percent: 99 };
+        let reporter = Reporter::new(component::recorder::Recorder::silent(), "node-1");
+        Collector::new(runtime.clone(), Clock::system(), policy, reporter).delete_unused().await;
+        let left: Vec<String> = runtime.state().images.iter().map(|it| it.id.clone()).collect();
+        assert_eq!(left, ["b", "c"]);
     }
 }

@@ -8,6 +8,8 @@ pub mod auth;
 pub mod collect;
 pub mod name;
 pub mod providers;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,

@@ -2,15 +2,10 @@
 
 use std::sync::Arc;
 
-use component::shutdown::Shutdown;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
-use super::{
-    node::Node,
-    worker_tests::{Bed, until},
-};
-use crate::dispatch::{Dispatcher, LateDispatcher};
+use super::worker_tests::{Bed, status, until};
 
 fn pod(name: &str, cpu: &str, priority: i32) -> Arc<Pod> {
     let object = json!({"metadata": {"name": name, "namespace": "ns", "uid": name}, "spec": {"priority": priority,
@@ -19,26 +14,10 @@ fn pod(name: &str, cpu: &str, priority: i32) -> Arc<Pod> {
     Arc::new(serde_json::from_value(object).expect("a pod"))
 }
 
-/// A node whose pods can be ended for each other.
-fn dispatcher(bed: &mut Bed) -> (Arc<Node>, Dispatcher) {
-    let late = LateDispatcher::default();
-    bed.evict = late.evict();
-    let node = bed.node();
-    let dispatch = Dispatcher::new(node.clone(), Shutdown::new());
-    late.put(dispatch.clone());
-    (node, dispatch)
-}
-
-/// Phase and reason.
-fn status(node: &Node, name: &str) -> String {
-    let status = node.running.get(name).and_then(|pod| pod.status.clone()).unwrap_or_default();
-    [status.phase, status.reason].into_iter().flatten().collect::<Vec<_>>().join(" ")
-}
-
 #[tokio::test]
 async fn a_critical_pod_runs_once_another_has_ended() {
     let mut bed = Bed::new();
-    let (node, dispatch) = dispatcher(&mut bed);
+    let (node, dispatch) = bed.dispatcher();
     dispatch.put(pod("plain", "1500m", 0));
     until("the pod runs", || status(&node, "plain") == "Running").await;
     dispatch.put(pod("late", "1500m", 0));
@@ -59,7 +38,7 @@ async fn a_critical_pod_runs_once_another_has_ended() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_that_come_at_once_no_more_are_taken_than_fit() {
     let mut bed = Bed::new();
-    let (node, dispatch) = dispatcher(&mut bed);
+    let (node, dispatch) = bed.dispatcher();
     let names: Vec<String> = (0..12).map(|number| format!("p{number}")).collect();
     names.iter().for_each(|name| dispatch.put(pod(name, "500m", 0)));
     let count = |wanted: &str| names.iter().filter(|name| status(&node, name) == wanted).count();

@@ -38,4 +38,4 @@ mod worker_end;
 mod worker_news;
 mod worker_resize;
 #[cfg(test)]
-mod worker_tests;
+pub(crate) mod worker_tests;

@@ -14,6 +14,7 @@ use super::{
     worker,
 };
 use crate::{
+    dispatch::{Dispatcher, LateDispatcher},
     images::{Puller, Settings, providers::Providers},
     node::{conditions::Health, own::OwnNode},
     paths::Paths,
@@ -24,21 +25,21 @@ use crate::{
     volumes::{VolumeManager, image::ImageMounts, tokens::Tokens},
 };
 
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(super) struct Bed {
-    pub(super) runtime: Arc<FakeRuntime>,
-    pub(super) folder: tempfile::TempDir,
-    pub(super) evict: Evict,
+pub(crate) struct Bed {
+    pub(crate) runtime: Arc<FakeRuntime>,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) evict: Evict,
 }
 
 impl Bed {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { runtime: Arc::default(), folder: tempfile::tempdir().expect("a folder"), evict: Arc::new(|_, _| {}) }
     }
 
     /// A kubelet's shared state over the bed's runtime and folders; a second one is the same node after a restart.
-    pub(super) fn node(&self) -> Arc<Node> {
+    pub(crate) fn node(&self) -> Arc<Node> {
         let (clock, random) = (Clock::system(), Random::seeded(1));
         let root = self.folder.path();
         let facts = super::configs::NodeFacts {
@@ -88,6 +89,16 @@ impl Bed {
         })
     }
 
+    /// A node whose pods can be ended for each other, and what gives them their workers.
+    pub(crate) fn dispatcher(&mut self) -> (Arc<Node>, Dispatcher) {
+        let late = LateDispatcher::default();
+        self.evict = late.evict();
+        let node = self.node();
+        let dispatch = Dispatcher::new(node.clone(), Shutdown::new());
+        late.put(dispatch.clone());
+        (node, dispatch)
+    }
+
     fn calls(&self) -> Vec<String> {
         self.runtime.state().calls.clone()
     }
@@ -100,7 +111,7 @@ fn pod(policy: &str) -> Arc<Pod> {
     Arc::new(serde_json::from_value(object).expect("a pod"))
 }
 
-pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     let wait = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -109,9 +120,15 @@ pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
     tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never came: {what}"));
 }
 
-pub(super) fn phase(node: &Node) -> String {
+pub(crate) fn phase(node: &Node) -> String {
     let pod = node.running.find("ns", "p", "u");
     pod.and_then(|pod| pod.status.as_ref()?.phase.clone()).unwrap_or_default()
+}
+
+/// Phase and reason.
+pub(crate) fn status(node: &Node, uid: &str) -> String {
+    let status = node.running.get(uid).and_then(|pod| pod.status.clone()).unwrap_or_default();
+    [status.phase, status.reason].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 const START: [&str; 5] =

@@ -6,6 +6,8 @@
 pub mod grpc;
 pub mod handlers;
 pub mod tally;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, HashSet},

@@ -11,7 +11,7 @@ use k8s_cri::v1::{self, image_service_client::ImageServiceClient, runtime_servic
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use super::{Error, ExecOutput, Result, Runtime, Streams, labels};
+use super::{Error, ExecOutput, Result, Runtime, Streams, containerd, labels};
 
 /// Upstream's limit of one CRI message.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -21,6 +21,8 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub struct CriRuntime {
     runtime: RuntimeServiceClient<Channel>,
     images: ImageServiceClient<Channel>,
+    /// For what only containerd's own services tell.
+    channel: Channel,
     request_timeout: Duration,
 }
 
@@ -52,9 +54,10 @@ impl CriRuntime {
             runtime: RuntimeServiceClient::new(channel.clone())
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
-            images: ImageServiceClient::new(channel)
+            images: ImageServiceClient::new(channel.clone())
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
+            channel,
             request_timeout,
         }
     }
@@ -279,6 +282,10 @@ impl Runtime for CriRuntime {
             call!(self.runtime.status(self.request(v1::StatusRequest { verbose: true })), "Status", "details")?;
         let config = answer.info.get("config").and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
         Ok(config.and_then(|config| Some(config.get("sandboxImage")?.as_str()?.to_owned())))
+    }
+
+    async fn pinned_images(&self) -> Result<Vec<String>> {
+        containerd::pinned_images(self.channel.clone()).await
     }
 
     async fn image_filesystems(&self) -> Result<Vec<v1::FilesystemUsage>> {

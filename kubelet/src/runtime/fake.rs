@@ -27,6 +27,13 @@ pub(crate) struct State {
     pub(crate) twice: Vec<String>,
     /// What `UpdateContainerResources` was told, by container.
     pub(crate) updates: Vec<(String, v1::LinuxContainerResources)>,
+    pub(crate) images: Vec<v1::Image>,
+    pub(crate) pulls: Vec<String>,
+    pulling: usize,
+    /// The most pulls that ran at once.
+    pub(crate) pulling_max: usize,
+    /// Names of images that CRI does not tell to be pinned.
+    pub(crate) pinned: Vec<String>,
     /// What `UpdateRuntimeConfig` was told last.
     pub(crate) pod_range: String,
     cut: Option<(usize, Cut)>,
@@ -337,7 +344,7 @@ impl Runtime for FakeRuntime {
     }
 
     async fn list_images(&self) -> Result<Vec<v1::Image>> {
-        Ok(Vec::new())
+        Ok(self.state().images.clone())
     }
 
     async fn image_status(&self, image: &str) -> Result<Option<v1::Image>> {
@@ -350,15 +357,29 @@ impl Runtime for FakeRuntime {
         _: Option<v1::AuthConfig>,
         _: Option<v1::PodSandboxConfig>,
     ) -> Result<String> {
+        {
+            let mut state = self.state();
+            state.pulls.push(image.to_owned());
+            state.pulling += 1;
+            state.pulling_max = state.pulling_max.max(state.pulling);
+        }
+        // Others begin meanwhile, if they may.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.state().pulling -= 1;
         Ok(image.to_owned())
     }
 
-    async fn remove_image(&self, _: &str) -> Result<()> {
+    async fn remove_image(&self, image: &str) -> Result<()> {
+        self.state().images.retain(|it| it.id != image);
         Ok(())
     }
 
     async fn sandbox_image(&self) -> Result<Option<String>> {
         Ok(None)
+    }
+
+    async fn pinned_images(&self) -> Result<Vec<String>> {
+        Ok(self.state().pinned.clone())
     }
 
     async fn image_filesystems(&self) -> Result<Vec<v1::FilesystemUsage>> {

@@ -4,6 +4,7 @@
 //! [`events`] wakes the pod workers when something in the runtime moves, [`observe`] turns CRI answers into the small
 //! records that the decision core reads. Nothing here knows the Kubernetes API.
 
+pub(crate) mod containerd;
 pub mod cri;
 pub mod error;
 pub mod events;
@@ -94,6 +95,8 @@ pub trait Runtime: Send + Sync + 'static {
     async fn remove_image(&self, image: &str) -> Result<()>;
     /// The image of the runtime's sandboxes, where it tells.
     async fn sandbox_image(&self) -> Result<Option<String>>;
+    /// Names of images that must stay though CRI's list does not tell: containerd before 1.7 keeps the mark to itself.
+    async fn pinned_images(&self) -> Result<Vec<String>>;
     async fn image_filesystems(&self) -> Result<Vec<v1::FilesystemUsage>>;
 }
 

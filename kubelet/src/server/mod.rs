@@ -13,6 +13,8 @@ pub mod query;
 pub mod route;
 mod stats;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::{convert::Infallible, path::PathBuf, sync::Arc, task};
 
@@ -93,6 +95,9 @@ impl Inner {
         };
         if route.is_debugging() && !self.has_debugging {
             return text(StatusCode::METHOD_NOT_ALLOWED, "Debug endpoints are disabled.\n");
+        }
+        if !route.takes(request.method()) {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed");
         }
         match route {
             Route::Pods => answers::pods(&self.node),

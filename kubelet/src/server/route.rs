@@ -60,6 +60,15 @@ impl Route {
         }
     }
 
+    /// A command is not run by a GET: that is authorized as reading only. Streams begin with either, as their protocols do.
+    pub fn takes(&self, method: &Method) -> bool {
+        match self {
+            Self::Run(_) => *method == Method::POST,
+            Self::Exec(_) | Self::Attach(_) | Self::PortForward(_) => matches!(*method, Method::GET | Method::POST),
+            _ => matches!(*method, Method::GET | Method::HEAD),
+        }
+    }
+
     /// Turned off by `enableDebuggingHandlers: false`.
     pub fn is_debugging(&self) -> bool {
         !matches!(self, Self::Pods | Self::StatsSummary | Self::MetricsResource | Self::MetricsCadvisor)

@@ -64,7 +64,7 @@ pub(super) async fn summary(node: &Node) -> Response<Body> {
     body::json(&json!({
         "node": {
             "nodeName": node.facts.node_name,
-            "startTime": now,
+            "startTime": boot_time(&std::fs::read_to_string("/proc/stat").unwrap_or_default()),
             "cpu": {"time": now, "usageCoreNanoSeconds": cpu},
             "memory": {
                 "time": now,
@@ -89,6 +89,11 @@ fn of_machine() -> (u64, (i64, i64)) {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let bytes = |name| meminfo_kib(&meminfo, name) * 1024;
     (busy * 10_000_000, (bytes("MemTotal"), bytes("MemAvailable")))
+}
+
+fn boot_time(stat: &str) -> Option<String> {
+    let second = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    Timestamp::from_second(second).ok().map(|at| at.to_string())
 }
 
 /// What each pod's logs and volumes take of the disk, by pod UID.

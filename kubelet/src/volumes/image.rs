@@ -16,11 +16,11 @@ use k8s_cri::v1::{
 };
 use nix::mount::{MsFlags, mount};
 use serde_json::Value;
-use tonic::{Code, Request, transport::Channel};
+use tonic::{Code, transport::Channel};
 
 use super::mount_table;
+use crate::runtime::containerd::in_namespace;
 
-const NAMESPACE: &str = "k8s.io";
 const SNAPSHOTTER: &str = "overlayfs";
 /// What has this label is no garbage to containerd.
 const ROOT: &str = "containerd.io/gc.root";
@@ -105,12 +105,6 @@ impl ImageMounts {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, String> {
     let done = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)));
     done.map_err(|error| format!("mounting the image: {error}"))
-}
-
-fn in_namespace<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("containerd-namespace", tonic::metadata::MetadataValue::from_static(NAMESPACE));
-    request
 }
 
 /// containerd before 2.1 has no image volumes of its own.

@@ -8,6 +8,7 @@ pub mod atomic;
 mod claims;
 mod host_path;
 pub mod image;
+mod kind;
 mod make;
 mod mount_table;
 pub mod mounts;
@@ -31,6 +32,7 @@ use self::{
     atomic::Payload,
     claims::{Claims, Found, Place},
     image::ImageMounts,
+    kind::{Kind, kind},
     make::{Task, make},
     ownership::Ownership,
     payload::Inputs,
@@ -57,64 +59,6 @@ const FILE_MODE: i32 = 0o644;
 pub struct Error {
     pub volume: String,
     pub message: String,
-}
-
-/// The kind of a volume, with what is needed to make it.
-pub(crate) enum Kind<'a> {
-    EmptyDir(&'a EmptyDirVolumeSource),
-    HostPath {
-        path: &'a str,
-        type_: &'a str,
-    },
-    /// Files made from API objects: the plugin's name, and whether they stay in memory.
-    Files {
-        plugin: &'static str,
-        in_memory: bool,
-    },
-    /// Data that outlives the pod; where it lies the API says.
-    Claim,
-    Image,
-    Unsupported(&'static str),
-}
-
-pub(crate) fn kind(volume: &Volume) -> Kind<'_> {
-    let files = |plugin, in_memory| Kind::Files { plugin, in_memory };
-    if let Some(source) = &volume.empty_dir {
-        return Kind::EmptyDir(source);
-    }
-    if let Some(source) = &volume.host_path {
-        return Kind::HostPath { path: &source.path, type_: source.type_.as_deref().unwrap_or_default() };
-    }
-    if volume.config_map.is_some() {
-        return files("kubernetes.io/configmap", false);
-    }
-    if volume.secret.is_some() {
-        return files("kubernetes.io/secret", true);
-    }
-    if volume.downward_api.is_some() {
-        return files("kubernetes.io/downward-api", true);
-    }
-    if volume.projected.is_some() {
-        return files("kubernetes.io/projected", true);
-    }
-    if volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some() {
-        return Kind::Claim;
-    }
-    if volume.image.is_some() {
-        return Kind::Image;
-    }
-    let others = [
-        (volume.csi.is_some(), "csi"),
-        (volume.nfs.is_some(), "nfs"),
-        (volume.iscsi.is_some(), "iscsi"),
-        (volume.fc.is_some(), "fc"),
-        (volume.git_repo.is_some(), "gitRepo"),
-        (volume.flex_volume.is_some(), "flexVolume"),
-        (volume.cephfs.is_some(), "cephfs"),
-        (volume.rbd.is_some(), "rbd"),
-        (volume.glusterfs.is_some(), "glusterfs"),
-    ];
-    Kind::Unsupported(others.into_iter().find(|(is, _)| *is).map_or("of no known type", |(_, name)| name))
 }
 
 /// See the module.

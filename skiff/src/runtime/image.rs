@@ -12,6 +12,9 @@ use crate::layout::Layout;
 /// containerd says that it is ready before its CRI part has looked through the containers that it knows.
 const INITIALIZED_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The label of images that garbage collection passes over.
+pub(super) const PIN: &str = "io.cri-containerd.pinned=pinned";
+
 pub(super) async fn ensure_pause(layout: &Layout) -> Result<()> {
     let mut runtime = cri::Runtime::connect(&own_endpoint(layout)).await?;
     runtime.wait_until_initialized(INITIALIZED_TIMEOUT).await?;
@@ -20,9 +23,9 @@ pub(super) async fn ensure_pause(layout: &Layout) -> Result<()> {
     }
     let path = layout.path("containerd/pause.tar");
     std::fs::write(&path, archive()?).with_context(|| format!("write {}", path.display()))?;
-    ctr(layout, &["images", "import", &path.display().to_string()]).await.context("import the pause image")?;
-    // Image garbage collection passes over pinned images.
-    ctr(layout, &["images", "label", PAUSE_IMAGE, "io.cri-containerd.pinned=pinned"]).await?;
+    let socket = layout.containerd_socket();
+    ctr(&socket, &["images", "import", &path.display().to_string()]).await.context("import the pause image")?;
+    ctr(&socket, &["images", "label", PAUSE_IMAGE, PIN]).await?;
     std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))
 }
 

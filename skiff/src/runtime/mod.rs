@@ -1,13 +1,14 @@
 //! The container runtime: a containerd of the cluster's own, with everything below the data folder.
 //!
 //! Enter at [`ensure`], which leaves a runtime that answers and has the pause image; [`keep_running`] sees to it that it
-//! stays, [`stop`] ends it. A containerd of
+//! stays, [`stop`] ends it; [`load`] brings images from files. A containerd of
 //! the machine is left alone even when one runs: its CNI folders, sandbox image and OOM settings are somebody else's,
 //! and often wrong for Kubernetes. `config` is pure; `cri` asks the runtime about pods.
 
 mod config;
 pub(crate) mod cri;
 mod image;
+mod load;
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -27,6 +28,8 @@ use crate::notify::{self, Listener, Message};
 use crate::process;
 use crate::settings::Settings;
 use crate::{files, machine};
+
+pub(crate) use load::load;
 
 /// Longest that containerd may take to start, and to stop.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -128,11 +131,11 @@ pub(crate) fn own_endpoint(layout: &Layout) -> String {
     format!("unix://{}", layout.containerd_socket().display())
 }
 
-/// Runs `ctr` on the cluster's containerd, in the namespace that CRI uses.
-async fn ctr(layout: &Layout, arguments: &[&str]) -> Result<()> {
+/// Runs `ctr` on the containerd at a socket, in the namespace that CRI uses.
+async fn ctr(socket: &Path, arguments: &[&str]) -> Result<()> {
     let program = machine::find_program("ctr").unwrap_or_else(|| Path::new("ctr").to_owned());
     let mut command = tokio::process::Command::new(program);
-    command.arg("--address").arg(layout.containerd_socket()).args(["--namespace", "k8s.io"]).args(arguments);
+    command.arg("--address").arg(socket).args(["--namespace", "k8s.io"]).args(arguments);
     let output = command.output().await.context("run ctr")?;
     if !output.status.success() {
         bail!("ctr {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());

@@ -15,6 +15,8 @@ fn pods_get_what_they_ask_of_their_kubelet() -> Result<()> {
     images_are_volumes(&cluster)?;
     resizes_reach_the_kernel(&cluster)?;
     what_cannot_be_is_told(&cluster)?;
+    who_names_the_node_is_judged_by_it(&cluster)?;
+    static_pods_have_mirrors(&cluster)?;
     pods_vanish(&cluster)
 }
 
@@ -115,6 +117,65 @@ fn what_cannot_be_is_told(cluster: &Cluster) -> Result<()> {
     eventually("the unsafe sysctl is refused", SOON, || {
         let status = cluster.value("pod/unsafe", ".status.phase")? + &cluster.value("pod/unsafe", ".status.reason")?;
         ensure!(status == "FailedSysctlForbidden", "{status}");
+        Ok(())
+    })
+}
+
+/// No scheduler has looked at these.
+fn who_names_the_node_is_judged_by_it(cluster: &Cluster) -> Result<()> {
+    let pod = |name: &str, more: &str, container: &str| {
+        format!(
+            r#"{{"apiVersion": "v1", "kind": "Pod", "metadata": {{"name": "{name}"}}, "spec": {{"nodeName": "node"{more},
+                "terminationGracePeriodSeconds": 1,
+                "containers": [{{"name": "c", "image": "busybox", "command": ["sleep", "3600"]{container}}}]}}}}"#
+        )
+    };
+    let requests = |amounts: &str| format!(r#", "resources": {{"requests": {{{amounts}}}}}"#);
+    for (name, more, container, wanted) in [
+        ("elsewhere", r#", "nodeSelector": {"disk": "slow"}"#, String::new(), "NodeAffinity"),
+        ("huge", "", requests(r#""cpu": "900""#), "OutOfcpu"),
+        ("full", "", requests(r#""ephemeral-storage": "900Ti""#), "OutOfephemeral-storage"),
+    ] {
+        cluster.create(&pod(name, more, &container))?;
+        eventually("it is refused", SOON, || {
+            let object = format!("pod/{name}");
+            let status = cluster.value(&object, ".status.phase")? + " " + &cluster.value(&object, ".status.reason")?;
+            ensure!(status == format!("Failed {wanted}"), "{name}: {status}");
+            Ok(())
+        })?;
+        let events = cluster.kubectl(&["get", "events", &format!("--field-selector=involvedObject.name={name}")])?;
+        ensure!(events.contains(wanted), "{events}");
+    }
+    // The kubelet may not have heard of the label yet.
+    cluster.kubectl(&["label", "node", "node", "disk=fast"])?;
+    cluster.create(&pod("here", r#", "nodeSelector": {"disk": "fast"}"#, ""))?;
+    cluster.kubectl(&["wait", "pod/here", "--for=condition=Ready", "--timeout=90s"]).map(drop)
+}
+
+fn static_pods_have_mirrors(cluster: &Cluster) -> Result<()> {
+    let manifest = cluster.data().join("manifests/static.yaml");
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: static}\nspec:\n  terminationGracePeriodSeconds: 1\n  \
+               containers: [{name: c, image: busybox, command: [sleep, '3600']}]\n";
+    std::fs::write(&manifest, pod)?;
+    let started = || cluster.value("pod/static-node", ".status.containerStatuses[0].state.running.startedAt");
+    let first = eventually("its mirror says that it runs", SOON, || {
+        let started = started()?;
+        ensure!(!started.is_empty(), "it does not run yet");
+        Ok(started)
+    })?;
+    let owner = cluster.value("pod/static-node", ".metadata.ownerReferences[0].kind")?;
+    ensure!(owner == "Node", "it is the node's: {owner}");
+    let uid = cluster.value("pod/static-node", ".metadata.uid")?;
+    cluster.kubectl(&["delete", "pod", "static-node", "--wait=false"])?;
+    eventually("the mirror is made anew, and the pod has run on", SOON, || {
+        ensure!(cluster.value("pod/static-node", ".metadata.uid")? != uid, "still the old one");
+        ensure!(started()? == first, "the container was not touched");
+        Ok(())
+    })?;
+    std::fs::remove_file(&manifest)?;
+    eventually("both go with the manifest", SOON, || {
+        let left = cluster.kubectl(&["get", "pod", "static-node", "--ignore-not-found"])?;
+        ensure!(left.is_empty(), "{left}");
         Ok(())
     })
 }

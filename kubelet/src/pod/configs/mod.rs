@@ -32,6 +32,8 @@ pub struct NodeFacts {
     pub cgroups: Naming,
     pub cgroup_v2: bool,
     pub cpu_cfs_quota: bool,
+    /// On cgroup v2 a process that runs out of memory does not take its container along.
+    pub single_process_oom_kill: bool,
     pub memory_capacity_bytes: i64,
     pub capacity_cpus: i64,
     pub allocatable: BTreeMap<String, Quantity>,

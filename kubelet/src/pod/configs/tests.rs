@@ -28,6 +28,7 @@ pub(crate) fn facts() -> NodeFacts {
         cgroups: Naming::new(Driver::Cgroupfs, ""),
         cgroup_v2: false,
         cpu_cfs_quota: true,
+        single_process_oom_kill: false,
         memory_capacity_bytes: 1 << 30,
         capacity_cpus: 2,
         allocatable: [("cpu", 2), ("memory", 1 << 30), ("ephemeral-storage", 1000), ("pods", 110)]
@@ -55,6 +56,18 @@ fn cpu_becomes_shares_and_quota() {
     for (milli, quota) in [(0, 0), (1, 1000), (10, 1000), (500, 50_000), (1500, 150_000)] {
         assert_eq!(resources::cpu_quota_us(milli), quota, "{milli}");
     }
+}
+
+#[test]
+fn on_cgroup_v2_a_container_dies_as_one_unless_told_otherwise() {
+    let pod = pod(json!({"containers": [{"name": "c"}]}));
+    let group = |cgroup_v2, single_process_oom_kill| {
+        let facts = NodeFacts { cgroup_v2, single_process_oom_kill, ..facts() };
+        let own = resources::of_container(&pod, &spec::spec(&pod).containers[0], &facts);
+        own.unified.get("memory.oom.group").cloned()
+    };
+    assert_eq!(group(true, false).as_deref(), Some("1"));
+    assert_eq!((group(true, true), group(false, false)), (None, None));
 }
 
 #[test]

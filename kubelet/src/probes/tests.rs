@@ -1,0 +1,138 @@
+//! Each kind of check against something that really answers, and upstream's words for what does not.
+
+use std::{sync::Arc, time::Duration};
+
+use component::tls;
+use k8s_openapi::api::core::v1::{Container, Probe};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::TcpListener,
+};
+
+use super::handlers::{Outcome, Target, check};
+use crate::runtime::fake::FakeRuntime;
+
+/// Answers one request: by its path, and with its own headers as the body.
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, host: String) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).await.is_ok_and(|size| size == 1) {
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).to_lowercase();
+    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+    let (status, location) = match path.as_str() {
+        "/fine" => ("200 OK", String::new()),
+        "/headers" if head.contains("x-asked: yes\r\n") && head.contains("host: other\r\n") => {
+            ("200 OK", String::new())
+        }
+        "/agent" if head.contains("user-agent: kube-probe/1.36\r\n") => ("204 No Content", String::new()),
+        "/here" => ("302 Found", "Location: /fine\r\n".to_owned()),
+        "/away" => ("302 Found", "Location: http://elsewhere.example/\r\n".to_owned()),
+        "/round" => ("302 Found", format!("Location: http://{host}/round\r\n")),
+        "/silent" => return std::future::pending().await,
+        _ => ("500 Internal Server Error", String::new()),
+    };
+    let text = format!("HTTP/1.1 {status}\r\n{location}Content-Length: 0\r\nConnection: close\r\n\r\n");
+    let _ = stream.write_all(text.as_bytes()).await;
+    let _ = stream.shutdown().await;
+}
+
+/// The port of a server, which speaks TLS where a certificate is given.
+async fn server(with_tls: bool) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let acceptor = with_tls.then(|| {
+        let made = tls::self_signed(vec!["nobody-knows".into()]).expect("a certificate");
+        let config = tls::server_config(Arc::new(made.key), tls::MinVersion::default()).expect("a configuration");
+        tokio_rustls::TlsAcceptor::from(Arc::new(config))
+    });
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, host) = (acceptor.clone(), address.to_string());
+            tokio::spawn(async move {
+                match acceptor {
+                    None => answer(stream, host).await,
+                    Some(acceptor) => {
+                        if let Ok(stream) = acceptor.accept(stream).await {
+                            answer(stream, host).await;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    address.port()
+}
+
+async fn checked(probe: Value, port: u16) -> Outcome {
+    let container = json!({"name": "c", "ports": [{"name": "web", "containerPort": port}]});
+    let container: Container = serde_json::from_value(container).expect("a container");
+    let target = Target { container: &container, container_id: "id", pod_ip: "127.0.0.1" };
+    let probe: Probe = serde_json::from_value(probe).expect("a probe");
+    check(&FakeRuntime::default(), &probe, &target, Duration::from_secs(2)).await
+}
+
+#[tokio::test]
+async fn http_checks_follow_status_headers_and_redirects() {
+    let port = server(false).await;
+    let get = |path: &str| json!({"httpGet": {"path": path, "port": "web"}});
+    let failed = |text: String| Outcome::Failure(text);
+    for (probe, wanted) in [
+        (get("/fine"), Outcome::Success),
+        (get("fine"), Outcome::Success),
+        (get("/agent"), Outcome::Success),
+        (
+            json!({"httpGet": {"path": "/headers", "port": port, "httpHeaders":
+                [{"name": "X-Asked", "value": "yes"}, {"name": "Host", "value": "other"}]}}),
+            Outcome::Success,
+        ),
+        (get("/headers"), failed("HTTP probe failed with statuscode: 500".into())),
+        (get("/here"), Outcome::Success),
+        (get("/away"), Outcome::Warning("Probe terminated redirects, Response body: ".into())),
+        (get("/round"), failed(format!("Get \"http://127.0.0.1:{port}/round\": stopped after 10 redirects"))),
+        (
+            get("/silent"),
+            failed(format!(
+                "Get \"http://127.0.0.1:{port}/silent\": context deadline exceeded (Client.Timeout exceeded while \
+                 awaiting headers)"
+            )),
+        ),
+        (
+            json!({"httpGet": {"port": "nameless"}}),
+            Outcome::Errored("couldn't find port: \"nameless\" in container".into()),
+        ),
+    ] {
+        assert_eq!(checked(probe.clone(), port).await, wanted, "{probe}");
+    }
+}
+
+/// A probe does not ask who serves, only whether.
+#[tokio::test]
+async fn https_checks_take_any_certificate() {
+    let port = server(true).await;
+    let get = json!({"httpGet": {"path": "/fine", "port": port, "scheme": "HTTPS"}});
+    assert_eq!(checked(get, port).await, Outcome::Success);
+    let plain = json!({"httpGet": {"path": "/fine", "port": port}});
+    assert!(!checked(plain, port).await.is_success());
+}
+
+#[tokio::test]
+async fn tcp_and_grpc_checks_need_somebody_who_listens() {
+    let port = server(false).await;
+    let socket = |port: Value| json!({"tcpSocket": {"port": port}});
+    assert_eq!(checked(socket(json!("web")), port).await, Outcome::Success);
+    let closed = TcpListener::bind("127.0.0.1:0").await.and_then(|it| it.local_addr()).expect("an address").port();
+    let refused = Outcome::Failure(format!("dial tcp 127.0.0.1:{closed}: connect: connection refused"));
+    assert_eq!(checked(socket(json!(closed)), closed).await, refused);
+    let grpc = checked(json!({"grpc": {"port": closed, "service": "s"}}), closed).await;
+    assert!(matches!(&grpc, Outcome::Failure(why) if why.contains("failed to connect service")), "{grpc:?}");
+}
+
+#[tokio::test]
+async fn commands_are_run_in_the_container() {
+    assert_eq!(checked(json!({"exec": {"command": ["true"]}}), 1).await, Outcome::Success);
+    let none = checked(json!({}), 1).await;
+    assert_eq!(none, Outcome::Errored("missing probe handler for c".into()));
+}
