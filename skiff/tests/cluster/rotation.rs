@@ -25,6 +25,13 @@ fn a_nodes_certificates_are_renewed_and_it_goes_on() -> Result<()> {
     let mut command = cluster.bed.command(SKIFF);
     command.arg("kube-controller-manager").args(flags.lines()).arg(LIFE);
     let _manager = cluster.bed.start("kube-controller-manager", &mut command)?;
+    // With a part left out, `up` does not wait for everything that joining needs.
+    eventually("machines may join", SOON, || {
+        let bindings = ["kube-proxy", "skiff-router", "skiff-dns"].map(|part| format!("skiff:joined:{part}"));
+        cluster.kubectl(&["get", "clusterrolebinding", &bindings[0], &bindings[1], &bindings[2]])?;
+        let asked = ["auth", "can-i", "get", "configmaps/cluster-info", "-n", "kube-public", "--as=system:anonymous"];
+        cluster.kubectl(&asked)
+    })?;
     let second = cluster.join("second")?;
     let file = |purpose: &str| second.data().join(format!("pki/kubelet/kubelet-{purpose}-current.pem"));
     let mut firsts: Vec<(PathBuf, PathBuf, Timestamp)> = Vec::new();
