@@ -323,6 +323,20 @@ async fn goes_on_when_etcd_comes_back() {
     assert_eq!(within("a consistent read", cache.consistent()).await, Ok(revision));
 }
 
+#[tokio::test]
+async fn reads_of_a_cache_that_has_ended_do_not_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = store(&folder).await;
+    let (cache, shutdown) = ready(&store, 1 << 20).await;
+    let mut watcher = cache.watch(PODS, "/registry/pods/", WatchFrom::Now);
+    assert!(cache.consistent().await.is_ok());
+    shutdown.trigger();
+    assert!(matches!(within("the end", watcher.next()).await, Err(WatchEnd::Closed { .. })));
+    assert!(cache.consistent().await.is_ok(), "it has seen all there is");
+    store.commit(Commit::create("/registry/pods/a/one", object(1), None)).await.unwrap();
+    assert!(matches!(within("an answer", cache.consistent()).await, Err(Error::Unavailable { .. })));
+}
+
 /// A store whose watches can be made to fail.
 struct Breaking {
     store: Arc<dyn Store>,

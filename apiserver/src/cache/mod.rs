@@ -56,6 +56,8 @@ pub struct Cache {
     options: Options,
     resources: RwLock<HashMap<Resource, Arc<ResourceCache>>>,
     ready: watch::Sender<bool>,
+    /// The end of its following the store.
+    shutdown: Shutdown,
 }
 
 impl Cache {
@@ -72,6 +74,7 @@ impl Cache {
             options,
             resources: RwLock::default(),
             ready: watch::Sender::new(false),
+            shutdown: shutdown.clone(),
         });
         tokio::spawn(feed::run(cache.clone(), shutdown));
         cache
@@ -101,11 +104,13 @@ impl Cache {
     }
 
     /// Returns once everything that was acknowledged before this call is in the cache: before a consistent read.
-    /// Assumes that the store answers; set a deadline around it.
+    /// Assumes that the store answers; set a deadline around it. [`store::Error::Unavailable`] when the server ends, and
+    /// nobody brings the cache forward any more.
     pub async fn consistent(&self) -> Result<Revision, store::Error> {
         let revision = self.shared.store.revision().await?;
-        self.wait_for(revision).await;
-        Ok(revision)
+        let is_seen = self.revision() >= revision || self.shutdown.run_until(self.wait_for(revision)).await.is_some();
+        let ends = || store::Error::Unavailable { operation: "read", reason: "the server ends".to_owned() };
+        is_seen.then_some(revision).ok_or_else(ends)
     }
 
     /// One object.
