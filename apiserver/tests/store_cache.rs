@@ -9,18 +9,18 @@ use apiserver::cache::{
 };
 use apiserver::store::embedded::disk::Folder;
 use apiserver::store::embedded::{self, Embedded};
-use apiserver::store::{
-    Batch, Commit, CommitError, Entry, Error, Previous, Range, RangeRequest, Revision, Store, WatchError,
-};
+use apiserver::store::{Commit, Error, RangeRequest, Revision, Store};
 use bytes::Bytes;
 use component::clock::Clock;
 use component::random::Random;
 use component::shutdown::Shutdown;
-use futures::StreamExt;
-use futures::stream::BoxStream;
 
+#[path = "store_common/breaking.rs"]
+mod breaking;
 #[path = "store_common/etcd.rs"]
 mod etcd;
+
+use breaking::Breaking;
 
 const PODS: Resource = Resource(1);
 const NODES: Resource = Resource(2);
@@ -335,42 +335,6 @@ async fn reads_of_a_cache_that_has_ended_do_not_wait() {
     assert!(cache.consistent().await.is_ok(), "it has seen all there is");
     store.commit(Commit::create("/registry/pods/a/one", object(1), None)).await.unwrap();
     assert!(matches!(within("an answer", cache.consistent()).await, Err(Error::Unavailable { .. })));
-}
-
-/// A store whose watches can be made to fail.
-struct Breaking {
-    store: Arc<dyn Store>,
-    broken: Arc<tokio::sync::Notify>,
-}
-
-#[async_trait::async_trait]
-impl Store for Breaking {
-    async fn get(&self, key: &str, at: Option<Revision>) -> Result<(Option<Entry>, Revision), Error> {
-        self.store.get(key, at).await
-    }
-
-    async fn range(&self, request: RangeRequest) -> Result<Range, Error> {
-        self.store.range(request).await
-    }
-
-    async fn commit(&self, commit: Commit) -> Result<Revision, CommitError> {
-        self.store.commit(commit).await
-    }
-
-    async fn revision(&self) -> Result<Revision, Error> {
-        self.store.revision().await
-    }
-
-    fn watch(&self, from: Revision, previous: Previous) -> BoxStream<'static, Result<Batch, WatchError>> {
-        let broken = self.broken.clone();
-        let end = async move { broken.notified().await };
-        let error = futures::stream::iter([Err(WatchError::Compacted { oldest: Revision(9) })]);
-        self.store.watch(from, previous).take_until(end).chain(error).boxed()
-    }
-
-    async fn compact(&self, at: Revision) -> Result<(), Error> {
-        self.store.compact(at).await
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
