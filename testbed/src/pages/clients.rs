@@ -1,6 +1,7 @@
 //! The kubectl programs of this machine: `kubectl`, and others by the name `kubectl.1.MINOR`, on PATH or beside it.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,11 +18,12 @@ impl Client {
     /// A folder for PATH, where this program is `kubectl`.
     pub(super) fn folder(&self, below: &Path) -> Result<PathBuf> {
         let folder = below.join(format!("kubectl-1.{}", self.minor));
-        if !folder.exists() {
-            std::fs::create_dir_all(&folder)?;
-            symlink(&self.program, folder.join("kubectl")).context("link kubectl")?;
+        std::fs::create_dir_all(&folder)?;
+        match symlink(&self.program, folder.join("kubectl")) {
+            // Pages are told side by side: another was faster.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(folder),
+            linked => linked.map(|()| folder).context("link kubectl"),
         }
-        Ok(folder)
     }
 }
 
