@@ -5,7 +5,7 @@ use machinery::meta;
 use machinery::names;
 use serde_json::{Value, json};
 
-use super::{Column, Hooks, resource_names, validate};
+use super::{Column, Hooks, ip, resource_names, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 const fn column(name: &'static str, priority: i32, description: &'static str) -> Column {
@@ -109,11 +109,9 @@ fn validate_node(node: &Value) -> ErrorList {
     let cidrs: Vec<&str> = meta::list(node, "spec.podCIDRs").iter().filter_map(Value::as_str).collect();
     let path = validate::path(&["spec", "podCIDRs"]);
     for (position, cidr) in cidrs.iter().enumerate() {
-        errors.extend(validate::cidr(cidr, &path.index(position)));
+        errors.extend(ip::legacy_cidr(cidr, &[], &path.index(position)));
     }
-    let families: Vec<bool> =
-        cidrs.iter().filter_map(|cidr| validate::parse_cidr(cidr)).map(|(ip, _)| ip.is_ipv4()).collect();
-    if cidrs.len() > 2 || (cidrs.len() == 2 && families.len() == 2 && families[0] == families[1]) {
+    if cidrs.len() > 2 || (cidrs.len() == 2 && ip::is_one_family(&cidrs)) {
         let why = "may specify no more than one CIDR for each IP family";
         errors.push(Error::invalid(&path, json!(cidrs), why));
     }

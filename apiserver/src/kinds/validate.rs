@@ -8,6 +8,8 @@ use machinery::names::{self, NameCheck};
 use machinery::quantity::Quantity;
 use serde_json::Value;
 
+use super::ip;
+
 pub use crate::rest::system::validate_labels;
 
 /// A name judged by upstream's newer rules, which count bytes.
@@ -205,16 +207,8 @@ pub fn address(text: &str, path: &Path) -> Option<Error> {
     text.parse::<IpAddr>().is_err().then(|| Error::invalid(path, text, ADDRESS))
 }
 
-/// Address and prefix length.
-pub fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
-    let (address, bits) = text.split_once('/')?;
-    let address: IpAddr = address.parse().ok()?;
-    let bits: u8 = bits.parse().ok()?;
-    (bits <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, bits))
-}
-
 pub fn cidr(text: &str, path: &Path) -> Option<Error> {
-    parse_cidr(text).is_none().then(|| Error::invalid(path, text, CIDR))
+    ip::parse_sloppy_range(text).is_none().then(|| Error::invalid(path, text, CIDR))
 }
 
 /// An address that packets can be sent to from elsewhere.

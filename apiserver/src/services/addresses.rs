@@ -1,19 +1,15 @@
 //! One range of cluster addresses: which address is free, and the IPAddress object that claims it.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use machinery::meta;
 use serde_json::{Value, json};
 
 /// A CIDR of which the first address is the network and, in IPv4, the last the broadcast: neither is given out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AddressRange {
-    first: u128,
-    /// How many bits vary, at most 64 of them used.
-    host_bits: u32,
-    is_v4: bool,
-}
+pub struct AddressRange(IpNet);
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("invalid CIDR address: {0}")]
@@ -21,38 +17,36 @@ pub struct Malformed(pub String);
 
 impl AddressRange {
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        let malformed = || Malformed(text.to_owned());
-        let (address, bits) = text.trim().split_once('/').ok_or_else(malformed)?;
-        let address: IpAddr = address.parse().map_err(|_| malformed())?;
-        let bits: u32 = bits.parse().map_err(|_| malformed())?;
-        let (value, width) = number(&address);
-        if bits > width {
-            return Err(malformed());
-        }
-        let host_bits = width - bits;
-        let mask = if host_bits >= 128 { 0 } else { u128::MAX << host_bits };
-        Ok(Self { first: value & mask, host_bits, is_v4: address.is_ipv4() })
+        let range = text.trim().parse::<IpNet>().map_err(|_| Malformed(text.to_owned()))?;
+        Ok(Self(range.trunc()))
     }
 
     pub fn family(&self) -> &'static str {
-        if self.is_v4 { "IPv4" } else { "IPv6" }
+        super::family_of(&self.0.addr())
     }
 
     pub fn contains(&self, address: &IpAddr) -> bool {
-        let (value, _) = number(address);
-        address.is_ipv4() == self.is_v4 && (value.wrapping_sub(self.first)) >> self.host_bits.min(127) == 0
+        self.0.contains(address)
+    }
+
+    /// How many bits vary.
+    fn host_bits(&self) -> u8 {
+        self.0.max_prefix_len() - self.0.prefix_len()
     }
 
     /// The address at an offset from the network's; `None` when that is outside.
     pub fn nth(&self, offset: u64) -> Option<IpAddr> {
-        (u128::from(offset) < (1u128 << self.host_bits.min(64)))
-            .then(|| address(self.first + u128::from(offset), self.is_v4))
+        let address = match self.0.addr() {
+            IpAddr::V4(first) => IpAddr::V4(first.to_bits().checked_add(offset.try_into().ok()?)?.into()),
+            IpAddr::V6(first) => IpAddr::V6(first.to_bits().checked_add(offset.into())?.into()),
+        };
+        self.contains(&address).then_some(address)
     }
 
     /// How many addresses can be given out.
     fn size(&self) -> u64 {
-        let all = if self.host_bits >= 63 { u64::MAX >> 1 } else { 1u64 << self.host_bits };
-        all.saturating_sub(if self.is_v4 { 2 } else { 1 })
+        let all = if self.host_bits() >= 63 { u64::MAX >> 1 } else { 1u64 << self.host_bits() };
+        all.saturating_sub(if self.0.addr().is_ipv4() { 2 } else { 1 })
     }
 
     /// The lower part is left for addresses that people choose, as long as the upper has a free one.
@@ -73,21 +67,8 @@ impl AddressRange {
 
 impl fmt::Display for AddressRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = if self.is_v4 { 32 } else { 128 };
-        write!(f, "{}/{}", address(self.first, self.is_v4), width - self.host_bits)
+        write!(f, "{}", self.0)
     }
-}
-
-fn number(address: &IpAddr) -> (u128, u32) {
-    match address {
-        IpAddr::V4(address) => (u128::from(u32::from(*address)), 32),
-        IpAddr::V6(address) => (u128::from(*address), 128),
-    }
-}
-
-fn address(value: u128, is_v4: bool) -> IpAddr {
-    // An IPv4 range never leaves 32 bits.
-    if is_v4 { Ipv4Addr::from(value as u32).into() } else { Ipv6Addr::from(value).into() }
 }
 
 /// The object that says whose an address is.

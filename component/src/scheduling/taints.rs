@@ -3,18 +3,30 @@
 //! Pure. Concepts: "Taints and Tolerations".
 
 use k8s_openapi::api::core::v1::{Taint, Toleration};
+use k8s_openapi::api::resource::v1::{DeviceTaint, DeviceToleration};
 
 /// An empty effect or key stands for all of them.
 pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let any = |field: &Option<String>, value: &str| field.as_deref().is_none_or(|f| f.is_empty() || f == value);
-    let value = toleration.value.as_deref().unwrap_or_default();
-    any(&toleration.effect, &taint.effect)
-        && any(&toleration.key, &taint.key)
-        && match toleration.operator.as_deref() {
-            Some("Exists") => true,
-            None | Some("" | "Equal") => value == taint.value.as_deref().unwrap_or_default(),
-            _ => false,
-        }
+    let Toleration { key, operator, value, effect, .. } = toleration;
+    matches([key, operator, value, effect], [&taint.key, taint.value.as_deref().unwrap_or_default(), &taint.effect])
+}
+
+/// The same of a device and those who ask for it.
+pub fn tolerates_device(toleration: &DeviceToleration, taint: &DeviceTaint) -> bool {
+    let DeviceToleration { key, operator, value, effect, .. } = toleration;
+    matches([key, operator, value, effect], [&taint.key, taint.value.as_deref().unwrap_or_default(), &taint.effect])
+}
+
+fn matches(toleration: [&Option<String>; 4], taint: [&str; 3]) -> bool {
+    let [key, operator, value, effect] = toleration.map(|field| field.as_deref().unwrap_or_default());
+    let [taint_key, taint_value, taint_effect] = taint;
+    let any = |wanted: &str, is: &str| wanted.is_empty() || wanted == is;
+    let is_value = match operator {
+        "Exists" => true,
+        "" | "Equal" => value == taint_value,
+        _ => false,
+    };
+    any(effect, taint_effect) && any(key, taint_key) && is_value
 }
 
 /// Whether every taint with one of these effects is tolerated.

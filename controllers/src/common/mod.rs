@@ -3,7 +3,6 @@
 //! Enter by the module that has the concept's name. Nothing here knows a particular controller.
 
 pub(crate) mod batch;
-pub(crate) mod cidr;
 pub(crate) mod claim;
 pub(crate) mod device_claims;
 pub(crate) mod discovery;
@@ -18,6 +17,7 @@ pub(crate) mod owner;
 pub(crate) mod pod_control;
 pub(crate) mod pod_status;
 pub(crate) mod pods;
+pub(crate) mod ranges;
 pub(crate) mod ranking;
 pub(crate) mod root_ca;
 pub(crate) mod scaled;

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use component::scheduling::taints::tolerates_device;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::resource::v1::{
@@ -40,17 +41,9 @@ pub(super) fn evicting<'a>(pool: &'a [Arc<ResourceSlice>], device: &str) -> Vec<
     taints.filter(|taint| taint.effect == NO_EXECUTE).collect()
 }
 
+/// One without an effect is for scheduling only.
 fn tolerates(toleration: &DeviceToleration, taint: &DeviceTaint) -> bool {
-    let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    let key = text(&toleration.key);
-    // One without an effect is for scheduling only.
-    toleration.effect.as_deref() == Some(NO_EXECUTE)
-        && (key.is_empty() || key == taint.key)
-        && match toleration.operator.as_deref() {
-            Some("Exists") => true,
-            None | Some("" | "Equal") => text(&toleration.value) == text(&taint.value),
-            _ => false,
-        }
+    toleration.effect.as_deref() == Some(NO_EXECUTE) && tolerates_device(toleration, taint)
 }
 
 /// When a device with this taint has to be free; `None`: it need not.

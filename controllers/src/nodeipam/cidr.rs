@@ -3,13 +3,16 @@
 //! Pure.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::common::cidr::Cidr;
+use ipnet::IpNet;
+
+use crate::common::ranges::is_ipv6;
 
 /// A cluster range cut into parts of one size.
 #[derive(Debug)]
 pub(super) struct CidrSet {
-    cluster: Cidr,
+    cluster: IpNet,
     part_prefix: u8,
     count: u64,
     used: BTreeSet<u64>,
@@ -18,25 +21,34 @@ pub(super) struct CidrSet {
 }
 
 impl CidrSet {
-    pub(super) fn new(cluster: Cidr, part_prefix: u8) -> Result<Self, String> {
-        if part_prefix < cluster.prefix() || part_prefix > cluster.bits() {
+    pub(super) fn new(cluster: IpNet, part_prefix: u8) -> Result<Self, String> {
+        if part_prefix < cluster.prefix_len() || part_prefix > cluster.max_prefix_len() {
             return Err(format!("the node CIDR mask size {part_prefix} does not fit the cluster CIDR {cluster}"));
         }
-        let width = part_prefix - cluster.prefix();
-        if width > 16 && cluster.is_ipv6() {
+        let width = part_prefix - cluster.prefix_len();
+        if width > 16 && is_ipv6(&cluster) {
             return Err("New CIDR set failed; the node CIDR size is too big".to_owned());
         }
         Ok(CidrSet { cluster, part_prefix, count: 1 << width, used: BTreeSet::new(), next: 0 })
     }
 
-    fn part(&self, index: u64) -> Cidr {
-        let shift = u32::from(self.cluster.bits() - self.part_prefix);
-        let offset = u128::from(index).checked_shl(shift).unwrap_or(0);
-        Cidr::of(self.cluster.number() + offset, self.part_prefix, self.cluster.is_ipv6())
+    fn part(&self, index: u64) -> IpNet {
+        let offset = u128::from(index).checked_shl(self.part_bits()).unwrap_or(0);
+        let first = number(self.cluster.network()) + offset;
+        let address = match self.cluster {
+            IpNet::V4(_) => IpAddr::V4(Ipv4Addr::from(first as u32)),
+            IpNet::V6(_) => IpAddr::V6(Ipv6Addr::from(first)),
+        };
+        IpNet::new_assert(address, self.part_prefix)
+    }
+
+    /// How many bits count addresses within a part.
+    fn part_bits(&self) -> u32 {
+        u32::from(self.cluster.max_prefix_len() - self.part_prefix)
     }
 
     /// A part that nobody has, or None.
-    pub(super) fn allocate(&mut self) -> Option<Cidr> {
+    pub(super) fn allocate(&mut self) -> Option<IpNet> {
         if self.used.len() as u64 >= self.count {
             return None;
         }
@@ -50,27 +62,34 @@ impl CidrSet {
     }
 
     /// The parts that a range touches; None when it is another family's, or outside.
-    fn touched(&self, range: Cidr) -> Option<std::ops::RangeInclusive<u64>> {
-        let (first, last) = (range.number().max(self.cluster.number()), range.end().min(self.cluster.end()));
-        if range.is_ipv6() != self.cluster.is_ipv6() || first > last {
+    fn touched(&self, range: IpNet) -> Option<std::ops::RangeInclusive<u64>> {
+        let inner = if self.cluster.contains(&range) { range } else { self.cluster };
+        if !range.contains(&inner) {
             return None;
         }
-        let shift = u32::from(self.cluster.bits() - self.part_prefix);
-        let index = |number: u128| (number - self.cluster.number()).checked_shr(shift).unwrap_or(0) as u64;
-        Some(index(first)..=index(last))
+        let base = number(self.cluster.network());
+        let index = |address| (number(address) - base).checked_shr(self.part_bits()).unwrap_or(0) as u64;
+        Some(index(inner.network())..=index(inner.broadcast()))
     }
 
     /// False when the range is not of this cluster range.
-    pub(super) fn occupy(&mut self, range: Cidr) -> bool {
+    pub(super) fn occupy(&mut self, range: IpNet) -> bool {
         let Some(parts) = self.touched(range) else { return false };
         self.used.extend(parts);
         true
     }
 
-    pub(super) fn release(&mut self, range: Cidr) {
+    pub(super) fn release(&mut self, range: IpNet) {
         for index in self.touched(range).into_iter().flatten() {
             self.used.remove(&index);
         }
+    }
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => address.to_bits(),
     }
 }
 
@@ -105,6 +124,7 @@ mod tests {
         assert_eq!(take(&mut v4).as_deref(), Some("10.16.0.0/16"));
         assert!(!v4.occupy("192.168.0.0/16".parse().unwrap()));
         assert!(!v4.occupy("fd00::/64".parse().unwrap()));
+        assert!(v4.occupy("0.0.0.0/0".parse().unwrap()) && take(&mut v4).is_none(), "all of it and more");
         let mut v6 = set("fd00:10::/56", 64);
         assert_eq!(take(&mut v6).as_deref(), Some("fd00:10::/64"));
         assert_eq!(take(&mut v6).as_deref(), Some("fd00:10:0:1::/64"));

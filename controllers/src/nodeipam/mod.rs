@@ -12,22 +12,23 @@ use component::flags::Values;
 use component::informer::{Event, Informer};
 use component::queue::{self, Queue};
 use component::recorder::Type;
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use self::cidr::CidrSet;
-use crate::common::cidr::Cidr;
 use crate::common::error::{Doing, Error};
+use crate::common::ranges::{is_ipv6, parse};
 
 const WORKERS: usize = 30;
 
 /// The cluster's ranges with the prefix length of a node's part, and the Services' ranges to keep off.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    pub(crate) cluster: Vec<(Cidr, u8)>,
-    pub(crate) services: Vec<Cidr>,
+    pub(crate) cluster: Vec<(IpNet, u8)>,
+    pub(crate) services: Vec<IpNet>,
 }
 
 impl Settings {
@@ -36,15 +37,16 @@ impl Settings {
         if !values.bool("allocate-node-cidrs") {
             return Ok(None);
         }
-        let ranges =
-            |name: &str| values.str(name).split(',').map(str::trim).filter(|c| !c.is_empty()).map(str::parse).collect();
-        let cluster: Result<Vec<Cidr>, String> = ranges("cluster-cidr");
-        let services: Result<Vec<Cidr>, String> = ranges("service-cluster-ip-range");
+        let ranges = |name: &str| {
+            let texts = values.str(name).split(',').map(str::trim).filter(|text| !text.is_empty());
+            texts.map(parse).collect::<Result<Vec<IpNet>, String>>()
+        };
+        let (cluster, services) = (ranges("cluster-cidr"), ranges("service-cluster-ip-range"));
         let cluster = cluster.map_err(|e| format!("cluster-cidr: {e}"))?;
         let dual = match cluster.as_slice() {
             [] => return Err("cluster-cidr is required with allocate-node-cidrs".into()),
             [_] => false,
-            [a, b] if a.is_ipv6() != b.is_ipv6() => true,
+            [a, b] if is_ipv6(a) != is_ipv6(b) => true,
             [_, _] => return Err("cluster-cidr: two CIDRs must be of two families".into()),
             _ => return Err("cluster-cidr: at most one CIDR of each family".into()),
         };
@@ -56,12 +58,12 @@ impl Settings {
             let both = "use node-cidr-mask-size-ipv4 and node-cidr-mask-size-ipv6 in a dual-stack cluster";
             return Err(format!("node-cidr-mask-size: {both}"));
         }
-        let of = |cidr: &Cidr| {
-            let family = if cidr.is_ipv6() { "node-cidr-mask-size-ipv6" } else { "node-cidr-mask-size-ipv4" };
+        let of = |cidr: &IpNet| {
+            let family = if is_ipv6(cidr) { "node-cidr-mask-size-ipv6" } else { "node-cidr-mask-size-ipv4" };
             let given = prefix(family)?.or(prefix("node-cidr-mask-size")?);
-            Ok::<_, String>((*cidr, given.unwrap_or(if cidr.is_ipv6() { 64 } else { 24 })))
+            Ok::<_, String>((*cidr, given.unwrap_or(if is_ipv6(cidr) { 64 } else { 24 })))
         };
-        let cluster: Vec<(Cidr, u8)> = cluster.iter().map(of).collect::<Result<_, _>>()?;
+        let cluster: Vec<(IpNet, u8)> = cluster.iter().map(of).collect::<Result<_, _>>()?;
         for (cidr, prefix) in &cluster {
             CidrSet::new(*cidr, *prefix)?;
         }
@@ -110,9 +112,9 @@ pub(crate) async fn run(ctx: Context, settings: Settings) {
     queue::run(controller.queue.clone(), WORKERS, shutdown, |name| controller.sync(name)).await;
 }
 
-fn cidrs(node: &Node) -> Vec<Cidr> {
+fn cidrs(node: &Node) -> Vec<IpNet> {
     let spec = node.spec.as_ref();
-    spec.and_then(|s| s.pod_cidrs.as_ref()).into_iter().flatten().filter_map(|c| c.parse().ok()).collect()
+    spec.and_then(|s| s.pod_cidrs.as_ref()).into_iter().flatten().filter_map(|text| parse(text).ok()).collect()
 }
 
 impl Controller {
@@ -132,12 +134,12 @@ impl Controller {
         }
     }
 
-    fn release(&self, cidrs: &[Cidr]) {
+    fn release(&self, cidrs: &[IpNet]) {
         self.sets().iter_mut().zip(cidrs).for_each(|(set, cidr)| set.release(*cidr));
     }
 
     /// One of each set, or of none.
-    fn allocate(&self) -> Option<Vec<Cidr>> {
+    fn allocate(&self) -> Option<Vec<IpNet>> {
         let mut sets = self.sets();
         let mut given = Vec::with_capacity(sets.len());
         for set in sets.iter_mut() {
@@ -170,7 +172,7 @@ impl Controller {
             let reason = "CIDR allocation failed; there are no remaining CIDRs left to allocate in the accepted range";
             return Err(Error::refused("allocate pod CIDR of node", name, reason));
         };
-        let texts: Vec<String> = given.iter().map(Cidr::to_string).collect();
+        let texts: Vec<String> = given.iter().map(ToString::to_string).collect();
         let patch = json!({
             "metadata": {"uid": node.metadata.uid},
             "spec": {"podCIDR": texts.first(), "podCIDRs": texts},

@@ -7,12 +7,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use kube::ResourceExt;
 
-use crate::common::cidr::Cidr;
-use crate::common::map;
+use crate::common::{map, ranges};
 
 pub(super) const FINALIZER: &str = "networking.k8s.io/service-cidr-finalizer";
 /// So long after its deletion every API server has seen it, and gives no more addresses out of it.
@@ -42,9 +42,9 @@ pub(super) fn is_told(of: &ServiceCIDR, (status, reason, message): Ready) -> boo
     conditions.any(|c| c.type_ == "Ready" && (&*c.status, &*c.reason, &*c.message) == (status, reason, message))
 }
 
-fn ranges(of: &ServiceCIDR) -> impl Iterator<Item = Cidr> {
+fn ranges_of(of: &ServiceCIDR) -> impl Iterator<Item = IpNet> {
     let texts = of.spec.iter().flat_map(|spec| spec.cidrs.iter().flatten());
-    texts.filter_map(|text| text.parse().ok())
+    texts.filter_map(|text| ranges::parse(text).ok())
 }
 
 /// The address of an object that the API server keeps for a Service.
@@ -56,14 +56,14 @@ pub(super) fn address_of(object: &IPAddress) -> Option<IpAddr> {
 
 /// Names of those that share addresses with this one.
 pub(super) fn overlapping(all: &[Arc<ServiceCIDR>], of: &ServiceCIDR) -> BTreeSet<String> {
-    let own: Vec<Cidr> = ranges(of).collect();
-    let shares = |other: &ServiceCIDR| ranges(other).any(|range| own.iter().any(|own| own.overlaps(&range)));
+    let own: Vec<IpNet> = ranges_of(of).collect();
+    let shares = |other: &ServiceCIDR| ranges_of(other).any(|range| own.iter().any(|own| ranges::overlap(own, &range)));
     all.iter().filter(|other| shares(other)).map(|other| other.name_any()).collect()
 }
 
 /// Names of those that an address may come from.
 pub(super) fn serving(all: &[Arc<ServiceCIDR>], address: IpAddr) -> BTreeSet<String> {
-    let serves = |one: &ServiceCIDR| ranges(one).any(|range| range.serves(address));
+    let serves = |one: &ServiceCIDR| ranges_of(one).any(|range| ranges::serves(&range, address));
     all.iter().filter(|one| serves(one)).map(|one| one.name_any()).collect()
 }
 
@@ -87,7 +87,7 @@ pub(super) fn plan(
 /// Whether each of its ranges lies in another one's.
 fn is_covered(of: &ServiceCIDR, all: &[Arc<ServiceCIDR>]) -> bool {
     let others = || all.iter().filter(|other| other.metadata.name != of.metadata.name);
-    ranges(of).all(|own| others().any(|other| ranges(other).any(|range| range.covers(&own))))
+    ranges_of(of).all(|own| others().any(|other| ranges_of(other).any(|range| range.contains(&own))))
 }
 
 fn would_orphan(of: &ServiceCIDR, all: &[Arc<ServiceCIDR>], mut addresses: impl Iterator<Item = IpAddr>) -> bool {

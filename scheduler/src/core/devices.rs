@@ -63,6 +63,9 @@ impl Core {
 
 /// What has to become of the pod's claims of devices there.
 pub(super) fn plan(profile: &Profile, pod: &Pod, snapshot: &Snapshot, slot: Slot) -> Option<Box<DevicePlan>> {
+    if pod.device_claims.is_empty() {
+        return None;
+    }
     let enabled = profile.plugins.iter().find(|enabled| enabled.plugin.name() == NAME)?;
     let node = snapshot.node(slot).node().filter(|_| enabled.filters)?;
     devices::plan(pod, snapshot, node).map(Box::new)

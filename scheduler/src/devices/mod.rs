@@ -154,9 +154,6 @@ pub fn allocations(
 
 /// What has to be written before the pod goes to this node, where the filter let it pass.
 pub fn plan(pod: &Pod, snapshot: &Snapshot, node: &Node) -> Option<DevicePlan> {
-    if pod.device_claims.is_empty() {
-        return None;
-    }
     let devices = &snapshot.devices;
     let wanted = wanted(pod, devices).ok()?;
     let found = allocations(&wanted, &taken(devices), devices, node).ok()?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use component::scheduling::taints::tolerates_device;
 use k8s_openapi::api::resource::v1::{Device, DeviceAttribute, DeviceToleration};
 
 use super::DeviceId;
@@ -124,22 +125,7 @@ fn is_plain(device: &Device) -> bool {
 
 fn is_tolerated(device: &Device, tolerations: &[DeviceToleration]) -> bool {
     let mut hard = device.taints.iter().flatten().filter(|t| matches!(&*t.effect, "NoExecute" | "NoSchedule"));
-    hard.all(|taint| {
-        tolerations.iter().any(|toleration| {
-            let any = |field: &Option<String>, value: &str| {
-                field.as_deref().is_none_or(|field| field.is_empty() || field == value)
-            };
-            any(&toleration.effect, &taint.effect)
-                && any(&toleration.key, &taint.key)
-                && match toleration.operator.as_deref() {
-                    Some("Exists") => true,
-                    None | Some("" | "Equal") => {
-                        toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default()
-                    }
-                    _ => false,
-                }
-        })
-    })
+    hard.all(|taint| tolerations.iter().any(|toleration| tolerates_device(toleration, taint)))
 }
 
 /// By its full name, or, in the driver's own domain, by what is behind the slash.

@@ -158,12 +158,12 @@ fn validate_block(block: &Value, held: &[&str], path: &Path) -> ErrorList {
         return vec![Error::required(&at, "")];
     }
     let mut errors: ErrorList = ip::legacy_cidr(whole, held, &at).into_iter().collect();
-    let Some(whole) = ip::Cidr::parse_sloppy(whole) else { return errors };
+    let Some(whole) = ip::parse_sloppy_range(whole) else { return errors };
     for (position, text) in meta::list(block, "except").iter().filter_map(Value::as_str).enumerate() {
         let at = path.child("except").index(position);
         errors.extend(ip::legacy_cidr(text, held, &at));
-        let Some(except) = ip::Cidr::parse_sloppy(text) else { continue };
-        if !whole.contains(except.network()) || whole.bits >= except.bits {
+        let Some(except) = ip::parse_sloppy_range(text) else { continue };
+        if !whole.contains(&except) || whole.prefix_len() == except.prefix_len() {
             errors.push(Error::invalid(&at, text, "must be a strict subset of `cidr`"));
         }
     }
