@@ -12,7 +12,6 @@ use futures::future::{BoxFuture, FutureExt, join_all};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::ReplicationController;
 
-use crate::common::lean;
 use crate::names::CONTROLLERS;
 use crate::options::Options;
 use crate::{
@@ -103,7 +102,6 @@ fn context(name: &str, ctx: &Context, accounts: Option<&ServiceAccountClients>) 
 /// Runs the controllers until leading ends; then they have a moment to finish what they are at.
 async fn lead(ctx: &Context, options: &Options, leading: Shutdown) -> Result<(), Error> {
     let ctx = Context { shutdown: leading.clone(), ..ctx.clone() };
-    ctx.informers.trim(lean::pod);
     let options = Arc::new(options.clone());
     let accounts = match options.values.bool("use-service-account-credentials") {
         true => Some(ServiceAccountClients::new(&options.client, ctx.client.clone())?),

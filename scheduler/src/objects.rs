@@ -27,40 +27,7 @@ pub use taints::{Toleration, first_untolerated, tolerates};
 pub(crate) use volumes::SELECTED_NODE;
 pub use volumes::{Claim, CsiNode, Disk, PodVolume, StorageClass, Volume};
 
-/// Makes a decoded type what informers can list and watch.
-macro_rules! api_resource {
-    ($scope:ident $type:ty, $group:literal, $version:literal, $kind:literal, $plural:literal) => {
-        impl kube::Resource for $type {
-            type DynamicType = ();
-            type Scope = k8s_openapi::$scope;
-
-            fn kind((): &()) -> std::borrow::Cow<'_, str> {
-                $kind.into()
-            }
-
-            fn group((): &()) -> std::borrow::Cow<'_, str> {
-                $group.into()
-            }
-
-            fn version((): &()) -> std::borrow::Cow<'_, str> {
-                $version.into()
-            }
-
-            fn plural((): &()) -> std::borrow::Cow<'_, str> {
-                $plural.into()
-            }
-
-            fn meta(&self) -> &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
-                &self.metadata
-            }
-
-            fn meta_mut(&mut self) -> &mut k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
-                &mut self.metadata
-            }
-        }
-    };
-}
-pub(crate) use api_resource;
+pub(crate) use component::api_resource;
 
 /// Keeps of an object's metadata what scheduling reads.
 pub(crate) fn lean_metadata(

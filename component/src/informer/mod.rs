@@ -4,6 +4,7 @@
 //! `store` is the pure part: what is known and what changed; `reflect` feeds it from kube-rs's watcher. Neither knows
 //! what any kind means. `text` is what travels between them, and lets one reflector serve all kinds.
 
+mod alike;
 mod reflect;
 mod store;
 mod text;
@@ -22,17 +23,50 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-pub use self::store::Event;
-use self::{
-    reflect::{Shared, Trim},
-    text::Text,
-};
+pub use self::{alike::Alike, store::Event};
+use self::{reflect::Shared, text::Text};
 use crate::{key::Key, random::Random, shutdown::Shutdown};
 
 /// What can be kept in an informer: every k8s-openapi object that lists and watches.
 pub trait Object: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static {}
 
 impl<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static> Object for K {}
+
+/// Makes a decoded type what informers can list and watch. The crate that uses it has `kube` and `k8s_openapi`; the type
+/// has a field `metadata`.
+#[macro_export]
+macro_rules! api_resource {
+    ($scope:ident $type:ty, $group:literal, $version:literal, $kind:literal, $plural:literal) => {
+        impl kube::Resource for $type {
+            type DynamicType = ();
+            type Scope = k8s_openapi::$scope;
+
+            fn kind((): &()) -> std::borrow::Cow<'_, str> {
+                $kind.into()
+            }
+
+            fn group((): &()) -> std::borrow::Cow<'_, str> {
+                $group.into()
+            }
+
+            fn version((): &()) -> std::borrow::Cow<'_, str> {
+                $version.into()
+            }
+
+            fn plural((): &()) -> std::borrow::Cow<'_, str> {
+                $plural.into()
+            }
+
+            fn meta(&self) -> &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+                &self.metadata
+            }
+
+            fn meta_mut(&mut self) -> &mut k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+                &mut self.metadata
+            }
+        }
+    };
+}
 
 /// What part of a kind an informer keeps. The default is everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -62,21 +96,13 @@ pub struct Informers {
     random: Random,
     shutdown: Shutdown,
     running: Arc<Mutex<Running>>,
-    trims: Arc<Mutex<HashMap<TypeId, Box<dyn Any + Send + Sync>>>>,
     synced: Arc<Mutex<Vec<watch::Receiver<bool>>>>,
 }
 
 impl Informers {
     /// Starts nothing yet. Every reflector ends with `shutdown`.
     pub fn new(client: kube::Client, random: Random, shutdown: Shutdown) -> Self {
-        Self { client, random, shutdown, running: Arc::default(), trims: Arc::default(), synced: Arc::default() }
-    }
-
-    /// Has every object of a kind trimmed before it is kept: what is read of it by nobody here need not be held for each
-    /// of a hundred thousand. Must come before the first informer of the kind; and nothing of that kind may then be
-    /// written back as it was read here.
-    pub fn trim<K: Object>(&self, trim: fn(&mut K)) {
-        lock(&self.trims).insert(TypeId::of::<K>(), Box::new(trim));
+        Self { client, random, shutdown, running: Arc::default(), synced: Arc::default() }
     }
 
     /// The informer of all objects of a kind. The first call spawns its reflector on the current runtime.
@@ -117,8 +143,7 @@ impl Informers {
         if let Some(informer) = running.get(&slot).and_then(|any| any.downcast_ref::<Informer<K>>()) {
             return informer.clone();
         }
-        let trim = lock(&self.trims).get(&TypeId::of::<K>()).and_then(|any| any.downcast_ref::<Trim<K>>()).copied();
-        let informer = Informer(Arc::new(Shared::new(trim)));
+        let informer = Informer(Arc::new(Shared::new()));
         let feed = reflect::feed(api, selection, informer.0.clone(), self.random.clone(), self.shutdown.clone());
         lock(&self.synced).push(informer.0.watch_synced());
         tokio::spawn(feed);

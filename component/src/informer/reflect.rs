@@ -24,9 +24,6 @@ use crate::{client::shown, random::Random, shutdown::Shutdown};
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
-/// Takes from an object what its component does not read.
-pub(super) type Trim<K> = fn(&mut K);
-
 type Handler<K> = Box<dyn Fn(&Event<K>) + Send + Sync>;
 
 /// What an informer and its reflector share.
@@ -39,17 +36,15 @@ pub(super) struct Shared<K> {
     handlers: Mutex<Vec<Handler<K>>>,
     /// What the list under way has told so far.
     listing: Mutex<Vec<Arc<K>>>,
-    trim: Option<Trim<K>>,
     synced: watch::Sender<bool>,
 }
 
 impl<K: Object> Shared<K> {
-    pub(super) fn new(trim: Option<Trim<K>>) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             store: RwLock::default(),
             handlers: Mutex::default(),
             listing: Mutex::default(),
-            trim,
             synced: watch::Sender::new(false),
         }
     }
@@ -90,14 +85,10 @@ impl<K: Object> Shared<K> {
         }
     }
 
-    /// Decodes, and drops what no component reads, managed fields being often half of an object, and what this one does
-    /// not.
+    /// Decodes, and drops what no component reads: managed fields are often half of an object.
     fn lean(&self, object: &Text) -> serde_json::Result<Arc<K>> {
         let mut object: K = object.decode()?;
         object.meta_mut().managed_fields = None;
-        if let Some(trim) = self.trim {
-            trim(&mut object);
-        }
         Ok(Arc::new(object))
     }
 }

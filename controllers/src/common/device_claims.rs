@@ -2,10 +2,11 @@
 //!
 //! Pure. Concepts: "Dynamic Resource Allocation".
 
-use k8s_openapi::api::core::v1::{Pod, PodResourceClaim};
+use k8s_openapi::api::core::v1::PodResourceClaim;
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimConsumerReference};
 
 use super::owner::is_controlled_by;
+use super::pod::Pod;
 
 /// What the pod asks for of devices.
 pub(crate) fn claims_of(pod: &Pod) -> &[PodResourceClaim] {

@@ -1,15 +1,17 @@
-//! What the controllers keep of a pod: there is one informer of all of them, and clusters have a hundred thousand.
+//! Which fields of a pod no controller reads.
 //!
-//! Enter by [`pod`]. Pure. A controller that wants to read another field takes it off the lists below; one that writes a
-//! pod back asks the API for the whole.
+//! Enter by [`pod`]. Pure. A controller that wants to read another field takes it off the lists below, and adds it to
+//! [`super::pod`] if it is one of the status.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus, Volume};
+use k8s_openapi::api::core::v1::{Affinity, Container, NodeAffinity, Pod, PodSpec, PodStatus, Volume};
 
 /// Conditions that say nothing the phase does not, as long as the pod has not ended.
 const PASSING: [&str; 4] = ["PodScheduled", "Initialized", "PodReadyToStartContainers", "ContainersReady"];
 
 /// Drops what no controller reads.
 pub(crate) fn pod(pod: &mut Pod) {
+    pod.metadata.managed_fields = None;
+    pod.metadata.generate_name = None;
     shrink(&mut pod.metadata.owner_references);
     shrink(&mut pod.metadata.finalizers);
     if let Some(spec) = &mut pod.spec {
@@ -26,10 +28,11 @@ fn trim_spec(spec: &mut PodSpec) {
     shrink(&mut spec.init_containers);
     retain(&mut spec.volumes, matters);
     shrink(&mut spec.tolerations);
-    if let Some(affinity) = &mut spec.affinity {
-        affinity.pod_affinity = None;
-        affinity.pod_anti_affinity = None;
-    }
+    spec.affinity = spec
+        .affinity
+        .take()
+        .filter(pins)
+        .map(|affinity| Affinity { node_affinity: affinity.node_affinity, ..Affinity::default() });
     spec.dns_config = None;
     spec.dns_policy = None;
     spec.enable_service_links = None;
@@ -61,6 +64,13 @@ fn trim_container(container: &mut Container) {
     container.volume_mounts = None;
     container.working_dir = None;
     shrink(&mut container.ports);
+}
+
+/// Whether it may name the one node that the pod is for.
+fn pins(affinity: &Affinity) -> bool {
+    let required = |of: &NodeAffinity| of.required_during_scheduling_ignored_during_execution.clone();
+    let terms = affinity.node_affinity.as_ref().and_then(required).map(|selector| selector.node_selector_terms);
+    terms.into_iter().flatten().any(|term| term.match_fields.is_some())
 }
 
 /// Volumes of claims and of Secrets; the token that every pod has is neither.

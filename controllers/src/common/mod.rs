@@ -14,6 +14,7 @@ pub(crate) mod jobs;
 pub(crate) mod lean;
 pub(crate) mod nodes;
 pub(crate) mod owner;
+pub(crate) mod pod;
 pub(crate) mod pod_control;
 pub(crate) mod pod_status;
 pub(crate) mod pods;

@@ -2,12 +2,13 @@
 
 use component::informer::Informer;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::api::core::v1::PodCondition;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use super::error::{Doing, Error};
+use super::pod::Pod;
 use super::{pods, time};
 
 /// Pods by the node they are assigned to.

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 
+use super::pod::Pod;
 use super::{map, pods};
 
 /// The `count` pods to delete. `related` are the pods of all ReplicaSets of the same owner: a node that

@@ -6,10 +6,11 @@ use std::net::IpAddr;
 
 use component::informer::{Event, Informer};
 use component::key::Key;
-use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::core::v1::{ObjectReference, Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 
+use super::pod::Pod;
 use super::{map, pods};
 
 /// The label on endpoints of a Service without an address of its own.

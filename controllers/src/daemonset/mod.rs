@@ -25,7 +25,7 @@ use component::queue::{self, Queue};
 use component::recorder::Type;
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::PostParams;
 
@@ -37,6 +37,7 @@ use crate::common::error::{self, Doing, Error, wait_for_event};
 use crate::common::expectations::Expectations;
 use crate::common::history::History;
 use crate::common::owner::{controlled_or_orphan, index_by_controller, selector};
+use crate::common::pod::Pod;
 use crate::common::pod_control::PodControl;
 
 /// At most so many pods are made, and so many deleted, in one sync; the next one goes on.

@@ -8,13 +8,14 @@ use std::time::Duration;
 use component::recorder::Type;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 
 use super::facts::{self, ByNode};
 use super::node::{Fit, fit};
 use super::rolling;
 use crate::common::history::REVISION_LABEL;
+use crate::common::pod::Pod;
 use crate::common::{map, pods};
 
 /// What is: the DaemonSet, the nodes, and the pods it has.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
-use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::Selector;
 use kube::{Api, Client, ResourceExt};
@@ -12,6 +11,7 @@ use serde_json::json;
 use super::facts;
 use crate::common::error::{Doing, Error};
 use crate::common::history::{self, History, REVISION_LABEL};
+use crate::common::pod::Pod;
 use crate::common::{map, template};
 
 pub(super) struct Revisions {

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::facts;
 use super::node::{Fit, fit};
 use super::plan::{World, is_going};
+use crate::common::pod::Pod;
 use crate::common::pods;
 
 #[derive(Debug, Default, PartialEq)]

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
 
 use super::facts::by_node;
 use super::node::{Fit, fit, pod_for};
 use super::plan::{Plan, World, plan};
 use super::status::status;
+use crate::common::pod::Pod;
 
 const NEW: &str = "new";
 
@@ -166,7 +167,7 @@ fn pods_that_are_out_of_place() {
         node("n2", json!([{"key": "x", "effect": "NoSchedule"}])),
     ];
     let mut unplaced = (*pod("c", "", NEW, "starting")).clone();
-    unplaced.spec = pod_for(&ds, NEW, "gone").spec;
+    unplaced.spec = Pod::from(pod_for(&ds, NEW, "gone")).spec;
     let pods = [
         pod("a", "n1", NEW, "ready"),
         pod("b", "n2", NEW, "ready"),

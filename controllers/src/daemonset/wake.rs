@@ -5,7 +5,7 @@ use std::sync::Arc;
 use component::informer::{Event, Informer};
 use component::key::Key;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use kube::core::SelectorExt;
 
@@ -13,6 +13,7 @@ use super::Controller;
 use super::node::fit;
 use crate::common::map;
 use crate::common::owner::{controller_of, selector};
+use crate::common::pod::Pod;
 
 impl Controller {
     pub(super) fn subscribe(self: &Arc<Self>, revisions: &Informer<ControllerRevision>) {

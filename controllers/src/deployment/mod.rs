@@ -21,7 +21,6 @@ use component::key::Key;
 use component::queue::{self, Queue};
 use component::recorder::Type;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, PostParams};
 use kube::core::SelectorExt;
 use kube::{Api, ResourceExt};
@@ -32,6 +31,7 @@ use crate::common::error::{Doing, Error, wait_for_event};
 use crate::common::owner::{
     BY_CONTROLLER, controlled_or_orphan, controller_of, index_by_controller, is_controlled_by, selector,
 };
+use crate::common::pod::Pod;
 use crate::common::written::{self, Written};
 use crate::common::{map, pods, template};
 

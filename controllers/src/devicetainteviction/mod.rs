@@ -15,7 +15,6 @@ use component::metrics;
 use component::queue::{self, Queue};
 use component::recorder::Type;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceSlice};
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, ResourceExt};
@@ -23,6 +22,7 @@ use prometheus::{HistogramVec, IntCounterVec};
 
 use crate::common::device_claims::{claims_of, is_pod};
 use crate::common::error::{Doing, Error};
+use crate::common::pod::Pod;
 use crate::common::pod_status::{self, disruption_target};
 use crate::common::pods;
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use component::scheduling::taints::tolerates_device;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::resource::v1::{
     DeviceRequestAllocationResult, DeviceTaint, DeviceToleration, ResourceClaim, ResourceSlice,
 };
 
 use crate::common::device_claims::{claims_of, is_made_for, is_pod, name_of};
+use crate::common::pod::Pod;
 use crate::common::pods;
 
 pub(super) const NO_EXECUTE: &str = "NoExecute";

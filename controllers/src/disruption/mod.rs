@@ -13,7 +13,6 @@ use component::informer::{Event, Informer};
 use component::key::Key;
 use component::queue::{self, Queue};
 use component::recorder::Type;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use kube::api::PostParams;
 use kube::core::{Selector, SelectorExt};
@@ -24,6 +23,8 @@ use crate::common::error::{Doing, Error, wait_for_event};
 use crate::common::go_text::label_selector;
 use crate::common::map;
 use crate::common::owner::selector;
+use crate::common::pod::Pod;
+use crate::common::pod_status;
 
 struct Controller {
     ctx: Context,
@@ -160,12 +161,7 @@ impl Controller {
                 self.stale.add_after(key, left);
                 Ok(())
             }
-            Some(_) => {
-                let api = Api::<Pod>::namespaced(self.ctx.client.clone(), &key.namespace);
-                let pod = plan::no_longer_target(&pod, now);
-                let written = api.replace_status(&key.name, &PostParams::default(), &pod).await;
-                wait_for_event(written.map(drop).doing("update status of pod", key))
-            }
+            Some(_) => pod_status::patch(&self.ctx.client, &pod, None, Some(plan::no_longer_target(&pod, now))).await,
         }
     }
 }

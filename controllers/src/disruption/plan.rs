@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::api::core::v1::PodCondition;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 
+use crate::common::pod::Pod;
 use crate::common::scaled::scaled;
 use crate::common::{pods, time};
 
@@ -144,21 +145,19 @@ pub(super) fn stale_in(pod: &Pod, now: Timestamp) -> Option<Duration> {
     Some(Duration::try_from(since.checked_add(STALE_AFTER).ok()?.duration_since(now)).unwrap_or_default())
 }
 
-/// The pod with that condition taken back.
-pub(super) fn no_longer_target(pod: &Pod, now: Timestamp) -> Pod {
-    let mut pod = pod.clone();
-    let generation = pod.metadata.generation;
-    let conditions = pod.status.iter_mut().flat_map(|s| s.conditions.iter_mut().flatten());
-    for condition in conditions.filter(|c| c.type_ == "DisruptionTarget") {
-        *condition = PodCondition {
-            type_: "DisruptionTarget".into(),
-            status: "False".into(),
-            observed_generation: condition.observed_generation.and(generation),
-            last_transition_time: Some(time(now)),
-            ..PodCondition::default()
-        };
+/// That condition, taken back.
+pub(super) fn no_longer_target(pod: &Pod, now: Timestamp) -> PodCondition {
+    let observed = pods::condition(pod, "DisruptionTarget").and_then(|target| target.observed_generation);
+    PodCondition {
+        type_: "DisruptionTarget".into(),
+        status: "False".into(),
+        observed_generation: observed.and(pod.metadata.generation),
+        last_transition_time: Some(time(now)),
+        // Fields that a patch leaves out would stay.
+        reason: Some(String::new()),
+        message: Some(String::new()),
+        ..PodCondition::default()
     }
-    pod
 }
 
 #[cfg(test)]
@@ -267,8 +266,8 @@ mod tests {
             let pod = target(reason, status, since, phase);
             assert_eq!(stale_in(&pod, now()), want.map(Duration::from_secs), "{reason} {status} {phase}");
         }
-        let pod = no_longer_target(&target("EvictionByEvictionAPI", "True", "2026-01-01T00:07:00Z", "Running"), now());
-        let condition = pods::condition(&pod, "DisruptionTarget").unwrap();
-        assert_eq!((condition.status.as_str(), &condition.reason), ("False", &None));
+        let pod = target("EvictionByEvictionAPI", "True", "2026-01-01T00:07:00Z", "Running");
+        let condition = no_longer_target(&pod, now());
+        assert_eq!((condition.status.as_str(), condition.reason.as_deref()), ("False", Some("")));
     }
 }

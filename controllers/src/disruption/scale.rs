@@ -9,7 +9,7 @@ use std::sync::Arc;
 use component::context::Context;
 use component::informer::Informer;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::core::v1::{Pod, ReplicationController};
+use k8s_openapi::api::core::v1::ReplicationController;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::core::DynamicObject;
 use kube::{Api, ResourceExt};
@@ -17,6 +17,7 @@ use kube::{Api, ResourceExt};
 use crate::common::discovery::{Kinds, Resource};
 use crate::common::error::{Doing, Error};
 use crate::common::owner::controller_of;
+use crate::common::pod::Pod;
 
 pub(super) struct Scales {
     ctx: Context,

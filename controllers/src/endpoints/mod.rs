@@ -14,12 +14,13 @@ use component::informer::{Event, Informer};
 use component::key::Key;
 use component::queue::{self, Queue};
 use component::recorder::Type;
-use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
+use k8s_openapi::api::core::v1::{Endpoints, Service};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 
 use crate::common::error::{Doing, Error};
 use crate::common::map;
+use crate::common::pod::Pod;
 use crate::common::service::{concerned, selecting, selects};
 
 /// Elections of old were held on Endpoints; such an object has no Service and is none of ours.

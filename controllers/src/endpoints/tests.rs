@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Service;
 use serde_json::{Value, json};
 
 use super::plan::{subsets, updated};
+use crate::common::pod::Pod;
 
 fn service(ports: Value) -> Service {
     serde_json::from_value(json!({"metadata": {"name": "web", "namespace": "n", "labels": {"a": "b"}},

@@ -4,9 +4,10 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{Pod, Service, ServiceSpec};
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort};
 
+use crate::common::pod::Pod;
 use crate::common::pods;
 use crate::common::service::{find_port, hostname, pod_ips, protocol, publishes_not_ready, target_ref};
 

@@ -19,7 +19,7 @@ use component::informer::{Event, Informer};
 use component::key::Key;
 use component::queue::{self, Backoff, Queue};
 use component::recorder::Type;
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -29,6 +29,7 @@ use self::slice::SERVICE_NAME;
 use self::topology::Shares;
 use crate::common::error::{Doing, Error};
 use crate::common::map;
+use crate::common::pod::Pod;
 use crate::common::service::{concerned, selecting, selects};
 use crate::common::slice_tracker::{self, Tracker};
 

@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use component::recorder::Type;
-use k8s_openapi::api::core::v1::{Pod, Service, ServiceSpec};
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 
 use super::endpoint::{Identity, PortKey, endpoint, endpoint_ports, equal_beyond_identity, identity, port_key};
 use super::hints;
 use super::slice::{is_owned_by, labels_for, new_slice, relabelled};
 use super::topology::{self, Shares};
+use crate::common::pod::Pod;
 use crate::common::pods;
 use crate::common::service::{belongs_in_endpoints, publishes_not_ready};
 

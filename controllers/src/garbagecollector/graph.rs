@@ -6,6 +6,7 @@
 //! of one. Concepts: "Garbage Collection", "Owners and Dependents".
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
@@ -18,7 +19,8 @@ pub(super) const ORPHAN: &str = "orphan";
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) identity: Identity,
-    pub(super) owners: Vec<OwnerReference>,
+    /// Shared by the dependents of an owner that name it alike.
+    pub(super) owners: Arc<[OwnerReference]>,
     pub(super) dependents: BTreeSet<Uid>,
     /// Named by a dependent, not seen by a watch.
     pub(super) is_virtual: bool,
@@ -59,7 +61,7 @@ impl Graph {
 
     /// The seen objects of a kind that are not among `listed`: a fresh list has shown that they are gone.
     pub(super) fn missing(&self, api_version: &str, kind: &str, listed: &HashSet<Uid>) -> Vec<Identity> {
-        let of_kind = |n: &&Node| n.identity.kind == kind && n.identity.api_version == api_version && !n.is_virtual;
+        let of_kind = |n: &&Node| &*n.identity.kind == kind && &*n.identity.api_version == api_version && !n.is_virtual;
         let all = self.nodes.values().filter(of_kind).filter(|n| !listed.contains(&n.identity.uid));
         all.map(|n| n.identity.clone()).collect()
     }
@@ -68,7 +70,7 @@ impl Graph {
     pub(super) fn observe(&mut self, identity: Identity, meta: &ObjectMeta) -> Effects {
         let mut effects = Effects::default();
         let uid = identity.uid.clone();
-        let owners = meta.owner_references.clone().unwrap_or_default();
+        let owners = self.shared(meta.owner_references.as_deref().unwrap_or_default());
         if self.nodes.contains_key(&uid) {
             self.realize(&identity, &mut effects);
             self.change_owners(&uid, owners, &mut effects);
@@ -89,6 +91,16 @@ impl Graph {
         effects
     }
 
+    /// The same list as a dependent of the first owner has it, where they are alike.
+    fn shared(&self, owners: &[OwnerReference]) -> Arc<[OwnerReference]> {
+        let owner = owners.first().and_then(|first| self.nodes.get(&*first.uid));
+        let sibling = owner.and_then(|owner| self.nodes.get(owner.dependents.last()?));
+        match sibling.filter(|sibling| *sibling.owners == *owners) {
+            Some(sibling) => sibling.owners.clone(),
+            None => owners.into(),
+        }
+    }
+
     /// A virtual node turns out to be this object. Whoever took it for another one is looked at again.
     fn realize(&mut self, seen: &Identity, effects: &mut Effects) {
         let Some(node) = self.nodes.get_mut(&seen.uid).filter(|n| n.is_virtual) else { return };
@@ -107,25 +119,25 @@ impl Graph {
         }
     }
 
-    fn change_owners(&mut self, uid: &Uid, owners: Vec<OwnerReference>, effects: &mut Effects) {
+    fn change_owners(&mut self, uid: &Uid, owners: Arc<[OwnerReference]>, effects: &mut Effects) {
         let Some(node) = self.nodes.get_mut(uid) else { return };
         let old = std::mem::replace(&mut node.owners, owners.clone());
         if old == owners {
             return;
         }
-        for before in &old {
+        for before in old.iter() {
             let after = owners.iter().find(|o| o.uid == before.uid);
             let still_blocks = after.is_some_and(|o| o.block_owner_deletion == Some(true));
-            if before.block_owner_deletion == Some(true) && !still_blocks && self.nodes.contains_key(&before.uid) {
-                effects.delete.push(before.uid.clone());
+            if before.block_owner_deletion == Some(true) && !still_blocks && self.nodes.contains_key(&*before.uid) {
+                effects.delete.push(before.uid.as_str().into());
             }
             if after.is_none()
-                && let Some(owner) = self.nodes.get_mut(&before.uid)
+                && let Some(owner) = self.nodes.get_mut(&*before.uid)
             {
                 owner.dependents.remove(uid);
             }
         }
-        let added: Vec<_> = owners.into_iter().filter(|o| old.iter().all(|b| b.uid != o.uid)).collect();
+        let added: Vec<_> = owners.iter().filter(|o| old.iter().all(|b| b.uid != o.uid)).cloned().collect();
         self.join_owners(uid, &added, effects);
     }
 
@@ -134,10 +146,11 @@ impl Graph {
         let Some(dependent) = self.nodes.get(uid).cloned() else { return };
         let mut doubtful = false;
         for reference in owners {
-            match self.nodes.get_mut(&reference.uid) {
+            match self.nodes.get_mut(&*reference.uid) {
                 None => {
-                    self.nodes.insert(reference.uid.clone(), virtual_node(reference, &dependent));
-                    effects.delete.push(reference.uid.clone());
+                    let owner = virtual_node(reference, &dependent);
+                    effects.delete.push(owner.identity.uid.clone());
+                    self.nodes.insert(owner.identity.uid.clone(), owner);
                 }
                 Some(owner) => {
                     owner.dependents.insert(uid.clone());
@@ -217,8 +230,8 @@ impl Graph {
 
     fn remove(&mut self, identity: &Identity, effects: &mut Effects) {
         let Some(node) = self.nodes.remove(&identity.uid) else { return };
-        for owner in &node.owners {
-            if let Some(owner) = self.nodes.get_mut(&owner.uid) {
+        for owner in node.owners.iter() {
+            if let Some(owner) = self.nodes.get_mut(&*owner.uid) {
                 owner.dependents.remove(&identity.uid);
                 if owner.deleting_dependents {
                     effects.delete.push(owner.identity.uid.clone());
@@ -241,7 +254,7 @@ impl Graph {
                 others.push(uid.clone());
                 continue;
             }
-            let references = || dependent.owners.iter().filter(|o| o.uid == owner.uid);
+            let references = || dependent.owners.iter().filter(|o| *o.uid == *owner.uid);
             if references().any(|o| owner.fits(o)) {
                 fitting.push(uid.clone());
             }
@@ -256,11 +269,11 @@ impl Graph {
     fn alternate(&self, dependents: &[Uid], absent: &Identity) -> Option<Identity> {
         let mut candidates = BTreeSet::new();
         for dependent in dependents.iter().filter_map(|uid| self.nodes.get(uid)) {
-            for reference in dependent.owners.iter().filter(|o| o.uid == absent.uid) {
+            for reference in dependent.owners.iter().filter(|o| *o.uid == *absent.uid) {
                 let mut identity = Identity::of_owner(reference, &dependent.identity.namespace);
                 let same_kind = identity.api_version == absent.api_version && identity.kind == absent.kind;
                 if absent.namespace.is_empty() && same_kind {
-                    identity.namespace.clear();
+                    identity.namespace = Box::default();
                 }
                 if identity != *absent {
                     candidates.insert(identity);
@@ -274,7 +287,7 @@ impl Graph {
 fn virtual_node(reference: &OwnerReference, dependent: &Node) -> Node {
     Node {
         identity: Identity::of_owner(reference, &dependent.identity.namespace),
-        owners: Vec::new(),
+        owners: Arc::default(),
         dependents: BTreeSet::from([dependent.identity.uid.clone()]),
         is_virtual: true,
         being_deleted: false,

@@ -57,7 +57,7 @@ impl Live {
     /// None when nothing of this name is there, or something with another UID.
     pub(super) async fn get(&self, identity: &Identity) -> Result<Option<ObjectMeta>, Error> {
         let found = self.api(identity)?.get_metadata_opt(&identity.name).await.doing("get", identity)?;
-        Ok(found.map(|o| o.metadata).filter(|m| m.uid.as_ref() == Some(&identity.uid)))
+        Ok(found.map(|o| o.metadata).filter(|m| m.uid.as_deref() == Some(&*identity.uid)))
     }
 
     /// Deletes exactly the object that was looked at: a change since then (an owner that came back) is a conflict.
@@ -68,7 +68,7 @@ impl Live {
         policy: PropagationPolicy,
     ) -> Result<(), Error> {
         let precondition =
-            Preconditions { uid: Some(identity.uid.clone()), resource_version: latest.resource_version.clone() };
+            Preconditions { uid: Some(identity.uid.to_string()), resource_version: latest.resource_version.clone() };
         let params = DeleteParams {
             propagation_policy: Some(policy.clone()),
             preconditions: Some(precondition),
@@ -84,15 +84,18 @@ impl Live {
         if now.owner_references != latest.owner_references {
             return Err(Error::refused("delete", identity, "its owners have changed meanwhile"));
         }
-        let precondition = Preconditions { uid: Some(identity.uid.clone()), resource_version: None };
+        let precondition = Preconditions { uid: Some(identity.uid.to_string()), resource_version: None };
         let params = DeleteParams { preconditions: Some(precondition), ..params };
         api.delete(&identity.name, &params).await.map(drop).doing("delete", identity)
     }
 
     /// Takes owners off an object; one that is gone has none.
     pub(super) async fn drop_owners(&self, identity: &Identity, owners: &[Uid]) -> Result<(), Error> {
-        let deletions: Vec<Value> = owners.iter().map(|uid| json!({"$patch": "delete", "uid": uid})).collect();
-        self.patch_owners(identity, deletions, |references| references.retain(|o| !owners.contains(&o.uid))).await
+        let deletions: Vec<Value> = owners.iter().map(|uid| json!({"$patch": "delete", "uid": &**uid})).collect();
+        self.patch_owners(identity, deletions, |references| {
+            references.retain(|o| !owners.iter().any(|uid| **uid == *o.uid))
+        })
+        .await
     }
 
     /// Makes all of an object's references non-blocking.
@@ -112,7 +115,7 @@ impl Live {
         edit: impl Fn(&mut Vec<OwnerReference>),
     ) -> Result<(), Error> {
         let api = self.api(identity)?;
-        let patch = json!({"metadata": {"uid": identity.uid, "ownerReferences": strategic}});
+        let patch = json!({"metadata": {"uid": &*identity.uid, "ownerReferences": strategic}});
         let patched = api.patch_metadata(&identity.name, &PatchParams::default(), &Patch::Strategic(&patch)).await;
         match patched.doing("patch owners of", identity) {
             Err(e) if e.is_not_found() => return Ok(()),

@@ -127,7 +127,7 @@ impl Collector {
         let mut owners = Vec::with_capacity(references.len());
         for reference in &references {
             match self.look_at_owner(reference, &node.identity).await? {
-                Some(owner) => owners.push((reference.uid.clone(), owner)),
+                Some(owner) => owners.push((reference.uid.as_str().into(), owner)),
                 // A reference that can never be right: nothing is done about its object.
                 None => return Ok(()),
             }
@@ -204,8 +204,9 @@ impl Collector {
     async fn wait_for_dependents(&self, node: &Node) -> Result<(), Error> {
         let blocking: Vec<(Uid, bool)> = {
             let graph = self.graph();
-            let blocks =
-                |n: &&Node| n.owners.iter().any(|o| o.uid == node.identity.uid && o.block_owner_deletion == Some(true));
+            let blocks = |n: &&Node| {
+                n.owners.iter().any(|o| *o.uid == *node.identity.uid && o.block_owner_deletion == Some(true))
+            };
             let dependents = node.dependents.iter().filter_map(|uid| graph.get(uid)).filter(blocks);
             dependents.map(|n| (n.identity.uid.clone(), n.deleting_dependents)).collect()
         };

@@ -123,7 +123,8 @@ impl<S: Sink> Monitors<S> {
             ctx: Context { shutdown: stop.clone(), ..self.ctx.clone() },
             sink: self.sink.clone(),
             tells_of_kinds: tells_of_kinds(&resource).then(|| self.changed.clone()),
-            api_version: resource.api_version(),
+            api_version: resource.api_version().into(),
+            kind: resource.kind.as_str().into(),
             resource,
             listing: HashSet::new(),
         };
@@ -150,7 +151,8 @@ struct Monitor<S> {
     /// Woken by every change, for the kinds that make other kinds.
     tells_of_kinds: Option<Arc<Notify>>,
     resource: Resource,
-    api_version: String,
+    api_version: Arc<str>,
+    kind: Arc<str>,
     listing: HashSet<Uid>,
 }
 
@@ -213,6 +215,6 @@ impl<S: Sink> Monitor<S> {
     }
 
     fn identity(&self, meta: &ObjectMeta) -> Identity {
-        Identity::of(&self.api_version, &self.resource.kind, meta)
+        Identity::of(&self.api_version, &self.kind, meta)
     }
 }

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::JobCondition;
-use k8s_openapi::api::core::v1::Pod;
 
 use super::backoff::wait_for_index;
 use super::facts::{self, is_failed};
 use super::observe::{Indexes, Observed};
 use super::{condition, policy};
+use crate::common::pod::Pod;
 use crate::common::{pods, ranking};
 
 /// At most so many pods are made or deleted in one sync.

@@ -4,9 +4,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::ContainerStatus;
 
 use super::policy;
+use crate::common::pod::Pod;
 use crate::common::{jobs, map, pods};
 
 pub(super) const TRACKING_FINALIZER: &str = "batch.kubernetes.io/job-tracking";

@@ -9,12 +9,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use component::informer::Event;
 use component::key::Key;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::backoff::Record;
 use super::facts;
 use crate::common::expectations::Expectations;
+use crate::common::pod::Pod;
 use crate::common::written::version;
 
 #[derive(Default)]

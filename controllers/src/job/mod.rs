@@ -29,7 +29,6 @@ use component::key::Key;
 use component::queue::{self, Backoff, Queue};
 use component::recorder::Type;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt};
 
@@ -41,6 +40,7 @@ use crate::common::claim::claim_with_finalizer;
 use crate::common::error::{Error, wait_for_event};
 use crate::common::map;
 use crate::common::owner::{controlled_or_orphan, controller_of, index_by_controller, selector};
+use crate::common::pod::Pod;
 use crate::common::pod_control::PodControl;
 
 /// How long events of pods are collected before a Job is looked at: many pods that end together are counted together.

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
-use k8s_openapi::api::core::v1::Pod;
 
 use super::backoff::Record;
 use super::facts::{self, index_of, is_failed, is_tracked, uid};
 use super::intervals::Intervals;
 use super::policy;
+use crate::common::pod::Pod;
 use crate::common::pods;
 
 /// What a sync is given.

@@ -11,7 +11,6 @@ use component::key::Key;
 use component::queue::{self, Backoff, Queue};
 use component::shutdown::Shutdown;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 
 use super::facts;
@@ -19,6 +18,7 @@ use super::sync::When;
 use super::writes::remove_finalizer;
 use crate::common::error::Error;
 use crate::common::owner::controller_of;
+use crate::common::pod::Pod;
 
 pub(super) struct Orphans {
     client: Client,

@@ -3,12 +3,13 @@
 //! Pure. Concepts: "Jobs", "Completion mode": an index is told by annotation, label, host name and environment.
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
-use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, ObjectFieldSelector, Pod};
+use k8s_openapi::api::core::v1::{self as api, Container, EnvVar, EnvVarSource, ObjectFieldSelector};
 
 use super::facts::{
     COMPLETION_INDEX, INDEX_FAILURE_COUNT, INDEX_IGNORED_FAILURE_COUNT, TRACKING_FINALIZER, failures_with,
 };
 use crate::common::owner::controller_ref;
+use crate::common::pod::Pod;
 use crate::common::template::pod_from;
 
 const INDEX_ENV: &str = "JOB_COMPLETION_INDEX";
@@ -16,7 +17,7 @@ const INDEX_ENV: &str = "JOB_COMPLETION_INDEX";
 const PREFIX_MAX: usize = 58;
 
 /// A pod for no index in particular.
-pub(super) fn plain(job: &Job, spec: &JobSpec) -> Pod {
+pub(super) fn plain(job: &Job, spec: &JobSpec) -> api::Pod {
     let mut pod = pod_from(&spec.template, controller_ref(job));
     let finalizers = pod.metadata.finalizers.get_or_insert_default();
     if !finalizers.iter().any(|f| f == TRACKING_FINALIZER) {
@@ -26,7 +27,7 @@ pub(super) fn plain(job: &Job, spec: &JobSpec) -> Pod {
 }
 
 /// The pod for an index; `before` is the pod of that index that failed last, when the Job counts failures by index.
-pub(super) fn for_index(job: &Job, spec: &JobSpec, index: i32, before: Option<&Pod>) -> Pod {
+pub(super) fn for_index(job: &Job, spec: &JobSpec, index: i32, before: Option<&Pod>) -> api::Pod {
     let mut pod = plain(job, spec);
     let name = job.metadata.name.as_deref().unwrap_or_default();
     let text = index.to_string();

@@ -3,10 +3,11 @@
 //! Pure. Concepts: "Jobs", "Pod failure policy" and "Success policy".
 
 use k8s_openapi::api::batch::v1::{JobSpec, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule};
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::ContainerStatus;
 
 use super::facts;
 use super::intervals::Intervals;
+use crate::common::pod::Pod;
 
 /// What the failure policy makes of one failed pod.
 #[derive(Debug, Default, PartialEq)]

@@ -11,7 +11,7 @@ use component::key::Key;
 use component::recorder::Type;
 use futures::future::join_all;
 use k8s_openapi::api::batch::v1::{Job, JobCondition, JobStatus};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1 as api;
 use kube::ResourceExt;
 
 use super::decide::{Action, Wanted, decide};
@@ -20,11 +20,12 @@ use super::observe::{Input, Observed, observe};
 use super::{condition, facts, metrics, pod, track};
 use crate::common::batch::slow_start;
 use crate::common::error::Error;
+use crate::common::pod::Pod;
 use crate::common::{nonzero, pods, time};
 
 /// The writes of a sync.
 pub(super) trait Writes {
-    async fn create(&self, job: &Job, pod: &Pod) -> Result<(), Error>;
+    async fn create(&self, job: &Job, pod: &api::Pod) -> Result<(), Error>;
     async fn delete(&self, job: &Job, pod: &Pod) -> Result<(), Error>;
     /// Takes the tracking finalizer from a pod that has it.
     async fn remove_finalizer(&self, pod: &Pod, when: When) -> Result<(), Error>;
@@ -139,7 +140,7 @@ impl<W: Writes> Run<'_, W> {
 
     async fn create(&mut self, wanted: &Wanted) -> Result<(), Error> {
         let (job, spec) = (&self.o.job, &self.o.spec);
-        let pods: Vec<Pod> = match wanted {
+        let pods: Vec<api::Pod> = match wanted {
             Wanted::Count(count) => vec![pod::plain(job, spec); *count],
             Wanted::Indexes(indexes) => {
                 let before = |index| self.o.indexes.as_ref().and_then(|i| i.waiting.get(index)).map(Arc::as_ref);

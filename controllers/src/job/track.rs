@@ -12,11 +12,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::{JobCondition, JobStatus};
-use k8s_openapi::api::core::v1::Pod;
 
 use super::facts::{index_of, is_failed, uid};
 use super::observe::Observed;
 use super::{condition, policy};
+use crate::common::pod::Pod;
 use crate::common::{nonzero, pods};
 
 /// The list in the status holds at most so many, to keep the object small.

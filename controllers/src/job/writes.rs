@@ -2,7 +2,7 @@
 
 use component::recorder::Type;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1 as api;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
@@ -10,12 +10,13 @@ use serde_json::json;
 use super::facts::TRACKING_FINALIZER;
 use super::sync::{When, Writes};
 use crate::common::error::{Doing, Error};
+use crate::common::pod::Pod;
 use crate::common::pod_control::PodControl;
 
 pub(super) struct ApiWrites(pub(super) PodControl);
 
 impl Writes for ApiWrites {
-    async fn create(&self, job: &Job, pod: &Pod) -> Result<(), Error> {
+    async fn create(&self, job: &Job, pod: &api::Pod) -> Result<(), Error> {
         self.0.create_pod(job, pod).await.map(drop)
     }
 

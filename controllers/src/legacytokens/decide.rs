@@ -6,10 +6,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
-use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::ResourceExt;
 
 use crate::common::map;
+use crate::common::pod::Pod;
 use crate::common::token_secrets::account_uid;
 
 pub(super) const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";

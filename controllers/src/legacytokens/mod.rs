@@ -13,13 +13,14 @@ use component::context::Context;
 use component::informer::{Informer, Selection};
 use component::queue::{self, Queue};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use self::decide::{Verdict, World};
 use crate::common::error::{self, Doing, Error};
+use crate::common::pod::Pod;
 use crate::common::token_secrets;
 
 const INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);

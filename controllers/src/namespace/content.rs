@@ -4,7 +4,6 @@
 
 use futures::StreamExt;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams};
 use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::{Api, Client, ResourceExt};
@@ -12,6 +11,7 @@ use kube::{Api, Client, ResourceExt};
 use super::conditions::Report;
 use crate::common::discovery::{Discovered, Resource};
 use crate::common::error::{Doing, Error};
+use crate::common::pod::Pod;
 use crate::common::pods;
 
 /// How long finalizers are given before the next look.

@@ -12,12 +12,13 @@ use component::context::Context;
 use component::informer::{Event, Informer};
 use component::key::Key;
 use component::queue::{self, Backoff, Queue};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::PostParams;
 
 use crate::common::discovery;
 use crate::common::error::{Doing, Error};
+use crate::common::pod::Pod;
 
 /// The finalizer that every namespace is born with; this controller takes it off.
 const FINALIZER: &str = "kubernetes";

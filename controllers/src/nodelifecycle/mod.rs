@@ -19,7 +19,7 @@ use component::queue::{self, Queue};
 use component::recorder::Type;
 use futures::future::join_all;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
+use k8s_openapi::api::core::v1::{Node, PodCondition};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
@@ -30,6 +30,7 @@ pub(crate) use self::zones::Rates;
 use self::zones::{Shift, Turn, Zones};
 use crate::common::error::{self, Doing, Error};
 use crate::common::nodes::{change_taints, condition, is_ready, zone_key};
+use crate::common::pod::Pod;
 use crate::common::pod_status::{self, BY_NODE, index_by_node};
 use crate::common::{map, pods, time};
 

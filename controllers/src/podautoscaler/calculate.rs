@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, ResourceRequirements};
 use kube::ResourceExt;
 use machinery::quantity::Quantity;
 
+use crate::common::pod::Pod;
 use crate::common::pods;
 
 /// What one pod uses.

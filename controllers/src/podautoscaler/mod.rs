@@ -22,13 +22,13 @@ use component::informer::{Event, Informer};
 use component::key::Key;
 use component::queue::{self, Queue};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::Pod;
 use machinery::selector::Selector;
 
 use self::metrics::Metrics;
 use self::scaling::History;
 use crate::common::discovery::Kinds;
 use crate::common::error::Error;
+use crate::common::pod::Pod;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {

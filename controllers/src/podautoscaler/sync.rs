@@ -7,7 +7,6 @@ use component::recorder::Type;
 use jiff::SignedDuration;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::autoscaling::v2::{HPAScalingRules, HorizontalPodAutoscaler, MetricStatus};
-use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::PostParams;
 use kube::core::DynamicObject;
@@ -19,6 +18,7 @@ use super::metric::{Failed, Source};
 use super::{Controller, condition};
 use crate::common::discovery::Resource;
 use crate::common::error::{Doing, Error};
+use crate::common::pod::Pod;
 use crate::common::time;
 
 /// How often a scale that somebody else writes too is tried.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerSpec;
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::calculate::{Basis, Proposal, Readiness, Sample, Samples, Tolerances};
 use super::scaling::History;
+use crate::common::pod::Pod;
 
 fn now() -> Timestamp {
     "2026-01-01T01:00:00Z".parse().unwrap()

@@ -11,13 +11,14 @@ use component::informer::{Event, Informer};
 use component::key::Key;
 use component::metrics;
 use component::queue::{self, Queue};
-use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
+use k8s_openapi::api::core::v1::{Node, PodCondition};
 use kube::api::DeleteParams;
 use kube::{Api, ResourceExt};
 use prometheus::IntCounterVec;
 
 use crate::common::error::{self, Doing, Error};
 use crate::common::nodes::{OUT_OF_SERVICE, is_ready, taints};
+use crate::common::pod::Pod;
 use crate::common::pod_status::{self, BY_NODE, disruption_target, index_by_node};
 use crate::common::pods;
 

@@ -18,7 +18,6 @@ use component::key::Key;
 use component::queue::{self, Queue};
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::ReplicaSetStatus;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::PostParams;
 use kube::core::SelectorExt;
@@ -31,6 +30,7 @@ use crate::common::claim::claim_all;
 use crate::common::error::{Doing, Error, wait_for_event};
 use crate::common::expectations::Expectations;
 use crate::common::owner::{BY_CONTROLLER, controlled_or_orphan, controller_of, index_by_controller, is_controlled_by};
+use crate::common::pod::Pod;
 use crate::common::pod_control::PodControl;
 use crate::common::{map, pods};
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSetCondition, ReplicaSetStatus};
-use k8s_openapi::api::core::v1::Pod;
 
 use super::kind::ReplicaKind;
+use crate::common::pod::Pod;
 use crate::common::ranking::pods_to_delete;
 use crate::common::{map, nonzero, pods, time};
 

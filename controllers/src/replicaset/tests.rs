@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
 use super::plan::{BURST, Change, change, next_check, status};
+use crate::common::pod::Pod;
 
 fn now() -> Timestamp {
     Timestamp::from_second(2_000_000_000).unwrap()

@@ -13,7 +13,7 @@ use component::informer::{Event, Informer};
 use component::key::Key;
 use component::queue::{self, Queue};
 use component::recorder::Type;
-use k8s_openapi::api::core::v1::{Pod, PodResourceClaim};
+use k8s_openapi::api::core::v1::PodResourceClaim;
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimConsumerReference, ResourceClaimTemplate};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use self::plan::{FINALIZER, is_done};
 use crate::common::device_claims::{claims_of, is_made_for, is_pod, name_of};
 use crate::common::error::{Doing, Error};
+use crate::common::pod::Pod;
 
 const FIELD_MANAGER: &str = "ResourceClaimController";
 

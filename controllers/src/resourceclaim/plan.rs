@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, PodResourceClaim};
+use k8s_openapi::api::core::v1::PodResourceClaim;
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimConsumerReference, ResourceClaimTemplate};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::ResourceExt;
 
 use crate::common::device_claims::is_made_for;
 use crate::common::owner::{controller_of, controller_ref};
+use crate::common::pod::Pod;
 use crate::common::{map, pods};
 
 /// On a claim that was made for a pod: the pod's name for it.

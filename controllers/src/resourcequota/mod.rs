@@ -14,7 +14,7 @@ use component::context::Context;
 use component::informer::{Event, Informer};
 use component::key::Key;
 use component::queue::{self, Queue};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, ResourceQuota, Service};
 use kube::api::{ListParams, PostParams};
 use kube::core::DynamicObject;
 use kube::{Api, ResourceExt};
@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use self::watch::Watches;
 use crate::common::discovery::{self, Kinds, Resource};
 use crate::common::error::{Doing, Error};
+use crate::common::pod::Pod;
 use crate::common::pods;
 
 /// What goes together is given back together.

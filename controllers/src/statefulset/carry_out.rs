@@ -5,13 +5,14 @@ use std::sync::Arc;
 use component::key::Key;
 use component::recorder::Type;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{self as api, PersistentVolumeClaim};
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 
 use super::plan::Step;
 use super::{Controller, identity, retention};
 use crate::common::error::{self, Doing, Error};
+use crate::common::pod::Pod;
 
 impl Controller {
     pub(super) async fn carry_out(&self, set: &StatefulSet, step: &Step) -> Result<(), Error> {
@@ -19,7 +20,7 @@ impl Controller {
             Step::Create(pod) => self.create(set, pod).await,
             Step::Delete(pod) => self.delete(set, pod).await,
             Step::CreateClaims(pod) => {
-                self.create_claims(set, pod).await?;
+                self.create_claims(set, &pod.name_any()).await?;
                 self.own_claims(set, pod).await
             }
             Step::Repair(pod) => self.repair(set, pod).await,
@@ -27,17 +28,18 @@ impl Controller {
         }
     }
 
-    async fn create(&self, set: &StatefulSet, pod: &Pod) -> Result<(), Error> {
-        if let Err(e) = self.create_claims(set, pod).await {
-            return self.tell("Create", set, pod, Err(e));
+    async fn create(&self, set: &StatefulSet, pod: &api::Pod) -> Result<(), Error> {
+        let name = pod.name_any();
+        if let Err(e) = self.create_claims(set, &name).await {
+            return self.tell("Create", set, &name, Err(e));
         }
         let created = self.pods_of(set).create(&PostParams::default(), pod).await;
-        let created = created.map(drop).doing("create pod", pod.name_any());
+        let created = created.map(drop).doing("create pod", &name);
         match created {
             // One that the cache has yet to see, or a stranger of that name: neither is news.
             Err(e) if e.is_already_exists() => Err(e),
             Err(e) if e.is_namespace_terminating() => Ok(()),
-            created => self.tell("Create", set, pod, created),
+            created => self.tell("Create", set, &name, created),
         }
     }
 
@@ -48,32 +50,33 @@ impl Controller {
         let deleted = self.pods_of(set).delete(&pod.name_any(), &params).await;
         match deleted.map(drop).doing("delete pod", pod.name_any()) {
             Err(e) if e.is_conflict() => Ok(()),
-            Err(e) if !e.is_not_found() => self.tell("Delete", set, pod, Err(e)),
-            _ => self.tell("Delete", set, pod, Ok(())),
+            Err(e) if !e.is_not_found() => self.tell("Delete", set, &pod.name_any(), Err(e)),
+            _ => self.tell("Delete", set, &pod.name_any(), Ok(())),
         }
     }
 
     async fn repair(&self, set: &StatefulSet, pod: &Pod) -> Result<(), Error> {
         let Some(ordinal) = identity::ordinal(pod) else { return Ok(()) };
+        let name = pod.name_any();
         // The cache keeps only parts of pods: what is written back must be the whole.
-        let whole = self.pods_of(set).get_opt(&pod.name_any()).await.doing("get pod", pod.name_any())?;
+        let whole = self.pods_of(set).get_opt(&name).await.doing("get pod", &name)?;
         let Some(mut repaired) = whole.filter(|whole| whole.uid() == pod.uid()) else { return Ok(()) };
         identity::set_identity(set, &mut repaired, ordinal);
         if !identity::storage_matches(set, pod) {
             identity::set_storage(set, &mut repaired, ordinal);
-            if let Err(e) = self.create_claims(set, pod).await {
-                return self.tell("Update", set, pod, Err(e));
+            if let Err(e) = self.create_claims(set, &name).await {
+                return self.tell("Update", set, &name, Err(e));
             }
         }
         if let Err(e) = self.own_claims(set, pod).await {
-            return self.tell("Update", set, pod, Err(e));
+            return self.tell("Update", set, &name, Err(e));
         }
-        let written = self.pods_of(set).replace(&pod.name_any(), &PostParams::default(), &repaired).await;
-        self.tell("Update", set, pod, written.map(drop).doing("update pod", pod.name_any()))
+        let written = self.pods_of(set).replace(&name, &PostParams::default(), &repaired).await;
+        self.tell("Update", set, &name, written.map(drop).doing("update pod", &name))
     }
 
-    async fn create_claims(&self, set: &StatefulSet, pod: &Pod) -> Result<(), Error> {
-        let Some(ordinal) = identity::ordinal(pod) else { return Ok(()) };
+    async fn create_claims(&self, set: &StatefulSet, pod: &str) -> Result<(), Error> {
+        let Some(ordinal) = identity::ordinal_in(pod) else { return Ok(()) };
         let mut errors = Vec::new();
         for claim in identity::claims(set, ordinal) {
             let name = claim.name_any();
@@ -88,8 +91,8 @@ impl Controller {
         error::all(errors)
     }
 
-    async fn create_claim(&self, set: &StatefulSet, pod: &Pod, claim: &PersistentVolumeClaim) -> Result<(), Error> {
-        let (name, pod, owner) = (claim.name_any(), pod.name_any(), set.name_any());
+    async fn create_claim(&self, set: &StatefulSet, pod: &str, claim: &PersistentVolumeClaim) -> Result<(), Error> {
+        let (name, owner) = (claim.name_any(), set.name_any());
         let created = self.claims_of(set).create(&PostParams::default(), claim).await.doing("create claim", &name);
         let (kind, reason, message) = match &created {
             Ok(_) => (
@@ -131,8 +134,8 @@ impl Controller {
         Ok(())
     }
 
-    fn tell(&self, verb: &str, set: &StatefulSet, pod: &Pod, result: Result<(), Error>) -> Result<(), Error> {
-        let (pod, owner) = (pod.name_any(), set.name_any());
+    fn tell(&self, verb: &str, set: &StatefulSet, pod: &str, result: Result<(), Error>) -> Result<(), Error> {
+        let owner = set.name_any();
         match &result {
             Ok(()) => {
                 let message = format!("{verb} Pod {pod} in StatefulSet {owner} successful");
@@ -147,7 +150,7 @@ impl Controller {
         result
     }
 
-    fn pods_of(&self, set: &StatefulSet) -> Api<Pod> {
+    fn pods_of(&self, set: &StatefulSet) -> Api<api::Pod> {
         Api::namespaced(self.ctx.client.clone(), &set.namespace().unwrap_or_default())
     }
 

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::api::core::v1::{
-    PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume,
+    self as api, PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, PodTemplateSpec, Volume,
 };
 use kube::ResourceExt;
 
 use crate::common::history::REVISION_LABEL;
 use crate::common::map;
 use crate::common::owner::controller_ref;
+use crate::common::pod::Pod;
 use crate::common::template::pod_from;
 
 const NAME_LABEL: &str = "statefulset.kubernetes.io/pod-name";
@@ -26,7 +27,11 @@ fn parent_and_ordinal(name: &str) -> Option<(&str, i32)> {
 }
 
 pub(super) fn ordinal(pod: &Pod) -> Option<i32> {
-    parent_and_ordinal(pod.metadata.name.as_deref()?).map(|(_, ordinal)| ordinal)
+    ordinal_in(pod.metadata.name.as_deref()?)
+}
+
+pub(super) fn ordinal_in(pod_name: &str) -> Option<i32> {
+    parent_and_ordinal(pod_name).map(|(_, ordinal)| ordinal)
 }
 
 /// Whether the pod has the name of one of the set's.
@@ -87,7 +92,7 @@ pub(super) fn claims(set: &StatefulSet, ordinal: i32) -> Vec<PersistentVolumeCla
 }
 
 /// A new pod of this ordinal, out of a revision's template.
-pub(super) fn new_pod(set: &StatefulSet, template: &PodTemplateSpec, revision: &str, ordinal: i32) -> Pod {
+pub(super) fn new_pod(set: &StatefulSet, template: &PodTemplateSpec, revision: &str, ordinal: i32) -> api::Pod {
     let mut pod = pod_from(template, controller_ref(set));
     pod.metadata.name = Some(pod_name(set, ordinal));
     set_identity(set, &mut pod, ordinal);
@@ -106,7 +111,7 @@ pub(super) fn identity_matches(set: &StatefulSet, pod: &Pod) -> bool {
 }
 
 /// Labels that a pod has of its identity. Host name and subdomain are only set once: they cannot change.
-pub(super) fn set_identity(set: &StatefulSet, pod: &mut Pod, ordinal: i32) {
+pub(super) fn set_identity(set: &StatefulSet, pod: &mut api::Pod, ordinal: i32) {
     pod.metadata.namespace = set.namespace();
     let labels = pod.metadata.labels.get_or_insert_default();
     labels.insert(NAME_LABEL.into(), pod_name(set, ordinal));
@@ -125,7 +130,7 @@ pub(super) fn storage_matches(set: &StatefulSet, pod: &Pod) -> bool {
 }
 
 /// The set's claims as volumes, in the place of the template's volumes of the same name.
-pub(super) fn set_storage(set: &StatefulSet, pod: &mut Pod, ordinal: i32) {
+pub(super) fn set_storage(set: &StatefulSet, pod: &mut api::Pod, ordinal: i32) {
     let claimed = |template: &PersistentVolumeClaim| Volume {
         name: template.name_any(),
         persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {

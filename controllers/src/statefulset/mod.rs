@@ -20,7 +20,7 @@ use component::informer::{Event, Informer};
 use component::key::Key;
 use component::queue::{self, Queue};
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::PostParams;
 use kube::core::SelectorExt;
 use kube::{Api, ResourceExt};
@@ -31,6 +31,7 @@ use crate::common::claim::claim_all;
 use crate::common::error::{self, Doing, Error, wait_for_event};
 use crate::common::history::History;
 use crate::common::owner::{controlled_or_orphan, controller_of, index_by_controller, is_controlled_by, selector};
+use crate::common::pod::Pod;
 use crate::common::{map, pods};
 
 struct Controller {

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{RollingUpdateStatefulSetStrategy, StatefulSet, StatefulSetStatus};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{self as api, PersistentVolumeClaim, PodTemplateSpec};
 
 use super::{identity, retention, status};
+use crate::common::pod::Pod;
 use crate::common::pods;
 use crate::common::scaled::scaled;
 
@@ -34,7 +35,7 @@ pub(super) struct World<'a> {
 /// One write; a pod comes with its claims.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Step {
-    Create(Box<Pod>),
+    Create(Box<api::Pod>),
     Delete(Arc<Pod>),
     /// Make what is missing of a waiting pod's claims.
     CreateClaims(Arc<Pod>),

@@ -3,12 +3,13 @@
 //! Pure. Concepts: "StatefulSets", "PersistentVolumeClaim retention".
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 
 use super::identity;
 use crate::common::owner::controller_ref;
+use crate::common::pod::Pod;
 
 /// Which of the two own the claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +99,10 @@ pub(super) fn update(claim: &mut PersistentVolumeClaim, set: &StatefulSet, pod: 
 
 /// Whether a new pod of this name has to wait for a claim that goes with its predecessor. Claims kept on scaling are
 /// meant to be used again.
-pub(super) fn blocks_creation(claim: &PersistentVolumeClaim, set: &StatefulSet, pod: &Pod) -> bool {
+pub(super) fn blocks_creation(
+    claim: &PersistentVolumeClaim,
+    set: &StatefulSet,
+    pod: &impl Resource<DynamicType = ()>,
+) -> bool {
     policy(set).1 && is_stale(claim, pod)
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::core::Selector;
 
@@ -11,6 +10,7 @@ use super::identity;
 use super::plan::Revision;
 use crate::common::error::Error;
 use crate::common::history::{self, HASH_LABEL, History};
+use crate::common::pod::Pod;
 
 pub(super) struct Revisions {
     pub(super) current: Revision,

@@ -3,10 +3,10 @@
 //! Pure.
 
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
-use k8s_openapi::api::core::v1::Pod;
 
 use super::identity;
 use super::plan::World;
+use crate::common::pod::Pod;
 use crate::common::{nonzero, pods};
 
 pub(super) fn min_ready_seconds(set: &StatefulSet) -> i32 {

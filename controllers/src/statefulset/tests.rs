@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{self as api, PersistentVolumeClaim, PodTemplateSpec};
 use serde_json::{Value, json};
 
 use super::plan::{Plan, Revision, Step, World, plan};
 use super::{identity, retention, status};
+use crate::common::pod::Pod;
 
 fn now() -> Timestamp {
     Timestamp::from_second(2_000_000_000).unwrap()
@@ -63,8 +64,9 @@ fn decide(set: &StatefulSet, pods: &[&str], claim: &dyn Fn(&str) -> Option<Arc<P
 
 fn words(plan: &Plan) -> Vec<String> {
     let name = |pod: &Pod| pod.metadata.name.clone().unwrap();
+    let made = |pod: &api::Pod| Pod::from(pod.clone());
     let word = |step: &Step| match step {
-        Step::Create(pod) => format!("+{}:{}", name(pod), identity::revision_of(pod)),
+        Step::Create(pod) => format!("+{}:{}", name(&made(pod)), identity::revision_of(&made(pod))),
         Step::Delete(pod) => format!("-{}", name(pod)),
         Step::CreateClaims(pod) => format!("claims {}", name(pod)),
         Step::Repair(pod) => format!("repair {}", name(pod)),
@@ -166,7 +168,8 @@ fn the_pod_of_an_ordinal() {
         serde_json::from_value(json!([{"name": "data", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}])).unwrap(),
     );
     let pod = identity::new_pod(&set, &from, "web-abc", 7);
-    assert!(identity::identity_matches(&set, &pod) && identity::storage_matches(&set, &pod));
+    let seen = Pod::from(pod.clone());
+    assert!(identity::identity_matches(&set, &seen) && identity::storage_matches(&set, &seen));
     let value = serde_json::to_value(&pod).unwrap();
     assert_eq!(value["metadata"]["name"], "web-7");
     assert_eq!(value["metadata"]["generateName"], "web-");
@@ -261,8 +264,8 @@ fn claims_of_others_are_left_alone() {
     assert!(retention::has_conflict(&foreign, &set, &pod) && retention::is_up_to_date(&foreign, &set, &pod));
     let stale = claim(json!([former]));
     assert!(retention::is_up_to_date(&stale, &set, &pod), "the garbage collector's");
-    assert!(retention::blocks_creation(&stale, &set, &pod));
-    assert!(!retention::blocks_creation(&stale, &with_claims("Delete", "Retain"), &pod));
+    assert!(retention::blocks_creation(&stale, &set, &*pod));
+    assert!(!retention::blocks_creation(&stale, &with_claims("Delete", "Retain"), &*pod));
     let stale = Arc::new(stale);
     let waiting = decide(&set, &[], &|_| Some(stale.clone()));
     assert!(waiting.steps.is_empty(), "its predecessor's claim still goes");

@@ -13,13 +13,14 @@ use component::key::Key;
 use component::queue::{self, Queue};
 use component::recorder::Type;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Node, Pod, Taint};
+use k8s_openapi::api::core::v1::{Node, Taint};
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, ResourceExt};
 
 use self::plan::{Verdict, verdict};
 use crate::common::error::{Doing, Error};
 use crate::common::nodes::{NO_EXECUTE, taints};
+use crate::common::pod::Pod;
 use crate::common::pod_status::{self, BY_NODE, disruption_target, index_by_node};
 use crate::common::pods;
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use component::informer::Informer;
 use component::key::Key;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Volume};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Volume};
 use kube::ResourceExt;
 
 use crate::common::owner::is_controlled_by;
+use crate::common::pod::Pod;
 
 const BY_CLAIM: &str = "claim";
 

@@ -9,12 +9,13 @@ use component::context::Context;
 use component::informer::{Event, Informer};
 use component::key::Key;
 use component::queue::{self, Queue};
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt};
 
 use super::{facts, pods};
 use crate::common::error::{Doing, Error, wait_for_event};
+use crate::common::pod::Pod;
 
 const OF_CLAIM: &str = "kubernetes.io/pvc-protection";
 const OF_VOLUME: &str = "kubernetes.io/pv-protection";

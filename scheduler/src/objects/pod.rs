@@ -1,7 +1,10 @@
 //! What the scheduler reads of a Pod.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::{Arc, LazyLock};
 
+use component::informer::Alike;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Affinity, PodCondition, PodResourceClaim, PodResourceClaimStatus, ResourceRequirements,
@@ -22,6 +25,8 @@ use super::taints::Toleration;
 use super::volumes::PodVolume;
 use super::{api_resource, lean_metadata};
 
+static DEMANDS: LazyLock<Alike<Demands>> = LazyLock::new(Alike::default);
+
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(from = "Raw")]
 pub struct Pod {
@@ -31,6 +36,19 @@ pub struct Pod {
     /// Empty until bound.
     pub node_name: Box<str>,
     pub nominated_node_name: Box<str>,
+    /// Those that matter for where it can go.
+    pub volumes: Box<[PodVolume]>,
+    pub device_claims: Box<[DeviceClaim]>,
+    pub start_time: Option<Timestamp>,
+    pub scheduled: Option<ScheduledCondition>,
+    /// A scheduler has already asked for its end, to make room.
+    pub preempted: bool,
+    pub demands: Arc<Demands>,
+}
+
+/// What a pod demands by its template. Pods of one owner share it where it is the same.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Demands {
     pub scheduler_name: Box<str>,
     pub priority: i32,
     /// `preemptionPolicy: Never`.
@@ -48,13 +66,14 @@ pub struct Pod {
     pub preferred_node_affinity: Vec<WeightedNodeTerm>,
     pub affinity: Option<Box<PodAffinity>>,
     pub spread: Vec<SpreadConstraint>,
-    /// Those that matter for where it can go.
-    pub volumes: Box<[PodVolume]>,
-    pub device_claims: Box<[DeviceClaim]>,
-    pub start_time: Option<Timestamp>,
-    pub scheduled: Option<ScheduledCondition>,
-    /// A scheduler has already asked for its end, to make room.
-    pub preempted: bool,
+}
+
+impl Deref for Pod {
+    type Target = Demands;
+
+    fn deref(&self) -> &Demands {
+        &self.demands
+    }
 }
 
 api_resource!(NamespaceResourceScope Pod, "", "v1", "Pod", "pods");
@@ -228,42 +247,15 @@ struct RawStatus {
 impl From<Raw> for Pod {
     fn from(raw: Raw) -> Self {
         let Raw { metadata, spec, status } = raw;
-        let controller = metadata.owner_references.iter().flatten().find(|o| o.controller == Some(true));
+        let owner = metadata.owner_references.iter().flatten().find(|o| o.controller == Some(true));
+        let demands = DEMANDS.share(owner.map(|owner| owner.uid.as_str()), demands(&metadata, &spec, &status));
         let controller =
-            controller.map(|owner| Controller { kind: owner.kind.as_str().into(), name: owner.name.as_str().into() });
-        let metadata = lean_metadata(metadata);
-        let requests = request_sources(&spec, &status);
-        let affinity = spec.affinity.as_ref();
-        let node_affinity = affinity.and_then(|a| a.node_affinity.as_ref());
-        let required = node_affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
-        let preferred = node_affinity.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref());
-        let preferred = preferred.into_iter().flatten().filter(|p| p.weight != 0);
-        let namespace = metadata.namespace.as_deref().unwrap_or_default();
-        let spread = spec.topology_spread_constraints.iter().flatten();
+            owner.map(|owner| Controller { kind: owner.kind.as_str().into(), name: owner.name.as_str().into() });
         let condition = |kind: &str| status.conditions.iter().flatten().find(|c| c.type_ == kind);
         Self {
             controller,
             node_name: spec.node_name.as_deref().unwrap_or_default().into(),
             nominated_node_name: status.nominated_node_name.as_deref().unwrap_or_default().into(),
-            scheduler_name: spec.scheduler_name.as_deref().unwrap_or("default-scheduler").into(),
-            priority: spec.priority.unwrap_or(0),
-            never_preempts: spec.preemption_policy.as_deref() == Some("Never"),
-            gates: spec.scheduling_gates.iter().flatten().map(|gate| gate.name.as_str().into()).collect(),
-            requests: requests.resources(),
-            scored_requests: requests.scored(),
-            host_ports: running_containers(&spec).flat_map(host_ports).collect(),
-            images: images(&spec),
-            container_count: containers(&spec).count(),
-            tolerations: spec.tolerations.iter().flatten().cloned().map(Toleration::from).collect(),
-            required_node_affinity: RequiredNodeAffinity::new(spec.node_selector.clone().unwrap_or_default(), required),
-            preferred_node_affinity: preferred
-                .filter_map(|p| {
-                    let term = NodeTerm::parse(&p.preference)?;
-                    Some(WeightedNodeTerm { term, weight: i64::from(p.weight) })
-                })
-                .collect(),
-            affinity: affinity.and_then(|a| PodAffinity::parse(a, namespace)).map(Box::new),
-            spread: spread.filter_map(|s| SpreadConstraint::parse(s, metadata.labels.as_ref())).collect(),
             volumes: volumes(&spec, metadata.name.as_deref().unwrap_or_default()),
             device_claims: device_claims(spec.resource_claims.as_deref(), status.resource_claim_statuses.as_deref()),
             start_time: status.start_time.as_ref().map(|time| time.0),
@@ -274,8 +266,41 @@ impl From<Raw> for Pod {
             }),
             preempted: condition("DisruptionTarget")
                 .is_some_and(|c| c.status == "True" && c.reason.as_deref() == Some("PreemptionByScheduler")),
-            metadata,
+            metadata: lean_metadata(metadata),
+            demands,
         }
+    }
+}
+
+fn demands(metadata: &ObjectMeta, spec: &RawSpec, status: &RawStatus) -> Demands {
+    let requests = request_sources(spec, status);
+    let affinity = spec.affinity.as_ref();
+    let node_affinity = affinity.and_then(|a| a.node_affinity.as_ref());
+    let required = node_affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
+    let preferred = node_affinity.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref());
+    let preferred = preferred.into_iter().flatten().filter(|p| p.weight != 0);
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    let spread = spec.topology_spread_constraints.iter().flatten();
+    Demands {
+        scheduler_name: spec.scheduler_name.as_deref().unwrap_or("default-scheduler").into(),
+        priority: spec.priority.unwrap_or(0),
+        never_preempts: spec.preemption_policy.as_deref() == Some("Never"),
+        gates: spec.scheduling_gates.iter().flatten().map(|gate| gate.name.as_str().into()).collect(),
+        requests: requests.resources(),
+        scored_requests: requests.scored(),
+        host_ports: running_containers(spec).flat_map(host_ports).collect(),
+        images: images(spec),
+        container_count: containers(spec).count(),
+        tolerations: spec.tolerations.iter().flatten().cloned().map(Toleration::from).collect(),
+        required_node_affinity: RequiredNodeAffinity::new(spec.node_selector.clone().unwrap_or_default(), required),
+        preferred_node_affinity: preferred
+            .filter_map(|p| {
+                let term = NodeTerm::parse(&p.preference)?;
+                Some(WeightedNodeTerm { term, weight: i64::from(p.weight) })
+            })
+            .collect(),
+        affinity: affinity.and_then(|a| PodAffinity::parse(a, namespace)).map(Box::new),
+        spread: spread.filter_map(|s| SpreadConstraint::parse(s, metadata.labels.as_ref())).collect(),
     }
 }
 

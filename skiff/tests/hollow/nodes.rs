@@ -3,7 +3,6 @@
 //! [`register`] makes the Node objects, [`run`] plays the kubelets of all of them. [`decide`] is what a kubelet says of a
 //! pod, and pure. A pod's label `becomes` names the phase that it comes to; without one it is `Running` and ready.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -11,7 +10,6 @@ use component::informer::Informers;
 use component::random::Random;
 use component::shutdown::Shutdown;
 use futures::StreamExt as _;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -82,34 +80,7 @@ struct Status {
     phase: Option<String>,
 }
 
-impl kube::Resource for Pod {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        "Pod".into()
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        "".into()
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        "v1".into()
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        "pods".into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
+component::api_resource!(NamespaceResourceScope Pod, "", "v1", "Pod", "pods");
 
 /// What to do about a pod.
 #[derive(Debug, PartialEq)]

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::backoff::Record;
 use super::observe::Input;
+use crate::common::pod::Pod;
 
 pub(super) const NOW: i64 = 2_000_000_000;
 

@@ -13,6 +13,7 @@ use component::recorder::Type;
 use futures::executor::block_on;
 use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::JobStatus;
+use k8s_openapi::api::core::v1 as api;
 use kube::ResourceExt;
 use serde_json::json;
 
@@ -74,11 +75,11 @@ impl Server {
 struct World(RefCell<Server>);
 
 impl Writes for World {
-    async fn create(&self, _: &Job, pod: &Pod) -> Result<(), Error> {
+    async fn create(&self, _: &Job, pod: &api::Pod) -> Result<(), Error> {
         let mut server = self.0.borrow_mut();
         server.alive()?;
         server.made += 1;
-        let mut pod = pod.clone();
+        let mut pod = Pod::from(pod.clone());
         let name = format!("p{}", server.made);
         pod.metadata.uid = Some(name.clone());
         pod.metadata.name = Some(name);

@@ -278,7 +278,7 @@ fn pods_know_their_index() {
     assert_eq!(made.annotations()["batch.kubernetes.io/job-completion-index"], "3");
     assert_eq!(made.annotations()["batch.kubernetes.io/job-index-failure-count"], "2");
     assert_eq!(made.labels()["batch.kubernetes.io/job-completion-index"], "3");
-    assert!(facts::is_tracked(&made));
+    assert!(facts::is_tracked(&made.clone().into()));
     let pod_spec = made.spec.as_ref().unwrap();
     assert_eq!(pod_spec.hostname.as_deref(), Some("j-3"));
     let env = pod_spec.containers[0].env.as_ref().unwrap();

@@ -21,7 +21,7 @@ use component::context::Context;
 use component::informer::Informer;
 use component::key::Key;
 use component::queue::{self, Queue};
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
@@ -31,6 +31,7 @@ pub(crate) use self::recycle::Timeout;
 use super::written::Written;
 use super::{facts, pods};
 use crate::common::error::{Doing, Error, wait_for_event};
+use crate::common::pod::Pod;
 
 /// What the flags say.
 #[derive(Clone, Debug)]

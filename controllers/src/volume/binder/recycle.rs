@@ -3,11 +3,12 @@
 //!
 //! Pure.
 
-use k8s_openapi::api::core::v1::{PersistentVolume, Pod, Volume};
+use k8s_openapi::api::core::v1::{self as api, PersistentVolume, Volume};
 use kube::ResourceExt;
 use serde_json::json;
 
 use super::super::facts;
+use crate::common::pod::Pod;
 use crate::common::pods;
 
 const PREFIX: &str = "recycler-for-";
@@ -25,7 +26,7 @@ pub(crate) struct Timeout {
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Step {
-    Start(Box<Pod>),
+    Start(Box<api::Pod>),
     /// The pod works.
     Wait,
     Done,
@@ -71,7 +72,7 @@ pub(super) fn step(volume: &PersistentVolume, pod: Option<&Pod>, host_path: Time
     }
 }
 
-fn cleaner(volume: &PersistentVolume, timeout: Timeout, source: &Volume) -> Option<Pod> {
+fn cleaner(volume: &PersistentVolume, timeout: Timeout, source: &Volume) -> Option<api::Pod> {
     let seconds = (facts::capacity(volume).value() / GIB * timeout.increment_seconds).max(timeout.minimum_seconds);
     let pod = json!({
         "metadata": {"name": pod_name(&volume.name_any()), "namespace": NAMESPACE},

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use component::random::Random;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 use serde_json::{Value, json};
 
@@ -14,6 +14,7 @@ use super::claim::{self, World};
 use super::plugins::{self, Deleter, Provisioner};
 use super::recycle::{self, Step, Timeout};
 use super::volume;
+use crate::common::pod::Pod;
 
 /// A value with more fields in it.
 fn with(mut base: Value, more: Value) -> Value {

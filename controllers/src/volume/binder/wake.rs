@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use component::informer::Event;
 use component::key::Key;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::ResourceExt;
 
 use super::super::{facts, pods};
 use super::{Binder, recycle};
+use crate::common::pod::Pod;
 
 const WAITING: &str = "waiting";
 
