@@ -4,10 +4,7 @@ use k8s_cri::v1::StatusResponse;
 
 use crate::{
     Options, Seams,
-    cgroups::{
-        Limits,
-        naming::{Driver, Naming},
-    },
+    cgroups::naming::{Driver, Naming},
     node::object::Identity,
     paths::Paths,
     pod::{
@@ -42,7 +39,7 @@ pub(crate) fn of_node(
         paths: Paths { root: options.root_dir.clone(), pod_logs: c.pod_logs_dir.clone().into() },
         cgroups: Naming::new(driver, &c.cgroup_root),
         cgroup_v2,
-        cpu_cfs_quota: c.cpu_cfs_quota,
+        cpu_period_us: c.cpu_cfs_quota.then(|| i64::try_from(c.cpu_cfs_quota_period.0.as_micros()).unwrap_or(i64::MAX)),
         single_process_oom_kill: c.single_process_oom_kill == Some(true),
         memory_capacity_bytes: identity.machine.memory_bytes,
         capacity_cpus: identity.machine.cpus,
@@ -63,17 +60,5 @@ pub(crate) fn abilities(status: &StatusResponse) -> Abilities {
     Abilities {
         recursive_read_only: features.is_some_and(|it| it.recursive_read_only_mounts),
         strict_supplemental_groups: status.features.as_ref().is_some_and(|it| it.supplemental_groups_policy),
-    }
-}
-
-/// All pods together may use what is allocatable; eviction thresholds are not taken off here, as upstream has it.
-pub(crate) fn top_limits(identity: &Identity) -> Limits {
-    Limits {
-        cpu_shares: identity
-            .allocatable
-            .get("cpu")
-            .map(|cpu| crate::pod::configs::resources::cpu_shares(cpu.milli_value())),
-        memory_bytes: identity.capacity.get("memory").map(|memory| memory.value()),
-        ..Limits::default()
     }
 }

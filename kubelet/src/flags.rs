@@ -107,13 +107,10 @@ fn program_without_effect() -> Group {
                 .without_effect("there is no lock file"),
             flag("runonce", Bool, "false", "End after static pods were started.")
                 .without_effect("upstream deprecated it"),
-            flag("max-open-files", Int, "1000000", "Files that the kubelet may open.")
-                .without_effect("the limit of the process counts"),
-            flag("oom-score-adj", Int, "-999", "The kubelet's own oom_score_adj.")
-                .without_effect("set it in the unit that starts the kubelet"),
-            flag("feature-gates", Map, "", "Feature gates by name.").without_effect("features are on or not built"),
-            flag("volume-plugin-dir", String, "", "A folder of volume plugins.")
-                .without_effect("FlexVolume is not built"),
+            flag("max-open-files", Int, "0", "Files that the process may open; not given, its limit stays."),
+            flag("oom-score-adj", Int, "0", "The oom_score_adj of the process; not given, it stays."),
+            flag("feature-gates", Map, "", "Feature gates by name: refused where they ask for what is not so."),
+            flag("volume-plugin-dir", String, "", "A folder of FlexVolume plugins: refused, there are none."),
             flag("enable-controller-attach-detach", Bool, "true", "Let the controller manager attach volumes.")
                 .without_effect("attachable volumes are not built"),
             flag("local-storage-capacity-isolation", Bool, "true", "Account for local storage."),
@@ -133,8 +130,7 @@ fn runtime() -> Group {
                 "unix:///run/containerd/containerd.sock",
                 "The runtime's CRI socket.",
             ),
-            flag("image-service-endpoint", String, "", "The CRI socket of the image service; empty: the runtime's.")
-                .without_effect("the runtime's own socket serves images too"),
+            flag("image-service-endpoint", String, "", "The CRI socket of the image service; empty: the runtime's."),
             flag(
                 "runtime-request-timeout",
                 Duration,
@@ -164,8 +160,7 @@ fn runtime() -> Group {
             ),
             flag("make-iptables-util-chains", Bool, "true", "Make helper chains.")
                 .without_effect("kube-proxy makes what it needs"),
-            flag("protect-kernel-defaults", Bool, "false", "Refuse other kernel settings.")
-                .without_effect("the kubelet sets no kernel settings"),
+            flag("protect-kernel-defaults", Bool, "false", "Do not start where the kernel's settings are others."),
             flag("kernel-memcg-notification", Bool, "false", "Watch memory by memcg.")
                 .without_effect("memory is looked at every ten seconds"),
         ],
@@ -197,7 +192,7 @@ fn server() -> Group {
             ),
             flag("tls-private-key-file", String, "", "The key of --tls-cert-file."),
             flag("tls-min-version", String, "", "The least TLS version: VersionTLS12 or VersionTLS13."),
-            flag("tls-cipher-suites", Strings, "", "Cipher suites.").without_effect("rustls offers only safe suites"),
+            flag("tls-cipher-suites", Strings, "", "Cipher suites."),
             flag("rotate-certificates", Bool, "false", "Renew the client certificate."),
             flag("rotate-server-certificates", Bool, "false", "Ask the API server for the serving certificate."),
             flag("enable-debugging-handlers", Bool, "true", "Serve logs, exec, attach, run and port-forward."),
@@ -205,8 +200,8 @@ fn server() -> Group {
                 .without_effect("there is no such profile"),
             flag("streaming-connection-idle-timeout", Duration, "4h0m0s", "The longest silence of a stream.")
                 .without_effect("the runtime ends idle streams"),
-            flag("event-qps", Int, "50", "Events a second.").without_effect("events are correlated, not limited"),
-            flag("event-burst", Int, "100", "Events at once.").without_effect("events are correlated, not limited"),
+            flag("event-qps", Int, "0", "Events a second; 0 for no limit."),
+            flag("event-burst", Int, "100", "Events at once."),
         ],
     )
 }
@@ -232,8 +227,7 @@ fn pods() -> Group {
             flag("pods-per-core", Int, "0", "How many pods may run per core; 0 for no such limit."),
             flag("pod-max-pids", Int, "-1", "Processes of a pod; -1 for no limit."),
             flag("cpu-cfs-quota", Bool, "true", "Enforce CPU limits by CFS quota."),
-            flag("cpu-cfs-quota-period", Duration, "100ms", "The period of the CFS quota.")
-                .without_effect("the period is 100 ms"),
+            flag("cpu-cfs-quota-period", Duration, "100ms", "The period of the CFS quota."),
             flag(
                 "seccomp-default",
                 Bool,
@@ -259,14 +253,11 @@ fn resources() -> Group {
         [
             flag("kube-reserved", Map, "", "Resources kept for Kubernetes itself, taken off allocatable."),
             flag("system-reserved", Map, "", "Resources kept for the system, taken off allocatable."),
-            flag("kube-reserved-cgroup", String, "", "The cgroup of Kubernetes itself.")
-                .without_effect("reservations are not enforced on others"),
-            flag("system-reserved-cgroup", String, "", "The cgroup of the system.")
-                .without_effect("reservations are not enforced on others"),
+            flag("kube-reserved-cgroup", String, "", "The cgroup of Kubernetes itself."),
+            flag("system-reserved-cgroup", String, "", "The cgroup of the system."),
             flag("reserved-cpus", String, "", "CPUs kept for the system: refused, there is no CPU manager."),
             flag("reserved-memory", StringArray, "", "Memory kept per NUMA node.").without_effect(NO_MANAGER),
-            flag("enforce-node-allocatable", Strings, "pods", "What allocatable is enforced on.")
-                .without_effect("it is enforced on pods"),
+            flag("enforce-node-allocatable", Strings, "pods", "What allocatable is enforced on."),
             flag(
                 "eviction-hard",
                 Strings,
@@ -300,10 +291,8 @@ fn images() -> Group {
         "Image flags",
         [
             flag("serialize-image-pulls", Bool, "false", "Pull one image at a time."),
-            flag("registry-qps", Int, "5", "Pulls a second.")
-                .without_effect("the number of parallel pulls is what counts"),
-            flag("registry-burst", Int, "10", "Pulls at once.")
-                .without_effect("the number of parallel pulls is what counts"),
+            flag("registry-qps", Int, "0", "Pulls a second; 0 for no limit."),
+            flag("registry-burst", Int, "10", "Pulls at once."),
             flag("node-status-max-images", Int, "50", "Images told in the node's status; -1 for all."),
             flag("minimum-image-ttl-duration", Duration, "2m0s", "How long unused images stay."),
             flag("image-gc-high-threshold", Int, "85", "Disk use at which images are removed."),

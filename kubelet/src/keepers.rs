@@ -11,7 +11,10 @@ use crate::{
     config::KubeletConfiguration,
     dispatch::Dispatcher,
     eviction,
-    images::collect::{Collector, Policy},
+    images::{
+        collect::{Collector, Policy},
+        records::Records,
+    },
     log_rotation,
     node::{self, conditions::Health, object::Identity},
     pod::node::Node,
@@ -24,7 +27,7 @@ pub(crate) fn spawn(
     seams: &Seams,
     node: &Arc<Node>,
     dispatch: &Dispatcher,
-    health: watch::Sender<Health>,
+    (records, health): (Arc<Records>, watch::Sender<Health>),
 ) {
     let policy = Policy {
         age_min: c.image_minimum_gc_age.0,
@@ -32,7 +35,7 @@ pub(crate) fn spawn(
         high_percent: c.image_gc_high_threshold_percent,
         low_percent: c.image_gc_low_threshold_percent,
     };
-    let collector = Collector::new(node.runtime.clone(), seams.clock, policy, node.reporter.clone());
+    let collector = Collector::new(node.runtime.clone(), seams.clock, policy, node.reporter.clone(), records);
     let collector = Arc::new(collector);
     tasks.spawn(collector.clone().run(node.clone(), seams.shutdown.clone()));
     let settings = eviction::Settings {

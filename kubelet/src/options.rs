@@ -32,12 +32,13 @@ pub struct Options {
 }
 
 /// Flags for what is not built, with the fields by which it is refused.
-const NOT_BUILT: [(&str, &str); 5] = [
+const NOT_BUILT: [(&str, &str); 6] = [
     ("cpu-manager-policy", "cpuManagerPolicy"),
     ("reserved-cpus", "reservedSystemCPUs"),
     ("memory-manager-policy", "memoryManagerPolicy"),
     ("topology-manager-policy", "topologyManagerPolicy"),
     ("manifest-url", "staticPodURL"),
+    ("volume-plugin-dir", "volumePluginDir"),
 ];
 
 impl Options {
@@ -53,9 +54,10 @@ impl Options {
         if let Some(folder) = values.opt_str("config-dir") {
             configuration = drop_ins(configuration, Path::new(folder))?;
         }
+        configuration.complete();
         apply(values, &mut configuration)?;
         for name in configuration.without_effect() {
-            tracing::warn!(field = name, "a field of the configuration file has no effect");
+            tracing::warn!(field = name, "a field of the configuration file has no effect in this kubelet");
         }
         let problems = config::validate(&configuration);
         if !problems.is_empty() {
@@ -142,6 +144,9 @@ fn apply(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
     text("cgroup-driver", &mut c.cgroup_driver);
     text("provider-id", &mut c.provider_id);
     text("container-runtime-endpoint", &mut c.container_runtime_endpoint);
+    text("image-service-endpoint", &mut c.image_service_endpoint);
+    text("system-reserved-cgroup", &mut c.system_reserved_cgroup);
+    text("kube-reserved-cgroup", &mut c.kube_reserved_cgroup);
     text("container-log-max-size", &mut c.container_log_max_size);
     truth("enable-server", &mut c.enable_server);
     truth("enable-debugging-handlers", &mut c.enable_debugging_handlers);
@@ -152,6 +157,7 @@ fn apply(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
     truth("fail-cgroupv1", &mut c.fail_cgroup_v1);
     truth("seccomp-default", &mut c.seccomp_default);
     truth("register-node", &mut c.register_node);
+    truth("protect-kernel-defaults", &mut c.protect_kernel_defaults);
     truth("rotate-certificates", &mut c.rotate_certificates);
     truth("rotate-server-certificates", &mut c.server_tls_bootstrap);
     truth("local-storage-capacity-isolation", &mut c.local_storage_capacity_isolation);
@@ -159,6 +165,18 @@ fn apply(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
     number("pods-per-core", &mut c.pods_per_core);
     number("pod-max-pids", &mut c.pod_pids_limit);
     number("node-status-max-images", &mut c.node_status_max_images);
+    number("registry-burst", &mut c.registry_burst);
+    number("event-burst", &mut c.event_burst);
+    for (name, field) in [
+        ("registry-qps", &mut c.registry_pull_qps),
+        ("event-qps", &mut c.event_record_qps),
+        ("oom-score-adj", &mut c.oom_score_adj),
+        ("max-open-files", &mut c.max_open_files),
+    ] {
+        if values.is_given(name) {
+            *field = Some(values.int(name));
+        }
+    }
     for (flag, field) in NOT_BUILT {
         let given = values.str(flag);
         if values.is_given(flag) {
@@ -195,6 +213,9 @@ fn apply_numbers(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Er
     if values.is_given("node-status-update-frequency") {
         c.node_status_update_frequency.0 = values.duration("node-status-update-frequency");
     }
+    if values.is_given("cpu-cfs-quota-period") {
+        c.cpu_cfs_quota_period.0 = values.duration("cpu-cfs-quota-period");
+    }
     Ok(())
 }
 
@@ -213,6 +234,17 @@ fn apply_lists(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Erro
     }
     if values.is_given("allowed-unsafe-sysctls") {
         c.allowed_unsafe_sysctls = values.strings("allowed-unsafe-sysctls");
+    }
+    if values.is_given("enforce-node-allocatable") {
+        c.enforce_node_allocatable = values.strings("enforce-node-allocatable");
+    }
+    if values.is_given("tls-cipher-suites") {
+        c.tls_cipher_suites = values.strings("tls-cipher-suites");
+    }
+    for (name, text) in values.map("feature-gates") {
+        let wanted =
+            text.parse().map_err(|_| Error::Options(format!("invalid value of {name}={text}, err: not a bool")))?;
+        c.feature_gates.insert(name, wanted);
     }
     apply_eviction(values, c)?;
     if values.is_given("register-with-taints") {

@@ -47,9 +47,13 @@ pub(crate) fn open(
         server::certificate::files(given, &options.cert_dir, names)?
     };
     let version = c.tls_min_version.parse().map_err(Error::Options)?;
-    let tls = tls::server_config(tls::ReloadingKey::load(certificate, key)?, version)?;
+    let cryptography = tls::restricted(&c.tls_cipher_suites, &c.tls_curve_preferences)?;
+    let tls = tls::server_config_with(cryptography, tls::ReloadingKey::load(certificate, key)?, version)?;
     let gate = gate(c, node)?;
-    let node_logs = c.enable_system_log_handler.then(|| seams.root.join("var/log"));
+    let node_logs = c.enable_system_log_handler.then(|| server::NodeLogs {
+        folder: seams.root.join("var/log"),
+        journal: c.enable_system_log_query.then(|| "journalctl".into()),
+    });
     let offers = server::Offers { debugging: c.enable_debugging_handlers, node_logs };
     let endpoints = Endpoints::new(Gate::Open).with_configz(configz.clone());
     let service = server::service(node.clone(), endpoints, Some(gate), offers);

@@ -21,8 +21,8 @@ use crate::{
     cgroups::{Cgroups, Hierarchy},
     config::KubeletConfiguration,
     dispatch::{Dispatcher, LateDispatcher},
-    facts,
-    images::{self, Puller, providers::Providers},
+    enforcement, facts,
+    images::{self, Puller, access, providers::Providers, rate::Rate, records::Records},
     keepers,
     node::{
         self, capacity,
@@ -35,6 +35,7 @@ use crate::{
     pod::node::{Index, Network, Node, Registry},
     ports,
     probes::Prober,
+    process,
     reporting::Reporter,
     runtime::{
         Runtime as _, SharedRuntime,
@@ -90,6 +91,8 @@ pub enum Error {
     Cgroup(#[from] crate::cgroups::Error),
     #[error("{operation} {path}: {source}")]
     File { operation: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("failed to start ContainerManager: {0}")]
+    Kernel(String),
     #[error("failed to create listener: {0}")]
     Listen(#[from] std::io::Error),
 }
@@ -132,6 +135,7 @@ pub async fn run(options: Options, mut seams: Seams) -> Result<(), Error> {
     let machine = Machine::read(&seams.root);
     let hierarchy = Hierarchy::detect(&seams.cgroup_mount);
     check(&options.configuration, &machine, &hierarchy)?;
+    process::prepare(&options.configuration, &seams.root)?;
     let connected = connect_runtime(&options.configuration).await?;
     let (runtime, channel) = (connected.runtime.clone(), connected.channel.clone());
     keepers::bootstrap(&options, &seams).await?;
@@ -141,7 +145,7 @@ pub async fn run(options: Options, mut seams: Seams) -> Result<(), Error> {
     let identity = identity(&options, machine, &connected)?;
     let mut tasks = JoinSet::new();
     let made = make_node(&options, &seams, &identity, hierarchy, &connected, client.clone()).await?;
-    let Made { node, health, health_sender, network_sender, informers, dispatch } = made;
+    let Made { node, records, health, health_sender, network_sender, informers, dispatch } = made;
     let network = node::watch_network(
         runtime.clone(),
         seams.cni_folder.clone(),
@@ -171,7 +175,7 @@ pub async fn run(options: Options, mut seams: Seams) -> Result<(), Error> {
     ports::open(&options, &mut seams, &node, &mut tasks)?;
     let follow = dispatch.clone();
     tasks.spawn(events::follow(channel, move |wake| follow.wake(wake), seams.shutdown.clone()));
-    keepers::spawn(&mut tasks, &options.configuration, &seams, &node, &dispatch, health_sender.clone());
+    keepers::spawn(&mut tasks, &options.configuration, &seams, &node, &dispatch, (records, health_sender.clone()));
     let periods = node_shutdown::periods(&options.configuration);
     tasks.spawn(pods(options, node.clone(), informers, dispatch.clone(), seams.shutdown.clone()));
     tracing::info!(node = identity.name, runtime = identity.runtime_version, "the kubelet has started");
@@ -206,16 +210,26 @@ struct Connected {
 async fn connect_runtime(configuration: &KubeletConfiguration) -> Result<Connected, Error> {
     let endpoint = &configuration.container_runtime_endpoint;
     let failed = |problem: String| Error::Runtime { endpoint: endpoint.clone(), problem };
-    let socket = cri::socket_path(endpoint).map_err(failed)?;
-    // Looked at by hand first: its error says which of the two ends is missing.
-    tokio::net::UnixStream::connect(&socket)
-        .await
-        .map_err(|error| failed(format!("dial unix {}: connect: {error}", socket.display())))?;
-    let channel = cri::channel(socket);
-    let runtime = CriRuntime::new(channel.clone(), configuration.runtime_request_timeout.0);
+    let channel = connect(endpoint).await.map_err(failed)?;
+    let images = match configuration.image_service_endpoint.as_str() {
+        "" => channel.clone(),
+        own => {
+            let failed = |problem| Error::Runtime { endpoint: own.to_owned(), problem };
+            connect(own).await.map_err(failed)?
+        }
+    };
+    let runtime = CriRuntime::new(channel.clone(), images, configuration.runtime_request_timeout.0);
     let version = runtime.version().await.map_err(|error| failed(error.rpc()))?;
     let status = runtime.status().await.map_err(|error| failed(error.rpc()))?;
     Ok(Connected { runtime: Arc::new(runtime), channel, version, status })
+}
+
+/// The socket is looked at by hand first: its error says which of the two ends is missing.
+async fn connect(endpoint: &str) -> Result<tonic::transport::Channel, String> {
+    let socket = cri::socket_path(endpoint)?;
+    let there = tokio::net::UnixStream::connect(&socket).await;
+    there.map_err(|error| format!("dial unix {}: connect: {error}", socket.display()))?;
+    Ok(cri::channel(socket))
 }
 
 fn connect_api(config: &ClientConfig) -> Result<Option<kube::Client>, Error> {
@@ -230,7 +244,8 @@ fn identity(options: &Options, machine: Machine, connected: &Connected) -> Resul
     let c = &options.configuration;
     let space = Space::of(&options.root_dir);
     let capacity = capacity::capacity(&machine, &space, c.max_pods, c.pods_per_core);
-    let allocatable = capacity::allocatable(&capacity, [&c.kube_reserved, &c.system_reserved], &c.eviction_hard);
+    let hard = c.evictions().all_hard();
+    let allocatable = capacity::allocatable(&capacity, [&c.kube_reserved, &c.system_reserved], &hard);
     Ok(Identity {
         name: node::address::node_name(options.hostname_override.as_deref()),
         addresses: node::address::of_node(&options.node_ips)?,
@@ -252,6 +267,7 @@ fn identity(options: &Options, machine: Machine, connected: &Connected) -> Resul
 /// The shared state of the node, with the ends that feed it.
 struct Made {
     node: Arc<Node>,
+    records: Arc<Records>,
     health: watch::Receiver<Health>,
     health_sender: watch::Sender<Health>,
     network_sender: watch::Sender<Network>,
@@ -273,22 +289,33 @@ async fn make_node(
     let facts = Arc::new(facts::of_node(options, seams, identity, hierarchy.is_v2(), abilities));
     make_folder(&facts.paths.pods())?;
     make_folder(&facts.paths.pod_logs)?;
-    let cgroups = c.cgroups_per_qos.then(|| Cgroups::new(hierarchy, facts.cgroups.clone()));
-    if let Some(cgroups) = &cgroups {
-        cgroups.ensure_top(&facts::top_limits(identity))?;
-    }
     let clock = seams.clock;
-    let recorder = recorder(client.as_ref(), identity, seams);
+    let recorder = recorder(options, client.as_ref(), identity, seams)?;
     let reporter = Reporter::new(recorder, &identity.name);
+    let cgroups = c.cgroups_per_qos.then(|| Cgroups::new(hierarchy, facts.cgroups.clone(), facts.cpu_period_us));
+    if let Some(cgroups) = &cgroups {
+        enforcement::enforce(cgroups, c, &identity.capacity, &reporter)?;
+    }
     let late = LateDispatcher::default();
     let sources = Arc::new(ObjectSources::new(client.clone(), late.wake()));
     let tokens = Tokens::new(client.clone(), clock);
     let mounts = ImageMounts::new(channel.clone(), version);
     let volumes = VolumeManager::new(facts.paths.clone(), sources.clone(), tokens, clock, client.clone(), mounts);
-    let pulls = images::Settings { serialize: c.serialize_image_pulls, parallel_max: c.max_parallel_image_pulls };
+    let pulls = images::Settings {
+        serialize: c.serialize_image_pulls,
+        parallel_max: c.max_parallel_image_pulls,
+        rate: c.registry_pull_qps.filter(|qps| *qps > 0).map(|qps| Rate { qps, burst: c.registry_burst }),
+        access: access::Policy::parse(
+            &c.image_pull_credentials_verification_policy,
+            &c.preloaded_images_verification_allowlist,
+        )
+        .map_err(Error::Options)?,
+    };
+    let records = pull_records(options, runtime, clock).await;
     let (configuration, programs) = (options.credential_providers.as_deref(), &options.credential_provider_programs);
     let providers = Providers::load(configuration, programs, &options.root_dir, clock)?;
-    let puller = Puller::new(runtime.clone(), sources.clone(), reporter.clone(), clock, pulls, providers);
+    let puller =
+        Puller::new(runtime.clone(), sources.clone(), reporter.clone(), clock, pulls, providers, records.clone());
     let informers = client.clone().map(|client| Informers::new(client, seams.random.clone(), seams.shutdown.clone()));
     let own = OwnNode::new(identity, informers.as_ref(), client.clone());
     let (network_sender, network) = watch::channel(Network::default());
@@ -320,14 +347,38 @@ async fn make_node(
     });
     let dispatch = Dispatcher::new(node.clone(), seams.shutdown.clone());
     late.put(dispatch.clone());
-    Ok(Made { node, health, health_sender, network_sender, informers, dispatch })
+    Ok(Made { node, records, health, health_sender, network_sender, informers, dispatch })
 }
 
-/// Events go nowhere without an API server.
-fn recorder(client: Option<&kube::Client>, identity: &Identity, seams: &Seams) -> Recorder {
-    let Some(client) = client else { return Recorder::silent() };
+/// Which images this kubelet pulled, and those before it.
+async fn pull_records(options: &Options, runtime: &SharedRuntime, clock: Clock) -> Arc<Records> {
+    let records = Arc::new(Records::new(&options.root_dir, clock));
+    let images = runtime.list_images().await.unwrap_or_default();
+    if let Err(error) = records.recover(&images) {
+        tracing::warn!(%error, "the records of images' pulls cannot be brought up to date");
+    }
+    records
+}
+
+/// Events go nowhere without an API server, and have a client of their own where there may be only so many of them.
+fn recorder(
+    options: &Options,
+    client: Option<&kube::Client>,
+    identity: &Identity,
+    seams: &Seams,
+) -> Result<Recorder, Error> {
+    let Some(client) = client else { return Ok(Recorder::silent()) };
+    let c = &options.configuration;
+    let client = match c.event_record_qps.filter(|qps| *qps > 0) {
+        None => client.clone(),
+        Some(qps) => client::connect(ClientConfig {
+            qps: Some(qps as f64),
+            burst: u32::try_from(c.event_burst).ok(),
+            ..options.client.clone()
+        })?,
+    };
     let source = Source::new("kubelet").on_host(&identity.name);
-    Recorder::start(client.clone(), source, seams.clock, seams.random.clone(), seams.shutdown.clone())
+    Ok(Recorder::start(client, source, seams.clock, seams.random.clone(), seams.shutdown.clone()))
 }
 
 fn make_folder(path: &std::path::Path) -> Result<(), Error> {

@@ -62,7 +62,7 @@ impl Usage {
 }
 
 /// By pod UID, from the runtime's statistics.
-pub fn of_containers(stats: &[ContainerStats]) -> HashMap<String, Usage> {
+pub fn of_containers<'a>(stats: impl IntoIterator<Item = &'a ContainerStats>) -> HashMap<String, Usage> {
     let number = |value: &Option<k8s_cri::v1::UInt64Value>| {
         value.as_ref().map_or(0, |it| i64::try_from(it.value).unwrap_or(i64::MAX))
     };

@@ -5,6 +5,7 @@
 //! see [`crate::delegated`].
 
 mod files;
+mod offered;
 mod verify;
 
 use std::{
@@ -26,6 +27,7 @@ use rustls::{
 
 pub use self::{
     files::{FixedKey, ReloadingBundle, ReloadingKey, certificates_from_pem, key_from_pem},
+    offered::restricted,
     verify::AnyClientCertificate,
 };
 
@@ -88,7 +90,15 @@ impl SelfSigned {
 /// client holds its key. The chain is the authenticator's to judge, so that a wrong certificate gets an answer and not
 /// a broken handshake.
 pub fn server_config(certificate: Arc<dyn ResolvesServerCert>, min_version: MinVersion) -> Result<ServerConfig, Error> {
-    let provider = provider();
+    server_config_with(provider(), certificate, min_version)
+}
+
+/// As [`server_config`], with the cryptography of [`restricted`].
+pub fn server_config_with(
+    provider: Arc<CryptoProvider>,
+    certificate: Arc<dyn ResolvesServerCert>,
+    min_version: MinVersion,
+) -> Result<ServerConfig, Error> {
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(min_version.versions());
     let builder = builder.map_err(unusable("TLS versions"))?;
     let verifier = Arc::new(AnyClientCertificate::new(provider));

@@ -15,23 +15,28 @@ use crate::{
 pub struct Limits {
     /// On the v1 scale.
     pub cpu_shares: Option<i64>,
-    /// Per 100 ms; -1 for none.
+    /// Of each period; -1 for none.
     pub cpu_quota_us: Option<i64>,
+    pub cpu_period_us: Option<i64>,
     /// -1 for none.
     pub memory_bytes: Option<i64>,
     pub pids_max: Option<i64>,
 }
 
 impl Limits {
-    /// The pod's own cgroup: shares always, quota and memory where every container has a limit.
-    pub fn of_pod(pod: &Pod, pids_max: Option<i64>) -> Self {
+    /// The pod's own cgroup: shares always, quota and memory where every container has a limit. Without `cpu_period_us`
+    /// no quota is enforced.
+    pub fn of_pod(pod: &Pod, cpu_period_us: Option<i64>, pids_max: Option<i64>) -> Self {
         if qos::of_pod(pod) == qos::BEST_EFFORT {
             return Self { cpu_shares: Some(2), pids_max, ..Self::default() };
         }
         let total = PodTotal::of(pod);
         Self {
             cpu_shares: Some(cpu_shares(total.cpu_request_milli.unwrap_or(total.cpu_limit_milli))),
-            cpu_quota_us: (total.cpu_limit_milli > 0).then(|| cpu_quota_us(total.cpu_limit_milli)),
+            cpu_quota_us: cpu_period_us
+                .filter(|_| total.cpu_limit_milli > 0)
+                .map(|period_us| cpu_quota_us(total.cpu_limit_milli, period_us)),
+            cpu_period_us,
             memory_bytes: (total.memory_limit_bytes > 0).then_some(total.memory_limit_bytes),
             pids_max,
         }
@@ -46,6 +51,7 @@ impl Limits {
         Self {
             cpu_shares: None,
             cpu_quota_us: wider(self.cpu_quota_us, now.cpu_quota_us),
+            cpu_period_us: self.cpu_period_us,
             memory_bytes: wider(self.memory_bytes, now.memory_bytes),
             pids_max: None,
         }
@@ -56,7 +62,7 @@ impl Limits {
         let rows = match controller {
             "cpu" => vec![
                 ("cpu.shares", self.cpu_shares),
-                ("cpu.cfs_period_us", self.cpu_quota_us.map(|_| 100_000)),
+                ("cpu.cfs_period_us", self.cpu_quota_us.and(self.cpu_period_us)),
                 ("cpu.cfs_quota_us", self.cpu_quota_us),
             ],
             "memory" => vec![("memory.limit_in_bytes", self.memory_bytes)],
@@ -71,7 +77,10 @@ impl Limits {
         let or_max = |value: i64| if value < 0 { "max".to_owned() } else { value.to_string() };
         let rows = [
             ("cpu.weight", self.cpu_shares.map(|shares| cpu_weight(shares).to_string())),
-            ("cpu.max", self.cpu_quota_us.map(|quota| format!("{} 100000", or_max(quota)))),
+            (
+                "cpu.max",
+                self.cpu_quota_us.zip(self.cpu_period_us).map(|(quota, period)| format!("{} {period}", or_max(quota))),
+            ),
             ("memory.max", self.memory_bytes.map(or_max)),
             ("pids.max", self.pids_max.map(or_max)),
         ];

@@ -73,11 +73,13 @@ pub struct Error {
 pub struct Cgroups {
     hierarchy: Hierarchy,
     naming: Naming,
+    /// The period of CPU limits; None where they are not enforced.
+    cpu_period_us: Option<i64>,
 }
 
 impl Cgroups {
-    pub fn new(hierarchy: Hierarchy, naming: Naming) -> Self {
-        Self { hierarchy, naming }
+    pub fn new(hierarchy: Hierarchy, naming: Naming, cpu_period_us: Option<i64>) -> Self {
+        Self { hierarchy, naming, cpu_period_us }
     }
 
     pub fn naming(&self) -> &Naming {
@@ -93,6 +95,35 @@ impl Cgroups {
         let least = Limits { cpu_shares: Some(2), ..Limits::default() };
         self.ensure(&self.naming.class(qos::BEST_EFFORT), &least)?;
         self.ensure(&self.naming.class(qos::BURSTABLE), &least)
+    }
+
+    /// Holds a cgroup that others have made to `limits`: what is reserved for the system, or for Kubernetes. `name` is a
+    /// path as cgroupfs writes it, or the name of a systemd slice.
+    ///
+    /// # Errors
+    /// That there is no such cgroup, or the file that could not be written.
+    pub fn hold(&self, name: &str, limits: &Limits) -> Result<(), Error> {
+        let name = self.naming.existing(name);
+        for (controller, folder) in self.limited(&name) {
+            if !folder.is_dir() {
+                let source = io::Error::new(io::ErrorKind::NotFound, "there is no such cgroup");
+                return Err(Error { operation: "limit", path: folder, source });
+            }
+            limits::write(&folder, &controller.map_or_else(|| limits.v2(), |controller| limits.v1(controller)))?;
+        }
+        Ok(())
+    }
+
+    /// The folders in which a cgroup has limits, with their v1 controller.
+    fn limited(&self, name: &Name) -> Vec<(Option<&str>, PathBuf)> {
+        match &self.hierarchy {
+            Hierarchy::V1 { controllers, .. } => controllers
+                .iter()
+                .filter(|(controller, _)| matches!(controller.as_str(), "cpu" | "memory" | "pids"))
+                .map(|(controller, root)| (Some(controller.as_str()), root.join(name.folder())))
+                .collect(),
+            Hierarchy::V2(root) => vec![(None, root.join(name.folder()))],
+        }
     }
 
     /// Burstable pods weigh against the others by the sum of their requests.
@@ -112,7 +143,7 @@ impl Cgroups {
     /// # Errors
     /// The first folder or file that could not be written.
     pub fn ensure_pod(&self, pod: &Pod, pids_max: Option<i64>) -> Result<(), Error> {
-        let limits = Limits::of_pod(pod, pids_max);
+        let limits = Limits::of_pod(pod, self.cpu_period_us, pids_max);
         self.ensure(&self.naming.pod(qos::of_pod(pod), spec::uid(pod)), &limits)
     }
 
@@ -122,15 +153,8 @@ impl Cgroups {
     /// The first folder or file that could not be written.
     pub fn widen_pod(&self, pod: &Pod) -> Result<(), Error> {
         let name = self.naming.pod(qos::of_pod(pod), spec::uid(pod));
-        let limits = Limits::of_pod(pod, None);
-        let folders: Vec<(Option<&str>, PathBuf)> = match &self.hierarchy {
-            Hierarchy::V1 { controllers, .. } => controllers
-                .iter()
-                .map(|(controller, root)| (Some(controller.as_str()), root.join(name.folder())))
-                .collect(),
-            Hierarchy::V2(root) => vec![(None, root.join(name.folder()))],
-        };
-        for (controller, folder) in folders.iter().filter(|(_, folder)| folder.is_dir()) {
+        let limits = Limits::of_pod(pod, self.cpu_period_us, None);
+        for (controller, folder) in self.limited(&name).iter().filter(|(_, folder)| folder.is_dir()) {
             let wider = limits.wider_than(&limits::read(folder));
             limits::write(folder, &controller.map_or_else(|| wider.v2(), |controller| wider.v1(controller)))?;
         }

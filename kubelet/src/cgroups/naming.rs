@@ -53,6 +53,16 @@ impl Naming {
         name
     }
 
+    /// A cgroup that others made, as `system.slice` or `/a/b`: of systemd's the last name says where it stands.
+    pub(super) fn existing(&self, name: &str) -> Name {
+        let last = name.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        let parts = match self.driver {
+            Driver::Cgroupfs => name.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect(),
+            Driver::Systemd => last.trim_end_matches(".slice").split('-').map(|part| part.replace('_', "-")).collect(),
+        };
+        Name { driver: self.driver, parts }
+    }
+
     fn name(&self, parts: impl IntoIterator<Item = String>) -> Name {
         Name { driver: self.driver, parts: self.root.iter().cloned().chain(parts).collect() }
     }
@@ -110,6 +120,13 @@ mod tests {
         ] {
             assert_eq!(name.folder(), PathBuf::from(folder));
             assert_eq!(name.cri_parent(), parent);
+        }
+        for (naming, given, folder) in [
+            (&below, "/system.slice", "system.slice"),
+            (&slices, "/system.slice", "system.slice"),
+            (&slices, "/kube.slice/kube-reserved.slice", "kube.slice/kube-reserved.slice"),
+        ] {
+            assert_eq!(naming.existing(given).folder(), PathBuf::from(folder));
         }
         assert_eq!(uid_of_folder("kubepods-besteffort-poda_b.slice").as_deref(), Some("a-b"));
         assert_eq!(uid_of_folder("poda-b").as_deref(), Some("a-b"));

@@ -29,7 +29,7 @@ fn v1_writes_each_controllers_files() {
     write(&root.path().join("cpuset/cpuset.mems"), "0\n");
     let hierarchy = Hierarchy::detect(root.path());
     assert!(!hierarchy.is_v2());
-    let cgroups = Cgroups::new(hierarchy, Naming::new(Driver::Cgroupfs, "/top"));
+    let cgroups = Cgroups::new(hierarchy, Naming::new(Driver::Cgroupfs, "/top"), Some(100_000));
     cgroups.ensure_top(&Limits::default()).expect("makes the top");
     cgroups.ensure_pod(&pod(), Some(100)).expect("makes the pod");
     let read = |path: &str| fs::read_to_string(root.path().join(path)).unwrap_or_default();
@@ -47,7 +47,7 @@ fn v1_writes_each_controllers_files() {
 fn v2_hands_controllers_down_and_writes_weights() {
     let root = tempfile::tempdir().expect("a folder");
     write(&root.path().join("cgroup.controllers"), "cpu memory pids\n");
-    let cgroups = Cgroups::new(Hierarchy::detect(root.path()), Naming::new(Driver::Systemd, ""));
+    let cgroups = Cgroups::new(Hierarchy::detect(root.path()), Naming::new(Driver::Systemd, ""), Some(100_000));
     cgroups.ensure_pod(&pod(), None).expect("makes the pod");
     let folder = "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-poda_b.slice";
     let read = |path: &str| fs::read_to_string(root.path().join(path)).unwrap_or_default();
@@ -62,7 +62,7 @@ fn v2_hands_controllers_down_and_writes_weights() {
 fn removing_what_is_gone_is_fine() {
     let root = tempfile::tempdir().expect("a folder");
     fs::create_dir(root.path().join("cpu")).expect("a folder");
-    let cgroups = Cgroups::new(Hierarchy::detect(root.path()), Naming::new(Driver::Cgroupfs, ""));
+    let cgroups = Cgroups::new(Hierarchy::detect(root.path()), Naming::new(Driver::Cgroupfs, ""), Some(100_000));
     cgroups.remove_pod(qos::BURSTABLE, "none").expect("succeeds");
     fs::create_dir_all(root.path().join("cpu/kubepods/burstable/podx/container")).expect("folders");
     cgroups.remove_pod(qos::BURSTABLE, "x").expect("succeeds");
@@ -76,11 +76,31 @@ fn what_runtimes_made_beside_the_controllers_goes_too() {
     {
         fs::create_dir_all(root.path().join(made)).expect("folders");
     }
-    let cgroups = Cgroups::new(Hierarchy::detect(root.path()), Naming::new(Driver::Cgroupfs, ""));
+    let cgroups = Cgroups::new(Hierarchy::detect(root.path()), Naming::new(Driver::Cgroupfs, ""), Some(100_000));
     assert_eq!(cgroups.pods(), [(qos::BURSTABLE, "x".to_owned()), (qos::GUARANTEED, "gone".to_owned())]);
     for (class, uid) in cgroups.pods() {
         cgroups.remove_pod(class, &uid).expect("succeeds");
     }
     assert!(!root.path().join("systemd/kubepods/burstable/podx").exists());
     assert!(!root.path().join("unified/kubepods/podgone").exists());
+}
+
+#[test]
+fn what_is_reserved_is_held_to_it_where_it_is() {
+    let root = tempfile::tempdir().expect("a folder");
+    for folder in ["cpu/system", "memory/system", "pids/system", "freezer"] {
+        fs::create_dir_all(root.path().join(folder)).expect("folders");
+    }
+    let cgroups = Cgroups::new(Hierarchy::detect(root.path()), Naming::new(Driver::Cgroupfs, "/top"), None);
+    let limits = Limits { cpu_shares: Some(512), memory_bytes: Some(1 << 20), ..Limits::default() };
+    cgroups.hold("/system", &limits).expect("it is there");
+    let read = |path: &str| fs::read_to_string(root.path().join(path)).unwrap_or_default();
+    assert_eq!(
+        (read("cpu/system/cpu.shares"), read("memory/system/memory.limit_in_bytes")),
+        ("512".into(), "1048576".into())
+    );
+    let error = cgroups.hold("/none", &limits).expect_err("it is not there");
+    assert!(error.to_string().contains("there is no such cgroup"), "{error}");
+    cgroups.ensure_pod(&pod(), None).expect("makes the pod");
+    assert_eq!(read("cpu/top/kubepods/burstable/poda-b/cpu.cfs_quota_us"), "", "cpuCFSQuota: false");
 }

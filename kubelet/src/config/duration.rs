@@ -23,6 +23,6 @@ impl<'de> Deserialize<'de> for GoDuration {
 
 impl Serialize for GoDuration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&crate::pod::backoff::go_duration(self.0))
+        component::config::Duration(self.0).serialize(serializer)
     }
 }

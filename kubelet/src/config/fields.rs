@@ -1,12 +1,12 @@
 //! The fields of the configuration. Names, defaults and meaning are upstream's (`kubelet/config/v1beta1/types.go`).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::core::v1::Taint;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::GoDuration;
+use super::{GoDuration, refused};
 
 /// `authentication`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -93,7 +93,7 @@ macro_rules! configuration {
         #[serde(rename_all = "camelCase", default)]
         pub struct KubeletConfiguration {
             $( $(#[$meta])* pub $field: $type, )*
-            $( #[serde(rename = $name, skip_serializing_if = "Option::is_none")] $other: Option<Value>, )*
+            $( #[serde(rename = $name, skip_serializing_if = "Option::is_none")] pub(crate) $other: Option<Value>, )*
         }
 
         impl Default for KubeletConfiguration {
@@ -103,10 +103,10 @@ macro_rules! configuration {
         }
 
         impl KubeletConfiguration {
-            /// The fields that were set though they have no effect.
+            /// The fields that were set though they have no effect; what is empty or zero sets nothing.
             pub fn without_effect(&self) -> Vec<&'static str> {
                 let mut names = Vec::new();
-                $( if self.$other.is_some() { names.push($name); } )*
+                $( if self.$other.as_ref().is_some_and(|value| !refused::is_off(value, &["0s"])) { names.push($name); } )*
                 names
             }
 
@@ -142,6 +142,8 @@ configuration! {
     tls_cert_file: String = String::new();
     tls_private_key_file: String = String::new();
     tls_min_version: String = String::new();
+    tls_cipher_suites: Vec<String> = Vec::new();
+    tls_curve_preferences: Vec<u16> = Vec::new();
     rotate_certificates: bool = false;
     #[serde(rename = "serverTLSBootstrap")]
     server_tls_bootstrap: bool = false;
@@ -149,13 +151,15 @@ configuration! {
     authorization: Authorization = Authorization::default();
     enable_debugging_handlers: bool = true;
     enable_system_log_handler: bool = true;
+    enable_system_log_query: bool = false;
     healthz_port: u16 = 10248;
     healthz_bind_address: String = "127.0.0.1".into();
     cluster_domain: String = String::new();
     #[serde(rename = "clusterDNS")]
     cluster_dns: Vec<String> = Vec::new();
-    node_status_update_frequency: GoDuration = GoDuration::seconds(10);
-    node_status_report_frequency: GoDuration = GoDuration::seconds(300);
+    /// Of both frequencies zero is the default, which is the first's for the second where only the first is given.
+    node_status_update_frequency: GoDuration = GoDuration::seconds(0);
+    node_status_report_frequency: GoDuration = GoDuration::seconds(0);
     node_lease_duration_seconds: i32 = 40;
     cgroup_root: String = String::new();
     #[serde(rename = "cgroupsPerQOS")]
@@ -168,12 +172,24 @@ configuration! {
     resolv_conf: Option<String> = None;
     #[serde(rename = "cpuCFSQuota")]
     cpu_cfs_quota: bool = true;
+    #[serde(rename = "cpuCFSQuotaPeriod")]
+    cpu_cfs_quota_period: GoDuration = GoDuration(Duration::from_millis(100));
     node_status_max_images: i64 = 50;
     #[serde(rename = "kubeAPIQPS")]
     kube_api_qps: Option<f64> = None;
     #[serde(rename = "kubeAPIBurst")]
     kube_api_burst: Option<u32> = None;
+    /// None is no limit, unlike upstream's, which is 5.
+    #[serde(rename = "registryPullQPS")]
+    registry_pull_qps: Option<i64> = None;
+    registry_burst: i64 = 10;
+    /// None is no limit, unlike upstream's, which is 50.
+    #[serde(rename = "eventRecordQPS")]
+    event_record_qps: Option<i64> = None;
+    event_burst: i64 = 100;
     serialize_image_pulls: bool = false;
+    image_pull_credentials_verification_policy: String = String::new();
+    preloaded_images_verification_allowlist: Vec<String> = Vec::new();
     max_parallel_image_pulls: Option<usize> = None;
     eviction_hard: BTreeMap<String, String> = BTreeMap::new();
     eviction_soft: BTreeMap<String, String> = BTreeMap::new();
@@ -193,6 +209,7 @@ configuration! {
     image_gc_low_threshold_percent: i64 = 80;
     container_log_max_size: String = "10Mi".into();
     container_log_max_files: usize = 5;
+    container_log_max_workers: Option<u32> = None;
     container_log_monitor_interval: GoDuration = GoDuration::seconds(10);
     shutdown_grace_period: GoDuration = GoDuration::seconds(0);
     shutdown_grace_period_critical_pods: GoDuration = GoDuration::seconds(0);
@@ -201,6 +218,16 @@ configuration! {
     fail_swap_on: bool = true;
     system_reserved: BTreeMap<String, String> = BTreeMap::new();
     kube_reserved: BTreeMap<String, String> = BTreeMap::new();
+    enforce_node_allocatable: Vec<String> = vec!["pods".into()];
+    system_reserved_cgroup: String = String::new();
+    kube_reserved_cgroup: String = String::new();
+    /// None leaves both as the process has them, for other parts may share it.
+    oom_score_adj: Option<i64> = None;
+    max_open_files: Option<i64> = None;
+    protect_kernel_defaults: bool = false;
+    hairpin_mode: String = String::new();
+    config_map_and_secret_change_detection_strategy: String = String::new();
+    feature_gates: BTreeMap<String, bool> = BTreeMap::new();
     #[serde(rename = "providerID")]
     provider_id: String = String::new();
     /// One process that runs out of memory dies alone; on cgroup v2 else its whole container does.
@@ -211,6 +238,7 @@ configuration! {
     register_with_taints: Vec<Taint> = Vec::new();
     register_node: bool = true;
     container_runtime_endpoint: String = "unix:///run/containerd/containerd.sock".into();
+    image_service_endpoint: String = String::new();
     #[serde(rename = "failCgroupV1")]
     fail_cgroup_v1: bool = false;
     }
@@ -220,16 +248,7 @@ configuration! {
     "httpCheckFrequency" http_check_frequency;
     "staticPodURL" static_pod_url;
     "staticPodURLHeader" static_pod_url_header;
-    "tlsCipherSuites" tls_cipher_suites;
-    "tlsCurvePreferences" tls_curve_preferences;
-    "registryPullQPS" registry_pull_qps;
-    "registryBurst" registry_burst;
-    "imagePullCredentialsVerificationPolicy" image_pull_credentials_verification_policy;
-    "preloadedImagesVerificationAllowlist" preloaded_images_verification_allowlist;
-    "eventRecordQPS" event_record_qps;
-    "eventBurst" event_burst;
     "enableContentionProfiling" enable_contention_profiling;
-    "oomScoreAdj" oom_score_adj;
     "streamingConnectionIdleTimeout" streaming_connection_idle_timeout;
     "volumeStatsAggPeriod" volume_stats_agg_period;
     "kubeletCgroups" kubelet_cgroups;
@@ -242,30 +261,18 @@ configuration! {
     "topologyManagerScope" topology_manager_scope;
     "topologyManagerPolicyOptions" topology_manager_policy_options;
     "qosReserved" qos_reserved;
-    "hairpinMode" hairpin_mode;
     "runOnce" run_once;
-    "cpuCFSQuotaPeriod" cpu_cfs_quota_period;
-    "maxOpenFiles" max_open_files;
     "contentType" content_type;
     "enableControllerAttachDetach" enable_controller_attach_detach;
-    "protectKernelDefaults" protect_kernel_defaults;
     "makeIPTablesUtilChains" make_iptables_util_chains;
     "iptablesMasqueradeBit" iptables_masquerade_bit;
     "iptablesDropBit" iptables_drop_bit;
     "memorySwap" memory_swap;
-    "containerLogMaxWorkers" container_log_max_workers;
-    "featureGates" feature_gates;
-    "configMapAndSecretChangeDetectionStrategy" change_detection_strategy;
     "reservedSystemCPUs" reserved_system_cpus;
     "showHiddenMetricsForVersion" show_hidden_metrics_for_version;
-    "systemReservedCgroup" system_reserved_cgroup;
-    "kubeReservedCgroup" kube_reserved_cgroup;
-    "enforceNodeAllocatable" enforce_node_allocatable;
-    "imageServiceEndpoint" image_service_endpoint;
     "volumePluginDir" volume_plugin_dir;
     "kernelMemcgNotification" kernel_memcg_notification;
     "logging" logging;
-    "enableSystemLogQuery" enable_system_log_query;
     "reservedMemory" reserved_memory;
     "enableProfilingHandler" enable_profiling_handler;
     "enableDebugFlagsHandler" enable_debug_flags_handler;

@@ -16,7 +16,7 @@ fn fields_have_upstreams_names_and_defaults() {
         "clusterDNS: [10.0.0.10]\nclusterDomain: cluster.local\nfailSwapOn: false\nfailCgroupV1: true\n\
          runtimeRequestTimeout: 15m0s\nauthentication: {webhook: {enabled: true, cacheTTL: 30s}, x509: {clientCAFile: /ca}}\n\
          cpuCFSQuota: false\nevictionHard: {memory.available: 5%}\nregisterWithTaints: [{key: a, effect: NoSchedule}]\n\
-         logging: {format: json}\n",
+         syncFrequency: 5m\nfileCheckFrequency: 0s\n",
     )
     .expect("a configuration");
     assert_eq!(c.cluster_dns, ["10.0.0.10"]);
@@ -25,7 +25,7 @@ fn fields_have_upstreams_names_and_defaults() {
     assert_eq!(c.authentication.webhook.cache_ttl.0, Duration::from_secs(30));
     assert_eq!(c.authentication.x509.client_ca_file.as_deref(), Some("/ca"));
     assert_eq!((c.port, c.max_pods, c.node_lease_duration_seconds), (10250, 110, 40));
-    assert_eq!(c.without_effect(), ["logging"]);
+    assert_eq!(c.without_effect(), ["syncFrequency"], "and what is zero is not set");
     let default = parse("").expect("a configuration");
     assert!(!default.fail_cgroup_v1 && default.fail_swap_on);
 }
@@ -53,6 +53,29 @@ fn wrong_fields_and_values_are_named() {
         ("memorySwap: {swapBehavior: LimitedSwap}", "memorySwap.swapBehavior: swap is not supported by this kubelet"),
         ("userNamespaces: {idsPerPod: 65536}", "userNamespaces: a range for user namespaces is not supported"),
         ("staticPodURL: http://example.org", "staticPodURL: reading static pods from a URL is not supported"),
+        ("topologyManagerScope: pod", "topologyManagerScope: the topology manager is not supported"),
+        ("kubeletCgroups: /kubelet", "kubeletCgroups: moving the kubelet into a cgroup is not supported"),
+        ("kernelMemcgNotification: true", "kernelMemcgNotification: the kernel's memory notification is not"),
+        ("enableContentionProfiling: true", "enableContentionProfiling: profiling is not supported by this kubelet"),
+        ("volumePluginDir: /opt/plugins", "volumePluginDir: FlexVolume is not supported by this kubelet"),
+        ("tracing: {endpoint: 'localhost:4317'}", "tracing.endpoint: tracing is not supported by this kubelet"),
+        ("logging: {format: json}", "logging.format: not supported in this kubelet's file: use --logging-format"),
+        ("runOnce: true", "runOnce (--runOnce) true, Runonce mode has been deprecated"),
+        ("enableControllerAttachDetach: false", "attaching volumes is not supported by this kubelet"),
+        ("featureGates: {NodeSwap: true}", "featureGates: NodeSwap is not supported by this kubelet"),
+        ("featureGates: {SidecarContainers: false}", "featureGates: SidecarContainers cannot be turned off"),
+        ("featureGates: {Nothing: true}", "unrecognized feature gate: Nothing"),
+        ("enforceNodeAllocatable: [nodes]", "option \"nodes\" specified for enforceNodeAllocatable"),
+        ("enforceNodeAllocatable: [none, pods]", "may not contain additional enforcements when \"none\""),
+        ("enforceNodeAllocatable: [kube-reserved]", "kubeReservedCgroup (--kube-reserved-cgroup) must be specified"),
+        ("cgroupsPerQOS: false", "cgroupsPerQOS (--cgroups-per-qos) must be set to true when \"pods\""),
+        ("cpuCFSQuotaPeriod: 2s", "must be between 1ms and 1sec, inclusive"),
+        ("enableSystemLogQuery: true\nenableSystemLogHandler: false", "enableSystemLogHandler is required"),
+        ("containerLogMonitorInterval: 2s", "greater than or equal to 3s"),
+        ("serializeImagePulls: true\nmaxParallelImagePulls: 3", "maxParallelImagePulls cannot be larger than 1"),
+        ("shutdownGracePeriod: 100ms", "must be either zero or otherwise >= 1 sec"),
+        ("podLogsDir: logs", "pod logs path \"logs\" must be absolute path"),
+        ("imagePullCredentialsVerificationPolicy: Sometimes", "option \"Sometimes\" specified"),
         ("cgroupDriver: other", "must be \"cgroupfs\" or \"systemd\""),
         ("kubeReserved: {gpu: '1'}", "cannot reserve \"gpu\" resource in kubeReserved"),
         ("evictionSoft: {memory.available: 1Gi}", "grace period must be specified"),
@@ -71,10 +94,35 @@ fn wrong_fields_and_values_are_named() {
 #[test]
 fn what_is_off_may_be_said() {
     let text = "memorySwap: {}\ncpuManagerPolicy: none\nmemoryManagerPolicy: None\ntopologyManagerPolicy: none\n\
-                cpuManagerReconcilePeriod: 0s\nreservedMemory: []\nstaticPodURL: ''\n";
+                cpuManagerReconcilePeriod: 0s\nreservedMemory: []\nstaticPodURL: ''\nfeatureGates: {NodeSwap: false}\n\
+                logging: {flushFrequency: 0, options: {json: {infoBufferSize: '0'}}, verbosity: 0}\nvolumePluginDir: ''\n";
     assert_eq!(validate(&parse(text).expect(text)), Vec::<String>::new());
     let no_swap = "memorySwap: {swapBehavior: NoSwap}\n";
     assert_eq!(validate(&parse(no_swap).expect(no_swap)), Vec::<String>::new());
+}
+
+/// A file of kubeadm's says "the default" by zero.
+#[test]
+fn zero_is_the_default() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("kubelet.yaml");
+    let read = |text: &str| {
+        let head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
+        std::fs::write(&path, format!("{head}{text}")).expect("writes");
+        options(&[&format!("--config={}", path.display())]).configuration
+    };
+    let zero = read(
+        "nodeStatusUpdateFrequency: 0s\nnodeStatusReportFrequency: 0s\nruntimeRequestTimeout: 0s\n\
+         containerRuntimeEndpoint: ''\nimageMinimumGCAge: 0s\nauthentication: {webhook: {cacheTTL: 0s, enabled: true}}\n",
+    );
+    let seconds = |it: super::GoDuration| it.0.as_secs();
+    let frequencies =
+        |c: &KubeletConfiguration| (seconds(c.node_status_update_frequency), seconds(c.node_status_report_frequency));
+    assert_eq!(frequencies(&zero), (10, 300));
+    assert_eq!((seconds(zero.runtime_request_timeout), seconds(zero.image_minimum_gc_age)), (120, 120));
+    assert_eq!(zero.container_runtime_endpoint, "unix:///run/containerd/containerd.sock");
+    assert_eq!(frequencies(&read("nodeStatusUpdateFrequency: 4s\n")), (4, 4), "who looks more often tells more often");
+    assert_eq!(frequencies(&read("nodeStatusUpdateFrequency: 4s\nnodeStatusReportFrequency: 1m\n")), (4, 60));
 }
 
 #[test]
@@ -85,6 +133,8 @@ fn flags_for_what_is_not_built_are_refused_too() {
         ("--memory-manager-policy=Static", "the memory manager"),
         ("--topology-manager-policy=restricted", "the topology manager"),
         ("--manifest-url=http://example.org", "static pods from a URL"),
+        ("--volume-plugin-dir=/opt/plugins", "FlexVolume"),
+        ("--feature-gates=NodeSwap=true", "NodeSwap"),
     ] {
         let values = crate::flags().parse([given]).expect("flags");
         let error = Options::from_flags(&values).expect_err(given).to_string();

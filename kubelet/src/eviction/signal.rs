@@ -142,16 +142,24 @@ pub struct Wanted {
     pub merge_defaults: bool,
 }
 
+impl Wanted {
+    /// The hard thresholds with the defaults, where these count.
+    pub fn all_hard(&self) -> BTreeMap<String, String> {
+        let mut hard = self.hard.clone();
+        if hard.is_empty() || self.merge_defaults {
+            for (signal, limit) in DEFAULTS {
+                hard.entry(signal.to_owned()).or_insert_with(|| limit.to_owned());
+            }
+        }
+        hard
+    }
+}
+
 /// All thresholds, or everything that is wrong with them.
 pub fn thresholds(wanted: &Wanted) -> Result<Vec<Threshold>, Vec<String>> {
     let mut problems = Vec::new();
     let mut found = Vec::new();
-    let mut hard = wanted.hard.clone();
-    if hard.is_empty() || wanted.merge_defaults {
-        for (signal, limit) in DEFAULTS {
-            hard.entry(signal.to_owned()).or_insert_with(|| limit.to_owned());
-        }
-    }
+    let hard = wanted.all_hard();
     for (list, is_soft) in [(&hard, false), (&wanted.soft, true)] {
         for (name, text) in list {
             match one(name, text, is_soft, wanted) {

@@ -7,7 +7,10 @@ use k8s_cri::v1::AuthConfig;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use serde::Deserialize;
 
-use super::name;
+use super::{
+    access::{self, Credential, PullSecret},
+    name,
+};
 use crate::{env::Sources, pod::spec};
 
 #[derive(Deserialize, Default)]
@@ -30,15 +33,24 @@ struct Entry {
 
 /// Every credential for the image's registry; empty for an anonymous pull. A secret that is missing or unreadable is
 /// passed over, as upstream does: the pull itself says what it lacks.
-pub fn for_image(pod: &Pod, image: &str, sources: &dyn Sources) -> Vec<AuthConfig> {
+pub fn for_image(pod: &Pod, image: &str, sources: &dyn Sources) -> Vec<Credential> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let names = spec::spec(pod).image_pull_secrets.iter().flatten();
     let secrets = names.filter_map(|reference| sources.secret(namespace, &reference.name).ok().flatten());
-    secrets
-        .flat_map(|secret| entries(&secret))
-        .filter(|(at, _)| is_for(at, image))
-        .map(|(at, it)| auth(&at, it))
-        .collect()
+    secrets.flat_map(|secret| of_secret(&secret, image)).collect()
+}
+
+fn of_secret(secret: &Secret, image: &str) -> Vec<Credential> {
+    let meta = secret.metadata.clone();
+    let (namespace, name) = (meta.namespace.unwrap_or_default(), meta.name.unwrap_or_default());
+    let place = PullSecret { namespace, name, uid: meta.uid.unwrap_or_default(), credential_hash: String::new() };
+    let fitting = entries(secret).into_iter().filter(|(at, _)| is_for(at, image));
+    let one = |(at, it): (String, Entry)| {
+        let auth = auth(&at, it);
+        let secret = PullSecret { credential_hash: access::hash(&auth), ..place.clone() };
+        Credential { auth, secret: Some(secret) }
+    };
+    fitting.map(one).collect()
 }
 
 fn entries(secret: &Secret) -> Vec<(String, Entry)> {

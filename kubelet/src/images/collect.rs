@@ -16,6 +16,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::{
     eviction::image_folder,
+    images::records::Records,
     node::machine::Space,
     pod::{node::Node, spec},
     reporting::Reporter,
@@ -50,6 +51,7 @@ pub struct Collector {
     clock: Clock,
     policy: Policy,
     reporter: Reporter,
+    pulls: Arc<Records>,
     started_at: Timestamp,
     records: std::sync::Mutex<HashMap<String, Record>>,
     /// One at a time: evictions and the period may meet.
@@ -57,10 +59,10 @@ pub struct Collector {
 }
 
 impl Collector {
-    pub fn new(runtime: SharedRuntime, clock: Clock, policy: Policy, reporter: Reporter) -> Self {
+    pub fn new(runtime: SharedRuntime, clock: Clock, policy: Policy, reporter: Reporter, pulls: Arc<Records>) -> Self {
         let started_at = clock.now();
         let records = std::sync::Mutex::default();
-        Self { runtime, clock, policy, reporter, started_at, records, turn: tokio::sync::Mutex::default() }
+        Self { runtime, clock, policy, reporter, pulls, started_at, records, turn: tokio::sync::Mutex::default() }
     }
 
     /// Looks every few minutes until shutdown.
@@ -87,6 +89,7 @@ impl Collector {
         }
         let Some(folder) = image_folder(self.runtime.as_ref()).await else { return Ok(()) };
         let wanted = to_free(&Space::of(&folder), self.policy);
+        self.forget_gone(now).await?;
         if wanted > 0 {
             tracing::info!(bytes = wanted, "the disk of images is nearly full: unused images are removed");
             let chosen = choose(&records, wanted, self.policy.age_min, now);
@@ -99,6 +102,16 @@ impl Collector {
                 );
                 self.reporter.node(Type::Warning, "FreeDiskSpaceFailed", message);
             }
+        }
+        Ok(())
+    }
+
+    /// Images that are gone need no record of who may use them; one that was pulled since `now` may not be in the list yet.
+    async fn forget_gone(&self, now: Timestamp) -> Result<()> {
+        let images = self.runtime.list_images().await?;
+        let ids: Vec<&str> = images.iter().map(|image| image.id.as_str()).collect();
+        if let Err(error) = self.pulls.prune(&ids, now) {
+            tracing::warn!(%error, "the records of images that are gone cannot be removed");
         }
         Ok(())
     }
@@ -258,7 +271,9 @@ mod tests {
         runtime.state().pinned = vec!["loaded:1".into()];
         let policy = Policy { age_min: Duration::ZERO, age_max: None, high_percent: 100, low_percent: 99 };
         let reporter = Reporter::new(component::recorder::Recorder::silent(), "node-1");
-        Collector::new(runtime.clone(), Clock::system(), policy, reporter).delete_unused().await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let pulls = Arc::new(Records::new(folder.path(), Clock::system()));
+        Collector::new(runtime.clone(), Clock::system(), policy, reporter, pulls).delete_unused().await;
         let left: Vec<String> = runtime.state().images.iter().map(|it| it.id.clone()).collect();
         assert_eq!(left, ["b", "c"]);
     }

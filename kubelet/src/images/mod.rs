@@ -1,13 +1,16 @@
 //! Images for containers: pull policy, credentials, back-off, at most so many pulls at once, events in upstream's words.
 //!
 //! Enter at [`Puller::ensure`], which answers with what the decision core keeps in mind. Two pods that want the same image
-//! at once share one pull. [`auth`] finds a pod's credentials, [`providers`] the node's, [`name`] reads image names,
-//! [`collect`] removes images that nothing uses.
+//! at once share one pull. [`auth`] finds a pod's credentials, [`providers`] the node's, [`access`] says who may use what
+//! is here already by the [`records`] of pulls, [`name`] reads image names, [`collect`] removes images that nothing uses.
 
+pub mod access;
 pub mod auth;
 pub mod collect;
 pub mod name;
 pub mod providers;
+pub mod rate;
+pub mod records;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +24,12 @@ use component::{clock::Clock, recorder::Type};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use tokio::sync::{OnceCell, Semaphore};
 
-use self::providers::Providers;
+use self::{
+    access::{Access, Credential, Judgement, Policy},
+    providers::Providers,
+    rate::{Bucket, Rate},
+    records::Records,
+};
 
 use crate::{
     env::Sources,
@@ -35,14 +43,32 @@ use crate::{
     runtime::{Error, SharedRuntime},
 };
 
-type Shared = Arc<OnceCell<Result<String, Error>>>;
+type Shared = Arc<OnceCell<Result<Pulled, PullError>>>;
+
+/// CRI's ID of the image, and how long the pull itself took.
+#[derive(Debug, Clone)]
+struct Pulled {
+    image_ref: String,
+    took: Duration,
+}
+
+/// The reason, as a status has it, and the words.
+#[derive(Debug, Clone)]
+struct PullError {
+    reason: &'static str,
+    problem: String,
+    message: String,
+}
 
 /// How images are pulled.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     pub serialize: bool,
     /// None for no limit.
     pub parallel_max: Option<usize>,
+    pub rate: Option<Rate>,
+    /// Who may use what is here already.
+    pub access: Policy,
 }
 
 /// See the module.
@@ -54,6 +80,9 @@ pub struct Puller {
     clock: Clock,
     state: Mutex<State>,
     permits: Semaphore,
+    rate: Option<Rate>,
+    access: Policy,
+    records: Arc<Records>,
 }
 
 #[derive(Default)]
@@ -63,6 +92,7 @@ struct State {
     failed: HashMap<String, (jiff::Timestamp, String)>,
     /// By image and credentials.
     pulling: HashMap<String, Shared>,
+    bucket: Bucket,
 }
 
 /// An image that the runtime has: what containers are made from, and the user that it was made for.
@@ -87,10 +117,12 @@ impl Puller {
         clock: Clock,
         settings: Settings,
         providers: Providers,
+        records: Arc<Records>,
     ) -> Self {
         let parallel = if settings.serialize { 1 } else { settings.parallel_max.unwrap_or(Semaphore::MAX_PERMITS) };
         let (state, permits) = (Mutex::default(), Semaphore::new(parallel));
-        Self { runtime, sources, providers, reporter, clock, state, permits }
+        let Settings { rate, access, .. } = settings;
+        Self { runtime, sources, providers, reporter, clock, state, permits, rate, access, records }
     }
 
     /// Makes sure that the container's image is there, by its pull policy.
@@ -115,19 +147,49 @@ impl Puller {
                 return self.failed(pod, container, "ImageInspectError", message, Duration::from_secs(10));
             }
         };
-        match (container.image_pull_policy.as_deref().unwrap_or(default_policy(&image)), present) {
-            ("Never", None) => {
-                let message = format!("Container image {requested:?} is not present with pull policy of Never");
-                tell(Type::Warning, "ErrImageNeverPull", message.clone());
-                self.failed(pod, container, "ErrImageNeverPull", message, Duration::from_secs(10))
-            }
-            ("Never" | "IfNotPresent", Some(image)) => {
+        let policy = container.image_pull_policy.as_deref().unwrap_or(default_policy(&image));
+        let is_usable = match &present {
+            Some(found) if policy != "Always" => self.may_use(pod, &requested, &image, found).await,
+            _ => false,
+        };
+        match (policy, present) {
+            (_, Some(image)) if is_usable => {
                 let message =
                     format!("Container image {requested:?} already present on machine and can be accessed by the pod");
                 tell(Type::Normal, "Pulled", message);
                 ImageState::Ready(image)
             }
+            // Nor is it told to whom may not use it that it is here.
+            ("Never", _) => {
+                let message = format!("Container image {requested:?} is not present with pull policy of Never");
+                tell(Type::Warning, "ErrImageNeverPull", message.clone());
+                self.failed(pod, container, "ErrImageNeverPull", message, Duration::from_secs(10))
+            }
             _ => self.pull(pod, container, &image).await,
+        }
+    }
+
+    /// Whether the pod may use an image that is here without showing by a pull that it may.
+    async fn may_use(&self, pod: &Pod, requested: &str, image: &str, found: &Image) -> bool {
+        let known = match self.records.known(requested, &found.id) {
+            Ok(known) => known,
+            Err(error) => {
+                tracing::warn!(%error, image, "the record of an image cannot be read: it is pulled again");
+                return false;
+            }
+        };
+        let credentials = auth::for_image(pod, image, self.sources.as_ref());
+        let secrets: Vec<_> = credentials.into_iter().filter_map(|it| it.secret).collect();
+        match access::judge(&self.access, requested, &known, &secrets) {
+            Judgement::Use => true,
+            Judgement::Pull => false,
+            Judgement::UseAndNote(secret) => {
+                let access = Access { kubernetes_secrets: vec![secret], ..Access::default() };
+                if let Err(error) = self.records.note(requested, &found.id, Some(&access)) {
+                    tracing::warn!(%error, image, "the record of an image cannot be written");
+                }
+                true
+            }
         }
     }
 
@@ -151,13 +213,13 @@ impl Puller {
             let message = format!("Back-off pulling image {image:?}");
             tell(Type::Normal, "BackOff", message.clone());
             tell(Type::Warning, "Failed", "Error: ImagePullBackOff".into());
-            let message = format!("{message}: ErrImagePull: {why}");
+            let message = format!("{message}: {why}");
             return ImageState::Failed { reason: "ImagePullBackOff".into(), message, retry_at: until };
         }
         tell(Type::Normal, "Pulling", format!("Pulling image {image:?}"));
         let asked = Instant::now();
-        match self.pull_shared(pod, image).await {
-            Ok((image_ref, took)) => {
+        match self.pull_shared(pod, container, image).await {
+            Ok(Pulled { image_ref, took }) => {
                 self.lock().failed.remove(&key);
                 let found = self.runtime.image_status(image).await.ok().flatten();
                 let size = found.as_ref().map_or(0, |image| image.size);
@@ -171,16 +233,15 @@ impl Puller {
                 );
                 ImageState::Ready(Image { id: image_ref, user: found.map(Image::from).unwrap_or_default().user })
             }
-            Err(error) => {
+            Err(PullError { reason, problem, message }) => {
                 let now = self.clock.now();
-                let message = format!("failed to pull image {image:?}: {}", error.rpc());
                 let mut state = self.lock();
                 state.backoff.advance(&key, now, now);
-                state.failed.insert(key, (now, message.clone()));
+                state.failed.insert(key, (now, format!("{reason}: {message}")));
                 drop(state);
-                tell(Type::Warning, "Failed", format!("Failed to pull image {image:?}: {}", error.rpc()));
+                tell(Type::Warning, "Failed", format!("Failed to pull image {image:?}: {problem}"));
                 // Asked again at once, it is told that it must wait: the status then says ImagePullBackOff.
-                self.failed(pod, container, "ErrImagePull", message, Duration::from_secs(1))
+                self.failed(pod, container, reason, message, Duration::from_secs(1))
             }
         }
     }
@@ -192,37 +253,62 @@ impl Puller {
         Some((until, why))
     }
 
-    /// One pull at a time for the same image with the same secrets; the time is that of the pull itself.
-    async fn pull_shared(&self, pod: &Pod, image: &str) -> Result<(String, Duration), Error> {
+    /// One pull at a time for the same image with the same secrets.
+    async fn pull_shared(&self, pod: &Pod, container: &Container, image: &str) -> Result<Pulled, PullError> {
         // The pod's own secrets come first.
         let mut credentials = auth::for_image(pod, image, self.sources.as_ref());
-        credentials.extend(self.providers.for_image(image).await);
+        let of_node = self.providers.for_image(image).await;
+        credentials.extend(of_node.into_iter().map(|auth| Credential { auth, secret: None }));
         let key = format!("{image} {credentials:?}");
         let cell: Shared = self.lock().pulling.entry(key.clone()).or_default().clone();
-        let started = Instant::now();
+        let requested = container.image.clone().unwrap_or_default();
         let result = cell
             .get_or_init(|| async {
                 let _permit = self.permits.acquire().await;
-                self.try_credentials(image, credentials).await
+                let started = Instant::now();
+                let image_ref = self.pull_once(&requested, image, credentials).await?;
+                Ok(Pulled { image_ref, took: started.elapsed() })
             })
             .await
             .clone();
         self.lock().pulling.remove(&key);
-        result.map(|image_ref| (image_ref, started.elapsed()))
+        result
     }
 
-    async fn try_credentials(&self, image: &str, credentials: Vec<k8s_cri::v1::AuthConfig>) -> Result<String, Error> {
-        let mut result = None;
-        for auth in credentials.into_iter().map(Some) {
-            match self.runtime.pull_image(image, auth, None).await {
-                Ok(image_ref) => return Ok(image_ref),
-                Err(error) => result = Some(error),
+    /// A pull, and the record of it.
+    async fn pull_once(&self, requested: &str, image: &str, credentials: Vec<Credential>) -> Result<String, PullError> {
+        let failed = |error: std::io::Error| {
+            let message = format!("Failed to record image pull intent for container image {image:?}: {error}");
+            PullError { reason: "ErrImagePull", problem: message.clone(), message }
+        };
+        let begun = self.records.begin(requested).map_err(failed)?;
+        let result = self.try_credentials(image, &credentials).await;
+        let access = result.as_ref().ok().map(|(image_ref, used)| (image_ref.as_str(), Access::of(*used)));
+        if let Err(error) = begun.end(access.as_ref().map(|(image_ref, access)| (*image_ref, access))) {
+            tracing::warn!(%error, image, "the record of a pull cannot be written");
+        }
+        result.map(|(image_ref, _)| image_ref).map_err(|problems| pull_error(image, &problems))
+    }
+
+    /// Each of the credentials until one is taken; without any a pull as nobody. Answers with the ones that were taken.
+    async fn try_credentials<'a>(
+        &self,
+        image: &str,
+        credentials: &'a [Credential],
+    ) -> Result<(String, Option<&'a Credential>), Vec<String>> {
+        if self.rate.is_some_and(|rate| !self.lock().bucket.take(rate, tokio::time::Instant::now())) {
+            return Err(vec!["pull QPS exceeded".to_owned()]);
+        }
+        let ways: Vec<Option<&Credential>> =
+            if credentials.is_empty() { vec![None] } else { credentials.iter().map(Some).collect() };
+        let mut problems = Vec::new();
+        for way in ways {
+            match self.runtime.pull_image(image, way.map(|it| it.auth.clone()), None).await {
+                Ok(image_ref) => return Ok((image_ref, way)),
+                Err(error) => problems.push(pull_words(&error)),
             }
         }
-        match result {
-            Some(error) => Err(error),
-            None => self.runtime.pull_image(image, None, None).await,
-        }
+        Err(problems)
     }
 
     fn failed(&self, pod: &Pod, container: &Container, reason: &str, message: String, wait: Duration) -> ImageState {
@@ -233,6 +319,29 @@ impl Puller {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// An error of a pull, as upstream shows it: a code that says nothing is left out.
+fn pull_words(error: &Error) -> String {
+    if error.code == tonic::Code::Unknown { error.message.clone() } else { error.rpc() }
+}
+
+/// The runtime may say by the first word what kept it from the image.
+fn pull_error(image: &str, problems: &[String]) -> PullError {
+    let problem = match problems {
+        [one] => one.clone(),
+        several => format!("[{}]", several.join(", ")),
+    };
+    for (reason, words) in [
+        ("RegistryUnavailable", "the registry is unavailable"),
+        ("SignatureValidationFailed", "the signature validation failed"),
+    ] {
+        if let Some(rest) = problem.strip_prefix(reason) {
+            let message = format!("image pull failed for {image} because {words}{rest}");
+            return PullError { reason, problem, message };
+        }
+    }
+    PullError { reason: "ErrImagePull", message: problem.clone(), problem }
 }
 
 /// The policy where the API server had no chance to default it.

@@ -37,6 +37,11 @@ pub fn registry(image: &str) -> &str {
     split_registry(split_tag(name).0).0.unwrap_or("docker.io")
 }
 
+/// The name alone, as it is written, without tag and digest.
+pub fn without_tag(image: &str) -> &str {
+    split_tag(image.split('@').next().unwrap_or(image)).0
+}
+
 fn split_tag(name: &str) -> (&str, Option<&str>) {
     match name.rsplit_once(':') {
         Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
@@ -72,6 +77,7 @@ mod tests {
         ] {
             assert_eq!(with_default_tag(image).ok().as_deref(), wanted, "{image}");
         }
+        assert_eq!(without_tag("localhost:5000/a:1@sha256:aa"), "localhost:5000/a");
         assert_eq!(registry("nginx:1"), "docker.io");
         assert_eq!(registry("localhost:5000/a"), "localhost:5000");
     }

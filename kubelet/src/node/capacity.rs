@@ -9,10 +9,6 @@ use super::machine::{Machine, Space};
 /// Amounts by resource name.
 pub type Amounts = BTreeMap<String, Quantity>;
 
-/// Upstream's hard eviction threshold for memory where none is set.
-const MEMORY_AVAILABLE_DEFAULT: &str = "100Mi";
-const NODEFS_AVAILABLE_DEFAULT: &str = "10%";
-
 /// The machine's resources.
 pub fn capacity(machine: &Machine, space: &Space, max_pods: i64, pods_per_core: i64) -> Amounts {
     let pods = if pods_per_core > 0 { max_pods.min(pods_per_core.saturating_mul(machine.cpus)) } else { max_pods };
@@ -45,27 +41,38 @@ pub fn allocatable(
     reserved: [&BTreeMap<String, String>; 2],
     eviction_hard: &BTreeMap<String, String>,
 ) -> Amounts {
+    let mut left = less_reserved(capacity, reserved);
+    for (name, signal) in [("memory", "memory.available"), ("ephemeral-storage", "nodefs.available")] {
+        let text = eviction_hard.get(signal);
+        if let (Some(text), Some(total), Some(amount)) = (text, capacity.get(name), left.get_mut(name)) {
+            amount.sub(&threshold(text, total));
+        }
+    }
+    // Memory that is set apart as huge pages is no one else's.
+    let huge: Vec<Quantity> =
+        capacity.iter().filter(|(name, _)| name.starts_with("hugepages-")).map(|(_, amount)| amount.clone()).collect();
+    if let Some(memory) = left.get_mut("memory") {
+        huge.iter().for_each(|amount| memory.sub(amount));
+    }
+    not_below_zero(left)
+}
+
+/// What is left without reservations, never below zero.
+pub fn less_reserved(capacity: &Amounts, reserved: [&BTreeMap<String, String>; 2]) -> Amounts {
     let mut left = capacity.clone();
     for (name, text) in reserved.into_iter().flatten() {
         if let (Some(amount), Ok(reserved)) = (left.get_mut(name), Quantity::parse(text)) {
             amount.sub(&reserved);
         }
     }
-    let thresholds = [
-        ("memory", "memory.available", MEMORY_AVAILABLE_DEFAULT),
-        ("ephemeral-storage", "nodefs.available", NODEFS_AVAILABLE_DEFAULT),
-    ];
-    for (name, signal, default) in thresholds {
-        // A file that sets any threshold sets them all.
-        let text = eviction_hard.get(signal).map(String::as_str).or(eviction_hard.is_empty().then_some(default));
-        if let (Some(text), Some(total), Some(amount)) = (text, capacity.get(name), left.get_mut(name)) {
-            amount.sub(&threshold(text, total));
-        }
-    }
-    for amount in left.values_mut().filter(|amount| amount.sign() < 0) {
+    not_below_zero(left)
+}
+
+fn not_below_zero(mut amounts: Amounts) -> Amounts {
+    for amount in amounts.values_mut().filter(|amount| amount.sign() < 0) {
         *amount = Quantity::new(0, amount.format());
     }
-    left
+    amounts
 }
 
 /// A threshold, as an amount or as a percentage of the whole.

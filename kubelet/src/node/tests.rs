@@ -72,12 +72,13 @@ fn allocatable_is_what_reservations_and_thresholds_leave() {
     assert_eq!(capacity["hugepages-2Mi"].to_string(), "8Mi");
     let kube = BTreeMap::from([("cpu".to_owned(), "500m".to_owned()), ("memory".to_owned(), "100Mi".to_owned())]);
     let none = BTreeMap::new();
-    let by_default = capacity::allocatable(&capacity, [&kube, &none], &none);
+    let hard = crate::eviction::signal::Wanted::default().all_hard();
+    let by_default = capacity::allocatable(&capacity, [&kube, &none], &hard);
     assert_eq!(by_default["cpu"].to_string(), "1500m");
-    assert_eq!(by_default["memory"].to_string(), "1800Mi");
+    assert_eq!(by_default["memory"].to_string(), "1792Mi", "and huge pages are taken off");
     let own = BTreeMap::from([("memory.available".to_owned(), "50%".to_owned())]);
     let all = capacity::allocatable(&capacity, [&none, &none], &own);
-    assert_eq!(all["memory"].to_string(), "1000Mi");
+    assert_eq!(all["memory"].to_string(), "992Mi");
     assert_eq!(all["ephemeral-storage"], capacity["ephemeral-storage"], "a set that is given is the whole set");
 }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     dispatch::{Dispatcher, LateDispatcher},
-    images::{Puller, Settings, providers::Providers},
+    images::{Puller, Settings, providers::Providers, records::Records},
     node::{conditions::Health, own::OwnNode},
     paths::Paths,
     probes::Prober,
@@ -49,7 +49,7 @@ impl Bed {
         let sources = Arc::new(ObjectSources::new(None, Arc::new(|_: &str| {})));
         let reporter = Reporter::new(Recorder::silent(), "node-1");
         let tokens = Tokens::new(None, clock);
-        let settings = Settings { serialize: false, parallel_max: None };
+        let settings = Settings::default();
         let (_, network) = watch::channel(Network { ready: true, message: String::new() });
         Arc::new(Node {
             runtime: self.runtime.clone(),
@@ -69,6 +69,7 @@ impl Bed {
                 clock,
                 settings,
                 Providers::none(clock),
+                Arc::new(Records::new(&facts.paths.root, clock)),
             ),
             facts: Arc::new(facts),
             cgroups: None,

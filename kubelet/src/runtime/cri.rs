@@ -21,7 +21,7 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub struct CriRuntime {
     runtime: RuntimeServiceClient<Channel>,
     images: ImageServiceClient<Channel>,
-    /// For what only containerd's own services tell.
+    /// Of the images, for what only containerd's own services tell.
     channel: Channel,
     request_timeout: Duration,
 }
@@ -48,16 +48,17 @@ pub fn channel(socket: PathBuf) -> Channel {
 }
 
 impl CriRuntime {
-    /// Over `channel`; `request_timeout` bounds every call but pulls, execs and stops.
-    pub fn new(channel: Channel, request_timeout: Duration) -> Self {
+    /// Over `channel`, and for images over a channel that may be another; `request_timeout` bounds every call but pulls,
+    /// execs and stops.
+    pub fn new(channel: Channel, images: Channel, request_timeout: Duration) -> Self {
         Self {
-            runtime: RuntimeServiceClient::new(channel.clone())
+            runtime: RuntimeServiceClient::new(channel)
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
-            images: ImageServiceClient::new(channel.clone())
+            images: ImageServiceClient::new(images.clone())
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
-            channel,
+            channel: images,
             request_timeout,
         }
     }

@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) updates: Vec<(String, v1::LinuxContainerResources)>,
     pub(crate) images: Vec<v1::Image>,
     pub(crate) pulls: Vec<String>,
+    /// Pulls without credentials fail.
+    pub(crate) is_private: bool,
     pulling: usize,
     /// The most pulls that ran at once.
     pub(crate) pulling_max: usize,
@@ -354,12 +356,15 @@ impl Runtime for FakeRuntime {
     async fn pull_image(
         &self,
         image: &str,
-        _: Option<v1::AuthConfig>,
+        auth: Option<v1::AuthConfig>,
         _: Option<v1::PodSandboxConfig>,
     ) -> Result<String> {
         {
             let mut state = self.state();
             state.pulls.push(image.to_owned());
+            if state.is_private && auth.is_none() {
+                return Err(Error::new("PullImage", image, &tonic::Status::unknown("pull access denied")));
+            }
             state.pulling += 1;
             state.pulling_max = state.pulling_max.max(state.pulling);
         }

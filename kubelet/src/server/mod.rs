@@ -10,19 +10,21 @@ pub mod certificate;
 pub mod logs;
 mod node_logs;
 pub mod query;
+mod resource_metrics;
 pub mod route;
 mod stats;
 mod streams;
 #[cfg(test)]
 mod tests;
 
-use std::{convert::Infallible, path::PathBuf, sync::Arc, task};
+use std::{convert::Infallible, sync::Arc, task};
 
 use component::{delegated::Delegated, serve::Endpoints};
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
+pub use self::node_logs::NodeLogs;
 use self::{
     body::{Body, text},
     query::Query,
@@ -39,25 +41,20 @@ struct Inner {
     endpoints: Endpoints,
     /// None: everybody may do everything (the read-only port's server allows reading only).
     gate: Option<Arc<Delegated>>,
-    has_debugging: bool,
-    has_node_logs: bool,
-    node_logs: PathBuf,
+    offers: Offers,
 }
 
 /// What of the server is open at all.
 pub struct Offers {
     /// Logs, exec, attach, run and port-forward.
     pub debugging: bool,
-    /// The folder that `/logs/` shows.
-    pub node_logs: Option<PathBuf>,
+    /// What `/logs/` shows.
+    pub node_logs: Option<NodeLogs>,
 }
 
 /// The service for [`component::serve::accept`].
 pub fn service(node: Arc<Node>, endpoints: Endpoints, gate: Option<Arc<Delegated>>, offers: Offers) -> Server {
-    let Offers { debugging, node_logs } = offers;
-    let has_node_logs = debugging && node_logs.is_some();
-    let node_logs = node_logs.unwrap_or_default();
-    Server(Arc::new(Inner { node, endpoints, gate, has_debugging: debugging, has_node_logs, node_logs }))
+    Server(Arc::new(Inner { node, endpoints, gate, offers }))
 }
 
 impl tower::Service<Request<Incoming>> for Server {
@@ -93,7 +90,7 @@ impl Inner {
         let Some(route) = Route::parse(&path) else {
             return text(StatusCode::NOT_FOUND, "404 page not found\n");
         };
-        if route.is_debugging() && !self.has_debugging {
+        if route.is_debugging() && !self.offers.debugging {
             return text(StatusCode::METHOD_NOT_ALLOWED, "Debug endpoints are disabled.\n");
         }
         if !route.takes(request.method()) {
@@ -108,10 +105,12 @@ impl Inner {
             Route::Attach(container) => streams::attach(&self.node, request, &container, &query).await,
             Route::PortForward(pod) => streams::port_forward(&self.node, request, &pod, &query).await,
             Route::StatsSummary => stats::summary(&self.node).await,
-            Route::MetricsResource => stats::resource_metrics(&self.node).await,
+            Route::MetricsResource => resource_metrics::metrics(&self.node).await,
             Route::MetricsCadvisor => cadvisor::metrics(&self.node).await,
-            Route::NodeLogs(path) if self.has_node_logs => node_logs::answer(self.node_logs.clone(), &path).await,
-            Route::NodeLogs(_) => text(StatusCode::METHOD_NOT_ALLOWED, "logs endpoint is disabled.\n"),
+            Route::NodeLogs(path) => match &self.offers.node_logs {
+                Some(logs) => node_logs::answer(logs, &path, &query).await,
+                None => text(StatusCode::METHOD_NOT_ALLOWED, "logs endpoint is disabled.\n"),
+            },
         }
     }
 }

@@ -1,9 +1,6 @@
-//! `/stats/summary` and `/metrics/resource`: what the containers use, as CRI tells it.
+//! `/stats/summary`: what the containers use, as CRI tells it.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt::Write as _,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use http::{Response, StatusCode};
 use jiff::Timestamp;
@@ -23,32 +20,48 @@ fn time(ns: i64) -> String {
     Timestamp::from_nanosecond(ns.into()).map(|at| crate::status::whole_second(at).to_string()).unwrap_or_default()
 }
 
-fn number(value: &Option<UInt64Value>) -> Option<u64> {
+pub(super) fn number(value: &Option<UInt64Value>) -> Option<u64> {
     value.as_ref().map(|value| value.value)
 }
 
-/// Each container with its pod; those of other clients of the runtime are left out.
-fn by_pod(stats: Vec<ContainerStats>) -> BTreeMap<Identity, Vec<(String, ContainerStats)>> {
+/// A container with what it uses.
+pub(super) struct Measured {
+    pub(super) name: String,
+    pub(super) stats: ContainerStats,
+    /// Nanoseconds since 1970 at which it was made, as upstream tells its start; zero where that is not known.
+    pub(super) created_at_ns: i64,
+}
+
+/// Containers by their pods; those of other clients of the runtime are left out.
+pub(super) async fn measured(node: &Node) -> crate::runtime::Result<BTreeMap<Identity, Vec<Measured>>> {
+    let stats = node.runtime.list_container_stats().await?;
+    let containers = node.runtime.list_containers(None).await?;
+    let created: HashMap<String, i64> = containers.into_iter().map(|it| (it.id, it.created_at)).collect();
+    Ok(by_pod(stats, &created))
+}
+
+fn by_pod(stats: Vec<ContainerStats>, created: &HashMap<String, i64>) -> BTreeMap<Identity, Vec<Measured>> {
     let mut pods: BTreeMap<Identity, Vec<_>> = BTreeMap::new();
     for stats in stats {
-        let Some(labels) = stats.attributes.as_ref().map(|it| &it.labels) else { continue };
+        let Some(attributes) = stats.attributes.as_ref() else { continue };
+        let (labels, id) = (&attributes.labels, &attributes.id);
+        let created_at_ns = created.get(id).copied().unwrap_or(0);
         if let (Some(identity), Some(name)) = (Identity::from_labels(labels), labels.get(CONTAINER_NAME).cloned()) {
-            pods.entry(identity).or_default().push((name, stats));
+            pods.entry(identity).or_default().push(Measured { name, stats, created_at_ns });
         }
     }
     pods
 }
 
 pub(super) async fn summary(node: &Node) -> Response<Body> {
-    let stats = match node.runtime.list_container_stats().await {
-        Ok(stats) => stats,
+    let pods = match measured(node).await {
+        Ok(pods) => pods,
         Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, error.rpc()),
     };
-    let disk = disk_usage(node, &stats).await;
-    let of_pod = |(identity, containers): (&Identity, &Vec<(String, ContainerStats)>)| {
-        pod(node, identity, containers, disk.get(&identity.uid))
-    };
-    let pods: Vec<Value> = by_pod(stats).iter().map(of_pod).collect();
+    let disk = disk_usage(node, &pods).await;
+    let of_pod =
+        |(identity, containers): (&Identity, &Vec<Measured>)| pod(node, identity, containers, disk.get(&identity.uid));
+    let pods: Vec<Value> = pods.iter().map(of_pod).collect();
     let now = crate::status::whole_second(node.clock.now()).to_string();
     let space = Space::of(&node.facts.paths.root);
     let fs = json!({
@@ -80,7 +93,7 @@ pub(super) async fn summary(node: &Node) -> Response<Body> {
 }
 
 /// Nanoseconds of CPU since boot; memory in all and available, in bytes.
-fn of_machine() -> (u64, (i64, i64)) {
+pub(super) fn of_machine() -> (u64, (i64, i64)) {
     let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let first = stat.lines().next().unwrap_or_default();
     let ticks: Vec<u64> = first.split_whitespace().skip(1).filter_map(|it| it.parse().ok()).collect();
@@ -97,8 +110,8 @@ fn boot_time(stat: &str) -> Option<String> {
 }
 
 /// What each pod's logs and volumes take of the disk, by pod UID.
-async fn disk_usage(node: &Node, stats: &[ContainerStats]) -> HashMap<String, Usage> {
-    let mut by_uid = usage::of_containers(stats);
+async fn disk_usage(node: &Node, pods: &BTreeMap<Identity, Vec<Measured>>) -> HashMap<String, Usage> {
+    let mut by_uid = usage::of_containers(pods.values().flatten().map(|container| &container.stats));
     let (pods, paths) = (node.running.list(), node.facts.paths.clone());
     let work = move || {
         for pod in pods {
@@ -130,9 +143,8 @@ fn network(node: &Node, identity: &Identity, now: &str) -> Option<Value> {
     Some(network)
 }
 
-fn pod(node: &Node, identity: &Identity, containers: &[(String, ContainerStats)], usage: Option<&Usage>) -> Value {
-    let sum =
-        |of: fn(&ContainerStats) -> Option<u64>| containers.iter().filter_map(|(_, stats)| of(stats)).sum::<u64>();
+fn pod(node: &Node, identity: &Identity, containers: &[Measured], usage: Option<&Usage>) -> Value {
+    let sum = |of: fn(&ContainerStats) -> Option<u64>| containers.iter().filter_map(|it| of(&it.stats)).sum::<u64>();
     let cpu = sum(|it| number(&it.cpu.as_ref()?.usage_core_nano_seconds));
     let memory = sum(|it| number(&it.memory.as_ref()?.working_set_bytes));
     let now = crate::status::whole_second(node.clock.now()).to_string();
@@ -140,7 +152,7 @@ fn pod(node: &Node, identity: &Identity, containers: &[(String, ContainerStats)]
     json!({
         "podRef": {"name": identity.name, "namespace": identity.namespace, "uid": identity.uid},
         "startTime": started(node, identity),
-        "containers": containers.iter().map(|(name, stats)| container(name, stats)).collect::<Vec<_>>(),
+        "containers": containers.iter().map(container).collect::<Vec<_>>(),
         "cpu": {"time": now, "usageCoreNanoSeconds": cpu},
         "memory": {"time": now, "workingSetBytes": memory},
         "network": network(node, identity, &now),
@@ -180,7 +192,7 @@ fn started(node: &Node, identity: &Identity) -> Option<String> {
     Some(pod.status.as_ref()?.start_time.as_ref()?.0.to_string())
 }
 
-fn container(name: &str, stats: &ContainerStats) -> Value {
+fn container(Measured { name, stats, created_at_ns }: &Measured) -> Value {
     let cpu = stats.cpu.as_ref().map(|cpu| {
         json!({
             "time": time(cpu.timestamp),
@@ -205,71 +217,13 @@ fn container(name: &str, stats: &ContainerStats) -> Value {
             "inodesUsed": number(&layer.inodes_used),
         })
     });
-    json!({"name": name, "cpu": cpu, "memory": memory, "rootfs": rootfs})
+    let started = (*created_at_ns > 0).then(|| time(*created_at_ns));
+    json!({"name": name, "startTime": started, "cpu": cpu, "memory": memory, "rootfs": rootfs})
 }
 
-pub(super) async fn resource_metrics(node: &Node) -> Response<Body> {
-    let stats = match node.runtime.list_container_stats().await {
-        Ok(stats) => stats,
-        Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, error.rpc()),
-    };
-    let pods = by_pod(stats);
-    let mut out = String::new();
-    let rows: [(&str, &str, &str, Of); 2] = [
-        ("cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed, in core-seconds", |it| {
-            let cpu = it.cpu.as_ref()?;
-            Some((number(&cpu.usage_core_nano_seconds)? as f64 / 1e9, cpu.timestamp))
-        }),
-        ("memory_working_set_bytes", "gauge", "Current working set, in bytes", |it| {
-            let memory = it.memory.as_ref()?;
-            Some((number(&memory.working_set_bytes)? as f64, memory.timestamp))
-        }),
-    ];
-    for (name, kind, help, of) in rows {
-        let _ = writeln!(out, "# HELP container_{name} {help} of the container\n# TYPE container_{name} {kind}");
-        for (identity, containers) in &pods {
-            for (container, stats) in containers {
-                let Some((value, at)) = of(stats) else { continue };
-                let _ = writeln!(
-                    out,
-                    "container_{name}{{container=\"{container}\",namespace=\"{}\",pod=\"{}\"}} {value} {}",
-                    identity.namespace,
-                    identity.name,
-                    at / 1_000_000
-                );
-            }
-        }
-        let _ = writeln!(out, "# HELP pod_{name} {help} of the pod\n# TYPE pod_{name} {kind}");
-        for (identity, containers) in &pods {
-            let values: Vec<(f64, i64)> = containers.iter().filter_map(|(_, stats)| of(stats)).collect();
-            let Some(at) = values.iter().map(|(_, at)| *at).max() else { continue };
-            let sum: f64 = values.iter().map(|(value, _)| value).sum();
-            let _ = writeln!(
-                out,
-                "pod_{name}{{namespace=\"{}\",pod=\"{}\"}} {sum} {}",
-                identity.namespace,
-                identity.name,
-                at / 1_000_000
-            );
-        }
-    }
-    machine_metrics(&mut out);
-    body::with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", out.into())
-}
-
-type Of = fn(&ContainerStats) -> Option<(f64, i64)>;
-
-fn machine_metrics(out: &mut String) {
-    let (cpu, memory) = of_machine();
-    let _ = writeln!(
-        out,
-        "# HELP node_cpu_usage_seconds_total Cumulative cpu time consumed by the node in core-seconds\n\
-         # TYPE node_cpu_usage_seconds_total counter\n\
-         node_cpu_usage_seconds_total {}\n\
-         # HELP node_memory_working_set_bytes Current working set of the node in bytes\n\
-         # TYPE node_memory_working_set_bytes gauge\n\
-         node_memory_working_set_bytes {}",
-        cpu as f64 / 1e9,
-        memory.0 - memory.1
-    );
+#[test]
+fn a_node_starts_with_its_boot() {
+    let stat = "cpu  1 2 3 4 5 6 7 8\nintr 1\nbtime 1700000000\nprocesses 9\n";
+    assert_eq!(boot_time(stat).as_deref(), Some("2023-11-14T22:13:20Z"));
+    assert_eq!(boot_time("cpu 1\n"), None);
 }

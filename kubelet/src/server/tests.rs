@@ -13,7 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Offers, service};
+use super::{NodeLogs, Offers, service};
 use crate::pod::{
     node::Node,
     worker_tests::{Bed, PATIENCE, status, until},
@@ -53,7 +53,8 @@ fn all(bed: &Bed) -> Offers {
     let folder = bed.folder.path().join("var-log");
     fs::create_dir_all(&folder).expect("a folder");
     fs::write(folder.join("kubelet.log"), "hello\n").expect("a file");
-    Offers { debugging: true, node_logs: Some(folder) }
+    let journal = Some("/nowhere/journalctl".into());
+    Offers { debugging: true, node_logs: Some(NodeLogs { folder, journal }) }
 }
 
 impl Served {
@@ -90,6 +91,8 @@ async fn every_path_answers_what_it_is_for() {
         ("GET", "/logs/", 200, "<a href=\"kubelet.log\">"),
         ("GET", "/logs/kubelet.log", 200, "hello"),
         ("GET", "/logs/none", 404, ""),
+        ("GET", "/logs/?query=kubelet", 200, "hello"),
+        ("GET", "/logs/?query=kubelet&boot=1", 406, "boot: Invalid value: 1: must be less than 1"),
         ("POST", "/run/ns/p/a?cmd=true", 200, ""),
         ("POST", "/run/ns/p/u/a?cmd=true", 200, ""),
         ("POST", "/run/ns/p/none?cmd=true", 404, "container not found"),

@@ -31,7 +31,8 @@ pub struct NodeFacts {
     pub paths: Paths,
     pub cgroups: Naming,
     pub cgroup_v2: bool,
-    pub cpu_cfs_quota: bool,
+    /// The period of CPU limits; None where they are not enforced.
+    pub cpu_period_us: Option<i64>,
     /// On cgroup v2 a process that runs out of memory does not take its container along.
     pub single_process_oom_kill: bool,
     pub memory_capacity_bytes: i64,

@@ -17,7 +17,8 @@ use crate::{
 
 const CPU_SHARES_MIN: i64 = 2;
 const CPU_SHARES_MAX: i64 = 262_144;
-const CPU_PERIOD_US: i64 = 100_000;
+/// The period of a CPU limit, unless the configuration has another.
+pub const CPU_PERIOD_US: i64 = 100_000;
 const CPU_QUOTA_US_MIN: i64 = 1000;
 
 type Amounts = Option<BTreeMap<String, ApiQuantity>>;
@@ -27,9 +28,9 @@ pub fn cpu_shares(milli_cpu: i64) -> i64 {
     (milli_cpu.saturating_mul(1024) / 1000).clamp(CPU_SHARES_MIN, CPU_SHARES_MAX)
 }
 
-/// CFS quota in microseconds of a 100 ms period; zero, none, for no limit.
-pub fn cpu_quota_us(milli_cpu: i64) -> i64 {
-    if milli_cpu == 0 { 0 } else { (milli_cpu.saturating_mul(CPU_PERIOD_US) / 1000).max(CPU_QUOTA_US_MIN) }
+/// CFS quota in microseconds of a period; zero, none, for no limit.
+pub fn cpu_quota_us(milli_cpu: i64, period_us: i64) -> i64 {
+    if milli_cpu == 0 { 0 } else { (milli_cpu.saturating_mul(period_us) / 1000).max(CPU_QUOTA_US_MIN) }
 }
 
 /// What CRI is told of one container.
@@ -73,12 +74,11 @@ fn linux(
     memory_limit_bytes: i64,
     facts: &NodeFacts,
 ) -> v1::LinuxContainerResources {
-    let quota = if facts.cpu_cfs_quota { cpu_quota_us(cpu_limit_milli) } else { 0 };
     v1::LinuxContainerResources {
         // Without a request the limit is the request, as the API server would have defaulted it.
         cpu_shares: cpu_shares(cpu_request_milli.unwrap_or(cpu_limit_milli)),
-        cpu_quota: quota,
-        cpu_period: if facts.cpu_cfs_quota { CPU_PERIOD_US } else { 0 },
+        cpu_quota: facts.cpu_period_us.map_or(0, |period_us| cpu_quota_us(cpu_limit_milli, period_us)),
+        cpu_period: facts.cpu_period_us.unwrap_or(0),
         memory_limit_in_bytes: memory_limit_bytes,
         ..v1::LinuxContainerResources::default()
     }

@@ -27,7 +27,7 @@ pub(crate) fn facts() -> NodeFacts {
         paths: Paths { root: "/var/lib/kubelet".into(), pod_logs: "/var/log/pods".into() },
         cgroups: Naming::new(Driver::Cgroupfs, ""),
         cgroup_v2: false,
-        cpu_cfs_quota: true,
+        cpu_period_us: Some(resources::CPU_PERIOD_US),
         single_process_oom_kill: false,
         memory_capacity_bytes: 1 << 30,
         capacity_cpus: 2,
@@ -54,8 +54,9 @@ fn cpu_becomes_shares_and_quota() {
         assert_eq!(resources::cpu_shares(milli), shares, "{milli}");
     }
     for (milli, quota) in [(0, 0), (1, 1000), (10, 1000), (500, 50_000), (1500, 150_000)] {
-        assert_eq!(resources::cpu_quota_us(milli), quota, "{milli}");
+        assert_eq!(resources::cpu_quota_us(milli, resources::CPU_PERIOD_US), quota, "{milli}");
     }
+    assert_eq!(resources::cpu_quota_us(500, 20_000), 10_000, "cpuCFSQuotaPeriod: 20ms");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `/logs/`: the files below the node's /var/log, for whoever may read `nodes/log`.
+//! The files and folders below the node's /var/log.
 //!
 //! A path is opened by the kernel so that no link leads out of the folder.
 
@@ -12,12 +12,12 @@ use http::{Response, StatusCode};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use tokio::io::AsyncReadExt as _;
 
-use super::body::{self, Body, text};
+use super::super::body::{self, Body, text};
 
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// What lies at a path.
-enum Found {
+pub(super) enum Found {
     Folder(Vec<String>),
     File(fs::File),
 }
@@ -37,7 +37,7 @@ pub(super) async fn answer(folder: PathBuf, path: &str) -> Response<Body> {
     }
 }
 
-fn open(folder: &Path, relative: &Path) -> io::Result<Found> {
+pub(super) fn open(folder: &Path, relative: &Path) -> io::Result<Found> {
     let root = rustix::fs::openat(CWD, folder, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let path = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
@@ -61,6 +61,11 @@ fn open(folder: &Path, relative: &Path) -> io::Result<Found> {
     Ok(Found::Folder(names))
 }
 
+/// Whether there is anything at the path.
+pub(super) fn look(folder: &Path, path: &str) -> io::Result<()> {
+    open(folder, Path::new(path)).map(drop)
+}
+
 fn stream(file: tokio::fs::File) -> Response<Body> {
     let pieces = futures::stream::unfold(Some(file), |file| async {
         let mut file = file?;
@@ -82,31 +87,4 @@ fn stream(file: tokio::fs::File) -> Response<Body> {
 
 fn escaped(name: &str) -> String {
     name.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;")
-}
-
-#[cfg(test)]
-mod tests {
-    use http_body_util::BodyExt as _;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn files_and_folders_are_shown_and_nothing_outside() {
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::create_dir(folder.path().join("pods")).expect("a folder");
-        fs::write(folder.path().join("kubelet.log"), "hello\n").expect("a file");
-        std::os::unix::fs::symlink("/etc/passwd", folder.path().join("out")).expect("a link");
-        let get = async |path: &str| {
-            let answer = answer(folder.path().into(), path).await;
-            let status = answer.status().as_u16();
-            let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
-            (status, String::from_utf8_lossy(&bytes).into_owned())
-        };
-        assert_eq!(get("kubelet.log").await, (200, "hello\n".to_owned()));
-        let (_, list) = get("").await;
-        assert!(list.contains("<a href=\"pods/\">pods/</a>"), "{list}");
-        assert_eq!(get("nothing").await.0, 404);
-        assert_eq!(get("out").await.0, 403);
-        assert_eq!(get("../../etc/passwd").await.0, 404, "steps out are no steps");
-    }
 }
