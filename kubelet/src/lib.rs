@@ -9,6 +9,7 @@
 mod certificates;
 pub mod cgroups;
 pub mod config;
+mod connect;
 mod dispatch;
 mod enforcement;
 pub mod env;

@@ -165,18 +165,6 @@ fn apply(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
     number("pods-per-core", &mut c.pods_per_core);
     number("pod-max-pids", &mut c.pod_pids_limit);
     number("node-status-max-images", &mut c.node_status_max_images);
-    number("registry-burst", &mut c.registry_burst);
-    number("event-burst", &mut c.event_burst);
-    for (name, field) in [
-        ("registry-qps", &mut c.registry_pull_qps),
-        ("event-qps", &mut c.event_record_qps),
-        ("oom-score-adj", &mut c.oom_score_adj),
-        ("max-open-files", &mut c.max_open_files),
-    ] {
-        if values.is_given(name) {
-            *field = Some(values.int(name));
-        }
-    }
     for (flag, field) in NOT_BUILT {
         let given = values.str(flag);
         if values.is_given(flag) {
@@ -190,6 +178,21 @@ fn apply(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
 }
 
 fn apply_numbers(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
+    for (name, field) in [("registry-burst", &mut c.registry_burst), ("event-burst", &mut c.event_burst)] {
+        if values.is_given(name) {
+            *field = values.int(name);
+        }
+    }
+    for (name, field) in [
+        ("registry-qps", &mut c.registry_pull_qps),
+        ("event-qps", &mut c.event_record_qps),
+        ("oom-score-adj", &mut c.oom_score_adj),
+        ("max-open-files", &mut c.max_open_files),
+    ] {
+        if values.is_given(name) {
+            *field = Some(values.int(name));
+        }
+    }
     for (name, field) in
         [("port", &mut c.port), ("read-only-port", &mut c.read_only_port), ("healthz-port", &mut c.healthz_port)]
     {

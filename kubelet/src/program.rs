@@ -3,16 +3,14 @@
 use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
 
 use component::{
-    client::{self, ClientConfig},
+    client,
     clock::Clock,
     informer::{Informers, Selection},
     random::Random,
-    recorder::{Recorder, Source},
     shutdown::Shutdown,
     tls,
 };
 use futures::FutureExt as _;
-use k8s_cri::v1::{StatusResponse, VersionResponse};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
@@ -20,6 +18,7 @@ use crate::{
     Options, certificates,
     cgroups::{Cgroups, Hierarchy},
     config::KubeletConfiguration,
+    connect::{self, Connected},
     dispatch::{Dispatcher, LateDispatcher},
     enforcement, facts,
     images::{self, Puller, access, providers::Providers, rate::Rate, records::Records},
@@ -37,18 +36,14 @@ use crate::{
     probes::Prober,
     process,
     reporting::Reporter,
-    runtime::{
-        Runtime as _, SharedRuntime,
-        cri::{self, CriRuntime},
-        events,
-    },
+    runtime::{SharedRuntime, events},
     server,
     sources::ObjectSources,
     static_pods,
     volumes::{VolumeManager, image::ImageMounts, tokens::Tokens},
 };
 
-/// How often everything in the runtime is looked at, besides its events; a runtime without events is looked at faster.
+/// How often everything in the runtime is looked at, besides its events.
 const LOOK_PERIOD: Duration = Duration::from_secs(10);
 /// How often folders and cgroups of pods that are gone are looked for.
 const CLEAR_PERIOD: Duration = Duration::from_secs(60);
@@ -136,12 +131,12 @@ pub async fn run(options: Options, mut seams: Seams) -> Result<(), Error> {
     let hierarchy = Hierarchy::detect(&seams.cgroup_mount);
     check(&options.configuration, &machine, &hierarchy)?;
     process::prepare(&options.configuration, &seams.root)?;
-    let connected = connect_runtime(&options.configuration).await?;
+    let connected = connect::to_runtime(&options.configuration).await?;
     let (runtime, channel) = (connected.runtime.clone(), connected.channel.clone());
     keepers::bootstrap(&options, &seams).await?;
     // From here on the kubelet's parts outlive the word to stop: the pods may have to be ended first.
     let asked_to_stop = std::mem::take(&mut seams.shutdown);
-    let client = connect_api(&options.client)?;
+    let client = connect::to_api(&options.client)?;
     let identity = identity(&options, machine, &connected)?;
     let mut tasks = JoinSet::new();
     let made = make_node(&options, &seams, &identity, hierarchy, &connected, client.clone()).await?;
@@ -199,46 +194,6 @@ fn check(configuration: &KubeletConfiguration, machine: &Machine, hierarchy: &Hi
     Ok(())
 }
 
-/// The runtime with what it said of itself at first.
-struct Connected {
-    runtime: SharedRuntime,
-    channel: tonic::transport::Channel,
-    version: VersionResponse,
-    status: StatusResponse,
-}
-
-async fn connect_runtime(configuration: &KubeletConfiguration) -> Result<Connected, Error> {
-    let endpoint = &configuration.container_runtime_endpoint;
-    let failed = |problem: String| Error::Runtime { endpoint: endpoint.clone(), problem };
-    let channel = connect(endpoint).await.map_err(failed)?;
-    let images = match configuration.image_service_endpoint.as_str() {
-        "" => channel.clone(),
-        own => {
-            let failed = |problem| Error::Runtime { endpoint: own.to_owned(), problem };
-            connect(own).await.map_err(failed)?
-        }
-    };
-    let runtime = CriRuntime::new(channel.clone(), images, configuration.runtime_request_timeout.0);
-    let version = runtime.version().await.map_err(|error| failed(error.rpc()))?;
-    let status = runtime.status().await.map_err(|error| failed(error.rpc()))?;
-    Ok(Connected { runtime: Arc::new(runtime), channel, version, status })
-}
-
-/// The socket is looked at by hand first: its error says which of the two ends is missing.
-async fn connect(endpoint: &str) -> Result<tonic::transport::Channel, String> {
-    let socket = cri::socket_path(endpoint)?;
-    let there = tokio::net::UnixStream::connect(&socket).await;
-    there.map_err(|error| format!("dial unix {}: connect: {error}", socket.display()))?;
-    Ok(cri::channel(socket))
-}
-
-fn connect_api(config: &ClientConfig) -> Result<Option<kube::Client>, Error> {
-    if config.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(client::connect(config.clone())?))
-}
-
 fn identity(options: &Options, machine: Machine, connected: &Connected) -> Result<Identity, Error> {
     let version = &connected.version;
     let c = &options.configuration;
@@ -290,7 +245,7 @@ async fn make_node(
     make_folder(&facts.paths.pods())?;
     make_folder(&facts.paths.pod_logs)?;
     let clock = seams.clock;
-    let recorder = recorder(options, client.as_ref(), identity, seams)?;
+    let recorder = connect::recorder(options, client.as_ref(), identity, seams)?;
     let reporter = Reporter::new(recorder, &identity.name);
     let cgroups = c.cgroups_per_qos.then(|| Cgroups::new(hierarchy, facts.cgroups.clone(), facts.cpu_period_us));
     if let Some(cgroups) = &cgroups {
@@ -301,21 +256,8 @@ async fn make_node(
     let tokens = Tokens::new(client.clone(), clock);
     let mounts = ImageMounts::new(channel.clone(), version);
     let volumes = VolumeManager::new(facts.paths.clone(), sources.clone(), tokens, clock, client.clone(), mounts);
-    let pulls = images::Settings {
-        serialize: c.serialize_image_pulls,
-        parallel_max: c.max_parallel_image_pulls,
-        rate: c.registry_pull_qps.filter(|qps| *qps > 0).map(|qps| Rate { qps, burst: c.registry_burst }),
-        access: access::Policy::parse(
-            &c.image_pull_credentials_verification_policy,
-            &c.preloaded_images_verification_allowlist,
-        )
-        .map_err(Error::Options)?,
-    };
-    let records = pull_records(options, runtime, clock).await;
-    let (configuration, programs) = (options.credential_providers.as_deref(), &options.credential_provider_programs);
-    let providers = Providers::load(configuration, programs, &options.root_dir, clock)?;
-    let puller =
-        Puller::new(runtime.clone(), sources.clone(), reporter.clone(), clock, pulls, providers, records.clone());
+    let records = connect::pull_records(options, runtime, clock).await;
+    let puller = puller(options, runtime, &sources, &reporter, clock, &records)?;
     let informers = client.clone().map(|client| Informers::new(client, seams.random.clone(), seams.shutdown.clone()));
     let own = OwnNode::new(identity, informers.as_ref(), client.clone());
     let (network_sender, network) = watch::channel(Network::default());
@@ -350,35 +292,26 @@ async fn make_node(
     Ok(Made { node, records, health, health_sender, network_sender, informers, dispatch })
 }
 
-/// Which images this kubelet pulled, and those before it.
-async fn pull_records(options: &Options, runtime: &SharedRuntime, clock: Clock) -> Arc<Records> {
-    let records = Arc::new(Records::new(&options.root_dir, clock));
-    let images = runtime.list_images().await.unwrap_or_default();
-    if let Err(error) = records.recover(&images) {
-        tracing::warn!(%error, "the records of images' pulls cannot be brought up to date");
-    }
-    records
-}
-
-/// Events go nowhere without an API server, and have a client of their own where there may be only so many of them.
-fn recorder(
+/// What pulls images, as the configuration has it.
+fn puller(
     options: &Options,
-    client: Option<&kube::Client>,
-    identity: &Identity,
-    seams: &Seams,
-) -> Result<Recorder, Error> {
-    let Some(client) = client else { return Ok(Recorder::silent()) };
+    runtime: &SharedRuntime,
+    sources: &Arc<ObjectSources>,
+    reporter: &Reporter,
+    clock: Clock,
+    records: &Arc<Records>,
+) -> Result<Puller, Error> {
     let c = &options.configuration;
-    let client = match c.event_record_qps.filter(|qps| *qps > 0) {
-        None => client.clone(),
-        Some(qps) => client::connect(ClientConfig {
-            qps: Some(qps as f64),
-            burst: u32::try_from(c.event_burst).ok(),
-            ..options.client.clone()
-        })?,
+    let (policy, allowed) = (&c.image_pull_credentials_verification_policy, &c.preloaded_images_verification_allowlist);
+    let pulls = images::Settings {
+        serialize: c.serialize_image_pulls,
+        parallel_max: c.max_parallel_image_pulls,
+        rate: c.registry_pull_qps.filter(|qps| *qps > 0).map(|qps| Rate { qps, burst: c.registry_burst }),
+        access: access::Policy::parse(policy, allowed).map_err(Error::Options)?,
     };
-    let source = Source::new("kubelet").on_host(&identity.name);
-    Ok(Recorder::start(client, source, seams.clock, seams.random.clone(), seams.shutdown.clone()))
+    let (configuration, programs) = (options.credential_providers.as_deref(), &options.credential_provider_programs);
+    let providers = Providers::load(configuration, programs, &options.root_dir, clock)?;
+    Ok(Puller::new(runtime.clone(), sources.clone(), reporter.clone(), clock, pulls, providers, records.clone()))
 }
 
 fn make_folder(path: &std::path::Path) -> Result<(), Error> {

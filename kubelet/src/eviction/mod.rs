@@ -8,6 +8,8 @@ mod observe;
 pub mod rank;
 pub mod signal;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 

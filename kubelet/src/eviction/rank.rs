@@ -112,8 +112,9 @@ pub fn over_limits(pod: &Pod, usage: &Usage, has_own_image_disk: bool) -> Option
         amount(&limits, "ephemeral-storage").map(|it| it.value()).filter(|it| *it > 0)
     };
     let containers = &spec::spec(pod).containers;
-    let total: Option<i64> = containers.iter().map(limit).sum::<Option<i64>>().filter(|_| !containers.is_empty());
-    if let Some(total) = total.filter(|total| usage.disk_bytes() > *total) {
+    // Containers without a limit of their own share in what the others have.
+    let total: i64 = containers.iter().chain(spec::init_containers(pod)).filter_map(limit).sum();
+    if total > 0 && usage.disk_bytes() > total {
         let shown = Quantity::new(total, Format::BinarySi);
         return Some(format!("Pod ephemeral local storage usage exceeds the total limit of containers {shown}. "));
     }

@@ -21,6 +21,8 @@ use crate::{reporting::Reporter, runtime::SharedRuntime};
 
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(7);
+/// How long the first look at the runtime may take before the node is told without it.
+const FIRST_LOOK_MAX: Duration = Duration::from_secs(5);
 
 /// How the node is kept.
 #[derive(Clone)]
@@ -70,6 +72,11 @@ pub async fn run(
     let duration = keeper.settings.lease_duration_seconds;
     let lease = lease::keep(client, name, node.metadata.uid, duration, clock, random, shutdown.clone());
     let lease = tokio::spawn(lease);
+    // A kubelet that comes back must not call its node unready before it has asked the runtime.
+    let first_look = tokio::time::timeout(FIRST_LOOK_MAX, health.changed());
+    if shutdown.run_until(first_look).await.is_some_and(|looked| looked.is_err()) {
+        tracing::warn!("the runtime has not told yet how it is");
+    }
     while let Some(pause) = shutdown.run_until(keeper.turn(&mut health)).await {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -91,7 +98,10 @@ impl Keeper {
             match self.register(&now_healthy).await {
                 Ok(node) => {
                     self.known = node.status.clone().unwrap_or_default();
+                    let told = self.known.conditions.iter().flatten().find(|it| it.type_ == "Ready");
+                    self.was_ready = told.map(|it| it.status == "True");
                     self.reporter.node(Type::Normal, "Starting", "Starting kubelet.");
+                    self.tell_reboot();
                     return node;
                 }
                 Err(error) => {
@@ -177,6 +187,15 @@ impl Keeper {
                 tracing::warn!(%error, node = self.settings.identity.name, "the node's status cannot be told");
                 Duration::from_secs(1)
             }
+        }
+    }
+
+    fn tell_reboot(&self) {
+        let before = self.known.node_info.as_ref().map_or("", |info| info.boot_id.as_str());
+        let (name, now) = (&self.settings.identity.name, &self.settings.identity.machine.boot_id);
+        if !before.is_empty() && before != now {
+            let message = format!("Node {name} has been rebooted, boot id: {now}");
+            self.reporter.node(Type::Warning, "Rebooted", message);
         }
     }
 

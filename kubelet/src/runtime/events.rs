@@ -1,8 +1,9 @@
 //! Wake-ups from the runtime: something moved in this container.
 //!
 //! Enter at [`follow`]. CRI's GetContainerEvents where the runtime has it (containerd 1.7 and later, CRI-O), else
-//! containerd's own event service (1.6). Whoever listens must also look at everything from time to time: a stream may
-//! miss events while it is broken, and each new stream begins with [`Wake::All`].
+//! containerd's own event service (1.6), else a look at everything once a second. Whoever listens must also look at
+//! everything from time to time: a stream may miss events while it is broken, and each new one begins with
+//! [`Wake::All`].
 
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use prost::Message as _;
 use tonic::{Code, transport::Channel};
 
 const RECONNECT: Duration = Duration::from_secs(1);
+/// How often everything is looked at where nothing tells.
+const WITHOUT_EVENTS: Duration = Duration::from_secs(1);
 /// The containerd namespace in which its CRI plugin keeps its containers. Starts are not asked for: the kubelet's own
 /// are told by their calls' ends, and a look at each would cost more than all the rest.
 const FILTER: &str = r#"namespace==k8s.io,topic~="^/(tasks/(exit|oom)|containers/delete)$""#;
@@ -55,6 +58,9 @@ pub async fn follow(channel: Channel, wake: impl Fn(Wake), shutdown: Shutdown) {
         }
     }
     tracing::warn!("the runtime has no event stream: changes are found by looking at all containers every second");
+    while shutdown.run_until(tokio::time::sleep(WITHOUT_EVENTS)).await.is_some() {
+        wake(Wake::All);
+    }
 }
 
 async fn cri(channel: Channel, wake: &impl Fn(Wake)) -> Result<(), tonic::Status> {

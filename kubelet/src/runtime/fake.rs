@@ -28,6 +28,7 @@ pub(crate) struct State {
     /// What `UpdateContainerResources` was told, by container.
     pub(crate) updates: Vec<(String, v1::LinuxContainerResources)>,
     pub(crate) images: Vec<v1::Image>,
+    pub(crate) stats: Vec<v1::ContainerStats>,
     pub(crate) pulls: Vec<String>,
     /// Pulls without credentials fail.
     pub(crate) is_private: bool,
@@ -342,7 +343,7 @@ impl Runtime for FakeRuntime {
     }
 
     async fn list_container_stats(&self) -> Result<Vec<v1::ContainerStats>> {
-        Ok(Vec::new())
+        Ok(self.state().stats.clone())
     }
 
     async fn list_images(&self) -> Result<Vec<v1::Image>> {

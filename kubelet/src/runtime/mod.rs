@@ -9,6 +9,8 @@ pub mod cri;
 pub mod error;
 pub mod events;
 #[cfg(test)]
+mod events_tests;
+#[cfg(test)]
 pub(crate) mod fake;
 pub mod labels;
 pub mod observe;

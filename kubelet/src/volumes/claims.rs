@@ -2,7 +2,7 @@
 //!
 //! Enter at [`Claims::resolve`]. What a volume comes to is decided by [`judge`], which is pure.
 
-use component::scheduling::node_affinity;
+use component::{client::shown, scheduling::node_affinity};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Volume};
 use kube::{Api, Client};
 
@@ -59,14 +59,17 @@ impl Claims {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let failed = |problem: String| format!("error processing PVC {namespace}/{name}: {problem}");
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
-        let claim =
-            claims.get(&name).await.map_err(|error| failed(format!("failed to fetch PVC from API server: {error}")))?;
+        let claim = claims
+            .get(&name)
+            .await
+            .map_err(|error| failed(format!("failed to fetch PVC from API server: {}", shown(&error))))?;
         let bound = bound_volume(pod, &claim, is_own).map_err(failed)?;
         let volumes: Api<PersistentVolume> = Api::all(client.clone());
         let found = volumes.get(&bound).await;
-        let found = found.map_err(|error| failed(format!("failed to fetch PV {bound:?} from API server: {error}")))?;
+        let found = found
+            .map_err(|error| failed(format!("failed to fetch PV {bound:?} from API server: {}", shown(&error))))?;
         let node = Api::<Node>::all(client.clone()).get(node_name).await;
-        let node = node.map_err(|error| failed(format!("failed to fetch node {node_name:?}: {error}")))?;
+        let node = node.map_err(|error| failed(format!("failed to fetch node {node_name:?}: {}", shown(&error))))?;
         judge(&claim, &found, &node, read_only).map_err(failed)
     }
 }

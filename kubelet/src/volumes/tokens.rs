@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use component::clock::Clock;
+use component::{client::shown, clock::Clock};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
@@ -109,7 +109,7 @@ impl Tokens {
         let answer = api
             .create_token_request(&key.account, &PostParams::default(), &request)
             .await
-            .map_err(|error| format!("serviceaccounts {:?}: {error}", key.account))?;
+            .map_err(|error| shown(&error))?;
         let status = answer.status.ok_or("the answer has no token")?;
         let expires_at = status.expiration_timestamp.ok_or("the answer has no expiration time")?.0;
         let text = status.token.filter(|text| !text.is_empty()).ok_or("the answer has no token")?;
@@ -119,5 +119,70 @@ impl Tokens {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<TokenKey, Token>> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    };
+
+    use component::testing::FakeApi;
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    /// An API server whose tokens live ten minutes, as long as it is well.
+    fn api(clock: Clock, is_well: Arc<AtomicBool>) -> FakeApi {
+        let (fake, count) = (FakeApi::new(), AtomicUsize::new(0));
+        fake.react(move |request| {
+            if (request.resource.as_str(), request.subresource.as_str()) != ("serviceaccounts", "token") {
+                return None;
+            }
+            if !is_well.load(Ordering::Relaxed) {
+                let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 500,
+                    "reason": "InternalError", "message": "not now"});
+                return Some((500, status));
+            }
+            let number = count.fetch_add(1, Ordering::Relaxed);
+            let end = after(clock.now(), Duration::from_secs(600)).to_string();
+            let answer = json!({"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "metadata": {}, "spec": {"audiences": []},
+                "status": {"token": format!("token-{number}"), "expirationTimestamp": end}});
+            Some((201, answer))
+        });
+        fake
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_renewed_after_four_fifths_of_its_life() {
+        let clock = Clock::simulated(at("2026-01-01T00:00:00Z"));
+        let is_well = Arc::new(AtomicBool::new(true));
+        let fake = api(clock, is_well.clone());
+        let tokens = Tokens::new(Some(fake.client()), clock);
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"},
+            "spec": {"serviceAccountName": "web", "containers": []}}))
+        .expect("a pod");
+        let get = || tokens.get(&pod, Some("vault"), Some(600));
+        let wait = |seconds| tokio::time::advance(Duration::from_secs(seconds));
+        let first = get().await.expect("a token");
+        assert_eq!((first.text.as_str(), first.renew_at), ("token-0", at("2026-01-01T00:08:00Z")));
+        wait(479).await;
+        assert_eq!(get().await.expect("a token").text, "token-0");
+        is_well.store(false, Ordering::Relaxed);
+        wait(1).await;
+        let kept = get().await.expect("the old one serves until its end");
+        assert_eq!((kept.text.as_str(), kept.renew_at), ("token-0", at("2026-01-01T00:08:10Z")));
+        is_well.store(true, Ordering::Relaxed);
+        wait(10).await;
+        assert_eq!(get().await.expect("a token").text, "token-1");
+        is_well.store(false, Ordering::Relaxed);
+        wait(600).await;
+        assert_eq!(get().await.err().as_deref(), Some("failed to fetch token: not now"));
     }
 }
