@@ -44,7 +44,16 @@ struct Keeper {
     known: NodeStatus,
     told_at: Option<Timestamp>,
     was_ready: Option<bool>,
+    /// The pressures that events have told of: of memory, disk and processes.
+    told_pressures: [Option<bool>; 3],
 }
+
+/// What events say of a pressure that is there, and of one that is not.
+const PRESSURE_REASONS: [(&str, &str); 3] = [
+    ("NodeHasInsufficientMemory", "NodeHasSufficientMemory"),
+    ("NodeHasDiskPressure", "NodeHasNoDiskPressure"),
+    ("NodeHasInsufficientPID", "NodeHasSufficientPID"),
+];
 
 /// Keeps the node's object until shutdown. Wakes at once when `health` changes.
 pub async fn run(
@@ -66,6 +75,7 @@ pub async fn run(
         known: NodeStatus::default(),
         told_at: None,
         was_ready: None,
+        told_pressures: [None; 3],
         settings,
     };
     let Some(node) = shutdown.run_until(keeper.registered(&health)).await else { return };
@@ -160,6 +170,7 @@ impl Keeper {
         let images = self.images().await;
         let status = object::status(&self.settings.identity, &self.known, &healthy, &images, now);
         self.tell_readiness(&healthy);
+        self.tell_pressures(&healthy);
         let is_due = self.told_at.is_none_or(|at| {
             Duration::try_from(now.duration_since(at)).unwrap_or_default() >= self.settings.report_period
         });
@@ -196,6 +207,16 @@ impl Keeper {
         if !before.is_empty() && before != now {
             let message = format!("Node {name} has been rebooted, boot id: {now}");
             self.reporter.node(Type::Warning, "Rebooted", message);
+        }
+    }
+
+    fn tell_pressures(&mut self, health: &Health) {
+        let now = [health.memory_pressure, health.disk_pressure, health.pid_pressure];
+        for ((told, now), (is, is_not)) in self.told_pressures.iter_mut().zip(now).zip(PRESSURE_REASONS) {
+            if told.replace(now) != Some(now) {
+                let (name, reason) = (&self.settings.identity.name, if now { is } else { is_not });
+                self.reporter.node(Type::Normal, reason, format!("Node {name} status is now: {reason}"));
+            }
         }
     }
 

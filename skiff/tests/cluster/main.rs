@@ -5,6 +5,8 @@
 mod bad_input;
 mod conformance;
 mod flow;
+mod machine;
+mod metrics;
 mod names;
 mod node;
 mod nodes;

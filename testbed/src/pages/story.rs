@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use super::clients::Client;
 use super::page::{self, How, Step};
 use super::{Stage, is_update};
-use crate::eventually;
+use crate::{eventually, wait::Pace};
 
 /// A command that takes longer hangs.
 const STEP_SECONDS: u64 = 60;
@@ -72,7 +72,7 @@ impl<'a> Story<'a> {
     }
 
     fn step(&self, step: &Step) -> Result<(), Wrong> {
-        let start = Instant::now();
+        let (start, mut pace) = (Instant::now(), Pace::new());
         loop {
             let (lines, success) =
                 self.run(&step.command).map_err(|error| Wrong::new(Vec::new(), format!("{error:#}")))?;
@@ -89,6 +89,7 @@ impl<'a> Story<'a> {
                 };
                 return Err(Wrong::new(lines, problem));
             }
+            pace.pause();
         }
     }
 
