@@ -8,7 +8,7 @@ mod workloads;
 
 const NO_CLOUD: &str = "there is no cloud provider";
 const NO_RESYNC: &str = "informers are woken by events only";
-const NO_ATTACHING: &str = "volumes are not attached by this controller manager";
+const NO_COMPARING: &str = "what is attached is watched, and read anew at each step";
 const BUILT_IN_RECYCLER: &str = "the pod is upstream's default";
 const NOT_BUILT: &str = "its controller is not built yet";
 
@@ -249,11 +249,15 @@ fn storage() -> Group {
         "Storage flags",
         [
             flag("disable-attach-detach-reconcile-sync", Bool, "false", "Do not compare attached volumes.")
-                .without_effect(NO_ATTACHING),
+                .without_effect(NO_COMPARING),
             flag("attach-detach-reconcile-sync-period", Duration, "1m0s", "How often attached volumes are compared.")
-                .without_effect(NO_ATTACHING),
-            flag("disable-force-detach-on-timeout", Bool, "false", "Do not detach by force.")
-                .without_effect(NO_ATTACHING),
+                .without_effect(NO_COMPARING),
+            flag(
+                "disable-force-detach-on-timeout",
+                Bool,
+                "false",
+                "Never take a mounted volume off a node because it is not ready for long.",
+            ),
             flag("concurrent-ephemeralvolume-syncs", Int, "5", "Ephemeral volumes worked on at the same time."),
             flag("pvclaimbinder-sync-period", Duration, "15s", "How often claims were looked at.")
                 .without_effect("claims are woken by what they wait for"),
@@ -278,7 +282,7 @@ fn storage() -> Group {
                 "/usr/libexec/kubernetes/kubelet-plugins/volume/exec/",
                 "Where volume plugins are.",
             )
-            .without_effect(NO_ATTACHING),
+            .without_effect(NO_COMPARING),
         ],
     )
 }

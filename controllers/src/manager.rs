@@ -78,6 +78,7 @@ fn account(controller: &str) -> &str {
         "legacy-serviceaccount-token-cleaner-controller" => "legacy-service-account-token-cleaner",
         "service-lb-controller" => "service-controller",
         "persistentvolume-binder-controller" => "persistent-volume-binder",
+        "persistentvolume-attach-detach-controller" => "attachdetach-controller",
         "persistentvolume-expander-controller" => "expand-controller",
         "persistentvolumeclaim-protection-controller" => "pvc-protection-controller",
         "persistentvolume-protection-controller" => "pv-protection-controller",
@@ -206,6 +207,9 @@ fn start_storage(name: &'static str, ctx: &Context, options: &Options) -> Option
         }
         "device-taint-eviction-controller" => {
             devicetainteviction::run(voice(name), options.workers.device_taint_eviction).boxed()
+        }
+        "persistentvolume-attach-detach-controller" => {
+            volume::attach::run(voice("attachdetach-controller"), options.detaches_late_volumes).boxed()
         }
         "persistentvolume-expander-controller" => volume::expand::run(voice("volume_expand")).boxed(),
         "persistentvolumeclaim-protection-controller" => volume::protection::run_claims(voice(name)).boxed(),

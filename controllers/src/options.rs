@@ -33,6 +33,8 @@ pub struct Options {
     pub(crate) quotas: resourcequota::Settings,
     pub(crate) autoscaling: podautoscaler::Settings,
     pub(crate) volumes: volume::binder::Settings,
+    /// Whether a node that is not ready loses mounted volumes after some time.
+    pub(crate) detaches_late_volumes: bool,
     pub(crate) legacy_token_period: Duration,
     pub(crate) token_secrets: Option<serviceaccounttoken::Settings>,
     pub(crate) load_balancer_pool: servicelb::Pool,
@@ -105,6 +107,7 @@ impl Options {
             node_cidrs: nodeipam::Settings::from_flags(values).map_err(Error::Options)?,
             terminated_pods: usize::try_from(values.int("terminated-pod-gc-threshold")).unwrap_or(0),
             volumes: volumes(values),
+            detaches_late_volumes: !values.bool("disable-force-detach-on-timeout"),
             autoscaling: podautoscaler::Settings {
                 workers: workers("concurrent-horizontal-pod-autoscaler-syncs")?,
                 sync_period: values.duration("horizontal-pod-autoscaler-sync-period"),

@@ -18,7 +18,7 @@ pub(crate) fn pod(pod: &mut Pod) {
         trim_spec(spec);
     }
     if let Some(status) = &mut pod.status {
-        trim_status(status);
+        trim_status(status, pod.metadata.deletion_timestamp.is_some());
     }
 }
 
@@ -73,17 +73,19 @@ fn pins(affinity: &Affinity) -> bool {
     terms.into_iter().flatten().any(|term| term.match_fields.is_some())
 }
 
-/// Volumes of claims and of Secrets; the token that every pod has is neither.
+/// Volumes of claims and of Secrets, and those that are attached; the token that every pod has is neither.
 fn matters(volume: &Volume) -> bool {
     let projected = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
     volume.persistent_volume_claim.is_some()
         || volume.ephemeral.is_some()
         || volume.secret.is_some()
         || volume.csi.is_some()
+        || volume.iscsi.is_some()
+        || volume.fc.is_some()
         || projected.into_iter().any(|source| source.secret.is_some())
 }
 
-fn trim_status(status: &mut PodStatus) {
+fn trim_status(status: &mut PodStatus, is_going: bool) {
     let ended = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
     if !ended {
         retain(&mut status.conditions, |condition| !PASSING.contains(&condition.type_.as_str()));
@@ -95,8 +97,8 @@ fn trim_status(status: &mut PodStatus) {
         status.restart_count > 0 || over(&status.state) || over(&status.last_state)
     };
     for statuses in [&mut status.container_statuses, &mut status.init_container_statuses] {
-        // All or none: who asks when the last one ended must not be told of some.
-        if !ended && !statuses.iter().flatten().any(eventful) {
+        // All or none: who asks when the last one ended, or whether any runs, must not be told of some.
+        if !ended && !is_going && !statuses.iter().flatten().any(eventful) {
             *statuses = None;
         }
         for status in statuses.iter_mut().flatten() {

@@ -8,7 +8,10 @@ use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
 
 use component::informer::Alike;
-use k8s_openapi::api::core::v1::{self as api, Affinity, ContainerStatus, PodCondition, PodIP, PodResourceClaimStatus};
+use k8s_openapi::api::core::v1::{
+    self as api, Affinity, ContainerStatus, PersistentVolumeClaimVolumeSource, PodCondition, PodIP,
+    PodResourceClaimStatus,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
 
@@ -16,6 +19,7 @@ use super::lean;
 use super::owner::controller_of;
 
 static SHARED: LazyLock<Alike<api::PodSpec>> = LazyLock::new(Alike::default);
+static SHARED_VOLUMES: LazyLock<Alike<api::Volume>> = LazyLock::new(Alike::default);
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(from = "api::Pod")]
@@ -34,7 +38,7 @@ pub(crate) struct PodSpec {
     pub(crate) hostname: Option<String>,
     /// A DaemonSet pins each of its pods by it.
     pub(crate) affinity: Option<Box<Affinity>>,
-    pub(crate) volumes: Option<Vec<api::Volume>>,
+    pub(crate) volumes: Option<Vec<Volume>>,
     shared: Arc<api::PodSpec>,
 }
 
@@ -43,6 +47,36 @@ impl Deref for PodSpec {
 
     fn deref(&self) -> &api::PodSpec {
         &self.shared
+    }
+}
+
+/// The fields here are the pod's own; all others are those of [`api::Volume`], and may be shared.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Volume {
+    pub(crate) name: String,
+    pub(crate) persistent_volume_claim: Option<PersistentVolumeClaimVolumeSource>,
+    /// None: it is nothing but a claim.
+    shared: Option<Arc<api::Volume>>,
+}
+
+impl Deref for Volume {
+    type Target = api::Volume;
+
+    fn deref(&self) -> &api::Volume {
+        static NOTHING: LazyLock<api::Volume> = LazyLock::new(api::Volume::default);
+        self.shared.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+fn volume(owner: Option<&str>, volume: api::Volume) -> Volume {
+    match volume.persistent_volume_claim {
+        Some(_) => Volume { name: volume.name, persistent_volume_claim: volume.persistent_volume_claim, shared: None },
+        None => {
+            let owner = owner.map(|owner| format!("{owner}/{}", volume.name));
+            let name = volume.name.clone();
+            let shared = Some(SHARED_VOLUMES.share(owner.as_deref(), volume));
+            Volume { name, persistent_volume_claim: None, shared }
+        }
     }
 }
 
@@ -70,7 +104,7 @@ impl From<api::Pod> for Pod {
             node_name: spec.node_name.take(),
             hostname: spec.hostname.take(),
             affinity: spec.affinity.take().map(Box::new),
-            volumes: spec.volumes.take(),
+            volumes: spec.volumes.take().map(|all| all.into_iter().map(|one| volume(owner, one)).collect()),
             shared: SHARED.share(owner, spec),
         });
         let status = status.map(|status| PodStatus {

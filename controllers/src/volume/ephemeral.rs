@@ -9,7 +9,7 @@ use component::informer::{Event, Informer};
 use component::key::Key;
 use component::queue::{self, Queue};
 use component::recorder::Type;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Volume};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
@@ -17,7 +17,7 @@ use kube::{Api, ResourceExt};
 use super::pods;
 use crate::common::error::{Doing, Error};
 use crate::common::owner::controller_ref;
-use crate::common::pod::Pod;
+use crate::common::pod::{Pod, Volume};
 
 struct Controller {
     ctx: Context,

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use component::informer::Informer;
 use component::key::Key;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Volume};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 
 use crate::common::owner::is_controlled_by;
-use crate::common::pod::Pod;
+use crate::common::pod::{Pod, Volume};
 
 const BY_CLAIM: &str = "claim";
 
@@ -32,7 +32,8 @@ pub(super) fn volumes(pod: &Pod) -> impl Iterator<Item = &Volume> {
     pod.spec.iter().flat_map(|s| s.volumes.iter().flatten())
 }
 
-fn claim_name(pod: &Pod, volume: &Volume) -> Option<String> {
+/// The claim that the volume names or gets.
+pub(super) fn claim_name(pod: &Pod, volume: &Volume) -> Option<String> {
     match &volume.persistent_volume_claim {
         Some(source) => Some(source.claim_name.clone()),
         None => volume.ephemeral.as_ref().map(|_| ephemeral_name(pod, volume)),

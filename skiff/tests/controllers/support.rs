@@ -141,7 +141,8 @@ impl Place {
             | "DeviceClass"
             | "ResourceSlice"
             | "ServiceCIDR"
-            | "CSIDriver" => Api::all_with(client, &resource),
+            | "CSIDriver"
+            | "VolumeAttachment" => Api::all_with(client, &resource),
             _ => Api::namespaced_with(client, &self.namespace, &resource),
         }
     }

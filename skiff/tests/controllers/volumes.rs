@@ -12,6 +12,10 @@ async fn volume(place: &Place, name: &str, class: &str, policy: &str) -> Object 
         .await
 }
 
+/// The attachments of one volume to two nodes: `printf 'disk-1disk.example.comnode-0' | sha256sum`.
+const FIRST: &str = "csi-89a9c3b1701e833aa820cad47946da6f9c0477671df649f6744f5b24e3b07e97";
+const SECOND: &str = "csi-fef76f1b6698cc024f3400337510108c0f70e220749e22a86ec5b659f35eb832";
+
 fn claim_spec(class: &str) -> Value {
     json!({"accessModes": ["ReadWriteOnce"], "storageClassName": class, "resources": {"requests": {"storage": "500Mi"}}})
 }
@@ -149,5 +153,63 @@ fn a_pod_gets_the_claims_of_its_templates_and_they_go_with_it() {
         pod.until("told why it waits", waits).await;
         pod.delete().await;
         claim.until_gone().await;
+    });
+}
+
+/// Nodes here have no drivers: what one would say of an attachment is written by hand.
+#[test]
+fn a_volume_is_attached_where_its_pod_is_and_moves_with_it() {
+    story("attaching", async |place: &Place| {
+        let volume = place
+            .create(json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "attached"}, "spec": {
+                "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "disks",
+                "persistentVolumeReclaimPolicy": "Retain", "csi": {"driver": "disk.example.com", "volumeHandle": "disk-1"}}}))
+            .await;
+        let claim = claim(place, "data", "disks").await;
+        claim.until("bound", phase("Bound")).await;
+        volume.until("bound", phase("Bound")).await;
+        let nodes = ["node-0", "node-1"].map(|name| place.object("v1", "Node", name));
+        for node in &nodes {
+            node.merge(json!({"metadata": {"annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}}})).await;
+        }
+        let on = |name: &str, node: &str| {
+            let mut pod = pod_with_claim(name, "data");
+            pod["spec"]["nodeName"] = node.into();
+            pod
+        };
+        let [first, second] = [FIRST, SECOND].map(|name| place.object("storage.k8s.io/v1", "VolumeAttachment", name));
+        let user = place.create(on("user", "node-0")).await;
+        first.until("asked for", |attachment| attachment["spec"]["attacher"] == "disk.example.com").await;
+        first.merge_subresource("status", json!({"status": {"attached": true}})).await;
+        let listed =
+            |node: &Value| node["status"]["volumesAttached"][0]["name"] == "kubernetes.io/csi/disk.example.com^disk-1";
+        nodes[0].until("told", listed).await;
+        place.until_told("user", "SuccessfulAttachVolume").await;
+        // The kubelet's word: it is mounted.
+        let used = json!({"status": {"volumesInUse": ["kubernetes.io/csi/disk.example.com^disk-1"]}});
+        nodes[0].merge_subresource("status", used).await;
+        place.create(on("next", "node-1")).await;
+        place.until_told("next", "FailedAttachVolume").await;
+        user.delete().await;
+        user.until_gone().await;
+        assert!(first.exists().await && listed(&nodes[0].get().await), "it is still mounted");
+        nodes[0].merge_subresource("status", json!({"status": {"volumesInUse": null}})).await;
+        first.until_gone().await;
+        second.until("asked for", |attachment| attachment["spec"]["nodeName"] == "node-1").await;
+        assert!(nodes[0].get().await["status"]["volumesAttached"].is_null());
+        // A node that will not come back loses what it has, mounted or not.
+        second.merge_subresource("status", json!({"status": {"attached": true}})).await;
+        nodes[1].until("told", listed).await;
+        let used = json!({"status": {"volumesInUse": ["kubernetes.io/csi/disk.example.com^disk-1"]}});
+        nodes[1].merge_subresource("status", used).await;
+        let next = place.pod("next");
+        next.delete().await;
+        next.until_gone().await;
+        assert!(second.exists().await);
+        nodes[1]
+            .merge(json!({"spec": {"taints": [{"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}]}}))
+            .await;
+        second.until_gone().await;
+        nodes[1].merge(json!({"spec": {"taints": null}})).await;
     });
 }

@@ -1,0 +1,212 @@
+//! Tables for the plan of a node, and a volume's way over a small API server.
+
+use std::time::Duration;
+
+use component::clock::Clock;
+use component::context::Context;
+use component::random::Random;
+use component::recorder::Source;
+use component::shutdown::Shutdown;
+use component::testing::FakeApi;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use super::plan::{Elsewhere, World, plan, taken_by};
+use super::*;
+
+const UNIQUE: &str = "kubernetes.io/csi/d^h";
+const SECOND: i64 = 1_767_225_600;
+
+fn now() -> Timestamp {
+    Timestamp::from_second(SECOND).unwrap()
+}
+
+fn ago(seconds: i64) -> Timestamp {
+    now() - SignedDuration::from_secs(seconds)
+}
+
+fn volume(exclusive: bool) -> Volume {
+    let csi = volume::Csi { driver: "d".into(), handle: "h".into() };
+    Volume { unique: UNIQUE.into(), name: "pv".into(), csi: Some(csi), exclusive }
+}
+
+/// A node in words: `ready`, `out`, `in-use`, `listed`.
+fn node(words: &str) -> Node {
+    let has = |word: &str| words.split(' ').any(|known| known == word);
+    let listed = json!([{"name": UNIQUE, "devicePath": ""}]);
+    let status = json!({"conditions": [{"type": "Ready", "status": if has("ready") { "True" } else { "Unknown" }}],
+        "volumesAttached": if has("listed") { listed } else { Value::Null },
+        "volumesInUse": if has("in-use") { json!([UNIQUE]) } else { Value::Null }});
+    let taints = json!([{"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}]);
+    let spec = json!({"taints": if has("out") { taints } else { Value::Null }});
+    serde_json::from_value(json!({"metadata": {"name": "n", "uid": "n",
+        "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}}, "spec": spec, "status": status}))
+    .unwrap()
+}
+
+/// An attachment in words: `attached`, `going`, `failed`, `old`.
+fn attachment(words: &str) -> Arc<VolumeAttachment> {
+    let has = |word: &str| words.split(' ').any(|known| known == word);
+    let created = if has("old") { ago(120) } else { ago(20) };
+    let mut object = json!({"metadata": {"name": "csi-x", "creationTimestamp": created.to_string()},
+        "spec": {"attacher": "d", "nodeName": "n", "source": {"persistentVolumeName": "pv"}},
+        "status": {"attached": has("attached")}});
+    if has("going") {
+        object["metadata"]["deletionTimestamp"] = ago(1).to_string().into();
+    }
+    if has("failed") {
+        object["status"]["attachError"] = json!({"message": "no room"});
+    }
+    Arc::new(serde_json::from_value(object).unwrap())
+}
+
+struct Case<'a> {
+    node: Option<&'a str>,
+    wanted: bool,
+    attachment: Option<&'a str>,
+    elsewhere: Elsewhere,
+    /// Seconds since when it is to go.
+    going: Option<i64>,
+}
+
+const PLAIN: Case<'_> =
+    Case { node: Some("ready"), wanted: true, attachment: None, elsewhere: Elsewhere::Nothing, going: None };
+
+/// The plan in words.
+fn check(case: &Case<'_>, want: &str) {
+    let node = case.node.map(node);
+    let mut wanted = BTreeMap::new();
+    if case.wanted {
+        wanted.insert(UNIQUE.to_owned(), Wanted { volume: volume(true), pods: Vec::new() });
+    }
+    let attachments = case.attachment.map(|words| (UNIQUE.to_owned(), attachment(words))).into_iter().collect();
+    let going_since = case.going.map(|seconds| (UNIQUE.to_owned(), ago(seconds))).into_iter().collect();
+    let plan = plan(&World {
+        node: node.as_ref(),
+        wanted: &wanted,
+        attachments: &attachments,
+        elsewhere: &|_| case.elsewhere,
+        going_since: &going_since,
+        forces_by_time: true,
+        now: now(),
+    });
+    let mut words: Vec<String> = plan.attached.iter().map(|_| "listed".to_owned()).collect();
+    words.extend(plan.attach.iter().map(|_| "attach".to_owned()));
+    words.extend(plan.detach.iter().map(|detach| {
+        let verify = if detach.verify { "verified" } else { detach.forced.unwrap_or("?") };
+        if detach.attachment.is_some() { format!("detach({verify})") } else { format!("forget({verify})") }
+    }));
+    words.extend(plan.news.iter().map(|(_, news)| format!("{news:?}")));
+    words.extend(plan.again_in.map(|wait| format!("again in {}", wait.as_secs())));
+    assert_eq!(words.join(" "), want, "{:?} {:?}", case.node, case.attachment);
+}
+
+#[test]
+fn what_is_wanted() {
+    check(&PLAIN, "attach");
+    check(&Case { elsewhere: Elsewhere::Attached, ..PLAIN }, "Exclusive");
+    check(&Case { elsewhere: Elsewhere::Moving, ..PLAIN }, "");
+    check(&Case { attachment: Some(""), ..PLAIN }, "again in 100");
+    check(&Case { attachment: Some("attached"), ..PLAIN }, "listed Attached");
+    check(&Case { attachment: Some("attached"), node: Some("ready listed"), ..PLAIN }, "listed");
+    check(&Case { attachment: Some("attached going"), node: Some("ready listed"), ..PLAIN }, "");
+    check(&Case { attachment: Some("failed"), ..PLAIN }, "Failed(\"no room\")");
+    let silent = "Failed(\"timed out waiting for external-attacher of d CSI driver to attach volume h\")";
+    check(&Case { attachment: Some("old"), ..PLAIN }, silent);
+}
+
+#[test]
+fn what_is_not_wanted_any_more() {
+    let none = Case { wanted: false, attachment: Some("attached"), ..PLAIN };
+    check(&Case { node: Some("ready listed"), ..none }, "detach(verified)");
+    check(&Case { node: Some("ready listed in-use"), ..none }, "listed again in 360");
+    check(&Case { node: Some("ready listed in-use"), going: Some(100), ..none }, "listed again in 260");
+    check(&Case { node: Some("ready listed in-use"), going: Some(400), ..none }, "listed");
+    check(&Case { node: Some("listed in-use"), going: Some(100), ..none }, "listed again in 260");
+    check(&Case { node: Some("listed in-use"), going: Some(400), ..none }, "detach(timeout)");
+    check(&Case { node: Some("listed in-use out"), ..none }, "detach(out-of-service)");
+    check(&Case { node: Some("ready listed"), attachment: Some("attached going"), ..none }, "");
+    check(&Case { node: Some("ready"), attachment: Some(""), ..none }, "detach(verified)");
+    check(&Case { node: Some("ready listed"), attachment: None, ..none }, "forget(verified)");
+    check(&Case { node: None, ..none }, "listed again in 360");
+    check(&Case { node: None, going: Some(360), ..none }, "detach(timeout)");
+    check(&Case { node: Some("ready"), attachment: None, ..none }, "");
+}
+
+#[test]
+fn who_has_it_is_told_within_the_namespace() {
+    let pod = |namespace: &str, name: &str| {
+        Arc::new(serde_json::from_value::<Pod>(json!({"metadata": {"namespace": namespace, "name": name}})).unwrap())
+    };
+    let (a, b, other) = (pod("n", "a"), pod("n", "b"), pod("m", "c"));
+    let rows = [
+        (vec![], "Volume is already exclusively attached to one node and can't be attached to another"),
+        (vec![a.clone(), b], "Volume is already used by pod(s) a, b"),
+        (vec![other.clone()], "Volume is already used by 1 pod(s) in different namespaces"),
+        (vec![a, other], "Volume is already used by pod(s) a and 1 pod(s) in different namespaces"),
+    ];
+    for (users, want) in rows {
+        assert_eq!(taken_by(&users, Some("n")), want);
+    }
+}
+
+fn objects() -> Vec<Value> {
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "c", "namespace": "n", "uid": "c"},
+        "spec": {"volumeName": "pv"}, "status": {"phase": "Bound"}});
+    let reference = json!({"namespace": "n", "name": "c", "uid": "c"});
+    let spec =
+        json!({"accessModes": ["ReadWriteOnce"], "claimRef": reference, "csi": {"driver": "d", "volumeHandle": "h"}});
+    let volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "pv"}, "spec": spec});
+    let mut all = vec![claim, volume];
+    for name in ["n", "m"] {
+        let mut node = serde_json::to_value(node("ready")).unwrap();
+        node["metadata"]["name"] = name.into();
+        node["metadata"]["uid"] = name.into();
+        all.push(node);
+    }
+    all
+}
+
+fn user(name: &str, node: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "n", "uid": name},
+        "spec": {"nodeName": node, "containers": [{"name": "c"}], "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}})
+}
+
+fn only_attachment(fake: &FakeApi, node: &str) -> Option<VolumeAttachment> {
+    let all = fake.list::<VolumeAttachment>();
+    (all.len() == 1).then(|| all.into_iter().find(|attachment| attachment.spec.node_name == node)).flatten()
+}
+
+fn is_listed(fake: &FakeApi, name: &str) -> bool {
+    plan::attached(fake.get::<Node>("", name).as_ref()).any(|unique| unique == UNIQUE)
+}
+
+#[tokio::test]
+async fn a_volume_moves_with_its_pod() {
+    let fake = FakeApi::new();
+    let (random, shutdown) = (Random::seeded(1), Shutdown::new());
+    let ctx =
+        Context::with(fake.client(), Source::new("attachdetach-controller"), Clock::system(), random, shutdown.clone());
+    objects().iter().chain([&user("first", "n")]).for_each(|object| fake.put(object));
+    tokio::spawn(run(ctx, true));
+    let until = async |what: &str, met: &dyn Fn() -> bool| {
+        let seen = tokio::time::timeout(Duration::from_secs(20), fake.until(|_| met())).await;
+        assert!(seen.is_ok(), "never: {what}");
+    };
+    until("asked for", &|| only_attachment(&fake, "n").is_some()).await;
+    let mut attachment = serde_json::to_value(only_attachment(&fake, "n").unwrap()).unwrap();
+    assert_eq!(attachment["spec"], json!({"attacher": "d", "nodeName": "n", "source": {"persistentVolumeName": "pv"}}));
+    attachment["status"] = json!({"attached": true});
+    fake.put(&attachment);
+    until("told to the kubelet", &|| is_listed(&fake, "n")).await;
+    fake.put(&user("second", "m"));
+    let told = |words: &str| fake.received().iter().any(|request| request.body.to_string().contains(words));
+    until("told why it waits", &|| {
+        told("Multi-Attach error for volume \\\"pv\\\" Volume is already used by pod(s) first")
+    })
+    .await;
+    assert!(told("AttachVolume.Attach succeeded for volume \\\"pv\\\" "));
+    fake.remove::<k8s_openapi::api::core::v1::Pod>("n", "first");
+    until("given to the other node", &|| only_attachment(&fake, "m").is_some() && !is_listed(&fake, "n")).await;
+    shutdown.trigger();
+}
