@@ -3,24 +3,27 @@
 //! Enter at [`wanted`] (the claims of a pod, or why it must wait) and [`plan`] (what has to be written before the pod goes
 //! to a node). `pools` is what a node reaches, `requests` what claims ask for, `search` chooses. Pure.
 //!
-//! Not given out: devices that share counters or capacity with others, that serve several claims, or whose binding waits
-//! for conditions. Access for administrators is refused.
+//! `shares` is what several have of one device, or devices of common counters. Devices whose binding waits for conditions
+//! are not given out.
 
 mod pools;
 mod requests;
 mod result;
 mod search;
 mod selectors;
+mod shares;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::NodeSelector;
 use k8s_openapi::api::resource::v1::{AllocationResult, DeviceRequestAllocationResult, ResourceClaim};
+use machinery::quantity::Quantity;
 
 pub use self::selectors::Selectors;
+use self::shares::Amounts;
 use crate::objects::{DeviceClaim, Node, NodeTerm, Pod};
 use crate::snapshot::{DevicePlan, Devices, Snapshot};
 
@@ -112,14 +115,36 @@ fn selects(selector: &NodeSelector, node: &Node) -> bool {
 }
 
 /// The devices that are somebody's, or about to be.
-pub struct Taken<'a>(HashSet<DeviceId<'a>>);
+#[derive(Debug, Default)]
+pub struct Taken<'a> {
+    whole: HashSet<DeviceId<'a>>,
+    /// Those that several have, with what is taken of each.
+    shared: HashMap<DeviceId<'a>, Amounts<'a>>,
+}
+
+impl Taken<'_> {
+    fn has(&self, id: &DeviceId<'_>) -> bool {
+        self.whole.contains(id) || self.shared.contains_key(id)
+    }
+}
 
 pub fn taken(devices: &Devices) -> Taken<'_> {
     let told = devices.claims().filter_map(|claim| allocation_of(claim));
     let all = told.chain(devices.pending().map(|(_, allocation)| allocation));
     let results = all.filter_map(|allocation| allocation.devices.as_ref()).flat_map(|d| d.results.iter().flatten());
+    let mut taken = Taken::default();
     // Administrators look at devices that are others'.
-    Taken(results.filter(|result| result.admin_access != Some(true)).map(id_of).collect())
+    for result in results.filter(|result| result.admin_access != Some(true)) {
+        if result.share_id.is_none() {
+            taken.whole.insert(id_of(result));
+            continue;
+        }
+        let share = taken.shared.entry(id_of(result)).or_default();
+        for (name, amount) in result.consumed_capacity.iter().flatten() {
+            share.entry(name).or_default().add(&Quantity::parse(&amount.0).unwrap_or_default());
+        }
+    }
+    taken
 }
 
 fn id_of(result: &DeviceRequestAllocationResult) -> DeviceId<'_> {
@@ -140,8 +165,8 @@ pub fn allocations(
         return Ok(Vec::new());
     }
     let pools = pools::reachable(devices, node);
-    let asked = requests::read(&wanted.open, devices, &pools)?;
-    let picked = search::search(&asked, &taken.0)
+    let asked = requests::read(&wanted.open, devices, &pools, taken)?;
+    let picked = search::search(&asked, &pools, taken)
         .map_err(|search::TimedOut| format!("node {}: timed out trying to allocate devices", node.name()))?;
     match picked {
         Some(picked) => Ok(result::allocations(&wanted.open, &asked, &picked)),

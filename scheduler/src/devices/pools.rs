@@ -9,6 +9,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::NodeSelector;
 use k8s_openapi::api::resource::v1::{Device, ResourceSlice};
 
+use super::shares::{self, Counters};
 use super::{DeviceId, selects};
 use crate::objects::Node;
 use crate::snapshot::Devices;
@@ -18,7 +19,7 @@ pub(super) enum State {
     Whole,
     /// Its driver is replacing it.
     Incomplete,
-    /// Two devices of one name.
+    /// Two devices of one name, or devices with counters that are not there.
     Invalid,
 }
 
@@ -28,6 +29,10 @@ pub(super) struct Pool<'a> {
     pub name: String,
     pub state: State,
     pub devices: Vec<Found<'a>>,
+    /// All slices of the newest generation, for whatever nodes.
+    pub slices: Vec<&'a ResourceSlice>,
+    /// The counters that its devices have in common, full.
+    pub counters: Counters<'a>,
 }
 
 /// A device of a slice.
@@ -35,6 +40,13 @@ pub(super) struct Pool<'a> {
 pub(super) struct Found<'a> {
     pub slice: &'a ResourceSlice,
     pub device: &'a Device,
+}
+
+impl Pool<'_> {
+    pub(super) fn has(&self, id: &DeviceId<'_>) -> bool {
+        let spec = self.slices.first().map(|slice| &slice.spec);
+        spec.is_some_and(|spec| spec.driver == id.driver && spec.pool.name == id.pool)
+    }
 }
 
 impl<'a> Found<'a> {
@@ -85,9 +97,10 @@ fn pool<'a>(slices: &'a BTreeMap<Box<str>, Arc<ResourceSlice>>, node: &Node) -> 
         slices.values().map(|slice| &**slice).filter(|slice| targets(slice, node)).collect();
     let newest_near = near.iter().map(|slice| generation(slice)).max()?;
     let newest = slices.values().map(|slice| generation(slice)).max()?;
-    let of_newest = slices.values().filter(|slice| generation(slice) == newest);
-    let first = of_newest.clone().next()?;
-    let is_whole = i64::try_from(of_newest.count()).is_ok_and(|count| count == first.spec.pool.resource_slice_count);
+    let of_newest: Vec<&ResourceSlice> =
+        slices.values().map(|slice| &**slice).filter(|slice| generation(slice) == newest).collect();
+    let first = *of_newest.first()?;
+    let is_whole = i64::try_from(of_newest.len()).is_ok_and(|count| count == first.spec.pool.resource_slice_count);
     if newest_near < newest {
         // What this node had of it is on its way out.
         return None;
@@ -95,14 +108,16 @@ fn pool<'a>(slices: &'a BTreeMap<Box<str>, Arc<ResourceSlice>>, node: &Node) -> 
     let near = near.into_iter().filter(|slice| generation(slice) == newest);
     let found: Vec<Found<'a>> = near.flat_map(devices_of).collect();
     let mut names = HashSet::new();
+    let counters = shares::counters(&of_newest);
     let state = if !is_whole {
         State::Incomplete
-    } else if found.iter().all(|found| names.insert(&found.device.name)) {
+    } else if counters.is_some() && found.iter().all(|found| names.insert(&found.device.name)) {
         State::Whole
     } else {
         State::Invalid
     };
     let usable = |found: &Found<'_>| state == State::Whole && found.is_near(node);
     let devices = found.into_iter().filter(usable).collect();
-    Some(Pool { name: format!("{}/{}", first.spec.driver, first.spec.pool.name), state, devices })
+    let name = format!("{}/{}", first.spec.driver, first.spec.pool.name);
+    Some(Pool { name, state, devices, slices: of_newest, counters: counters.unwrap_or_default() })
 }

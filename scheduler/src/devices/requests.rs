@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::resource::v1::{DeviceClass, DeviceRequest, DeviceSelector, DeviceToleration, ResourceClaim};
+use k8s_openapi::api::resource::v1::{
+    CapacityRequirements, DeviceClass, DeviceRequest, DeviceSelector, DeviceToleration, ResourceClaim,
+};
 
 use super::pools::{Found, Pool, State};
-use super::shown;
+use super::{Taken, shares, shown};
 use crate::snapshot::Devices;
 
 /// Upstream's limit of devices in a claim.
@@ -27,6 +29,10 @@ pub(super) struct Alternative<'a> {
     pub class: &'a DeviceClass,
     pub tolerations: &'a [DeviceToleration],
     pub amount: Amount,
+    /// An administrator looks at devices that may be others'.
+    pub for_admins: bool,
+    /// What is asked of each device.
+    pub capacity: Option<&'a CapacityRequirements>,
     /// In the order in which they are tried.
     pub devices: Vec<Found<'a>>,
 }
@@ -74,7 +80,7 @@ struct Form<'a> {
     selectors: Option<&'a [DeviceSelector]>,
     tolerations: Option<&'a [DeviceToleration]>,
     for_admins: bool,
-    has_capacity: bool,
+    capacity: Option<&'a CapacityRequirements>,
 }
 
 fn forms(request: &DeviceRequest) -> Vec<Form<'_>> {
@@ -87,7 +93,7 @@ fn forms(request: &DeviceRequest) -> Vec<Form<'_>> {
             selectors: exact.selectors.as_deref(),
             tolerations: exact.tolerations.as_deref(),
             for_admins: exact.admin_access == Some(true),
-            has_capacity: exact.capacity.is_some(),
+            capacity: exact.capacity.as_ref(),
         }];
     }
     let alternatives = request.first_available.iter().flatten();
@@ -99,7 +105,7 @@ fn forms(request: &DeviceRequest) -> Vec<Form<'_>> {
         selectors: sub.selectors.as_deref(),
         tolerations: sub.tolerations.as_deref(),
         for_admins: false,
-        has_capacity: sub.capacity.is_some(),
+        capacity: sub.capacity.as_ref(),
     });
     form.collect()
 }
@@ -123,13 +129,14 @@ pub(super) fn read<'a>(
     claims: &[&'a Arc<ResourceClaim>],
     devices: &'a Devices,
     pools: &[Pool<'a>],
+    taken: &Taken<'_>,
 ) -> Result<Asked<'a>, String> {
     let mut asked = Asked { requests: Vec::new(), constraints: Vec::new() };
     for (place, claim) in claims.iter().enumerate() {
         let claim: &'a ResourceClaim = claim;
         let mut least = 0_usize;
         for request in requests_of(claim) {
-            let reader = Reader { claim, request, devices, pools };
+            let reader = Reader { claim, request, devices, pools, taken };
             let alternatives = forms(request).iter().map(|form| reader.read(form)).collect::<Result<Vec<_>, _>>()?;
             let amounts = alternatives.iter().map(|one| match one.amount {
                 Amount::Exactly(count) => count,
@@ -164,6 +171,7 @@ fn constraints(claim: &ResourceClaim) -> Result<Vec<Constraint<'_>>, String> {
 }
 
 struct Reader<'a, 'p> {
+    taken: &'p Taken<'p>,
     claim: &'a ResourceClaim,
     request: &'a DeviceRequest,
     devices: &'a Devices,
@@ -176,12 +184,6 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn read(&self, form: &Form<'a>) -> Result<Alternative<'a>, String> {
-        if form.for_admins {
-            return Err(self.refused("admin access is requested, but the feature is disabled"));
-        }
-        if form.has_capacity {
-            return Err(self.refused("part of a device's capacity is requested, but the feature is disabled"));
-        }
         let Some(class) = self.devices.class(form.class) else {
             return Err(self.refused(&format!("could not retrieve device class {}", form.class)));
         };
@@ -197,12 +199,19 @@ impl<'a> Reader<'a, '_> {
         }
         let mut found = Vec::new();
         for device in self.pools.iter().flat_map(|pool| &pool.devices) {
-            if self.matches(class, form, *device)? {
+            if self.matches(class, form, *device)? && self.has_room(form, *device) {
                 found.push(*device);
             }
         }
         let tolerations = form.tolerations.unwrap_or_default();
-        Ok(Alternative { name: form.name, class, tolerations, amount, devices: found })
+        let (for_admins, capacity) = (form.for_admins, form.capacity);
+        Ok(Alternative { name: form.name, class, tolerations, amount, for_admins, capacity, devices: found })
+    }
+
+    fn has_room(&self, form: &Form<'_>, found: Found<'_>) -> bool {
+        let own = shares::consumed(found.device, form.capacity);
+        let others = self.taken.shared.get(&found.id());
+        own.is_some_and(|own| shares::has_room(found.device, others.into_iter().chain([&own])))
     }
 
     /// All are known only of pools that are whole.

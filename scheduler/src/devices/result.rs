@@ -1,5 +1,6 @@
 //! What is written into claims for the devices that were chosen. Pure.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorRequirement, NodeSelectorTerm};
@@ -7,10 +8,12 @@ use k8s_openapi::api::resource::v1::{
     AllocationResult, DeviceAllocationConfiguration, DeviceAllocationResult, DeviceRequestAllocationResult,
     ResourceClaim,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
 
 use super::pools::Found;
 use super::requests::Asked;
 use super::search::Pick;
+use super::shares;
 
 /// One for each claim.
 pub(super) fn allocations(
@@ -21,7 +24,7 @@ pub(super) fn allocations(
     let of_claim = |(place, claim): (usize, &&Arc<ResourceClaim>)| {
         let own: Vec<Pick<'_>> =
             picked.iter().filter(|pick| asked.requests[pick.request].claim == place).copied().collect();
-        let results = own.iter().map(|pick| result(asked, pick)).collect();
+        let results = own.iter().enumerate().map(|(at, pick)| result(claim, asked, at, pick)).collect();
         let devices = DeviceAllocationResult { results: Some(results), config: configurations(claim, asked, &own) };
         AllocationResult {
             devices: Some(devices),
@@ -32,17 +35,37 @@ pub(super) fn allocations(
     claims.iter().enumerate().map(of_claim).collect()
 }
 
-fn result(asked: &Asked<'_>, pick: &Pick<'_>) -> DeviceRequestAllocationResult {
-    let (request, id) = (&asked.requests[pick.request], pick.found.id());
-    let tolerations = request.alternatives[pick.alternative].tolerations;
+fn result(claim: &ResourceClaim, asked: &Asked<'_>, at: usize, pick: &Pick<'_>) -> DeviceRequestAllocationResult {
+    let (request, id, device) = (&asked.requests[pick.request], pick.found.id(), pick.found.device);
+    let alternative = &request.alternatives[pick.alternative];
+    let tolerations = alternative.tolerations;
+    let is_shared = shares::is_shared(device);
+    let consumed = shares::consumed(device, alternative.capacity).filter(|consumed| is_shared && !consumed.is_empty());
+    let consumed =
+        consumed.map(|all| all.iter().map(|(name, n)| (str::to_owned(name), Amount(n.to_string()))).collect());
     DeviceRequestAllocationResult {
         request: request.full_name(pick.alternative),
         driver: id.driver.to_owned(),
         pool: id.pool.to_owned(),
         device: id.device.to_owned(),
         tolerations: (!tolerations.is_empty()).then(|| tolerations.to_vec()),
+        admin_access: alternative.for_admins.then_some(true),
+        share_id: is_shared.then(|| share_id(claim, at)),
+        consumed_capacity: consumed,
         ..DeviceRequestAllocationResult::default()
     }
+}
+
+/// A UUID that no other share has: a claim that is given devices anew is of another version.
+fn share_id(claim: &ResourceClaim, at: usize) -> String {
+    let half = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        (salt, &claim.metadata.uid, &claim.metadata.resource_version, at).hash(&mut hasher);
+        hasher.finish()
+    };
+    let (high, low) = (half(0), half(1));
+    let fields = (high >> 32, high >> 16 & 0xffff, high & 0xfff, low >> 48 & 0x3fff | 0x8000, low & 0xffff_ffff_ffff);
+    format!("{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}", fields.0, fields.1, fields.2, fields.3, fields.4)
 }
 
 /// What drivers are told: first by the classes, each once with all requests of it, then by the claim.

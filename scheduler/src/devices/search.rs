@@ -1,13 +1,14 @@
 //! Finds devices for all requests at once: the first in order that go together. Pure.
 
-use std::collections::HashSet;
+use std::cell::OnceCell;
 
 use component::scheduling::taints::tolerates_device;
 use k8s_openapi::api::resource::v1::{Device, DeviceAttribute, DeviceToleration};
 
-use super::DeviceId;
-use super::pools::Found;
-use super::requests::{Amount, Asked, Constraint, DEVICES_MAX};
+use super::pools::{Found, Pool};
+use super::requests::{Alternative, Amount, Asked, Constraint, DEVICES_MAX};
+use super::shares::{self, Amounts, Counters, is_shared};
+use super::{DeviceId, Taken};
 
 /// Constraints can be such that only trying everything tells; upstream gives up by the clock.
 const STEPS_MAX: usize = 100_000;
@@ -26,14 +27,22 @@ pub(super) struct Pick<'a> {
 }
 
 /// `None`: there is no such choice.
-pub(super) fn search<'a>(asked: &Asked<'a>, taken: &HashSet<DeviceId<'_>>) -> Result<Option<Vec<Pick<'a>>>, TimedOut> {
-    let mut search = Search { asked, taken, picked: Vec::new(), steps: 0 };
+pub(super) fn search<'a>(
+    asked: &Asked<'a>,
+    pools: &[Pool<'a>],
+    taken: &Taken<'_>,
+) -> Result<Option<Vec<Pick<'a>>>, TimedOut> {
+    let left = pools.iter().map(|_| OnceCell::new()).collect();
+    let mut search = Search { asked, pools, left, taken, picked: Vec::new(), steps: 0 };
     Ok(search.next(0)?.then_some(search.picked))
 }
 
 struct Search<'s, 'a> {
     asked: &'s Asked<'a>,
-    taken: &'s HashSet<DeviceId<'s>>,
+    pools: &'s [Pool<'a>],
+    /// What is left of each pool's counters; made when a device has some.
+    left: Vec<OnceCell<Counters<'a>>>,
+    taken: &'s Taken<'s>,
     picked: Vec<Pick<'a>>,
     steps: usize,
 }
@@ -86,14 +95,63 @@ impl<'a> Search<'_, 'a> {
 
     fn takes(&self, pick: &Pick<'a>) -> bool {
         let request = &self.asked.requests[pick.request];
-        let id = pick.found.id();
-        let is_own = |other: &Pick<'_>| self.asked.requests[other.request].claim == request.claim;
-        !self.taken.contains(&id)
-            && !self.picked.iter().any(|other| other.found.id() == id)
-            && self.picked.iter().filter(|other| is_own(other)).count() < DEVICES_MAX
-            && is_plain(pick.found.device)
-            && is_tolerated(pick.found.device, request.alternatives[pick.alternative].tolerations)
+        let (device, one) = (pick.found.device, self.alternative(pick));
+        let is_own = |other: &&Pick<'_>| self.asked.requests[other.request].claim == request.claim;
+        self.is_free(pick)
+            && self.picked.iter().filter(is_own).count() < DEVICES_MAX
+            && device.binding_conditions.as_ref().is_none_or(Vec::is_empty)
+            && is_tolerated(device, one.tolerations)
+            && self.has_counters(pick)
+            && self.has_room(pick)
             && self.asked.constraints[request.claim].iter().all(|constraint| self.agrees(constraint, pick))
+    }
+
+    fn alternative(&self, pick: &Pick<'_>) -> &Alternative<'a> {
+        &self.asked.requests[pick.request].alternatives[pick.alternative]
+    }
+
+    /// Administrators need no free device, but none twice in a claim.
+    fn is_free(&self, pick: &Pick<'a>) -> bool {
+        let (id, claim) = (pick.found.id(), self.asked.requests[pick.request].claim);
+        let mut picked = self.picked.iter().filter(|other| other.found.id() == id);
+        match (is_shared(pick.found.device), self.alternative(pick).for_admins) {
+            (true, for_admins) => for_admins || !self.taken.whole.contains(&id),
+            (false, true) => !picked.any(|other| self.asked.requests[other.request].claim == claim),
+            (false, false) => !self.taken.whole.contains(&id) && picked.next().is_none(),
+        }
+    }
+
+    /// A device takes of its pool's counters once, however many share it.
+    fn has_counters(&self, pick: &Pick<'a>) -> bool {
+        let id = pick.found.id();
+        let is_in_use =
+            || self.taken.shared.contains_key(&id) || self.picked.iter().any(|other| other.found.id() == id);
+        let device = pick.found.device;
+        if device.consumes_counters.as_ref().is_none_or(Vec::is_empty) || (is_shared(device) && is_in_use()) {
+            return true;
+        }
+        let Some(place) = self.pools.iter().position(|pool| pool.has(&id)) else { return false };
+        let pool = &self.pools[place];
+        let left = self.left[place].get_or_init(|| shares::left(&pool.slices, pool.counters.clone(), self.taken));
+        let mut used = Counters::new();
+        let mut ids: Vec<DeviceId<'_>> = Vec::new();
+        for other in self.picked.iter().chain([pick]).map(|pick| pick.found).filter(|other| pool.has(&other.id())) {
+            if !ids.contains(&other.id()) {
+                ids.push(other.id());
+                shares::consumption(other.device).for_each(|(counter, n)| used.entry(counter).or_default().add(&n));
+            }
+        }
+        used.iter().all(|(counter, used)| left.get(counter).is_some_and(|left| used <= left))
+    }
+
+    /// What is asked for is left of the device's capacity.
+    fn has_room(&self, pick: &Pick<'a>) -> bool {
+        let id = pick.found.id();
+        let consumed = |pick: &Pick<'a>| shares::consumed(pick.found.device, self.alternative(pick).capacity);
+        let others = self.picked.iter().filter(|other| other.found.id() == id && is_shared(other.found.device));
+        let picked: Option<Vec<Amounts<'_>>> = others.chain([pick]).map(consumed).collect();
+        let told = self.taken.shared.get(&id).filter(|_| is_shared(pick.found.device));
+        picked.is_some_and(|picked| shares::has_room(pick.found.device, told.into_iter().chain(&picked)))
     }
 
     fn agrees(&self, constraint: &Constraint<'_>, pick: &Pick<'a>) -> bool {
@@ -114,13 +172,6 @@ impl<'a> Search<'_, 'a> {
         let full = request.full_name(pick.alternative);
         constraint.requests.is_empty() || constraint.requests.iter().any(|name| name == request.name || *name == full)
     }
-}
-
-/// What shares with others or waits for conditions is not given out here.
-fn is_plain(device: &Device) -> bool {
-    device.consumes_counters.as_ref().is_none_or(Vec::is_empty)
-        && device.binding_conditions.as_ref().is_none_or(Vec::is_empty)
-        && device.allow_multiple_allocations != Some(true)
 }
 
 fn is_tolerated(device: &Device, tolerations: &[DeviceToleration]) -> bool {

@@ -70,7 +70,12 @@ impl World {
 
 fn shown_devices(allocation: &AllocationResult) -> String {
     let results = allocation.devices.as_ref().and_then(|devices| devices.results.as_deref()).unwrap_or_default();
-    results.iter().map(|one| format!("{}={}/{}", one.request, one.pool, one.device)).collect::<Vec<_>>().join(" ")
+    let shown = results.iter().map(|one| {
+        let consumed = one.consumed_capacity.iter().flatten().map(|(name, n)| format!("({name}={})", n.0));
+        let admin = if one.admin_access == Some(true) { "!" } else { "" };
+        format!("{}={}/{}{admin}{}", one.request, one.pool, one.device, consumed.collect::<String>())
+    });
+    shown.collect::<Vec<_>>().join(" ")
 }
 
 fn cel(expression: &str) -> Value {
@@ -174,6 +179,80 @@ fn what_is_taken_or_tainted_is_passed_over() {
 }
 
 #[test]
+fn administrators_get_what_others_have() {
+    let mut world = World::new();
+    let held = json!({"request": "r", "driver": "gpu.example.com", "pool": "b", "device": "gpu-0"});
+    world.claim("theirs", json!({"status": {"allocation": {"devices": {"results": [held]}}}}));
+    world.asks("admin", json!([exactly("r", json!({"adminAccess": true}))]));
+    world.asks("all", json!([exactly("r", json!({"adminAccess": true, "allocationMode": "All"}))]));
+    world
+        .asks("twice", json!([exactly("x", json!({"adminAccess": true})), exactly("y", json!({"adminAccess": true}))]));
+    world.check(&["admin"], [Ok("r=a/gpu-0!"), Ok("r=b/gpu-0!")]);
+    world.check(&["all"], [Ok("r=a/gpu-0! r=a/gpu-1!"), Ok("r=b/gpu-0!")]);
+    world.check(&["twice"], [Ok("x=a/gpu-0! y=a/gpu-1!"), Err(TOO_FEW)]);
+}
+
+#[test]
+fn parts_of_a_device_go_to_several() {
+    let mut world = World::new();
+    let policy = json!({"default": "10Gi", "validRange": {"min": "5Gi", "step": "5Gi"}});
+    let memory = json!({"value": "40Gi", "requestPolicy": policy});
+    let device = gpu("0", "x", json!({"allowMultipleAllocations": true, "capacity": {"memory": memory}}));
+    world.slice("b", json!({"driver": "gpu.example.com", "nodeName": "b", "devices": [device]}));
+    let asks = |amount: &str| exactly("r", json!({"capacity": {"requests": {"memory": amount}}}));
+    world.asks("some", json!([asks("12Gi")]));
+    world.asks("rest", json!([asks("25Gi")]));
+    world.asks("more", json!([asks("26Gi")]));
+    world.asks("default", json!([exactly("r", json!({}))]));
+    world.asks("other", json!([exactly("r", json!({"capacity": {"requests": {"other": "1"}}}))]));
+    world.check(&["some"], [Ok("r=a/gpu-0"), Ok("r=b/0(memory=15Gi)")]);
+    world.check(&["some", "rest"], [Ok("r=a/gpu-0; r=a/gpu-1"), Ok("r=b/0(memory=15Gi); r=b/0(memory=25Gi)")]);
+    world.check(&["some", "more"], [Ok("r=a/gpu-0; r=a/gpu-1"), Err(TOO_FEW)]);
+    world.check(&["default"], [Ok("r=a/gpu-0"), Ok("r=b/0(memory=10Gi)")]);
+    world.check(&["other"], [Err(TOO_FEW); 2]);
+    let share = json!({"request": "r", "driver": "gpu.example.com", "pool": "b", "device": "0",
+        "shareID": "a671734a-e8e5-11e4-8fde-42010af09327", "consumedCapacity": {"memory": "20Gi"}});
+    world.claim("theirs", json!({"status": {"allocation": {"devices": {"results": [share]}}}}));
+    world.check(&["some"], [Ok("r=a/gpu-0"), Ok("r=b/0(memory=15Gi)")]);
+    world.check(&["rest"], [Ok("r=a/gpu-0"), Err(TOO_FEW)]);
+    let found =
+        allocations(&wanted(&using(&["some"]), &world.0).unwrap(), &taken(&world.0), &world.0, &node("b", json!({})));
+    let told = serde_json::to_value(&found.unwrap()[0]).unwrap();
+    let id = told["devices"]["results"][0]["shareID"].as_str().unwrap();
+    assert_eq!((id.len(), &id[14..15]), (36, "4"), "{id}");
+}
+
+#[test]
+fn devices_with_counters_in_common() {
+    let mut world = World::new();
+    let takes = |n: &str| json!([{"counterSet": "card", "counters": {"memory": {"value": n}}}]);
+    let part = |name: &str, n: &str| gpu(name, "x", json!({"consumesCounters": takes(n)}));
+    let devices =
+        json!([part("whole", "40Gi"), part("half-0", "20Gi"), part("half-1", "20Gi"), part("quarter", "10Gi")]);
+    let pool = json!({"name": "b", "generation": 1, "resourceSliceCount": 2});
+    let counters = json!([{"name": "card", "counters": {"memory": {"value": "40Gi"}}}]);
+    world.slice("b", json!({"driver": "gpu.example.com", "nodeName": "b", "pool": pool, "devices": devices}));
+    world.slice(
+        "counters",
+        json!({"driver": "gpu.example.com", "nodeName": "b", "pool": pool, "sharedCounters": counters}),
+    );
+    let ask = |count: u8| json!([exactly("r", json!({"count": count}))]);
+    world.asks("one", ask(1));
+    world.asks("two", ask(2));
+    world.asks("three", ask(3));
+    world.check(&["one"], [Ok("r=a/gpu-0"), Ok("r=b/whole")]);
+    world.check(&["two"], [Ok("r=a/gpu-0 r=a/gpu-1"), Ok("r=b/half-0 r=b/half-1")]);
+    world.check(&["three"], [Err(TOO_FEW); 2]);
+    let held = json!({"request": "r", "driver": "gpu.example.com", "pool": "b", "device": "half-1"});
+    world.claim("theirs", json!({"status": {"allocation": {"devices": {"results": [held]}}}}));
+    world.check(&["one"], [Ok("r=a/gpu-0"), Ok("r=b/half-0")]);
+    world.check(&["two"], [Ok("r=a/gpu-0 r=a/gpu-1"), Err(TOO_FEW)]);
+    let odd = json!([{"name": "other", "counters": {"memory": {"value": "40Gi"}}}]);
+    world.slice("counters", json!({"driver": "gpu.example.com", "nodeName": "b", "pool": pool, "sharedCounters": odd}));
+    world.check(&["one"], [Ok("r=a/gpu-0"), Err("invalid resource pools were encountered")]);
+}
+
+#[test]
 fn what_is_decided_and_not_told_yet_is_taken() {
     let mut world = World::new();
     world.asks("one", json!([exactly("r", json!({}))]));
@@ -190,14 +269,9 @@ fn what_is_decided_and_not_told_yet_is_taken() {
 }
 
 #[test]
-fn devices_that_are_shared_are_not_given_out() {
+fn devices_that_wait_for_conditions_are_not_given_out() {
     let mut world = World::new();
-    let devices = json!([
-        gpu("0", "x", json!({"allowMultipleAllocations": true})),
-        gpu("1", "x", json!({"consumesCounters": [{"counterSet": "c", "counters": {}}]})),
-        gpu("2", "x", json!({"bindingConditions": ["ready"]})),
-        gpu("3", "x", json!({}))
-    ]);
+    let devices = json!([gpu("2", "x", json!({"bindingConditions": ["ready"]})), gpu("3", "x", json!({}))]);
     world.slice("b", json!({"driver": "gpu.example.com", "nodeName": "b", "devices": devices}));
     world.asks("one", json!([exactly("r", json!({}))]));
     world.asks("all", json!([exactly("r", json!({"allocationMode": "All"}))]));
@@ -269,14 +343,11 @@ fn pods_that_wait_for_their_claims() {
 #[test]
 fn faults_of_claims_are_told() {
     let mut world = World::new();
-    world.asks("admin", json!([exactly("r", json!({"adminAccess": true}))]));
     world.asks("many", json!([exactly("r", json!({"count": 33}))]));
     world.asks(
         "broken",
         json!([exactly("r", json!({"selectors": [cel("device.attributes['x.example.com'].y == 1")]}))]),
     );
-    let admin = "claim default/admin, request r: admin access is requested, but the feature is disabled";
-    world.check(&["admin"], [Err(admin); 2]);
     let many = "claim default/many: number of requested devices 33 exceeds the claim limit of 32";
     world.check(&["many"], [Err(many); 2]);
     world.check(&["broken"], [Err("claim default/broken: selector #0: CEL runtime error: no such key: y"); 2]);
