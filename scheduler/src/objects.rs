@@ -17,7 +17,8 @@ mod volumes;
 
 pub use affinity::{AffinityTerm, NamespaceLabels, PodAffinity, WeightedTerm};
 pub use capacity::{Capacity, CsiDriver};
-pub use devices::DeviceClaim;
+pub(crate) use devices::CLASS_RESOURCE;
+pub use devices::{DeviceClaim, ExtendedRequest};
 pub use node::{Node, Taint};
 pub use node_selector::{NodeTerm, RequiredNodeAffinity, WeightedNodeTerm};
 pub use owners::{Namespace, PodDisruptionBudget, ReplicaSet, ReplicationController, Service, StatefulSet};

@@ -80,11 +80,13 @@ fn volume(owner: Option<&str>, volume: api::Volume) -> Volume {
     }
 }
 
-/// The same fields as in [`api::PodStatus`].
+/// The same fields as in [`api::PodStatus`], but for one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct PodStatus {
     pub(crate) conditions: Option<Vec<PodCondition>>,
     pub(crate) container_statuses: Option<Vec<ContainerStatus>>,
+    /// The claim that the scheduler made for extended resources.
+    pub(crate) extended_resource_claim: Option<Box<str>>,
     pub(crate) init_container_statuses: Option<Vec<ContainerStatus>>,
     pub(crate) message: Option<String>,
     pub(crate) phase: Option<String>,
@@ -110,6 +112,7 @@ impl From<api::Pod> for Pod {
         let status = status.map(|status| PodStatus {
             conditions: status.conditions,
             container_statuses: status.container_statuses,
+            extended_resource_claim: status.extended_resource_claim_status.map(|s| s.resource_claim_name.into()),
             init_container_statuses: status.init_container_statuses,
             message: status.message,
             phase: status.phase,

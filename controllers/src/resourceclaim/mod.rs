@@ -71,12 +71,13 @@ impl Controller {
         let queue = self.queue.clone();
         self.pods.on_event(move |event| {
             let pod = event.object();
-            if claims_of(pod).is_empty() {
+            let extended = pod.status.as_ref().and_then(|status| status.extended_resource_claim.as_deref());
+            if claims_of(pod).is_empty() && extended.is_none() {
                 return;
             }
             let key = Key::of(&**pod);
             if matches!(event, Event::Deleted(_)) || is_done(pod) {
-                let named = claims_of(pod).iter().filter_map(|entry| name_of(pod, entry));
+                let named = claims_of(pod).iter().filter_map(|entry| name_of(pod, entry)).chain(extended);
                 named.for_each(|name| queue.add(Work::Claim(Key::new(key.namespace.clone(), name.to_owned()))));
             } else {
                 queue.add(Work::Pod(key));

@@ -82,6 +82,10 @@ pub fn labels(identity: &Identity) -> BTreeMap<String, String> {
     labels
 }
 
+/// What schedulers and API servers look for before they rely on it.
+const DECLARED_FEATURES: [&str; 2] =
+    ["InPlacePodLevelResourcesVerticalScaling", "RestartAllContainersOnContainerExits"];
+
 /// The status, over what is known: amounts and conditions of others are kept.
 pub fn status(
     identity: &Identity,
@@ -107,6 +111,7 @@ pub fn status(
         }),
         images: Some(image_list(images, identity.images_max)),
         node_info: Some(info(identity)),
+        declared_features: Some(DECLARED_FEATURES.map(str::to_owned).into()),
         runtime_handlers: handlers(&identity.runtime_handlers),
         features: identity
             .runtime_features

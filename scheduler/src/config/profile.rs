@@ -8,8 +8,6 @@ use super::Configuration;
 use super::arguments;
 use crate::framework::{Enabled, Profile};
 
-/// Plugins of upstream that this scheduler does not have yet; naming them is no error.
-const NOT_BUILT: [&str; 1] = ["NodeDeclaredFeatures"];
 /// Plugins that are part of the scheduler itself and always on.
 const BUILT_IN: [&str; 2] = ["PrioritySort", "DefaultBinder"];
 const PREEMPTION: &str = "DefaultPreemption";
@@ -123,15 +121,10 @@ pub fn profiles(configuration: &Configuration, ignored: &[String]) -> Result<Vec
 fn merged(name: &str, raw: &RawProfile, ignored: &[String]) -> Result<Profile, String> {
     let mut profile = Profile::default_named(name);
     let names: Vec<_> = profile.plugins.iter().map(|enabled| enabled.plugin.name()).collect();
-    let known = |name: &str| {
-        names.contains(&name) || BUILT_IN.contains(&name) || NOT_BUILT.contains(&name) || name == PREEMPTION
-    };
+    let known = |name: &str| names.contains(&name) || BUILT_IN.contains(&name) || name == PREEMPTION;
     for plugin in raw.plugins.sets().into_iter().flat_map(|set| &set.enabled) {
         if !known(&plugin.name) {
             return Err(format!("plugin {:?} does not exist", plugin.name));
-        }
-        if NOT_BUILT.contains(&&*plugin.name) {
-            tracing::warn!(plugin = plugin.name, "plugin is not built yet and has no effect");
         }
     }
     for config in &raw.plugin_config {

@@ -47,6 +47,7 @@ fn an_empty_file_means_upstreams_defaults() {
             "DynamicResources",
             "-NodeResourcesBalancedAllocation*1",
             "-ImageLocality*1",
+            "NodeDeclaredFeatures",
         ]
     );
 }

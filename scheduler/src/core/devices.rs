@@ -17,13 +17,21 @@ use crate::snapshot::{DevicePlan, Slot, Snapshot};
 impl Core {
     pub fn on_device_claim(&mut self, change: &Change<ResourceClaim>, now: Timestamp) {
         match change {
-            Change::Deleted(claim) => self.snapshot.devices.remove_claim(claim),
+            Change::Deleted(claim) => {
+                self.snapshot.devices.remove_claim(claim);
+                self.wake(&Event::ResourceClaim { old: None, new: claim }, now);
+            }
             Change::Added(claim) | Change::Updated { new: claim, .. } => {
                 self.snapshot.devices.set_claim(claim);
                 let old = change.old().map(|old| &**old);
                 self.wake(&Event::ResourceClaim { old, new: claim }, now);
             }
         }
+    }
+
+    /// The claim that was made for a pod's extended resources.
+    pub fn extended_claim(&self, pod: &Pod) -> Option<Arc<ResourceClaim>> {
+        devices::made_before(pod, &self.snapshot.devices).cloned()
     }
 
     /// A claim as this scheduler's own write left it.
@@ -63,7 +71,7 @@ impl Core {
 
 /// What has to become of the pod's claims of devices there.
 pub(super) fn plan(profile: &Profile, pod: &Pod, snapshot: &Snapshot, slot: Slot) -> Option<Box<DevicePlan>> {
-    if pod.device_claims.is_empty() {
+    if pod.device_claims.is_empty() && pod.extended.is_empty() {
         return None;
     }
     let enabled = profile.plugins.iter().find(|enabled| enabled.plugin.name() == NAME)?;

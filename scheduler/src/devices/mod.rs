@@ -6,6 +6,7 @@
 //! `shares` is what several have of one device, or devices of common counters. Devices whose binding waits for conditions
 //! are not given out.
 
+mod extended;
 mod pools;
 mod requests;
 mod result;
@@ -22,6 +23,7 @@ use k8s_openapi::api::core::v1::NodeSelector;
 use k8s_openapi::api::resource::v1::{AllocationResult, DeviceRequestAllocationResult, ResourceClaim};
 use machinery::quantity::Quantity;
 
+pub use self::extended::{ANNOTATION, Extended, is_backed, is_by_device};
 pub use self::selectors::Selectors;
 use self::shares::Amounts;
 use crate::objects::{DeviceClaim, Node, NodeTerm, Pod};
@@ -40,14 +42,31 @@ struct DeviceId<'a> {
 pub struct Wanted<'a> {
     allocated: Vec<&'a Arc<ResourceClaim>>,
     open: Vec<&'a Arc<ResourceClaim>>,
+    /// The pod, when devices stand behind its extended resources.
+    extends: Option<&'a Pod>,
+}
+
+/// What a pod gets on a node.
+#[derive(Debug, Default)]
+pub struct Given {
+    /// For its open claims, in their order.
+    pub of_claims: Vec<AllocationResult>,
+    pub extended: Option<(Extended, AllocationResult)>,
 }
 
 const UNAVAILABLE: &str = "resourceclaim not available on the node";
+const LEFT_OVER: &str = "cannot schedule extended resource claim";
 const TOO_FEW: &str = "cannot allocate all claims";
 
 /// The claims of a pod, or why no node will do, in upstream's words.
 pub fn wanted<'a>(pod: &'a Pod, devices: &'a Devices) -> Result<Wanted<'a>, String> {
     let mut wanted = Wanted::default();
+    if is_backed(pod, devices) {
+        if made_before(pod, devices).is_some() {
+            return Err(LEFT_OVER.to_owned());
+        }
+        wanted.extends = Some(pod);
+    }
     for asked in &pod.device_claims {
         let Some(claim) = find(pod, asked, devices)? else { continue };
         match allocation_of(claim) {
@@ -59,6 +78,15 @@ pub fn wanted<'a>(pod: &'a Pod, devices: &'a Devices) -> Result<Wanted<'a>, Stri
         }
     }
     Ok(wanted)
+}
+
+/// The claim for a pod's extended resources that a former attempt left behind.
+pub fn made_before<'a>(pod: &Pod, devices: &'a Devices) -> Option<&'a Arc<ResourceClaim>> {
+    let is_marked = |claim: &ResourceClaim| {
+        let annotations = claim.metadata.annotations.as_ref();
+        annotations.and_then(|all| all.get(ANNOTATION)).is_some_and(|value| value == "true")
+    };
+    devices.claims().find(|claim| is_marked(claim) && is_made_for(claim, pod))
 }
 
 fn find<'a>(pod: &Pod, asked: &DeviceClaim, devices: &'a Devices) -> Result<Option<&'a Arc<ResourceClaim>>, String> {
@@ -151,25 +179,27 @@ fn id_of(result: &DeviceRequestAllocationResult) -> DeviceId<'_> {
     DeviceId { driver: &result.driver, pool: &result.pool, device: &result.device }
 }
 
-/// The allocations of the open claims on this node, in their order; or why it will not do.
-pub fn allocations(
-    wanted: &Wanted<'_>,
-    taken: &Taken<'_>,
-    devices: &Devices,
-    node: &Node,
-) -> Result<Vec<AllocationResult>, String> {
+/// What the pod would be given on this node, or why it will not do.
+pub fn allocations(wanted: &Wanted<'_>, taken: &Taken<'_>, devices: &Devices, node: &Node) -> Result<Given, String> {
     if wanted.allocated.iter().any(|claim| allocation_of(claim).is_some_and(|allocation| !is_on(allocation, node))) {
         return Err(UNAVAILABLE.to_owned());
     }
-    if wanted.open.is_empty() {
-        return Ok(Vec::new());
+    let extended = wanted.extends.and_then(|pod| extended::on_node(pod, node, devices));
+    let own = extended.as_ref().map(|extended| Arc::new(extended.claim.clone()));
+    let open: Vec<&Arc<ResourceClaim>> = wanted.open.iter().copied().chain(own.as_ref()).collect();
+    if open.is_empty() {
+        return Ok(Given::default());
     }
     let pools = pools::reachable(devices, node);
-    let asked = requests::read(&wanted.open, devices, &pools, taken)?;
+    let asked = requests::read(&open, devices, &pools, taken)?;
     let picked = search::search(&asked, &pools, taken)
         .map_err(|search::TimedOut| format!("node {}: timed out trying to allocate devices", node.name()))?;
     match picked {
-        Some(picked) => Ok(result::allocations(&wanted.open, &asked, &picked)),
+        Some(picked) => {
+            let mut of_claims = result::allocations(&open, &asked, &picked);
+            let extended = extended.and_then(|extended| Some((extended, of_claims.pop()?)));
+            Ok(Given { of_claims, extended })
+        }
         None if pools.iter().any(|pool| pool.state == pools::State::Invalid) => {
             Err("invalid resource pools were encountered".to_owned())
         }
@@ -181,10 +211,12 @@ pub fn allocations(
 pub fn plan(pod: &Pod, snapshot: &Snapshot, node: &Node) -> Option<DevicePlan> {
     let devices = &snapshot.devices;
     let wanted = wanted(pod, devices).ok()?;
-    let found = allocations(&wanted, &taken(devices), devices, node).ok()?;
-    let open = wanted.open.iter().zip(found).map(|(claim, allocation)| ((*claim).clone(), Some(allocation)));
+    let given = allocations(&wanted, &taken(devices), devices, node).ok()?;
+    let open = wanted.open.iter().zip(given.of_claims).map(|(claim, allocation)| ((*claim).clone(), Some(allocation)));
     let kept = wanted.allocated.iter().filter(|claim| !is_reserved_for(claim, pod.uid()));
-    Some(DevicePlan { claims: open.chain(kept.map(|claim| ((*claim).clone(), None))).collect() })
+    let claims: Vec<_> = open.chain(kept.map(|claim| ((*claim).clone(), None))).collect();
+    let extended = given.extended.map(Box::new);
+    (!claims.is_empty() || extended.is_some()).then_some(DevicePlan { claims, extended })
 }
 
 pub fn is_reserved_for(claim: &ResourceClaim, pod_uid: &str) -> bool {
@@ -195,9 +227,12 @@ fn reserved(claim: &ResourceClaim) -> impl Iterator<Item = &str> {
     claim.status.iter().flat_map(|status| status.reserved_for.iter().flatten()).map(|consumer| consumer.uid.as_str())
 }
 
-/// A claim of the pod whose devices are where some nodes are not, and which nobody else uses: without them the pod may
+/// A claim of the pod that has to be given up: left over from a former attempt, or one whose devices are where some nodes are not, and which nobody else uses: without them the pod may
 /// fit elsewhere.
 pub fn stuck(pod: &Pod, snapshot: &Snapshot) -> Option<Arc<ResourceClaim>> {
+    if let Some(left_over) = made_before(pod, &snapshot.devices) {
+        return Some(left_over.clone());
+    }
     let wanted = wanted(pod, &snapshot.devices).ok()?;
     let nodes = || snapshot.order().iter().filter_map(|slot| snapshot.node(*slot).node());
     let is_stuck = |claim: &ResourceClaim| {

@@ -1,5 +1,7 @@
 //! Tables: claims, classes and slices go in; what each node would give comes out.
 
+mod shared;
+
 use std::sync::Arc;
 
 use k8s_openapi::api::resource::v1::AllocationResult;
@@ -57,7 +59,8 @@ impl World {
         let node = node(at, json!({"metadata": {"labels": {"zone": at}}}));
         let wanted = wanted(pod, &self.0)?;
         let found = allocations(&wanted, &taken(&self.0), &self.0, &node)?;
-        Ok(found.iter().map(shown_devices).collect::<Vec<_>>().join("; "))
+        let extended = found.extended.iter().map(|(_, allocation)| allocation);
+        Ok(found.of_claims.iter().chain(extended).map(shown_devices).collect::<Vec<_>>().join("; "))
     }
 
     #[track_caller]
@@ -179,80 +182,6 @@ fn what_is_taken_or_tainted_is_passed_over() {
 }
 
 #[test]
-fn administrators_get_what_others_have() {
-    let mut world = World::new();
-    let held = json!({"request": "r", "driver": "gpu.example.com", "pool": "b", "device": "gpu-0"});
-    world.claim("theirs", json!({"status": {"allocation": {"devices": {"results": [held]}}}}));
-    world.asks("admin", json!([exactly("r", json!({"adminAccess": true}))]));
-    world.asks("all", json!([exactly("r", json!({"adminAccess": true, "allocationMode": "All"}))]));
-    world
-        .asks("twice", json!([exactly("x", json!({"adminAccess": true})), exactly("y", json!({"adminAccess": true}))]));
-    world.check(&["admin"], [Ok("r=a/gpu-0!"), Ok("r=b/gpu-0!")]);
-    world.check(&["all"], [Ok("r=a/gpu-0! r=a/gpu-1!"), Ok("r=b/gpu-0!")]);
-    world.check(&["twice"], [Ok("x=a/gpu-0! y=a/gpu-1!"), Err(TOO_FEW)]);
-}
-
-#[test]
-fn parts_of_a_device_go_to_several() {
-    let mut world = World::new();
-    let policy = json!({"default": "10Gi", "validRange": {"min": "5Gi", "step": "5Gi"}});
-    let memory = json!({"value": "40Gi", "requestPolicy": policy});
-    let device = gpu("0", "x", json!({"allowMultipleAllocations": true, "capacity": {"memory": memory}}));
-    world.slice("b", json!({"driver": "gpu.example.com", "nodeName": "b", "devices": [device]}));
-    let asks = |amount: &str| exactly("r", json!({"capacity": {"requests": {"memory": amount}}}));
-    world.asks("some", json!([asks("12Gi")]));
-    world.asks("rest", json!([asks("25Gi")]));
-    world.asks("more", json!([asks("26Gi")]));
-    world.asks("default", json!([exactly("r", json!({}))]));
-    world.asks("other", json!([exactly("r", json!({"capacity": {"requests": {"other": "1"}}}))]));
-    world.check(&["some"], [Ok("r=a/gpu-0"), Ok("r=b/0(memory=15Gi)")]);
-    world.check(&["some", "rest"], [Ok("r=a/gpu-0; r=a/gpu-1"), Ok("r=b/0(memory=15Gi); r=b/0(memory=25Gi)")]);
-    world.check(&["some", "more"], [Ok("r=a/gpu-0; r=a/gpu-1"), Err(TOO_FEW)]);
-    world.check(&["default"], [Ok("r=a/gpu-0"), Ok("r=b/0(memory=10Gi)")]);
-    world.check(&["other"], [Err(TOO_FEW); 2]);
-    let share = json!({"request": "r", "driver": "gpu.example.com", "pool": "b", "device": "0",
-        "shareID": "a671734a-e8e5-11e4-8fde-42010af09327", "consumedCapacity": {"memory": "20Gi"}});
-    world.claim("theirs", json!({"status": {"allocation": {"devices": {"results": [share]}}}}));
-    world.check(&["some"], [Ok("r=a/gpu-0"), Ok("r=b/0(memory=15Gi)")]);
-    world.check(&["rest"], [Ok("r=a/gpu-0"), Err(TOO_FEW)]);
-    let found =
-        allocations(&wanted(&using(&["some"]), &world.0).unwrap(), &taken(&world.0), &world.0, &node("b", json!({})));
-    let told = serde_json::to_value(&found.unwrap()[0]).unwrap();
-    let id = told["devices"]["results"][0]["shareID"].as_str().unwrap();
-    assert_eq!((id.len(), &id[14..15]), (36, "4"), "{id}");
-}
-
-#[test]
-fn devices_with_counters_in_common() {
-    let mut world = World::new();
-    let takes = |n: &str| json!([{"counterSet": "card", "counters": {"memory": {"value": n}}}]);
-    let part = |name: &str, n: &str| gpu(name, "x", json!({"consumesCounters": takes(n)}));
-    let devices =
-        json!([part("whole", "40Gi"), part("half-0", "20Gi"), part("half-1", "20Gi"), part("quarter", "10Gi")]);
-    let pool = json!({"name": "b", "generation": 1, "resourceSliceCount": 2});
-    let counters = json!([{"name": "card", "counters": {"memory": {"value": "40Gi"}}}]);
-    world.slice("b", json!({"driver": "gpu.example.com", "nodeName": "b", "pool": pool, "devices": devices}));
-    world.slice(
-        "counters",
-        json!({"driver": "gpu.example.com", "nodeName": "b", "pool": pool, "sharedCounters": counters}),
-    );
-    let ask = |count: u8| json!([exactly("r", json!({"count": count}))]);
-    world.asks("one", ask(1));
-    world.asks("two", ask(2));
-    world.asks("three", ask(3));
-    world.check(&["one"], [Ok("r=a/gpu-0"), Ok("r=b/whole")]);
-    world.check(&["two"], [Ok("r=a/gpu-0 r=a/gpu-1"), Ok("r=b/half-0 r=b/half-1")]);
-    world.check(&["three"], [Err(TOO_FEW); 2]);
-    let held = json!({"request": "r", "driver": "gpu.example.com", "pool": "b", "device": "half-1"});
-    world.claim("theirs", json!({"status": {"allocation": {"devices": {"results": [held]}}}}));
-    world.check(&["one"], [Ok("r=a/gpu-0"), Ok("r=b/half-0")]);
-    world.check(&["two"], [Ok("r=a/gpu-0 r=a/gpu-1"), Err(TOO_FEW)]);
-    let odd = json!([{"name": "other", "counters": {"memory": {"value": "40Gi"}}}]);
-    world.slice("counters", json!({"driver": "gpu.example.com", "nodeName": "b", "pool": pool, "sharedCounters": odd}));
-    world.check(&["one"], [Ok("r=a/gpu-0"), Err("invalid resource pools were encountered")]);
-}
-
-#[test]
 fn what_is_decided_and_not_told_yet_is_taken() {
     let mut world = World::new();
     world.asks("one", json!([exactly("r", json!({}))]));
@@ -335,6 +264,7 @@ fn pods_that_wait_for_their_claims() {
     world.asks("one", json!([exactly("r", json!({}))]));
     let plan = DevicePlan {
         claims: vec![(world.0.claim("default", "one").unwrap().clone(), Some(AllocationResult::default()))],
+        extended: None,
     };
     world.0.assume("another", plan);
     refused(&world, &using(&["one"]), "resource claim default/one is in the process of being allocated");
@@ -394,7 +324,7 @@ fn drivers_are_told_what_classes_and_claims_say() {
     let (pod, at) = (using(&["c"]), node("a", json!({})));
     let wanted = wanted(&pod, &world.0).unwrap();
     let found = allocations(&wanted, &taken(&world.0), &world.0, &at).unwrap();
-    let told = serde_json::to_value(&found[0]).unwrap();
+    let told = serde_json::to_value(&found.of_claims[0]).unwrap();
     let config = told["devices"]["config"].as_array().unwrap();
     let shown: Vec<_> =
         config.iter().map(|one| (&one["source"], &one["requests"], &one["opaque"]["parameters"]["say"])).collect();

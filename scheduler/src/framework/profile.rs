@@ -7,9 +7,9 @@ use crate::event::Event;
 use crate::objects::Pod;
 use crate::plugins::{
     Plugin, dynamic_resources::DynamicResources, image_locality::ImageLocality, inter_pod_affinity::InterPodAffinity,
-    node_affinity::NodeAffinity, node_name::NodeName, node_ports::NodePorts,
-    node_resources_balanced_allocation::NodeResourcesBalancedAllocation, node_resources_fit::NodeResourcesFit,
-    node_unschedulable::NodeUnschedulable, node_volume_limits::NodeVolumeLimits,
+    node_affinity::NodeAffinity, node_declared_features::NodeDeclaredFeatures, node_name::NodeName,
+    node_ports::NodePorts, node_resources_balanced_allocation::NodeResourcesBalancedAllocation,
+    node_resources_fit::NodeResourcesFit, node_unschedulable::NodeUnschedulable, node_volume_limits::NodeVolumeLimits,
     pod_topology_spread::PodTopologySpread, scheduling_gates::SchedulingGates, taint_toleration::TaintToleration,
     volume_binding::VolumeBinding, volume_restrictions::VolumeRestrictions, volume_zone::VolumeZone,
 };
@@ -83,6 +83,7 @@ impl Profile {
                 filter(Arc::new(DynamicResources)),
                 score(Arc::<NodeResourcesBalancedAllocation>::default()),
                 score(Arc::new(ImageLocality)),
+                filter(Arc::new(NodeDeclaredFeatures)),
             ],
             percentage_of_nodes_to_score: 0,
             preempts: true,

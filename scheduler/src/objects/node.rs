@@ -26,6 +26,8 @@ pub struct Node {
     pub allocatable: Resources,
     /// Every name of every image on the node, with its size in bytes.
     pub images: Vec<(Box<str>, i64)>,
+    /// What its kubelet says that it can do.
+    pub declared_features: Box<[Box<str>]>,
 }
 
 api_resource!(ClusterResourceScope Node, "", "v1", "Node", "nodes");
@@ -56,10 +58,11 @@ struct RawSpec {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct RawStatus {
     allocatable: Option<BTreeMap<String, Quantity>>,
     images: Option<Vec<RawImage>>,
+    declared_features: Option<Vec<Box<str>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -86,6 +89,7 @@ impl From<Raw> for Node {
             taints: raw.spec.taints.into_iter().flatten().map(taint).collect(),
             allocatable: Resources::from_list(raw.status.allocatable.as_ref()),
             images: images.collect(),
+            declared_features: raw.status.declared_features.unwrap_or_default().into(),
         }
     }
 }

@@ -17,9 +17,9 @@ use machinery::selector::{Operator, Requirement, Selector};
 use serde::Deserialize;
 
 use super::affinity::{PodAffinity, selector};
-use super::devices::{DeviceClaim, device_claims};
+use super::devices::{DeviceClaim, ExtendedRequest, device_claims, extended_requests};
 use super::node_selector::{NodeTerm, RequiredNodeAffinity, WeightedNodeTerm};
-use super::requests::{ContainerAmounts, ContainerRequests, RequestSources};
+use super::requests::{ContainerAmounts, ContainerRequests, PodAmounts, RequestSources};
 use super::resources::{Resources, ScoredRequests};
 use super::taints::Toleration;
 use super::volumes::PodVolume;
@@ -56,6 +56,8 @@ pub struct Demands {
     pub gates: Vec<Box<str>>,
     pub requests: Resources,
     pub scored_requests: ScoredRequests,
+    /// Of resources behind which devices may stand.
+    pub extended: Box<[ExtendedRequest]>,
     pub host_ports: Vec<HostPort>,
     /// With tags, one per container and image volume.
     pub images: Vec<Box<str>>,
@@ -66,6 +68,8 @@ pub struct Demands {
     pub preferred_node_affinity: Vec<WeightedNodeTerm>,
     pub affinity: Option<Box<PodAffinity>>,
     pub spread: Vec<SpreadConstraint>,
+    /// Features that its kubelet must have.
+    pub needed_features: Box<[&'static str]>,
 }
 
 impl Deref for Pod {
@@ -189,6 +193,8 @@ struct RawSpec {
     containers: Option<Vec<RawContainer>>,
     resources: Option<ResourceRequirements>,
     overhead: Option<BTreeMap<String, Quantity>>,
+    host_network: Option<bool>,
+    host_users: Option<bool>,
     node_selector: Option<BTreeMap<String, String>>,
     affinity: Option<Affinity>,
     tolerations: Option<Vec<ApiToleration>>,
@@ -211,6 +217,13 @@ struct RawContainer {
     ports: Option<Vec<RawPort>>,
     resources: Option<ResourceRequirements>,
     restart_policy: Option<String>,
+    restart_policy_rules: Option<Vec<RawRule>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RawRule {
+    action: String,
 }
 
 impl RawContainer {
@@ -242,6 +255,8 @@ struct RawStatus {
     resource_claim_statuses: Option<Vec<PodResourceClaimStatus>>,
     container_statuses: Option<Vec<ContainerAmounts>>,
     init_container_statuses: Option<Vec<ContainerAmounts>>,
+    resources: Option<ResourceRequirements>,
+    allocated_resources: Option<BTreeMap<String, Quantity>>,
 }
 
 impl From<Raw> for Pod {
@@ -288,6 +303,7 @@ fn demands(metadata: &ObjectMeta, spec: &RawSpec, status: &RawStatus) -> Demands
         gates: spec.scheduling_gates.iter().flatten().map(|gate| gate.name.as_str().into()).collect(),
         requests: requests.resources(),
         scored_requests: requests.scored(),
+        extended: extended(spec),
         host_ports: running_containers(spec).flat_map(host_ports).collect(),
         images: images(spec),
         container_count: containers(spec).count(),
@@ -301,11 +317,32 @@ fn demands(metadata: &ObjectMeta, spec: &RawSpec, status: &RawStatus) -> Demands
             .collect(),
         affinity: affinity.and_then(|a| PodAffinity::parse(a, namespace)).map(Box::new),
         spread: spread.filter_map(|s| SpreadConstraint::parse(s, metadata.labels.as_ref())).collect(),
+        needed_features: needed_features(spec),
     }
 }
 
 fn containers(spec: &RawSpec) -> impl Iterator<Item = &RawContainer> {
     spec.init_containers.iter().chain(&spec.containers).flatten()
+}
+
+fn needed_features(spec: &RawSpec) -> Box<[&'static str]> {
+    let mut rules = containers(spec).flat_map(|container| container.restart_policy_rules.iter().flatten());
+    let restarts_all = rules.any(|rule| rule.action == "RestartAllContainers");
+    let has_own_users_on_host = spec.host_network == Some(true) && spec.host_users == Some(false);
+    let all = [
+        restarts_all.then_some("RestartAllContainersOnContainerExits"),
+        has_own_users_on_host.then_some("UserNamespacesHostNetworkSupport"),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+fn extended(spec: &RawSpec) -> Box<[ExtendedRequest]> {
+    let init_count = spec.init_containers.as_ref().map_or(0, Vec::len);
+    let of_container = |(place, container): (usize, &RawContainer)| {
+        let is_short_lived = place < init_count && !container.is_sidecar();
+        extended_requests((&container.name, place, is_short_lived), container.requests().requests)
+    };
+    containers(spec).enumerate().flat_map(of_container).collect()
 }
 
 /// Those whose ports are taken while the pod runs.
@@ -322,6 +359,10 @@ fn request_sources<'a>(spec: &'a RawSpec, status: &'a RawStatus) -> RequestSourc
         pod_level: spec.resources.as_ref(),
         overhead: spec.overhead.as_ref(),
         statuses: status.container_statuses.iter().chain(&status.init_container_statuses).flatten().collect(),
+        pod_status: status.resources.as_ref().map(|resources| PodAmounts {
+            has: resources.requests.as_ref(),
+            promised: status.allocated_resources.as_ref(),
+        }),
         resize_infeasible: pending_resize.is_some_and(|c| c.reason.as_deref() == Some("Infeasible")),
     }
 }

@@ -36,6 +36,12 @@ pub(super) struct ContainerAmounts {
     pub(super) allocated_resources: Option<ApiAmounts>,
 }
 
+/// The part of a pod's status that its own requests are made of.
+pub(super) struct PodAmounts<'a> {
+    pub(super) has: Option<&'a ApiAmounts>,
+    pub(super) promised: Option<&'a ApiAmounts>,
+}
+
 /// All that a pod's requests depend on.
 #[derive(Default)]
 pub(super) struct RequestSources<'a> {
@@ -44,6 +50,8 @@ pub(super) struct RequestSources<'a> {
     pub(super) pod_level: Option<&'a ResourceRequirements>,
     pub(super) overhead: Option<&'a ApiAmounts>,
     pub(super) statuses: Vec<&'a ContainerAmounts>,
+    /// What the pod as a whole has, and was promised, where its kubelet tells.
+    pub(super) pod_status: Option<PodAmounts<'a>>,
     /// The kubelet refused a resize: what was asked for does not count.
     pub(super) resize_infeasible: bool,
 }
@@ -89,22 +97,37 @@ impl<'a> RequestSources<'a> {
         for (name, quantity) in self.pod_level.and_then(|r| r.requests.as_ref()).into_iter().flatten() {
             if matches!(name.as_str(), "cpu" | "memory") || name.starts_with("hugepages-") {
                 total.retain(|(known, _)| known != name);
-                total.extend(parsed(name, quantity));
+                let asked: Amounts<'a> = parsed(name, quantity).into_iter().collect();
+                let effective = match &self.pod_status {
+                    Some(status) => self.effective(asked, status.has, status.promised),
+                    None => asked,
+                };
+                total.extend(effective.into_iter().filter(|(known, _)| known == name));
             }
         }
         add(&mut total, &amounts(self.overhead));
         total
     }
 
+    /// The most of what is asked for, had and promised; what cannot be had does not count.
+    fn effective(
+        &self,
+        asked: Amounts<'a>,
+        has: Option<&'a ApiAmounts>,
+        promised: Option<&'a ApiAmounts>,
+    ) -> Amounts<'a> {
+        let mut effective = if self.resize_infeasible { Amounts::new() } else { asked };
+        maximum(&mut effective, &amounts(has));
+        maximum(&mut effective, &amounts(promised));
+        effective
+    }
+
     fn container(&self, container: &ContainerRequests<'a>, resizable: bool, scored: bool) -> Amounts<'a> {
         let mut requests = amounts(container.requests);
         let status = self.statuses.iter().find(|s| resizable && s.name == container.name && s.resources.is_some());
         if let Some(status) = status {
-            if self.resize_infeasible {
-                requests.clear();
-            }
-            maximum(&mut requests, &amounts(status.resources.as_ref().and_then(|r| r.requests.as_ref())));
-            maximum(&mut requests, &amounts(status.allocated_resources.as_ref()));
+            let has = status.resources.as_ref().and_then(|r| r.requests.as_ref());
+            requests = self.effective(requests, has, status.allocated_resources.as_ref());
         }
         if scored {
             let defaults = [

@@ -17,7 +17,7 @@ impl Plugin for DynamicResources {
     }
 
     fn filter<'a>(&'a self, pod: &'a Pod, snapshot: &'a Snapshot) -> Filter<'a> {
-        if pod.device_claims.is_empty() {
+        if pod.device_claims.is_empty() && !devices::is_backed(pod, &snapshot.devices) {
             return Filter::Skip;
         }
         let wanted = match devices::wanted(pod, &snapshot.devices) {

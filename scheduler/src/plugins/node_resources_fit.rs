@@ -4,9 +4,10 @@
 use std::borrow::Cow;
 
 use super::{Candidate, Filter, Normalize, Plugin, Rejection, Score, Shortfall};
+use crate::devices::{is_backed, is_by_device};
 use crate::event::Event;
 use crate::objects::{Node, Pod, Resources, is_extended};
-use crate::snapshot::{NodeInfo, Slot, Snapshot};
+use crate::snapshot::{Devices, NodeInfo, Slot, Snapshot};
 
 /// A resource to score by, and how much it counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,8 +67,8 @@ impl NodeResourcesFit {
     }
 
     /// What is missing on a node where `requested` is taken; nothing when the pod fits.
-    fn missing(&self, pod: &Pod, requested: &Resources, allocatable: &Resources) -> Option<Rejection> {
-        let mut rejection = None;
+    fn missing(&self, pod: &Pod, requested: &Resources, node: &Node, devices: &Devices) -> Option<Rejection> {
+        let (mut rejection, allocatable) = (None, &node.allocatable);
         if requested.pods + 1 > allocatable.pods {
             rejection = Some(Rejection::preemptable("Too many pods"));
         }
@@ -76,14 +77,15 @@ impl NodeResourcesFit {
         need(&mut rejection, "memory", wanted.memory, requested.memory, allocatable.memory);
         let storage = [wanted, requested, allocatable].map(|resources| resources.ephemeral_storage);
         need(&mut rejection, "ephemeral-storage", storage[0], storage[1], storage[2]);
-        for (name, amount) in wanted.scalars.iter().filter(|(name, _)| !self.ignores(name)) {
+        let counts = |name: &str| !self.ignores(name) && !is_by_device(name, node, devices);
+        for (name, amount) in wanted.scalars.iter().filter(|(name, _)| counts(name)) {
             need(&mut rejection, name, *amount, requested.scalar(name), allocatable.scalar(name));
         }
         rejection
     }
 
-    fn fits_empty(&self, pod: &Pod, node: &Node) -> bool {
-        self.missing(pod, &Resources::default(), &node.allocatable).is_none()
+    fn fits_empty(&self, pod: &Pod, node: &Node, devices: &Devices) -> bool {
+        self.missing(pod, &Resources::default(), node, devices).is_none()
     }
 
     fn score_of(&self, requested: i64, capacity: i64) -> i64 {
@@ -180,9 +182,9 @@ impl Plugin for NodeResourcesFit {
         "NodeResourcesFit"
     }
 
-    fn filter<'a>(&'a self, pod: &'a Pod, _: &'a Snapshot) -> Filter<'a> {
+    fn filter<'a>(&'a self, pod: &'a Pod, snapshot: &'a Snapshot) -> Filter<'a> {
         Filter::Check(Box::new(|candidate| {
-            match self.missing(pod, &candidate.info.requested, &candidate.node.allocatable) {
+            match self.missing(pod, &candidate.info.requested, candidate.node, &snapshot.devices) {
                 None => Ok(()),
                 Some(rejection) => Err(rejection),
             }
@@ -193,9 +195,10 @@ impl Plugin for NodeResourcesFit {
         Score::Run { score: Box::new(|candidate| self.node_score(pod, candidate)), normalize: Normalize::AsIs }
     }
 
-    fn wakes(&self, pod: &Pod, event: &Event<'_>, _: &Snapshot) -> bool {
+    fn wakes(&self, pod: &Pod, event: &Event<'_>, snapshot: &Snapshot) -> bool {
         match event {
             Event::PodDelete(_) => true,
+            Event::DeviceClass(_) => is_backed(pod, &snapshot.devices),
             Event::PodUpdate { old, new } => any_grew(&pod.requests, &new.requests, &old.requests),
             Event::OwnUpdate { old, new } => any_grew(&old.requests, &new.requests, &old.requests),
             event => event.node().is_some_and(|(old, new)| {
@@ -203,7 +206,7 @@ impl Plugin for NodeResourcesFit {
                     new.allocatable.pods > old.allocatable.pods
                         || any_grew(&pod.requests, &old.allocatable, &new.allocatable)
                 };
-                self.fits_empty(pod, new) && old.is_none_or(grew)
+                self.fits_empty(pod, new, &snapshot.devices) && old.is_none_or(grew)
             }),
         }
     }

@@ -1,13 +1,16 @@
 //! Writes into a pod's claims which devices they have and that the pod uses them, before the pod is bound; and takes the
 //! pod off them when it is not bound after all.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::resource::v1::{AllocationResult, ResourceClaim, ResourceClaimConsumerReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::Shared;
+use crate::devices::{ANNOTATION, Extended};
 use crate::objects::Pod;
 use crate::snapshot::DevicePlan;
 
@@ -28,7 +31,51 @@ pub(super) async fn reserve(shared: &Shared, pod: &Pod, plan: &DevicePlan) -> Re
             }
         }
     }
+    if let Some(extended) = &plan.extended
+        && let Err(why) = extend(shared, pod, &extended.0, &extended.1).await
+    {
+        unreserve(shared, pod, plan).await;
+        return Err(why);
+    }
     Ok(())
+}
+
+/// Makes the claim for a pod's extended resources, and says in the pod's status which requests are for which container.
+async fn extend(shared: &Shared, pod: &Pod, extended: &Extended, allocation: &AllocationResult) -> Result<(), String> {
+    let mut claim = extended.claim.clone();
+    claim.metadata.uid = None;
+    let made = api(shared, pod).create(&PostParams::default(), &claim).await;
+    let shown = format!("{}/{}", pod.namespace(), claim.metadata.generate_name.as_deref().unwrap_or_default());
+    let made = made.map_err(|error| format!("create claim for extended resources {shown}: {error}"))?;
+    shared.change(|core, _| core.device_claim_written(made.clone()));
+    let written = reserve_one(shared, pod, &made, Some(allocation)).await?;
+    shared.change(|core, _| core.device_claim_written(written));
+    let told = json!({"resourceClaimName": made.name_any(), "requestMappings": extended.mappings});
+    let patch = json!({"metadata": {"uid": pod.uid()}, "status": {"extendedResourceClaimStatus": told}});
+    let pods = Api::<Pod>::namespaced(shared.context.client.clone(), pod.namespace());
+    let patched = pods.patch_status(pod.name(), &PatchParams::default(), &Patch::Merge(patch)).await;
+    let of = || format!("{}/{}", pod.namespace(), pod.name());
+    patched.map(drop).map_err(|error| format!("update pod {} ExtendedResourceClaimStatus: {error}", of()))
+}
+
+fn left_over(shared: &Shared, pod: &Pod) -> Option<Arc<ResourceClaim>> {
+    shared.core().extended_claim(pod)
+}
+
+/// Best effort: a claim that stays is found, and given up, before the pod is tried again.
+async fn remove(shared: &Shared, pod: &Pod, claim: &ResourceClaim) {
+    let (api, name) = (api(shared, pod), claim.name_any());
+    let free = json!({"metadata": {"uid": claim.uid(), "finalizers": null}});
+    let freed = api.patch(&name, &PatchParams::default(), &Patch::Merge(free)).await;
+    let removed = match freed {
+        Ok(_) => api.delete(&name, &DeleteParams::default()).await.map(drop),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        Err(error) => tracing::warn!(claim = name, namespace = pod.namespace(), %error, "removing a pod's claim"),
+        Ok(()) => {}
+    }
 }
 
 async fn reserve_one(
@@ -102,6 +149,11 @@ async fn write(
 /// Best effort: who is left over is taken off when the pod is gone.
 pub(super) async fn unreserve(shared: &Shared, pod: &Pod, plan: &DevicePlan) {
     let api = api(shared, pod);
+    if plan.extended.is_some()
+        && let Some(claim) = left_over(shared, pod)
+    {
+        remove(shared, pod, &claim).await;
+    }
     for (claim, _) in &plan.claims {
         let patch = json!({"metadata": {"uid": claim.uid()},
             "status": {"reservedFor": [{"$patch": "delete", "uid": pod.uid()}]}});
@@ -113,8 +165,12 @@ pub(super) async fn unreserve(shared: &Shared, pod: &Pod, plan: &DevicePlan) {
     }
 }
 
-/// Gives the devices of a claim back that keep its only pod from nodes where it would fit.
+/// Gives the devices of a claim back that keep its only pod from nodes where it would fit; one that was made for the pod's
+/// extended resources goes.
 pub(super) async fn deallocate(shared: &Shared, pod: &Pod, claim: &ResourceClaim) {
+    if claim.annotations().contains_key(ANNOTATION) {
+        return remove(shared, pod, claim).await;
+    }
     let mut freed = claim.clone();
     if let Some(status) = &mut freed.status {
         status.allocation = None;

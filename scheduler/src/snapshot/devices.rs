@@ -6,13 +6,16 @@ use std::sync::Arc;
 
 use k8s_openapi::api::resource::v1::{AllocationResult, DeviceClass, ResourceClaim, ResourceSlice};
 
-use crate::devices::Selectors;
+use crate::devices::{Extended, Selectors};
+use crate::objects::CLASS_RESOURCE;
 
 /// What becomes of the claims of a pod on its node, before the pod goes there: each is reserved for it, and devices are
 /// written into those that have none.
 #[derive(Clone, Debug, Default)]
 pub struct DevicePlan {
     pub claims: Vec<(Arc<ResourceClaim>, Option<AllocationResult>)>,
+    /// The claim that is made for its extended resources.
+    pub extended: Option<Box<(Extended, AllocationResult)>>,
 }
 
 type Key = (Box<str>, Box<str>);
@@ -21,6 +24,8 @@ type Key = (Box<str>, Box<str>);
 pub struct Devices {
     claims: HashMap<Key, Arc<ResourceClaim>>,
     classes: HashMap<Box<str>, Arc<DeviceClass>>,
+    /// The classes that stand behind extended resources that they name.
+    behind: HashMap<Box<str>, Box<str>>,
     /// By driver and pool, then by name.
     pools: BTreeMap<Key, BTreeMap<Box<str>, Arc<ResourceSlice>>>,
     /// Which pools a node may reach; made when first asked for.
@@ -53,10 +58,33 @@ impl Devices {
 
     pub fn set_class(&mut self, class: &Arc<DeviceClass>) {
         self.classes.insert(class.metadata.name.as_deref().unwrap_or_default().into(), class.clone());
+        self.classes_changed();
     }
 
     pub fn remove_class(&mut self, class: &DeviceClass) {
         self.classes.remove(class.metadata.name.as_deref().unwrap_or_default());
+        self.classes_changed();
+    }
+
+    /// Of several that name a resource the youngest, then the first by name.
+    fn classes_changed(&mut self) {
+        let mut named: Vec<(&String, &Arc<DeviceClass>)> = self
+            .classes
+            .values()
+            .filter_map(|class| Some((class.spec.extended_resource_name.as_ref()?, class)))
+            .collect();
+        let created = |class: &DeviceClass| class.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        named.sort_by(|(_, a), (_, b)| created(a).cmp(&created(b)).then_with(|| b.metadata.name.cmp(&a.metadata.name)));
+        let name = |class: &DeviceClass| class.metadata.name.as_deref().unwrap_or_default().into();
+        self.behind = named.into_iter().map(|(resource, class)| (resource.as_str().into(), name(class))).collect();
+    }
+
+    /// The DeviceClass that stands behind an extended resource.
+    pub fn class_behind(&self, resource: &str) -> Option<&str> {
+        if let Some(class) = resource.strip_prefix(CLASS_RESOURCE) {
+            return self.classes.get_key_value(class).map(|(name, _)| &**name);
+        }
+        self.behind.get(resource).map(|class| &**class)
     }
 
     /// A slice never changes its driver and pool.
@@ -121,8 +149,10 @@ impl Devices {
 
     /// What is decided and not told yet.
     pub fn pending(&self) -> impl Iterator<Item = (&ResourceClaim, &AllocationResult)> {
-        let plans = self.assumed.values().flat_map(|plan| &plan.claims);
-        plans.filter_map(|(claim, allocation)| Some((&**claim, allocation.as_ref()?)))
+        let claims = self.assumed.values().flat_map(|plan| &plan.claims);
+        let claims = claims.filter_map(|(claim, allocation)| Some((&**claim, allocation.as_ref()?)));
+        let extended = self.assumed.values().filter_map(|plan| plan.extended.as_deref());
+        claims.chain(extended.map(|(extended, allocation)| (&extended.claim, allocation)))
     }
 }
 

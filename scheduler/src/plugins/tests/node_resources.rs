@@ -109,6 +109,14 @@ fn a_resize_counts_with_the_most_of_wanted_given_and_promised() {
     assert_eq!(pod("p", all([asks("4", "0"), status("Deferred")])).requests.milli_cpu, 4000);
     assert_eq!(pod("p", all([asks("4", "0"), status("Infeasible")])).requests.milli_cpu, 3000);
     assert_eq!(pod("p", all([asks("1", "0"), status("Deferred")])).requests.milli_cpu, 3000);
+    let whole = |asked: &str| {
+        pod(
+            "p",
+            json!({"spec": {"resources": {"requests": {"cpu": asked}}},
+            "status": {"resources": {"requests": {"cpu": "2"}}, "allocatedResources": {"cpu": "3"}}}),
+        )
+    };
+    assert_eq!([whole("4"), whole("1")].map(|pod| pod.requests.milli_cpu), [4000, 3000], "of the whole pod");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use super::{scores, verdicts, world};
 use crate::event::Event;
 use crate::plugins::Plugin;
 use crate::plugins::{
-    node_name::NodeName, node_ports::NodePorts, node_unschedulable::NodeUnschedulable,
-    scheduling_gates::SchedulingGates, taint_toleration::TaintToleration,
+    node_declared_features::NodeDeclaredFeatures, node_name::NodeName, node_ports::NodePorts,
+    node_unschedulable::NodeUnschedulable, scheduling_gates::SchedulingGates, taint_toleration::TaintToleration,
 };
 use crate::testkit::{all, node, on, pod};
 
@@ -29,6 +29,22 @@ fn node_name() {
     let other = "node(s) didn't match the requested node name";
     assert_eq!(verdicts(&NodeName, &pod("p", json!({})), &nodes, &[]), ["", ""]);
     assert_eq!(verdicts(&NodeName, &pod("p", on("b")), &nodes, &[]), [other, ""]);
+}
+
+#[test]
+fn features_of_kubelets() {
+    let declares = |features: Value| json!({"status": {"declaredFeatures": features}});
+    let nodes = [node("a", json!({})), node("b", declares(json!(["Other", "RestartAllContainersOnContainerExits"])))];
+    let rule = json!({"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [1]}});
+    let needy = pod("p", json!({"spec": {"containers": [{"name": "c", "restartPolicyRules": [rule]}]}}));
+    let why = "node(s) didn't match Pod's required features";
+    assert_eq!(verdicts(&NodeDeclaredFeatures, &pod("p", json!({})), &nodes, &[]), ["", ""]);
+    assert_eq!(verdicts(&NodeDeclaredFeatures, &needy, &nodes, &[]), [why, ""]);
+    let [old, new] = nodes;
+    let event = Event::NodeUpdate { old: &old, new: &new };
+    let snapshot = world(&[], &[]);
+    assert!(NodeDeclaredFeatures.wakes(&needy, &event, &snapshot));
+    assert!(!NodeDeclaredFeatures.wakes(&needy, &Event::NodeUpdate { old: &new, new: &new }, &snapshot));
 }
 
 #[test]

@@ -61,3 +61,28 @@ async fn a_pod_waits_until_its_claim_is_there() {
     cluster.fake.put(&claim);
     cluster.until_bound("p").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_is_made_for_extended_resources() {
+    let [node, mut class, slice, _] = world();
+    class["spec"]["extendedResourceName"] = "example.com/device".into();
+    let cluster = Cluster::start(&[node, class, slice]);
+    cluster.fake.fail("create", "pods", 1, 500, "InternalError");
+    let requests = json!({"requests": {"example.com/device": "1"}});
+    cluster.fake.put(&pod("p", "1", json!({"spec": {"containers": [{"name": "c", "resources": requests}]}})));
+    // The first binding fails: its claim goes, and another is made.
+    let binding = |all: &Vec<super::Received>| all.iter().filter(|r| r.subresource == "binding").count();
+    cluster.until(|all| binding(all) == 2).await;
+    let claims = cluster.fake.list::<ResourceClaim>();
+    let [claim] = claims.as_slice() else { panic!("not one claim: {claims:?}") };
+    assert_eq!(claim.metadata.annotations.as_ref().unwrap()["resource.kubernetes.io/extended-resource-claim"], "true");
+    let status = claim.status.as_ref().unwrap();
+    assert_eq!(
+        status.allocation.as_ref().unwrap().devices.as_ref().unwrap().results.as_ref().unwrap()[0].device,
+        "only"
+    );
+    let told: k8s_openapi::api::core::v1::Pod = cluster.fake.get("default", "p").unwrap();
+    let told = told.status.unwrap().extended_resource_claim_status.unwrap();
+    assert_eq!(Some(&told.resource_claim_name), claim.metadata.name.as_ref());
+    assert_eq!(told.request_mappings[0].request_name, "container-0-request-0");
+}
