@@ -56,7 +56,19 @@ pub enum Step {
 pub struct Preparation {
     /// In the given time.
     pub volumes: Option<(Box<VolumePlan>, Duration)>,
-    pub devices: Option<Box<DevicePlan>>,
+    /// In the given time.
+    pub devices: Option<(Box<DevicePlan>, Duration)>,
+}
+
+impl Preparation {
+    pub fn takes_time(&self) -> bool {
+        self.volumes.is_some() || self.devices.is_some()
+    }
+
+    /// Whether others have to do something first.
+    pub fn waits(&self) -> bool {
+        self.volumes.is_some() || self.devices.as_ref().is_some_and(|(plan, _)| plan.waits())
+    }
 }
 
 /// What to tell about the node that a pod is promised.
@@ -148,7 +160,7 @@ impl Core {
         if let Some((plan, _)) = &preparation.volumes {
             self.snapshot.volumes.assume(pod.uid(), VolumePlan::clone(plan));
         }
-        if let Some(plan) = &preparation.devices {
+        if let Some((plan, _)) = &preparation.devices {
             self.snapshot.devices.assume(pod.uid(), DevicePlan::clone(plan));
         }
         let placed = Arc::new(Pod { node_name: node.clone(), ..Pod::clone(&pod) });

@@ -91,7 +91,7 @@ fn carry_out(shared: &Arc<Shared>, step: Step, slot: OwnedSemaphorePermit) {
         Step::Idle(_) => {}
         Step::Bind { pod, node, attempts, arrived, preparation } => {
             // Claims can take minutes: a pod that waits for them is not in anybody's way.
-            let slot = preparation.volumes.is_none().then_some(slot);
+            let slot = (!preparation.waits()).then_some(slot);
             tokio::spawn(async move {
                 bind::bind(&shared, pod, &node, preparation, attempts, arrived).await;
                 drop(slot);

@@ -30,11 +30,14 @@ async fn a_pod_is_bound_once() {
     let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
     let path = format!("{PODS}/p/binding");
     post(client, &path, &json!({"metadata": {"name": "p"}, "target": {}})).await.refused(422, "Invalid");
+    let promised = json!({"status": {"nominatedNodeName": "n"}});
+    patch(client, &format!("{PODS}/p/status"), "merge", &promised).await.expect(200);
     post(client, &path, &binding).await.expect(201);
     post(client, &path, &binding).await.refused(409, "Conflict");
     let bound = get(client, &format!("{PODS}/p")).await.expect(200);
     assert_eq!(bound["spec"]["nodeName"], "n");
     assert_eq!(bound["status"]["conditions"][0]["type"], "PodScheduled");
+    assert!(bound["status"]["nominatedNodeName"].is_null());
     let chosen = get(client, &format!("{PODS}?fieldSelector=spec.nodeName%3Dn")).await.expect(200);
     assert_eq!(chosen["items"].as_array().map(Vec::len), Some(1));
 }

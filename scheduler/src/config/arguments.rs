@@ -77,6 +77,27 @@ pub(super) fn volume_bind_timeout(args: &Value) -> Result<Duration, String> {
     })
 }
 
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct RawDynamicResources {
+    binding_timeout: Option<component::config::Duration>,
+    /// Searches here end after so many steps, not after a time.
+    filter_timeout: Option<component::config::Duration>,
+}
+
+/// DynamicResources' only argument that has an effect.
+pub(super) fn device_bind_timeout(args: &Value) -> Result<Duration, String> {
+    let args: RawDynamicResources = strict(args)?;
+    if args.filter_timeout.is_some() {
+        tracing::warn!("filterTimeout of DynamicResources has no effect: searches end after so many steps");
+    }
+    let timeout = args.binding_timeout.map_or(Duration::from_secs(600), |timeout| timeout.0);
+    match timeout < Duration::from_secs(1) {
+        true => Err("bindingTimeout: Invalid value: must be at least 1 second".to_owned()),
+        false => Ok(timeout),
+    }
+}
+
 /// Refuses unknown fields; `kind` and `apiVersion` may be there.
 fn strict<T: DeserializeOwned>(args: &Value) -> Result<T, String> {
     let mut args = args.clone();

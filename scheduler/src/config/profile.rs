@@ -135,6 +135,10 @@ fn merged(name: &str, raw: &RawProfile, ignored: &[String]) -> Result<Profile, S
             profile.volume_bind_timeout = arguments::volume_bind_timeout(&config.args)?;
             continue;
         }
+        if config.name == crate::plugins::dynamic_resources::NAME {
+            profile.device_bind_timeout = arguments::device_bind_timeout(&config.args)?;
+            continue;
+        }
         let replaced = arguments::plugin(&config.name, &config.args, ignored)
             .map_err(|problem| format!("pluginConfig for {}: {problem}", config.name))?;
         if let (Some(plugin), Some(index)) = (replaced, profile.index_of(&config.name)) {

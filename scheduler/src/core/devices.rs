@@ -1,6 +1,7 @@
 //! Claims of devices: what the API tells of them, and what is decided about them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use component::informer::Event as Change;
 use jiff::Timestamp;
@@ -32,6 +33,10 @@ impl Core {
     /// The claim that was made for a pod's extended resources.
     pub fn extended_claim(&self, pod: &Pod) -> Option<Arc<ResourceClaim>> {
         devices::made_before(pod, &self.snapshot.devices).cloned()
+    }
+
+    pub fn device_claim(&self, namespace: &str, name: &str) -> Option<Arc<ResourceClaim>> {
+        self.snapshot.devices.claim(namespace, name).cloned()
     }
 
     /// A claim as this scheduler's own write left it.
@@ -70,11 +75,16 @@ impl Core {
 }
 
 /// What has to become of the pod's claims of devices there.
-pub(super) fn plan(profile: &Profile, pod: &Pod, snapshot: &Snapshot, slot: Slot) -> Option<Box<DevicePlan>> {
+pub(super) fn plan(
+    profile: &Profile,
+    pod: &Pod,
+    snapshot: &Snapshot,
+    slot: Slot,
+) -> Option<(Box<DevicePlan>, Duration)> {
     if pod.device_claims.is_empty() && pod.extended.is_empty() {
         return None;
     }
     let enabled = profile.plugins.iter().find(|enabled| enabled.plugin.name() == NAME)?;
     let node = snapshot.node(slot).node().filter(|_| enabled.filters)?;
-    devices::plan(pod, snapshot, node).map(Box::new)
+    devices::plan(pod, snapshot, node).map(|plan| (Box::new(plan), profile.device_bind_timeout))
 }

@@ -3,11 +3,11 @@
 //! Enter at [`wanted`] (the claims of a pod, or why it must wait) and [`plan`] (what has to be written before the pod goes
 //! to a node). `pools` is what a node reaches, `requests` what claims ask for, `search` chooses. Pure.
 //!
-//! `shares` is what several have of one device, or devices of common counters. Devices whose binding waits for conditions
-//! are not given out.
+//! `shares` is what several have of one device, or devices of common counters; `readiness` is what a binding waits for.
 
 mod extended;
 mod pools;
+pub mod readiness;
 mod requests;
 mod result;
 mod search;
@@ -24,6 +24,7 @@ use k8s_openapi::api::resource::v1::{AllocationResult, DeviceRequestAllocationRe
 use machinery::quantity::Quantity;
 
 pub use self::extended::{ANNOTATION, Extended, is_backed, is_by_device};
+use self::readiness::Readiness;
 pub use self::selectors::Selectors;
 use self::shares::Amounts;
 use crate::objects::{DeviceClaim, Node, NodeTerm, Pod};
@@ -134,6 +135,12 @@ fn allocation_of(claim: &ResourceClaim) -> Option<&AllocationResult> {
     claim.status.as_ref()?.allocation.as_ref()
 }
 
+/// Whether the devices of a claim can be used there, now or soon.
+fn is_available(claim: &ResourceClaim, node: &Node) -> bool {
+    let is_there = allocation_of(claim).is_none_or(|allocation| is_on(allocation, node));
+    is_there && !matches!(readiness::of(claim), Readiness::Failed(_))
+}
+
 fn is_on(allocation: &AllocationResult, node: &Node) -> bool {
     allocation.node_selector.as_ref().is_none_or(|selector| selects(selector, node))
 }
@@ -181,7 +188,7 @@ fn id_of(result: &DeviceRequestAllocationResult) -> DeviceId<'_> {
 
 /// What the pod would be given on this node, or why it will not do.
 pub fn allocations(wanted: &Wanted<'_>, taken: &Taken<'_>, devices: &Devices, node: &Node) -> Result<Given, String> {
-    if wanted.allocated.iter().any(|claim| allocation_of(claim).is_some_and(|allocation| !is_on(allocation, node))) {
+    if !wanted.allocated.iter().all(|claim| is_available(claim, node)) {
         return Err(UNAVAILABLE.to_owned());
     }
     let extended = wanted.extends.and_then(|pod| extended::on_node(pod, node, devices));
@@ -196,7 +203,7 @@ pub fn allocations(wanted: &Wanted<'_>, taken: &Taken<'_>, devices: &Devices, no
         .map_err(|search::TimedOut| format!("node {}: timed out trying to allocate devices", node.name()))?;
     match picked {
         Some(picked) => {
-            let mut of_claims = result::allocations(&open, &asked, &picked);
+            let mut of_claims = result::allocations(&open, &asked, &picked, node.name());
             let extended = extended.and_then(|extended| Some((extended, of_claims.pop()?)));
             Ok(Given { of_claims, extended })
         }
@@ -236,8 +243,7 @@ pub fn stuck(pod: &Pod, snapshot: &Snapshot) -> Option<Arc<ResourceClaim>> {
     let wanted = wanted(pod, &snapshot.devices).ok()?;
     let nodes = || snapshot.order().iter().filter_map(|slot| snapshot.node(*slot).node());
     let is_stuck = |claim: &ResourceClaim| {
-        let Some(allocation) = allocation_of(claim) else { return false };
-        reserved(claim).all(|uid| uid == pod.uid()) && nodes().any(|node| !is_on(allocation, node))
+        reserved(claim).all(|uid| uid == pod.uid()) && nodes().any(|node| !is_available(claim, node))
     };
     wanted.allocated.into_iter().find(|claim| is_stuck(claim)).cloned()
 }

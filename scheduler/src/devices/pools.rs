@@ -55,6 +55,11 @@ impl<'a> Found<'a> {
         DeviceId { driver: &spec.driver, pool: &spec.pool.name, device: &self.device.name }
     }
 
+    /// It is made ready only once it is chosen.
+    fn waits(&self) -> bool {
+        self.device.binding_conditions.as_ref().is_some_and(|conditions| !conditions.is_empty())
+    }
+
     fn is_near(&self, node: &Node) -> bool {
         let device = self.device;
         self.slice.spec.per_device_node_selection != Some(true)
@@ -86,9 +91,11 @@ fn targets(slice: &ResourceSlice, node: &Node) -> bool {
     is_for(node, spec.node_name.as_deref(), spec.all_nodes, spec.node_selector.as_ref())
 }
 
-/// In the order of drivers and names.
+/// In the order of drivers and names; those with devices that have to be waited for come last.
 pub(super) fn reachable<'a>(devices: &'a Devices, node: &Node) -> Vec<Pool<'a>> {
-    devices.pools_near(node.name()).filter_map(|slices| pool(slices, node)).collect()
+    let mut pools: Vec<Pool<'a>> = devices.pools_near(node.name()).filter_map(|slices| pool(slices, node)).collect();
+    pools.sort_by_key(|pool| pool.devices.iter().any(|found| found.waits()));
+    pools
 }
 
 fn pool<'a>(slices: &'a BTreeMap<Box<str>, Arc<ResourceSlice>>, node: &Node) -> Option<Pool<'a>> {

@@ -20,6 +20,7 @@ pub(super) fn allocations(
     claims: &[&Arc<ResourceClaim>],
     asked: &Asked<'_>,
     picked: &[Pick<'_>],
+    node: &str,
 ) -> Vec<AllocationResult> {
     let of_claim = |(place, claim): (usize, &&Arc<ResourceClaim>)| {
         let own: Vec<Pick<'_>> =
@@ -28,7 +29,7 @@ pub(super) fn allocations(
         let devices = DeviceAllocationResult { results: Some(results), config: configurations(claim, asked, &own) };
         AllocationResult {
             devices: Some(devices),
-            node_selector: node_selector(own.iter().map(|pick| pick.found)),
+            node_selector: node_selector(own.iter().map(|pick| pick.found), node),
             allocation_timestamp: None,
         }
     };
@@ -50,9 +51,10 @@ fn result(claim: &ResourceClaim, asked: &Asked<'_>, at: usize, pick: &Pick<'_>) 
         device: id.device.to_owned(),
         tolerations: (!tolerations.is_empty()).then(|| tolerations.to_vec()),
         admin_access: alternative.for_admins.then_some(true),
+        binding_conditions: device.binding_conditions.clone(),
+        binding_failure_conditions: device.binding_failure_conditions.clone(),
         share_id: is_shared.then(|| share_id(claim, at)),
         consumed_capacity: consumed,
-        ..DeviceRequestAllocationResult::default()
     }
 }
 
@@ -110,15 +112,15 @@ fn configurations(
 }
 
 /// Where the devices can be used; `None`: everywhere.
-fn node_selector<'a>(devices: impl Iterator<Item = Found<'a>>) -> Option<NodeSelector> {
+fn node_selector<'a>(devices: impl Iterator<Item = Found<'a>>, node: &str) -> Option<NodeSelector> {
     let mut term = NodeSelectorTerm::default();
     for Found { slice, device } in devices {
         let (name, selector) = match slice.spec.per_device_node_selection {
             Some(true) => (&device.node_name, &device.node_selector),
             _ => (&slice.spec.node_name, &slice.spec.node_selector),
         };
-        if let Some(name) = name.as_ref().filter(|name| !name.is_empty()) {
-            return Some(only(name));
+        if name.as_ref().is_some_and(|name| !name.is_empty()) || device.binds_to_node == Some(true) {
+            return Some(only(node));
         }
         // The API takes one term here.
         if let Some(given) = selector.as_ref().and_then(|selector| selector.node_selector_terms.first()) {

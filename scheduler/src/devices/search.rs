@@ -99,7 +99,6 @@ impl<'a> Search<'_, 'a> {
         let is_own = |other: &&Pick<'_>| self.asked.requests[other.request].claim == request.claim;
         self.is_free(pick)
             && self.picked.iter().filter(is_own).count() < DEVICES_MAX
-            && device.binding_conditions.as_ref().is_none_or(Vec::is_empty)
             && is_tolerated(device, one.tolerations)
             && self.has_counters(pick)
             && self.has_room(pick)

@@ -198,14 +198,16 @@ fn what_is_decided_and_not_told_yet_is_taken() {
 }
 
 #[test]
-fn devices_that_wait_for_conditions_are_not_given_out() {
+fn devices_that_have_to_be_waited_for_come_last() {
     let mut world = World::new();
-    let devices = json!([gpu("2", "x", json!({"bindingConditions": ["ready"]})), gpu("3", "x", json!({}))]);
+    let waits = json!({"bindingConditions": ["ready"], "bindingFailureConditions": ["broken"], "bindsToNode": true});
+    world.slice("a-first", json!({"driver": "gpu.example.com", "allNodes": true, "devices": [gpu("2", "x", waits)]}));
+    let devices = json!([gpu("3", "x", json!({}))]);
     world.slice("b", json!({"driver": "gpu.example.com", "nodeName": "b", "devices": devices}));
     world.asks("one", json!([exactly("r", json!({}))]));
     world.asks("all", json!([exactly("r", json!({"allocationMode": "All"}))]));
     world.check(&["one"], [Ok("r=a/gpu-0"), Ok("r=b/3")]);
-    world.check(&["all"], [Ok("r=a/gpu-0 r=a/gpu-1"), Err(TOO_FEW)]);
+    world.check(&["all"], [Ok("r=a/gpu-0 r=a/gpu-1 r=a-first/2"), Ok("r=b/3 r=a-first/2")]);
 }
 
 #[test]

@@ -56,6 +56,8 @@ pub struct Profile {
     pub preempts: bool,
     /// How long claims may take to be bound before their pod is tried anew.
     pub volume_bind_timeout: Duration,
+    /// How long devices may take to be made ready.
+    pub device_bind_timeout: Duration,
 }
 
 impl Profile {
@@ -88,6 +90,7 @@ impl Profile {
             percentage_of_nodes_to_score: 0,
             preempts: true,
             volume_bind_timeout: Duration::from_secs(600),
+            device_bind_timeout: Duration::from_secs(600),
         }
     }
 

@@ -12,7 +12,7 @@ use kube::Api;
 use kube::api::PostParams;
 use prometheus::HistogramVec;
 
-use super::{Shared, devices, volumes};
+use super::{Shared, devices, report, volumes};
 use crate::core::Preparation;
 use crate::objects::Pod;
 use crate::plugins::{dynamic_resources, volume_binding};
@@ -31,7 +31,10 @@ pub(super) async fn bind(
     attempts: u32,
     arrived: Timestamp,
 ) {
-    if let Err(message) = prepare(shared, &pod, &preparation).await {
+    if preparation.takes_time() {
+        report::nominate(shared, &pod, node).await;
+    }
+    if let Err(message) = prepare(shared, &pod, node, &preparation).await {
         tracing::warn!(pod = pod.name(), namespace = pod.namespace(), node, message, "preparing a binding failed");
         recorder(shared, &pod).event(&*pod, Type::Warning, "FailedScheduling", message);
         return shared.change(|core, now| core.binding_failed(&pod, now));
@@ -51,7 +54,7 @@ pub(super) async fn bind(
         }
         Err(error) => {
             tracing::warn!(pod = pod.name(), namespace = pod.namespace(), node, error, "binding failed");
-            if let Some(plan) = &preparation.devices {
+            if let Some((plan, _)) = &preparation.devices {
                 devices::unreserve(shared, &pod, plan).await;
             }
             shared.change(|core, now| core.binding_failed(&pod, now));
@@ -60,13 +63,15 @@ pub(super) async fn bind(
 }
 
 /// The error is for people, and names the plugin.
-async fn prepare(shared: &Shared, pod: &Pod, preparation: &Preparation) -> Result<(), String> {
+async fn prepare(shared: &Shared, pod: &Pod, node: &str, preparation: &Preparation) -> Result<(), String> {
     let told = |plugin: &str, why: String| format!("running PreBind plugin \"{plugin}\": {why}");
     if let Some((plan, timeout)) = &preparation.volumes {
         volumes::bind(shared, plan, *timeout).await.map_err(|why| told(volume_binding::NAME, why))?;
     }
-    if let Some(plan) = &preparation.devices {
-        devices::reserve(shared, pod, plan).await.map_err(|why| told(dynamic_resources::NAME, why))?;
+    if let Some((plan, timeout)) = &preparation.devices {
+        devices::reserve(shared, pod, node, (plan, *timeout))
+            .await
+            .map_err(|why| told(dynamic_resources::NAME, why))?;
     }
     Ok(())
 }

@@ -2,14 +2,17 @@
 //! pod off them when it is not bound after all.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use component::recorder::Type;
 use k8s_openapi::api::resource::v1::{AllocationResult, ResourceClaim, ResourceClaimConsumerReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::Shared;
+use super::{Shared, bind::recorder};
+use crate::devices::readiness::{self, Readiness};
 use crate::devices::{ANNOTATION, Extended};
 use crate::objects::Pod;
 use crate::snapshot::DevicePlan;
@@ -20,24 +23,79 @@ const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
 const CONFLICTS_MAX: usize = 5;
 
 /// The error is for people; then no claim is reserved for the pod.
-pub(super) async fn reserve(shared: &Shared, pod: &Pod, plan: &DevicePlan) -> Result<(), String> {
+pub(super) async fn reserve(
+    shared: &Shared,
+    pod: &Pod,
+    node: &str,
+    (plan, timeout): (&DevicePlan, Duration),
+) -> Result<(), String> {
+    let done = match write_all(shared, pod, plan).await {
+        Ok(()) if plan.waits() => {
+            let message = format!("waiting for binding conditions for device on node {node}");
+            recorder(shared, pod).event(pod, Type::Normal, "BindingConditionsPending", message);
+            ready(shared, pod, plan, timeout).await
+        }
+        done => done,
+    };
+    if done.is_err() {
+        unreserve(shared, pod, plan).await;
+    }
+    done
+}
+
+async fn write_all(shared: &Shared, pod: &Pod, plan: &DevicePlan) -> Result<(), String> {
     for (claim, allocation) in &plan.claims {
         match reserve_one(shared, pod, claim, allocation.as_ref()).await {
             // What is decided next must know of it, and the watch may be behind.
             Ok(written) => shared.change(|core, _| core.device_claim_written(written)),
-            Err(why) => {
-                unreserve(shared, pod, plan).await;
-                return Err(why);
-            }
+            Err(why) => return Err(why),
         }
     }
-    if let Some(extended) = &plan.extended
-        && let Err(why) = extend(shared, pod, &extended.0, &extended.1).await
-    {
-        unreserve(shared, pod, plan).await;
-        return Err(why);
+    match &plan.extended {
+        Some(extended) => extend(shared, pod, &extended.0, &extended.1).await,
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Waits until drivers say that the devices are ready. Those that are too late are given back.
+async fn ready(shared: &Shared, pod: &Pod, plan: &DevicePlan, timeout: Duration) -> Result<(), String> {
+    let waiting = async {
+        loop {
+            // Registered before the claims are looked at: a change in between is kept.
+            let news = shared.volume_news.notified();
+            if all_ready(shared, pod, plan)?.is_none() {
+                return Ok(());
+            }
+            news.await;
+        }
+    };
+    if let Ok(outcome) = tokio::time::timeout(timeout, waiting).await {
+        return outcome;
+    }
+    match all_ready(shared, pod, plan)? {
+        None => Ok(()),
+        Some(late) => {
+            let why = format!("device binding timeout: claim={}", late.name_any());
+            deallocate(shared, pod, &late).await;
+            Err(why)
+        }
+    }
+}
+
+/// A claim that is not ready yet.
+fn all_ready(shared: &Shared, pod: &Pod, plan: &DevicePlan) -> Result<Option<Arc<ResourceClaim>>, String> {
+    let core = shared.core();
+    let extended = plan.extended.as_ref().and_then(|_| core.extended_claim(pod));
+    let claims = plan.claims.iter().map(|(claim, _)| core.device_claim(pod.namespace(), &claim.name_any()));
+    for claim in claims.chain(plan.extended.is_some().then_some(extended)) {
+        let Some(claim) = claim else { return Err("a claim is gone".to_owned()) };
+        match readiness::of(&claim) {
+            Readiness::Ready => {}
+            Readiness::Waiting => return Ok(Some(claim)),
+            Readiness::Failed(why) => return Err(why),
+        }
+    }
+    Ok(None)
 }
 
 /// Makes the claim for a pod's extended resources, and says in the pod's status which requests are for which container.

@@ -33,6 +33,16 @@ pub(super) async fn unschedulable(
     }
 }
 
+/// Tells others where the pod will be, when that takes a while.
+pub(super) async fn nominate(shared: &Shared, pod: &Pod, node: &str) {
+    if *pod.nominated_node_name == *node {
+        return;
+    }
+    if let Err(error) = patch_status(shared, pod, json!({ "nominatedNodeName": node })).await {
+        tracing::warn!(pod = pod.name(), namespace = pod.namespace(), %error, "telling a pod's node failed");
+    }
+}
+
 /// Says in the pod's condition that it was not even tried.
 pub(super) async fn tell_error(shared: &Shared, pod: &Pod, message: &str) {
     tell_condition(shared, pod, "SchedulerError", message, &Nominate::Keep).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::resource::v1::{AllocationResult, DeviceClass, ResourceClaim, ResourceSlice};
 
-use crate::devices::{Extended, Selectors};
+use crate::devices::{Extended, Selectors, readiness};
 use crate::objects::CLASS_RESOURCE;
 
 /// What becomes of the claims of a pod on its node, before the pod goes there: each is reserved for it, and devices are
@@ -16,6 +16,18 @@ pub struct DevicePlan {
     pub claims: Vec<(Arc<ResourceClaim>, Option<AllocationResult>)>,
     /// The claim that is made for its extended resources.
     pub extended: Option<Box<(Extended, AllocationResult)>>,
+}
+
+impl DevicePlan {
+    /// Whether drivers have to make devices ready first.
+    pub fn waits(&self) -> bool {
+        let given = self.claims.iter().filter_map(|(_, allocation)| allocation.as_ref());
+        let given = given.chain(self.extended.iter().map(|extended| &extended.1));
+        let mut results = given.flat_map(|given| given.devices.iter()).flat_map(|d| d.results.iter().flatten());
+        let kept = self.claims.iter().filter(|(_, allocation)| allocation.is_none());
+        results.any(|result| result.binding_conditions.as_ref().is_some_and(|all| !all.is_empty()))
+            || kept.into_iter().any(|(claim, _)| readiness::has_conditions(claim))
+    }
 }
 
 type Key = (Box<str>, Box<str>);

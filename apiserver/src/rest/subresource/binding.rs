@@ -93,6 +93,8 @@ fn assign(pod: &Value, binding: &Value, call: &Call, now: &str) -> Result<Value,
             meta::metadata_mut(&mut new).insert(field.into(), Value::Object(merged));
         }
     }
+    // A promise that is kept is none any more.
+    meta::object_mut(&mut new, "status").remove("nominatedNodeName");
     set_scheduled(&mut new, now);
     Ok(new)
 }

@@ -31,6 +31,8 @@ async fn a_claim_gets_its_device_before_its_pod_is_bound() {
     cluster.fake.fail("update", "resourceclaims", 1, 409, "Conflict");
     cluster.fake.put(&user());
     cluster.until_bound("p").await;
+    let told: k8s_openapi::api::core::v1::Pod = cluster.fake.get("default", "p").unwrap();
+    assert_eq!(told.status.unwrap().nominated_node_name.as_deref(), Some("n"), "others know before it is bound");
     let claim: ResourceClaim = cluster.fake.get("default", "c").unwrap();
     assert_eq!(claim.metadata.finalizers.unwrap(), ["resource.kubernetes.io/delete-protection"]);
     let status = claim.status.unwrap();
@@ -85,4 +87,33 @@ async fn a_claim_is_made_for_extended_resources() {
     let told = told.status.unwrap().extended_resource_claim_status.unwrap();
     assert_eq!(Some(&told.resource_claim_name), claim.metadata.name.as_ref());
     assert_eq!(told.request_mappings[0].request_name, "container-0-request-0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_waits_until_its_device_is_ready() {
+    let [node, class, mut slice, claim] = world();
+    slice["spec"]["devices"] =
+        json!([{"name": "only", "bindingConditions": ["Ready"], "bindingFailureConditions": ["Broken"]}]);
+    let cluster = Cluster::start(&[node, class, slice, claim, user()]);
+    let message = cluster.until_event("BindingConditionsPending").await;
+    assert_eq!(message, "waiting for binding conditions for device on node n");
+    let tell = |kind: &str| {
+        let mut claim = serde_json::to_value(cluster.fake.get::<ResourceClaim>("default", "c").unwrap()).unwrap();
+        let condition = json!({"type": kind, "status": "True", "reason": "Told", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        claim["apiVersion"] = API.into();
+        claim["kind"] = "ResourceClaim".into();
+        let driver = json!({"driver": "d.example.com", "pool": "n", "device": "only", "conditions": [condition]});
+        claim["status"]["devices"] = json!([driver]);
+        cluster.fake.put(&claim);
+    };
+    tell("Broken");
+    let message = cluster.until_event("FailedScheduling").await;
+    assert!(message.contains("device binding failed: claim=c, reason=Told"), "{message}");
+    // The device is given back, and tried again.
+    let is_again =
+        |r: &super::Received| r.body["count"] == 2 && r.body["message"].as_str().unwrap().starts_with("waiting");
+    cluster.until(|all| all.iter().any(is_again)).await;
+    tell("Ready");
+    cluster.until_bound("p").await;
 }
