@@ -49,7 +49,7 @@ pub(crate) const CONTROLLERS: [(&str, &str); 42] = [
 ];
 
 /// Upstream's controllers that are not built here, with their older names: naming one is no mistake.
-const NOT_BUILT: [(&str, &str); 8] = [
+const NOT_BUILT: [(&str, &str); 10] = [
     ("podcertificaterequest-cleaner-controller", ""),
     ("storageversion-garbage-collector-controller", "storage-version-gc"),
     ("validatingadmissionpolicy-status-controller", "validatingadmissionpolicy-status-controller"),
@@ -58,6 +58,8 @@ const NOT_BUILT: [(&str, &str); 8] = [
     ("kube-apiserver-serving-clustertrustbundle-publisher-controller", ""),
     ("podgroup-protection-controller", ""),
     ("resourcepoolstatusrequest-controller", ""),
+    ("node-route-controller", "route"),
+    ("cloud-node-lifecycle-controller", "cloud-node-lifecycle"),
 ];
 
 /// Upstream's three that only run when named.

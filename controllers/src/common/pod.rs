@@ -101,7 +101,8 @@ impl From<api::Pod> for Pod {
     fn from(mut whole: api::Pod) -> Self {
         lean::pod(&mut whole);
         let api::Pod { metadata, spec, status } = whole;
-        let owner = controller_of(&metadata).map(|owner| owner.uid.as_str());
+        // Those that nobody controls are often made by the dozen, too.
+        let owner = controller_of(&metadata).map(|owner| owner.uid.as_str()).or(metadata.namespace.as_deref());
         let spec = spec.map(|mut spec| PodSpec {
             node_name: spec.node_name.take(),
             hostname: spec.hostname.take(),

@@ -263,7 +263,9 @@ impl From<Raw> for Pod {
     fn from(raw: Raw) -> Self {
         let Raw { metadata, spec, status } = raw;
         let owner = metadata.owner_references.iter().flatten().find(|o| o.controller == Some(true));
-        let demands = DEMANDS.share(owner.map(|owner| owner.uid.as_str()), demands(&metadata, &spec, &status));
+        // Those that nobody controls are often made by the dozen, too.
+        let alike = owner.map(|owner| owner.uid.as_str()).or(metadata.namespace.as_deref());
+        let demands = DEMANDS.share(alike, demands(&metadata, &spec, &status));
         let controller =
             owner.map(|owner| Controller { kind: owner.kind.as_str().into(), name: owner.name.as_str().into() });
         let condition = |kind: &str| status.conditions.iter().flatten().find(|c| c.type_ == kind);
