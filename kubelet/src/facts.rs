@@ -36,7 +36,11 @@ pub(crate) fn of_node(
         cluster_dns: c.cluster_dns.clone(),
         cluster_domain: c.cluster_domain.clone(),
         host_dns,
-        paths: Paths { root: options.root_dir.clone(), pod_logs: c.pod_logs_dir.clone().into() },
+        paths: Paths {
+            root: options.root_dir.clone(),
+            pod_logs: c.pod_logs_dir.clone().into(),
+            container_logs: seams.root.join("var/log/containers"),
+        },
         cgroups: Naming::new(driver, &c.cgroup_root),
         cgroup_v2,
         cpu_period_us: c.cpu_cfs_quota.then(|| i64::try_from(c.cpu_cfs_quota_period.0.as_micros()).unwrap_or(i64::MAX)),

@@ -6,6 +6,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use component::recorder::Type;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::{
@@ -43,6 +44,7 @@ pub(crate) async fn end_pods(periods: Vec<PeriodByPriority>, node: &Node, dispat
         return;
     }
     tracing::info!("the machine goes down: pods are ended in the order of their priority");
+    node.reporter.node(Type::Normal, "Shutdown", "Shutdown manager detected shutdown event");
     end_groups(&periods, node, dispatch).await;
 }
 

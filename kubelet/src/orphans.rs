@@ -52,13 +52,26 @@ pub async fn clear(node: &Arc<Node>, living: &HashSet<String>) {
             tracing::warn!(pod_uid = uid, %error, "the folder of a pod that is gone cannot be removed");
         }
     }
-    let Some(cgroups) = &node.cgroups else { return };
-    for (class, uid) in cgroups.pods().into_iter().filter(|(_, uid)| !living.contains(uid)) {
-        if let Err(error) = cgroups.remove_pod(class, &uid) {
-            tracing::warn!(pod_uid = uid, %error, "the cgroup of a pod that is gone cannot be removed");
+    if let Some(cgroups) = &node.cgroups {
+        for (class, uid) in cgroups.pods().into_iter().filter(|(_, uid)| !living.contains(uid)) {
+            if let Err(error) = cgroups.remove_pod(class, &uid) {
+                tracing::warn!(pod_uid = uid, %error, "the cgroup of a pod that is gone cannot be removed");
+            }
         }
     }
     clear_logs(node, living);
+    clear_links(node);
+}
+
+/// Links to logs of this kubelet's that are gone.
+fn clear_links(node: &Arc<Node>) {
+    let paths = &node.facts.paths;
+    for link in fs::read_dir(&paths.container_logs).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let is_dead = fs::read_link(&link).is_ok_and(|log| log.starts_with(&paths.pod_logs) && !log.exists());
+        if is_dead && let Err(error) = fs::remove_file(&link) {
+            tracing::warn!(%error, link = %link.display(), "a link to a log that is gone cannot be removed");
+        }
+    }
 }
 
 /// Log folders are named `<namespace>_<name>_<uid>`.

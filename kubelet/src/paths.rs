@@ -11,6 +11,8 @@ pub struct Paths {
     pub root: PathBuf,
     /// `/var/log/pods`
     pub pod_logs: PathBuf,
+    /// `/var/log/containers`: a link to each container's log.
+    pub container_logs: PathBuf,
 }
 
 impl Paths {
@@ -48,8 +50,25 @@ impl Paths {
         self.pod_logs.join(identity.log_folder())
     }
 
+    /// The link to a container's log: `<pod>_<namespace>_<container>-<id>.log`; None for a path that is no such log.
+    pub fn log_link(&self, log_path: &Path, id: &str) -> Option<PathBuf> {
+        let mut parts = log_path.strip_prefix(&self.pod_logs).ok()?.iter().map(|part| part.to_str());
+        let (folder, container) = (parts.next()??, parts.next()??);
+        let (namespace, pod) = folder.split_once('_')?;
+        let (pod, _) = pod.split_once('_')?;
+        Some(self.container_logs.join(format!("{pod}_{namespace}_{container}-{id}.log")))
+    }
+
     /// The log file of a container, relative to the pod's log folder.
     pub fn log_file(container: &str, restart_count: i32) -> PathBuf {
         Path::new(container).join(format!("{restart_count}.log"))
     }
+}
+
+#[test]
+fn links_to_logs_are_named_after_their_containers() {
+    let paths = Paths { root: "/k".into(), pod_logs: "/logs".into(), container_logs: "/links".into() };
+    let link = paths.log_link(Path::new("/logs/ns_web-0_1-2/nginx/0.log"), "abc");
+    assert_eq!(link.as_deref(), Some(Path::new("/links/web-0_ns_nginx-abc.log")));
+    assert_eq!(paths.log_link(Path::new(""), "abc"), None);
 }

@@ -22,7 +22,7 @@ use crate::{
     dispatch::{Dispatcher, LateDispatcher},
     enforcement, facts,
     images::{self, Puller, access, providers::Providers, rate::Rate, records::Records},
-    keepers,
+    keepers, metrics,
     node::{
         self, capacity,
         conditions::Health,
@@ -160,6 +160,7 @@ pub async fn run(options: Options, mut seams: Seams) -> Result<(), Error> {
             update_period: options.configuration.node_status_update_frequency.0,
             report_period: options.configuration.node_status_report_frequency.0,
             lease_duration_seconds: options.configuration.node_lease_duration_seconds,
+            is_cordoned: is_cordoned(&node),
         };
         let time = (seams.clock, seams.random.clone());
         let reporter = node.reporter.clone();
@@ -244,6 +245,9 @@ async fn make_node(
     let facts = Arc::new(facts::of_node(options, seams, identity, hierarchy.is_v2(), abilities));
     make_folder(&facts.paths.pods())?;
     make_folder(&facts.paths.pod_logs)?;
+    if let Err(error) = make_folder(&facts.paths.container_logs) {
+        tracing::warn!(%error, "there are no links to containers' logs");
+    }
     let clock = seams.clock;
     let recorder = connect::recorder(options, client.as_ref(), identity, seams)?;
     let reporter = Reporter::new(recorder, &identity.name);
@@ -287,6 +291,7 @@ async fn make_node(
         own,
         evict: late.evict(),
     });
+    metrics::follow(&node);
     let dispatch = Dispatcher::new(node.clone(), seams.shutdown.clone());
     late.put(dispatch.clone());
     Ok(Made { node, records, health, health_sender, network_sender, informers, dispatch })
@@ -312,6 +317,12 @@ fn puller(
     let (configuration, programs) = (options.credential_providers.as_deref(), &options.credential_provider_programs);
     let providers = Providers::load(configuration, programs, &options.root_dir, clock)?;
     Ok(Puller::new(runtime.clone(), sources.clone(), reporter.clone(), clock, pulls, providers, records.clone()))
+}
+
+/// Whether nothing new is to be scheduled to the node, as the API has it.
+fn is_cordoned(node: &Arc<Node>) -> Arc<dyn Fn() -> bool + Send + Sync> {
+    let node = node.clone();
+    Arc::new(move || node.own.now().spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true)))
 }
 
 fn make_folder(path: &std::path::Path) -> Result<(), Error> {

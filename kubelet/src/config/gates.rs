@@ -39,7 +39,7 @@ const ON: [&str; 32] = [
 ];
 
 /// Features that are not built.
-const OFF: [&str; 40] = [
+const OFF: [&str; 41] = [
     "AllAlpha",
     "CPUManagerPolicyAlphaOptions",
     "CPUManagerPolicyBetaOptions",
@@ -56,6 +56,7 @@ const OFF: [&str; 40] = [
     "ImageVolumeWithDigest",
     "InPlacePodVerticalScalingExclusiveCPUs",
     "InPlacePodVerticalScalingExclusiveMemory",
+    "InPlacePodVerticalScalingInitContainers",
     "KubeletInUserNamespace",
     "KubeletPSI",
     "KubeletPodResourcesDynamicResources",

@@ -22,11 +22,12 @@ use self::{
     signal::{Pressure, Signal, Threshold},
     state::{Starving, State},
 };
-pub(crate) use observe::image_folder;
+pub(crate) use observe::{image_folder, processes};
 
 use crate::{
     dispatch::Dispatcher,
     images::collect::Collector,
+    metrics,
     node::conditions::Health,
     pod::{inbox::Eviction, node::Node, spec},
     usage::{self, Usage},
@@ -172,6 +173,7 @@ impl Manager {
         let list = pods.iter().map(|pod| (&**pod, usage.get(spec::uid(pod))));
         match rank::first(list, signal) {
             Some((pod, own)) => {
+                metrics::evicted(signal.name());
                 let grace = match starving.threshold.grace {
                     None => 0,
                     Some(_) => self.settings.grace_period_seconds_max.min(spec::termination_grace_period_seconds(pod)),

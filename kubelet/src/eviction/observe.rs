@@ -68,7 +68,7 @@ pub(crate) async fn image_folder(runtime: &dyn Runtime) -> Option<PathBuf> {
 }
 
 /// The fourth field of /proc/loadavg: running/all tasks.
-fn processes(loadavg: &str) -> i64 {
+pub(crate) fn processes(loadavg: &str) -> i64 {
     let field = loadavg.split_whitespace().nth(3).and_then(|field| field.split_once('/'));
     field.and_then(|(_, all)| all.parse().ok()).unwrap_or(0)
 }

@@ -57,6 +57,11 @@ impl Signal {
         SIGNALS.into_iter().find(|(_, name)| *name == text).map(|(signal, _)| signal)
     }
 
+    /// As the configuration writes it.
+    pub fn name(self) -> &'static str {
+        SIGNALS.into_iter().find(|(signal, _)| *signal == self).map_or("", |(_, name)| name)
+    }
+
     pub fn pressure(self) -> Pressure {
         match self {
             Self::MemoryAvailable => Pressure::Memory,

@@ -67,10 +67,17 @@ impl Collector {
 
     /// Looks every few minutes until shutdown.
     pub async fn run(self: Arc<Self>, node: Arc<Node>, shutdown: Shutdown) {
+        let mut has_failed = false;
         loop {
-            if let Err(error) = self.collect(&node.running.list()).await {
+            let result = self.collect(&node.running.list()).await;
+            if let Err(error) = &result {
                 tracing::warn!(%error, "images cannot be cleared away");
+                // Once may be while the runtime starts.
+                if has_failed {
+                    self.reporter.node(Type::Warning, "ImageGCFailed", error.to_string());
+                }
             }
+            has_failed = result.is_err();
             if shutdown.run_until(tokio::time::sleep(PERIOD)).await.is_none() {
                 return;
             }

@@ -17,7 +17,9 @@ pub fn with_default_tag(image: &str) -> Result<String, String> {
             && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c))
     };
     if repository.chars().any(|c| c.is_ascii_uppercase()) {
-        return fail("invalid reference format: repository name must be lowercase");
+        // One word is short for an image of Docker Hub's own.
+        let folder = if registry.is_none() && !repository.contains('/') { "library/" } else { "" };
+        return fail(&format!("invalid reference format: repository name ({folder}{repository}) must be lowercase"));
     }
     let is_tag = |tag: &str| {
         (1..=128).contains(&tag.len()) && tag.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
@@ -77,6 +79,9 @@ mod tests {
         ] {
             assert_eq!(with_default_tag(image).ok().as_deref(), wanted, "{image}");
         }
+        let words = "couldn't parse image name \"Nginx:1\": invalid reference format: repository name (library/Nginx) must \
+                     be lowercase";
+        assert_eq!(with_default_tag("Nginx:1").expect_err("no name"), words);
         assert_eq!(without_tag("localhost:5000/a:1@sha256:aa"), "localhost:5000/a");
         assert_eq!(registry("nginx:1"), "docker.io");
         assert_eq!(registry("localhost:5000/a"), "localhost:5000");

@@ -42,6 +42,13 @@ pub struct Identity {
     pub runtime_features: Option<RuntimeFeatures>,
 }
 
+/// That volumes are attached by the controller manager, not by the kubelet.
+pub const ATTACHES: [&str; 2] = ["volumes.kubernetes.io/controller-managed-attach-detach", "true"];
+
+/// What a scheduler or an API server must not take for granted of a node, and this one has (KEP-5328).
+const DECLARED_FEATURES: [&str; 2] =
+    ["InPlacePodLevelResourcesVerticalScaling", "RestartAllContainersOnContainerExits"];
+
 /// The object to create. `status` goes along: the scheduler then sees a node that it can judge.
 pub fn initial(identity: &Identity, status: NodeStatus) -> Node {
     let mut taints = identity.taints.clone();
@@ -57,6 +64,7 @@ pub fn initial(identity: &Identity, status: NodeStatus) -> Node {
         metadata: ObjectMeta {
             name: Some(identity.name.clone()),
             labels: Some(labels(identity)),
+            annotations: Some(BTreeMap::from([ATTACHES.map(str::to_owned).into()])),
             ..ObjectMeta::default()
         },
         spec: Some(NodeSpec {
@@ -116,6 +124,7 @@ pub fn status(
         features: identity
             .runtime_features
             .map(|it| NodeFeatures { supplemental_groups_policy: Some(it.supplemental_groups_policy) }),
+        declared_features: Some(DECLARED_FEATURES.map(str::to_owned).into()),
         ..known.clone()
     }
 }

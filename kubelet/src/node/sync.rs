@@ -1,6 +1,6 @@
 //! Registers the node and keeps its status true. Part of [`super`].
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use component::{clock::Clock, random::Random, recorder::Type, shutdown::Shutdown};
 use jiff::Timestamp;
@@ -33,6 +33,8 @@ pub struct Settings {
     /// How often the status is told though nothing changed.
     pub report_period: Duration,
     pub lease_duration_seconds: i32,
+    /// Nothing new is to be scheduled here.
+    pub is_cordoned: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 struct Keeper {
@@ -46,6 +48,7 @@ struct Keeper {
     was_ready: Option<bool>,
     /// The pressures that events have told of: of memory, disk and processes.
     told_pressures: [Option<bool>; 3],
+    was_cordoned: bool,
 }
 
 /// What events say of a pressure that is there, and of one that is not.
@@ -76,6 +79,7 @@ pub async fn run(
         told_at: None,
         was_ready: None,
         told_pressures: [None; 3],
+        was_cordoned: false,
         settings,
     };
     let Some(node) = shutdown.run_until(keeper.registered(&health)).await else { return };
@@ -152,10 +156,12 @@ impl Keeper {
             .filter(|(key, value)| has.get(key) != Some(value))
             .map(|(key, value)| (key, Value::String(value)))
             .collect();
-        if missing.is_empty() || !self.settings.register {
+        let [annotation, value] = object::ATTACHES;
+        let attaches = node.metadata.annotations.as_ref().and_then(|it| it.get(annotation)).map(String::as_str);
+        if (missing.is_empty() && attaches == Some(value)) || !self.settings.register {
             return Ok(node);
         }
-        let patch = json!({"metadata": {"labels": missing}});
+        let patch = json!({"metadata": {"labels": missing, "annotations": {annotation: value}}});
         self.api.patch(&self.settings.identity.name, &PatchParams::default(), &Patch::Strategic(patch)).await
     }
 
@@ -171,6 +177,7 @@ impl Keeper {
         let status = object::status(&self.settings.identity, &self.known, &healthy, &images, now);
         self.tell_readiness(&healthy);
         self.tell_pressures(&healthy);
+        self.tell_cordon();
         let is_due = self.told_at.is_none_or(|at| {
             Duration::try_from(now.duration_since(at)).unwrap_or_default() >= self.settings.report_period
         });
@@ -217,6 +224,15 @@ impl Keeper {
                 let (name, reason) = (&self.settings.identity.name, if now { is } else { is_not });
                 self.reporter.node(Type::Normal, reason, format!("Node {name} status is now: {reason}"));
             }
+        }
+    }
+
+    fn tell_cordon(&mut self) {
+        let now = (self.settings.is_cordoned)();
+        if std::mem::replace(&mut self.was_cordoned, now) != now {
+            let name = &self.settings.identity.name;
+            let reason = if now { "NodeNotSchedulable" } else { "NodeSchedulable" };
+            self.reporter.node(Type::Normal, reason, format!("Node {name} status is now: {reason}"));
         }
     }
 

@@ -1,5 +1,5 @@
-//! Back-off with upstream's arithmetic (`client-go/util/flowcontrol`): 10 s doubling to 5 minutes, forgotten after twice
-//! the maximum without a failure. Pure: time is an argument.
+//! Back-off with upstream's arithmetic (`client-go/util/flowcontrol`): 10 s doubling to 5 minutes, forgotten after ten
+//! minutes without a failure. Pure: time is an argument.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -7,6 +7,8 @@ use jiff::Timestamp;
 
 pub const INITIAL: Duration = Duration::from_secs(10);
 pub const MAXIMUM: Duration = Duration::from_secs(300);
+/// Whatever the maximum is.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
@@ -54,7 +56,7 @@ impl Backoff {
     }
 
     fn is_expired(&self, entry: &Entry, failed_at: Timestamp) -> bool {
-        Duration::try_from(failed_at.duration_since(entry.last_update)).is_ok_and(|age| age > self.maximum * 2)
+        Duration::try_from(failed_at.duration_since(entry.last_update)).is_ok_and(|age| age > FORGOTTEN_AFTER)
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! Every step runs to its end in a task of its own; only hooks and pulls end early when the pod is to stop.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
-use component::{recorder::Type, shutdown::Shutdown};
+use component::{client::shown, recorder::Type, shutdown::Shutdown};
 use k8s_cri::v1::ImageSpec;
 use k8s_openapi::api::{
     core::v1::{Container, Pod},
@@ -20,7 +20,7 @@ use super::{
     spec::{self, Role},
 };
 use crate::{
-    env,
+    env, metrics,
     paths::Paths,
     runtime::{ContainerRecord, ContainerState, Observed, observe::Item},
     volumes::mounts,
@@ -42,6 +42,12 @@ fn fail<T>(reason: &str, message: impl Into<String>) -> Result<T, StartError> {
 
 /// Makes the pod's cgroup and log folder, and runs its sandbox.
 pub async fn run_sandbox(node: &Node, pod: &Pod, attempt: u32) -> Result<String, String> {
+    let result = make_sandbox(node, pod, attempt).await;
+    metrics::pod_started(result.is_err());
+    result
+}
+
+async fn make_sandbox(node: &Node, pod: &Pod, attempt: u32) -> Result<String, String> {
     let identity = spec::identity(pod);
     if let Some(cgroups) = &node.cgroups {
         cgroups.ensure_pod(pod, node.pod_pids_limit).map_err(|error| {
@@ -84,7 +90,10 @@ async fn runtime_handler(node: &Node, pod: &Pod) -> Result<String, String> {
         return Err(format!("RuntimeClass {name:?} cannot be read without an API server"));
     };
     let api: Api<RuntimeClass> = Api::all(client.clone());
-    let found = api.get(name).await.map_err(|error| format!("failed to get sandbox runtime: {error}"));
+    let found = api.get(name).await.map_err(|error| match &error {
+        kube::Error::Api(status) if status.code == 404 => shown(&error),
+        _ => format!("failed to lookup RuntimeClass {name}: {}", shown(&error)),
+    });
     found.map(|class| class.handler).inspect_err(|message| {
         node.reporter.pod(
             pod,
@@ -106,6 +115,19 @@ pub async fn start_container(
     let Some((role, container)) = spec::find_container(pod, &start.name) else {
         return fail("CreateContainerConfigError", format!("container {:?} is not in the pod", start.name));
     };
+    let result = start_of_role(node, pod, (role, container), observed, start, stopping).await;
+    metrics::container_started(role, result.as_ref().err().map(|error| error.reason.as_str()));
+    result
+}
+
+async fn start_of_role(
+    node: &Node,
+    pod: &Pod,
+    (role, container): (Role, Container),
+    observed: &Observed,
+    start: &Start,
+    stopping: &Shutdown,
+) -> Result<Item, StartError> {
     let tell = |reason: &str, message: String| {
         node.reporter.container(pod, &container.name, Type::Warning, reason, message);
     };
@@ -122,6 +144,7 @@ pub async fn start_container(
             return fail("CreateContainerConfigError", message);
         }
     };
+    let log_path = node.facts.paths.log_folder(&spec::identity(pod)).join(&config.log_path);
     let sandbox_attempt = observed.ready_sandbox().map_or(0, |sandbox| sandbox.attempt);
     let sandbox_config = configs::sandbox::config(pod, sandbox_attempt, &node.facts);
     let id = match node.runtime.create_container(&start.sandbox_id, config, sandbox_config).await {
@@ -138,8 +161,17 @@ pub async fn start_container(
         return fail("RunContainerError", error.message);
     }
     node.reporter.container(pod, &container.name, Type::Normal, "Started", "Container started");
+    link_log(&node.facts.paths, &log_path, &id).await;
     post_start(node, pod, &container, &id, &pod_ips, stopping).await?;
     Ok(Item::Container { id, sandbox_id: start.sandbox_id.clone() })
+}
+
+/// Collectors of logs look for a link of the container's own.
+async fn link_log(paths: &Paths, log_path: &Path, id: &str) {
+    let Some(link) = paths.log_link(log_path, id).filter(|_| log_path.exists()) else { return };
+    if let Err(error) = tokio::fs::symlink(log_path, &link).await {
+        tracing::warn!(%error, link = %link.display(), "a container's log cannot be linked to");
+    }
 }
 
 /// The addresses that containers are told: those of the sandbox, or of the node on its network.
@@ -216,7 +248,7 @@ async fn make_mounts(
 }
 
 /// Where the runtime has lost the runs before (a cleared disk, another cleaner), the log files still count them.
-fn attempt(start: &Start, log_folder: &std::path::Path) -> u32 {
+fn attempt(start: &Start, log_folder: &Path) -> u32 {
     if start.crashed_at.is_some() || start.attempt > 0 {
         return start.attempt;
     }
@@ -226,7 +258,7 @@ fn attempt(start: &Start, log_folder: &std::path::Path) -> u32 {
 }
 
 /// Runs that are counted by their logs alone left them behind: but for the last, they go.
-fn prune_logs(log_folder: &std::path::Path, attempt: u32) {
+fn prune_logs(log_folder: &Path, attempt: u32) {
     for file in std::fs::read_dir(log_folder).into_iter().flatten().flatten() {
         let name = file.file_name().to_string_lossy().into_owned();
         let number = name.split('.').next().and_then(|number| number.parse::<u32>().ok());
@@ -331,6 +363,10 @@ pub async fn remove_container(node: &Node, id: &str, log_path: &str) -> Result<(
         && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::warn!(%error, path = log_path, "a log file cannot be removed");
+    }
+    // A link without its log, should one stay, goes when the node is cleared up.
+    if let Some(link) = node.facts.paths.log_link(Path::new(log_path), id) {
+        let _ = tokio::fs::remove_file(link).await;
     }
     match node.runtime.remove_container(id).await {
         Err(error) if !error.is_not_found() => Err(error.to_string()),

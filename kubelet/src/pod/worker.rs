@@ -313,6 +313,7 @@ impl Worker {
             is_final: plan.stopped,
             host_ips: &self.node.facts.host_ips,
             runtime_name: &self.node.runtime_name,
+            has_recursive_read_only: self.node.facts.abilities.recursive_read_only,
             now: self.now(),
         })
     }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use component::recorder::Type;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
@@ -20,6 +20,7 @@ use super::{
     worker::{Done, Ending, Worker, version},
 };
 use crate::{
+    metrics,
     runtime::observe::Item,
     status::{patch, qos},
 };
@@ -160,6 +161,11 @@ impl Worker {
         let status = self.compute_status(plan);
         let mut shown = (*self.pod).clone();
         shown.status = Some(status.clone());
+        let runs = |status: &PodStatus| status.phase.as_deref() == Some("Running");
+        let before = self.node.running.get(spec::uid(&shown));
+        if runs(&status) && before.is_some_and(|pod| !pod.status.as_ref().is_some_and(runs)) {
+            metrics::pod_runs(&shown, self.now());
+        }
         self.node.running.put(Arc::new(shown));
         let target = if spec::is_static(&self.pod) { self.mirror.clone()? } else { self.pod.clone() };
         let client = self.node.client.clone()?;

@@ -43,7 +43,11 @@ impl Bed {
         let (clock, random) = (Clock::system(), Random::seeded(1));
         let root = self.folder.path();
         let facts = super::configs::NodeFacts {
-            paths: Paths { root: root.join("kubelet"), pod_logs: root.join("logs") },
+            paths: Paths {
+                root: root.join("kubelet"),
+                pod_logs: root.join("logs"),
+                container_logs: root.join("links"),
+            },
             ..facts()
         };
         let sources = Arc::new(ObjectSources::new(None, Arc::new(|_: &str| {})));

@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::{Error, ExecOutput, Result, Runtime, Streams, containerd, labels};
+use crate::metrics::Operation;
 
 /// Upstream's limit of one CRI message.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -86,15 +87,12 @@ fn image_spec(image: &str) -> v1::ImageSpec {
 
 /// One unary call: `call!(self.runtime.method(request), "Operation", object)`.
 macro_rules! call {
-    ($self:ident . $service:ident . $method:ident ( $request:expr ), $operation:literal, $object:expr) => {
-        $self
-            .$service
-            .clone()
-            .$method($request)
-            .await
-            .map(tonic::Response::into_inner)
-            .map_err(|status| Error::new($operation, $object, &status))
-    };
+    ($self:ident . $service:ident . $method:ident ( $request:expr ), $operation:literal, $object:expr) => {{
+        let operation = Operation::begin($operation);
+        let result = $self.$service.clone().$method($request).await;
+        operation.end(result.is_err());
+        result.map(tonic::Response::into_inner).map_err(|status| Error::new($operation, $object, &status))
+    }};
 }
 
 #[async_trait]

@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 
 use super::body::{self, Body, text};
 use crate::{
+    eviction::{image_folder, processes as processes_of},
     net_usage::{self, Interface},
     node::machine::{Space, meminfo_kib},
     pod::{node::Node, spec},
     runtime::labels::{CONTAINER_NAME, Identity},
-    usage::{self, Usage},
+    usage::{self, ContainerUsage, Usage},
 };
 
 fn time(ns: i64) -> String {
@@ -64,15 +65,9 @@ pub(super) async fn summary(node: &Node) -> Response<Body> {
     let pods: Vec<Value> = pods.iter().map(of_pod).collect();
     let now = crate::status::whole_second(node.clock.now()).to_string();
     let space = Space::of(&node.facts.paths.root);
-    let fs = json!({
-        "time": now,
-        "availableBytes": space.available_bytes,
-        "capacityBytes": space.total_bytes,
-        "usedBytes": space.total_bytes - space.available_bytes,
-        "inodesFree": space.inodes_free,
-        "inodes": space.inodes,
-        "inodesUsed": space.inodes - space.inodes_free,
-    });
+    // Images may have a disk of their own.
+    let images = image_folder(node.runtime.as_ref()).await.map_or(space, |folder| Space::of(&folder));
+    let (fs, image_fs) = (of_disk(&space, &now), of_disk(&images, &now));
     let (cpu, memory) = of_machine();
     body::json(&json!({
         "node": {
@@ -86,10 +81,31 @@ pub(super) async fn summary(node: &Node) -> Response<Body> {
                 "workingSetBytes": memory.0 - memory.1,
             },
             "fs": fs,
-            "runtime": {"imageFs": fs},
+            "runtime": {"imageFs": image_fs, "containerFs": image_fs},
+            "rlimit": processes(&now),
         },
         "pods": pods,
     }))
+}
+
+fn of_disk(space: &Space, now: &str) -> Value {
+    json!({
+        "time": now,
+        "availableBytes": space.available_bytes,
+        "capacityBytes": space.total_bytes,
+        "usedBytes": space.total_bytes - space.available_bytes,
+        "inodesFree": space.inodes_free,
+        "inodes": space.inodes,
+        "inodesUsed": space.inodes - space.inodes_free,
+    })
+}
+
+/// How many processes there may be, and how many there are.
+fn processes(now: &str) -> Value {
+    let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let most = |path: &str| text(path).trim().parse::<i64>().unwrap_or(i64::MAX);
+    let most = most("/proc/sys/kernel/pid_max").min(most("/proc/sys/kernel/threads-max"));
+    json!({"time": now, "maxpid": most, "curproc": processes_of(&text("/proc/loadavg"))})
 }
 
 /// Nanoseconds of CPU since boot; memory in all and available, in bytes.
@@ -149,10 +165,14 @@ fn pod(node: &Node, identity: &Identity, containers: &[Measured], usage: Option<
     let memory = sum(|it| number(&it.memory.as_ref()?.working_set_bytes));
     let now = crate::status::whole_second(node.clock.now()).to_string();
     let space = Space::of(&node.facts.paths.root);
+    let of_containers = |it: &Measured| {
+        let own = usage.and_then(|usage| usage.containers.get(&it.name));
+        container(it, own.map(|own| logs(own, &space, &now)))
+    };
     json!({
         "podRef": {"name": identity.name, "namespace": identity.namespace, "uid": identity.uid},
         "startTime": started(node, identity),
-        "containers": containers.iter().map(container).collect::<Vec<_>>(),
+        "containers": containers.iter().map(of_containers).collect::<Vec<_>>(),
         "cpu": {"time": now, "usageCoreNanoSeconds": cpu},
         "memory": {"time": now, "workingSetBytes": memory},
         "network": network(node, identity, &now),
@@ -192,7 +212,19 @@ fn started(node: &Node, identity: &Identity) -> Option<String> {
     Some(pod.status.as_ref()?.start_time.as_ref()?.0.to_string())
 }
 
-fn container(Measured { name, stats, created_at_ns }: &Measured) -> Value {
+fn logs(own: &ContainerUsage, space: &Space, now: &str) -> Value {
+    json!({
+        "time": now,
+        "usedBytes": own.log_bytes,
+        "inodesUsed": own.log_inodes,
+        "availableBytes": space.available_bytes,
+        "capacityBytes": space.total_bytes,
+        "inodesFree": space.inodes_free,
+        "inodes": space.inodes,
+    })
+}
+
+fn container(Measured { name, stats, created_at_ns }: &Measured, logs: Option<Value>) -> Value {
     let cpu = stats.cpu.as_ref().map(|cpu| {
         json!({
             "time": time(cpu.timestamp),
@@ -218,7 +250,7 @@ fn container(Measured { name, stats, created_at_ns }: &Measured) -> Value {
         })
     });
     let started = (*created_at_ns > 0).then(|| time(*created_at_ns));
-    json!({"name": name, "startTime": started, "cpu": cpu, "memory": memory, "rootfs": rootfs})
+    json!({"name": name, "startTime": started, "cpu": cpu, "memory": memory, "rootfs": rootfs, "logs": logs})
 }
 
 #[test]

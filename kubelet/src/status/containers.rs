@@ -17,6 +17,7 @@ use crate::{
         spec::{self, Role},
     },
     runtime::{ContainerRecord, ContainerState},
+    volumes::mounts::recursive_read_only,
 };
 
 /// Reason of a container that the runtime lost.
@@ -65,7 +66,7 @@ fn one(inputs: &Inputs<'_>, role: Role, container: &Container, before: Option<&C
         None => container.resources.clone(),
     };
     status.allocated_resources = container.resources.as_ref().and_then(|it| it.requests.clone());
-    status.volume_mounts = volume_mounts(container);
+    status.volume_mounts = volume_mounts(inputs, container);
     overlay_waiting(inputs, role, container, &mut status);
     status
 }
@@ -259,14 +260,18 @@ fn container_id(inputs: &Inputs<'_>, record: &ContainerRecord) -> String {
     format!("{}://{}", inputs.runtime_name, record.id)
 }
 
-fn volume_mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
+fn volume_mounts(inputs: &Inputs<'_>, container: &Container) -> Option<Vec<VolumeMountStatus>> {
     let mounts = container.volume_mounts.as_ref().filter(|mounts| !mounts.is_empty())?;
-    let one = |mount: &k8s_openapi::api::core::v1::VolumeMount| VolumeMountStatus {
-        name: mount.name.clone(),
-        mount_path: mount.mount_path.clone(),
-        read_only: mount.read_only.filter(|it| *it),
-        recursive_read_only: mount.read_only.filter(|it| *it).map(|_| "Disabled".to_owned()),
-        ..VolumeMountStatus::default()
+    let one = |mount: &k8s_openapi::api::core::v1::VolumeMount| {
+        let read_only = mount.read_only.filter(|it| *it);
+        let is_recursive = recursive_read_only(mount, inputs.has_recursive_read_only) == Ok(true);
+        VolumeMountStatus {
+            name: mount.name.clone(),
+            mount_path: mount.mount_path.clone(),
+            read_only,
+            recursive_read_only: read_only.map(|_| if is_recursive { "Enabled" } else { "Disabled" }.to_owned()),
+            ..VolumeMountStatus::default()
+        }
     };
     Some(mounts.iter().map(one).collect())
 }

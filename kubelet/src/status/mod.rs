@@ -44,6 +44,8 @@ pub struct Inputs<'a> {
     pub host_ips: &'a [String],
     /// CRI's name of the runtime: the scheme of container IDs (`containerd`).
     pub runtime_name: &'a str,
+    /// The runtime makes mounts read-only all the way down.
+    pub has_recursive_read_only: bool,
     pub now: Timestamp,
 }
 

@@ -86,6 +86,7 @@ impl Case {
             is_final: self.is_final,
             host_ips: &["192.0.2.1".to_owned()],
             runtime_name: "containerd",
+            has_recursive_read_only: true,
             now: Timestamp::from_second(100).expect("a time"),
         })
     }
@@ -217,4 +218,24 @@ fn patches_hold_only_what_changed_and_keep_foreign_conditions() {
         patch["status"]["conditions"].as_array().expect("a list").iter().map(|it| &it["type"]).collect();
     assert_eq!(types, ["Ready", "ContainersReady"]);
     assert_eq!(patch["status"]["conditions"][0]["reason"], Value::Null, "a reason that is gone is removed");
+}
+
+#[test]
+fn mounts_are_told_as_they_came_to_be() {
+    let mount = |more: Value| {
+        let mut mount = json!({"name": "v", "mountPath": "/v"});
+        mount.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+        mount
+    };
+    for (asked, read_only, recursive) in [
+        (json!({}), None, None),
+        (json!({"readOnly": true}), Some(true), Some("Disabled")),
+        (json!({"readOnly": true, "recursiveReadOnly": "IfPossible"}), Some(true), Some("Enabled")),
+    ] {
+        let container = json!({"name": "a", "image": "i", "volumeMounts": [mount(asked.clone())]});
+        let scene = Case::new(json!({"containers": [container]}), vec![record("a", 0, ContainerState::Running, 0)]);
+        let status = scene.status();
+        let told = status.container_statuses.as_deref().and_then(|it| it[0].volume_mounts.clone()).expect("mounts");
+        assert_eq!((told[0].read_only, told[0].recursive_read_only.as_deref()), (read_only, recursive), "{asked}");
+    }
 }

@@ -21,8 +21,15 @@ pub struct Found {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    HostPath { path: String, type_: String },
-    Local { path: String },
+    HostPath {
+        path: String,
+        type_: String,
+    },
+    /// A folder, or a device with a file system (`fs_type` where it is named).
+    Local {
+        path: String,
+        fs_type: Option<String>,
+    },
 }
 
 /// Asks the API for claims and volumes. Cheap to clone.
@@ -108,7 +115,7 @@ fn judge(
     }
     let place = match (&spec.host_path, &spec.local) {
         (Some(it), _) => Place::HostPath { path: it.path.clone(), type_: it.type_.clone().unwrap_or_default() },
-        (None, Some(it)) => Place::Local { path: it.path.clone() },
+        (None, Some(it)) => Place::Local { path: it.path.clone(), fs_type: it.fs_type.clone() },
         (None, None) => {
             return Err(format!(
                 "PV {name:?} is of a type that is not supported by this kubelet; hostPath and local volumes are"
@@ -162,7 +169,7 @@ mod tests {
         let reference = json!({"uid": "c"});
         let local = json!({"path": "/data"});
         let found = of(json!({"claimRef": reference, "local": local, "nodeAffinity": on("n1")})).expect("found");
-        assert_eq!(found.place, Place::Local { path: "/data".into() });
+        assert_eq!(found.place, Place::Local { path: "/data".into(), fs_type: None });
         assert!(!found.is_read_only && !found.is_block);
         let elsewhere = of(json!({"claimRef": reference, "local": local, "nodeAffinity": on("n2")}));
         assert!(elsewhere.is_err_and(|error| error.contains("not on this node")));

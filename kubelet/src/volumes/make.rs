@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{
     atomic::{self, Payload},
-    host_path, mount_table,
+    device, host_path, mount_table,
     ownership::{self, Ownership},
 };
 
@@ -26,9 +26,10 @@ pub(super) enum Task {
         path: String,
         type_: String,
     },
-    /// A local volume: bound to a folder of the pod, so that it is given back with the pod.
+    /// A local volume: mounted on a folder of the pod, so that it is given back with the pod.
     Local {
         path: PathBuf,
+        fs_type: Option<String>,
         folder: PathBuf,
         is_read_only: bool,
         only_on_mismatch: bool,
@@ -48,8 +49,8 @@ pub(super) fn make(task: &Task, ownership: Ownership, now: Timestamp) -> io::Res
     match task {
         Task::Nothing => Ok(()),
         Task::HostPath { path, type_ } => host_path::ensure(path.as_ref(), type_),
-        Task::Local { path, folder, is_read_only, only_on_mismatch } => {
-            bind_local(path, folder)?;
+        Task::Local { path, fs_type, folder, is_read_only, only_on_mismatch } => {
+            mount_local(path, folder, fs_type.as_deref(), !is_read_only)?;
             if *is_read_only || (*only_on_mismatch && ownership.fits(folder)?) {
                 return Ok(());
             }
@@ -84,9 +85,12 @@ pub(super) fn make(task: &Task, ownership: Ownership, now: Timestamp) -> io::Res
     }
 }
 
-fn bind_local(path: &Path, folder: &Path) -> io::Result<()> {
+fn mount_local(path: &Path, folder: &Path, fs_type: Option<&str>, may_format: bool) -> io::Result<()> {
     if mount_table::is_mounted(folder)? {
         return Ok(());
+    }
+    if device::is_device(path) {
+        return device::mount_device(path, folder, fs_type, may_format);
     }
     if !path.is_dir() {
         return Err(io::Error::other(format!("local volume: path {:?} does not exist", path.display().to_string())));

@@ -6,6 +6,7 @@
 
 pub mod atomic;
 mod claims;
+mod device;
 mod host_path;
 pub mod image;
 mod kind;
@@ -128,7 +129,7 @@ impl VolumeManager {
                 let found = self.found(spec::uid(pod), name)?;
                 Some(match &found.place {
                     Place::HostPath { path, .. } => path.into(),
-                    Place::Local { path } if found.is_block => path.into(),
+                    Place::Local { path, .. } if found.is_block => path.into(),
                     Place::Local { .. } => self.local_folder(spec::uid(pod), &found),
                 })
             }
@@ -264,8 +265,9 @@ impl VolumeManager {
         Ok(match &found.place {
             Place::HostPath { path, type_ } => Task::HostPath { path: path.clone(), type_: type_.clone() },
             Place::Local { .. } if found.is_block => Task::Nothing,
-            Place::Local { path } => Task::Local {
+            Place::Local { path, fs_type } => Task::Local {
                 path: path.into(),
+                fs_type: fs_type.clone(),
                 folder: self.local_folder(uid, &found),
                 is_read_only: found.is_read_only,
                 only_on_mismatch: policy == Some("OnRootMismatch"),

@@ -78,7 +78,10 @@ pub fn devices(volumes: &VolumeManager, pod: &Pod, container: &Container) -> Res
 }
 
 /// Is the mount to be read-only all the way down (KEP-3857)?
-fn recursive_read_only(mount: &VolumeMount, is_supported: bool) -> Result<bool, String> {
+///
+/// # Errors
+/// That it cannot be, in upstream's words.
+pub fn recursive_read_only(mount: &VolumeMount, is_supported: bool) -> Result<bool, String> {
     let name = &mount.name;
     let refused = |why: String| {
         let problem = format!("volume {name:?} requested recursive read-only mode, but it is {why}");

@@ -16,10 +16,10 @@ const DROP_IN: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletC
     evictionPressureTransitionPeriod: 1s\nshutdownGracePeriod: 20s\nshutdownGracePeriodCriticalPods: 10s\n\
     enableSystemLogQuery: true\n";
 
-/// The kubelet's disk; 2 % of it, the threshold, is under 4 MiB.
-const DISK: &str = "192M";
+/// The kubelet's disk; 2 % of it, the threshold, is under 2 MiB.
+const DISK: &str = "96M";
 /// What [`fill`] leaves of it.
-const LEFT_MIB: i64 = 2;
+const LEFT_MIB: i64 = 1;
 
 #[test]
 fn pods_get_what_they_ask_of_the_machine() -> Result<()> {
@@ -112,8 +112,10 @@ fn pods(paths: &Paths) -> String {
     [
         claimed("block", &paths.device, "Block"),
         claimed("local", &paths.local, "Filesystem"),
+        claimed("disk", &paths.device, "Filesystem"),
         sleeping("block", &claim("block"), r#", "volumeDevices": [{"name": "data", "devicePath": "/dev/disk"}]"#),
         sleeping("local", &of_group, &mount("")),
+        sleeping("disk", &claim("disk"), &mount("")),
         sleeping("both", shared, &privileged),
         sleeping("sees", shared, &mount(r#", "mountPropagation": "HostToContainer""#)),
         sleeping("blind", shared, &mount("")),
@@ -138,6 +140,8 @@ fn run(cluster: &Cluster, pod: &str, script: &str) -> Result<String> {
 fn devices_are_handed_on(cluster: &Cluster) -> Result<()> {
     let read = run(cluster, "block", "test -b /dev/disk && dd if=/dev/disk bs=1 skip=1080 count=2 | od -An -tx1")?;
     ensure!(read.trim() == "53 ef", "the mark of the file system on the device: {read}");
+    let mounted = run(cluster, "disk", "mount | grep ' /data ' && ls /data")?;
+    ensure!(mounted.contains("type ext4") && mounted.contains("lost+found"), "the device's file system: {mounted}");
     Ok(())
 }
 
@@ -207,6 +211,10 @@ fn node_logs_are_queried(cluster: &Cluster) -> Result<()> {
         |query: &str| cluster.kubectl_output(&["get", "--raw", &format!("/api/v1/nodes/node/proxy/logs/{query}")]);
     let story = get("?query=story")?;
     ensure!(story.stdout == "the node speaks\n", "{story:?}");
+    // Collectors of logs look here.
+    let links =
+        cluster.bed.run(&["sh", "-c", "ls /var/log/containers | grep -c '^together_default_\\(c\\|side\\)-'"])?;
+    ensure!(links.trim() == "2", "a link to each container's log: {links}");
     let wrong = get("?query=story&boot=1")?;
     ensure!(!wrong.success && wrong.stderr.contains("must be less than 1"), "{wrong:?}");
     Ok(())
@@ -261,7 +269,12 @@ fn a_full_disk_costs_a_pod(cluster: &Cluster) -> Result<()> {
         let phase = cluster.value(&format!("pod/{pod}"), ".status.phase")?;
         ensure!(phase == "Running", "{pod} was spared: {phase}");
     }
-    cluster.kubectl(&["delete", "pod", "--all", "--timeout=60s"]).map(drop)
+    cluster.kubectl(&["delete", "pod", "--all", "--timeout=60s"])?;
+    eventually("no link stays without its log", SOON, || {
+        let links = cluster.bed.run(&["sh", "-c", "ls /var/log/containers | grep _default_ || true"])?;
+        ensure!(links.is_empty(), "{links}");
+        Ok(())
+    })
 }
 
 /// SIGTERM with periods of grace: plain pods first, critical ones after them, then the kubelet.

@@ -3,6 +3,7 @@
 //! One binary, so that it is linked once: `support` makes the cluster, every other module is a story.
 
 mod bad_input;
+mod bad_pods;
 mod conformance;
 mod flow;
 mod machine;

@@ -4,6 +4,7 @@
 use anyhow::{Result, ensure};
 use testbed::eventually;
 
+use crate::bad_pods;
 use crate::support::{Cluster, SOON};
 
 #[test]
@@ -14,7 +15,8 @@ fn pods_get_what_they_ask_of_their_kubelet() -> Result<()> {
     probes_restart_what_fails(&cluster)?;
     images_are_volumes(&cluster)?;
     resizes_reach_the_kernel(&cluster)?;
-    what_cannot_be_is_told(&cluster)?;
+    the_unsafe_is_refused(&cluster)?;
+    bad_pods::what_cannot_be_is_told(&cluster)?;
     who_names_the_node_is_judged_by_it(&cluster)?;
     static_pods_have_mirrors(&cluster)?;
     pods_vanish(&cluster)
@@ -113,7 +115,7 @@ fn resizes_reach_the_kernel(cluster: &Cluster) -> Result<()> {
     })
 }
 
-fn what_cannot_be_is_told(cluster: &Cluster) -> Result<()> {
+fn the_unsafe_is_refused(cluster: &Cluster) -> Result<()> {
     eventually("the unsafe sysctl is refused", SOON, || {
         let status = cluster.value("pod/unsafe", ".status.phase")? + &cluster.value("pod/unsafe", ".status.reason")?;
         ensure!(status == "FailedSysctlForbidden", "{status}");

@@ -24,7 +24,11 @@ pub(crate) fn facts() -> NodeFacts {
         cluster_dns: vec!["10.0.0.10".into()],
         cluster_domain: "cluster.local".into(),
         host_dns: dns::DnsConfig { servers: vec!["192.0.2.53".into()], searches: vec!["lan".into()], options: vec![] },
-        paths: Paths { root: "/var/lib/kubelet".into(), pod_logs: "/var/log/pods".into() },
+        paths: Paths {
+            root: "/var/lib/kubelet".into(),
+            pod_logs: "/var/log/pods".into(),
+            container_logs: "/var/log/containers".into(),
+        },
         cgroups: Naming::new(Driver::Cgroupfs, ""),
         cgroup_v2: false,
         cpu_period_us: Some(resources::CPU_PERIOD_US),

@@ -1,0 +1,211 @@
+//! The kubelet's own numbers on `/metrics`, under upstream's names: what runs here, what the runtime was asked, how long
+//! it took.
+//!
+//! Enter at [`follow`] for what is counted when it is asked for; the rest is told where it happens.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock, Weak},
+    time::Instant,
+};
+
+use component::metrics;
+use k8s_openapi::api::core::v1::Pod;
+use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
+
+use crate::pod::{node::Node, spec::Role};
+
+static NODE_NAME: LazyLock<IntGaugeVec> =
+    LazyLock::new(|| metrics::int_gauge("kubelet_node_name", "The node's name. The count is always 1.", &["node"]));
+static RUNNING_PODS: LazyLock<IntGaugeVec> =
+    LazyLock::new(|| metrics::int_gauge("kubelet_running_pods", "Number of pods that have a running pod sandbox", &[]));
+static RUNNING_CONTAINERS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    metrics::int_gauge("kubelet_running_containers", "Number of containers currently running", &["container_state"])
+});
+static OPERATIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Cumulative number of runtime operations by operation type.";
+    metrics::counter("kubelet_runtime_operations_total", help, &["operation_type"])
+});
+static OPERATION_ERRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Cumulative number of runtime operation errors by operation type.";
+    metrics::counter("kubelet_runtime_operations_errors_total", help, &["operation_type"])
+});
+static OPERATION_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
+    let help = "Duration in seconds of runtime operations. Broken down by operation type.";
+    let buckets: Vec<f64> = (0..14).map(|power| 0.005 * 2.5f64.powi(power)).collect();
+    metrics::histogram("kubelet_runtime_operations_duration_seconds", help, &["operation_type"], &buckets)
+});
+static STARTED_PODS: LazyLock<IntCounterVec> =
+    LazyLock::new(|| metrics::counter("kubelet_started_pods_total", "Cumulative number of pods started", &[]));
+static STARTED_PODS_ERRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    metrics::counter("kubelet_started_pods_errors_total", "Cumulative number of errors when starting pods", &[])
+});
+static STARTED_CONTAINERS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Cumulative number of containers started";
+    metrics::counter("kubelet_started_containers_total", help, &["container_type"])
+});
+static STARTED_CONTAINERS_ERRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Cumulative number of errors when starting containers";
+    metrics::counter("kubelet_started_containers_errors_total", help, &["container_type", "code"])
+});
+static EVICTIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Cumulative number of pod evictions by eviction signal";
+    metrics::counter("kubelet_evictions", help, &["eviction_signal"])
+});
+static POD_START_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
+    let help = "Duration in seconds from kubelet seeing a pod for the first time to the pod starting to run";
+    let buckets = [
+        0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 20.0, 30.0, 45.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0, 480.0,
+        600.0, 900.0, 1200.0, 1800.0, 2700.0, 3600.0,
+    ];
+    metrics::histogram("kubelet_pod_start_duration_seconds", help, &[], &buckets)
+});
+
+/// Counts pods and containers whenever metrics are asked for, as long as the node is there.
+pub(crate) fn follow(node: &Arc<Node>) {
+    NODE_NAME.with_label_values(&[node.facts.node_name.as_str()]).set(1);
+    let node: Weak<Node> = Arc::downgrade(node);
+    metrics::before_scrape(move || {
+        let Some(node) = node.upgrade() else { return false };
+        let (pods, states) = counts(&node.running.list());
+        RUNNING_PODS.with_label_values::<&str>(&[]).set(pods);
+        RUNNING_CONTAINERS.reset();
+        for (state, count) in states {
+            RUNNING_CONTAINERS.with_label_values(&[state]).set(count);
+        }
+        true
+    });
+}
+
+/// Pods of which anything runs, and containers by their state. Pure.
+fn counts(pods: &[Arc<Pod>]) -> (i64, BTreeMap<&'static str, i64>) {
+    let (mut running, mut states) = (0, BTreeMap::from([("exited", 0), ("running", 0)]));
+    for status in pods.iter().filter_map(|pod| pod.status.as_ref()) {
+        let lists = [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
+        let of = lists.into_iter().flat_map(|list| list.iter().flatten()).filter_map(|it| it.state.as_ref());
+        let (alive, dead) = of.fold((0, 0), |(alive, dead), state| {
+            (alive + i64::from(state.running.is_some()), dead + i64::from(state.terminated.is_some()))
+        });
+        running += i64::from(alive > 0);
+        *states.entry("running").or_default() += alive;
+        *states.entry("exited").or_default() += dead;
+    }
+    (running, states)
+}
+
+/// A call of the runtime; dropped without an end it was given up.
+pub(crate) struct Operation {
+    kind: &'static str,
+    started: Instant,
+}
+
+impl Operation {
+    /// `name` is CRI's.
+    pub(crate) fn begin(name: &'static str) -> Self {
+        let kind = operation_type(name);
+        OPERATIONS.with_label_values(&[kind]).inc();
+        Self { kind, started: Instant::now() }
+    }
+
+    pub(crate) fn end(self, has_failed: bool) {
+        OPERATION_SECONDS.with_label_values(&[self.kind]).observe(self.started.elapsed().as_secs_f64());
+        if has_failed {
+            OPERATION_ERRORS.with_label_values(&[self.kind]).inc();
+        }
+    }
+}
+
+/// Upstream's name of a call.
+fn operation_type(name: &'static str) -> &'static str {
+    match name {
+        "Version" => "version",
+        "Status" => "status",
+        "UpdateRuntimeConfig" => "update_runtime_config",
+        "ListPodSandbox" => "list_podsandbox",
+        "PodSandboxStatus" => "podsandbox_status",
+        "RunPodSandbox" => "run_podsandbox",
+        "StopPodSandbox" => "stop_podsandbox",
+        "RemovePodSandbox" => "remove_podsandbox",
+        "ListContainers" => "list_containers",
+        "ContainerStatus" => "container_status",
+        "CreateContainer" => "create_container",
+        "StartContainer" => "start_container",
+        "StopContainer" => "stop_container",
+        "RemoveContainer" => "remove_container",
+        "UpdateContainerResources" => "update_container",
+        "ReopenContainerLog" => "reopen_container_log",
+        "ExecSync" => "exec_sync",
+        "Exec" => "exec",
+        "Attach" => "attach",
+        "PortForward" => "port_forward",
+        "ListContainerStats" => "list_container_stats",
+        "ListImages" => "list_images",
+        "ImageStatus" => "image_status",
+        "PullImage" => "pull_image",
+        "RemoveImage" => "remove_image",
+        "ImageFsInfo" => "image_fs_info",
+        other => other,
+    }
+}
+
+pub(crate) fn pod_started(has_failed: bool) {
+    let family = if has_failed { &STARTED_PODS_ERRORS } else { &STARTED_PODS };
+    family.with_label_values::<&str>(&[]).inc();
+}
+
+/// Every start is counted; one that failed also by its reason.
+pub(crate) fn container_started(role: Role, failure: Option<&str>) {
+    let kind = match role {
+        Role::Init | Role::Sidecar => "init_container",
+        Role::Regular => "container",
+        Role::Ephemeral => "ephemeral_container",
+    };
+    STARTED_CONTAINERS.with_label_values(&[kind]).inc();
+    if let Some(reason) = failure {
+        STARTED_CONTAINERS_ERRORS.with_label_values(&[kind, reason]).inc();
+    }
+}
+
+pub(crate) fn evicted(signal: &str) {
+    EVICTIONS.with_label_values(&[signal]).inc();
+}
+
+/// A pod has come to run for the first time.
+pub(crate) fn pod_runs(pod: &Pod, now: jiff::Timestamp) {
+    let Some(seen) = pod.status.as_ref().and_then(|status| status.start_time.as_ref()) else { return };
+    POD_START_SECONDS.with_label_values::<&str>(&[]).observe(now.duration_since(seen.0).as_secs_f64().max(0.0));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_runs_is_counted() {
+        let pod = |states: [serde_json::Value; 2]| -> Arc<Pod> {
+            let [a, b] = states.map(|state| json!({"name": "c", "state": state, "image": "", "imageID": "", "ready": false, "restartCount": 0}));
+            Arc::new(
+                serde_json::from_value(json!({"status": {"initContainerStatuses": [a], "containerStatuses": [b]}}))
+                    .expect("a pod"),
+            )
+        };
+        let (running, ended) = (json!({"running": {}}), json!({"terminated": {"exitCode": 0}}));
+        let pods = [pod([ended.clone(), running.clone()]), pod([ended.clone(), ended]), pod([json!({}), running])];
+        assert_eq!(counts(&pods), (2, BTreeMap::from([("exited", 3), ("running", 2)])));
+    }
+
+    #[test]
+    fn calls_of_the_runtime_have_upstreams_names() {
+        Operation::begin("RunPodSandbox").end(true);
+        let text = String::from_utf8(metrics::text()).expect("text");
+        for wanted in [
+            "kubelet_runtime_operations_total{operation_type=\"run_podsandbox\"}",
+            "kubelet_runtime_operations_errors_total{operation_type=\"run_podsandbox\"}",
+            "kubelet_runtime_operations_duration_seconds_bucket{operation_type=\"run_podsandbox\",le=\"0.0125\"}",
+        ] {
+            assert!(text.contains(wanted), "{wanted} in {text}");
+        }
+    }
+}
