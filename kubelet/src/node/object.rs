@@ -45,10 +45,6 @@ pub struct Identity {
 /// That volumes are attached by the controller manager, not by the kubelet.
 pub const ATTACHES: [&str; 2] = ["volumes.kubernetes.io/controller-managed-attach-detach", "true"];
 
-/// What a scheduler or an API server must not take for granted of a node, and this one has (KEP-5328).
-const DECLARED_FEATURES: [&str; 2] =
-    ["InPlacePodLevelResourcesVerticalScaling", "RestartAllContainersOnContainerExits"];
-
 /// The object to create. `status` goes along: the scheduler then sees a node that it can judge.
 pub fn initial(identity: &Identity, status: NodeStatus) -> Node {
     let mut taints = identity.taints.clone();
@@ -124,7 +120,6 @@ pub fn status(
         features: identity
             .runtime_features
             .map(|it| NodeFeatures { supplemental_groups_policy: Some(it.supplemental_groups_policy) }),
-        declared_features: Some(DECLARED_FEATURES.map(str::to_owned).into()),
         ..known.clone()
     }
 }
