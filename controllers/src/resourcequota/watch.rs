@@ -1,4 +1,4 @@
-//! Watches of kinds that some quota counts by number, for what goes.
+//! Watches of kinds that some quota counts by number, or that cost the same all their life, for what goes.
 //!
 //! Started when a quota first names the kind, and only then: a cluster without such quotas has no such watch. Kinds that a
 //! shared cache holds anyway are not watched here.
@@ -30,7 +30,8 @@ impl Watches {
     }
 
     pub(super) fn follow(&self, resource: &Resource) {
-        let Some(evaluator @ Evaluator::Objects(_)) = Evaluator::of(&resource.group, &resource.resource) else {
+        let by_number = Evaluator::of(&resource.group, &resource.resource);
+        let Some(evaluator @ (Evaluator::Objects(_) | Evaluator::DeviceClaims)) = by_number else {
             return;
         };
         let new = self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(resource.clone());

@@ -4,6 +4,7 @@
 //! knows neither the quotas' store nor what is done about one that is exceeded.
 
 mod claim;
+mod device_claim;
 mod pod;
 mod scope;
 mod service;
@@ -24,6 +25,7 @@ pub enum Evaluator {
     Pods,
     Services,
     Claims,
+    DeviceClaims,
     /// By their number, under these names: `count/configmaps`, `configmaps`.
     Objects(Vec<String>),
 }
@@ -39,6 +41,7 @@ impl Evaluator {
             ("", "pods") => Some(Self::Pods),
             ("", "services") => Some(Self::Services),
             ("", "persistentvolumeclaims") => Some(Self::Claims),
+            ("resource.k8s.io", "resourceclaims") => Some(Self::DeviceClaims),
             _ => {
                 let mut names = vec![object_count_name(group, plural)];
                 if group.is_empty() && ALIASES.contains(&plural) {
@@ -55,6 +58,7 @@ impl Evaluator {
             Self::Pods => pod::usage(object, now),
             Self::Services => service::usage(object),
             Self::Claims => claim::usage(object),
+            Self::DeviceClaims => device_claim::usage(object),
             Self::Objects(names) => {
                 let mut usage = ResourceList::default();
                 names.iter().for_each(|name| usage.count(name, 1));
@@ -69,6 +73,7 @@ impl Evaluator {
             Self::Pods => pod::counts(name),
             Self::Services => service::COUNTED.contains(&name),
             Self::Claims => claim::counts(name),
+            Self::DeviceClaims => device_claim::counts(name),
             Self::Objects(names) => names.iter().any(|own| own == name),
         }
     }
@@ -82,7 +87,7 @@ impl Evaluator {
         scope::selectors(quota).iter().all(|selector| match self {
             Self::Pods => scope::matches_pod(selector, object),
             Self::Claims => scope::matches_claim(selector, object),
-            Self::Services | Self::Objects(_) => false,
+            Self::Services | Self::DeviceClaims | Self::Objects(_) => false,
         })
     }
 

@@ -66,6 +66,28 @@ fn claims_count_in_all_and_by_class() {
 }
 
 #[test]
+fn claims_of_devices_count_by_class() {
+    let exactly = |class: &str, more: Value| {
+        let mut form = json!({"deviceClassName": class});
+        form.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        form
+    };
+    let either =
+        json!([exactly("gpu", json!({"count": 3})), exactly("gpu", json!({"count": 1})), exactly("nic", json!({}))]);
+    let requests = json!([
+        {"name": "a", "exactly": exactly("gpu", json!({"count": 2, "allocationMode": "ExactCount"}))},
+        {"name": "b", "firstAvailable": either},
+        {"name": "c", "exactly": exactly("disk", json!({"allocationMode": "All"}))},
+    ]);
+    let claims = Evaluator::of("resource.k8s.io", "resourceclaims").unwrap();
+    let usage = claims.usage(&json!({"spec": {"devices": {"requests": requests}}}), 0).to_string();
+    let by_class = |class: &str, n: u8| format!(",{class}.deviceclass.resource.k8s.io/devices={n}");
+    let classes = by_class("disk", 32) + &by_class("gpu", 5) + &by_class("nic", 1);
+    assert_eq!(usage, format!("count/resourceclaims.resource.k8s.io=1{classes}"));
+    assert!(claims.counts("gpu.deviceclass.resource.k8s.io/devices") && !claims.counts("requests.cpu"));
+}
+
+#[test]
 fn everything_else_is_counted_by_number() {
     assert_eq!(usage("configmaps", &Value::Null), "configmaps=1,count/configmaps=1");
     let deployments = Evaluator::of("apps", "deployments").unwrap();
