@@ -3,7 +3,8 @@
 
 use super::super::go_form::{FLAG, Form, NUMBER, POINTER, TEXT};
 
-type Fields = &'static [(&'static str, Form)];
+type Field = (&'static str, Form);
+type Fields = &'static [Field];
 
 pub const FS_TYPE: (&str, Form) = ("fsType", Form::As("FSType", &TEXT));
 pub const FS_TYPE_POINTER: (&str, Form) = ("fsType", Form::As("FSType", &POINTER));
@@ -18,12 +19,12 @@ pub const SOURCE: Form = Form::Struct(&[
     ("hostPath", Form::Struct(&[("path", TEXT), ("type", POINTER)])),
     ("glusterfs", GLUSTERFS),
     ("nfs", Form::As("NFS", &Form::Struct(&[("server", TEXT), ("path", TEXT), READ_ONLY]))),
-    ("rbd", Form::As("RBD", &Form::Struct(RBD))),
+    ("rbd", Form::As("RBD", &Form::Struct(&rbd(SECRET_REF)))),
     ("quobyte", Form::Struct(QUOBYTE)),
-    ("iscsi", Form::As("ISCSI", &Form::Struct(ISCSI))),
+    ("iscsi", Form::As("ISCSI", &Form::Struct(&iscsi(SECRET_REF)))),
     ("flexVolume", Form::Struct(&[("driver", TEXT), FS_TYPE, SECRET_REF, READ_ONLY, ("options", POINTER)])),
     ("cinder", Form::Struct(&[("volumeID", TEXT), FS_TYPE, READ_ONLY, SECRET_REF])),
-    ("cephfs", Form::As("CephFS", &Form::Struct(CEPHFS))),
+    ("cephfs", Form::As("CephFS", &Form::Struct(&cephfs(SECRET_REF)))),
     ("fc", Form::As("FC", &FIBRE_CHANNEL)),
     ("flocker", Form::Struct(&[("datasetName", TEXT), ("datasetUUID", TEXT)])),
     ("azureFile", AZURE_FILE),
@@ -31,7 +32,7 @@ pub const SOURCE: Form = Form::Struct(&[
     ("azureDisk", Form::Struct(AZURE_DISK)),
     ("photonPersistentDisk", Form::Struct(&[("pdID", TEXT), FS_TYPE])),
     ("portworxVolume", Form::Struct(&[("volumeID", TEXT), FS_TYPE, READ_ONLY])),
-    ("scaleIO", Form::Struct(SCALE_IO)),
+    ("scaleIO", Form::Struct(&scale_io(SECRET_REF))),
     ("local", Form::Struct(&[("path", TEXT), FS_TYPE_POINTER])),
     ("storageos", Form::As("StorageOS", &Form::Struct(STORAGE_OS))),
     ("csi", Form::As("CSI", &Form::Struct(CSI))),
@@ -46,33 +47,39 @@ const GLUSTERFS: Form = Form::Struct(&[
     READ_ONLY,
     ("endpointsNamespace", POINTER),
 ]);
-const RBD: Fields = &[
-    ("monitors", Form::As("CephMonitors", &POINTER)),
-    ("image", Form::As("RBDImage", &TEXT)),
-    FS_TYPE,
-    ("pool", Form::As("RBDPool", &TEXT)),
-    ("user", Form::As("RadosUser", &TEXT)),
-    ("keyring", TEXT),
-    SECRET_REF,
-    READ_ONLY,
-];
+/// `secret` is the reference to a Secret, which a pod names without its namespace; likewise below.
+pub const fn rbd(secret: Field) -> [Field; 8] {
+    [
+        ("monitors", Form::As("CephMonitors", &POINTER)),
+        ("image", Form::As("RBDImage", &TEXT)),
+        FS_TYPE,
+        ("pool", Form::As("RBDPool", &TEXT)),
+        ("user", Form::As("RadosUser", &TEXT)),
+        ("keyring", TEXT),
+        secret,
+        READ_ONLY,
+    ]
+}
 pub const QUOBYTE: Fields =
     &[("registry", TEXT), ("volume", TEXT), READ_ONLY, ("user", TEXT), ("group", TEXT), ("tenant", TEXT)];
-const ISCSI: Fields = &[
-    ("targetPortal", TEXT),
-    ("iqn", Form::As("IQN", &TEXT)),
-    ("lun", NUMBER),
-    ("iscsiInterface", Form::As("ISCSIInterface", &TEXT)),
-    FS_TYPE,
-    READ_ONLY,
-    ("portals", POINTER),
-    ("chapAuthDiscovery", Form::As("DiscoveryCHAPAuth", &FLAG)),
-    ("chapAuthSession", Form::As("SessionCHAPAuth", &FLAG)),
-    SECRET_REF,
-    ("initiatorName", POINTER),
-];
-const CEPHFS: Fields =
-    &[("monitors", POINTER), ("path", TEXT), ("user", TEXT), ("secretFile", TEXT), SECRET_REF, READ_ONLY];
+pub const fn iscsi(secret: Field) -> [Field; 11] {
+    [
+        ("targetPortal", TEXT),
+        ("iqn", Form::As("IQN", &TEXT)),
+        ("lun", NUMBER),
+        ("iscsiInterface", Form::As("ISCSIInterface", &TEXT)),
+        FS_TYPE,
+        READ_ONLY,
+        ("portals", POINTER),
+        ("chapAuthDiscovery", Form::As("DiscoveryCHAPAuth", &FLAG)),
+        ("chapAuthSession", Form::As("SessionCHAPAuth", &FLAG)),
+        secret,
+        ("initiatorName", POINTER),
+    ]
+}
+pub const fn cephfs(secret: Field) -> [Field; 6] {
+    [("monitors", POINTER), ("path", TEXT), ("user", TEXT), ("secretFile", TEXT), secret, READ_ONLY]
+}
 pub const FIBRE_CHANNEL: Form = Form::Struct(&[
     ("targetWWNs", POINTER),
     ("lun", POINTER),
@@ -92,18 +99,20 @@ pub const AZURE_DISK: Fields = &[
     ("readOnly", POINTER),
     ("kind", POINTER),
 ];
-const SCALE_IO: Fields = &[
-    ("gateway", TEXT),
-    ("system", TEXT),
-    SECRET_REF,
-    ("sslEnabled", Form::As("SSLEnabled", &FLAG)),
-    ("protectionDomain", TEXT),
-    ("storagePool", TEXT),
-    ("storageMode", TEXT),
-    ("volumeName", TEXT),
-    FS_TYPE,
-    READ_ONLY,
-];
+pub const fn scale_io(secret: Field) -> [Field; 10] {
+    [
+        ("gateway", TEXT),
+        ("system", TEXT),
+        secret,
+        ("sslEnabled", Form::As("SSLEnabled", &FLAG)),
+        ("protectionDomain", TEXT),
+        ("storagePool", TEXT),
+        ("storageMode", TEXT),
+        ("volumeName", TEXT),
+        FS_TYPE,
+        READ_ONLY,
+    ]
+}
 const STORAGE_OS: Fields =
     &[("volumeName", TEXT), ("volumeNamespace", TEXT), FS_TYPE, READ_ONLY, ("secretRef", Form::Struct(OBJECT))];
 const OBJECT: Fields = &[

@@ -1,7 +1,7 @@
 //! Volumes. Many sources are as those of PersistentVolumes; what names a Secret here names it in the pod's namespace.
 
 use super::{Fields, LABEL_SELECTOR, REFERENCE};
-use crate::kinds::go_form::{FLAG, Form, NUMBER, POINTER, TEXT};
+use crate::kinds::go_form::{Form, NUMBER, POINTER, TEXT};
 use crate::kinds::pod::form::container::{FIELD, RESOURCE};
 use crate::kinds::volume::form as persistent;
 use crate::kinds::volume::form::{FS_TYPE, FS_TYPE_POINTER, READ_ONLY};
@@ -19,14 +19,14 @@ pub const VOLUME: Form = Form::Struct(&[
     ("gitRepo", Form::Struct(&[("repository", TEXT), ("revision", TEXT), ("directory", TEXT)])),
     ("secret", Form::Struct(&[("secretName", TEXT), ITEMS, DEFAULT_MODE, OPTIONAL])),
     ("nfs", Form::As("NFS", &Form::Struct(&[("server", TEXT), ("path", TEXT), READ_ONLY]))),
-    ("iscsi", Form::As("ISCSI", &Form::Struct(ISCSI))),
+    ("iscsi", Form::As("ISCSI", &Form::Struct(&persistent::iscsi(SECRET_REF)))),
     ("glusterfs", Form::Struct(&[("endpoints", Form::As("EndpointsName", &TEXT)), ("path", TEXT), READ_ONLY])),
     ("persistentVolumeClaim", Form::Struct(&[("claimName", TEXT), READ_ONLY])),
-    ("rbd", Form::As("RBD", &Form::Struct(RBD))),
+    ("rbd", Form::As("RBD", &Form::Struct(&persistent::rbd(SECRET_REF)))),
     ("quobyte", Form::Struct(persistent::QUOBYTE)),
     ("flexVolume", Form::Struct(&[("driver", TEXT), FS_TYPE, SECRET_REF, READ_ONLY, ("options", POINTER)])),
     ("cinder", Form::Struct(&[("volumeID", TEXT), FS_TYPE, READ_ONLY, SECRET_REF])),
-    ("cephfs", Form::As("CephFS", &Form::Struct(CEPHFS))),
+    ("cephfs", Form::As("CephFS", &Form::Struct(&persistent::cephfs(SECRET_REF)))),
     ("flocker", Form::Struct(&[("datasetName", TEXT), ("datasetUUID", TEXT)])),
     ("downwardAPI", Form::Struct(&[FIELDS, DEFAULT_MODE])),
     ("fc", Form::As("FC", &persistent::FIBRE_CHANNEL)),
@@ -37,7 +37,7 @@ pub const VOLUME: Form = Form::Struct(&[
     ("photonPersistentDisk", Form::Struct(&[("pdID", TEXT), FS_TYPE])),
     ("projected", Form::Struct(&[("sources", Form::List(&PROJECTION)), DEFAULT_MODE])),
     ("portworxVolume", Form::Struct(&[("volumeID", TEXT), FS_TYPE, READ_ONLY])),
-    ("scaleIO", Form::Struct(SCALE_IO)),
+    ("scaleIO", Form::Struct(&persistent::scale_io(SECRET_REF))),
     ("storageos", Form::As("StorageOS", &Form::Struct(STORAGE_OS))),
     ("csi", Form::As("CSI", &Form::Struct(CSI))),
     ("ephemeral", Form::Struct(&[("volumeClaimTemplate", CLAIM_TEMPLATE)])),
@@ -74,43 +74,6 @@ const CERTIFICATE: Form = Form::Struct(&[
     ("userAnnotations", POINTER),
 ]);
 
-const ISCSI: Fields = &[
-    ("targetPortal", TEXT),
-    ("iqn", Form::As("IQN", &TEXT)),
-    ("lun", NUMBER),
-    ("iscsiInterface", Form::As("ISCSIInterface", &TEXT)),
-    FS_TYPE,
-    READ_ONLY,
-    ("portals", POINTER),
-    ("chapAuthDiscovery", Form::As("DiscoveryCHAPAuth", &FLAG)),
-    ("chapAuthSession", Form::As("SessionCHAPAuth", &FLAG)),
-    SECRET_REF,
-    ("initiatorName", POINTER),
-];
-const RBD: Fields = &[
-    ("monitors", Form::As("CephMonitors", &POINTER)),
-    ("image", Form::As("RBDImage", &TEXT)),
-    FS_TYPE,
-    ("pool", Form::As("RBDPool", &TEXT)),
-    ("user", Form::As("RadosUser", &TEXT)),
-    ("keyring", TEXT),
-    SECRET_REF,
-    READ_ONLY,
-];
-const CEPHFS: Fields =
-    &[("monitors", POINTER), ("path", TEXT), ("user", TEXT), ("secretFile", TEXT), SECRET_REF, READ_ONLY];
-const SCALE_IO: Fields = &[
-    ("gateway", TEXT),
-    ("system", TEXT),
-    SECRET_REF,
-    ("sslEnabled", Form::As("SSLEnabled", &FLAG)),
-    ("protectionDomain", TEXT),
-    ("storagePool", TEXT),
-    ("storageMode", TEXT),
-    ("volumeName", TEXT),
-    FS_TYPE,
-    READ_ONLY,
-];
 const STORAGE_OS: Fields = &[("volumeName", TEXT), ("volumeNamespace", TEXT), FS_TYPE, READ_ONLY, SECRET_REF];
 const CSI: Fields = &[
     ("driver", TEXT),
