@@ -47,6 +47,8 @@ pub struct Parts {
     endpoints: Endpoints,
     openid: Option<Arc<Documents>>,
     pub tasks: JoinSet<()>,
+    /// The end of the watch cache: after the last request, which may have to read what the one before it wrote.
+    cache_end: Shutdown,
 }
 
 impl Parts {
@@ -58,12 +60,14 @@ impl Parts {
         random: Random,
         shutdown: Shutdown,
     ) -> Result<Self, Error> {
+        let shutdown = shutdown.child();
         let catalogue = Catalogue::builtin(options.values.str("etcd-prefix"));
         let store = metered(store, &catalogue);
         let indexer = Arc::new(CatalogueIndexer::new(catalogue.clone()));
         let cache_options =
             cache::Options { prefix: format!("{}/", catalogue.store_prefix()), ..cache::Options::default() };
-        let cache = Cache::start(store.clone(), indexer, cache_options, shutdown.clone());
+        let cache_end = Shutdown::new();
+        let cache = Cache::start(store.clone(), indexer, cache_options, cache_end.clone());
         let interval = options.values.duration("etcd-compaction-interval");
         let with_roles = options.modes.contains(&Mode::Rbac);
         let keys_url = options.values.opt_str("service-account-jwks-uri").map(str::to_owned);
@@ -102,7 +106,7 @@ impl Parts {
             };
             bootstrap::run(booting, advertised, with_roles, ready).await;
         });
-        Ok(Self { api, endpoints, openid, tasks })
+        Ok(Self { api, endpoints, openid, tasks, cache_end })
     }
 
     /// What answers requests.
@@ -122,6 +126,13 @@ impl Parts {
         if let Some(auditor) = &self.api.auditor {
             auditor.close().await;
         }
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        self.api.shutdown.trigger();
+        self.cache_end.trigger();
     }
 }
 

@@ -3,18 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use apiserver::store::embedded::disk::Folder;
-use apiserver::store::embedded::{self, Embedded};
+use apiserver::store::embedded::Embedded;
 use apiserver::store::{
     Batch, Commit, CommitError, Entry, Error, Previous, Range, RangeRequest, Revision, Store, WatchError,
 };
 use async_trait::async_trait;
-use component::clock::Clock;
 use component::shutdown::Shutdown;
 use futures::stream::BoxStream;
 use serde_json::{Value, json};
 
 use crate::client::{CONFIG_MAPS, Reply, config_map, delete, get, post, put};
+use crate::in_process;
 
 /// A store that can keep the end of a commit to itself, as an etcd does that is killed.
 struct Forgetful {
@@ -65,17 +64,10 @@ fn is_unknown(reply: &Reply) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_whose_answer_is_lost_is_not_tried_again() {
     let folder = tempfile::tempdir().expect("a folder");
-    let key = folder.path().join("sa.key");
-    std::fs::write(&key, rcgen::KeyPair::generate().expect("a key").serialize_pem()).expect("write the key");
-    let key = format!("--service-account-signing-key-file={}", key.display());
-    let issuer = "--service-account-issuer=https://kubernetes";
-    let flags = ["--storage-backend=embedded", "--data-dir=brought along", issuer, &key];
-    let options = apiserver::Options::from_flags(&apiserver::flags().parse(flags).expect("flags")).expect("options");
-    let disk = Arc::new(Folder::open(&folder.path().join("store")).expect("a disk"));
-    let store = Embedded::start(disk, Clock::system(), embedded::Options::default()).await.expect("a store");
-    let store = Arc::new(Forgetful { store, forgets: AtomicBool::new(false) });
-    let server = apiserver::InProcess::start(options, store.clone(), apiserver::Seams::system(Shutdown::new()));
-    let client = kube::Client::new(server.expect("a server").service(), "default");
+    let store = Forgetful { store: in_process::store(&folder).await, forgets: AtomicBool::new(false) };
+    let store = Arc::new(store);
+    let server = in_process::start(&folder, store.clone(), Shutdown::new());
+    let client = kube::Client::new(server.service(), "default");
     let path = format!("{CONFIG_MAPS}/a");
     let forget = || store.forgets.store(true, Ordering::SeqCst);
 
