@@ -10,7 +10,7 @@ static EMPTY: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
 
 /// The value at a dotted path of object fields; `Null` when any step is absent.
 pub fn at<'a>(object: &'a Value, path: &str) -> &'a Value {
-    path.split('.').fold(object, |value, name| value.get(name).unwrap_or(&Value::Null))
+    path.split('.').try_fold(object, |value, name| value.get(name)).unwrap_or(&Value::Null)
 }
 
 /// The string at a dotted path, or "".

@@ -1,6 +1,8 @@
 //! `DefaultStorageClass` and `DefaultIngressClass`: what a claim or an Ingress that names no class gets (Kubernetes
 //! concepts: "Storage Classes", "Ingress", default classes).
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use machinery::meta;
 use machinery::status::Status;
@@ -52,9 +54,10 @@ fn set(object: &mut Value, field: &str, class: Option<&str>) {
 }
 
 /// Of several defaults the one made last; of those the first by name.
-fn newest<'a>(classes: &'a [Value], annotations: &[&str]) -> Option<&'a str> {
+fn newest<'a>(classes: &'a [Arc<Value>], annotations: &[&str]) -> Option<&'a str> {
     let defaults = classes
         .iter()
+        .map(Arc::as_ref)
         .filter(|class| annotations.iter().any(|annotation| meta::annotation(class, annotation) == Some("true")));
     let order = |class: &&Value| {
         let made = meta::text(class, "metadata.creationTimestamp").to_owned();
@@ -77,6 +80,7 @@ mod tests {
             class("a", "2026-01-02T00:00:00Z", "true"),
             class("none", "2026-01-03T00:00:00Z", "false"),
         ];
+        let classes = classes.map(Arc::new);
         assert_eq!(newest(&classes, &STORAGE), Some("a"));
         assert_eq!(newest(&classes[3..], &STORAGE), None);
     }

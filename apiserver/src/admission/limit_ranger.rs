@@ -1,6 +1,8 @@
 //! `LimitRanger`: containers' defaults, and the least and most that pods and claims of a namespace may ask for
 //! (Kubernetes concept: "Limit Ranges").
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use machinery::meta;
 use machinery::quantity::Quantity;
@@ -55,7 +57,7 @@ fn is_going(request: &Request<'_>) -> bool {
     request.old.is_some_and(meta::is_deleting)
 }
 
-fn ranges(request: &Request<'_>) -> Result<Vec<Value>, Status> {
+fn ranges(request: &Request<'_>) -> Result<Vec<Arc<Value>>, Status> {
     request.list("", "limitranges", request.namespace())
 }
 

@@ -1,5 +1,6 @@
 //! `NamespaceLifecycle`: nothing is made in a namespace that is missing or ending, and some namespaces never end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,12 +24,15 @@ impl Plugin for NamespaceLifecycle {
             return Ok(());
         }
         let Some(served) = request.api.catalogue.find("", "v1", "namespaces") else { return Ok(()) };
-        let found = match request.api.peek(served, "", namespace)? {
+        let found = match request.api.peek_shared(served, "", namespace)? {
             Some(found) => Some(found),
-            None => request.api.await_object(served, "", namespace, MISSING_WAIT).await?,
+            None => {
+                let found = request.api.await_object(served, "", namespace, MISSING_WAIT).await?;
+                found.map(|found| Arc::new(found.object))
+            }
         };
         let Some(found) = found else { return Err(Status::not_found(served.row.group_resource(), namespace)) };
-        if meta::text(&found.object, "status.phase") != "Terminating" {
+        if meta::text(&found, "status.phase") != "Terminating" {
             return Ok(());
         }
         let why = format!("unable to create new content in namespace {namespace} because it is being terminated");

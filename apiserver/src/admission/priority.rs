@@ -1,5 +1,7 @@
 //! `Priority`: the number behind a pod's priority class (Kubernetes concept: "Pod Priority and Preemption").
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use machinery::meta;
 use machinery::status::Status;
@@ -59,7 +61,7 @@ fn establish(request: &Request<'_>, pod: &mut Value) -> Result<(), Status> {
             global_default(request)?
         } else {
             let class = request.api.peek_named("scheduling.k8s.io", "priorityclasses", "", &named);
-            Some(class.ok_or_else(|| {
+            Some(class.map(Arc::new).ok_or_else(|| {
                 request.forbidden_object(pod, &format!("no PriorityClass with name {named} was found"))
             })?)
         };
@@ -93,7 +95,7 @@ fn establish(request: &Request<'_>, pod: &mut Value) -> Result<(), Status> {
 }
 
 /// Of several defaults the lowest counts, as upstream has it.
-fn global_default(request: &Request<'_>) -> Result<Option<Value>, Status> {
+fn global_default(request: &Request<'_>) -> Result<Option<Arc<Value>>, Status> {
     let classes = request.list("scheduling.k8s.io", "priorityclasses", "")?.into_iter();
     let defaults = classes.filter(|class| meta::is_true(class, "globalDefault"));
     Ok(defaults.min_by_key(|class| class["value"].as_i64().unwrap_or(0)))

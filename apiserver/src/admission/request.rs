@@ -1,6 +1,6 @@
 //! What admission is asked about: who does what to which object, and what is to be written beside it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use machinery::meta;
 use machinery::status::Status;
@@ -11,7 +11,7 @@ use crate::api::Api;
 use crate::catalogue::Served;
 use crate::request::{RequestInfo, User};
 use crate::rest::Call;
-use crate::rest::current::Current;
+use crate::rest::current::not_json;
 use crate::store::Commit;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,21 +97,22 @@ impl<'a> Request<'a> {
         self.call.trail.annotate(key, value);
     }
 
-    /// Every object of a built-in resource as the cache has it, in the namespace when one is given.
-    pub fn list(&self, group: &str, plural: &str, namespace: &str) -> Result<Vec<Value>, Status> {
+    /// Every object of a built-in resource as the cache has it, in the namespace when one is given. For resources of few
+    /// and small objects: they are shared, and stay taken apart ([`crate::cache::Item::tree`]).
+    pub fn list(&self, group: &str, plural: &str, namespace: &str) -> Result<Vec<Arc<Value>>, Status> {
         let Some(served) = self.api.catalogue.find(group, "v1", plural) else { return Ok(Vec::new()) };
         let snapshot = self.api.cache.list(served.id, &self.api.catalogue.prefix(served, namespace));
-        snapshot.iter().map(|item| Current::from_item(item).map(|current| current.object)).collect()
+        snapshot.iter().map(|item| item.tree().map_err(|error| not_json(&error))).collect()
     }
 
-    /// An object that something refers to: as the cache has it, else as the store has it now.
-    pub async fn find(&self, group: &str, plural: &str, name: &str) -> Result<Option<Value>, Status> {
+    /// An object that something refers to: as the cache has it, else as the store has it now. Shared as in
+    /// [`Request::list`].
+    pub async fn find(&self, group: &str, plural: &str, name: &str) -> Result<Option<Arc<Value>>, Status> {
         let Some(served) = self.api.catalogue.find(group, "v1", plural) else { return Ok(None) };
-        let found = match self.api.peek(served, "", name)? {
-            Some(found) => Some(found),
-            None => self.api.read(served, "", name).await?,
-        };
-        Ok(found.map(|found| found.object))
+        match self.api.peek_shared(served, "", name)? {
+            Some(found) => Ok(Some(found)),
+            None => Ok(self.api.read(served, "", name).await?.map(|found| Arc::new(found.object))),
+        }
     }
 
     /// Adds to the object's own commit. `turn` is held until that commit is over.

@@ -1,5 +1,7 @@
 //! `RuntimeClass`: the overhead and the scheduling of a pod's runtime (Kubernetes concept: "Runtime Class").
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use machinery::field::quote;
 use machinery::meta;
@@ -59,7 +61,7 @@ impl Plugin for RuntimeClass {
 
 const MISMATCH: &str = "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead";
 
-async fn class_of(request: &Request<'_>, pod: &Value) -> Result<Option<Value>, Status> {
+async fn class_of(request: &Request<'_>, pod: &Value) -> Result<Option<Arc<Value>>, Status> {
     let Some(name) = meta::at(pod, "spec.runtimeClassName").as_str() else { return Ok(None) };
     let found = request.find("node.k8s.io", "runtimeclasses", name).await?;
     let missing = || request.forbidden_object(pod, &format!("pod rejected: RuntimeClass {} not found", quote(name)));

@@ -2,6 +2,7 @@
 //!
 //! Kubernetes concept: "Service Accounts"; task: "Configure Service Accounts for Pods", projected token volumes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -48,16 +49,18 @@ impl Plugin for ServiceAccount {
     }
 }
 
-async fn find(request: &Request<'_>, pod: &Value, name: &str) -> Result<Value, Status> {
+async fn find(request: &Request<'_>, pod: &Value, name: &str) -> Result<Arc<Value>, Status> {
     let namespace = &request.info().namespace;
     let served = request.api.catalogue.find("", "v1", "serviceaccounts");
     let served = served.ok_or_else(|| Status::internal_error("serviceaccounts are not served"))?;
-    let found = match request.api.peek(served, namespace, name)? {
-        Some(found) => Some(found),
-        None if name == "default" => request.api.await_object(served, namespace, name, DEFAULT_ACCOUNT_WAIT).await?,
-        None => request.api.read(served, namespace, name).await?,
+    if let Some(found) = request.api.peek_shared(served, namespace, name)? {
+        return Ok(found);
+    }
+    let found = match name {
+        "default" => request.api.await_object(served, namespace, name, DEFAULT_ACCOUNT_WAIT).await?,
+        _ => request.api.read(served, namespace, name).await?,
     };
-    found.map(|found| found.object).ok_or_else(|| {
+    found.map(|found| Arc::new(found.object)).ok_or_else(|| {
         let quoted = machinery::field::quote(name);
         let why = format!("error looking up service account {namespace}/{name}: serviceaccount {quoted} not found");
         request.forbidden_object(pod, &why)

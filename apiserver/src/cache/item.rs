@@ -2,9 +2,10 @@
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use serde_json::Value;
 
 use super::compact::{Fields, Labels};
 use super::splice;
@@ -46,13 +47,25 @@ pub struct Item {
     pub body: Bytes,
     pub labels: Labels,
     pub fields: Fields,
+    tree: OnceLock<Arc<Value>>,
 }
 
 impl Item {
     /// Puts the revision into the object's metadata. Fails when the body is not an object with metadata.
     pub fn new(key: &str, created: Revision, revision: Revision, indexed: Indexed) -> Result<Self, splice::Malformed> {
         let body = splice::resource_version(&indexed.body, revision)?;
-        Ok(Self { key: key.into(), revision, created, body, labels: indexed.labels, fields: indexed.fields })
+        let Indexed { labels, fields, .. } = indexed;
+        Ok(Self { key: key.into(), revision, created, body, labels, fields, tree: OnceLock::new() })
+    }
+
+    /// The object taken apart: once, and then kept as long as the item. For the few small objects that many requests
+    /// look at; many large ones would hold several times their bytes.
+    pub fn tree(&self) -> serde_json::Result<Arc<Value>> {
+        if let Some(tree) = self.tree.get() {
+            return Ok(tree.clone());
+        }
+        let tree = Arc::new(serde_json::from_slice(&self.body)?);
+        Ok(self.tree.get_or_init(|| tree).clone())
     }
 
     /// The object as a deleted event shows it: as it was last, at the revision of its deletion.
@@ -65,6 +78,7 @@ impl Item {
             body,
             labels: self.labels.clone(),
             fields: self.fields.clone(),
+            tree: OnceLock::new(),
         }
     }
 

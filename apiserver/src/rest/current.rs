@@ -2,7 +2,7 @@
 
 use machinery::meta;
 use machinery::status::Status;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::cache::Item;
 use crate::store::{Entry, Revision};
@@ -16,7 +16,8 @@ pub struct Current {
 
 impl Current {
     pub fn from_item(item: &Item) -> Result<Self, Status> {
-        Ok(Self { object: parse(&item.body)?, revision: item.revision })
+        let object = serde_json::from_slice(&item.body).map_err(|error| not_json(&error))?;
+        Ok(Self { object, revision: item.revision })
     }
 
     /// From the store itself, after a conflict told that the cache was behind.
@@ -27,8 +28,8 @@ impl Current {
     }
 }
 
-fn parse(body: &[u8]) -> Result<Value, Status> {
-    serde_json::from_slice(body).map_err(|error| Status::internal_error(format!("stored object is not JSON: {error}")))
+pub fn not_json(error: &serde_json::Error) -> Status {
+    Status::internal_error(format!("stored object is not JSON: {error}"))
 }
 
 pub fn set_resource_version(object: &mut Value, revision: Revision) {
@@ -47,19 +48,25 @@ pub fn is_same(new: &Value, old: &Value) -> bool {
 }
 
 fn is_same_metadata(new: &Value, old: &Value) -> bool {
-    let strip = |metadata: &Value| {
-        let mut metadata = metadata.clone();
-        if let Some(fields) = metadata.as_object_mut() {
-            fields.remove("resourceVersion");
-            if let Some(entries) = fields.get_mut("managedFields").and_then(Value::as_array_mut) {
-                entries.iter_mut().filter_map(Value::as_object_mut).for_each(|entry| {
-                    entry.remove("time");
-                });
-            }
+    is_same_without("resourceVersion", new, old, |name, new, old| match (name, new, old) {
+        ("managedFields", Value::Array(new), Value::Array(old)) => {
+            let is_same_entry =
+                |(new, old): (&Value, &Value)| is_same_without("time", new, old, |_, new, old| new == old);
+            new.len() == old.len() && new.iter().zip(old).all(is_same_entry)
         }
-        metadata
-    };
-    strip(new) == strip(old)
+        _ => new == old,
+    })
+}
+
+/// Whether two objects have the same fields but for one, which either may have or not.
+fn is_same_without(ignored: &str, new: &Value, old: &Value, is_same: impl Fn(&str, &Value, &Value) -> bool) -> bool {
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return new == old };
+    let fields = |object: &Map<String, Value>| object.len() - usize::from(object.contains_key(ignored));
+    fields(new) == fields(old)
+        && new
+            .iter()
+            .filter(|(name, _)| *name != ignored)
+            .all(|(name, value)| old.get(name).is_some_and(|before| is_same(name, value, before)))
 }
 
 #[cfg(test)]
@@ -75,5 +82,15 @@ mod tests {
         assert!(is_same(&new, &old));
         new["data"]["k"] = json!("v");
         assert!(!is_same(&new, &old));
+        new["data"] = json!({});
+        for changed in [
+            json!({"managedFields": [{"manager": "b", "time": "x"}]}),
+            json!({"managedFields": []}),
+            json!({"managedFields": [{"manager": "a", "time": "x"}], "labels": {}}),
+            json!({}),
+        ] {
+            new["metadata"] = changed;
+            assert!(!is_same(&new, &old), "{new}");
+        }
     }
 }

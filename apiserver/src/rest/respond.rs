@@ -36,7 +36,12 @@ pub fn encoded(accept: Accept, code: u16, object: &Value) -> Result<Response, St
 pub fn encode(accept: Accept, object: &Value) -> Result<Bytes, Status> {
     let bytes = match accept.format {
         Format::Json if accept.pretty => serde_json::to_vec_pretty(object).map_err(Status::internal_error)?,
-        Format::Json => serde_json::to_vec(object).map_err(Status::internal_error)?,
+        Format::Json => {
+            // Of most objects room enough: a buffer that grows is copied each time.
+            let mut text = Vec::with_capacity(4096);
+            serde_json::to_writer(&mut text, object).map_err(Status::internal_error)?;
+            text
+        }
         Format::Yaml => serde_yaml_ng::to_string(object).map_err(Status::internal_error)?.into_bytes(),
         Format::Protobuf => protobuf::encode(object)?,
     };

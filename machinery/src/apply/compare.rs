@@ -32,9 +32,9 @@ impl Comparison {
     }
 
     /// What the new state states otherwise than the old one.
-    pub(super) fn gained(&self) -> FieldSet {
-        let mut gained = self.modified.clone();
-        gained.add(self.added.clone());
+    pub(super) fn gained(self) -> FieldSet {
+        let mut gained = self.modified;
+        gained.add(self.added);
         gained
     }
 }
@@ -49,12 +49,15 @@ struct Found {
 
 impl Found {
     fn put(&mut self, element: Element, found: Self) {
-        for (set, node) in
-            [(&mut self.added, found.added), (&mut self.modified, found.modified), (&mut self.removed, found.removed)]
-        {
-            if node != Node::default() {
-                set.below.put(element.clone(), node);
+        let sets =
+            [(&mut self.added, found.added), (&mut self.modified, found.modified), (&mut self.removed, found.removed)];
+        let mut sets = sets.into_iter().filter(|(_, node)| !node.is_empty()).peekable();
+        while let Some((set, node)) = sets.next() {
+            // Mostly there is one: it takes the name itself.
+            if sets.peek().is_none() {
+                return set.below.put(element, node);
             }
+            set.below.put(element.clone(), node);
         }
     }
 }

@@ -129,8 +129,9 @@ fn write_entry(identity: &Identity, owned: &Owned) -> Value {
         "operation": if identity.applied { "Apply" } else { "Update" },
         "apiVersion": owned.api_version,
         "fieldsType": "FieldsV1",
-        "fieldsV1": owned.set.to_fields_v1(),
     });
+    // Not inside the macro, which would copy it.
+    entry["fieldsV1"] = owned.set.to_fields_v1();
     let optional = [
         ("manager", Some(&identity.manager)),
         ("subresource", Some(&identity.subresource)),

@@ -29,13 +29,13 @@ impl Node {
         Self { member: true, below: FieldSet::default() }
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         !self.member && self.below.is_empty()
     }
 }
 
 pub(super) fn field(name: &str) -> Element {
-    format!("f:{name}")
+    ["f:", name].concat()
 }
 
 /// A path as messages show it: `.spec.containers[name="web"].image`.

@@ -196,7 +196,7 @@ fn prune(request: &Request<'_>, merged: Value, owners: &Managers, last: Option<&
 }
 
 fn conflicts(owners: &Managers, applier: &Identity, changes: &Comparison) -> Vec<Conflict> {
-    let changed = changes.gained();
+    let changed = changes.clone().gained();
     let others = owners.iter().filter(|(identity, _)| *identity != applier);
     others
         .flat_map(|(identity, owned)| {

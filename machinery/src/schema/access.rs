@@ -1,12 +1,14 @@
 //! Reading a [`Schema`]: fields by name, what server-side apply and patches ask of a field.
 
+use std::cmp::Ordering;
+
 use super::{Field, ListType, Omit, Ref, Schema, Type, WireField};
 
 impl Schema {
     /// Orders the fields for [`Schema::field`]. To be called after `fields` was filled.
     pub fn seal(mut self) -> Self {
         let mut index: Vec<u16> = (0..self.fields.len() as u16).collect();
-        index.sort_by(|a, b| self.fields[*a as usize].name.cmp(&self.fields[*b as usize].name));
+        index.sort_by(|a, b| by_length(&self.fields[*a as usize].name, &self.fields[*b as usize].name));
         self.index = index;
         let always = self.fields.iter().enumerate().filter(|(_, field)| field.is_always_written());
         self.always = always.map(|(at, _)| at as u16).collect();
@@ -21,7 +23,7 @@ impl Schema {
 
     /// Position of the field of that JSON name in `fields`.
     pub fn position(&self, name: &str) -> Option<usize> {
-        let found = self.index.binary_search_by(|at| self.fields[*at as usize].name.as_ref().cmp(name)).ok()?;
+        let found = self.index.binary_search_by(|at| by_length(&self.fields[*at as usize].name, name)).ok()?;
         Some(self.index[found] as usize)
     }
 
@@ -54,6 +56,11 @@ impl Schema {
     pub fn short_name(&self) -> &str {
         self.name.rsplit('.').next().unwrap_or(&self.name)
     }
+}
+
+/// The order that is quickest to search: most names differ in length, and need not be looked at.
+fn by_length(a: &str, b: &str) -> Ordering {
+    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
 impl Field {

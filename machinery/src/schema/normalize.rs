@@ -17,10 +17,18 @@ pub fn normalize(schema: &Schema, object: &mut Value) {
     if schema.structural {
         return structural(schema, map);
     }
-    map.retain(|name, value| match schema.field(name) {
-        Some(field) => keep(field, value),
-        None => false,
-    });
+    // Mostly nothing goes, and going through a map is cheaper than taking it apart: what goes is marked by a null, which
+    // nothing that is kept can be.
+    let mut goes = false;
+    for (name, value) in map.iter_mut() {
+        if !schema.field(name).is_some_and(|field| keep(field, value)) {
+            *value = Value::Null;
+            goes = true;
+        }
+    }
+    if goes {
+        map.retain(|_, value| !value.is_null());
+    }
     for field in schema.always_written() {
         if !map.contains_key(field.name.as_ref()) {
             map.insert(field.name.to_string(), written_when_unset(field));

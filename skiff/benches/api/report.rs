@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::figures::{self, Figure};
+use crate::figures::{self, Budget, Figure};
 use crate::{meter, svg};
 
 /// All of one server.
@@ -94,8 +94,13 @@ pub(crate) fn print(all: &[Measured]) {
 fn line(figure: &Figure, first: &Measured, others: &[Measured]) -> String {
     let samples = first.of_figure(figure.id);
     let (median, (least, most)) = (meter::median(samples), meter::spread(samples));
-    let budget = figure.budget.map_or_else(|| "-".to_owned(), short);
-    let missed = figure.budget.is_some_and(|budget| (median > budget) != figure.more_is_better && median != budget);
+    let budget = match figure.budget {
+        Budget::None => None,
+        Budget::Most(most) => Some(most),
+        Budget::Tenth => others.first().map(|other| other.median(figure.id) / 10.0).filter(|tenth| *tenth > 0.0),
+    };
+    let missed = budget.is_some_and(|budget| median > budget);
+    let budget = budget.map_or_else(|| "-".to_owned(), short);
     let mut line = format!(
         "{:<58} {budget:>9} {:>10} {:>21} {:>4}  {:<6}",
         format!("{}{}", figure.what, if missed { "  (over)" } else { "" }),

@@ -23,6 +23,7 @@ use self::exemptions::Exemptions;
 use self::policy::{LevelVersion, Policy};
 use super::configuration::Configuration;
 use super::{Operation, Plugin, Request, template};
+use crate::rest::current::Current;
 
 pub struct PodSecurity {
     defaults: Policy,
@@ -76,7 +77,7 @@ impl PodSecurity {
         let name = request.namespace();
         let namespace = request.find("", "namespaces", name).await?;
         let missing = || Status::internal_error(format!("failed to lookup namespace {}", quote(name)));
-        let (policy, wrong) = policy::read(&namespace.ok_or_else(missing)?, &self.defaults);
+        let (policy, wrong) = policy::read(namespace.as_deref().ok_or_else(missing)?, &self.defaults);
         if !wrong.is_empty() {
             let told: Vec<String> = wrong.iter().map(ToString::to_string).collect();
             request.annotate(&format!("{PREFIX}error"), format!("Failed to parse policy: {}", told.join(", ")));
@@ -143,8 +144,7 @@ impl PodSecurity {
             return Ok(());
         }
         if request.operation == Operation::Update {
-            let pods = request.list("", "pods", name)?;
-            tell_violating(request, name, policy.enforce, one_of_each(pods));
+            tell_violating(request, name, policy.enforce, one_of_each(pods_of(request, name)?));
         }
         Ok(())
     }
@@ -177,6 +177,13 @@ fn changes_images(pod: &Value, old: &Value) -> bool {
         let mut before = meta::list(old, "spec.ephemeralContainers").iter();
         before.find(|old| old["name"] == container["name"]).is_none_or(|old| old["image"] != container["image"])
     })
+}
+
+/// Read for this once: unlike [`Request::list`], nothing of them is kept.
+fn pods_of(request: &Request<'_>, namespace: &str) -> Result<Vec<Value>, Status> {
+    let Some(served) = request.api.catalogue.find("", "v1", "pods") else { return Ok(Vec::new()) };
+    let snapshot = request.api.cache.list(served.id, &request.api.catalogue.prefix(served, namespace));
+    snapshot.iter().map(|item| Current::from_item(item).map(|current| current.object)).collect()
 }
 
 /// Pods with one of each controller first: its others are made alike.

@@ -43,6 +43,9 @@ fn of_volume(volume: &Value) -> Vec<String> {
         [("configMap", "ConfigMap", "name"), ("secret", "Secret", "secretName"), ("downwardAPI", "DownwardAPI", "")]
     {
         let source = &volume[kind];
+        if source.is_null() {
+            continue;
+        }
         let what = match field {
             "" => words.to_owned(),
             field => format!("{words} {}", quote(meta::text(source, field))),
@@ -62,9 +65,9 @@ fn items(source: &Value, words: &str) -> Vec<Placed> {
 }
 
 fn projected(source: &Value) -> Vec<Placed> {
-    let named = |kind: &str, words: &str| {
-        let name = quote(meta::text(&source[kind], "name"));
-        items(&source[kind], &format!("{words} {name}"))
+    let named = |kind: &str, words: &str| match &source[kind] {
+        Value::Null => Vec::new(),
+        source => items(source, &format!("{words} {}", quote(meta::text(source, "name")))),
     };
     let mut placed = named("configMap", "ConfigMap");
     placed.extend(named("secret", "Secret"));

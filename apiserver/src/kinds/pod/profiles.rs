@@ -9,8 +9,7 @@ const APP_ARMOR: &str = "deprecated since v1.30; use the \"appArmorProfile\" fie
 const APP_ARMOR_PREFIX: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 fn told(pod: &Value, name: &str, why: &str, path: &Path) -> Option<String> {
-    let at = path.child("metadata").child("annotations").key(name);
-    meta::annotation(pod, name).map(|_| format!("{at}: {why}"))
+    meta::annotation(pod, name).map(|_| format!("{}: {why}", path.child("metadata").child("annotations").key(name)))
 }
 
 fn has(of: &Value, profile: &str) -> bool {
