@@ -55,3 +55,31 @@ pub async fn run(
     }
     Err(format!("Cannot run handler {at}: invalid handler (tcpSocket hooks never had an effect)"))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::pod::worker_tests::Bed;
+
+    #[tokio::test]
+    async fn hooks_run_or_say_why_not() {
+        let bed = Bed::new();
+        let node = bed.node();
+        let pod: Pod =
+            serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"}})).expect("a pod");
+        let container: Container = serde_json::from_value(json!({"name": "c"})).expect("a container");
+        let run = async |handler: Value| {
+            let handler: LifecycleHandler = serde_json::from_value(handler).expect("a handler");
+            run(&node, &pod, &container, "id", &["127.0.0.1".to_owned()], &handler).await
+        };
+        assert_eq!(run(json!({"exec": {"command": ["true"]}})).await, Ok(()));
+        assert_eq!(run(json!({"sleep": {"seconds": 0}})).await, Ok(()));
+        let at = "for Container \"c\" in Pod \"p_ns(u)\" failed";
+        let socket = run(json!({"tcpSocket": {"port": 1}})).await.expect_err("upstream takes it and fails it, too");
+        assert!(socket.starts_with(&format!("Cannot run handler {at}: invalid handler")), "{socket}");
+        let closed = run(json!({"httpGet": {"port": 1, "path": "/x"}})).await.expect_err("nobody listens");
+        assert!(closed.starts_with(&format!("HTTP lifecycle hook (/x) {at} - error: ")), "{closed}");
+    }
+}

@@ -15,7 +15,7 @@ use k8s_openapi::{
 use tokio::net::TcpStream;
 
 use super::grpc;
-use crate::{env::expand, runtime::Runtime};
+use crate::{env::expand, pod::backoff::go_duration, runtime::Runtime};
 
 /// Of an answer's body no more is read.
 const BODY_BYTES_MAX: usize = 10 * 1024;
@@ -58,17 +58,20 @@ pub async fn check(runtime: &dyn Runtime, probe: &Probe, target: &Target<'_>, ti
             return tcp_check(socket, target).await;
         }
         match &probe.grpc {
-            Some(action) => grpc::check(action, target.pod_ip).await,
+            Some(action) => grpc::check(action, target.pod_ip, timeout).await,
             None => Outcome::Errored(format!("missing probe handler for {}", target.container.name)),
         }
     };
     match tokio::time::timeout(timeout, check).await {
         Ok(outcome) => outcome,
-        Err(_) => Outcome::Failure(timeout_message(probe, target)),
+        Err(_) => Outcome::Failure(timeout_message(probe, target, timeout)),
     }
 }
 
-fn timeout_message(probe: &Probe, target: &Target<'_>) -> String {
+fn timeout_message(probe: &Probe, target: &Target<'_>, timeout: Duration) -> String {
+    if probe.grpc.is_some() {
+        return format!("timeout: health rpc did not complete within {}", go_duration(timeout));
+    }
     if let Some(get) = &probe.http_get
         && let Ok(url) = url(get, target.container, target.pod_ip)
     {

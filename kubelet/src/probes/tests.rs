@@ -8,10 +8,14 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpListener,
+    sync::mpsc,
 };
 
 use super::handlers::{Outcome, Target, check};
-use crate::runtime::fake::FakeRuntime;
+use crate::runtime::{
+    fake::FakeRuntime,
+    fake_grpc::{Answers, Messages},
+};
 
 /// Answers one request: by its path, and with its own headers as the body.
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, host: String) {
@@ -127,7 +131,9 @@ async fn tcp_and_grpc_checks_need_somebody_who_listens() {
     let refused = Outcome::Failure(format!("dial tcp 127.0.0.1:{closed}: connect: connection refused"));
     assert_eq!(checked(socket(json!(closed)), closed).await, refused);
     let grpc = checked(json!({"grpc": {"port": closed, "service": "s"}}), closed).await;
-    assert!(matches!(&grpc, Outcome::Failure(why) if why.contains("failed to connect service")), "{grpc:?}");
+    let words =
+        format!("timeout: failed to connect service \"127.0.0.1:{closed}\" within 2s: context deadline exceeded");
+    assert_eq!(grpc, Outcome::Failure(words));
 }
 
 #[tokio::test]
@@ -135,4 +141,43 @@ async fn commands_are_run_in_the_container() {
     assert_eq!(checked(json!({"exec": {"command": ["true"]}}), 1).await, Outcome::Success);
     let none = checked(json!({}), 1).await;
     assert_eq!(none, Outcome::Errored("missing probe handler for c".into()));
+}
+
+/// A service that tells its health once, by the number of its state.
+async fn health(path: &'static str, state: u8) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let answer = || -> Messages {
+        let (sender, messages) = mpsc::unbounded_channel();
+        sender.send(vec![8, state]).expect("is open");
+        messages
+    };
+    let answers = Answers::new(path, vec![answer()]);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            answers.serve(stream);
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn grpc_checks_take_the_services_own_word() {
+    const CHECK: &str = "/grpc.health.v1.Health/Check";
+    let unhealthy = |state: &str| Outcome::Failure(format!("service unhealthy (responded with {state:?})"));
+    for (path, state, wanted) in [
+        (CHECK, 1, Outcome::Success),
+        (CHECK, 2, unhealthy("NOT_SERVING")),
+        (CHECK, 0, unhealthy("UNKNOWN")),
+        (
+            "/other",
+            1,
+            Outcome::Failure(
+                "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): ".into(),
+            ),
+        ),
+    ] {
+        let port = health(path, state).await;
+        assert_eq!(checked(json!({"grpc": {"port": port}}), port).await, wanted, "{path} {state}");
+    }
 }

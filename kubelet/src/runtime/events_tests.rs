@@ -1,75 +1,22 @@
 //! The runtime's event streams over gRPC, from a server that speaks as a test says.
 
-use std::{convert::Infallible, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
 use component::shutdown::Shutdown;
 use containerd_client::{events::TaskExit, types::Envelope};
-use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body::Frame;
-use http_body_util::{BodyExt as _, StreamBody, combinators::UnsyncBoxBody};
-use hyper::{body::Incoming, server::conn::http2, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use k8s_cri::v1::{ContainerEventResponse, ContainerEventType};
 use prost::Message;
-use tokio::{
-    net::UnixListener,
-    sync::{Mutex, mpsc},
-};
+use tokio::{net::UnixListener, sync::mpsc};
 
 use super::{
     cri,
     events::{Wake, follow},
+    fake_grpc::{Answers, Messages},
 };
 use crate::pod::worker_tests::{Bed, PATIENCE, status, until};
 
 const CRI: &str = "/runtime.v1.RuntimeService/GetContainerEvents";
 const CONTAINERD: &str = "/containerd.services.events.v1.Events/Subscribe";
-
-type Messages = mpsc::UnboundedReceiver<Vec<u8>>;
-
-/// Answers one path with streams, one after the other as they are asked for; all else is not implemented.
-fn serve(socket: &Path, path: &'static str, streams: Vec<Messages>) {
-    let listener = UnixListener::bind(socket).expect("a socket");
-    let streams = Arc::new(Mutex::new(streams.into_iter()));
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let streams = streams.clone();
-            let service = service_fn(move |request: Request<Incoming>| {
-                let streams = streams.clone();
-                async move {
-                    let messages = if request.uri().path() == path { streams.lock().await.next() } else { None };
-                    Ok::<_, Infallible>(answer(messages))
-                }
-            });
-            tokio::spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service));
-        }
-    });
-}
-
-/// gRPC's frames: a byte that says "not compressed", the length, the message; its status last, or alone.
-fn answer(messages: Option<Messages>) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
-    const UNIMPLEMENTED: HeaderValue = HeaderValue::from_static("12");
-    let is_known = messages.is_some();
-    let frames = futures::stream::unfold(messages, |messages| async {
-        let mut messages = messages?;
-        let Some(message) = messages.recv().await else {
-            let trailers = HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), HeaderValue::from(0))]);
-            return Some((Ok(Frame::trailers(trailers)), None));
-        };
-        let mut frame = BytesMut::with_capacity(message.len() + 5);
-        frame.put_u8(0);
-        frame.put_u32(u32::try_from(message.len()).unwrap_or(0));
-        frame.put_slice(&message);
-        Some((Ok(Frame::data(frame.freeze())), Some(messages)))
-    });
-    let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
-    response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
-    if !is_known {
-        response.headers_mut().insert("grpc-status", UNIMPLEMENTED);
-    }
-    response
-}
 
 fn event(id: &str, kind: ContainerEventType) -> Vec<u8> {
     let event =
@@ -86,6 +33,16 @@ fn exit(id: &str) -> Vec<u8> {
 
 async fn next(wakes: &mut mpsc::UnboundedReceiver<Wake>) -> Wake {
     tokio::time::timeout(PATIENCE, wakes.recv()).await.expect("in time").expect("a wake")
+}
+
+fn serve(socket: &Path, path: &'static str, streams: Vec<Messages>) {
+    let listener = UnixListener::bind(socket).expect("a socket");
+    let answers = Answers::new(path, streams);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            answers.serve(stream);
+        }
+    });
 }
 
 /// What follows from a server that has `path` only.

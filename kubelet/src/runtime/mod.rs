@@ -12,6 +12,8 @@ pub mod events;
 mod events_tests;
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(test)]
+pub(crate) mod fake_grpc;
 pub mod labels;
 pub mod observe;
 
