@@ -4,7 +4,10 @@ use k8s_cri::v1::StatusResponse;
 
 use crate::{
     Options, Seams,
-    cgroups::naming::{Driver, Naming},
+    cgroups::{
+        Hierarchy,
+        naming::{Driver, Naming},
+    },
     node::object::Identity,
     paths::Paths,
     pod::{
@@ -18,7 +21,7 @@ pub(crate) fn of_node(
     options: &Options,
     seams: &Seams,
     identity: &Identity,
-    cgroup_v2: bool,
+    hierarchy: &Hierarchy,
     abilities: Abilities,
 ) -> NodeFacts {
     let c = &options.configuration;
@@ -42,7 +45,8 @@ pub(crate) fn of_node(
             container_logs: seams.root.join("var/log/containers"),
         },
         cgroups: Naming::new(driver, &c.cgroup_root),
-        cgroup_v2,
+        cgroup_v2: hierarchy.is_v2(),
+        limits_swap: hierarchy.limits_swap(&seams.root),
         cpu_period_us: c.cpu_cfs_quota.then(|| i64::try_from(c.cpu_cfs_quota_period.0.as_micros()).unwrap_or(i64::MAX)),
         single_process_oom_kill: c.single_process_oom_kill == Some(true),
         memory_capacity_bytes: identity.machine.memory_bytes,

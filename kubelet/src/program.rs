@@ -242,7 +242,7 @@ async fn make_node(
     let c = &options.configuration;
     let Connected { runtime, channel, version, status } = connected;
     let abilities = facts::abilities(status);
-    let facts = Arc::new(facts::of_node(options, seams, identity, hierarchy.is_v2(), abilities));
+    let facts = Arc::new(facts::of_node(options, seams, identity, &hierarchy, abilities));
     make_folder(&facts.paths.pods())?;
     make_folder(&facts.paths.pod_logs)?;
     if let Err(error) = make_folder(&facts.paths.container_logs) {

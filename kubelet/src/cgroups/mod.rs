@@ -56,6 +56,21 @@ impl Hierarchy {
     pub fn is_v2(&self) -> bool {
         matches!(self, Self::V2(_))
     }
+
+    /// Whether the kernel limits swap by cgroup. `root` is where /proc is read; on v2 the file is looked for in the
+    /// process's own cgroup, as the topmost has none.
+    pub fn limits_swap(&self, root: &Path) -> bool {
+        match self {
+            Self::V1 { controllers, .. } => {
+                controllers.get("memory").is_some_and(|memory| memory.join("memory.memsw.limit_in_bytes").exists())
+            }
+            Self::V2(unified) => {
+                let own = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+                let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
+                own.is_some_and(|own| unified.join(own).join("memory.swap.max").exists())
+            }
+        }
+    }
 }
 
 /// A cgroup operation that failed.

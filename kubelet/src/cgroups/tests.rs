@@ -104,3 +104,17 @@ fn what_is_reserved_is_held_to_it_where_it_is() {
     cgroups.ensure_pod(&pod(), None).expect("makes the pod");
     assert_eq!(read("cpu/top/kubepods/burstable/poda-b/cpu.cfs_quota_us"), "", "cpuCFSQuota: false");
 }
+
+#[test]
+fn swap_is_limited_where_the_kernel_does() {
+    let root = tempfile::tempdir().expect("a folder");
+    let (v1, v2) = (root.path().join("v1"), root.path().join("v2"));
+    write(&root.path().join("proc/self/cgroup"), "1:memory:/a\n0::/own\n");
+    write(&v1.join("memory/tasks"), "");
+    write(&v2.join("cgroup.controllers"), "memory\n");
+    let limits = |mount: &Path| Hierarchy::detect(mount).limits_swap(root.path());
+    assert!(!limits(&v1) && !limits(&v2));
+    write(&v1.join("memory/memory.memsw.limit_in_bytes"), "1\n");
+    write(&v2.join("own/memory.swap.max"), "max\n");
+    assert!(limits(&v1) && limits(&v2));
+}

@@ -31,6 +31,8 @@ pub struct NodeFacts {
     pub paths: Paths,
     pub cgroups: Naming,
     pub cgroup_v2: bool,
+    /// The kernel limits swap by cgroup: then containers get none.
+    pub limits_swap: bool,
     /// The period of CPU limits; None where they are not enforced.
     pub cpu_period_us: Option<i64>,
     /// On cgroup v2 a process that runs out of memory does not take its container along.

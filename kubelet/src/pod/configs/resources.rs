@@ -47,6 +47,11 @@ pub fn of_container(pod: &Pod, container: &Container, facts: &NodeFacts) -> v1::
     );
     resources.oom_score_adj = oom_score_adj(pod, container, facts.memory_capacity_bytes);
     resources.hugepage_limits = hugepages(&own.limits);
+    match (facts.limits_swap, facts.cgroup_v2) {
+        (true, true) => drop(resources.unified.insert("memory.swap.max".into(), "0".into())),
+        (true, false) => resources.memory_swap_limit_in_bytes = resources.memory_limit_in_bytes,
+        (false, _) => {}
+    }
     if facts.cgroup_v2 && !facts.single_process_oom_kill {
         // A container lives and dies as one; v1 has no such switch.
         resources.unified.insert("memory.oom.group".into(), "1".into());

@@ -31,6 +31,7 @@ pub(crate) fn facts() -> NodeFacts {
         },
         cgroups: Naming::new(Driver::Cgroupfs, ""),
         cgroup_v2: false,
+        limits_swap: false,
         cpu_period_us: Some(resources::CPU_PERIOD_US),
         single_process_oom_kill: false,
         memory_capacity_bytes: 1 << 30,
@@ -73,6 +74,20 @@ fn on_cgroup_v2_a_container_dies_as_one_unless_told_otherwise() {
     };
     assert_eq!(group(true, false).as_deref(), Some("1"));
     assert_eq!((group(true, true), group(false, false)), (None, None));
+}
+
+/// Swap is not built: where the machine has it, containers stay out of it.
+#[test]
+fn containers_never_swap() {
+    let pod = pod(json!({"containers": [{"name": "c", "resources": {"limits": {"memory": "1Mi"}}}]}));
+    let of = |cgroup_v2, limits_swap| {
+        let facts = NodeFacts { cgroup_v2, limits_swap, ..facts() };
+        let own = resources::of_container(&pod, &spec::spec(&pod).containers[0], &facts);
+        (own.memory_swap_limit_in_bytes, own.unified.get("memory.swap.max").cloned())
+    };
+    assert_eq!(of(true, true), (0, Some("0".to_owned())));
+    assert_eq!(of(false, true), (1 << 20, None), "memory and swap together are as much as memory alone");
+    assert_eq!((of(true, false), of(false, false)), ((0, None), (0, None)));
 }
 
 #[test]
