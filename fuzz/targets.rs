@@ -155,13 +155,13 @@ pub fn protobuf(data: &[u8]) {
 
 pub fn field_set(data: &[u8]) {
     let Some(fields) = value(data).and_then(|fields| FieldSet::from_fields_v1(&fields)) else { return };
-    let written = fields.to_fields_v1();
+    let written = fields.clone().into_fields_v1();
     let again = FieldSet::from_fields_v1(&written).unwrap_or_else(|| panic!("{written} is read again"));
-    assert_eq!(again.to_fields_v1(), written);
+    assert_eq!(again.into_fields_v1(), written);
     let mut nothing = fields.clone();
     nothing.subtract(&fields);
     assert!(nothing.is_empty(), "{written} without itself");
-    assert_eq!(fields.intersection(&fields).to_fields_v1(), written);
+    assert_eq!(fields.intersection(&fields).into_fields_v1(), written);
 }
 
 /// What is applied twice is as it was applied once.

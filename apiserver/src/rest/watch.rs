@@ -5,14 +5,16 @@
 
 mod socket;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
+use futures::future::BoxFuture;
 use machinery::status::Status;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::negotiate::{Accept, Format, Shape};
 use super::params::ListOptions;
@@ -71,6 +73,11 @@ pub async fn open(
     let prefix = api.catalogue.prefix(&call.served, &call.info.namespace);
     let (initial, bookmark_initial, after) = begin(&api, call, &prefix, &options).await?;
     let deadline = Instant::now() + timeout;
+    let due = match options.allow_bookmarks {
+        true => next_bookmark(Instant::now(), api.random.jitter(BOOKMARK_PERIOD, 0.25), deadline),
+        false => deadline,
+    };
+    let shutdown = api.shutdown.clone();
     let watcher = api.cache.watch(call.served.id, &prefix, WatchFrom::After(after));
     let watch = Watch {
         encoder: Encoder {
@@ -86,9 +93,12 @@ pub async fn open(
         initial: initial.into_iter(),
         initial_end: bookmark_initial.then_some(after),
         deadline,
-        next_bookmark: next_bookmark(Instant::now(), api.random.jitter(BOOKMARK_PERIOD, 0.25), deadline),
+        due: Box::pin(sleep_until(due)),
+        server_ends: Box::pin(async move { shutdown.cancelled().await }),
         ended: false,
     };
+    // Boxed, because it is handed in and out for each event.
+    let watch = Box::new(watch);
     Ok(futures::stream::unfold(watch, |mut watch| async move { watch.chunk().await.map(|bytes| (bytes, watch)) }))
 }
 
@@ -132,7 +142,10 @@ struct Watch {
     /// Set until the bookmark that ends the initial events was sent.
     initial_end: Option<Revision>,
     deadline: Instant,
-    next_bookmark: Instant,
+    /// The next bookmark, or the deadline. It and the end of the server are waited for as long as the watch lasts: to
+    /// begin that anew for each event would cost more than the event.
+    due: Pin<Box<Sleep>>,
+    server_ends: BoxFuture<'static, ()>,
     ended: bool,
 }
 
@@ -146,16 +159,16 @@ impl Watch {
             return Some(bytes);
         }
         loop {
-            let bookmark_at = if self.options.allow_bookmarks { self.next_bookmark } else { self.deadline };
             tokio::select! {
                 // The ends first: a watch that is always busy must not outlive its time.
                 biased;
-                () = self.encoder.api.shutdown.cancelled() => return None,
-                () = tokio::time::sleep_until(bookmark_at.min(self.deadline)) => {
-                    if Instant::now() >= self.deadline {
+                () = &mut self.server_ends => return None,
+                () = &mut self.due => {
+                    let now = Instant::now();
+                    if now >= self.deadline {
                         return None;
                     }
-                    self.next_bookmark = next_bookmark(Instant::now(), BOOKMARK_PERIOD, self.deadline);
+                    self.due.as_mut().reset(next_bookmark(now, BOOKMARK_PERIOD, self.deadline));
                     let revision = self.watcher.progress();
                     return self.encoder.bookmark(revision, false);
                 }

@@ -63,6 +63,9 @@ impl Found {
 }
 
 fn visit(shape: Shape<'_>, old: Option<&Value>, new: Option<&Value>) -> Found {
+    if let (None, Some(new)) = (old, new) {
+        return Found { added: all_of(shape, new), ..Found::default() };
+    }
     let maps = shape.is_map(old) || shape.is_map(new);
     // Two empty ones are a leaf: that keeps empty and absent apart.
     if !(maps || shape.is_list()) || (is_bare(old) && is_bare(new)) {
@@ -72,20 +75,38 @@ fn visit(shape: Shape<'_>, old: Option<&Value>, new: Option<&Value>) -> Found {
         true => fields(shape, old, new),
         false => elements(shape, old, new),
     };
-    match (old, new) {
-        (None, _) => found.added.member = true,
-        (_, None) => found.removed.member = true,
-        _ => {}
-    }
+    found.removed.member |= new.is_none();
     found
+}
+
+/// A place that was not there before, with all below it.
+fn all_of(shape: Shape<'_>, new: &Value) -> Node {
+    let mut node = Node::leaf();
+    if is_bare(Some(new)) {
+        return node;
+    }
+    if let (true, Some(map)) = (shape.is_map(Some(new)), new.as_object()) {
+        for (name, value) in map {
+            node.below.put(field(name), all_of(shape.child(name).unwrap_or(Shape::Deduced), value));
+        }
+    } else if shape.is_list() {
+        for (element, values) in Indexed::of(shape, Some(new)).values {
+            let below = match values.as_slice() {
+                [one] => all_of(shape.step(&element), one),
+                _ => Node::leaf(),
+            };
+            node.below.put(element, below);
+        }
+    }
+    node
 }
 
 fn leaf(old: Option<&Value>, new: Option<&Value>) -> Found {
     let mut found = Found::default();
     match (old, new) {
-        (None, _) => found.added.member = true,
-        (_, None) => found.removed.member = true,
         (Some(old), Some(new)) => found.modified.member = old != new,
+        (Some(_), None) => found.removed.member = true,
+        (None, _) => {}
     }
     found
 }

@@ -100,23 +100,13 @@ pub(super) fn clear(object: &mut Value) {
 }
 
 /// Writes the managers into the object, appliers first, then by time and name.
-pub(super) fn write(object: &mut Value, managers: &Managers) {
+pub(super) fn write(object: &mut Value, managers: Managers) {
     clear(object);
     if managers.is_empty() {
         return;
     }
-    let mut entries: Vec<(&Identity, &Owned)> = managers.iter().collect();
-    entries.sort_by(|(a, ao), (b, bo)| {
-        let key = |identity: &Identity, owned: &Owned| {
-            (
-                !identity.applied,
-                owned.time.clone().unwrap_or_default(),
-                identity.manager.clone(),
-                owned.api_version.clone(),
-            )
-        };
-        key(a, ao).cmp(&key(b, bo)).then_with(|| a.subresource.cmp(&b.subresource))
-    });
+    let mut entries: Vec<(Identity, Owned)> = managers.into_iter().collect();
+    entries.sort_by(|a, b| place(a).cmp(&place(b)));
     let entries: Vec<Value> = entries.into_iter().map(|(identity, owned)| write_entry(identity, owned)).collect();
     if let Some(object) = object.as_object_mut() {
         let metadata = object.entry("metadata").or_insert_with(|| json!({}));
@@ -124,22 +114,25 @@ pub(super) fn write(object: &mut Value, managers: &Managers) {
     }
 }
 
-fn write_entry(identity: &Identity, owned: &Owned) -> Value {
+/// What the order of the entries goes by.
+fn place((identity, owned): &(Identity, Owned)) -> impl Ord + use<'_> {
+    let time = owned.time.as_deref().unwrap_or_default();
+    (!identity.applied, time, &identity.manager, &owned.api_version, &identity.subresource)
+}
+
+fn write_entry(identity: Identity, owned: Owned) -> Value {
     let mut entry = json!({
         "operation": if identity.applied { "Apply" } else { "Update" },
         "apiVersion": owned.api_version,
         "fieldsType": "FieldsV1",
     });
     // Not inside the macro, which would copy it.
-    entry["fieldsV1"] = owned.set.to_fields_v1();
-    let optional = [
-        ("manager", Some(&identity.manager)),
-        ("subresource", Some(&identity.subresource)),
-        ("time", owned.time.as_ref()),
-    ];
+    entry["fieldsV1"] = owned.set.into_fields_v1();
+    let optional =
+        [("manager", Some(identity.manager)), ("subresource", Some(identity.subresource)), ("time", owned.time)];
     for (name, text) in optional {
         if let Some(text) = text.filter(|text| !text.is_empty()) {
-            entry[name] = text.as_str().into();
+            entry[name] = text.into();
         }
     }
     entry

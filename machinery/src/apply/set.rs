@@ -214,14 +214,14 @@ impl FieldSet {
     }
 
     /// The JSON form: `{"f:spec": {"f:replicas": {}}}`; `"."` where a path ends that others go on from.
-    pub fn to_fields_v1(&self) -> Value {
-        Value::Object(self.to_map(false))
+    pub fn into_fields_v1(self) -> Value {
+        Value::Object(self.into_map(false))
     }
 
-    fn to_map(&self, own: bool) -> Map<String, Value> {
+    fn into_map(self, own: bool) -> Map<String, Value> {
         let dot = (own && !self.is_empty()).then(|| (".".to_owned(), Value::Object(Map::new())));
         let nodes =
-            self.nodes.iter().map(|(element, node)| (element.clone(), Value::Object(node.below.to_map(node.member))));
+            self.nodes.into_iter().map(|(element, node)| (element, Value::Object(node.below.into_map(node.member))));
         dot.into_iter().chain(nodes).collect()
     }
 

@@ -217,7 +217,7 @@ fn updaters_beyond_ten_are_folded() {
 #[test]
 fn field_sets_keep_their_json_form() {
     let fields = json!({"f:a": {".": {}, "f:b": {}}, "f:l": {"k:{\"n\":\"x\"}": {".": {}, "f:n": {}}, "v:\"q\"": {}}});
-    assert_eq!(FieldSet::from_fields_v1(&fields).unwrap().to_fields_v1(), fields);
+    assert_eq!(FieldSet::from_fields_v1(&fields).unwrap().into_fields_v1(), fields);
     assert_eq!(FieldSet::from_fields_v1(&json!({"x": {}})), None);
 }
 

@@ -57,7 +57,7 @@ pub fn update(request: &Request<'_>, live: Option<&Value>, new: &mut Value) {
     let identity = Identity::new(request.manager, false, request.api_version, request.subresource);
     record(request, live, new, &mut owners, identity);
     managers::cap(&mut owners);
-    managers::write(new, &owners);
+    managers::write(new, owners);
 }
 
 /// What the client sent back, or else what is stored; broken entries end ownership.
@@ -148,7 +148,7 @@ pub fn apply(request: &Request<'_>, live: &Value, config: &Value, force: bool) -
     }
     owners.retain(|_, owned| !owned.set.is_empty());
     update_last_applied(request, &mut object, config);
-    managers::write(&mut object, &owners);
+    managers::write(&mut object, owners);
     Ok(object)
 }
 

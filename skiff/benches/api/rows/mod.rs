@@ -21,12 +21,12 @@ pub(crate) enum Group {
     Cost,
     /// Memory and lists with 3,000 pods and 3,000 ConfigMaps.
     List,
+    /// Starts with data, and after kill -9.
+    Restart,
     /// CPU of watch events.
     Watch,
     /// Latency under load, and durable creates a second.
     Load,
-    /// Starts with data, and after kill -9.
-    Restart,
     /// All that grows with the number of pods.
     Curve,
 }
@@ -47,7 +47,7 @@ impl Size {
 
 impl Group {
     pub(crate) const ALL: [Self; 7] =
-        [Self::Start, Self::Cost, Self::List, Self::Watch, Self::Load, Self::Restart, Self::Curve];
+        [Self::Start, Self::Cost, Self::List, Self::Restart, Self::Watch, Self::Load, Self::Curve];
 
     pub(crate) async fn measure(self, server: &mut Server, size: &Size, measured: &mut Measured) -> Result<()> {
         match self {
