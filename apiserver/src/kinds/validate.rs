@@ -199,16 +199,9 @@ pub fn count_or_percent(value: &Value, path: &Path) -> ErrorList {
     }
 }
 
-/// What an address must be in fields that take any.
-const ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-const CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-
+/// An address in a field that takes any and keeps nothing of before.
 pub fn address(text: &str, path: &Path) -> Option<Error> {
-    text.parse::<IpAddr>().is_err().then(|| Error::invalid(path, text, ADDRESS))
-}
-
-pub fn cidr(text: &str, path: &Path) -> Option<Error> {
-    ip::parse_sloppy_range(text).is_none().then(|| Error::invalid(path, text, CIDR))
+    ip::legacy_address(text, &[], path)
 }
 
 /// An address that packets can be sent to from elsewhere.

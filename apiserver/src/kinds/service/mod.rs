@@ -20,7 +20,7 @@ pub static HOOKS: Hooks = Hooks {
     // Since v1.36 a Service may be named as any label; before, it had to begin with a letter.
     name: names::dns_label,
     default,
-    validate: validate::service,
+    validate_against: validate::service,
     prepare_update: update::prepare,
     validate_update: update::validate,
     validate_status: validate::status,

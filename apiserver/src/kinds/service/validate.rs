@@ -8,12 +8,20 @@ use machinery::meta;
 use machinery::names;
 use serde_json::{Value, json};
 
-use crate::kinds::validate;
+use crate::kinds::{ip, validate};
 
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 const BALANCER_ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
 
-pub fn service(service: &Value) -> ErrorList {
+/// Upstream's older way to say `loadBalancerSourceRanges`.
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+
+/// Texts of a list of the stored Service: they may stay, whatever would be asked of new ones.
+fn held<'a>(old: Option<&'a Value>, list: &str) -> Vec<&'a str> {
+    old.into_iter().flat_map(|old| meta::list(&old["spec"], list)).filter_map(Value::as_str).map(str::trim).collect()
+}
+
+pub fn service(service: &Value, old: Option<&Value>) -> ErrorList {
     let path = Path::new("spec");
     let spec = &service["spec"];
     let kind = meta::text(spec, "type");
@@ -26,11 +34,12 @@ pub fn service(service: &Value) -> ErrorList {
     errors.extend(validate::validate_labels(&spec["selector"], &path.child("selector")));
     errors.extend(affinity(spec, &path));
     if kind != "ExternalName" {
-        errors.extend(addresses(spec, &path));
+        errors.extend(addresses(spec, &held(old, "clusterIPs"), &path));
     }
+    let held_addresses = held(old, "externalIPs");
     for (position, address) in meta::list(spec, "externalIPs").iter().filter_map(Value::as_str).enumerate() {
         let at = path.child("externalIPs").index(position);
-        match validate::address(address, &at) {
+        match ip::legacy_address(address, &held_addresses, &at) {
             Some(error) => errors.push(error),
             None => errors.extend(validate::endpoint_address(address, &at)),
         }
@@ -38,6 +47,7 @@ pub fn service(service: &Value) -> ErrorList {
     if !TYPES.contains(&kind) {
         errors.push(Error::not_supported(&path.child("type"), kind, &TYPES));
     }
+    errors.extend(source_ranges(service, old, kind));
     errors.extend(balancer(spec, kind, &path));
     errors.extend(traffic(spec, kind, &path));
     errors
@@ -180,7 +190,7 @@ fn affinity(spec: &Value, path: &Path) -> ErrorList {
     errors
 }
 
-fn addresses(spec: &Value, path: &Path) -> ErrorList {
+fn addresses(spec: &Value, held: &[&str], path: &Path) -> ErrorList {
     let mut errors = families(spec, path);
     let listed: Vec<&str> = meta::list(spec, "clusterIPs").iter().filter_map(Value::as_str).collect();
     let at = path.child("clusterIPs");
@@ -200,7 +210,7 @@ fn addresses(spec: &Value, path: &Path) -> ErrorList {
             }
             continue;
         }
-        let wrong = validate::address(address, &at.index(position));
+        let wrong = ip::legacy_address(address, held, &at.index(position));
         misplaced |= wrong.is_some();
         errors.extend(wrong);
     }
@@ -255,18 +265,36 @@ fn stacks(spec: &Value, listed: &[&str], path: &Path) -> ErrorList {
     errors
 }
 
+/// In the field, or in the annotation where the field says nothing. Both may be padded with spaces.
+fn source_ranges(service: &Value, old: Option<&Value>, kind: &str) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let mut refuse_unless_balancer = |at: &Path| {
+        if kind != "LoadBalancer" {
+            errors.push(Error::forbidden(at, BALANCER_ONLY));
+        }
+    };
+    let ranges = held(Some(service), "loadBalancerSourceRanges");
+    if !ranges.is_empty() {
+        // Upstream writes this one field with a capital.
+        let at = validate::path(&["spec", "LoadBalancerSourceRanges"]);
+        refuse_unless_balancer(&at);
+        let held = held(old, "loadBalancerSourceRanges");
+        for (position, range) in ranges.iter().enumerate() {
+            errors.extend(ip::legacy_cidr(range, &held, &at.index(position)));
+        }
+    } else if let Some(text) = meta::annotation(service, SOURCE_RANGES) {
+        let at = validate::path(&["metadata", "annotations"]).key(SOURCE_RANGES);
+        refuse_unless_balancer(&at);
+        let is_new = old.and_then(|old| meta::annotation(old, SOURCE_RANGES)) != Some(text);
+        let ranges = text.split(',').filter(|_| is_new && !text.trim().is_empty());
+        errors.extend(ranges.filter_map(|range| ip::legacy_cidr(range.trim(), &[], &at)));
+    }
+    errors
+}
+
 fn balancer(spec: &Value, kind: &str, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     let is_balancer = kind == "LoadBalancer";
-    let ranges: Vec<&str> = meta::list(spec, "loadBalancerSourceRanges").iter().filter_map(Value::as_str).collect();
-    // Upstream writes this one field with a capital.
-    let at = path.child("LoadBalancerSourceRanges");
-    if !ranges.is_empty() && !is_balancer {
-        errors.push(Error::forbidden(&at, BALANCER_ONLY));
-    }
-    for (position, range) in ranges.iter().enumerate() {
-        errors.extend(validate::cidr(range.trim(), &at.index(position)));
-    }
     if !spec["allocateLoadBalancerNodePorts"].is_null() && !is_balancer {
         errors.push(Error::forbidden(&path.child("allocateLoadBalancerNodePorts"), BALANCER_ONLY));
     }
@@ -312,6 +340,31 @@ fn traffic(spec: &Value, kind: &str, path: &Path) -> ErrorList {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sources_are_named_in_the_field_or_the_annotation() {
+        let service = |kind: &str, field: &[&str], annotation: &str| {
+            let annotations = json!({SOURCE_RANGES: annotation});
+            json!({"metadata": {"annotations": annotations}, "spec": {"type": kind, "loadBalancerSourceRanges": field}})
+        };
+        let told = |service: &Value, old: Option<&Value>| -> Vec<String> {
+            let kind = meta::text(service, "spec.type");
+            source_ranges(service, old, kind).iter().map(Error::to_string).collect()
+        };
+        let good = service("LoadBalancer", &[" 10.0.0.0/8 "], "");
+        assert_eq!(told(&good, None), [""; 0]);
+        let zeros = service("LoadBalancer", &["010.0.0.0/8"], "");
+        let field = "spec.LoadBalancerSourceRanges";
+        let why = "must not have leading 0s in IP or prefix length";
+        assert_eq!(told(&zeros, None), [format!("{field}[0]: Invalid value: \"010.0.0.0/8\": {why}")]);
+        assert_eq!(told(&zeros, Some(&zeros)), [""; 0]);
+        let annotated = service("ClusterIP", &[], "10.0.0.1/8, 10.0.0.0/8");
+        let at = format!("metadata.annotations[{SOURCE_RANGES}]");
+        let of_type = format!("{at}: Forbidden: {BALANCER_ONLY}");
+        let bits = format!("{at}: Invalid value: \"10.0.0.1/8\": must not have bits set beyond the prefix length");
+        assert_eq!(told(&annotated, None), [of_type.clone(), bits]);
+        assert_eq!(told(&annotated, Some(&annotated)), [of_type]);
+    }
 
     #[test]
     fn what_a_load_balancer_may_tell() {
