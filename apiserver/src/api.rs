@@ -58,6 +58,11 @@ impl Api {
         seen.map_err(|error| errors::store(&error))
     }
 
+    /// Waits until the cache holds everything; false when the server ends before.
+    pub async fn is_loaded(&self) -> bool {
+        self.shutdown.run_until(self.cache.ready()).await.is_some()
+    }
+
     /// An object as of now: nothing acknowledged before this call is missing from it.
     pub async fn read(&self, served: &Served, namespace: &str, name: &str) -> Result<Option<Current>, Status> {
         self.consistent().await?;

@@ -47,8 +47,16 @@ pub struct Parts {
     endpoints: Endpoints,
     openid: Option<Arc<Documents>>,
     pub tasks: JoinSet<()>,
-    /// The end of the watch cache: after the last request, which may have to read what the one before it wrote.
-    cache_end: Shutdown,
+    _cache_end: CacheEnd,
+}
+
+/// The watch cache ends with this, after the last request, which may have to read what the one before it wrote.
+struct CacheEnd(Shutdown);
+
+impl Drop for CacheEnd {
+    fn drop(&mut self) {
+        self.0.trigger();
+    }
 }
 
 impl Parts {
@@ -66,8 +74,8 @@ impl Parts {
         let indexer = Arc::new(CatalogueIndexer::new(catalogue.clone()));
         let cache_options =
             cache::Options { prefix: format!("{}/", catalogue.store_prefix()), ..cache::Options::default() };
-        let cache_end = Shutdown::new();
-        let cache = Cache::start(store.clone(), indexer, cache_options, cache_end.clone());
+        let cache_end = CacheEnd(Shutdown::new());
+        let cache = Cache::start(store.clone(), indexer, cache_options, cache_end.0.clone());
         let interval = options.values.duration("etcd-compaction-interval");
         let with_roles = options.modes.contains(&Mode::Rbac);
         let keys_url = options.values.opt_str("service-account-jwks-uri").map(str::to_owned);
@@ -98,7 +106,9 @@ impl Parts {
         tasks.spawn(compactor::run(store, interval, compacted, shutdown));
         let booting = api.clone();
         tasks.spawn(async move {
-            booting.cache.ready().await;
+            if !booting.is_loaded().await {
+                return;
+            }
             let ready = move || {
                 bootstrapped.store(true, Ordering::Release);
                 // Nobody listens where fairness is off.
@@ -106,7 +116,7 @@ impl Parts {
             };
             bootstrap::run(booting, advertised, with_roles, ready).await;
         });
-        Ok(Self { api, endpoints, openid, tasks, cache_end })
+        Ok(Self { api, endpoints, openid, tasks, _cache_end: cache_end })
     }
 
     /// What answers requests.
@@ -132,7 +142,6 @@ impl Parts {
 impl Drop for Parts {
     fn drop(&mut self) {
         self.api.shutdown.trigger();
-        self.cache_end.trigger();
     }
 }
 

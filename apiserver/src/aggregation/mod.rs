@@ -75,7 +75,9 @@ pub async fn run(api: Arc<Api>) {
     else {
         return;
     };
-    api.cache.ready().await;
+    if !api.is_loaded().await {
+        return;
+    }
     let mut wait = RETRY;
     loop {
         let watch = |served: &Served| api.cache.watch(served.id, &api.catalogue.prefix(served, ""), WatchFrom::Now);

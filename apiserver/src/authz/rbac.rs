@@ -163,7 +163,9 @@ pub fn rebuild(api: &Api) {
 
 /// Keeps the index up to date until shutdown.
 pub async fn follow_when_ready(api: Arc<Api>) {
-    api.cache.ready().await;
+    if !api.is_loaded().await {
+        return;
+    }
     loop {
         let mut watchers: Vec<Watcher> = ROLES
             .iter()

@@ -32,7 +32,9 @@ impl<'a> Follower<'a> {
                 Ok(_) => {}
                 Err(_) if self.api.shutdown.is_triggered() => return false,
                 Err(_) => {
-                    self.api.cache.ready().await;
+                    if !self.api.is_loaded().await {
+                        return false;
+                    }
                     self.watcher = self.api.cache.watch(self.served.id, &self.prefix, WatchFrom::Now);
                     return true;
                 }

@@ -28,7 +28,9 @@ const MANAGER: &str = "api-priority-and-fairness-config-consumer-v1";
 
 /// Follows the stored objects until shutdown.
 pub async fn run(api: Arc<Api>, fairness: Arc<Fairness>) {
-    api.cache.ready().await;
+    if !api.is_loaded().await {
+        return;
+    }
     let mut period = tokio::time::interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
