@@ -282,7 +282,7 @@ fn storage() -> Group {
                 "/usr/libexec/kubernetes/kubelet-plugins/volume/exec/",
                 "Where volume plugins are.",
             )
-            .without_effect(NO_COMPARING),
+            .without_effect("volumes of FlexVolume drivers are not attached"),
         ],
     )
 }

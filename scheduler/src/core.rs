@@ -155,7 +155,7 @@ impl Core {
         let node: Box<str> = self.snapshot.node(slot).name().into();
         let preparation = Preparation {
             volumes: volumes_for(profile, &pod, &self.snapshot, slot),
-            devices: devices::plan(profile, &pod, &self.snapshot, slot),
+            devices: devices::plan(profile, &pod, &self.snapshot, slot, &mut self.random),
         };
         if let Some((plan, _)) = &preparation.volumes {
             self.snapshot.volumes.assume(pod.uid(), VolumePlan::clone(plan));

@@ -35,7 +35,7 @@ pub(crate) struct Shared {
     /// Told after every event.
     news: Notify,
     /// The same, for bindings that wait for their claims.
-    volume_news: Notify,
+    prepare_news: Notify,
 }
 
 impl Shared {
@@ -51,15 +51,15 @@ impl Shared {
     pub(crate) fn change(&self, change: impl FnOnce(&mut Core, Timestamp)) {
         change(&mut self.core(), self.now());
         self.news.notify_one();
-        self.volume_news.notify_waiters();
+        self.prepare_news.notify_waiters();
     }
 }
 
 /// Schedules until shutdown. Ends early, with `false`, when shutdown comes before the first lists are in.
 pub async fn run(core: Core, extenders: Extenders, context: Context) -> bool {
     let shutdown = context.shutdown.clone();
-    let (core, news, volume_news) = (Mutex::new(core), Notify::new(), Notify::new());
-    let shared = Arc::new(Shared { context, extenders, core, news, volume_news });
+    let (core, news, prepare_news) = (Mutex::new(core), Notify::new(), Notify::new());
+    let shared = Arc::new(Shared { context, extenders, core, news, prepare_news });
     if shutdown.run_until(feed::start(&shared)).await.is_none() {
         return false;
     }

@@ -3,7 +3,7 @@
 //! Enter by [`pod`]. Pure. A controller that wants to read another field takes it off the lists below, and adds it to
 //! [`super::pod`] if it is one of the status.
 
-use k8s_openapi::api::core::v1::{Affinity, Container, NodeAffinity, Pod, PodSpec, PodStatus, Volume};
+use k8s_openapi::api::core::v1::{Affinity, Container, Pod, PodSpec, PodStatus, Volume};
 
 /// Conditions that say nothing the phase does not, as long as the pod has not ended.
 const PASSING: [&str; 4] = ["PodScheduled", "Initialized", "PodReadyToStartContainers", "ContainersReady"];
@@ -68,9 +68,9 @@ fn trim_container(container: &mut Container) {
 
 /// Whether it may name the one node that the pod is for.
 fn pins(affinity: &Affinity) -> bool {
-    let required = |of: &NodeAffinity| of.required_during_scheduling_ignored_during_execution.clone();
-    let terms = affinity.node_affinity.as_ref().and_then(required).map(|selector| selector.node_selector_terms);
-    terms.into_iter().flatten().any(|term| term.match_fields.is_some())
+    let node = affinity.node_affinity.as_ref();
+    let required = node.and_then(|of| of.required_during_scheduling_ignored_during_execution.as_ref());
+    required.into_iter().flat_map(|selector| &selector.node_selector_terms).any(|term| term.match_fields.is_some())
 }
 
 /// Volumes of claims and of Secrets, and those that are attached; the token that every pod has is neither.
@@ -96,7 +96,12 @@ fn trim_status(status: &mut PodStatus, is_going: bool) {
         };
         status.restart_count > 0 || over(&status.state) || over(&status.last_state)
     };
-    for statuses in [&mut status.container_statuses, &mut status.init_container_statuses] {
+    if !is_going {
+        status.ephemeral_container_statuses = None;
+    }
+    let all =
+        [&mut status.container_statuses, &mut status.init_container_statuses, &mut status.ephemeral_container_statuses];
+    for statuses in all {
         // All or none: who asks when the last one ended, or whether any runs, must not be told of some.
         if !ended && !is_going && !statuses.iter().flatten().any(eventful) {
             *statuses = None;
@@ -113,7 +118,6 @@ fn trim_status(status: &mut PodStatus, is_going: bool) {
         }
         shrink(statuses);
     }
-    status.ephemeral_container_statuses = None;
     status.host_ips = None;
     status.qos_class = None;
     shrink(&mut status.pod_ips);

@@ -85,6 +85,8 @@ fn volume(owner: Option<&str>, volume: api::Volume) -> Volume {
 pub(crate) struct PodStatus {
     pub(crate) conditions: Option<Vec<PodCondition>>,
     pub(crate) container_statuses: Option<Vec<ContainerStatus>>,
+    /// Of a pod that is going.
+    pub(crate) ephemeral_container_statuses: Option<Box<[ContainerStatus]>>,
     /// The claim that the scheduler made for extended resources.
     pub(crate) extended_resource_claim: Option<Box<str>>,
     pub(crate) init_container_statuses: Option<Vec<ContainerStatus>>,
@@ -113,6 +115,7 @@ impl From<api::Pod> for Pod {
         let status = status.map(|status| PodStatus {
             conditions: status.conditions,
             container_statuses: status.container_statuses,
+            ephemeral_container_statuses: status.ephemeral_container_statuses.map(Vec::into_boxed_slice),
             extended_resource_claim: status.extended_resource_claim_status.map(|s| s.resource_claim_name.into()),
             init_container_statuses: status.init_container_statuses,
             message: status.message,

@@ -161,7 +161,7 @@ impl Controller {
                 self.stale.add_after(key, left);
                 Ok(())
             }
-            Some(_) => pod_status::patch(&self.ctx.client, &pod, None, Some(plan::no_longer_target(&pod, now))).await,
+            Some(_) => pod_status::patch_as_seen(&self.ctx.client, &pod, plan::no_longer_target(&pod, now)).await,
         }
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use component::informer::Event as Change;
 use jiff::Timestamp;
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
+use rand::RngExt;
+use rand::rngs::SmallRng;
 
 use super::Core;
 use crate::devices;
@@ -80,11 +82,12 @@ pub(super) fn plan(
     pod: &Pod,
     snapshot: &Snapshot,
     slot: Slot,
+    random: &mut SmallRng,
 ) -> Option<(Box<DevicePlan>, Duration)> {
     if pod.device_claims.is_empty() && pod.extended.is_empty() {
         return None;
     }
     let enabled = profile.plugins.iter().find(|enabled| enabled.plugin.name() == NAME)?;
     let node = snapshot.node(slot).node().filter(|_| enabled.filters)?;
-    devices::plan(pod, snapshot, node).map(|plan| (Box::new(plan), profile.device_bind_timeout))
+    devices::plan(pod, snapshot, node, random.random()).map(|plan| (Box::new(plan), profile.device_bind_timeout))
 }

@@ -168,10 +168,15 @@ pub fn taken(devices: &Devices) -> Taken<'_> {
     let all = told.chain(devices.pending().map(|(_, allocation)| allocation));
     let results = all.filter_map(|allocation| allocation.devices.as_ref()).flat_map(|d| d.results.iter().flatten());
     let mut taken = Taken::default();
+    let mut shares_seen = HashSet::new();
     // Administrators look at devices that are others'.
     for result in results.filter(|result| result.admin_access != Some(true)) {
-        if result.share_id.is_none() {
+        let Some(share_id) = &result.share_id else {
             taken.whole.insert(id_of(result));
+            continue;
+        };
+        // From the write to the binding both the claim and the plan have it.
+        if !shares_seen.insert((id_of(result), share_id.as_str())) {
             continue;
         }
         let share = taken.shared.entry(id_of(result)).or_default();
@@ -186,8 +191,14 @@ fn id_of(result: &DeviceRequestAllocationResult) -> DeviceId<'_> {
     DeviceId { driver: &result.driver, pool: &result.pool, device: &result.device }
 }
 
-/// What the pod would be given on this node, or why it will not do.
-pub fn allocations(wanted: &Wanted<'_>, taken: &Taken<'_>, devices: &Devices, node: &Node) -> Result<Given, String> {
+/// What the pod would be given on this node, or why it will not do. Another `nonce` gives shares other names.
+pub fn allocations(
+    wanted: &Wanted<'_>,
+    taken: &Taken<'_>,
+    devices: &Devices,
+    node: &Node,
+    nonce: u64,
+) -> Result<Given, String> {
     if !wanted.allocated.iter().all(|claim| is_available(claim, node)) {
         return Err(UNAVAILABLE.to_owned());
     }
@@ -203,7 +214,7 @@ pub fn allocations(wanted: &Wanted<'_>, taken: &Taken<'_>, devices: &Devices, no
         .map_err(|search::TimedOut| format!("node {}: timed out trying to allocate devices", node.name()))?;
     match picked {
         Some(picked) => {
-            let mut of_claims = result::allocations(&open, &asked, &picked, node.name());
+            let mut of_claims = result::allocations(&open, &asked, &picked, (node.name(), nonce));
             let extended = extended.and_then(|extended| Some((extended, of_claims.pop()?)));
             Ok(Given { of_claims, extended })
         }
@@ -214,11 +225,12 @@ pub fn allocations(wanted: &Wanted<'_>, taken: &Taken<'_>, devices: &Devices, no
     }
 }
 
-/// What has to be written before the pod goes to this node, where the filter let it pass.
-pub fn plan(pod: &Pod, snapshot: &Snapshot, node: &Node) -> Option<DevicePlan> {
+/// What has to be written before the pod goes to this node, where the filter let it pass. Each attempt has its own
+/// `nonce`.
+pub fn plan(pod: &Pod, snapshot: &Snapshot, node: &Node, nonce: u64) -> Option<DevicePlan> {
     let devices = &snapshot.devices;
     let wanted = wanted(pod, devices).ok()?;
-    let given = allocations(&wanted, &taken(devices), devices, node).ok()?;
+    let given = allocations(&wanted, &taken(devices), devices, node, nonce).ok()?;
     let open = wanted.open.iter().zip(given.of_claims).map(|(claim, allocation)| ((*claim).clone(), Some(allocation)));
     let kept = wanted.allocated.iter().filter(|claim| !is_reserved_for(claim, pod.uid()));
     let claims: Vec<_> = open.chain(kept.map(|claim| ((*claim).clone(), None))).collect();
@@ -234,8 +246,8 @@ fn reserved(claim: &ResourceClaim) -> impl Iterator<Item = &str> {
     claim.status.iter().flat_map(|status| status.reserved_for.iter().flatten()).map(|consumer| consumer.uid.as_str())
 }
 
-/// A claim of the pod that has to be given up: left over from a former attempt, or one whose devices are where some nodes are not, and which nobody else uses: without them the pod may
-/// fit elsewhere.
+/// A claim of the pod that has to be given up: left over from a former attempt, or one whose devices are where some nodes
+/// are not, and which nobody else uses: without them the pod may fit elsewhere.
 pub fn stuck(pod: &Pod, snapshot: &Snapshot) -> Option<Arc<ResourceClaim>> {
     if let Some(left_over) = made_before(pod, &snapshot.devices) {
         return Some(left_over.clone());

@@ -20,12 +20,12 @@ pub(super) fn allocations(
     claims: &[&Arc<ResourceClaim>],
     asked: &Asked<'_>,
     picked: &[Pick<'_>],
-    node: &str,
+    (node, nonce): (&str, u64),
 ) -> Vec<AllocationResult> {
     let of_claim = |(place, claim): (usize, &&Arc<ResourceClaim>)| {
         let own: Vec<Pick<'_>> =
             picked.iter().filter(|pick| asked.requests[pick.request].claim == place).copied().collect();
-        let results = own.iter().enumerate().map(|(at, pick)| result(claim, asked, at, pick)).collect();
+        let results = own.iter().enumerate().map(|(at, pick)| result(claim, asked, (at, pick), nonce)).collect();
         let devices = DeviceAllocationResult { results: Some(results), config: configurations(claim, asked, &own) };
         AllocationResult {
             devices: Some(devices),
@@ -36,7 +36,12 @@ pub(super) fn allocations(
     claims.iter().enumerate().map(of_claim).collect()
 }
 
-fn result(claim: &ResourceClaim, asked: &Asked<'_>, at: usize, pick: &Pick<'_>) -> DeviceRequestAllocationResult {
+fn result(
+    claim: &ResourceClaim,
+    asked: &Asked<'_>,
+    (at, pick): (usize, &Pick<'_>),
+    nonce: u64,
+) -> DeviceRequestAllocationResult {
     let (request, id, device) = (&asked.requests[pick.request], pick.found.id(), pick.found.device);
     let alternative = &request.alternatives[pick.alternative];
     let tolerations = alternative.tolerations;
@@ -53,16 +58,16 @@ fn result(claim: &ResourceClaim, asked: &Asked<'_>, at: usize, pick: &Pick<'_>) 
         admin_access: alternative.for_admins.then_some(true),
         binding_conditions: device.binding_conditions.clone(),
         binding_failure_conditions: device.binding_failure_conditions.clone(),
-        share_id: is_shared.then(|| share_id(claim, at)),
+        share_id: is_shared.then(|| share_id(claim, at, nonce)),
         consumed_capacity: consumed,
     }
 }
 
-/// A UUID that no other share has: a claim that is given devices anew is of another version.
-fn share_id(claim: &ResourceClaim, at: usize) -> String {
+/// A UUID that no other share has: not even the same claim's of a former attempt.
+fn share_id(claim: &ResourceClaim, at: usize, nonce: u64) -> String {
     let half = |salt: u8| {
         let mut hasher = DefaultHasher::new();
-        (salt, &claim.metadata.uid, &claim.metadata.resource_version, at).hash(&mut hasher);
+        (salt, &claim.metadata.uid, nonce, at).hash(&mut hasher);
         hasher.finish()
     };
     let (high, low) = (half(0), half(1));

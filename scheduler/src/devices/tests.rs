@@ -58,7 +58,7 @@ impl World {
     fn on(&self, pod: &Pod, at: &str) -> Result<String, String> {
         let node = node(at, json!({"metadata": {"labels": {"zone": at}}}));
         let wanted = wanted(pod, &self.0)?;
-        let found = allocations(&wanted, &taken(&self.0), &self.0, &node)?;
+        let found = allocations(&wanted, &taken(&self.0), &self.0, &node, 1)?;
         let extended = found.extended.iter().map(|(_, allocation)| allocation);
         Ok(found.of_claims.iter().chain(extended).map(shown_devices).collect::<Vec<_>>().join("; "))
     }
@@ -189,7 +189,7 @@ fn what_is_decided_and_not_told_yet_is_taken() {
     let (theirs, at) = (using(&["theirs"]), node("b", json!({})));
     let mut snapshot = Snapshot::default();
     snapshot.devices = world.0;
-    let plan = plan(&theirs, &snapshot, &at).unwrap();
+    let plan = plan(&theirs, &snapshot, &at, 1).unwrap();
     snapshot.devices.assume("theirs", plan);
     let mut world = World(snapshot.devices);
     world.check(&["one"], [Ok("r=a/gpu-0"), Err(TOO_FEW)]);
@@ -304,7 +304,7 @@ fn a_claim_with_devices_holds_its_pods() {
     snapshot.devices.set_claim(&parse(held));
     assert!(stuck(&pod, &snapshot).is_none());
     let slot = snapshot.slot("b").unwrap();
-    let plan = plan(&pod, &snapshot, snapshot.node(slot).node().unwrap()).unwrap();
+    let plan = plan(&pod, &snapshot, snapshot.node(slot).node().unwrap(), 1).unwrap();
     assert!(matches!(plan.claims.as_slice(), [(_, None)]), "reserved, with the devices it has");
 }
 
@@ -325,7 +325,7 @@ fn drivers_are_told_what_classes_and_claims_say() {
     );
     let (pod, at) = (using(&["c"]), node("a", json!({})));
     let wanted = wanted(&pod, &world.0).unwrap();
-    let found = allocations(&wanted, &taken(&world.0), &world.0, &at).unwrap();
+    let found = allocations(&wanted, &taken(&world.0), &world.0, &at, 1).unwrap();
     let told = serde_json::to_value(&found.of_claims[0]).unwrap();
     let config = told["devices"]["config"].as_array().unwrap();
     let shown: Vec<_> =

@@ -26,7 +26,7 @@ impl Plugin for DynamicResources {
         };
         let taken = devices::taken(&snapshot.devices);
         let check: Check<'a> = Box::new(move |candidate: Candidate<'_>| {
-            let found = devices::allocations(&wanted, &taken, &snapshot.devices, candidate.node);
+            let found = devices::allocations(&wanted, &taken, &snapshot.devices, candidate.node, 0);
             found.map(drop).map_err(Rejection::lasting)
         });
         Filter::Check(check)

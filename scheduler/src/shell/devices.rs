@@ -7,7 +7,7 @@ use std::time::Duration;
 use component::recorder::Type;
 use k8s_openapi::api::resource::v1::{AllocationResult, ResourceClaim, ResourceClaimConsumerReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
@@ -62,7 +62,7 @@ async fn ready(shared: &Shared, pod: &Pod, plan: &DevicePlan, timeout: Duration)
     let waiting = async {
         loop {
             // Registered before the claims are looked at: a change in between is kept.
-            let news = shared.volume_news.notified();
+            let news = shared.prepare_news.notified();
             if all_ready(shared, pod, plan)?.is_none() {
                 return Ok(());
             }
@@ -123,10 +123,12 @@ fn left_over(shared: &Shared, pod: &Pod) -> Option<Arc<ResourceClaim>> {
 /// Best effort: a claim that stays is found, and given up, before the pod is tried again.
 async fn remove(shared: &Shared, pod: &Pod, claim: &ResourceClaim) {
     let (api, name) = (api(shared, pod), claim.name_any());
-    let free = json!({"metadata": {"uid": claim.uid(), "finalizers": null}});
-    let freed = api.patch(&name, &PatchParams::default(), &Patch::Merge(free)).await;
+    // Others may hold it, too: theirs stay.
+    let free = json!({"metadata": {"uid": claim.uid(), "$deleteFromPrimitiveList/finalizers": [FINALIZER]}});
+    let freed = api.patch(&name, &PatchParams::default(), &Patch::Strategic(free)).await;
+    let only_this = Preconditions { uid: claim.uid(), resource_version: None };
     let removed = match freed {
-        Ok(_) => api.delete(&name, &DeleteParams::default()).await.map(drop),
+        Ok(_) => api.delete(&name, &DeleteParams::default().preconditions(only_this)).await.map(drop),
         Err(error) => Err(error),
     };
     match removed {

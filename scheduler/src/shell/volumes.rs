@@ -58,7 +58,7 @@ async fn bound(shared: &Shared, plan: &VolumePlan) -> Result<(), String> {
     let mut selected_seen = vec![false; plan.provisions.len()];
     loop {
         // Registered before the claims are looked at: a change in between is kept.
-        let news = shared.volume_news.notified();
+        let news = shared.prepare_news.notified();
         if all_bound(shared, plan, &mut selected_seen)? {
             return Ok(());
         }

@@ -159,7 +159,7 @@ impl Devices {
         self.assumed.remove(pod_uid);
     }
 
-    /// What is decided and not told yet.
+    /// What is decided; some of it is told by now.
     pub fn pending(&self) -> impl Iterator<Item = (&ResourceClaim, &AllocationResult)> {
         let claims = self.assumed.values().flat_map(|plan| &plan.claims);
         let claims = claims.filter_map(|(claim, allocation)| Some((&**claim, allocation.as_ref()?)));

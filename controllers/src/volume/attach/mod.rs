@@ -50,8 +50,14 @@ struct Memory {
     going_since: HashMap<String, BTreeMap<String, Timestamp>>,
     /// What pods were told last of a volume, by node and unique name.
     told: HashMap<String, BTreeMap<String, News>>,
-    /// Names of attachments that were made and that the cache has yet to show, with their PersistentVolume.
-    made: BTreeMap<String, String>,
+    /// Attachments by name that were asked for, and that the cache has yet to show.
+    made: BTreeMap<String, Made>,
+}
+
+struct Made {
+    /// The PersistentVolume.
+    volume: String,
+    node: String,
 }
 
 struct Controller {
@@ -120,8 +126,9 @@ impl Controller {
             let attachment = event.object();
             this.memory().made.remove(&attachment.name_any());
             this.wake(&attachment.spec.node_name);
-            // Another node may wait for it.
-            if matches!(event, Event::Deleted(_))
+            // Another node may wait for it, or has to be told that it is taken.
+            let was_attached = event.old().is_some_and(|old| world::is_attached(old));
+            if (matches!(event, Event::Deleted(_)) || was_attached != world::is_attached(attachment))
                 && let Some(volume) = world::persistent_of(attachment).and_then(|name| this.volumes.get("", &name))
             {
                 this.wake_users_of_volume(&volume);
@@ -146,6 +153,7 @@ impl Controller {
     }
 
     async fn sync(&self, name: String) -> Result<(), Error> {
+        self.settle(&name).await?;
         let node = self.nodes.get("", &name);
         if node.as_ref().is_some_and(|node| !world::is_managed(node)) {
             return Ok(());
@@ -182,6 +190,31 @@ impl Controller {
             errors.extend(self.attach(&name, volume, &wanted).await.err());
         }
         error::all(errors)
+    }
+
+    /// Forgets what was asked for without an answer and never made: nobody on the node asks for it again, and other nodes
+    /// wait for it to come or go.
+    async fn settle(&self, node: &str) -> Result<(), Error> {
+        let made: Vec<(String, String)> = {
+            let memory = self.memory();
+            let of_node = memory.made.iter().filter(|(_, made)| made.node == node);
+            of_node.map(|(name, made)| (name.clone(), made.volume.clone())).collect()
+        };
+        if made.is_empty() {
+            return Ok(());
+        }
+        let known = self.nodes.get("", node).filter(|node| world::is_managed(node));
+        let wanted = known.map(|_| self.wanted(node)).unwrap_or_default();
+        let is_wanted = |volume: &str| wanted.values().any(|wanted| wanted.volume.name == volume);
+        let api = Api::<VolumeAttachment>::all(self.ctx.client.clone());
+        for (name, volume) in made.into_iter().filter(|(_, volume)| !is_wanted(volume)) {
+            // What is there, the cache will show.
+            if api.get_opt(&name).await.doing("get volume attachment", &name)?.is_none() {
+                self.memory().made.remove(&name);
+                self.volumes.get("", &volume).into_iter().for_each(|volume| self.wake_users_of_volume(&volume));
+            }
+        }
+        Ok(())
     }
 
     fn remember(&self, node: &str, plan: &Plan) {
@@ -253,8 +286,17 @@ impl Controller {
         if detach.verify {
             let api = Api::<Node>::all(self.ctx.client.clone());
             let there = api.get_opt(node).await.doing("get node", node)?;
-            if there.is_some_and(|there| plan::is_in_use(&there, &detach.unique)) {
-                let why = "volume is still in use by node, according to Node status";
+            let why = match &there {
+                Some(there) if plan::is_in_use(there, &detach.unique) => {
+                    Some("volume is still in use by node, according to Node status")
+                }
+                // The cached node was behind when the list was compared.
+                Some(there) if plan::attached(Some(there)).any(|listed| listed == detach.unique) => {
+                    Some("node is still told that the volume is attached")
+                }
+                _ => None,
+            };
+            if let Some(why) = why {
                 return Err(Error::refused("detach volume", &detach.unique, why));
             }
         }
@@ -278,7 +320,8 @@ impl Controller {
         });
         let attachment = serde_json::from_value::<VolumeAttachment>(attachment)
             .map_err(|why| Error::refused("make volume attachment", &name, why.to_string()))?;
-        self.memory().made.insert(name.clone(), volume.name.clone());
+        let made = Made { volume: volume.name.clone(), node: node.to_owned() };
+        self.memory().made.insert(name.clone(), made);
         let api = Api::<VolumeAttachment>::all(self.ctx.client.clone());
         match api.create(&PostParams::default(), &attachment).await.doing("create volume attachment", &name) {
             Err(error) if !error.is_already_exists() => {

@@ -181,32 +181,121 @@ fn is_listed(fake: &FakeApi, name: &str) -> bool {
     plan::attached(fake.get::<Node>("", name).as_ref()).any(|unique| unique == UNIQUE)
 }
 
+/// The controller over a small API server.
+struct Running {
+    fake: FakeApi,
+    shutdown: Shutdown,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shutdown.trigger();
+    }
+}
+
+impl Running {
+    fn start(fake: FakeApi, pods: &[Value]) -> Self {
+        let (random, shutdown) = (Random::seeded(1), Shutdown::new());
+        let source = Source::new("attachdetach-controller");
+        let ctx = Context::with(fake.client(), source, Clock::system(), random, shutdown.clone());
+        objects().iter().chain(pods).for_each(|object| fake.put(object));
+        tokio::spawn(run(ctx, true));
+        Self { fake, shutdown }
+    }
+
+    async fn until(&self, what: &str, met: &dyn Fn() -> bool) {
+        let seen = tokio::time::timeout(Duration::from_secs(20), self.fake.until(|_| met())).await;
+        assert!(seen.is_ok(), "never: {what}");
+    }
+
+    fn told(&self, words: &str) -> bool {
+        self.fake.received().iter().any(|request| request.body.to_string().contains(words))
+    }
+}
+
 #[tokio::test]
 async fn a_volume_moves_with_its_pod() {
-    let fake = FakeApi::new();
-    let (random, shutdown) = (Random::seeded(1), Shutdown::new());
-    let ctx =
-        Context::with(fake.client(), Source::new("attachdetach-controller"), Clock::system(), random, shutdown.clone());
-    objects().iter().chain([&user("first", "n")]).for_each(|object| fake.put(object));
-    tokio::spawn(run(ctx, true));
-    let until = async |what: &str, met: &dyn Fn() -> bool| {
-        let seen = tokio::time::timeout(Duration::from_secs(20), fake.until(|_| met())).await;
-        assert!(seen.is_ok(), "never: {what}");
-    };
-    until("asked for", &|| only_attachment(&fake, "n").is_some()).await;
-    let mut attachment = serde_json::to_value(only_attachment(&fake, "n").unwrap()).unwrap();
+    let running = Running::start(FakeApi::new(), &[user("first", "n")]);
+    let fake = &running.fake;
+    let until = async |what: &str, met: &dyn Fn() -> bool| running.until(what, met).await;
+    until("asked for", &|| only_attachment(fake, "n").is_some()).await;
+    let mut attachment = serde_json::to_value(only_attachment(fake, "n").unwrap()).unwrap();
     assert_eq!(attachment["spec"], json!({"attacher": "d", "nodeName": "n", "source": {"persistentVolumeName": "pv"}}));
     attachment["status"] = json!({"attached": true});
     fake.put(&attachment);
-    until("told to the kubelet", &|| is_listed(&fake, "n")).await;
+    until("told to the kubelet", &|| is_listed(fake, "n")).await;
     fake.put(&user("second", "m"));
-    let told = |words: &str| fake.received().iter().any(|request| request.body.to_string().contains(words));
+    let told = |words: &str| running.told(words);
     until("told why it waits", &|| {
         told("Multi-Attach error for volume \\\"pv\\\" Volume is already used by pod(s) first")
     })
     .await;
     assert!(told("AttachVolume.Attach succeeded for volume \\\"pv\\\" "));
     fake.remove::<k8s_openapi::api::core::v1::Pod>("n", "first");
-    until("given to the other node", &|| only_attachment(&fake, "m").is_some() && !is_listed(&fake, "n")).await;
-    shutdown.trigger();
+    until("given to the other node", &|| only_attachment(fake, "m").is_some() && !is_listed(fake, "n")).await;
+}
+
+#[tokio::test]
+async fn of_two_pods_made_together_the_second_is_told() {
+    let running = Running::start(FakeApi::new(), &[user("first", "n"), user("second", "m")]);
+    let all = || running.fake.list::<VolumeAttachment>();
+    running.until("asked for", &|| all().len() == 1).await;
+    let mut attachment = serde_json::to_value(all().remove(0)).unwrap();
+    attachment["status"] = json!({"attached": true});
+    running.fake.put(&attachment);
+    running.until("told why it waits", &|| running.told("Multi-Attach error for volume \\\"pv\\\"")).await;
+}
+
+#[tokio::test]
+async fn what_was_asked_for_in_vain_is_nobodys() {
+    let fake = FakeApi::new();
+    fake.react(|request| {
+        let is_lost = request.verb == "create" && request.body["spec"]["nodeName"] == "n";
+        (is_lost && request.resource == "volumeattachments").then(|| (500, json!({"kind": "Status", "code": 500})))
+    });
+    let running = Running::start(fake, &[user("first", "n")]);
+    let asked = |all: &[component::testing::Received]| {
+        all.iter().any(|request| request.verb == "create" && request.resource == "volumeattachments")
+    };
+    running.until("asked for", &|| asked(&running.fake.received())).await;
+    running.fake.put(&user("second", "m"));
+    running.fake.remove::<k8s_openapi::api::core::v1::Pod>("n", "first");
+    running.until("given to the other node", &|| only_attachment(&running.fake, "m").is_some()).await;
+}
+
+#[tokio::test]
+async fn what_the_node_is_still_told_of_stays() {
+    let fake = FakeApi::new();
+    let mut behind = serde_json::to_value(node("ready listed")).unwrap();
+    behind["apiVersion"] = "v1".into();
+    behind["kind"] = "Node".into();
+    let mut once = Some(behind);
+    fake.react(move |request| {
+        let is_asked = request.verb == "get" && request.resource == "nodes";
+        is_asked.then(|| once.take()).flatten().map(|node| (200, node))
+    });
+    let mut held = serde_json::to_value(&*attachment("attached")).unwrap();
+    held["apiVersion"] = "storage.k8s.io/v1".into();
+    held["kind"] = "VolumeAttachment".into();
+    fake.put(&held);
+    let running = Running::start(fake, &[]);
+    let all = || running.fake.received();
+    running.until("detached", &|| all().iter().any(|request| request.verb == "delete")).await;
+    let looks = all().iter().filter(|request| request.verb == "get" && request.resource == "nodes").count();
+    assert_eq!(looks, 2, "the first still lists it");
+}
+
+#[test]
+fn volumes_of_a_pod_that_goes_stay_while_any_container_runs() {
+    let going = |state: Value| {
+        let status =
+            json!({"name": "d", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+        let ended = json!({"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": {"exitCode": 0}}});
+        let pod = json!({"metadata": {"name": "p", "deletionTimestamp": now().to_string()}, "spec": {"containers": []},
+            "status": {"containerStatuses": [ended], "ephemeralContainerStatuses": [status]}});
+        world::is_over(&serde_json::from_value::<Pod>(pod).unwrap())
+    };
+    assert!(!going(json!({"running": {}})));
+    assert!(going(json!({"terminated": {"exitCode": 0}})));
 }

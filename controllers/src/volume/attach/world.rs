@@ -27,6 +27,11 @@ pub(super) fn persistent_of(attachment: &VolumeAttachment) -> Option<String> {
     attachment.spec.source.persistent_volume_name.clone()
 }
 
+/// As its driver says.
+pub(super) fn is_attached(attachment: &VolumeAttachment) -> bool {
+    attachment.status.as_ref().is_some_and(|status| status.attached)
+}
+
 pub(super) fn claim_of(volume: &PersistentVolume) -> Option<Key> {
     let reference = facts::claim_ref(volume)?;
     Some(Key::new(reference.namespace.clone()?, reference.name.clone()?))
@@ -37,8 +42,10 @@ pub(super) fn is_over(pod: &Pod) -> bool {
     let runs = |status: &ContainerStatus| {
         status.state.as_ref().is_none_or(|state| state.terminated.is_none() && state.waiting.is_none())
     };
-    let statuses = pod.status.iter().flat_map(|s| [&s.init_container_statuses, &s.container_statuses]);
-    let mut statuses = statuses.flat_map(|list| list.iter().flatten());
+    let mut statuses = pod.status.iter().flat_map(|s| {
+        let lasting = [&s.init_container_statuses, &s.container_statuses].into_iter().flatten().flatten();
+        lasting.chain(s.ephemeral_container_statuses.iter().flatten())
+    });
     pods::is_terminal(pod) || (pod.metadata.deletion_timestamp.is_some() && !statuses.any(runs))
 }
 
@@ -101,14 +108,12 @@ impl Controller {
         let all = self.attachments.by_index(BY_VOLUME, &volume.name);
         let mut others = all.iter().filter(|attachment| attachment.spec.node_name != node).peekable();
         let own = volume.csi.as_ref().map(|csi| csi.attachment_name(node));
-        let is_made = memory.made.iter().any(|(name, of)| *of == volume.name && Some(name) != own.as_ref());
-        let is_attached = |attachment: &&Arc<VolumeAttachment>| {
-            let attached = attachment.status.as_ref().is_some_and(|status| status.attached);
-            attached && attachment.metadata.deletion_timestamp.is_none()
-        };
+        let is_made = memory.made.iter().any(|(name, made)| made.volume == volume.name && Some(name) != own.as_ref());
+        let is_attached =
+            |attachment: &VolumeAttachment| is_attached(attachment) && attachment.metadata.deletion_timestamp.is_none();
         match others.peek().is_some() || is_made {
             false => Elsewhere::Nothing,
-            true if others.any(|attachment| is_attached(&attachment)) => Elsewhere::Attached,
+            true if others.any(|attachment| is_attached(attachment)) => Elsewhere::Attached,
             true => Elsewhere::Moving,
         }
     }

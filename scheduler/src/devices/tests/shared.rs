@@ -39,11 +39,42 @@ fn parts_of_a_device_go_to_several() {
     world.claim("theirs", json!({"status": {"allocation": {"devices": {"results": [share]}}}}));
     world.check(&["some"], [Ok("r=a/gpu-0"), Ok("r=b/0(memory=15Gi)")]);
     world.check(&["rest"], [Ok("r=a/gpu-0"), Err(TOO_FEW)]);
-    let found =
-        allocations(&wanted(&using(&["some"]), &world.0).unwrap(), &taken(&world.0), &world.0, &node("b", json!({})));
-    let told = serde_json::to_value(&found.unwrap().of_claims[0]).unwrap();
-    let id = told["devices"]["results"][0]["shareID"].as_str().unwrap();
-    assert_eq!((id.len(), &id[14..15]), (36, "4"), "{id}");
+    let id = |nonce: u64| {
+        let (pod, at) = (using(&["some"]), node("b", json!({})));
+        let found = allocations(&wanted(&pod, &world.0).unwrap(), &taken(&world.0), &world.0, &at, nonce);
+        let results = found.unwrap().of_claims.remove(0).devices.unwrap().results.unwrap();
+        results[0].share_id.clone().unwrap()
+    };
+    let (first, second) = (id(1), id(2));
+    assert_eq!((first.len(), &first[14..15]), (36, "4"), "{first}");
+    assert_ne!(first, second, "another attempt's");
+}
+
+#[test]
+fn a_part_that_is_written_and_not_bound_yet_is_counted_once() {
+    let mut world = World::new();
+    let policy = json!({"default": "10Gi"});
+    let memory = json!({"value": "40Gi", "requestPolicy": policy});
+    let device = gpu("0", "x", json!({"allowMultipleAllocations": true, "capacity": {"memory": memory}}));
+    world.slice("b", json!({"driver": "gpu.example.com", "nodeName": "b", "devices": [device]}));
+    let asks = |amount: &str| json!([exactly("r", json!({"capacity": {"requests": {"memory": amount}}}))]);
+    world.asks("theirs", asks("25Gi"));
+    world.asks("rest", asks("15Gi"));
+    world.asks("more", asks("16Gi"));
+    let (theirs, at) = (using(&["theirs"]), node("b", json!({})));
+    let mut snapshot = Snapshot::default();
+    snapshot.devices = world.0;
+    let plan = plan(&theirs, &snapshot, &at, 1).unwrap();
+    let written = serde_json::to_value(plan.claims[0].1.as_ref().unwrap()).unwrap();
+    let mut world = World(snapshot.devices);
+    world.0.assume("theirs", plan);
+    world.check(&["rest"], [Ok("r=a/gpu-0"), Ok("r=b/0(memory=15Gi)")]);
+    world.claim("theirs", json!({"status": {"allocation": written}}));
+    world.check(&["rest"], [Ok("r=a/gpu-0"), Ok("r=b/0(memory=15Gi)")]);
+    world.check(&["more"], [Ok("r=a/gpu-0"), Err(TOO_FEW)]);
+    world.0.forget("theirs");
+    world.check(&["rest"], [Ok("r=a/gpu-0"), Ok("r=b/0(memory=15Gi)")]);
+    world.check(&["more"], [Ok("r=a/gpu-0"), Err(TOO_FEW)]);
 }
 
 #[test]

@@ -117,3 +117,22 @@ async fn a_pod_waits_until_its_device_is_ready() {
     tell("Ready");
     cluster.until_bound("p").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_is_given_up_stays_while_others_hold_it() {
+    let [node, mut class, slice, mut claim] = world();
+    class["spec"]["extendedResourceName"] = "example.com/device".into();
+    let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "p", "controller": true});
+    let held = json!(["resource.kubernetes.io/delete-protection", "example.com/hold"]);
+    claim["metadata"] = json!({"name": "c", "namespace": "default", "uid": "c", "ownerReferences": [owner],
+        "annotations": {"resource.kubernetes.io/extended-resource-claim": "true"}, "finalizers": held});
+    let cluster = Cluster::start(&[node, class, slice, claim]);
+    let requests = json!({"requests": {"example.com/device": "1"}});
+    cluster.fake.put(&pod("p", "1", json!({"spec": {"containers": [{"name": "c", "resources": requests}]}})));
+    cluster.until(|all| all.iter().any(|r| r.verb == "delete" && r.resource == "resourceclaims")).await;
+    let all = cluster.fake.received();
+    let removal = all.iter().find(|r| r.verb == "delete").unwrap();
+    assert_eq!(removal.body["preconditions"]["uid"], "c");
+    let claim: ResourceClaim = cluster.fake.get("default", "c").unwrap();
+    assert_eq!(claim.metadata.finalizers.unwrap(), ["example.com/hold"]);
+}
