@@ -63,9 +63,13 @@ pub(crate) fn to_api(config: &ClientConfig) -> Result<Option<kube::Client>, Erro
 /// Which images this kubelet pulled, and those before it.
 pub(crate) async fn pull_records(options: &Options, runtime: &SharedRuntime, clock: Clock) -> Arc<Records> {
     let records = Arc::new(Records::new(&options.root_dir, clock));
-    let images = runtime.list_images().await.unwrap_or_default();
-    if let Err(error) = records.recover(&images) {
-        tracing::warn!(%error, "the records of images' pulls cannot be brought up to date");
+    match runtime.list_images().await {
+        Ok(images) => {
+            if let Err(error) = records.recover(&images) {
+                tracing::warn!(%error, "the records of images' pulls cannot be brought up to date");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "images cannot be listed to bring the records of pulls up to date"),
     }
     records
 }

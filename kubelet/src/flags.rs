@@ -105,14 +105,17 @@ fn program_without_effect() -> Group {
                 .without_effect("systemd or the caller keeps kubelets apart"),
             flag("exit-on-lock-contention", Bool, "false", "End when the lock is wanted.")
                 .without_effect("there is no lock file"),
-            flag("runonce", Bool, "false", "End after static pods were started.")
-                .without_effect("upstream deprecated it"),
+            flag("runonce", Bool, "false", "End after static pods were started: refused, upstream deprecated it."),
             flag("max-open-files", Int, "0", "Files that the process may open; not given, its limit stays."),
             flag("oom-score-adj", Int, "0", "The oom_score_adj of the process; not given, it stays."),
             flag("feature-gates", Map, "", "Feature gates by name: refused where they ask for what is not so."),
             flag("volume-plugin-dir", String, "", "A folder of FlexVolume plugins: refused, there are none."),
-            flag("enable-controller-attach-detach", Bool, "true", "Let the controller manager attach volumes.")
-                .without_effect("attachable volumes are not built"),
+            flag(
+                "enable-controller-attach-detach",
+                Bool,
+                "true",
+                "Let the controller manager attach volumes; \"false\" is refused, the kubelet attaches none.",
+            ),
             flag("local-storage-capacity-isolation", Bool, "true", "Account for local storage."),
             flag("experimental-mounter-path", String, "", "A mounter binary.")
                 .without_effect("mounts are made directly"),
@@ -161,8 +164,12 @@ fn runtime() -> Group {
             flag("make-iptables-util-chains", Bool, "true", "Make helper chains.")
                 .without_effect("kube-proxy makes what it needs"),
             flag("protect-kernel-defaults", Bool, "false", "Do not start where the kernel's settings are others."),
-            flag("kernel-memcg-notification", Bool, "false", "Watch memory by memcg.")
-                .without_effect("memory is looked at every ten seconds"),
+            flag(
+                "kernel-memcg-notification",
+                Bool,
+                "false",
+                "Watch memory by memcg: refused, it is looked at every ten seconds.",
+            ),
         ],
     )
 }
@@ -196,8 +203,7 @@ fn server() -> Group {
             flag("rotate-certificates", Bool, "false", "Renew the client certificate."),
             flag("rotate-server-certificates", Bool, "false", "Ask the API server for the serving certificate."),
             flag("enable-debugging-handlers", Bool, "true", "Serve logs, exec, attach, run and port-forward."),
-            flag("contention-profiling", Bool, "false", "Profile contention.")
-                .without_effect("there is no such profile"),
+            flag("contention-profiling", Bool, "false", "Profile contention: refused, there is no such profile."),
             flag("streaming-connection-idle-timeout", Duration, "4h0m0s", "The longest silence of a stream.")
                 .without_effect("the runtime ends idle streams"),
             flag("event-qps", Int, "0", "Events a second; 0 for no limit."),
@@ -277,9 +283,8 @@ fn resources() -> Group {
             flag("memory-manager-policy", String, "None", "Memory manager: only \"None\"."),
             flag("topology-manager-policy", String, "none", "Topology manager: only \"none\"."),
             flag("topology-manager-policy-options", Map, "", "Topology manager options.").without_effect(NO_MANAGER),
-            flag("topology-manager-scope", String, "container", "Topology manager scope.").without_effect(NO_MANAGER),
-            flag("qos-reserved", Map, "", "Memory kept per QoS class.")
-                .without_effect("it is an alpha feature upstream"),
+            flag("topology-manager-scope", String, "container", "Topology manager scope: only \"container\"."),
+            flag("qos-reserved", Map, "", "Memory kept per QoS class: refused, it is an alpha feature upstream."),
             flag("volume-stats-agg-period", Duration, "1m0s", "How often disk use is added up.")
                 .without_effect("it is looked at when asked for"),
         ],

@@ -56,7 +56,7 @@ pub async fn run(settings: Settings, node: Arc<Node>, shutdown: Shutdown) {
 
 /// Where the container's log is, by what it was made with: asking the runtime for every container would cost more than
 /// all the looking. None for what others made.
-fn path(paths: &Paths, container: &Container) -> Option<PathBuf> {
+pub(crate) fn path(paths: &Paths, container: &Container) -> Option<PathBuf> {
     let identity = Identity::from_labels(&container.labels)?;
     let name = container.labels.get(CONTAINER_NAME)?;
     let restart_count = container.annotations.get(RESTART_COUNT)?.parse().ok()?;

@@ -7,6 +7,7 @@ use std::{
 
 use component::{client::ClientConfig, flags::Values};
 use k8s_openapi::api::core::v1::Taint;
+use serde_json::Value;
 
 use crate::{
     Error,
@@ -31,15 +32,31 @@ pub struct Options {
     pub cert_dir: PathBuf,
 }
 
-/// Flags for what is not built, with the fields by which it is refused.
-const NOT_BUILT: [(&str, &str); 6] = [
-    ("cpu-manager-policy", "cpuManagerPolicy"),
-    ("reserved-cpus", "reservedSystemCPUs"),
-    ("memory-manager-policy", "memoryManagerPolicy"),
-    ("topology-manager-policy", "topologyManagerPolicy"),
-    ("manifest-url", "staticPodURL"),
-    ("volume-plugin-dir", "volumePluginDir"),
+type Read = fn(&Values, &str) -> Value;
+
+/// Flags for what is not built, with the fields by which it is refused and the form of their values.
+const NOT_BUILT: [(&str, &str, Read); 12] = [
+    ("cpu-manager-policy", "cpuManagerPolicy", as_text),
+    ("reserved-cpus", "reservedSystemCPUs", as_text),
+    ("memory-manager-policy", "memoryManagerPolicy", as_text),
+    ("topology-manager-policy", "topologyManagerPolicy", as_text),
+    ("topology-manager-scope", "topologyManagerScope", as_text),
+    ("qos-reserved", "qosReserved", |values, name| serde_json::json!(values.map(name))),
+    ("manifest-url", "staticPodURL", as_text),
+    ("volume-plugin-dir", "volumePluginDir", as_text),
+    ("runonce", "runOnce", as_truth),
+    ("enable-controller-attach-detach", "enableControllerAttachDetach", as_truth),
+    ("kernel-memcg-notification", "kernelMemcgNotification", as_truth),
+    ("contention-profiling", "enableContentionProfiling", as_truth),
 ];
+
+fn as_text(values: &Values, name: &str) -> Value {
+    values.str(name).into()
+}
+
+fn as_truth(values: &Values, name: &str) -> Value {
+    values.bool(name).into()
+}
 
 impl Options {
     /// Reads the configuration file and its drop-ins, if the flags name them, and puts the given flags over them.
@@ -165,10 +182,10 @@ fn apply(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Error> {
     number("pods-per-core", &mut c.pods_per_core);
     number("pod-max-pids", &mut c.pod_pids_limit);
     number("node-status-max-images", &mut c.node_status_max_images);
-    for (flag, field) in NOT_BUILT {
-        let given = values.str(flag);
+    for (flag, field, read) in NOT_BUILT {
+        let given = read(values, flag);
         if values.is_given(flag) {
-            c.set_other(field, given.into());
+            c.set_other(field, given);
         }
     }
     apply_numbers(values, c)?;

@@ -1,11 +1,13 @@
 //! What is left of pods that no source has any more: containers, folders, cgroups.
 
-use std::{collections::HashSet, fs, sync::Arc};
+use std::{collections::HashSet, fs, path::PathBuf, sync::Arc};
 
 use k8s_cri::v1;
 use k8s_openapi::api::core::v1::{Container, Lifecycle, Pod, PodSpec};
 
 use crate::{
+    log_rotation,
+    paths::Paths,
     pod::node::Node,
     runtime::labels::{
         CONTAINER_NAME, Identity, POD_DELETION_GRACE_PERIOD, POD_TERMINATION_GRACE_PERIOD, PRE_STOP_HANDLER,
@@ -60,18 +62,39 @@ pub async fn clear(node: &Arc<Node>, living: &HashSet<String>) {
         }
     }
     clear_logs(node, living);
-    clear_links(node);
+    clear_links(node).await;
 }
 
-/// Links to logs of this kubelet's that are gone.
-fn clear_links(node: &Arc<Node>) {
+/// Links to logs of this kubelet's that are gone for good. A log that is just rotated has no file for a moment: the link
+/// of a container that has not ended stays, for nobody would make it again.
+async fn clear_links(node: &Arc<Node>) {
     let paths = &node.facts.paths;
-    for link in fs::read_dir(&paths.container_logs).into_iter().flatten().flatten().map(|entry| entry.path()) {
-        let is_dead = fs::read_link(&link).is_ok_and(|log| log.starts_with(&paths.pod_logs) && !log.exists());
-        if is_dead && let Err(error) = fs::remove_file(&link) {
+    let dead = dead_links(paths);
+    if dead.is_empty() {
+        return;
+    }
+    let containers = match node.runtime.list_containers(None).await {
+        Ok(containers) => containers,
+        Err(error) => {
+            tracing::warn!(%error, "containers cannot be listed to clear links to logs");
+            return;
+        }
+    };
+    let has_ended = |it: &v1::Container| it.state == v1::ContainerState::ContainerExited as i32;
+    let living = containers.iter().filter(|it| !has_ended(it)).filter_map(|it| log_rotation::path(paths, it));
+    let living: HashSet<PathBuf> = living.collect();
+    for (link, _) in dead.iter().filter(|(_, log)| !living.contains(log)) {
+        if let Err(error) = fs::remove_file(link) {
             tracing::warn!(%error, link = %link.display(), "a link to a log that is gone cannot be removed");
         }
     }
+}
+
+/// Links that lead nowhere, with the logs that they name.
+fn dead_links(paths: &Paths) -> Vec<(PathBuf, PathBuf)> {
+    let entries = fs::read_dir(&paths.container_logs).into_iter().flatten().flatten();
+    let links = entries.filter_map(|entry| Some((entry.path(), fs::read_link(entry.path()).ok()?)));
+    links.filter(|(_, log)| log.starts_with(&paths.pod_logs) && !log.exists()).collect()
 }
 
 /// Log folders are named `<namespace>_<name>_<uid>`.
@@ -86,4 +109,34 @@ fn clear_logs(node: &Arc<Node>, living: &HashSet<String>) {
             tracing::warn!(pod_uid = uid, %error, "the logs of a pod that is gone cannot be removed");
         }
     }
+}
+
+#[tokio::test]
+async fn the_link_of_a_container_that_runs_outlives_a_rotation() {
+    use crate::{
+        pod::worker_tests::Bed,
+        runtime::labels::{POD_NAME, POD_NAMESPACE, POD_UID, RESTART_COUNT},
+    };
+    let bed = Bed::new();
+    let node = bed.node();
+    let paths = &node.facts.paths;
+    let labels = [(POD_NAMESPACE, "ns"), (POD_NAME, "p"), (POD_UID, "u"), (CONTAINER_NAME, "c")];
+    let status = v1::ContainerStatus {
+        id: "1".into(),
+        state: v1::ContainerState::ContainerRunning as i32,
+        labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        annotations: [(RESTART_COUNT.to_owned(), "0".to_owned())].into(),
+        ..v1::ContainerStatus::default()
+    };
+    bed.runtime.state().containers.insert("1".into(), ("s".into(), status));
+    fs::create_dir_all(&paths.container_logs).expect("a folder");
+    let (own, other) = (paths.container_logs.join("p_ns_c-1.log"), paths.container_logs.join("q_ns_c-2.log"));
+    for (link, log) in [(&own, "ns_p_u/c/0.log"), (&other, "ns_q_v/c/0.log")] {
+        std::os::unix::fs::symlink(paths.pod_logs.join(log), link).expect("a link");
+    }
+    clear_links(&node).await;
+    assert!(own.is_symlink() && !other.is_symlink(), "its log is between two names");
+    bed.runtime.exit("1", 0);
+    clear_links(&node).await;
+    assert!(!own.is_symlink());
 }

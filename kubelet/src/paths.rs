@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::runtime::labels::Identity;
 
+/// The longest name of a file.
+const NAME_BYTES_MAX: usize = 255;
+
 /// The folders of one kubelet.
 #[derive(Debug, Clone)]
 pub struct Paths {
@@ -50,13 +53,16 @@ impl Paths {
         self.pod_logs.join(identity.log_folder())
     }
 
-    /// The link to a container's log: `<pod>_<namespace>_<container>-<id>.log`; None for a path that is no such log.
+    /// The link to a container's log: `<pod>_<namespace>_<container>-<id>.log`; None for a path that is no such log. What
+    /// is too long for a name loses its end, so that containers of one pod may come to the same one.
     pub fn log_link(&self, log_path: &Path, id: &str) -> Option<PathBuf> {
         let mut parts = log_path.strip_prefix(&self.pod_logs).ok()?.iter().map(|part| part.to_str());
         let (folder, container) = (parts.next()??, parts.next()??);
         let (namespace, pod) = folder.split_once('_')?;
         let (pod, _) = pod.split_once('_')?;
-        Some(self.container_logs.join(format!("{pod}_{namespace}_{container}-{id}.log")))
+        let name = format!("{pod}_{namespace}_{container}-{id}");
+        let name = &name[..name.floor_char_boundary(NAME_BYTES_MAX - ".log".len())];
+        Some(self.container_logs.join(format!("{name}.log")))
     }
 
     /// The log file of a container, relative to the pod's log folder.
@@ -71,4 +77,7 @@ fn links_to_logs_are_named_after_their_containers() {
     let link = paths.log_link(Path::new("/logs/ns_web-0_1-2/nginx/0.log"), "abc");
     assert_eq!(link.as_deref(), Some(Path::new("/links/web-0_ns_nginx-abc.log")));
     assert_eq!(paths.log_link(Path::new(""), "abc"), None);
+    let long = format!("/logs/ns_{}_1-2/nginx/0.log", "a".repeat(247));
+    let link = paths.log_link(Path::new(&long), "abc").expect("a link");
+    assert_eq!(link, Path::new("/links").join(format!("{}_ns_.log", "a".repeat(247))));
 }

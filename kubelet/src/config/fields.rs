@@ -82,10 +82,12 @@ pub struct CrashLoopBackOff {
     pub max_container_restart_period: Option<GoDuration>,
 }
 
-/// Two tables in one struct: fields with an effect and their defaults, and the names of those without.
+/// Three tables in one struct: fields with an effect and their defaults; those that are only checked; and the names of
+/// the others without an effect.
 macro_rules! configuration {
     (
         with effect { $( $(#[$meta:meta])* $field:ident : $type:ty = $default:expr ; )* }
+        only checked { $( $checked_name:literal $checked:ident : $checked_type:ty = $checked_default:expr ; )* }
         without effect { $( $name:literal $other:ident ; )* }
     ) => {
         /// See the module; the file's fields by their names in snake case.
@@ -93,19 +95,21 @@ macro_rules! configuration {
         #[serde(rename_all = "camelCase", default)]
         pub struct KubeletConfiguration {
             $( $(#[$meta])* pub $field: $type, )*
+            $( #[serde(rename = $checked_name)] pub $checked: $checked_type, )*
             $( #[serde(rename = $name, skip_serializing_if = "Option::is_none")] pub(crate) $other: Option<Value>, )*
         }
 
         impl Default for KubeletConfiguration {
             fn default() -> Self {
-                Self { $( $field: $default, )* $( $other: None, )* }
+                Self { $( $field: $default, )* $( $checked: $checked_default, )* $( $other: None, )* }
             }
         }
 
         impl KubeletConfiguration {
-            /// The fields that were set though they have no effect; what is empty or zero sets nothing.
+            /// The fields that were set though they have no effect; what is empty, zero or the default sets nothing.
             pub fn without_effect(&self) -> Vec<&'static str> {
                 let mut names = Vec::new();
+                $( if ![<$checked_type>::default(), $checked_default].contains(&self.$checked) { names.push($checked_name); } )*
                 $( if self.$other.as_ref().is_some_and(|value| !refused::is_off(value, &["0s"])) { names.push($name); } )*
                 names
             }
@@ -209,7 +213,6 @@ configuration! {
     image_gc_low_threshold_percent: i64 = 80;
     container_log_max_size: String = "10Mi".into();
     container_log_max_files: usize = 5;
-    container_log_max_workers: Option<u32> = None;
     container_log_monitor_interval: GoDuration = GoDuration::seconds(10);
     shutdown_grace_period: GoDuration = GoDuration::seconds(0);
     shutdown_grace_period_critical_pods: GoDuration = GoDuration::seconds(0);
@@ -225,8 +228,6 @@ configuration! {
     oom_score_adj: Option<i64> = None;
     max_open_files: Option<i64> = None;
     protect_kernel_defaults: bool = false;
-    hairpin_mode: String = String::new();
-    config_map_and_secret_change_detection_strategy: String = String::new();
     feature_gates: BTreeMap<String, bool> = BTreeMap::new();
     #[serde(rename = "providerID")]
     provider_id: String = String::new();
@@ -241,6 +242,11 @@ configuration! {
     image_service_endpoint: String = String::new();
     #[serde(rename = "failCgroupV1")]
     fail_cgroup_v1: bool = false;
+    }
+    only checked {
+    "containerLogMaxWorkers" container_log_max_workers: Option<u32> = Some(1);
+    "hairpinMode" hairpin_mode: String = "promiscuous-bridge".into();
+    "configMapAndSecretChangeDetectionStrategy" config_map_and_secret_change_detection_strategy: String = "Watch".into();
     }
     without effect {
     "syncFrequency" sync_frequency;

@@ -26,6 +26,14 @@ fn fields_have_upstreams_names_and_defaults() {
     assert_eq!(c.authentication.x509.client_ca_file.as_deref(), Some("/ca"));
     assert_eq!((c.port, c.max_pods, c.node_lease_duration_seconds), (10250, 110, 40));
     assert_eq!(c.without_effect(), ["syncFrequency"], "and what is zero is not set");
+    let checked =
+        parse("containerLogMaxWorkers: 2\nhairpinMode: none\nconfigMapAndSecretChangeDetectionStrategy: Cache\n");
+    let names = ["containerLogMaxWorkers", "hairpinMode", "configMapAndSecretChangeDetectionStrategy"];
+    assert_eq!(checked.expect("a configuration").without_effect(), names);
+    let usual = parse(
+        "containerLogMaxWorkers: 1\nhairpinMode: promiscuous-bridge\nconfigMapAndSecretChangeDetectionStrategy: ''\n",
+    );
+    assert!(usual.expect("a configuration").without_effect().is_empty());
     let default = parse("").expect("a configuration");
     assert!(!default.fail_cgroup_v1 && default.fail_swap_on);
 }
@@ -134,13 +142,21 @@ fn flags_for_what_is_not_built_are_refused_too() {
         ("--topology-manager-policy=restricted", "the topology manager"),
         ("--manifest-url=http://example.org", "static pods from a URL"),
         ("--volume-plugin-dir=/opt/plugins", "FlexVolume"),
+        ("--topology-manager-scope=pod", "the topology manager"),
+        ("--qos-reserved=memory=50%", "memory kept for classes of service"),
+        ("--enable-controller-attach-detach=false", "attaching volumes"),
+        ("--kernel-memcg-notification", "the kernel's memory notification"),
+        ("--contention-profiling", "profiling"),
         ("--feature-gates=NodeSwap=true", "NodeSwap"),
     ] {
         let values = crate::flags().parse([given]).expect("flags");
         let error = Options::from_flags(&values).expect_err(given).to_string();
         assert!(error.contains(wanted) && error.contains("not supported by this kubelet"), "{given}: {error}");
     }
-    options(&["--cpu-manager-policy=none", "--topology-manager-policy=none"]);
+    let once = crate::flags().parse(["--runonce"]).expect("flags");
+    assert!(Options::from_flags(&once).expect_err("refused").to_string().contains("Runonce mode has been deprecated"));
+    options(&["--cpu-manager-policy=none", "--topology-manager-policy=none", "--topology-manager-scope=container"]);
+    options(&["--enable-controller-attach-detach", "--contention-profiling=false", "--runonce=false"]);
 }
 
 fn options(arguments: &[&str]) -> Options {

@@ -135,8 +135,8 @@ impl Manager {
         let mut any = false;
         for pod in pods.iter().filter(|pod| !spec::is_critical(pod)) {
             let own = usage.get(spec::uid(pod));
-            if let Some(message) = own.and_then(|own| rank::over_limits(pod, own, self.observer.has_own_image_disk())) {
-                self.evict(pod, message, 0);
+            if let Some(excess) = own.and_then(|own| rank::over_limits(pod, own, self.observer.has_own_image_disk())) {
+                self.evict(pod, excess.signal, excess.message, 0);
                 any = true;
             }
         }
@@ -173,18 +173,18 @@ impl Manager {
         let list = pods.iter().map(|pod| (&**pod, usage.get(spec::uid(pod))));
         match rank::first(list, signal) {
             Some((pod, own)) => {
-                metrics::evicted(signal.name());
                 let grace = match starving.threshold.grace {
                     None => 0,
                     Some(_) => self.settings.grace_period_seconds_max.min(spec::termination_grace_period_seconds(pod)),
                 };
-                self.evict(pod, rank::message(pod, own, starving), grace);
+                self.evict(pod, signal.name(), rank::message(pod, own, starving), grace);
             }
             None => tracing::error!(?signal, "the node is short of a resource, and there is no pod to evict"),
         }
     }
 
-    fn evict(&self, pod: &Pod, message: String, grace_period_seconds: i64) {
+    fn evict(&self, pod: &Pod, signal: &str, message: String, grace_period_seconds: i64) {
+        metrics::evicted(signal);
         tracing::warn!(pod = %spec::identity(pod), message, "evicting a pod");
         self.node.reporter.pod(pod, Type::Warning, rank::REASON, message.clone());
         let eviction = Eviction { reason: rank::REASON.to_owned(), message, grace_period_seconds };

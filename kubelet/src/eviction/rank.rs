@@ -98,34 +98,60 @@ pub fn message(pod: &Pod, usage: Option<&Usage>, starving: &Starving) -> String 
     text
 }
 
-/// The words for a pod that takes more local storage than it may; None while it keeps to its limits.
-pub fn over_limits(pod: &Pod, usage: &Usage, has_own_image_disk: bool) -> Option<String> {
+/// More local storage than a pod may take: what it is counted as (`kubelet_evictions`), and the words for it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Excess {
+    pub signal: &'static str,
+    pub message: String,
+}
+
+/// None while a pod keeps to its limits of local storage.
+pub fn over_limits(pod: &Pod, usage: &Usage, has_own_image_disk: bool) -> Option<Excess> {
+    let excess = |signal, message| Some(Excess { signal, message });
     for volume in spec::spec(pod).volumes.iter().flatten() {
         let limit = volume.empty_dir.as_ref().and_then(|it| it.size_limit.as_ref());
         let (Some(limit), Some(used)) = (limit, usage.volumes.get(&volume.name)) else { continue };
         if spec::quantity(limit).is_some_and(|it| it.sign() > 0 && used.bytes > it.value()) {
-            return Some(format!("Usage of EmptyDir volume {:?} exceeds the limit {:?}. ", volume.name, limit.0));
+            let message = format!("Usage of EmptyDir volume {:?} exceeds the limit {:?}. ", volume.name, limit.0);
+            return excess("emptydirfs.limit", message);
         }
     }
-    let limit = |container: &Container| {
-        let limits = container.resources.as_ref().and_then(|it| it.limits.clone());
-        amount(&limits, "ephemeral-storage").map(|it| it.value()).filter(|it| *it > 0)
-    };
-    let containers = &spec::spec(pod).containers;
     // Containers without a limit of their own share in what the others have.
-    let total: i64 = containers.iter().chain(spec::init_containers(pod)).filter_map(limit).sum();
-    if total > 0 && usage.disk_bytes() > total {
+    if let Some(total) = storage_limit(pod).filter(|total| usage.disk_bytes() > *total) {
         let shown = Quantity::new(total, Format::BinarySi);
-        return Some(format!("Pod ephemeral local storage usage exceeds the total limit of containers {shown}. "));
+        let message = format!("Pod ephemeral local storage usage exceeds the total limit of containers {shown}. ");
+        return excess("ephemeralpodfs.limit", message);
     }
-    containers.iter().find_map(|container| {
+    spec::spec(pod).containers.iter().find_map(|container| {
         let own = usage.containers.get(&container.name)?;
-        let limit = limit(container)?;
+        let limit = own_storage_limit(container).filter(|limit| *limit > 0)?;
         let used = own.log_bytes + if has_own_image_disk { 0 } else { own.rootfs_bytes };
         let shown = Quantity::new(limit, Format::BinarySi).to_string();
-        (used > limit)
-            .then(|| format!("Container {} exceeded its local ephemeral storage limit {shown:?}. ", container.name))
+        let message = format!("Container {} exceeded its local ephemeral storage limit {shown:?}. ", container.name);
+        excess("ephemeralcontainerfs.limit", message).filter(|_| used > limit)
     })
+}
+
+fn own_storage_limit(container: &Container) -> Option<i64> {
+    let limits = container.resources.as_ref()?.limits.as_ref()?;
+    spec::quantity(limits.get("ephemeral-storage")?).map(|it| it.value())
+}
+
+/// What a whole pod may take of local storage: its containers and sidecars together, or the most that they and one
+/// ordinary init container take while it runs. None where nothing limits it.
+fn storage_limit(pod: &Pod) -> Option<i64> {
+    let add = |sum: Option<i64>, own: Option<i64>| sum.into_iter().chain(own).reduce(i64::saturating_add);
+    let (mut sidecars, mut initial) = (None, None);
+    for container in spec::init_containers(pod) {
+        let own = own_storage_limit(container);
+        let together = add(sidecars, own);
+        if spec::is_sidecar(container) {
+            sidecars = together;
+        }
+        initial = initial.max(together);
+    }
+    let regular = spec::spec(pod).containers.iter().map(own_storage_limit).fold(sidecars, add);
+    regular.max(initial)
 }
 
 /// Does the pod have any limit of local storage? Only then is it measured while nothing is short.
@@ -134,11 +160,7 @@ pub fn has_storage_limits(pod: &Pod) -> bool {
     let of_volume = pod_spec.volumes.iter().flatten().any(|volume| {
         volume.empty_dir.as_ref().is_some_and(|it| it.size_limit.is_some() && it.medium.as_deref() != Some("Memory"))
     });
-    let of_container = |container: &Container| {
-        let limits = container.resources.as_ref().and_then(|it| it.limits.as_ref());
-        limits.is_some_and(|limits| limits.contains_key("ephemeral-storage"))
-    };
-    of_volume || pod_spec.containers.iter().any(of_container)
+    of_volume || storage_limit(pod).is_some()
 }
 
 /// Why a pod that has just come may not run on a node under pressure.
@@ -230,18 +252,57 @@ mod tests {
             ..Usage::default()
         };
         assert_eq!(over_limits(&pod, &with(1 << 20), false), None);
+        let excess = |signal, message: &str| Some(Excess { signal, message: message.to_owned() });
         assert_eq!(
-            over_limits(&pod, &with((1 << 20) + 1), false).as_deref(),
-            Some("Usage of EmptyDir volume \"scratch\" exceeds the limit \"1Mi\". ")
+            over_limits(&pod, &with((1 << 20) + 1), false),
+            excess("emptydirfs.limit", "Usage of EmptyDir volume \"scratch\" exceeds the limit \"1Mi\". ")
         );
         let limited = serde_json::from_value(json!({"metadata": {}, "spec": {"containers":
             [{"name": "c", "resources": {"limits": {"ephemeral-storage": "1Mi"}}}]}}));
         let own = ContainerUsage { log_bytes: 2 << 20, ..ContainerUsage::default() };
         let usage = Usage { containers: [("c".to_owned(), own)].into(), ..Usage::default() };
         assert_eq!(
-            over_limits(&limited.expect("a pod"), &usage, false).as_deref(),
-            Some("Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. ")
+            over_limits(&limited.expect("a pod"), &usage, false),
+            excess(
+                "ephemeralpodfs.limit",
+                "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. "
+            )
         );
+        let two = [
+            json!({"name": "c", "resources": {"limits": {"ephemeral-storage": "1Mi"}}}),
+            json!({"name": "d", "resources": {"limits": {"ephemeral-storage": "4Mi"}}}),
+        ];
+        let two = serde_json::from_value(json!({"metadata": {}, "spec": {"containers": two}}));
+        assert_eq!(
+            over_limits(&two.expect("a pod"), &usage, false),
+            excess("ephemeralcontainerfs.limit", "Container c exceeded its local ephemeral storage limit \"1Mi\". ")
+        );
+    }
+
+    #[test]
+    fn init_containers_count_for_local_storage_while_they_run() {
+        let one = |name: &str, mib: i64, policy: Option<&str>| {
+            let limits = match mib {
+                0 => json!({}),
+                mib => json!({"ephemeral-storage": format!("{mib}Mi")}),
+            };
+            json!({"name": name, "restartPolicy": policy, "resources": {"limits": limits}})
+        };
+        let (init, side) = (|mib| one("i", mib, None), |mib| one("s", mib, Some("Always")));
+        for (containers, initial, wanted) in [
+            (vec![one("c", 0, None)], vec![], None),
+            (vec![one("c", 1, None), one("d", 2, None)], vec![], Some(3)),
+            (vec![one("c", 4, None)], vec![init(3), init(2)], Some(4)),
+            (vec![one("c", 1, None)], vec![init(3), init(2)], Some(3)),
+            (vec![one("c", 1, None)], vec![side(2)], Some(3)),
+            (vec![one("c", 1, None)], vec![init(3), side(2), init(3)], Some(5)),
+            (vec![one("c", 0, None)], vec![init(3)], Some(3)),
+        ] {
+            let object = json!({"spec": {"containers": containers, "initContainers": initial}});
+            let pod: Pod = serde_json::from_value(object.clone()).expect("a pod");
+            assert_eq!(storage_limit(&pod), wanted.map(|mib: i64| mib << 20), "{object}");
+            assert_eq!(has_storage_limits(&pod), wanted.is_some(), "{object}");
+        }
     }
 
     #[test]

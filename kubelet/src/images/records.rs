@@ -91,23 +91,17 @@ impl Records {
             Intent { kind: "ImagePullIntent".into(), api_version: API_VERSION.into(), image: image.to_owned() };
         write(&self.pulling, image, &intent)?;
         *counts.entry(image.to_owned()).or_default() += 1;
-        Ok(Begun { records: self, image })
-    }
-
-    /// Where nobody waits for a pull any more, its image may have come all the same: the intent stays.
-    fn abandon(&self, image: &str) {
-        let mut counts = self.lock();
-        match counts.get_mut(image) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(counts.remove(image)),
-        }
+        Ok(Begun { records: self, image, is_counted: true })
     }
 
     /// Adds who may use an image; None for nobody who is known.
     pub(super) fn note(&self, image: &str, image_ref: &str, access: Option<&Access>) -> io::Result<()> {
         let _counts = self.lock();
         let now = self.clock.now();
-        let known = read::<Record>(&self.pulled, image_ref)?;
+        let known = read::<Record>(&self.pulled, image_ref).unwrap_or_else(|error| {
+            tracing::warn!(%error, image, image_ref, "the record of an image cannot be read and is made anew");
+            None
+        });
         let is_new = known.is_none();
         let mut record = known.unwrap_or_else(|| Record {
             kind: "ImagePulledRecord".into(),
@@ -145,28 +139,44 @@ impl Records {
 pub(super) struct Begun<'a> {
     records: &'a Records,
     image: &'a str,
+    is_counted: bool,
 }
 
 impl Begun<'_> {
     /// It has ended, with an image (and who may use it) or without.
-    pub(super) fn end(self, result: Option<(&str, &Access)>) -> io::Result<()> {
+    pub(super) fn end(mut self, result: Option<(&str, &Access)>) -> io::Result<()> {
         let records = self.records;
         if let Some((image_ref, access)) = result {
             // Where this fails, the intent stays, and the image counts as pulled all the same.
             records.note(self.image, image_ref, Some(access))?;
         }
-        let counts = records.lock();
-        if counts.get(self.image).is_none_or(|count| *count <= 1) {
-            remove(&records.pulling, self.image)?;
+        // Counted and removed in one go: of two that end together one must see that it is the last.
+        let mut counts = records.lock();
+        self.is_counted = false;
+        match leave(&mut counts, self.image) {
+            0 => remove(&records.pulling, self.image),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
 impl Drop for Begun<'_> {
+    /// Where nobody waits for a pull any more, its image may have come all the same: the intent stays.
     fn drop(&mut self) {
-        self.records.abandon(self.image);
+        if self.is_counted {
+            leave(&mut self.records.lock(), self.image);
+        }
     }
+}
+
+/// Counts one pull of an image less; answers how many are left.
+fn leave(counts: &mut HashMap<String, usize>, image: &str) -> usize {
+    let left = counts.get(image).map_or(0, |count| count.saturating_sub(1));
+    match left {
+        0 => counts.remove(image),
+        _ => counts.insert(image.to_owned(), left),
+    };
+    left
 }
 
 fn file(folder: &Path, of: &str) -> PathBuf {
@@ -242,6 +252,40 @@ mod tests {
         assert!(records.known("a:1", "sha256:1").expect("reads").record.is_some());
         records.prune(&[], Timestamp::MAX).expect("prunes");
         assert!(records.known("a:1", "sha256:1").expect("reads").record.is_none());
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_made_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let records = Records::new(folder.path(), Clock::system());
+        let pulled = folder.path().join("image_manager/pulled");
+        fs::create_dir_all(&pulled).expect("a folder");
+        fs::write(file(&pulled, "sha256:1"), "{").expect("a file");
+        assert!(records.known("a:1", "sha256:1").is_err());
+        let open = Access { node_pods_accessible: true, ..Access::default() };
+        records.begin("a:1").expect("writes").end(Some(("sha256:1", &open))).expect("writes");
+        let known = records.known("a:1", "sha256:1").expect("reads");
+        assert_eq!((known.is_pulling, known.record), (false, Some(BTreeMap::from([("a".to_owned(), open)]))));
+    }
+
+    #[test]
+    fn of_pulls_that_end_together_the_last_clears_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let records = Records::new(folder.path(), Clock::system());
+        for _ in 0..200 {
+            let both = [records.begin("a:1").expect("writes"), records.begin("a:1").expect("writes")];
+            let start = std::sync::Barrier::new(2);
+            std::thread::scope(|scope| {
+                for one in both {
+                    let start = &start;
+                    scope.spawn(move || {
+                        start.wait();
+                        one.end(None).expect("removes");
+                    });
+                }
+            });
+            assert!(!records.known("a:1", "sha256:1").expect("reads").is_pulling);
+        }
     }
 
     #[test]

@@ -364,8 +364,10 @@ pub async fn remove_container(node: &Node, id: &str, log_path: &str) -> Result<(
     {
         tracing::warn!(%error, path = log_path, "a log file cannot be removed");
     }
-    // A link without its log, should one stay, goes when the node is cleared up.
-    if let Some(link) = node.facts.paths.log_link(Path::new(log_path), id) {
+    // One that stays goes when the node is cleared up. Long names are cut: it may be another container's.
+    if let Some(link) = node.facts.paths.log_link(Path::new(log_path), id)
+        && tokio::fs::read_link(&link).await.is_ok_and(|log| log == Path::new(log_path))
+    {
         let _ = tokio::fs::remove_file(link).await;
     }
     match node.runtime.remove_container(id).await {

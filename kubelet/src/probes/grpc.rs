@@ -5,11 +5,10 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::GRPCAction;
 use tonic::transport::Endpoint;
 
-use super::handlers::Outcome;
+use super::handlers::{Outcome, USER_AGENT};
 use crate::pod::backoff::go_duration;
 
 const SERVING: i32 = 1;
-const USER_AGENT: &str = "kube-probe/1.36";
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct HealthCheckRequest {

@@ -20,6 +20,7 @@ use crate::{env::expand, pod::backoff::go_duration, runtime::Runtime};
 /// Of an answer's body no more is read.
 const BODY_BYTES_MAX: usize = 10 * 1024;
 const REDIRECTS_MAX: usize = 10;
+pub(super) const USER_AGENT: &str = "kube-probe/1.36";
 
 /// What one check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +116,7 @@ async fn http_check(get: &HTTPGetAction, target: &Target<'_>) -> Outcome {
     if let Err(error) = url(get, target.container, target.pod_ip) {
         return Outcome::Errored(error);
     }
-    match http_get(get, target.container, target.pod_ip, "kube-probe/1.36").await {
+    match http_get(get, target.container, target.pod_ip, USER_AGENT).await {
         Ok(Answer { status: 200..=299, .. }) => Outcome::Success,
         Ok(Answer { status: 300..=399, body }) => {
             Outcome::Warning(format!("Probe terminated redirects, Response body: {body}"))

@@ -230,6 +230,9 @@ impl Runtime for FakeRuntime {
         let one = |(sandbox, it): &(String, v1::ContainerStatus)| v1::Container {
             id: it.id.clone(),
             pod_sandbox_id: sandbox.clone(),
+            state: it.state,
+            labels: it.labels.clone(),
+            annotations: it.annotations.clone(),
             ..Default::default()
         };
         Ok(own.map(one).collect())

@@ -3,7 +3,8 @@
 //! Enter at [`mount_device`]. The programs `blkid` and `mkfs.TYPE` know file systems; nothing here does.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _},
     os::unix::fs::FileTypeExt as _,
     path::Path,
     process::{Command, Stdio},
@@ -36,14 +37,19 @@ pub(super) fn mount_device(device: &Path, folder: &Path, fs_type: Option<&str>, 
     mount(Some(device), folder, Some(found.as_str()), MsFlags::empty(), None::<&str>).map_err(io::Error::from)
 }
 
-/// The file system that the device has.
+/// The file system that the device has; None only where it holds nothing that `blkid` knows.
 fn found(device: &Path) -> io::Result<Option<String>> {
-    let output = run(Command::new("blkid").args(["-p", "-s", "TYPE", "-o", "value"]).arg(device))?;
-    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    match output.status.code() {
-        Some(0) if !text.is_empty() => Ok(Some(text)),
-        // Nothing that it knows.
-        Some(0 | 2) => Ok(None),
+    // `blkid` ends alike where it finds nothing and where it cannot read.
+    let readable = fs::File::open(device).and_then(|mut file| file.read(&mut [0; 512]));
+    readable.map_err(|error| failed(device, &error.to_string()))?;
+    let output = run(Command::new("blkid").args(["-p", "-s", "TYPE", "-s", "PTTYPE", "-o", "export"]).arg(device))?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    let value = |key: &str| told.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    match (output.status.code(), value("PTTYPE"), value("TYPE")) {
+        (Some(0), Some(_), _) => Err(failed(device, "it has partitions: it is neither formatted nor mounted")),
+        (Some(0), None, Some(fs_type)) => Ok(Some(fs_type.to_owned())),
+        (Some(0), None, None) => Err(failed(device, "blkid does not say what it holds: it is not formatted")),
+        (Some(2), ..) => Ok(None),
         _ => Err(failed(device, String::from_utf8_lossy(&output.stderr).trim())),
     }
 }
@@ -84,4 +90,19 @@ fn a_blank_device_gets_a_file_system_and_keeps_it() {
     let other = mount_device(&device, folder.path(), Some("xfs"), true).expect_err("not what it has").to_string();
     assert!(other.ends_with("it has the file system ext4, xfs was asked for"), "{other}");
     assert!(!is_device(&device));
+}
+
+#[test]
+fn a_device_with_partitions_or_that_is_not_there_is_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let device = folder.path().join("device");
+    let mut disk = vec![0; 8 << 20];
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    // One partition of Linux: sector 2048, of the same length.
+    disk[446..462].copy_from_slice(&[0, 0x20, 0x21, 0, 0x83, 0x20, 0x20, 0, 0, 8, 0, 0, 0, 8, 0, 0]);
+    fs::write(&device, &disk).expect("a file in its place");
+    let refused = mount_device(&device, folder.path(), None, true).expect_err("it holds something").to_string();
+    assert!(refused.ends_with("it has partitions: it is neither formatted nor mounted"), "{refused}");
+    assert!(fs::read(&device).expect("reads") == disk, "nothing is written");
+    assert!(found(&folder.path().join("absent")).is_err(), "what cannot be read is not blank");
 }
