@@ -72,6 +72,7 @@ fn wrong_fields_and_values_are_named() {
         ("enableControllerAttachDetach: false", "attaching volumes is not supported by this kubelet"),
         ("featureGates: {NodeSwap: true}", "featureGates: NodeSwap is not supported by this kubelet"),
         ("featureGates: {SidecarContainers: false}", "featureGates: SidecarContainers cannot be turned off"),
+        ("featureGates: {AllBeta: true}", "featureGates: AllBeta is not supported by this kubelet"),
         ("featureGates: {Nothing: true}", "unrecognized feature gate: Nothing"),
         ("enforceNodeAllocatable: [nodes]", "option \"nodes\" specified for enforceNodeAllocatable"),
         ("enforceNodeAllocatable: [none, pods]", "may not contain additional enforcements when \"none\""),
@@ -105,6 +106,11 @@ fn what_is_off_may_be_said() {
                 cpuManagerReconcilePeriod: 0s\nreservedMemory: []\nstaticPodURL: ''\nfeatureGates: {NodeSwap: false}\n\
                 logging: {flushFrequency: 0, options: {json: {infoBufferSize: '0'}}, verbosity: 0}\nvolumePluginDir: ''\n";
     assert_eq!(validate(&parse(text).expect(text)), Vec::<String>::new());
+    let gates = "featureGates: {AllBeta: false, AllAlpha: false, EventedPLEG: false, RuntimeClassInImageCriApi: false,\n  \
+                 HPAScaleToZero: true, WatchList: false, NFTablesProxyMode: true}\n";
+    assert_eq!(validate(&parse(gates).expect(gates)), Vec::<String>::new());
+    let evented = "featureGates: {EventedPLEG: true}\n";
+    assert_eq!(validate(&parse(evented).expect(evented)), Vec::<String>::new());
     let no_swap = "memorySwap: {swapBehavior: NoSwap}\n";
     assert_eq!(validate(&parse(no_swap).expect(no_swap)), Vec::<String>::new());
 }
