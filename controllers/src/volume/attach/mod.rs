@@ -1,9 +1,10 @@
 //! The attach-detach controller: asks CSI drivers to attach volumes to the nodes of the pods that use them, tells kubelets
 //! what is attached, and has volumes detached that no pod of the node uses any more.
 //!
-//! Enter by [`run`]. `plan` decides for a node at a time, `volume` knows names; both are pure. Only nodes whose kubelets
+//! Enter by [`run`]. `plan` decides for a node at a time, `volume` knows names; both are pure. `carry_out` writes. Only nodes whose kubelets
 //! leave attaching to the controller are looked after, by their annotation.
 
+mod carry_out;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -22,15 +23,13 @@ use component::recorder::Type;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
 use prometheus::IntCounterVec;
-use serde_json::json;
 
-use self::plan::{Detach, News, Plan, Wanted};
-use self::volume::Volume;
+use self::plan::{News, Plan, Wanted};
+use self::volume::Csi;
 use super::pods as claims_of_pods;
-use crate::common::error::{self, Doing, Error};
+use crate::common::error::{self, Error};
 use crate::common::pod::Pod;
 use crate::common::pod_status;
 use crate::common::pods::node_name;
@@ -52,6 +51,10 @@ struct Memory {
     told: HashMap<String, BTreeMap<String, News>>,
     /// Attachments by name that were asked for, and that the cache has yet to show.
     made: BTreeMap<String, Made>,
+    /// What nodes were told last of volumes that no driver is asked for, by unique name. The cache may be behind.
+    listed: HashMap<String, BTreeSet<String>>,
+    /// What deleted nodes used last, as long as anything is attached there.
+    last_in_use: HashMap<String, BTreeSet<String>>,
 }
 
 struct Made {
@@ -118,7 +121,7 @@ impl Controller {
                 this.wake(node_name(pod));
             }
         });
-        self.nodes.notify(self, |this, event| this.wake(&event.object().name_any()));
+        self.nodes.notify(self, Self::on_node);
         self.claims.notify(self, |this, event| this.wake_users(&Key::of(&**event.object())));
         self.volumes.notify(self, |this, event| this.wake_users_of_volume(event.object()));
         self.drivers.notify(self, |this, _| this.nodes.list().iter().for_each(|node| this.wake(&node.name_any())));
@@ -134,6 +137,33 @@ impl Controller {
                 this.wake_users_of_volume(&volume);
             }
         });
+    }
+
+    fn on_node(&self, event: &Event<Node>) {
+        let (node, is_gone) = (event.object(), matches!(event, Event::Deleted(_)));
+        let name = node.name_any();
+        let used = plan::in_use(node).map(str::to_owned).collect();
+        match is_gone {
+            true => self.memory().last_in_use.insert(name.clone(), used),
+            false => self.memory().last_in_use.remove(&name),
+        };
+        let before = if is_gone { Some(node) } else { event.old() };
+        let now: BTreeSet<&str> = plan::attached(Some(&**node).filter(|_| !is_gone)).collect();
+        let lost = plan::attached(before.map(|node| &**node)).filter(|unique| !now.contains(unique));
+        self.wake_users_of(&lost.map(str::to_owned).collect());
+        self.wake(&name);
+    }
+
+    /// Nodes that wait for volumes that no driver is asked for.
+    fn wake_users_of(&self, lost: &BTreeSet<String>) {
+        if lost.iter().all(|unique| Csi::of_unique(unique).is_some()) {
+            return;
+        }
+        let is_lost = |volume: &PersistentVolume| {
+            volume::of_persistent(volume, |_| false).is_some_and(|volume| lost.contains(&volume.unique))
+        };
+        let all = self.volumes.list();
+        all.iter().filter(|volume| is_lost(volume)).for_each(|volume| self.wake_users_of_volume(volume));
     }
 
     fn wake(&self, node: &str) {
@@ -168,12 +198,16 @@ impl Controller {
                 wanted: &wanted,
                 attachments: &attachments,
                 elsewhere: &|volume| self.elsewhere(&memory, volume, &name),
+                last_in_use: memory.last_in_use.get(&name),
                 going_since: memory.going_since.get(&name).unwrap_or(&none),
                 forces_by_time: self.forces_by_time,
                 now: self.ctx.clock.now(),
             })
         };
         self.remember(&name, &plan);
+        if node.is_none() && attachments.is_empty() {
+            self.memory().last_in_use.remove(&name);
+        }
         self.tell(&name, &wanted, &plan);
         if let Some(wait) = plan.again_in {
             self.queue.add_after(name.clone(), wait);
@@ -192,31 +226,6 @@ impl Controller {
         error::all(errors)
     }
 
-    /// Forgets what was asked for without an answer and never made: nobody on the node asks for it again, and other nodes
-    /// wait for it to come or go.
-    async fn settle(&self, node: &str) -> Result<(), Error> {
-        let made: Vec<(String, String)> = {
-            let memory = self.memory();
-            let of_node = memory.made.iter().filter(|(_, made)| made.node == node);
-            of_node.map(|(name, made)| (name.clone(), made.volume.clone())).collect()
-        };
-        if made.is_empty() {
-            return Ok(());
-        }
-        let known = self.nodes.get("", node).filter(|node| world::is_managed(node));
-        let wanted = known.map(|_| self.wanted(node)).unwrap_or_default();
-        let is_wanted = |volume: &str| wanted.values().any(|wanted| wanted.volume.name == volume);
-        let api = Api::<VolumeAttachment>::all(self.ctx.client.clone());
-        for (name, volume) in made.into_iter().filter(|(_, volume)| !is_wanted(volume)) {
-            // What is there, the cache will show.
-            if api.get_opt(&name).await.doing("get volume attachment", &name)?.is_none() {
-                self.memory().made.remove(&name);
-                self.volumes.get("", &volume).into_iter().for_each(|volume| self.wake_users_of_volume(&volume));
-            }
-        }
-        Ok(())
-    }
-
     fn remember(&self, node: &str, plan: &Plan) {
         let now = self.ctx.clock.now();
         let mut memory = self.memory();
@@ -226,6 +235,15 @@ impl Controller {
             let since = plan.going.iter().map(since).collect();
             memory.going_since.insert(node.to_owned(), since);
         }
+        let listed = plan.attached.iter().filter(|unique| Csi::of_unique(unique).is_none());
+        let listed: BTreeSet<String> = listed.cloned().collect();
+        let mut lost = memory.listed.remove(node).unwrap_or_default();
+        lost.retain(|unique| !listed.contains(unique));
+        if !listed.is_empty() {
+            memory.listed.insert(node.to_owned(), listed);
+        }
+        drop(memory);
+        self.wake_users_of(&lost);
     }
 
     /// Tells pods what is new for them.
@@ -262,79 +280,6 @@ impl Controller {
                 }
             };
             self.ctx.recorder.event(&**pod, kind, reason, message);
-        }
-    }
-
-    async fn report(&self, node: &Node, attached: &[String]) -> Result<(), Error> {
-        let known: BTreeSet<&str> = plan::attached(Some(node)).collect();
-        if known == attached.iter().map(String::as_str).collect() {
-            return Ok(());
-        }
-        let listed: Vec<_> = attached.iter().map(|unique| json!({"name": unique, "devicePath": ""})).collect();
-        let patch = json!({"metadata": {"uid": node.metadata.uid},
-            "status": {"volumesAttached": if listed.is_empty() { None } else { Some(listed) }}});
-        let api = Api::<Node>::all(self.ctx.client.clone());
-        let patched = api.patch_status(&node.name_any(), &PatchParams::default(), &Patch::Strategic(patch)).await;
-        match patched.doing("tell node what is attached", node.name_any()) {
-            Err(e) if !e.is_not_found() => Err(e),
-            _ => Ok(()),
-        }
-    }
-
-    async fn detach(&self, node: &str, detach: &Detach) -> Result<(), Error> {
-        let Some(name) = &detach.attachment else { return Ok(()) };
-        if detach.verify {
-            let api = Api::<Node>::all(self.ctx.client.clone());
-            let there = api.get_opt(node).await.doing("get node", node)?;
-            let why = match &there {
-                Some(there) if plan::is_in_use(there, &detach.unique) => {
-                    Some("volume is still in use by node, according to Node status")
-                }
-                // The cached node was behind when the list was compared.
-                Some(there) if plan::attached(Some(there)).any(|listed| listed == detach.unique) => {
-                    Some("node is still told that the volume is attached")
-                }
-                _ => None,
-            };
-            if let Some(why) = why {
-                return Err(Error::refused("detach volume", &detach.unique, why));
-            }
-        }
-        if let Some(reason) = detach.forced {
-            tracing::info!(node, volume = detach.unique, reason, "detaching by force");
-            FORCED.with_label_values(&[reason]).inc();
-        }
-        let api = Api::<VolumeAttachment>::all(self.ctx.client.clone());
-        match api.delete(name, &DeleteParams::default()).await.doing("delete volume attachment", name) {
-            Err(e) if !e.is_not_found() => Err(e),
-            _ => Ok(()),
-        }
-    }
-
-    async fn attach(&self, node: &str, volume: &Volume, wanted: &BTreeMap<String, Wanted>) -> Result<(), Error> {
-        let Some(csi) = &volume.csi else { return Ok(()) };
-        let name = csi.attachment_name(node);
-        let attachment = json!({
-            "metadata": {"name": name},
-            "spec": {"attacher": csi.driver, "nodeName": node, "source": {"persistentVolumeName": volume.name}},
-        });
-        let attachment = serde_json::from_value::<VolumeAttachment>(attachment)
-            .map_err(|why| Error::refused("make volume attachment", &name, why.to_string()))?;
-        let made = Made { volume: volume.name.clone(), node: node.to_owned() };
-        self.memory().made.insert(name.clone(), made);
-        let api = Api::<VolumeAttachment>::all(self.ctx.client.clone());
-        match api.create(&PostParams::default(), &attachment).await.doing("create volume attachment", &name) {
-            Err(error) if !error.is_already_exists() => {
-                // Without an answer it may have been made: then the cache will show it.
-                if error.status().is_some_and(|status| status.code < 500) {
-                    self.memory().made.remove(&name);
-                }
-                if let Some(wanted) = wanted.get(&volume.unique) {
-                    self.tell_users(node, wanted, &News::Failed(error.api_message()));
-                }
-                Err(error)
-            }
-            _ => Ok(()),
         }
     }
 }

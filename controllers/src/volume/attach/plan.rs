@@ -44,6 +44,8 @@ pub(super) struct World<'a> {
     /// The node's attachments by the unique name of their volume.
     pub(super) attachments: &'a BTreeMap<String, Arc<VolumeAttachment>>,
     pub(super) elsewhere: &'a dyn Fn(&Volume) -> Elsewhere,
+    /// What a node that is gone used last, by unique name; None when that is not known.
+    pub(super) last_in_use: Option<&'a BTreeSet<String>>,
     /// Since when volumes are to be detached.
     pub(super) going_since: &'a BTreeMap<String, Timestamp>,
     /// Whether a node may lose a mounted volume because of the time that it takes.
@@ -102,19 +104,29 @@ pub(super) fn attached(node: Option<&Node>) -> impl Iterator<Item = &str> {
     status.into_iter().flat_map(|s| s.volumes_attached.iter().flatten()).map(|volume| volume.name.as_str())
 }
 
+/// What the kubelet says it uses, by unique name.
+pub(super) fn in_use(node: &Node) -> impl Iterator<Item = &str> {
+    node.status.iter().flat_map(|s| s.volumes_in_use.iter().flatten()).map(String::as_str)
+}
+
 pub(super) fn is_in_use(node: &Node, unique: &str) -> bool {
-    let status = node.status.as_ref();
-    status.is_some_and(|s| s.volumes_in_use.iter().flatten().any(|name| name == unique))
+    in_use(node).any(|name| name == unique)
 }
 
 fn keep(world: &World<'_>, plan: &mut Plan, unique: &str, volume: &Volume) {
+    let is_listed = attached(world.node).any(|listed| listed == unique);
     let is_there = |plan: &mut Plan| {
-        if !attached(world.node).any(|listed| listed == unique) {
+        if !is_listed {
             plan.news.push((unique.to_owned(), News::Attached));
         }
         plan.attached.push(unique.to_owned());
     };
-    let Some(csi) = &volume.csi else { return is_there(plan) };
+    let Some(csi) = &volume.csi else {
+        if volume.exclusive && !is_listed && (world.elsewhere)(volume) == Elsewhere::Attached {
+            return plan.news.push((unique.to_owned(), News::Exclusive));
+        }
+        return is_there(plan);
+    };
     let Some(attachment) = world.attachments.get(unique) else {
         match (world.elsewhere)(volume) {
             Elsewhere::Attached if volume.exclusive => plan.news.push((unique.to_owned(), News::Exclusive)),
@@ -156,8 +168,11 @@ fn let_go(world: &World<'_>, plan: &mut Plan, unique: &str) {
     let is_late = left.is_zero() && world.forces_by_time;
     let is_ready = world.node.is_some_and(nodes::is_ready);
     let is_out = world.node.is_some_and(|node| nodes::taints(node).iter().any(|t| t.key == nodes::OUT_OF_SERVICE));
-    // A node that is gone may run on, with the volume.
-    let may_be_mounted = world.node.is_none_or(|node| is_in_use(node, unique));
+    // A node that is gone may run on, with the volumes that it used.
+    let may_be_mounted = match world.node {
+        Some(node) => is_in_use(node, unique),
+        None => world.last_in_use.is_none_or(|used| used.contains(unique)),
+    };
     let loses_it = is_out || (is_late && !is_ready);
     if may_be_mounted && !loses_it {
         let is_attached = attachment.and_then(|a| a.status.as_ref()).is_none_or(|status| status.attached);

@@ -12,6 +12,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::plan::{Elsewhere, World, plan, taken_by};
+use super::volume::Volume;
 use super::*;
 
 const UNIQUE: &str = "kubernetes.io/csi/d^h";
@@ -65,23 +66,38 @@ struct Case<'a> {
     wanted: bool,
     attachment: Option<&'a str>,
     elsewhere: Elsewhere,
+    /// Whether a driver is asked.
+    csi: bool,
+    /// Whether the node that is gone used it last.
+    last_in_use: Option<bool>,
     /// Seconds since when it is to go.
     going: Option<i64>,
 }
 
-const PLAIN: Case<'_> =
-    Case { node: Some("ready"), wanted: true, attachment: None, elsewhere: Elsewhere::Nothing, going: None };
+const PLAIN: Case<'_> = Case {
+    node: Some("ready"),
+    wanted: true,
+    attachment: None,
+    elsewhere: Elsewhere::Nothing,
+    csi: true,
+    last_in_use: None,
+    going: None,
+};
 
 /// The plan in words.
 fn check(case: &Case<'_>, want: &str) {
     let node = case.node.map(node);
     let mut wanted = BTreeMap::new();
     if case.wanted {
-        wanted.insert(UNIQUE.to_owned(), Wanted { volume: volume(true), pods: Vec::new() });
+        let mut volume = volume(true);
+        volume.csi = volume.csi.filter(|_| case.csi);
+        wanted.insert(UNIQUE.to_owned(), Wanted { volume, pods: Vec::new() });
     }
     let attachments = case.attachment.map(|words| (UNIQUE.to_owned(), attachment(words))).into_iter().collect();
     let going_since = case.going.map(|seconds| (UNIQUE.to_owned(), ago(seconds))).into_iter().collect();
+    let used = case.last_in_use.map(|used| used.then(|| UNIQUE.to_owned()).into_iter().collect());
     let plan = plan(&World {
+        last_in_use: used.as_ref(),
         node: node.as_ref(),
         wanted: &wanted,
         attachments: &attachments,
@@ -113,6 +129,10 @@ fn what_is_wanted() {
     check(&Case { attachment: Some("failed"), ..PLAIN }, "Failed(\"no room\")");
     let silent = "Failed(\"timed out waiting for external-attacher of d CSI driver to attach volume h\")";
     check(&Case { attachment: Some("old"), ..PLAIN }, silent);
+    let unasked = Case { csi: false, ..PLAIN };
+    check(&unasked, "listed Attached");
+    check(&Case { elsewhere: Elsewhere::Attached, ..unasked }, "Exclusive");
+    check(&Case { elsewhere: Elsewhere::Attached, node: Some("ready listed"), ..unasked }, "listed");
 }
 
 #[test]
@@ -130,6 +150,8 @@ fn what_is_not_wanted_any_more() {
     check(&Case { node: Some("ready listed"), attachment: None, ..none }, "forget(verified)");
     check(&Case { node: None, ..none }, "listed again in 360");
     check(&Case { node: None, going: Some(360), ..none }, "detach(timeout)");
+    check(&Case { node: None, last_in_use: Some(true), ..none }, "listed again in 360");
+    check(&Case { node: None, last_in_use: Some(false), ..none }, "detach(verified)");
     check(&Case { node: Some("ready"), attachment: None, ..none }, "");
 }
 
@@ -244,6 +266,38 @@ async fn of_two_pods_made_together_the_second_is_told() {
     attachment["status"] = json!({"attached": true});
     running.fake.put(&attachment);
     running.until("told why it waits", &|| running.told("Multi-Attach error for volume \\\"pv\\\"")).await;
+}
+
+#[tokio::test]
+async fn a_volume_that_no_driver_attaches_is_at_one_node_at_a_time() {
+    let fake = FakeApi::new();
+    let running = Running::start(fake, &[]);
+    let fake = &running.fake;
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "claimRef": {"namespace": "n", "name": "c", "uid": "c"},
+        "iscsi": {"targetPortal": "10.0.0.1:3260", "iqn": "iqn.x", "lun": 3}});
+    fake.put(&json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "pv"}, "spec": spec}));
+    let is_listed = |name: &str| plan::attached(fake.get::<Node>("", name).as_ref()).count() == 1;
+    fake.put(&user("first", "n"));
+    running.until("told to the kubelet", &|| is_listed("n")).await;
+    fake.put(&user("second", "m"));
+    let why = "Multi-Attach error for volume \\\"pv\\\" Volume is already used by pod(s) first";
+    running.until("told why it waits", &|| running.told(why)).await;
+    assert!(!is_listed("m"));
+    fake.remove::<k8s_openapi::api::core::v1::Pod>("n", "first");
+    running.until("given to the other node", &|| is_listed("m") && !is_listed("n")).await;
+}
+
+#[tokio::test]
+async fn what_a_deleted_node_did_not_use_is_detached_at_once() {
+    let running = Running::start(FakeApi::new(), &[user("first", "n")]);
+    let fake = &running.fake;
+    running.until("asked for", &|| only_attachment(fake, "n").is_some()).await;
+    let mut attachment = serde_json::to_value(only_attachment(fake, "n").unwrap()).unwrap();
+    attachment["status"] = json!({"attached": true});
+    fake.put(&attachment);
+    running.until("told to the kubelet", &|| is_listed(fake, "n")).await;
+    fake.remove::<Node>("", "n");
+    running.until("detached", &|| fake.list::<VolumeAttachment>().is_empty()).await;
 }
 
 #[tokio::test]

@@ -105,6 +105,13 @@ impl Controller {
 
     /// What other nodes have of a volume.
     pub(super) fn elsewhere(&self, memory: &Memory, volume: &Volume, node: &str) -> Elsewhere {
+        if volume.csi.is_none() {
+            let has = |other: &Node| plan::attached(Some(other)).any(|unique| unique == volume.unique);
+            let is_listed = self.nodes.list().iter().any(|other| other.name_any() != node && has(other));
+            let mut told = memory.listed.iter().filter(|(other, _)| *other != node);
+            let is_taken = is_listed || told.any(|(_, listed)| listed.contains(&volume.unique));
+            return if is_taken { Elsewhere::Attached } else { Elsewhere::Nothing };
+        }
         let all = self.attachments.by_index(BY_VOLUME, &volume.name);
         let mut others = all.iter().filter(|attachment| attachment.spec.node_name != node).peekable();
         let own = volume.csi.as_ref().map(|csi| csi.attachment_name(node));
