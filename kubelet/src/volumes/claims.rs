@@ -113,6 +113,12 @@ fn judge(
     if required.is_some_and(|selector| !node_affinity::selects(selector, node)) {
         return Err(format!("no matching NodeSelectorTerms: PV {name:?} is not on this node"));
     }
+    let is_block = spec.volume_mode.as_deref() == Some("Block");
+    if let Some(options) = spec.mount_options.filter(|options| !options.is_empty() && spec.local.is_some() && !is_block)
+    {
+        let options = options.join(",");
+        return Err(format!("PV {name:?} has mountOptions {options:?}, which are not supported by this kubelet"));
+    }
     let place = match (&spec.host_path, &spec.local) {
         (Some(it), _) => Place::HostPath { path: it.path.clone(), type_: it.type_.clone().unwrap_or_default() },
         (None, Some(it)) => Place::Local { path: it.path.clone(), fs_type: it.fs_type.clone() },
@@ -125,12 +131,7 @@ fn judge(
     let only_read = |modes: &Option<Vec<String>>| {
         modes.as_ref().is_some_and(|modes| !modes.is_empty() && modes.iter().all(|mode| mode == "ReadOnlyMany"))
     };
-    Ok(Found {
-        volume: name,
-        place,
-        is_read_only: read_only || only_read(&spec.access_modes),
-        is_block: spec.volume_mode.as_deref() == Some("Block"),
-    })
+    Ok(Found { volume: name, place, is_read_only: read_only || only_read(&spec.access_modes), is_block })
 }
 
 #[cfg(test)]
@@ -171,6 +172,8 @@ mod tests {
         let found = of(json!({"claimRef": reference, "local": local, "nodeAffinity": on("n1")})).expect("found");
         assert_eq!(found.place, Place::Local { path: "/data".into(), fs_type: None });
         assert!(!found.is_read_only && !found.is_block);
+        let options = json!({"claimRef": reference, "local": local, "mountOptions": ["noatime"]});
+        assert!(of(options).is_err_and(|error| error.contains("mountOptions \"noatime\", which are not supported")));
         let elsewhere = of(json!({"claimRef": reference, "local": local, "nodeAffinity": on("n2")}));
         assert!(elsewhere.is_err_and(|error| error.contains("not on this node")));
         assert!(

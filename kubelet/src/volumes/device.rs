@@ -10,7 +10,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use nix::mount::{MsFlags, mount};
+use nix::{
+    errno::Errno,
+    mount::{MsFlags, mount},
+};
+
+use super::mount_table;
 
 /// The file system of volumes that name none.
 const FS_TYPE: &str = "ext4";
@@ -19,22 +24,31 @@ pub(super) fn is_device(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.file_type().is_block_device())
 }
 
-/// Mounts the device on `folder`, with a new file system where it has none yet.
+/// Mounts the device on `folder`, with a new file system where it has none yet and may be written to.
 ///
 /// # Errors
 /// A device that has another file system than the one asked for, or programs and mounts that fail.
-pub(super) fn mount_device(device: &Path, folder: &Path, fs_type: Option<&str>, may_format: bool) -> io::Result<()> {
+pub(super) fn mount_device(device: &Path, folder: &Path, fs_type: Option<&str>, is_read_only: bool) -> io::Result<()> {
     let wanted = fs_type.filter(|fs_type| !fs_type.is_empty());
     let found = match found(device)? {
         Some(found) => found,
-        None if may_format => format(device, wanted.unwrap_or(FS_TYPE))?,
-        None => return Err(failed(device, "cannot mount unformatted disk as it is read-only")),
+        None if is_read_only => return Err(failed(device, "cannot mount unformatted disk as it is read-only")),
+        None => format(device, wanted.unwrap_or(FS_TYPE))?,
     };
     if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
         return Err(failed(device, &format!("it has the file system {found}, {wanted} was asked for")));
     }
     fs::create_dir_all(folder)?;
-    mount(Some(device), folder, Some(found.as_str()), MsFlags::empty(), None::<&str>).map_err(io::Error::from)
+    let mount = |flags| mount(Some(device), folder, Some(found.as_str()), flags, None::<&str>);
+    if !is_read_only {
+        return mount(MsFlags::empty()).map_err(io::Error::from);
+    }
+    // Only the mount point is read-only: what the kernel holds of a device is one for all its mounts, and another pod's
+    // may be for writing. Where the device itself is not for writing there can be no such other.
+    match mount(MsFlags::empty()) {
+        Err(Errno::EACCES | Errno::EROFS) => mount(MsFlags::MS_RDONLY).map_err(io::Error::from),
+        mounted => mounted.map_err(io::Error::from).and_then(|()| mount_table::make_read_only(folder)),
+    }
 }
 
 /// The file system that the device has; None only where it holds nothing that `blkid` knows.
@@ -87,7 +101,7 @@ fn a_blank_device_gets_a_file_system_and_keeps_it() {
     assert_eq!(found(&device).expect("is looked at"), None);
     assert_eq!(format(&device, "ext4").expect("is made"), "ext4");
     assert_eq!(found(&device).expect("is looked at").as_deref(), Some("ext4"));
-    let other = mount_device(&device, folder.path(), Some("xfs"), true).expect_err("not what it has").to_string();
+    let other = mount_device(&device, folder.path(), Some("xfs"), false).expect_err("not what it has").to_string();
     assert!(other.ends_with("it has the file system ext4, xfs was asked for"), "{other}");
     assert!(!is_device(&device));
 }
@@ -101,7 +115,7 @@ fn a_device_with_partitions_or_that_is_not_there_is_left_alone() {
     // One partition of Linux: sector 2048, of the same length.
     disk[446..462].copy_from_slice(&[0, 0x20, 0x21, 0, 0x83, 0x20, 0x20, 0, 0, 8, 0, 0, 0, 8, 0, 0]);
     fs::write(&device, &disk).expect("a file in its place");
-    let refused = mount_device(&device, folder.path(), None, true).expect_err("it holds something").to_string();
+    let refused = mount_device(&device, folder.path(), None, false).expect_err("it holds something").to_string();
     assert!(refused.ends_with("it has partitions: it is neither formatted nor mounted"), "{refused}");
     assert!(fs::read(&device).expect("reads") == disk, "nothing is written");
     assert!(found(&folder.path().join("absent")).is_err(), "what cannot be read is not blank");

@@ -50,7 +50,7 @@ pub(super) fn make(task: &Task, ownership: Ownership, now: Timestamp) -> io::Res
         Task::Nothing => Ok(()),
         Task::HostPath { path, type_ } => host_path::ensure(path.as_ref(), type_),
         Task::Local { path, fs_type, folder, is_read_only, only_on_mismatch } => {
-            mount_local(path, folder, fs_type.as_deref(), !is_read_only)?;
+            mount_local(path, folder, fs_type.as_deref(), *is_read_only)?;
             if *is_read_only || (*only_on_mismatch && ownership.fits(folder)?) {
                 return Ok(());
             }
@@ -85,12 +85,12 @@ pub(super) fn make(task: &Task, ownership: Ownership, now: Timestamp) -> io::Res
     }
 }
 
-fn mount_local(path: &Path, folder: &Path, fs_type: Option<&str>, may_format: bool) -> io::Result<()> {
+fn mount_local(path: &Path, folder: &Path, fs_type: Option<&str>, is_read_only: bool) -> io::Result<()> {
     if mount_table::is_mounted(folder)? {
         return Ok(());
     }
     if device::is_device(path) {
-        return device::mount_device(path, folder, fs_type, may_format);
+        return device::mount_device(path, folder, fs_type, is_read_only);
     }
     if !path.is_dir() {
         return Err(io::Error::other(format!("local volume: path {:?} does not exist", path.display().to_string())));

@@ -51,6 +51,16 @@ pub(super) fn bind(from: &Path, to: &Path) -> io::Result<()> {
     mount(Some(from), to, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>).map_err(io::Error::from)
 }
 
+/// Makes a fresh mount read-only at this point alone; where that fails, the mount is undone.
+pub(super) fn make_read_only(folder: &Path) -> io::Result<()> {
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    let result = mount(None::<&str>, folder, None::<&str>, flags, None::<&str>);
+    if result.is_err() {
+        unmount_below(folder)?;
+    }
+    result.map_err(io::Error::from)
+}
+
 /// Unmounts everything at or below `folder`, the last mounted first.
 ///
 /// # Errors
