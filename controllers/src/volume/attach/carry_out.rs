@@ -43,7 +43,10 @@ impl Controller {
 
     pub(super) async fn report(&self, node: &Node, attached: &[String]) -> Result<(), Error> {
         let known: BTreeSet<&str> = plan::attached(Some(node)).collect();
-        if known == attached.iter().map(String::as_str).collect() {
+        let now: BTreeSet<&str> = attached.iter().map(String::as_str).collect();
+        // It may have been told of what the cached node does not show yet.
+        let is_stale = |told: &BTreeSet<String>| told.iter().any(|unique| !now.contains(unique.as_str()));
+        if known == now && !self.memory().listed.get(&node.name_any()).is_some_and(is_stale) {
             return Ok(());
         }
         let listed: Vec<_> = attached.iter().map(|unique| json!({"name": unique, "devicePath": ""})).collect();

@@ -212,10 +212,12 @@ impl Controller {
         if let Some(wait) = plan.again_in {
             self.queue.add_after(name.clone(), wait);
         }
+        self.remember_listed(&name, &plan.attached, false);
         if let Some(node) = &node {
             // Before anything is detached: from then on the kubelet mounts it no more.
             self.report(node, &plan.attached).await?;
         }
+        self.remember_listed(&name, &plan.attached, true);
         let mut errors = Vec::new();
         for detach in &plan.detach {
             errors.extend(self.detach(&name, detach).await.err());
@@ -235,15 +237,23 @@ impl Controller {
             let since = plan.going.iter().map(since).collect();
             memory.going_since.insert(node.to_owned(), since);
         }
-        let listed = plan.attached.iter().filter(|unique| Csi::of_unique(unique).is_none());
-        let listed: BTreeSet<String> = listed.cloned().collect();
-        let mut lost = memory.listed.remove(node).unwrap_or_default();
-        lost.retain(|unique| !listed.contains(unique));
+    }
+
+    /// What the node is to be told, and what it was told before until it `is_told` otherwise: others wait for both.
+    fn remember_listed(&self, node: &str, attached: &[String], is_told: bool) {
+        let listed = attached.iter().filter(|unique| Csi::of_unique(unique).is_none());
+        let mut listed: BTreeSet<String> = listed.cloned().collect();
+        let mut memory = self.memory();
+        let mut before = memory.listed.remove(node).unwrap_or_default();
+        if !is_told {
+            listed.append(&mut before);
+        }
+        before.retain(|unique| !listed.contains(unique));
         if !listed.is_empty() {
             memory.listed.insert(node.to_owned(), listed);
         }
         drop(memory);
-        self.wake_users_of(&lost);
+        self.wake_users_of(&before);
     }
 
     /// Tells pods what is new for them.
