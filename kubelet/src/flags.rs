@@ -11,7 +11,7 @@ const WATCHES: &str = "changes are watched, not polled";
 pub fn flags() -> FlagSet {
     FlagSet::new("kubelet", "The node agent: runs the pods of one node through a CRI runtime, and tells how they are.")
         .include(program())
-        .include(program_without_effect())
+        .include(process())
         .include(runtime())
         .include(server())
         .include(pods())
@@ -96,7 +96,7 @@ fn program() -> Group {
     )
 }
 
-fn program_without_effect() -> Group {
+fn process() -> Group {
     Group::new(
         "Kubelet flags",
         [
