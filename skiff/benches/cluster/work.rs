@@ -30,26 +30,43 @@ const NAME: &str = "bench";
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(20);
 
 pub(crate) fn all(place: &Place, runtime: &Runtime) -> Result<()> {
-    let alone = |count| (0..ROUNDS).map(|_| runtime.start_and_stop(count)).collect::<Result<Vec<_>>>();
-    let one = median(alone(1)?.into_iter().map(|(started, _)| started));
-    let many = median(alone(REPLICAS as usize - 1)?.into_iter().map(|(started, _)| started));
-    let gone = median(alone(REPLICAS as usize)?.into_iter().map(|(_, stopped)| stopped));
     let client = Client::of(place)?;
     let rounds = (0..ROUNDS).map(|_| {
-        // Each round begins when the runtime is done with the one before.
+        // Side by side, for the machine's pace changes within minutes; each begins when the runtime is done with the one before.
+        let share = Share::of(runtime)?;
         runtime.wait_until_empty()?;
-        client.run(round(&client.kube))
+        Ok((share, client.run(round(&client.kube))?))
     });
-    let rounds = rounds.collect::<Result<Vec<_>>>()?;
+    let (shares, rounds): (Vec<_>, Vec<_>) = rounds.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+    let share = |pick: fn(&Share) -> Duration| median(shares.iter().map(pick));
     let of = |pick: fn(&Round) -> Duration| median(rounds.iter().map(pick));
-    let beside = |share: Duration, goal: Duration| {
-        format!("goal {} (runtime's share {})", seconds(share + goal), seconds(share))
-    };
-    row("create deployment to available", &seconds(of(|round| round.create)), &beside(one, Duration::from_millis(50)));
-    row("scale 1 to 20, all ready", &seconds(of(|round| round.scale)), &beside(many, many / 10));
-    row("expose to first answer", &seconds(of(|round| round.expose)), "goal 0.1 s");
-    row("delete 20 pods, all gone", &seconds(of(|round| round.delete)), &beside(gone, gone / 10));
+    let (one, many, gone) = (share(|it| it.one), share(|it| it.many), share(|it| it.gone));
+    row("create deployment to available", &seconds(of(|it| it.create)), &beside(one, Duration::from_millis(50)));
+    row("scale 1 to 20, all ready", &seconds(of(|it| it.scale)), &beside(many, many / 10));
+    row("expose to first answer", &seconds(of(|it| it.expose)), "goal 0.1 s");
+    row("delete 20 pods, all gone", &seconds(of(|it| it.delete)), &beside(gone, gone / 10));
     Ok(())
+}
+
+/// What the runtime alone takes for the containers of a round.
+struct Share {
+    one: Duration,
+    many: Duration,
+    gone: Duration,
+}
+
+impl Share {
+    fn of(runtime: &Runtime) -> Result<Self> {
+        let (one, _) = runtime.start_and_stop(1)?;
+        let (many, _) = runtime.start_and_stop(REPLICAS as usize - 1)?;
+        let (_, gone) = runtime.start_and_stop(REPLICAS as usize)?;
+        Ok(Self { one, many, gone })
+    }
+}
+
+/// What a time is held against: the runtime's own, and what may come on top.
+pub(crate) fn beside(share: Duration, more: Duration) -> String {
+    format!("goal {} (runtime's share {})", seconds(share + more), seconds(share))
 }
 
 /// The image is pulled once before anything is measured.
