@@ -5,8 +5,10 @@
 mod arguments;
 mod extender;
 mod profile;
+mod spread;
 #[cfg(test)]
 mod tests;
+mod validation;
 
 use std::time::Duration;
 
@@ -17,6 +19,13 @@ use serde::{Deserialize, Serialize};
 
 pub use extender::extenders;
 pub use profile::profiles;
+
+/// All that is wrong with a file, each in a sentence.
+type Problems = Vec<String>;
+
+fn tell(errors: impl IntoIterator<Item = machinery::field::Error>) -> Problems {
+    errors.into_iter().map(|error| error.to_string()).collect()
+}
 
 pub const API_VERSIONS: [&str; 1] = ["kubescheduler.config.k8s.io/v1"];
 
@@ -29,9 +38,9 @@ pub struct Configuration {
     pub client_connection: ClientConnection,
     pub enable_profiling: bool,
     pub enable_contention_profiling: bool,
-    pub percentage_of_nodes_to_score: Option<usize>,
-    pub pod_initial_backoff_seconds: u64,
-    pub pod_max_backoff_seconds: u64,
+    pub percentage_of_nodes_to_score: Option<i64>,
+    pub pod_initial_backoff_seconds: i64,
+    pub pod_max_backoff_seconds: i64,
     pub delay_cache_until_active: bool,
     pub profiles: Vec<profile::RawProfile>,
     pub extenders: Vec<extender::RawExtender>,

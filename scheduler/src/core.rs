@@ -215,7 +215,7 @@ impl Core {
         }
         let budgets: Vec<_> = self.budgets.values().cloned().collect();
         let offset = self.random.random::<u32>() as usize;
-        Some(preemption::candidates(profile, pod, &mut self.snapshot, diagnosis, &budgets, offset))
+        Some(preemption::candidates(profile, pod, &mut self.snapshot, diagnosis, &self.nominated, &budgets, offset))
     }
 
     /// The API took the binding; the placed pod's own event follows or came already.
@@ -257,11 +257,16 @@ impl Core {
         displaced
     }
 
-    fn forget_nomination(&mut self, uid: &str) {
+    /// Takes a promise back; returns the pod as if it were on that node.
+    fn forget_nomination(&mut self, uid: &str) -> Option<Arc<Pod>> {
+        let mut promised = None;
         self.nominated.retain(|_, pods| {
-            pods.retain(|pod| pod.uid() != uid);
+            if let Some(place) = pods.iter().position(|pod| pod.uid() == uid) {
+                promised = Some(pods.remove(place));
+            }
             !pods.is_empty()
         });
+        promised
     }
 
     fn report_lengths(&self) {

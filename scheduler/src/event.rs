@@ -78,6 +78,7 @@ pub fn node_changed(old: &Node, new: &Node) -> bool {
         || old.taints != new.taints
         || old.unschedulable != new.unschedulable
         || old.allocatable != new.allocatable
+        || old.declared_features != new.declared_features
 }
 
 /// Whether a placed pod's new state can matter to any waiting pod.

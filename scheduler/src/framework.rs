@@ -10,7 +10,7 @@ mod score;
 mod tests;
 
 pub use diagnosis::{Diagnosis, NO_NODES, Tally};
-pub use filter::{Walk, fits};
+pub use filter::{Walk, fits_beside};
 pub use profile::{Enabled, PluginSet, Profile};
 
 use rand::rngs::SmallRng;
@@ -79,5 +79,5 @@ pub fn scores(profile: &Profile, pod: &Pod, snapshot: &Snapshot, feasible: &[Slo
 
 /// Whether a node that took the pod a moment ago still does.
 pub fn still_takes(profile: &Profile, pod: &Pod, snapshot: &mut Snapshot, nominated: &Nominated, slot: Slot) -> bool {
-    filter::still_takes(profile, pod, snapshot, nominated, slot)
+    fits_beside(profile, pod, snapshot, nominated, slot).is_ok()
 }

@@ -44,8 +44,8 @@ impl Options {
             profiles,
             extenders,
             pauses: Backoff {
-                initial: Duration::from_secs(configuration.pod_initial_backoff_seconds),
-                max: Duration::from_secs(configuration.pod_max_backoff_seconds),
+                initial: Duration::from_secs(configuration.pod_initial_backoff_seconds.unsigned_abs()),
+                max: Duration::from_secs(configuration.pod_max_backoff_seconds.unsigned_abs()),
                 leftover_after: values.duration("pod-max-in-unschedulable-pods-duration"),
             },
             write_config_to: values.opt_str("write-config-to").map(PathBuf::from),

@@ -11,14 +11,31 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::framework::{Diagnosis, Profile, Tally, fits};
+use crate::framework::{Diagnosis, Nominated, Profile, Tally, fits_beside};
 use crate::objects::{Pod, PodDisruptionBudget};
 use crate::plugins::Rejection;
 use crate::snapshot::{Slot, Snapshot};
 
-/// How many nodes are tried out: this part of those that might do, and at least so many.
-const CANDIDATES_PERCENT: usize = 10;
-const CANDIDATES_MIN: usize = 100;
+/// How many nodes are found, if there are so many, before one is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shortlist {
+    /// This part of the nodes that might do,
+    pub percentage: usize,
+    /// and at least so many.
+    pub absolute: usize,
+}
+
+impl Default for Shortlist {
+    fn default() -> Self {
+        Self { percentage: 10, absolute: 100 }
+    }
+}
+
+impl Shortlist {
+    fn of(self, nodes: usize) -> usize {
+        (nodes * self.percentage / 100).max(self.absolute).min(nodes)
+    }
+}
 
 /// Who must go, and whose room the pod gets.
 #[derive(Clone, Debug)]
@@ -69,6 +86,7 @@ pub fn candidates(
     pod: &Pod,
     snapshot: &mut Snapshot,
     diagnosis: &Diagnosis,
+    nominated: &Nominated,
     budgets: &[Arc<PodDisruptionBudget>],
     offset: usize,
 ) -> Result<Vec<Candidate>, Refusal> {
@@ -82,10 +100,10 @@ pub fn candidates(
     let nodes = &diagnosis.preemptable;
     let mut tally = Tally::new(diagnosis.nodes);
     let mut candidates: Vec<Candidate> = Vec::new();
-    let enough = (nodes.len() * CANDIDATES_PERCENT / 100).max(CANDIDATES_MIN).min(nodes.len());
+    let enough = profile.preemption.of(nodes.len());
     let start = offset.checked_rem(nodes.len()).unwrap_or(0);
     for slot in nodes[start..].iter().chain(&nodes[..start]) {
-        match try_node(profile, pod, snapshot, *slot, budgets) {
+        match try_node(profile, pod, snapshot, nominated, *slot, budgets) {
             Ok(candidate) => candidates.push(candidate),
             Err(rejection) => tally.add(rejection),
         }
@@ -114,6 +132,7 @@ fn try_node(
     profile: &Profile,
     pod: &Pod,
     snapshot: &mut Snapshot,
+    nominated: &Nominated,
     slot: Slot,
     budgets: &[Arc<PodDisruptionBudget>],
 ) -> Result<Candidate, Rejection> {
@@ -124,14 +143,15 @@ fn try_node(
     lower.sort_by_key(|pod| importance(pod));
     let assumed: Vec<bool> = lower.iter().map(|pod| snapshot.is_assumed(pod.uid())).collect();
     lower.iter().for_each(|pod| drop(snapshot.remove_pod(pod.uid())));
-    let verdict = fits(profile, pod, snapshot, slot);
+    // Also beside those of its priority or more that the node was promised to.
+    let verdict = fits_beside(profile, pod, snapshot, nominated, slot);
     let mut victims = Vec::new();
     let mut violations = 0;
     if verdict.is_ok() {
         let (violating, others): (Vec<_>, Vec<_>) = split_by_budget(&lower, budgets);
         for (victim, violates) in violating.iter().map(|p| (p, true)).chain(others.iter().map(|p| (p, false))) {
             snapshot.assume(slot, (*victim).clone());
-            if fits(profile, pod, snapshot, slot).is_err() {
+            if fits_beside(profile, pod, snapshot, nominated, slot).is_err() {
                 snapshot.remove_pod(victim.uid());
                 victims.push((*victim).clone());
                 violations += usize::from(violates);

@@ -49,6 +49,8 @@ struct Entry {
     error_count: u32,
     /// Plugins of its profile that turned it away last time.
     rejected_by: PluginSet,
+    /// How many events there had been when it was taken out.
+    events_before: u64,
 }
 
 /// A pod to schedule, with what its wait so far was.
@@ -77,6 +79,7 @@ pub struct Queue {
     unschedulable: BTreeSet<(Timestamp, Uid)>,
     gated: usize,
     sequence: u64,
+    events: u64,
     pauses: Backoff,
 }
 
@@ -117,6 +120,7 @@ impl Queue {
             unschedulable_count: 0,
             error_count: 0,
             rejected_by: PluginSet::default(),
+            events_before: 0,
             pod,
         };
         let gated = !entry.pod.gates.is_empty();
@@ -155,20 +159,26 @@ impl Queue {
             }
         };
         self.put(&uid, Place::InFlight);
+        let events_before = self.events;
         let entry = self.entries.get_mut(&uid)?;
+        entry.events_before = events_before;
         entry.attempts += 1;
         Some(Popped { pod: entry.pod.clone(), attempts: entry.attempts, arrived: entry.arrived })
     }
 
-    /// No node took the pod: it waits until an event that one of these plugins cares for.
+    /// No node took the pod: it waits until an event that one of these plugins cares for. Where something happened while
+    /// others were asked about it, that may have been such an event: it only pauses.
     pub fn unschedulable(&mut self, uid: &str, rejected_by: PluginSet, now: Timestamp) {
-        let leftover_at = later(now, self.pauses.leftover_after);
+        let (leftover_at, events) = (later(now, self.pauses.leftover_after), self.events);
         let Some((uid, entry)) = self.known(uid) else { return };
         entry.since = now;
         entry.unschedulable_count += 1;
         entry.error_count = 0;
         entry.rejected_by = rejected_by;
-        self.put(&uid, Place::Unschedulable { leftover_at });
+        match entry.events_before == events {
+            true => self.put(&uid, Place::Unschedulable { leftover_at }),
+            false => self.wake(&uid, now),
+        }
     }
 
     /// Something failed that has nothing to do with the pod: it is tried again after a pause.
@@ -182,6 +192,7 @@ impl Queue {
 
     /// An event happened. `wakes` says of each turned-away pod whether it may now fit.
     pub fn event(&mut self, now: Timestamp, wakes: impl Fn(&Pod, PluginSet) -> bool) {
+        self.events += 1;
         let woken: Vec<Uid> = self
             .unschedulable
             .iter()

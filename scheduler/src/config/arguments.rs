@@ -1,20 +1,26 @@
-//! Arguments of single plugins (`pluginConfig`), read strictly.
+//! Arguments of single plugins (`pluginConfig`), read strictly. What is wrong with them is told in upstream's words.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{NodeAffinity as ApiNodeAffinity, TopologySpreadConstraint};
+use k8s_openapi::api::core::v1::NodeAffinity as ApiNodeAffinity;
+use machinery::field::{Error, ErrorList, Path};
+use machinery::names;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::profile::Made;
-use crate::objects::{NodeTerm, RequiredNodeAffinity, SpreadConstraint, WeightedNodeTerm};
+use super::{Problems, spread, tell};
+use crate::framework::Profile;
+use crate::objects::{NodeTerm, RequiredNodeAffinity, WeightedNodeTerm};
+use crate::plugins::dynamic_resources::{self, DynamicResources};
 use crate::plugins::inter_pod_affinity::InterPodAffinity;
 use crate::plugins::node_affinity::NodeAffinity;
 use crate::plugins::node_resources_balanced_allocation::NodeResourcesBalancedAllocation;
 use crate::plugins::node_resources_fit::{NodeResourcesFit, ShapePoint, Strategy, WeightedResource};
-use crate::plugins::pod_topology_spread::PodTopologySpread;
+use crate::plugins::volume_binding;
+use crate::preemption::Shortlist;
 
 /// Utilization shapes give scores from 0 to this.
 const SHAPE_SCORE_MAX: i64 = 10;
@@ -22,33 +28,56 @@ const SHAPE_SCORE_MAX: i64 = 10;
 /// The plugin that counts resources.
 pub(super) const FIT: &str = "NodeResourcesFit";
 
-/// The plugin with these arguments; `None` for a plugin whose arguments change nothing here. `ignored` are resources that
-/// extenders count in its place.
-pub(super) fn plugin(name: &str, args: &Value, ignored: &[String]) -> Result<Made, String> {
+/// Puts arguments that are not a plugin's alone into the profile.
+pub(super) fn apply(profile: &mut Profile, name: &str, args: &Value, path: &Path) -> Result<(), Problems> {
+    match name {
+        volume_binding::NAME => profile.volume_bind_timeout = volume_bind_timeout(strict(name, args)?, path)?,
+        dynamic_resources::NAME => {
+            let args: RawDynamicResources = strict(name, args)?;
+            profile.device_bind_timeout = device_bind_timeout(args.binding_timeout, path)?;
+        }
+        super::profile::PREEMPTION => profile.preemption = shortlist(strict(name, args)?, path)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The plugin with these arguments; `None` where they make no other plugin. `ignored` are resources that extenders count
+/// in its place.
+pub(super) fn plugin(name: &str, args: &Value, path: &Path, ignored: &[String]) -> Result<Made, Problems> {
     Ok(match name {
         FIT => {
-            let mut fit = fit(strict(args)?)?;
+            let mut fit = fit(strict(name, args)?, path)?;
             if !ignored.is_empty() {
                 fit.ignored_resources = ignored.to_vec();
             }
             Some(Arc::new(fit))
         }
         "NodeResourcesBalancedAllocation" => {
-            let args: RawBalanced = strict(args)?;
-            Some(Arc::new(NodeResourcesBalancedAllocation { resources: resources(args.resources)? }))
+            let args: RawBalanced = strict(name, args)?;
+            Some(Arc::new(NodeResourcesBalancedAllocation { resources: balanced(args.resources, path)? }))
         }
-        "PodTopologySpread" => Some(Arc::new(spread(strict(args)?)?)),
+        "PodTopologySpread" => Some(Arc::new(spread::plugin(strict(name, args)?, path)?)),
         "InterPodAffinity" => {
-            let args: RawInterPodAffinity = strict(args)?;
-            if !(0..=100).contains(&args.hard_pod_affinity_weight) {
-                return Err("hardPodAffinityWeight: not in valid range [0-100]".to_owned());
+            let args: RawInterPodAffinity = strict(name, args)?;
+            let weight = args.hard_pod_affinity_weight;
+            if !(0..=100).contains(&weight) {
+                let path = path.child("hardPodAffinityWeight");
+                return Err(tell([Error::invalid(&path, weight, "not in valid range [0, 100]")]));
             }
             Some(Arc::new(InterPodAffinity {
-                hard_pod_affinity_weight: args.hard_pod_affinity_weight,
+                hard_pod_affinity_weight: weight,
                 ignore_preferred_terms_of_existing_pods: args.ignore_preferred_terms_of_existing_pods,
             }))
         }
-        "NodeAffinity" => Some(Arc::new(node_affinity(strict(args)?))),
+        "NodeAffinity" => Some(Arc::new(node_affinity(strict(name, args)?))),
+        dynamic_resources::NAME => {
+            let args: RawDynamicResources = strict(name, args)?;
+            let unless_given = DynamicResources::default().filter_timeout;
+            let filter_timeout = args.filter_timeout.map_or(unless_given, |timeout| timeout.0);
+            Some(Arc::new(DynamicResources { filter_timeout }))
+        }
+        volume_binding::NAME | super::profile::PREEMPTION => None,
         _ => {
             tracing::warn!(plugin = name, "arguments of this plugin have no effect");
             None
@@ -60,52 +89,78 @@ pub(super) fn plugin(name: &str, args: &Value, ignored: &[String]) -> Result<Mad
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct RawVolumeBinding {
     bind_timeout_seconds: Option<i64>,
-    shape: Vec<RawPoint>,
+    shape: Option<Vec<Value>>,
 }
 
 /// VolumeBinding's only argument that has an effect: scores by capacity are upstream's alpha.
-pub(super) fn volume_bind_timeout(args: &Value) -> Result<Duration, String> {
-    let args: RawVolumeBinding = strict(args)?;
-    if !args.shape.is_empty() {
-        return Err("shape: unexpected field, feature StorageCapacityScoring is disabled".to_owned());
-    }
+fn volume_bind_timeout(args: RawVolumeBinding, path: &Path) -> Result<Duration, Problems> {
     let seconds = args.bind_timeout_seconds.unwrap_or(600);
-    u64::try_from(seconds).map(Duration::from_secs).map_err(|_| {
-        format!(
-            "bindTimeoutSeconds: Invalid value: {seconds}: invalid BindTimeoutSeconds, should not be a negative value"
-        )
-    })
+    let mut errors = ErrorList::new();
+    if seconds < 0 {
+        let why = "invalid BindTimeoutSeconds, should not be a negative value";
+        errors.push(Error::invalid(&path.child("bindTimeoutSeconds"), seconds, why));
+    }
+    if let Some(shape) = args.shape {
+        let why = "unexpected field `shape`, remove it or turn on the feature gate StorageCapacityScoring";
+        errors.push(Error::invalid(&path.child("shape"), shape, why));
+    }
+    if errors.is_empty() { Ok(Duration::from_secs(seconds.unsigned_abs())) } else { Err(tell(errors)) }
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct RawDynamicResources {
     binding_timeout: Option<component::config::Duration>,
-    /// Searches here end after so many steps, not after a time.
     filter_timeout: Option<component::config::Duration>,
 }
 
-/// DynamicResources' only argument that has an effect.
-pub(super) fn device_bind_timeout(args: &Value) -> Result<Duration, String> {
-    let args: RawDynamicResources = strict(args)?;
-    if args.filter_timeout.is_some() {
-        tracing::warn!("filterTimeout of DynamicResources has no effect: searches end after so many steps");
+fn device_bind_timeout(given: Option<component::config::Duration>, path: &Path) -> Result<Duration, Problems> {
+    let Some(given) = given else { return Ok(Duration::from_secs(600)) };
+    if given.0 < Duration::from_secs(1) {
+        let (path, shown) = (path.child("bindingTimeout"), given.to_string());
+        return Err(tell([Error::invalid(&path, shown, "must be at least 1 second")]));
     }
-    let timeout = args.binding_timeout.map_or(Duration::from_secs(600), |timeout| timeout.0);
-    match timeout < Duration::from_secs(1) {
-        true => Err("bindingTimeout: Invalid value: must be at least 1 second".to_owned()),
-        false => Ok(timeout),
+    Ok(given.0)
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct RawPreemption {
+    min_candidate_nodes_percentage: Option<i64>,
+    min_candidate_nodes_absolute: Option<i64>,
+}
+
+fn shortlist(args: RawPreemption, path: &Path) -> Result<Shortlist, Problems> {
+    let [percentage_path, absolute_path] =
+        ["minCandidateNodesPercentage", "minCandidateNodesAbsolute"].map(|field| path.child(field));
+    let percentage = args.min_candidate_nodes_percentage.unwrap_or(10);
+    let absolute = args.min_candidate_nodes_absolute.unwrap_or(100);
+    let mut errors = ErrorList::new();
+    if !(0..=100).contains(&percentage) {
+        errors.push(Error::invalid(&percentage_path, percentage, "not in valid range [0, 100]"));
+    }
+    if absolute < 0 {
+        errors.push(Error::invalid(&absolute_path, absolute, "not in valid range [0, inf)"));
+    }
+    if (percentage, absolute) == (0, 0) {
+        let with = |other: &str| format!("cannot be zero at the same time as {other}");
+        errors.push(Error::invalid(&percentage_path, 0, with("minCandidateNodesAbsolute")));
+        errors.push(Error::invalid(&absolute_path, 0, with("minCandidateNodesPercentage")));
+    }
+    match (usize::try_from(percentage), usize::try_from(absolute)) {
+        (Ok(percentage), Ok(absolute)) if errors.is_empty() => Ok(Shortlist { percentage, absolute }),
+        _ => Err(tell(errors)),
     }
 }
 
 /// Refuses unknown fields; `kind` and `apiVersion` may be there.
-fn strict<T: DeserializeOwned>(args: &Value) -> Result<T, String> {
-    let mut args = args.clone();
+fn strict<T: DeserializeOwned>(name: &str, args: &Value) -> Result<T, Problems> {
+    let mut args = if args.is_null() { Value::Object(Default::default()) } else { args.clone() };
     if let Some(fields) = args.as_object_mut() {
         fields.remove("kind");
         fields.remove("apiVersion");
     }
-    serde_json::from_value(args).map_err(|error| error.to_string())
+    serde_json::from_value(args).map_err(|error| vec![format!("decoding args for plugin {name}: {error}")])
 }
 
 #[derive(Deserialize, Default)]
@@ -145,78 +200,109 @@ struct RawResource {
     weight: i64,
 }
 
-fn resources(raw: Vec<RawResource>) -> Result<Vec<WeightedResource>, String> {
+/// A weight that is not given is 1.
+fn weights(raw: Vec<RawResource>) -> Vec<WeightedResource> {
     if raw.is_empty() {
-        return Ok(WeightedResource::defaults());
+        return WeightedResource::defaults();
     }
-    let weighted = |raw: RawResource| {
-        let weight = if raw.weight == 0 { 1 } else { raw.weight };
-        if !(1..=100).contains(&weight) {
-            return Err(format!("resource weight of {} not in valid range [1-100]", raw.name));
-        }
-        Ok(WeightedResource { name: raw.name.into(), weight })
-    };
-    raw.into_iter().map(weighted).collect()
+    let weight = |raw: &RawResource| if raw.weight == 0 { 1 } else { raw.weight };
+    raw.into_iter().map(|raw| WeightedResource { weight: weight(&raw), name: raw.name.into() }).collect()
 }
 
-fn fit(raw: RawFit) -> Result<NodeResourcesFit, String> {
-    let strategy = raw.scoring_strategy.unwrap_or_default();
+fn check_weights(resources: &[WeightedResource], path: &Path, errors: &mut ErrorList) {
+    for (index, resource) in resources.iter().enumerate().filter(|(_, r)| !(1..=100).contains(&r.weight)) {
+        let why = format!("resource weight of {} not in valid range (0, 100]", resource.name);
+        errors.push(Error::invalid(&path.index(index).child("weight"), resource.weight, why));
+    }
+}
+
+fn balanced(raw: Vec<RawResource>, path: &Path) -> Result<Vec<WeightedResource>, Problems> {
+    let (resources, path, mut errors) = (weights(raw), path.child("resources"), ErrorList::new());
+    for (index, resource) in resources.iter().enumerate() {
+        if resources[..index].iter().any(|other| other.name == resource.name) {
+            errors.push(Error::duplicate(&path.index(index).child("name"), &*resource.name));
+        }
+        if resource.weight != 1 {
+            errors.push(Error::invalid(&path.index(index).child("weight"), resource.weight, "must be 1"));
+        }
+    }
+    if errors.is_empty() { Ok(resources) } else { Err(tell(errors)) }
+}
+
+fn check_names(names: &[String], path: &Path, errors: &mut ErrorList) {
+    for (index, name) in names.iter().enumerate() {
+        let wrong = names::qualified_name(name).into_iter();
+        errors.extend(wrong.map(|why| Error::invalid(&path.index(index), name.as_str(), why)));
+    }
+}
+
+fn fit(raw: RawFit, path: &Path) -> Result<NodeResourcesFit, Problems> {
+    let mut errors = ErrorList::new();
+    check_names(&raw.ignored_resources, &path.child("ignoredResources"), &mut errors);
+    let groups = path.child("ignoredResourceGroups");
+    for (index, group) in raw.ignored_resource_groups.iter().enumerate().filter(|(_, group)| group.contains('/')) {
+        let why = "resource group name can't contain '/'";
+        errors.push(Error::invalid(&groups.index(index), group.as_str(), why));
+    }
+    check_names(&raw.ignored_resource_groups, &groups, &mut errors);
+    let (given, path) = (raw.scoring_strategy.unwrap_or_default(), path.child("scoringStrategy"));
+    let resources = weights(given.resources);
+    check_weights(&resources, &path.child("resources"), &mut errors);
+    let strategy = strategy(&given.r#type, given.requested_to_capacity_ratio, &path, &mut errors);
+    if !errors.is_empty() {
+        return Err(tell(errors));
+    }
     Ok(NodeResourcesFit {
         ignored_resources: raw.ignored_resources,
         ignored_resource_groups: raw.ignored_resource_groups,
-        strategy: match &*strategy.r#type {
-            "" | "LeastAllocated" => Strategy::LeastAllocated,
-            "MostAllocated" => Strategy::MostAllocated,
-            "RequestedToCapacityRatio" => Strategy::RequestedToCapacityRatio(shape(
-                strategy.requested_to_capacity_ratio.unwrap_or_default().shape,
-            )?),
-            other => return Err(format!("scoringStrategy.type: Unsupported value: {other:?}")),
-        },
-        resources: resources(strategy.resources)?,
+        strategy,
+        resources,
     })
 }
 
-fn shape(points: Vec<RawPoint>) -> Result<Vec<ShapePoint>, String> {
+fn strategy(kind: &str, ratio: Option<RawRatio>, path: &Path, errors: &mut ErrorList) -> Strategy {
+    const KINDS: [&str; 3] = ["LeastAllocated", "MostAllocated", "RequestedToCapacityRatio"];
+    let ratio_path = path.child("requestedToCapacityRatio");
+    if kind == KINDS[2] {
+        let Some(ratio) = ratio else {
+            errors.push(Error::required(&ratio_path, "must be specified when type is RequestedToCapacityRatio"));
+            return Strategy::LeastAllocated;
+        };
+        return Strategy::RequestedToCapacityRatio(shape(ratio.shape, &ratio_path.child("shape"), errors));
+    }
+    if !kind.is_empty() && !KINDS.contains(&kind) {
+        errors.push(Error::not_supported(&path.child("type"), kind, &KINDS));
+    }
+    if ratio.is_some() {
+        errors.push(Error::forbidden(&ratio_path, "must be nil when type is not RequestedToCapacityRatio"));
+    }
+    if kind == KINDS[1] { Strategy::MostAllocated } else { Strategy::LeastAllocated }
+}
+
+fn shape(points: Vec<RawPoint>, path: &Path, errors: &mut ErrorList) -> Vec<ShapePoint> {
     if points.is_empty() {
-        return Err("shape: at least one point must be specified".to_owned());
+        errors.push(Error::required(path, "at least one point must be specified"));
     }
-    let in_range = |p: &RawPoint| (0..=100).contains(&p.utilization) && (0..=SHAPE_SCORE_MAX).contains(&p.score);
-    if !points.iter().all(in_range) {
-        return Err("shape: utilization must be in 0..100 and score in 0..10".to_owned());
+    if let Some(index) = (1..points.len()).find(|index| points[index - 1].utilization >= points[*index].utilization) {
+        let (path, why) = (path.index(index).child("utilization"), "values must be sorted in increasing order");
+        errors.push(Error::invalid(&path, points[index].utilization, why));
     }
-    if !points.is_sorted_by(|a, b| a.utilization < b.utilization) {
-        return Err("shape: values must be sorted in increasing order of utilization".to_owned());
+    for (index, point) in points.iter().enumerate() {
+        for (field, value, max) in [("utilization", point.utilization, 100), ("score", point.score, SHAPE_SCORE_MAX)] {
+            if !(0..=max).contains(&value) {
+                let path = path.index(index).child(field);
+                errors.push(Error::invalid(&path, value, format!("not in valid range [0, {max}]")));
+            }
+        }
     }
     let scale = crate::plugins::SCORE_MAX / SHAPE_SCORE_MAX;
-    Ok(points.iter().map(|p| ShapePoint { utilization: p.utilization, score: p.score * scale }).collect())
+    points.iter().map(|p| ShapePoint { utilization: p.utilization, score: p.score * scale }).collect()
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 struct RawBalanced {
     resources: Vec<RawResource>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-struct RawSpread {
-    default_constraints: Vec<TopologySpreadConstraint>,
-    defaulting_type: Option<String>,
-}
-
-fn spread(raw: RawSpread) -> Result<PodTopologySpread, String> {
-    match raw.defaulting_type.as_deref().unwrap_or("System") {
-        "System" if raw.default_constraints.is_empty() => Ok(PodTopologySpread::default()),
-        "System" => Err("defaultingType: when .defaultConstraints are not empty must be \"List\"".to_owned()),
-        "List" => {
-            if raw.default_constraints.iter().any(|constraint| constraint.label_selector.is_some()) {
-                return Err("constraint must not define a selector, as they deduced for each pod".to_owned());
-            }
-            let constraints = raw.default_constraints.iter().filter_map(|c| SpreadConstraint::parse(c, None)).collect();
-            Ok(PodTopologySpread { default_constraints: constraints, system_defaults: false })
-        }
-        other => Err(format!("defaultingType: Unsupported value: {other:?}: supported values: \"System\", \"List\"")),
-    }
 }
 
 #[derive(Deserialize)]

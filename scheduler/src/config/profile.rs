@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
+use machinery::field::Path;
 use serde::{Deserialize, Serialize};
 
-use super::Configuration;
-use super::arguments;
+use super::{Configuration, Problems, arguments, tell, validation};
 use crate::framework::{Enabled, Profile};
 
 /// Plugins that are part of the scheduler itself and always on.
 const BUILT_IN: [&str; 2] = ["PrioritySort", "DefaultBinder"];
-const PREEMPTION: &str = "DefaultPreemption";
+pub(super) const PREEMPTION: &str = "DefaultPreemption";
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RawProfile {
     pub scheduler_name: Option<String>,
-    pub percentage_of_nodes_to_score: Option<usize>,
+    pub percentage_of_nodes_to_score: Option<i64>,
     pub plugins: RawPlugins,
     pub plugin_config: Vec<RawPluginConfig>,
 }
@@ -71,21 +71,22 @@ impl RawPluginSet {
 }
 
 impl RawPlugins {
-    fn sets(&self) -> [&RawPluginSet; 13] {
+    /// The sets by the names of their extension points.
+    pub(super) fn points(&self) -> [(&'static str, &RawPluginSet); 13] {
         [
-            &self.multi_point,
-            &self.pre_enqueue,
-            &self.queue_sort,
-            &self.pre_filter,
-            &self.filter,
-            &self.post_filter,
-            &self.pre_score,
-            &self.score,
-            &self.reserve,
-            &self.permit,
-            &self.pre_bind,
-            &self.bind,
-            &self.post_bind,
+            ("multiPoint", &self.multi_point),
+            ("preEnqueue", &self.pre_enqueue),
+            ("queueSort", &self.queue_sort),
+            ("preFilter", &self.pre_filter),
+            ("filter", &self.filter),
+            ("postFilter", &self.post_filter),
+            ("preScore", &self.pre_score),
+            ("score", &self.score),
+            ("reserve", &self.reserve),
+            ("permit", &self.permit),
+            ("preBind", &self.pre_bind),
+            ("bind", &self.bind),
+            ("postBind", &self.post_bind),
         ]
     }
 }
@@ -97,57 +98,55 @@ pub fn profiles(configuration: &Configuration, ignored: &[String]) -> Result<Vec
         [] => &[RawProfile::default()],
         profiles => profiles,
     };
+    let mut problems = tell(validation::check(configuration));
     let mut profiles: Vec<Profile> = Vec::new();
     for (index, raw) in raw.iter().enumerate() {
-        let name = match &raw.scheduler_name {
-            None if configuration.profiles.len() <= 1 => "default-scheduler",
-            None => return Err(format!("profiles[{index}].schedulerName: Required value")),
-            Some(name) => name,
-        };
-        if profiles.iter().any(|profile| *profile.scheduler_name == *name) {
-            return Err(format!("profiles[{index}].schedulerName: Duplicate value: \"{name}\""));
+        match merged(raw, &Path::new("profiles").index(index), ignored) {
+            Ok(mut profile) => {
+                let percentage = raw.percentage_of_nodes_to_score.or(configuration.percentage_of_nodes_to_score);
+                profile.percentage_of_nodes_to_score =
+                    percentage.and_then(|percentage| usize::try_from(percentage).ok()).unwrap_or(0);
+                profiles.push(profile);
+            }
+            Err(more) => problems.extend(more),
         }
-        let mut profile = merged(name, raw, ignored).map_err(|problem| format!("profiles[{index}]: {problem}"))?;
-        let percentage = raw.percentage_of_nodes_to_score.or(configuration.percentage_of_nodes_to_score).unwrap_or(0);
-        if percentage > 100 {
-            return Err(format!("percentageOfNodesToScore: Invalid value: {percentage}: not in valid range [0-100]"));
-        }
-        profile.percentage_of_nodes_to_score = percentage;
-        profiles.push(profile);
     }
-    Ok(profiles)
+    match problems.as_slice() {
+        [] => Ok(profiles),
+        [one] => Err(one.clone()),
+        many => Err(format!("[{}]", many.join(", "))),
+    }
 }
 
-fn merged(name: &str, raw: &RawProfile, ignored: &[String]) -> Result<Profile, String> {
-    let mut profile = Profile::default_named(name);
+fn merged(raw: &RawProfile, path: &Path, ignored: &[String]) -> Result<Profile, Problems> {
+    let mut profile = Profile::default_named(raw.scheduler_name.as_deref().unwrap_or("default-scheduler"));
     let names: Vec<_> = profile.plugins.iter().map(|enabled| enabled.plugin.name()).collect();
     let known = |name: &str| names.contains(&name) || BUILT_IN.contains(&name) || name == PREEMPTION;
-    for plugin in raw.plugins.sets().into_iter().flat_map(|set| &set.enabled) {
+    for plugin in raw.plugins.points().into_iter().flat_map(|(_, set)| &set.enabled) {
         if !known(&plugin.name) {
-            return Err(format!("plugin {:?} does not exist", plugin.name));
+            return Err(vec![format!("{path}: plugin {:?} does not exist", plugin.name)]);
         }
     }
-    for config in &raw.plugin_config {
+    let mut problems = Problems::new();
+    for (index, config) in raw.plugin_config.iter().enumerate() {
         if !known(&config.name) {
-            return Err(format!("pluginConfig: plugin {:?} does not exist", config.name));
+            return Err(vec![format!("{path}: pluginConfig: plugin {:?} does not exist", config.name)]);
         }
-        if config.name == crate::plugins::volume_binding::NAME {
-            profile.volume_bind_timeout = arguments::volume_bind_timeout(&config.args)?;
-            continue;
+        let path = path.child("pluginConfig").index(index).child("args");
+        let applied = arguments::apply(&mut profile, &config.name, &config.args, &path);
+        let replaced = applied.and_then(|()| arguments::plugin(&config.name, &config.args, &path, ignored));
+        match (replaced, profile.index_of(&config.name)) {
+            (Ok(Some(plugin)), Some(index)) => profile.plugins[index].plugin = plugin,
+            (Ok(_), _) => {}
+            (Err(more), _) => problems.extend(more),
         }
-        if config.name == crate::plugins::dynamic_resources::NAME {
-            profile.device_bind_timeout = arguments::device_bind_timeout(&config.args)?;
-            continue;
-        }
-        let replaced = arguments::plugin(&config.name, &config.args, ignored)
-            .map_err(|problem| format!("pluginConfig for {}: {problem}", config.name))?;
-        if let (Some(plugin), Some(index)) = (replaced, profile.index_of(&config.name)) {
-            profile.plugins[index].plugin = plugin;
-        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
     }
     let fits = |config: &RawPluginConfig| config.name == arguments::FIT;
     if !ignored.is_empty() && !raw.plugin_config.iter().any(fits) {
-        let fit = arguments::plugin(arguments::FIT, &serde_json::json!({}), ignored)?;
+        let fit = arguments::plugin(arguments::FIT, &serde_json::json!({}), path, ignored)?;
         if let (Some(fit), Some(index)) = (fit, profile.index_of(arguments::FIT)) {
             profile.plugins[index].plugin = fit;
         }

@@ -123,15 +123,95 @@ fn arguments_are_read() {
         assert_eq!(read(name, args), Ok(()), "{name} {args}");
     }
     let bad = [
-        ("NodeResourcesFit", "scoringStrategy: {type: Best}", "Unsupported value"),
-        ("NodeResourcesFit", "scoringStrategy: {type: RequestedToCapacityRatio}", "at least one point"),
+        (
+            "NodeResourcesFit",
+            "scoringStrategy: {type: Best}",
+            "scoringStrategy.type: Unsupported value: \"Best\": supported values: \"LeastAllocated\", \"MostAllocated\", \
+             \"RequestedToCapacityRatio\"",
+        ),
+        (
+            "NodeResourcesFit",
+            "scoringStrategy: {type: RequestedToCapacityRatio}",
+            "scoringStrategy.requestedToCapacityRatio: Required value: must be specified when type is RequestedToCapacityRatio",
+        ),
+        (
+            "NodeResourcesFit",
+            "scoringStrategy: {type: RequestedToCapacityRatio, requestedToCapacityRatio: {shape: [{utilization: 5, score: 11}, \
+             {utilization: 5, score: 0}]}}",
+            "[profiles[0].pluginConfig[0].args.scoringStrategy.requestedToCapacityRatio.shape[1].utilization: Invalid value: 5: \
+             values must be sorted in increasing order, \
+             profiles[0].pluginConfig[0].args.scoringStrategy.requestedToCapacityRatio.shape[0].score: Invalid value: 11: not in \
+             valid range [0, 10]]",
+        ),
+        (
+            "NodeResourcesFit",
+            "scoringStrategy: {type: MostAllocated, requestedToCapacityRatio: {shape: []}}",
+            "scoringStrategy.requestedToCapacityRatio: Forbidden: must be nil when type is not RequestedToCapacityRatio",
+        ),
+        (
+            "NodeResourcesFit",
+            "scoringStrategy: {resources: [{name: cpu, weight: 101}]}",
+            "scoringStrategy.resources[0].weight: Invalid value: 101: resource weight of cpu not in valid range (0, 100]",
+        ),
+        (
+            "NodeResourcesFit",
+            "ignoredResourceGroups: [a.b/c]",
+            "ignoredResourceGroups[0]: Invalid value: \"a.b/c\": resource group name can't contain '/'",
+        ),
         ("NodeResourcesFit", "scoring: {}", "unknown field"),
-        ("InterPodAffinity", "hardPodAffinityWeight: 101", "not in valid range"),
+        ("NodeResourcesBalancedAllocation", "resources: [{name: cpu, weight: 2}]", "Invalid value: 2: must be 1"),
+        (
+            "NodeResourcesBalancedAllocation",
+            "resources: [{name: cpu}, {name: cpu}]",
+            "args.resources[1].name: Duplicate value: \"cpu\"",
+        ),
+        (
+            "InterPodAffinity",
+            "hardPodAffinityWeight: 101",
+            "profiles[0].pluginConfig[0].args.hardPodAffinityWeight: Invalid value: 101: not in valid range [0, 100]",
+        ),
         (
             "PodTopologySpread",
             "defaultConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: ScheduleAnyway}]",
-            "List",
+            "args.defaultingType: Invalid value: \"System\": when .defaultConstraints are not empty",
         ),
+        (
+            "PodTopologySpread",
+            "defaultingType: List, defaultConstraints: [{maxSkew: 0, topologyKey: '', whenUnsatisfiable: Never}]",
+            "[profiles[0].pluginConfig[0].args.defaultConstraints[0].maxSkew: Invalid value: 0: not in valid range (0, inf), \
+             profiles[0].pluginConfig[0].args.defaultConstraints[0].topologyKey: Required value: can not be empty, \
+             profiles[0].pluginConfig[0].args.defaultConstraints[0].whenUnsatisfiable: Unsupported value: \"Never\": supported \
+             values: \"DoNotSchedule\", \"ScheduleAnyway\"]",
+        ),
+        (
+            "PodTopologySpread",
+            "defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: ScheduleAnyway}, \
+             {maxSkew: 2, topologyKey: z, whenUnsatisfiable: ScheduleAnyway}]",
+            "args.defaultConstraints[1]: Duplicate value: \"{z, ScheduleAnyway}\"",
+        ),
+        (
+            "DefaultPreemption",
+            "minCandidateNodesPercentage: 101, minCandidateNodesAbsolute: -1",
+            "[profiles[0].pluginConfig[0].args.minCandidateNodesPercentage: Invalid value: 101: not in valid range [0, 100], \
+             profiles[0].pluginConfig[0].args.minCandidateNodesAbsolute: Invalid value: -1: not in valid range [0, inf)]",
+        ),
+        (
+            "DefaultPreemption",
+            "minCandidateNodesPercentage: 0, minCandidateNodesAbsolute: 0",
+            "cannot be zero at the same time as minCandidateNodesAbsolute",
+        ),
+        (
+            "VolumeBinding",
+            "bindTimeoutSeconds: -1",
+            "args.bindTimeoutSeconds: Invalid value: -1: invalid BindTimeoutSeconds, should not be a negative value",
+        ),
+        ("VolumeBinding", "shape: []", "unexpected field `shape`, remove it or turn on the feature gate"),
+        (
+            "DynamicResources",
+            "bindingTimeout: 10ms",
+            "args.bindingTimeout: Invalid value: \"10ms\": must be at least 1 second",
+        ),
+        ("EBSLimits", "", "was invalid in version \"kubescheduler.config.k8s.io/v1\""),
         ("Nonsense", "", "does not exist"),
     ];
     for (name, args, words) in bad {
@@ -141,10 +221,33 @@ fn arguments_are_read() {
 }
 
 #[test]
+fn arguments_have_their_effect() {
+    let yaml = "profiles:\n- pluginConfig:\n  - name: DefaultPreemption\n    args: {minCandidateNodesPercentage: 25}\n  \
+                - name: DynamicResources\n    args: {bindingTimeout: 2s, filterTimeout: 0s}\n  \
+                - name: VolumeBinding\n    args: {bindTimeoutSeconds: 7}\n";
+    let profile = profiles_of(yaml).unwrap().remove(0);
+    assert_eq!((profile.preemption.percentage, profile.preemption.absolute), (25, 100));
+    let seconds = [profile.device_bind_timeout, profile.volume_bind_timeout].map(|timeout| timeout.as_secs());
+    assert_eq!(seconds, [2, 7]);
+}
+
+#[test]
 fn files_that_are_wrong_are_refused() {
     let table = [
         ("percentageOfNodesToScoree: 1\n", "unknown field \"percentageOfNodesToScoree\""),
-        ("percentageOfNodesToScore: 101\n", "not in valid range"),
+        ("percentageOfNodesToScore: 101\n", "percentageOfNodesToScore: Invalid value: 101: not in valid range [0-100]"),
+        ("percentageOfNodesToScore: -1\n", "percentageOfNodesToScore: Invalid value: -1: not in valid range [0-100]"),
+        ("profiles: [{percentageOfNodesToScore: 101}]\n", "profiles[0].percentageOfNodesToScore: Invalid value: 101"),
+        ("parallelism: 0\n", "parallelism: Invalid value: 0: should be an integer value greater than zero"),
+        ("podInitialBackoffSeconds: 0\n", "podInitialBackoffSeconds: Invalid value: 0: must be greater than 0"),
+        (
+            "podInitialBackoffSeconds: 20\n",
+            "podMaxBackoffSeconds: Invalid value: 10: must be greater than or equal to PodInitialBackoffSeconds",
+        ),
+        (
+            "profiles: [{pluginConfig: [{name: NodeAffinity}, {name: NodeAffinity}]}]\n",
+            "profiles[0].pluginConfig[1]: Duplicate value: \"NodeAffinity\"",
+        ),
         ("profiles: [{schedulerName: a}, {schedulerName: a}]\n", "Duplicate value"),
         ("profiles: [{}, {schedulerName: a}]\n", "Required value"),
         ("profiles: [{plugins: {score: {enabled: [{name: Nonsense}]}}}]\n", "does not exist"),

@@ -80,7 +80,9 @@ impl Core {
     fn queued_pod_updated(&mut self, old: &Arc<Pod>, new: &Arc<Pod>, now: Timestamp) {
         if new.is_terminating() {
             self.queue.remove(new.uid());
-            self.forget_nomination(new.uid());
+            if let Some(promised) = self.forget_nomination(new.uid()) {
+                self.wake(&Event::PodDelete(&promised), now);
+            }
             return;
         }
         let (snapshot, profiles) = (&self.snapshot, &self.profiles);
@@ -96,16 +98,21 @@ impl Core {
             changed && rejected_by.iter().any(|index| profile.wakes(index, new, &event, snapshot))
         });
         if old.nominated_node_name != new.nominated_node_name {
-            self.forget_nomination(new.uid());
+            let promised = self.forget_nomination(new.uid());
             self.renominate(new);
+            // Others may have the room now. A first promise changes nothing for them.
+            if let Some(promised) = promised.filter(|_| !old.nominated_node_name.is_empty()) {
+                self.wake(&Event::PodDelete(&promised), now);
+            }
         }
     }
 
     fn pod_gone(&mut self, pod: &Arc<Pod>, now: Timestamp) {
         self.queue.remove(pod.uid());
-        self.forget_nomination(pod.uid());
-        if let Some((_, placed)) = self.snapshot.remove_pod(pod.uid()) {
-            self.wake(&Event::PodDelete(&placed), now);
+        let promised = self.forget_nomination(pod.uid());
+        let placed = self.snapshot.remove_pod(pod.uid()).map(|(_, placed)| placed);
+        if let Some(gone) = placed.or(promised) {
+            self.wake(&Event::PodDelete(&gone), now);
         }
     }
 

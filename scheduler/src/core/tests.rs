@@ -87,6 +87,20 @@ fn only_events_that_help_wake_a_pod() {
 }
 
 #[test]
+fn room_that_was_promised_is_free_when_the_pod_goes() {
+    let mut world = World::new(&[node("n", json!({}))]);
+    let promised = json!({"spec": {"priority": 100, "schedulingGates": [{"name": "example.com/wait"}]},
+        "status": {"nominatedNodeName": "n"}});
+    let big = pod("big", all([asks("4", "1Gi"), promised]));
+    world.add(big.clone());
+    world.add(pod("other", asks("4", "1Gi")));
+    assert!(world.step().starts_with("other: 0/1 nodes are available: 1 Insufficient cpu."));
+    assert_eq!(world.step(), "idle");
+    world.pod(Change::Deleted(big));
+    assert_eq!(world.step(), "other -> n");
+}
+
+#[test]
 fn a_failed_binding_frees_the_room_and_is_tried_later() {
     let mut world = World::new(&[node("n", json!({}))]);
     let first = pod("p", asks("4", "1Gi"));

@@ -12,6 +12,7 @@ use k8s_openapi::api::resource::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+use super::{Taken, pools};
 use crate::objects::{ExtendedRequest, Node, Pod};
 use crate::snapshot::Devices;
 
@@ -33,6 +34,20 @@ pub fn is_backed(pod: &Pod, devices: &Devices) -> bool {
 /// Whether a node has to provide the resource by devices.
 pub fn is_by_device(resource: &str, node: &Node, devices: &Devices) -> bool {
     node.allocatable.scalar(resource) == 0 && devices.class_behind(resource).is_some()
+}
+
+/// How many devices stand behind the resource on a node, and how many of them are somebody's; `None` when none do, or when
+/// that cannot be told.
+pub fn counts(resource: &str, node: &Node, devices: &Devices, taken: &Taken<'_>) -> Option<(i64, i64)> {
+    let class = devices.class(devices.class_behind(resource)?)?;
+    let (mut all, mut used) = (0, 0);
+    for found in pools::reachable(devices, node).iter().flat_map(|pool| &pool.devices) {
+        if devices.selectors.match_all(class.spec.selectors.as_deref(), *found).ok()? {
+            all += 1;
+            used += i64::from(taken.has(&found.id()));
+        }
+    }
+    (all > 0).then_some((all, used))
 }
 
 /// The claim for the pod on this node; `None` when the node has everything otherwise.

@@ -18,12 +18,13 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::NodeSelector;
 use k8s_openapi::api::resource::v1::{AllocationResult, DeviceRequestAllocationResult, ResourceClaim};
 use machinery::quantity::Quantity;
 
-pub use self::extended::{ANNOTATION, Extended, is_backed, is_by_device};
+pub use self::extended::{ANNOTATION, Extended, counts, is_backed, is_by_device};
 use self::readiness::Readiness;
 pub use self::selectors::Selectors;
 use self::shares::Amounts;
@@ -45,6 +46,8 @@ pub struct Wanted<'a> {
     open: Vec<&'a Arc<ResourceClaim>>,
     /// The pod, when devices stand behind its extended resources.
     extends: Option<&'a Pod>,
+    /// How long a node may be searched.
+    pub timeout: Option<Duration>,
 }
 
 /// What a pod gets on a node.
@@ -210,7 +213,8 @@ pub fn allocations(
     }
     let pools = pools::reachable(devices, node);
     let asked = requests::read(&open, devices, &pools, taken)?;
-    let picked = search::search(&asked, &pools, taken)
+    let until = wanted.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let picked = search::search(&asked, &pools, taken, until)
         .map_err(|search::TimedOut| format!("node {}: timed out trying to allocate devices", node.name()))?;
     match picked {
         Some(picked) => {

@@ -1,6 +1,7 @@
 //! Finds devices for all requests at once: the first in order that go together. Pure.
 
 use std::cell::OnceCell;
+use std::time::Instant;
 
 use component::scheduling::taints::tolerates_device;
 use k8s_openapi::api::resource::v1::{Device, DeviceAttribute, DeviceToleration};
@@ -10,8 +11,11 @@ use super::requests::{Alternative, Amount, Asked, Constraint, DEVICES_MAX};
 use super::shares::{self, Amounts, Counters, is_shared};
 use super::{DeviceId, Taken};
 
-/// Constraints can be such that only trying everything tells; upstream gives up by the clock.
+/// Constraints can be such that only trying everything tells. Nobody else is served meanwhile: the clock alone, as upstream
+/// has it, would let one claim hold all pods up.
 const STEPS_MAX: usize = 100_000;
+/// How often the clock is looked at.
+const STEPS_PER_LOOK: usize = 64;
 
 /// The search took too long.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,9 +35,10 @@ pub(super) fn search<'a>(
     asked: &Asked<'a>,
     pools: &[Pool<'a>],
     taken: &Taken<'_>,
+    until: Option<Instant>,
 ) -> Result<Option<Vec<Pick<'a>>>, TimedOut> {
     let left = pools.iter().map(|_| OnceCell::new()).collect();
-    let mut search = Search { asked, pools, left, taken, picked: Vec::new(), steps: 0 };
+    let mut search = Search { asked, pools, left, taken, picked: Vec::new(), steps: 0, until };
     Ok(search.next(0)?.then_some(search.picked))
 }
 
@@ -45,6 +50,7 @@ struct Search<'s, 'a> {
     taken: &'s Taken<'s>,
     picked: Vec<Pick<'a>>,
     steps: usize,
+    until: Option<Instant>,
 }
 
 impl<'a> Search<'_, 'a> {
@@ -74,10 +80,7 @@ impl<'a> Search<'_, 'a> {
         let one = &asked.requests[request].alternatives[alternative];
         let last = (one.devices.len() + 1).saturating_sub(missing);
         for at in from..last {
-            self.steps += 1;
-            if self.steps > STEPS_MAX {
-                return Err(TimedOut);
-            }
+            self.step()?;
             let pick = Pick { request, alternative, found: one.devices[at] };
             if self.takes(&pick) {
                 self.picked.push(pick);
@@ -91,6 +94,13 @@ impl<'a> Search<'_, 'a> {
             }
         }
         Ok(false)
+    }
+
+    fn step(&mut self) -> Result<(), TimedOut> {
+        self.steps += 1;
+        let looks = self.steps.is_multiple_of(STEPS_PER_LOOK);
+        let is_late = || self.until.is_some_and(|until| Instant::now() >= until);
+        if self.steps > STEPS_MAX || (looks && is_late()) { Err(TimedOut) } else { Ok(()) }
     }
 
     fn takes(&self, pick: &Pick<'a>) -> bool {

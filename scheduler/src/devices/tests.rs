@@ -337,3 +337,23 @@ fn drivers_are_told_what_classes_and_claims_say() {
     let fields = &told["nodeSelector"]["nodeSelectorTerms"][0]["matchFields"][0];
     assert_eq!(*fields, json!({"key": "metadata.name", "operator": "In", "values": ["a"]}));
 }
+
+#[test]
+fn a_search_ends_in_time() {
+    let mut world = World::new();
+    let many: Vec<Value> = (0..24).map(|n| gpu(&format!("gpu-{n:02}"), &n.to_string(), json!({}))).collect();
+    world.slice("b", json!({"driver": "gpu.example.com", "nodeName": "b", "devices": many}));
+    let constraint = json!({"requests": [], "matchAttribute": "gpu.example.com/model"});
+    let requests = json!([exactly("r", json!({"count": 12}))]);
+    world.claim("twelve", json!({"spec": {"devices": {"requests": requests, "constraints": [constraint]}}}));
+    let pod = using(&["twelve"]);
+    let mut wanted = wanted(&pod, &world.0).unwrap();
+    let mut ends = |timeout: Option<Duration>, at: &str| {
+        wanted.timeout = timeout;
+        allocations(&wanted, &taken(&world.0), &world.0, &node(at, json!({})), 0).map(drop)
+    };
+    let late = Err("node b: timed out trying to allocate devices".to_owned());
+    assert_eq!(ends(Some(Duration::ZERO), "b"), late);
+    assert_eq!(ends(Some(Duration::from_secs(3600)), "b"), Err(TOO_FEW.to_owned()));
+    assert_eq!(ends(Some(Duration::ZERO), "a"), Err(TOO_FEW.to_owned()), "a short one needs no clock");
+}

@@ -130,8 +130,7 @@ pub(super) fn feasible(profile: &Profile, pod: &Pod, snapshot: &Snapshot, walk: 
     found
 }
 
-/// Drops nodes where the pod would not fit once the pods come that were promised room there: those of at least its
-/// priority. Each must fit both with and without them, as they may come or not.
+/// Drops nodes where the pod would not fit once the pods come that were promised room there.
 pub(super) fn respect_nominated(
     profile: &Profile,
     pod: &Pod,
@@ -144,37 +143,45 @@ pub(super) fn respect_nominated(
     }
     let Found { feasible, rejected, .. } = found;
     feasible.retain(|slot| {
-        let rivals = nominated.get(slot).into_iter().flatten();
-        let rivals = rivals.filter(|other| other.priority >= pod.priority && other.uid() != pod.uid());
-        let rivals: Vec<_> = rivals.filter(|other| !snapshot.is_placed(other.uid())).cloned().collect();
-        if rivals.is_empty() {
-            return true;
-        }
-        rivals.iter().for_each(|rival| snapshot.assume(*slot, rival.clone()));
-        let verdict = try_one(profile, pod, snapshot, *slot);
-        rivals.iter().for_each(|rival| drop(snapshot.remove_pod(rival.uid())));
+        let verdict = with_rivals(profile, pod, snapshot, nominated, *slot);
         verdict.map_err(|(plugin, rejection)| rejected.push((*slot, plugin, rejection))).is_ok()
     });
 }
 
-/// Whether a node that took the pod a moment ago still does.
-pub(super) fn still_takes(
+/// Whether the node takes the pod beside those of at least its priority that were promised room there; without any it
+/// is not asked.
+fn with_rivals(
     profile: &Profile,
     pod: &Pod,
     snapshot: &mut Snapshot,
     nominated: &Nominated,
     slot: Slot,
-) -> bool {
-    let mut found = Found { feasible: vec![slot], rejected: Vec::new(), diagnosis: Diagnosis::new(snapshot.len()) };
-    respect_nominated(profile, pod, snapshot, nominated, &mut found);
-    !found.feasible.is_empty() && fits(profile, pod, snapshot, slot).is_ok()
+) -> Result<(), (usize, Rejection)> {
+    let rivals = nominated.get(&slot).into_iter().flatten();
+    let rivals = rivals.filter(|other| other.priority >= pod.priority && other.uid() != pod.uid());
+    let rivals: Vec<_> = rivals.filter(|other| !snapshot.is_placed(other.uid())).cloned().collect();
+    if rivals.is_empty() {
+        return Ok(());
+    }
+    rivals.iter().for_each(|rival| snapshot.assume(slot, rival.clone()));
+    let verdict = try_one(profile, pod, snapshot, slot);
+    rivals.iter().for_each(|rival| drop(snapshot.remove_pod(rival.uid())));
+    verdict
+}
+
+/// Whether one node takes the pod as the snapshot stands, both with and without the pods that were promised room there, as
+/// they may come or not.
+pub fn fits_beside(
+    profile: &Profile,
+    pod: &Pod,
+    snapshot: &mut Snapshot,
+    nominated: &Nominated,
+    slot: Slot,
+) -> Result<(), Rejection> {
+    let verdict = with_rivals(profile, pod, snapshot, nominated, slot);
+    verdict.and_then(|()| try_one(profile, pod, snapshot, slot)).map_err(|(_, rejection)| rejection)
 }
 
 fn try_one(profile: &Profile, pod: &Pod, snapshot: &Snapshot, slot: Slot) -> Result<(), (usize, Rejection)> {
     Checks::collect(profile, pod, snapshot)?.try_node(snapshot, slot)
-}
-
-/// Whether one node takes the pod as the snapshot stands.
-pub fn fits(profile: &Profile, pod: &Pod, snapshot: &Snapshot, slot: Slot) -> Result<(), Rejection> {
-    try_one(profile, pod, snapshot, slot).map_err(|(_, rejection)| rejection)
 }

@@ -13,6 +13,7 @@ use crate::plugins::{
     pod_topology_spread::PodTopologySpread, scheduling_gates::SchedulingGates, taint_toleration::TaintToleration,
     volume_binding::VolumeBinding, volume_restrictions::VolumeRestrictions, volume_zone::VolumeZone,
 };
+use crate::preemption::Shortlist;
 use crate::snapshot::Snapshot;
 
 /// A plugin of a profile.
@@ -54,6 +55,7 @@ pub struct Profile {
     pub percentage_of_nodes_to_score: usize,
     /// Whether pods may push out those of lower priority.
     pub preempts: bool,
+    pub preemption: Shortlist,
     /// How long claims may take to be bound before their pod is tried anew.
     pub volume_bind_timeout: Duration,
     /// How long devices may take to be made ready.
@@ -82,13 +84,14 @@ impl Profile {
                 filter(Arc::new(VolumeZone)),
                 both(Arc::<PodTopologySpread>::default(), 2),
                 both(Arc::<InterPodAffinity>::default(), 2),
-                filter(Arc::new(DynamicResources)),
+                filter(Arc::<DynamicResources>::default()),
                 score(Arc::<NodeResourcesBalancedAllocation>::default()),
                 score(Arc::new(ImageLocality)),
                 filter(Arc::new(NodeDeclaredFeatures)),
             ],
             percentage_of_nodes_to_score: 0,
             preempts: true,
+            preemption: Shortlist::default(),
             volume_bind_timeout: Duration::from_secs(600),
             device_bind_timeout: Duration::from_secs(600),
         }

@@ -1,6 +1,8 @@
 //! DynamicResources: nodes where the pod's claims have their devices, or can get some (Kubernetes concept: "Dynamic
 //! Resource Allocation"). Which ones is [`crate::devices`]'s business.
 
+use std::time::Duration;
+
 use super::{Candidate, Check, Filter, Plugin, Rejection};
 use crate::devices::{self, is_made_for};
 use crate::event::Event;
@@ -9,7 +11,16 @@ use crate::snapshot::Snapshot;
 
 pub const NAME: &str = "DynamicResources";
 
-pub struct DynamicResources;
+pub struct DynamicResources {
+    /// How long devices may be searched for on one node; zero sets no limit of time.
+    pub filter_timeout: Duration,
+}
+
+impl Default for DynamicResources {
+    fn default() -> Self {
+        Self { filter_timeout: Duration::from_secs(10) }
+    }
+}
 
 impl Plugin for DynamicResources {
     fn name(&self) -> &'static str {
@@ -20,10 +31,11 @@ impl Plugin for DynamicResources {
         if pod.device_claims.is_empty() && !devices::is_backed(pod, &snapshot.devices) {
             return Filter::Skip;
         }
-        let wanted = match devices::wanted(pod, &snapshot.devices) {
+        let mut wanted = match devices::wanted(pod, &snapshot.devices) {
             Ok(wanted) => wanted,
             Err(why) => return Filter::Refuse(Rejection::lasting(why)),
         };
+        wanted.timeout = Some(self.filter_timeout).filter(|timeout| !timeout.is_zero());
         let taken = devices::taken(&snapshot.devices);
         let check: Check<'a> = Box::new(move |candidate: Candidate<'_>| {
             let found = devices::allocations(&wanted, &taken, &snapshot.devices, candidate.node, 0);

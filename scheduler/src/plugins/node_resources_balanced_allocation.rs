@@ -1,6 +1,6 @@
 //! NodeResourcesBalancedAllocation: prefers nodes where the pod makes the use of resources more even.
 
-use super::node_resources_fit::WeightedResource;
+use super::node_resources_fit::{Behind, WeightedResource};
 use super::{Candidate, Normalize, Plugin, SCORE_MAX, Score};
 use crate::event::Event;
 use crate::objects::Pod;
@@ -40,16 +40,20 @@ fn evenness(resources: &[WeightedResource], fraction: impl Fn(&WeightedResource)
 }
 
 impl NodeResourcesBalancedAllocation {
-    fn node_score(&self, pod: &Pod, candidate: Candidate<'_>) -> i64 {
+    fn node_score(&self, pod: &Pod, candidate: Candidate<'_>, behind: &Behind<'_>) -> i64 {
         let used = |resource: &WeightedResource, with_pod: bool| {
             let name = &*resource.name;
-            let capacity = candidate.node.allocatable.get(name);
             let wanted = pod.requests.get(name);
             let native = matches!(name, "cpu" | "memory" | "ephemeral-storage");
-            if capacity == 0 || (wanted == 0 && !native) {
+            let (used, capacity) = match native {
+                true => (candidate.info.requested.get(name), candidate.node.allocatable.get(name)),
+                false if wanted == 0 => return None,
+                false => behind.scalar(name, candidate),
+            };
+            if capacity == 0 {
                 return None;
             }
-            let amount = candidate.info.requested.get(name) + if with_pod { wanted } else { 0 };
+            let amount = used + if with_pod { wanted } else { 0 };
             Some((amount as f64 / capacity as f64).min(1.0))
         };
         let with = evenness(&self.resources, |resource| used(resource, true));
@@ -63,11 +67,13 @@ impl Plugin for NodeResourcesBalancedAllocation {
         "NodeResourcesBalancedAllocation"
     }
 
-    fn score<'a>(&'a self, pod: &'a Pod, _: &'a Snapshot, _: &'a [Slot]) -> Score<'a> {
+    fn score<'a>(&'a self, pod: &'a Pod, snapshot: &'a Snapshot, _: &'a [Slot]) -> Score<'a> {
         if self.resources.iter().all(|resource| pod.requests.get(&resource.name) == 0) {
             return Score::Skip;
         }
-        Score::Run { score: Box::new(|candidate| self.node_score(pod, candidate)), normalize: Normalize::AsIs }
+        let behind = Behind::new(&self.resources, &snapshot.devices);
+        let score = move |candidate: Candidate<'_>| self.node_score(pod, candidate, &behind);
+        Score::Run { score: Box::new(score), normalize: Normalize::AsIs }
     }
 
     fn wakes(&self, _: &Pod, _: &Event<'_>, _: &Snapshot) -> bool {

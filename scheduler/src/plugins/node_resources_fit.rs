@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::{Candidate, Filter, Normalize, Plugin, Rejection, Score, Shortfall};
-use crate::devices::{is_backed, is_by_device};
+use crate::devices::{Taken, counts, is_backed, is_by_device, taken};
 use crate::event::Event;
 use crate::objects::{Node, Pod, Resources, is_extended};
 use crate::snapshot::{Devices, NodeInfo, Slot, Snapshot};
@@ -20,6 +20,28 @@ impl WeightedResource {
     /// CPU and memory, equally.
     pub fn defaults() -> Vec<Self> {
         ["cpu", "memory"].map(|name| Self { name: name.into(), weight: 1 }).into()
+    }
+}
+
+/// The devices behind resources to score by.
+pub(super) struct Behind<'a> {
+    devices: &'a Devices,
+    /// None when there are none behind any.
+    taken: Option<Taken<'a>>,
+}
+
+impl<'a> Behind<'a> {
+    pub(super) fn new(resources: &[WeightedResource], devices: &'a Devices) -> Self {
+        let any = resources.iter().any(|resource| devices.class_behind(&resource.name).is_some());
+        Self { devices, taken: any.then(|| taken(devices)) }
+    }
+
+    /// How much of an extended resource is used on a node, and how much there is, otherwise or by devices.
+    pub(super) fn scalar(&self, name: &str, candidate: Candidate<'_>) -> (i64, i64) {
+        let otherwise = (candidate.info.requested.scalar(name), candidate.node.allocatable.scalar(name));
+        let Some(taken) = self.taken.as_ref().filter(|_| otherwise.1 == 0) else { return otherwise };
+        let counts = counts(name, candidate.node, self.devices, taken);
+        counts.map_or(otherwise, |(all, used)| (used, all))
     }
 }
 
@@ -98,11 +120,11 @@ impl NodeResourcesFit {
         }
     }
 
-    fn node_score(&self, pod: &Pod, candidate: Candidate<'_>) -> i64 {
+    fn node_score(&self, pod: &Pod, candidate: Candidate<'_>, behind: &Behind<'_>) -> i64 {
         let ratio = matches!(self.strategy, Strategy::RequestedToCapacityRatio(_));
         let (mut sum, mut weights) = (0, 0);
         for resource in &self.resources {
-            let Some((requested, capacity)) = amounts(pod, candidate, &resource.name) else { continue };
+            let Some((requested, capacity)) = amounts(pod, candidate, &resource.name, behind) else { continue };
             let score = self.score_of(requested, capacity);
             if !ratio || score > 0 {
                 sum += score * resource.weight;
@@ -141,7 +163,7 @@ fn need(rejection: &mut Option<Rejection>, resource: &str, wanted: i64, used: i6
 }
 
 /// What would be requested of a resource with the pod, and how much the node has. Pods without requests count a little.
-fn amounts(pod: &Pod, candidate: Candidate<'_>, name: &str) -> Option<(i64, i64)> {
+fn amounts(pod: &Pod, candidate: Candidate<'_>, name: &str, behind: &Behind<'_>) -> Option<(i64, i64)> {
     let NodeInfo { requested, scored, .. } = candidate.info;
     let allocatable = &candidate.node.allocatable;
     let (requested, capacity) = match name {
@@ -152,7 +174,10 @@ fn amounts(pod: &Pod, candidate: Candidate<'_>, name: &str) -> Option<(i64, i64)
         }
         name => match pod.requests.scalar(name) {
             0 => return None,
-            wanted => (requested.scalar(name) + wanted, allocatable.scalar(name)),
+            wanted => {
+                let (used, capacity) = behind.scalar(name, candidate);
+                (used + wanted, capacity)
+            }
         },
     };
     (capacity != 0).then_some((requested, capacity))
@@ -191,8 +216,10 @@ impl Plugin for NodeResourcesFit {
         }))
     }
 
-    fn score<'a>(&'a self, pod: &'a Pod, _: &'a Snapshot, _: &'a [Slot]) -> Score<'a> {
-        Score::Run { score: Box::new(|candidate| self.node_score(pod, candidate)), normalize: Normalize::AsIs }
+    fn score<'a>(&'a self, pod: &'a Pod, snapshot: &'a Snapshot, _: &'a [Slot]) -> Score<'a> {
+        let behind = Behind::new(&self.resources, &snapshot.devices);
+        let score = move |candidate: Candidate<'_>| self.node_score(pod, candidate, &behind);
+        Score::Run { score: Box::new(score), normalize: Normalize::AsIs }
     }
 
     fn wakes(&self, pod: &Pod, event: &Event<'_>, snapshot: &Snapshot) -> bool {

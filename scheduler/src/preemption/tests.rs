@@ -26,6 +26,16 @@ fn important(cpu: &str, fields: Value) -> Arc<Pod> {
 
 /// `node: victims` or the refusal's message.
 fn outcome(pod: &Pod, nodes: &[Arc<Node>], placed: &[Arc<Pod>], budgets: &[Value]) -> String {
+    outcome_beside(pod, nodes, placed, budgets, &Nominated::new())
+}
+
+fn outcome_beside(
+    pod: &Pod,
+    nodes: &[Arc<Node>],
+    placed: &[Arc<Pod>],
+    budgets: &[Value],
+    nominated: &Nominated,
+) -> String {
     let mut snapshot = Snapshot::default();
     nodes.iter().for_each(|node| snapshot.set_node(node.clone()));
     placed.iter().for_each(|pod| snapshot.set_pod(pod.clone()));
@@ -34,7 +44,7 @@ fn outcome(pod: &Pod, nodes: &[Arc<Node>], placed: &[Arc<Pod>], budgets: &[Value
     let diagnosis =
         schedule(&profile, pod, &mut snapshot, &Nominated::new(), &mut Walk::default(), &mut random).unwrap_err();
     let budgets: Vec<_> = budgets.iter().map(|b| Arc::new(serde_json::from_value(b.clone()).unwrap())).collect();
-    let result = candidates(&profile, pod, &mut snapshot, &diagnosis, &budgets, 0);
+    let result = candidates(&profile, pod, &mut snapshot, &diagnosis, nominated, &budgets, 0);
     let result = result.map(|found| choose(&snapshot, found).expect("one is best"));
     assert_eq!(snapshot.pods().count(), placed.len(), "trying out leaves no trace");
     match result {
@@ -140,4 +150,30 @@ fn anti_affinity_is_a_reason_to_go_too() {
     let noisy = json!({"metadata": {"labels": {"app": "noisy"}}});
     let placed = [with("a", "1", 1, "n0", noisy), running("quiet", "1", 1, "n0")];
     assert_eq!(outcome(&important("1", apart), &nodes(1), &placed, &[]), "n0: a");
+}
+
+#[test]
+fn room_that_was_promised_is_not_promised_again() {
+    let placed = [running("a", "2", 1, "n0"), running("b", "2", 2, "n0")];
+    let promised = |priority: i32| {
+        let fields = json!({"spec": {"priority": priority}, "status": {"nominatedNodeName": "n0"}});
+        Nominated::from([(0, vec![pod("rival", all([asks("1", "1Mi"), fields]))])])
+    };
+    let (wanted, nodes) = (important("2", json!({})), nodes(1));
+    assert_eq!(outcome_beside(&wanted, &nodes, &placed, &[], &Nominated::new()), "n0: a");
+    // One of lower priority would have to look elsewhere.
+    assert_eq!(outcome_beside(&wanted, &nodes, &placed, &[], &promised(50)), "n0: a");
+    assert_eq!(outcome_beside(&wanted, &nodes, &placed, &[], &promised(100)), "n0: b a");
+    let all = important("4", json!({}));
+    let none = "0/1 nodes are available: 1 Insufficient cpu.";
+    assert_eq!(outcome_beside(&all, &nodes, &placed, &[], &promised(200)), none);
+}
+
+#[test]
+fn so_many_nodes_are_tried() {
+    for (percentage, absolute, nodes, want) in
+        [(10, 100, 5000, 500), (10, 100, 500, 100), (10, 100, 20, 20), (0, 1, 20, 1), (100, 0, 20, 20)]
+    {
+        assert_eq!(Shortlist { percentage, absolute }.of(nodes), want, "{percentage} {absolute} {nodes}");
+    }
 }

@@ -76,6 +76,18 @@ fn no_plugin_to_ask_means_any_event_helps() {
 }
 
 #[test]
+fn what_happens_while_others_are_asked_about_a_pod_is_not_missed() {
+    let mut queue = with(&[("a", 0, 0)]);
+    queue.pop(at(0));
+    queue.event(at(0), |_, _| false);
+    queue.unschedulable("a", rejected_by(0), at(0));
+    assert_eq!(queue.lengths(), Lengths { backoff: 1, ..Lengths::default() });
+    assert_eq!(popped(&mut queue, 0), ["a"]);
+    queue.unschedulable("a", rejected_by(0), at(0));
+    assert_eq!(queue.lengths(), Lengths { unschedulable: 1, ..Lengths::default() });
+}
+
+#[test]
 fn leftovers_are_tried_again() {
     let mut queue = with(&[("a", 0, 0)]);
     queue.pop(at(0));

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use component::client;
 use component::metrics;
 use component::recorder::{Source, Type};
 use jiff::Timestamp;
@@ -36,12 +37,15 @@ pub(super) async fn bind(
     }
     if let Err(message) = prepare(shared, &pod, node, &preparation).await {
         tracing::warn!(pod = pod.name(), namespace = pod.namespace(), node, message, "preparing a binding failed");
-        recorder(shared, &pod).event(&*pod, Type::Warning, "FailedScheduling", message);
+        report::binding_failed(shared, &pod, &message, preparation.takes_time()).await;
         return shared.change(|core, now| core.binding_failed(&pod, now));
     }
     let bound = match shared.extenders.bind(&pod, node).await {
         Some(bound) => bound,
-        None => post(shared, &pod, node).await.map_err(|error| error.to_string()),
+        None => {
+            let posted = post(shared, &pod, node).await;
+            posted.map_err(|error| format!("running Bind plugin \"DefaultBinder\": {}", client::shown(&error)))
+        }
     };
     match bound {
         Ok(()) => {
@@ -57,6 +61,7 @@ pub(super) async fn bind(
             if let Some((plan, _)) = &preparation.devices {
                 devices::unreserve(shared, &pod, plan).await;
             }
+            report::binding_failed(shared, &pod, &error, preparation.takes_time()).await;
             shared.change(|core, now| core.binding_failed(&pod, now));
         }
     }

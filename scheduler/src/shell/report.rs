@@ -43,9 +43,18 @@ pub(super) async fn nominate(shared: &Shared, pod: &Pod, node: &str) {
     }
 }
 
+/// A node was chosen, and the pod cannot go there: it is tried again.
+pub(super) async fn binding_failed(shared: &Shared, pod: &Pod, message: &str, is_nominated: bool) {
+    recorder(shared, pod).event(pod, Type::Warning, "FailedScheduling", cut(message));
+    // What the API was told since the pod was taken up.
+    let node = if is_nominated { "nominated".into() } else { pod.nominated_node_name.clone() };
+    let pod = Pod { nominated_node_name: node, ..pod.clone() };
+    tell_condition(shared, &pod, "SchedulerError", message, &Nominate::Clear).await;
+}
+
 /// Says in the pod's condition that it was not even tried.
 pub(super) async fn tell_error(shared: &Shared, pod: &Pod, message: &str) {
-    tell_condition(shared, pod, "SchedulerError", message, &Nominate::Keep).await;
+    tell_condition(shared, pod, "SchedulerError", message, &Nominate::Clear).await;
 }
 
 /// The `PodScheduled` condition and the nominated node, if they are news.

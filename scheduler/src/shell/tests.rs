@@ -157,6 +157,13 @@ async fn a_binding_that_fails_is_tried_again_after_a_pause() {
     cluster.until(|all| all.iter().filter(|r| r.subresource == "binding").count() == 2).await;
     assert!((1000..1100).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
     assert_eq!(cluster.node_of("p").as_deref(), Some("n"));
+    let why = "running Bind plugin \"DefaultBinder\": no";
+    assert_eq!(cluster.until_event("FailedScheduling").await, why);
+    let told = |r: &Received| {
+        let condition = &r.body["status"]["conditions"][0];
+        r.name == "p" && condition["reason"] == "SchedulerError" && condition["message"] == why
+    };
+    assert!(cluster.fake.received().iter().any(told));
 }
 
 #[tokio::test(start_paused = true)]

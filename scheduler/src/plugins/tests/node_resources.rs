@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{scores, verdicts, world};
+use super::{scores, scores_in, verdicts, world};
 use crate::event::Event;
 use crate::plugins::Plugin;
 use crate::plugins::node_resources_balanced_allocation::NodeResourcesBalancedAllocation;
-use crate::plugins::node_resources_fit::{NodeResourcesFit, ShapePoint, Strategy};
+use crate::plugins::node_resources_fit::{NodeResourcesFit, ShapePoint, Strategy, WeightedResource};
 use crate::testkit::{all, asks, node, on, pod};
 
 fn sized(name: &str, allocatable: Value) -> std::sync::Arc<crate::objects::Node> {
@@ -166,4 +166,37 @@ fn hints() {
     );
     assert!(wakes(Event::PodDelete(&before)) && !wakes(Event::PodAdd(&before)));
     assert!(wakes(Event::OwnUpdate { old: &before, new: &after }));
+}
+
+/// Nodes `two` and `one` have so many GPUs by devices, one of `two`'s is taken; `own` has two otherwise.
+#[test]
+fn devices_behind_an_extended_resource_are_scored() {
+    let names = ["two", "one", "own", "none"];
+    let more = |name: &str| if name == "own" { json!({"example.com/gpu": "2"}) } else { json!({}) };
+    let nodes = names.map(|name| sized(name, more(name)));
+    let mut snapshot = world(&nodes, &[]);
+    let class = json!({"metadata": {"name": "gpu"}, "spec": {"extendedResourceName": "example.com/gpu"}});
+    snapshot.devices.set_class(&std::sync::Arc::new(serde_json::from_value(class).unwrap()));
+    for (node, devices) in [("two", vec!["x", "y"]), ("one", vec!["x"])] {
+        let devices: Vec<Value> = devices.into_iter().map(|name| json!({"name": name})).collect();
+        let slice = json!({"metadata": {"name": node}, "spec": {"driver": "gpu.example.com", "nodeName": node,
+            "pool": {"name": node, "generation": 1, "resourceSliceCount": 1}, "devices": devices}});
+        snapshot.devices.set_slice(&std::sync::Arc::new(serde_json::from_value(slice).unwrap()));
+    }
+    let held = json!({"request": "r", "driver": "gpu.example.com", "pool": "two", "device": "x"});
+    let claim = json!({"metadata": {"name": "theirs", "namespace": "default", "uid": "theirs"}, "spec": {},
+        "status": {"allocation": {"devices": {"results": [held]}}}});
+    snapshot.devices.set_claim(&std::sync::Arc::new(serde_json::from_value(claim).unwrap()));
+    let gpus = || vec![WeightedResource { name: "example.com/gpu".into(), weight: 1 }];
+    let fit = |strategy: Strategy| NodeResourcesFit { strategy, resources: gpus(), ..Default::default() };
+    let wants =
+        pod("p", json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"example.com/gpu": "1"}}}]}}));
+    let of = |plugin: &NodeResourcesFit| scores_in(plugin, &wants, &nodes, &snapshot);
+    assert_eq!(of(&fit(Strategy::LeastAllocated)), [0, 0, 50, 0]);
+    assert_eq!(of(&fit(Strategy::MostAllocated)), [100, 100, 50, 0]);
+    let even = NodeResourcesBalancedAllocation { resources: [WeightedResource::defaults(), gpus()].concat() };
+    let balanced = scores_in(&even, &wants, &nodes, &snapshot);
+    assert!(balanced[2] > balanced[1], "half of the GPUs leave a node more even than all: {balanced:?}");
+    let plain = pod("p", asks("1", "1Mi"));
+    assert_eq!(scores_in(&fit(Strategy::LeastAllocated), &plain, &nodes, &snapshot), [0; 4]);
 }

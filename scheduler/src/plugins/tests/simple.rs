@@ -45,6 +45,7 @@ fn features_of_kubelets() {
     let snapshot = world(&[], &[]);
     assert!(NodeDeclaredFeatures.wakes(&needy, &event, &snapshot));
     assert!(!NodeDeclaredFeatures.wakes(&needy, &Event::NodeUpdate { old: &new, new: &new }, &snapshot));
+    assert!(crate::event::node_changed(&old, &new) && !crate::event::node_changed(&new, &new));
 }
 
 #[test]
