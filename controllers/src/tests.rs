@@ -145,6 +145,12 @@ async fn a_service_gets_its_endpoints() {
     world.until("a slice with the pod", ready).await;
     let subset = |f: &FakeApi| f.get::<Endpoints>("n", "web").is_some_and(|e| e.subsets.is_some());
     world.until("endpoints with the pod", subset).await;
+    // Since when both were out of date: the pod's turning ready.
+    let key = "endpoints.kubernetes.io/last-change-trigger-time";
+    let written = world.fake.list::<EndpointSlice>().remove(0).metadata.annotations;
+    for annotations in [written, world.fake.get::<Endpoints>("n", "web").unwrap().metadata.annotations] {
+        assert_eq!(annotations.unwrap()[key], "2026-01-01T00:00:00Z");
+    }
     assert_eq!(world.fake.list::<EndpointSlice>().len(), 1);
     world.fake.remove::<Service>("n", "web");
     world.until("no endpoints", |f| f.get::<Endpoints>("n", "web").is_none()).await;

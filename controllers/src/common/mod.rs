@@ -24,8 +24,10 @@ pub(crate) mod root_ca;
 pub(crate) mod scaled;
 pub(crate) mod service;
 pub(crate) mod slice_tracker;
+pub(crate) mod subsets;
 pub(crate) mod template;
 pub(crate) mod token_secrets;
+pub(crate) mod trigger_times;
 pub(crate) mod written;
 
 use std::collections::BTreeMap;

@@ -22,6 +22,7 @@ use crate::common::error::{Doing, Error};
 use crate::common::map;
 use crate::common::pod::Pod;
 use crate::common::service::{concerned, selecting, selects};
+use crate::common::trigger_times::{self, TriggerTimes};
 
 /// Elections of old were held on Endpoints; such an object has no Service and is none of ours.
 const LEADER_ANNOTATION: &str = "control-plane.alpha.kubernetes.io/leader";
@@ -32,6 +33,7 @@ struct Controller {
     pods: Informer<Pod>,
     endpoints: Informer<Endpoints>,
     queue: Queue<Key>,
+    times: TriggerTimes,
 }
 
 /// Runs until the context's shutdown. Changes of pods are collected for `batch_period`.
@@ -41,6 +43,7 @@ pub(crate) async fn run(ctx: Context, workers: usize, batch_period: Duration) {
         pods: ctx.informers.of(),
         endpoints: ctx.informers.of(),
         queue: Queue::new("endpoint"),
+        times: TriggerTimes::default(),
         ctx,
     };
     controller.subscribe(batch_period);
@@ -80,13 +83,18 @@ impl Controller {
     }
 
     async fn sync(&self, key: Key) -> Result<(), Error> {
-        let Some(service) = self.services.get_key(&key) else { return self.remove(&key).await };
+        let Some(service) = self.services.get_key(&key) else {
+            self.times.forget(&key);
+            return self.remove(&key).await;
+        };
         let Some(spec) = selecting(&service) else { return Ok(()) };
         let mut pods = self.pods.in_namespace(&key.namespace);
         pods.retain(|p| selects(&service, p));
         let current = self.endpoints.get_key(&key);
+        let changed_at = self.times.look(&service, &pods);
         let subsets = plan::subsets(&service, spec, &pods);
-        let Some(new) = plan::updated(&service, spec, subsets, current.as_deref()) else { return Ok(()) };
+        let Some(mut new) = plan::updated(&service, spec, subsets, current.as_deref()) else { return Ok(()) };
+        trigger_times::annotate(&mut new.metadata, changed_at);
         let creating = current.is_none();
         let result = match creating {
             true => self.api(&key).create(&PostParams::default(), &new).await.doing("create endpoints", &key),

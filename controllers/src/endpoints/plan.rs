@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Service, ServiceSpec};
+use k8s_openapi::api::core::v1::{EndpointAddress, EndpointSubset, Endpoints, Service, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::common::pod::Pod;
@@ -15,6 +15,8 @@ use crate::common::service::{
     HEADLESS, belongs_in_endpoints, find_port, has_cluster_ip, hostname, pod_ips, protocol, publishes_not_ready,
     target_ref,
 };
+use crate::common::subsets::{Port, Subsets, non_empty};
+use crate::common::trigger_times::TRIGGER_TIME;
 use crate::common::{map, pods};
 
 pub(super) const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
@@ -24,38 +26,16 @@ const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
 /// One Endpoints object holds at most so many addresses.
 const MAX_CAPACITY: usize = 1000;
 
-/// A port as a map key: name, number, protocol, application protocol; None for a headless Service without ports.
-type Port = Option<(String, i32, String, Option<String>)>;
-/// An address with its pod's UID.
-type Address = (IpAddr, String);
-
 pub(super) fn subsets(service: &Service, spec: &ServiceSpec, pods: &[Arc<Pod>]) -> Vec<EndpointSubset> {
-    let mut addresses: BTreeMap<Address, EndpointAddress> = BTreeMap::new();
-    let mut ready_by_port: BTreeMap<Port, BTreeMap<Address, bool>> = BTreeMap::new();
+    let mut subsets = Subsets::default();
     for pod in pods.iter().filter(|p| belongs_in_endpoints(p, publishes_not_ready(spec))) {
         let Some(ip) = pod_ip(spec, pod) else { continue };
-        let key = (ip, pod.metadata.uid.clone().unwrap_or_default());
         let ready = publishes_not_ready(spec) || pods::is_ready(pod);
         for port in ports(spec, pod) {
-            let entry = ready_by_port.entry(port).or_default().entry(key.clone()).or_insert(true);
-            *entry &= ready;
-            addresses.entry(key.clone()).or_insert_with(|| address(service, pod, ip));
+            subsets.add(port, address(service, pod, ip), ready);
         }
     }
-    // Ports with the same addresses in the same state go together.
-    let mut ports_by_addresses: BTreeMap<BTreeMap<Address, bool>, Vec<EndpointPort>> = BTreeMap::new();
-    for (port, state) in ready_by_port {
-        ports_by_addresses.entry(state).or_default().extend(port.map(endpoint_port));
-    }
-    let subset = |(state, ports): (BTreeMap<Address, bool>, Vec<EndpointPort>)| {
-        let of = |ready| state.iter().filter(move |(_, r)| **r == ready).map(|(key, _)| addresses[key].clone());
-        EndpointSubset {
-            addresses: non_empty(of(true).collect()),
-            not_ready_addresses: non_empty(of(false).collect()),
-            ports: non_empty(ports),
-        }
-    };
-    ports_by_addresses.into_iter().map(subset).collect()
+    subsets.pack()
 }
 
 /// The pod's address of the Service's first family; without one, of the family of the Service's or the pod's address.
@@ -90,14 +70,6 @@ fn ports(spec: &ServiceSpec, pod: &Pod) -> Vec<Port> {
         Some(Some((name, find_port(pod, p)?, protocol(p).to_owned(), p.app_protocol.clone())))
     };
     ports.iter().filter_map(key).collect()
-}
-
-fn endpoint_port((name, port, protocol, app_protocol): (String, i32, String, Option<String>)) -> EndpointPort {
-    EndpointPort { name: Some(name).filter(|n| !n.is_empty()), port, protocol: Some(protocol), app_protocol }
-}
-
-fn non_empty<T>(items: Vec<T>) -> Option<Vec<T>> {
-    (!items.is_empty()).then_some(items)
 }
 
 /// The object to write, or None when `current` says all that already.
@@ -141,7 +113,7 @@ pub(super) fn updated(
 /// The time of the change that caused a write tells of an older one as soon as there is a newer.
 fn without_trigger(endpoints: &Endpoints) -> BTreeMap<String, String> {
     let mut annotations = map(&endpoints.metadata.annotations).clone();
-    annotations.remove("endpoints.kubernetes.io/last-change-trigger-time");
+    annotations.remove(TRIGGER_TIME);
     annotations
 }
 

@@ -32,6 +32,7 @@ use crate::common::map;
 use crate::common::pod::Pod;
 use crate::common::service::{concerned, selecting, selects};
 use crate::common::slice_tracker::{self, Tracker};
+use crate::common::trigger_times::{self, TriggerTimes};
 
 /// Slices by the Service that they belong to.
 const BY_SERVICE: &str = "service";
@@ -54,6 +55,7 @@ struct Controller {
     slices: Informer<EndpointSlice>,
     queue: Queue<Key>,
     tracker: Tracker,
+    times: TriggerTimes,
 }
 
 /// Runs until the context's shutdown.
@@ -66,6 +68,7 @@ pub(crate) async fn run(ctx: Context, settings: Settings) {
         slices: ctx.informers.of(),
         queue: Queue::with_backoff("endpoint_slice", backoff),
         tracker: Tracker::default(),
+        times: TriggerTimes::default(),
         ctx,
         settings,
     });
@@ -119,6 +122,7 @@ impl Controller {
     async fn sync(&self, key: Key) -> Result<(), Error> {
         let Some(service) = self.services.get_key(&key) else {
             self.tracker.forget(&key);
+            self.times.forget(&key);
             return Ok(());
         };
         let Some(spec) = selecting(&service) else { return Ok(()) };
@@ -132,13 +136,17 @@ impl Controller {
         let mut pods = self.pods.in_namespace(&key.namespace);
         pods.retain(|p| selects(&service, p));
         let nodes = Zones(&self.nodes);
-        let plan = plan::plan(&service, spec, &pods, &existing, &nodes, self.settings.max_endpoints_per_slice);
+        let mut plan = plan::plan(&service, spec, &pods, &existing, &nodes, self.settings.max_endpoints_per_slice);
+        let changed_at = self.times.look(&service, &pods);
+        for slice in plan.create.iter_mut().chain(&mut plan.update) {
+            trigger_times::annotate(&mut slice.metadata, changed_at);
+        }
         for (kind, reason, message) in &plan.notes {
             self.ctx.recorder.event(&*service, *kind, reason, message);
         }
         let result = self.carry_out(&key, &service, plan).await;
         if let Err(error) = &result {
-            let message = format!("Error updating Endpoint Slices for Service {key}: {error}");
+            let message = format!("Error updating Endpoint Slices for Service {key}: {}", error.own_words());
             self.ctx.recorder.event(&*service, Type::Warning, "FailedToUpdateEndpointSlices", &message);
         }
         result
@@ -147,17 +155,23 @@ impl Controller {
     async fn carry_out(&self, key: &Key, service: &Service, plan: Plan) -> Result<(), Error> {
         let api = Api::<EndpointSlice>::namespaced(self.ctx.client.clone(), &key.namespace);
         let now = || self.ctx.clock.now();
+        let failed = |what: String, e: Error| {
+            let why = format!("failed to {what} EndpointSlice for Service {key}: {}", e.api_message());
+            Error::refused("write endpoint slices of service", key, why)
+        };
         if service.metadata.deletion_timestamp.is_none() {
             for slice in &plan.create {
                 match api.create(&PostParams::default(), slice).await.doing("create endpoint slice for service", key) {
                     Err(e) if e.is_namespace_terminating() => return Ok(()),
-                    created => self.tracker.wrote(key, &created?, now()),
+                    created => self.tracker.wrote(key, &created.map_err(|e| failed("create".into(), e))?, now()),
                 }
             }
         }
         for slice in &plan.update {
             let updated = api.replace(&slice.name_any(), &PostParams::default(), slice).await;
-            self.tracker.wrote(key, &updated.doing("update endpoint slice", Key::of(slice))?, now());
+            let updated = updated.doing("update endpoint slice", Key::of(slice));
+            let updated = updated.map_err(|e| failed(format!("update {}", slice.name_any()), e))?;
+            self.tracker.wrote(key, &updated, now());
         }
         for slice in &plan.delete {
             match api
@@ -165,13 +179,14 @@ impl Controller {
                 .await
                 .doing("delete endpoint slice", Key::of(slice))
             {
-                Err(e) if !e.is_not_found() => return Err(e),
+                Err(e) if !e.is_not_found() => return Err(failed(format!("delete {}", slice.name_any()), e)),
                 _ => self.tracker.deleted(key, slice, now()),
             }
         }
         match plan.nodes_missing.first() {
-            Some(node) => {
-                Err(Error::refused("sync endpoint slices of service", key, format!("node {node:?} not found")))
+            Some((pod, node)) => {
+                let why = format!("skipping Pod {pod} for Service {key}: Node {node} Not Found");
+                Err(Error::refused("sync endpoint slices of service", key, why))
             }
             None => Ok(()),
         }

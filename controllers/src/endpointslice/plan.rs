@@ -37,8 +37,8 @@ pub(super) struct Plan {
     pub(super) create: Vec<EndpointSlice>,
     pub(super) update: Vec<EndpointSlice>,
     pub(super) delete: Vec<EndpointSlice>,
-    /// Pods left out because their node is unknown (as yet).
-    pub(super) nodes_missing: Vec<String>,
+    /// Pods left out because their node is unknown (as yet), and that node.
+    pub(super) nodes_missing: Vec<(String, String)>,
     pub(super) notes: Vec<Note>,
 }
 
@@ -129,7 +129,7 @@ impl Family<'_> {
             let node = pods::node_name(pod);
             let zone = nodes.zone(node);
             if zone.is_none() && !publishes_not_ready(self.spec) {
-                plan.nodes_missing.push(node.to_owned());
+                plan.nodes_missing.push((pod.metadata.name.clone().unwrap_or_default(), node.to_owned()));
                 continue;
             }
             if let Some(endpoint) = endpoint(pod, zone.flatten(), self.service, self.spec, self.family) {

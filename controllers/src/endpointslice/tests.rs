@@ -166,7 +166,7 @@ fn unknown_nodes_and_hints() {
     let mut lost = (*pod(0, true)).clone();
     lost.spec.as_mut().unwrap().node_name = Some("lost".into());
     let plan = run(&service(json!({})), &[Arc::new(lost)], &[]);
-    assert_eq!(plan.nodes_missing, ["lost"]);
+    assert_eq!(plan.nodes_missing, [("p0000".to_owned(), "lost".to_owned())]);
 
     let near = service(json!({"trafficDistribution": "PreferClose"}));
     let slices = apply(&[], run(&near, &pods(1), &[]));

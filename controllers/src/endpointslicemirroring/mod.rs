@@ -11,12 +11,13 @@ use component::context::Context;
 use component::informer::{Event, Informer};
 use component::key::Key;
 use component::queue::{self, Queue};
+use component::recorder::Type;
 use k8s_openapi::api::core::v1::{Endpoints, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
 
-use self::plan::{CONTROLLER, MANAGED_BY, Plan, SERVICE_NAME, is_mirrored};
+use self::plan::{CONTROLLER, MANAGED_BY, Plan, SERVICE_NAME, Skipped, is_mirrored};
 use crate::common::error::{Doing, Error};
 use crate::common::map;
 use crate::common::slice_tracker::{self, Tracker};
@@ -99,11 +100,33 @@ impl Controller {
         let by_hand =
             self.services.get_key(&key).is_some_and(|s| s.spec.as_ref().is_some_and(|s| s.selector.is_none()));
         let source = self.endpoints.get_key(&key).filter(|e| by_hand && is_mirrored(e));
-        let plan = match source {
-            Some(endpoints) => plan::plan(&endpoints, &existing, self.settings.max_per_subset),
+        let plan = match &source {
+            Some(endpoints) => {
+                let mut plan = plan::plan(endpoints, &existing, self.settings.max_per_subset);
+                self.tell_skipped(endpoints, plan.skipped);
+                if endpoints.metadata.deletion_timestamp.is_some() {
+                    plan.create.clear();
+                }
+                plan
+            }
             None => Plan { delete: existing.iter().map(|s| (**s).clone()).collect(), ..Plan::default() },
         };
         self.carry_out(&key, plan).await
+    }
+
+    fn tell_skipped(&self, endpoints: &Endpoints, Skipped { invalid, all }: Skipped) {
+        let tell = |reason: &str, message: String| {
+            self.ctx.recorder.event(endpoints, Type::Warning, reason, message);
+        };
+        if invalid > 0 {
+            let message = format!("Skipped {invalid} invalid IP addresses when mirroring to EndpointSlices");
+            tell("InvalidIPAddress", message);
+        }
+        if all > invalid {
+            let max = self.settings.max_per_subset;
+            let rule = format!("A max of {max} addresses can be mirrored to EndpointSlices per Endpoints subset.");
+            tell("TooManyAddressesToMirror", format!("{rule} {all} addresses were skipped"));
+        }
     }
 
     async fn carry_out(&self, key: &Key, plan: Plan) -> Result<(), Error> {

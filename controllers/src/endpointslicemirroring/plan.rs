@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::common::map;
 use crate::common::owner::controller_ref;
+use crate::common::subsets::repacked;
 
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
@@ -27,6 +28,16 @@ pub(super) struct Plan {
     pub(super) create: Vec<EndpointSlice>,
     pub(super) update: Vec<EndpointSlice>,
     pub(super) delete: Vec<EndpointSlice>,
+    pub(super) skipped: Skipped,
+}
+
+/// Addresses that are not mirrored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Skipped {
+    /// They are none.
+    pub(super) invalid: usize,
+    /// All, with those beyond the most that a subset may have.
+    pub(super) all: usize,
 }
 
 pub(super) fn is_mirrored(endpoints: &Endpoints) -> bool {
@@ -39,25 +50,40 @@ type Ports = Vec<(String, i32, String, Option<String>)>;
 
 /// `existing` are the slices that this controller has made for the object's name.
 pub(super) fn plan(endpoints: &Endpoints, existing: &[Arc<EndpointSlice>], max_per_subset: usize) -> Plan {
-    let mut wanted = wanted(endpoints, max_per_subset);
-    let mut plan = Plan::default();
+    let (mut wanted, skipped) = wanted(endpoints, max_per_subset);
+    let mut plan = Plan { skipped, ..Plan::default() };
     for slice in existing {
         let key = (slice.address_type.clone(), ports_key(slice.ports.as_deref().unwrap_or_default()));
         match wanted.remove(&key) {
-            None => plan.delete.push((**slice).clone()),
             Some(new) if says_the_same(slice, &new) => {}
-            Some(new) => {
-                let mut changed = (**slice).clone();
-                changed.endpoints = new.endpoints;
-                changed.metadata.labels = new.metadata.labels;
-                changed.metadata.annotations = new.metadata.annotations;
-                changed.metadata.owner_references = new.metadata.owner_references;
-                plan.update.push(changed);
-            }
+            Some(new) => plan.update.push(in_place_of(slice, new)),
+            // Another one of these ports has it all, or they are not wanted any more.
+            None => plan.delete.push((**slice).clone()),
         }
     }
     plan.create.extend(wanted.into_values());
+    recycle(&mut plan);
     plan
+}
+
+fn in_place_of(old: &EndpointSlice, new: EndpointSlice) -> EndpointSlice {
+    let mut changed = old.clone();
+    changed.ports = new.ports;
+    changed.endpoints = new.endpoints;
+    changed.metadata.labels = new.metadata.labels;
+    changed.metadata.annotations = new.metadata.annotations;
+    changed.metadata.owner_references = new.metadata.owner_references;
+    changed
+}
+
+/// A slice to be made takes the place of one of its family that goes: one write for two.
+fn recycle(plan: &mut Plan) {
+    for new in std::mem::take(&mut plan.create) {
+        match plan.delete.iter().position(|old| old.address_type == new.address_type) {
+            Some(place) => plan.update.push(in_place_of(&plan.delete.remove(place), new)),
+            None => plan.create.push(new),
+        }
+    }
 }
 
 fn says_the_same(old: &EndpointSlice, new: &EndpointSlice) -> bool {
@@ -67,21 +93,35 @@ fn says_the_same(old: &EndpointSlice, new: &EndpointSlice) -> bool {
         && old.metadata.owner_references == new.metadata.owner_references
 }
 
-fn wanted(endpoints: &Endpoints, max_per_subset: usize) -> BTreeMap<(String, Ports), EndpointSlice> {
+fn wanted(endpoints: &Endpoints, max_per_subset: usize) -> (BTreeMap<(String, Ports), EndpointSlice>, Skipped) {
     let mut slices: BTreeMap<(String, Ports), EndpointSlice> = BTreeMap::new();
-    for subset in endpoints.subsets.iter().flatten() {
+    let mut skipped = Skipped::default();
+    for subset in repacked(endpoints.subsets.as_deref().unwrap_or_default()) {
         let ports: Vec<EndpointPort> = subset.ports.iter().flatten().map(port).collect();
         let ready = subset.addresses.iter().flatten().map(|a| (a, true));
         let others = subset.not_ready_addresses.iter().flatten().map(|a| (a, false));
-        for (address, ready) in ready.chain(others).take(max_per_subset) {
-            let Ok(ip) = address.ip.parse::<IpAddr>() else { continue };
+        let mut mirrored = 0;
+        for (address, ready) in ready.chain(others) {
+            let ip = match address.ip.parse::<IpAddr>() {
+                _ if mirrored == max_per_subset => {
+                    skipped.all += 1;
+                    continue;
+                }
+                Err(_) => {
+                    skipped.invalid += 1;
+                    skipped.all += 1;
+                    continue;
+                }
+                Ok(ip) => ip,
+            };
+            mirrored += 1;
             let family = if ip.is_ipv6() { "IPv6" } else { "IPv4" };
             let key = (family.to_owned(), ports_key(&ports));
             let slice = slices.entry(key).or_insert_with(|| empty(endpoints, ports.clone(), family));
             slice.endpoints.get_or_insert_default().push(endpoint(address, ip, ready));
         }
     }
-    slices
+    (slices, skipped)
 }
 
 fn ports_key(ports: &[EndpointPort]) -> Ports {
@@ -179,8 +219,48 @@ mod tests {
         assert_eq!((change.create.len(), change.update.len(), change.delete.len()), (0, 1, 1));
         let moved = endpoints(json!([{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 81}]}]));
         let change = plan(&moved, &slices, 1000);
-        assert_eq!((change.create.len(), change.update.len(), change.delete.len()), (1, 0, 2));
+        // The old slice of the family takes the new ports.
+        assert_eq!((change.create.len(), change.update.len(), change.delete.len()), (0, 1, 1));
+        let renamed = &change.update[0];
+        assert_eq!(
+            (renamed.metadata.name.as_deref(), renamed.ports.as_ref().unwrap()[0].port),
+            (Some("db-0"), Some(81))
+        );
         assert_eq!(plan(&endpoints(json!([])), &slices, 1000).delete.len(), 2);
+    }
+
+    #[test]
+    fn subsets_of_the_same_ports_are_one_slice() {
+        let twice = endpoints(json!([{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 80}]},
+            {"addresses": [{"ip": "10.0.0.2"}], "notReadyAddresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 80}]}]));
+        let first = plan(&twice, &[], 1000);
+        let endpoints = serde_json::to_value(&first.create[0].endpoints).unwrap();
+        let one = |ip: &str, ready: bool| json!({"addresses": [ip], "conditions": {"ready": ready}});
+        assert_eq!(endpoints, json!([one("10.0.0.2", true), one("10.0.0.1", false)]));
+        let mut doubled = stored(plan(&twice, &[], 1000));
+        let mut second = (*doubled[0]).clone();
+        second.metadata.name = Some("db-second".into());
+        doubled.push(Arc::new(second));
+        let change = plan(&twice, &doubled, 1000);
+        assert_eq!((change.create.len(), change.update.len(), change.delete.len()), (0, 0, 1));
+        assert_eq!(change.delete[0].metadata.name.as_deref(), Some("db-second"));
+    }
+
+    #[test]
+    fn what_is_skipped_is_counted() {
+        let subset = |ips: &[&str], port: i32| {
+            let addresses: Vec<_> = ips.iter().map(|ip| json!({"ip": ip})).collect();
+            json!({"addresses": addresses, "ports": [{"port": port}]})
+        };
+        let rows = [
+            (vec![subset(&["10.0.0.1"], 80)], (0, 0)),
+            (vec![subset(&["10.0.0.1", "here"], 80)], (1, 1)),
+            (vec![subset(&["10.0.0.1", "10.0.0.2", "10.0.0.3"], 80)], (0, 1)),
+            (vec![subset(&["10.0.0.1", "10.0.0.2", "10.0.0.3"], 80), subset(&["there"], 81)], (1, 2)),
+        ];
+        for (subsets, (invalid, all)) in rows {
+            assert_eq!(plan(&endpoints(json!(subsets)), &[], 2).skipped, Skipped { invalid, all }, "{subsets:?}");
+        }
     }
 
     #[test]
