@@ -3,11 +3,12 @@
 //! Enter by [`run`]. Who may is for the API server's authorizer to say.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use component::context::Context;
 use component::informer::Informer;
 use component::key::Key;
-use component::queue::{self, Queue};
+use component::queue::{self, Backoff, Queue};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
 use k8s_openapi::api::core::v1::Node;
@@ -19,6 +20,9 @@ use super::{KUBELET_CLIENT, KUBELET_SERVING, has_condition, is_issued, serving};
 use crate::common::error::{Doing, Error, wait_for_event};
 use crate::common::time;
 
+/// A right may be granted long after it was asked for.
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(200), max: Duration::from_secs(1000) };
+
 struct Controller {
     ctx: Context,
     requests: Informer<CertificateSigningRequest>,
@@ -28,7 +32,7 @@ struct Controller {
 /// Runs until the context's shutdown.
 pub(crate) async fn run(ctx: Context) {
     let controller = Arc::new(Controller { requests: ctx.informers.of(), nodes: ctx.informers.of(), ctx });
-    let queue = Queue::new("csrapproving");
+    let queue = Queue::with_backoff("csrapproving", BACKOFF);
     let events = queue.clone();
     controller.requests.on_event(move |event| events.add(Key::of(&**event.object())));
     // A kubelet may ask for its serving certificate before its Node tells addresses.
@@ -77,12 +81,14 @@ impl Controller {
         if csr.spec.signer_name == KUBELET_SERVING {
             return self.sync_serving(&key, &csr, &request).await;
         }
-        for (subresource, message) in rights(&csr, &request) {
+        let rights = rights(&csr, &request);
+        for (subresource, message) in &rights {
             if self.may(&csr, subresource).await? {
                 return wait_for_event(approve(&self.ctx, &key, &csr, message).await);
             }
         }
-        Ok(())
+        let asked: Vec<_> = rights.iter().map(|(subresource, _)| *subresource).collect();
+        if asked.is_empty() { Ok(()) } else { Err(not_approved(&key, &asked)) }
     }
 
     async fn sync_serving(&self, key: &Key, csr: &CertificateSigningRequest, request: &Request) -> Result<(), Error> {
@@ -93,7 +99,7 @@ impl Controller {
         }
         match self.may(csr, "selfnodeserver").await? {
             true => wait_for_event(approve(&self.ctx, key, csr, MESSAGE).await),
-            false => Ok(()),
+            false => Err(not_approved(key, &["selfnodeserver"])),
         }
     }
 
@@ -120,6 +126,12 @@ impl Controller {
         let answer = api.create(&PostParams::default(), &review).await.doing("review access for", subresource)?;
         Ok(answer.status.is_some_and(|s| s.allowed))
     }
+}
+
+/// Asked again with back-off.
+fn not_approved(key: &Key, asked: &[&str]) -> Error {
+    let reason = format!("recognized as {asked:?}, but the subject access review did not approve it");
+    Error::refused("approve certificate signing request", key, reason)
 }
 
 /// Writes the condition that lets a request be signed.

@@ -12,6 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 use super::is_issued;
 use crate::common::error::{Doing, Error};
@@ -57,7 +59,8 @@ async fn sync(
     }
 }
 
-/// When a request may go: an hour after it was answered, a day after it was made or approved without an answer.
+/// When a request may go: an hour after it was answered, a day after it was made or approved without an answer, or when
+/// the certificate has run out.
 pub(super) fn due(csr: &CertificateSigningRequest) -> Option<Timestamp> {
     let conditions = csr.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
     let condition_due = |c: &k8s_openapi::api::certificates::v1::CertificateSigningRequestCondition| {
@@ -72,5 +75,14 @@ pub(super) fn due(csr: &CertificateSigningRequest) -> Option<Timestamp> {
     if conditions.is_empty() {
         return csr.metadata.creation_timestamp.as_ref()?.0.checked_add(PENDING).ok();
     }
-    conditions.iter().filter_map(condition_due).min()
+    let approved = conditions.iter().any(|c| c.type_ == "Approved");
+    let expired = approved.then(|| certificate_ends(csr)).flatten();
+    conditions.iter().filter_map(condition_due).chain(expired).min()
+}
+
+fn certificate_ends(csr: &CertificateSigningRequest) -> Option<Timestamp> {
+    let pem = csr.status.as_ref()?.certificate.as_ref()?;
+    let (_, block) = x509_parser::pem::parse_x509_pem(&pem.0).ok()?;
+    let (_, certificate) = X509Certificate::from_der(&block.contents).ok()?;
+    Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
 }

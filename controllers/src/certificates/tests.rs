@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use rcgen::{CertificateParams, DnType, KeyPair};
@@ -70,9 +72,8 @@ fn rules_of_the_signers() {
 }
 
 fn csr(username: &str, pem: &str, status: serde_json::Value) -> CertificateSigningRequest {
-    use base64::Engine;
     serde_json::from_value(json!({"metadata": {"name": "c", "creationTimestamp": "2026-01-01T00:00:00Z"},
-        "spec": {"request": base64::engine::general_purpose::STANDARD.encode(pem), "signerName": KUBELET_CLIENT,
+        "spec": {"request": BASE64.encode(pem), "signerName": KUBELET_CLIENT,
             "username": username, "usages": ["digital signature", "client auth"]}, "status": status}))
     .unwrap()
 }
@@ -103,6 +104,12 @@ fn requests_are_cleared_in_time() {
     assert_eq!(at("Denied", ""), "2026-01-02T01:00:00Z");
     assert_eq!(at("Approved", ""), "2026-01-03T00:00:00Z");
     assert_eq!(at("Approved", "eA=="), "2026-01-02T01:00:00Z");
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.not_after = rcgen::date_time_ymd(2026, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    let expired = BASE64.encode(params.self_signed(&key).unwrap().pem());
+    assert_eq!(at("Approved", &expired), "2026-01-01T00:00:00Z");
+    assert_eq!(at("Denied", &expired), "2026-01-02T01:00:00Z");
 }
 
 /// Authorities as kubeadm and as openssl make them, where openssl is installed.

@@ -11,14 +11,17 @@ use component::key::Key;
 use component::queue::{self, Queue};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams};
 use kube::core::SelectorExt;
+use serde_json::json;
 
 use crate::common::error::{Doing, Error, wait_for_event};
 use crate::common::map;
 use crate::common::owner::selector;
 
 const WORKERS: usize = 5;
+/// The rules of aggregated roles are this manager's alone, whoever wrote them before.
+const MANAGER: &str = "clusterrole-aggregation-controller";
 
 struct Controller {
     ctx: Context,
@@ -45,9 +48,10 @@ impl Controller {
     async fn sync(&self, key: Key) -> Result<(), Error> {
         let Some(role) = self.roles.get_key(&key) else { return Ok(()) };
         let Some(rules) = aggregated(&role, &self.roles.list()) else { return Ok(()) };
-        let changed = ClusterRole { rules: Some(rules), ..(*role).clone() };
+        let applied = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": {"name": key.name}, "rules": rules});
         let api = Api::<ClusterRole>::all(self.ctx.client.clone());
-        let written = api.replace(&key.name, &PostParams::default(), &changed).await;
+        let written = api.patch(&key.name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(applied)).await;
         wait_for_event(written.map(drop).doing("update aggregated cluster role", &key))
     }
 }

@@ -43,6 +43,9 @@ impl Error {
     pub(crate) fn own_words(&self) -> String {
         match self {
             Error::Refused { reason, .. } => reason.clone(),
+            Error::Several(errors) => {
+                format!("[{}]", errors.iter().map(Error::own_words).collect::<Vec<_>>().join(", "))
+            }
             other => other.api_message(),
         }
     }

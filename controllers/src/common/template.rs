@@ -34,6 +34,14 @@ pub(crate) fn equal_ignoring_hash(a: &PodTemplateSpec, b: &PodTemplateSpec) -> b
     canonical(a) == canonical(b)
 }
 
+pub(crate) fn without_hash(template: &PodTemplateSpec) -> PodTemplateSpec {
+    let mut template = template.clone();
+    if let Some(labels) = template.metadata.as_mut().and_then(|meta| meta.labels.as_mut()) {
+        labels.remove(HASH_LABEL);
+    }
+    template
+}
+
 /// `serde_json`'s maps are sorted, so equal templates have equal text.
 fn canonical(template: &PodTemplateSpec) -> Value {
     let mut value = serde_json::to_value(template).unwrap_or_default();

@@ -40,8 +40,7 @@ pub(crate) async fn run(ctx: Context, workers: usize) {
         ctx,
     });
     index_by_controller(&controller.jobs);
-    let queue = controller.queue.clone();
-    controller.cron_jobs.on_event(move |event| queue.add(Key::of(&**event.object())));
+    controller.cron_jobs.notify(&controller, Controller::on_cron_job);
     let queue = controller.queue.clone();
     controller.jobs.on_event(move |event: &Event<Job>| {
         let jobs = event.old().into_iter().chain([event.object()]);
@@ -58,6 +57,24 @@ pub(crate) async fn run(ctx: Context, workers: usize) {
 }
 
 impl Controller {
+    /// Another schedule counts from its next run on: what the new one would have run by now was never missed.
+    fn on_cron_job(&self, event: &Event<CronJob>) {
+        let (cron, key) = (event.object(), Key::of(&**event.object()));
+        if event.old().is_none_or(|old| !plan::is_rescheduled(&old.spec, &cron.spec)) {
+            return self.queue.add(key);
+        }
+        match plan::parse(&cron.spec) {
+            Ok(schedule) => {
+                let after = plan::wait(cron, &cron.spec, &schedule, self.ctx.clock.now()).unwrap_or_default();
+                self.queue.add_after(key, Duration::try_from(after).unwrap_or_default());
+            }
+            Err(_) => {
+                let message = format!("unparseable schedule for cronjob: {}", cron.spec.schedule);
+                self.tell(cron, Type::Warning, "UnParseableCronJobSchedule", message);
+            }
+        }
+    }
+
     async fn sync(&self, key: Key) -> Result<(), Error> {
         let Some(cached) = self.cron_jobs.get_key(&key) else { return Ok(()) };
         let spec = &cached.spec;

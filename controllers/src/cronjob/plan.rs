@@ -44,6 +44,10 @@ pub(super) fn parse(spec: &CronJobSpec) -> Result<Schedule, ScheduleError> {
     cron::parse(&spec.schedule, zone.unwrap_or(jiff::tz::TimeZone::UTC))
 }
 
+pub(super) fn is_rescheduled(old: &CronJobSpec, new: &CronJobSpec) -> bool {
+    (&old.schedule, &old.time_zone) != (&new.schedule, &new.time_zone)
+}
+
 /// The runs up to now; with `deadline`, not those that are too late to be started.
 pub(super) fn due(
     cron: &CronJob,

@@ -12,6 +12,7 @@ use crate::common::map;
 pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
 const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
 pub(super) const DESIRED_REPLICAS: &str = "deployment.kubernetes.io/desired-replicas";
+pub(super) const ROLLBACK_TO: &str = "deprecated.deployment.rollback.to";
 pub(super) const MAX_REPLICAS: &str = "deployment.kubernetes.io/max-replicas";
 
 /// What a ReplicaSet does not inherit from its Deployment.
@@ -21,7 +22,7 @@ const NOT_INHERITED: [&str; 6] = [
     REVISION_HISTORY,
     DESIRED_REPLICAS,
     MAX_REPLICAS,
-    "deprecated.deployment.rollback.to",
+    ROLLBACK_TO,
 ];
 
 /// The revision history annotation grows to about a hundred numbers.
@@ -50,6 +51,15 @@ pub(super) fn set_for_new(d: &Deployment, rs: &mut ReplicaSet, new_revision: i64
             append_history(annotations, &old);
         }
     }
+}
+
+/// After a rollback the Deployment has the annotations that it had at that revision, its own bookkeeping aside.
+pub(super) fn take_back(d: &mut Deployment, rs: &ReplicaSet) {
+    let inherited = |key: &String| !NOT_INHERITED.contains(&key.as_str());
+    let annotations = d.metadata.annotations.get_or_insert_default();
+    annotations.retain(|key, _| !inherited(key));
+    let of_set = map(&rs.metadata.annotations).iter().filter(|(key, _)| inherited(key));
+    annotations.extend(of_set.map(|(key, value)| (key.clone(), value.clone())));
 }
 
 fn append_history(annotations: &mut BTreeMap<String, String>, old: &str) {

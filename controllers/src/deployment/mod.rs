@@ -6,6 +6,7 @@
 mod annotations;
 mod facts;
 mod plan;
+mod rollback;
 mod rolling;
 #[cfg(test)]
 mod simulation;
@@ -26,6 +27,7 @@ use kube::core::SelectorExt;
 use kube::{Api, ResourceExt};
 
 use self::plan::{Plan, RunningPods, Scaled, Write};
+use self::rollback::Rollback;
 use crate::common::claim::claim_all;
 use crate::common::error::{Doing, Error, wait_for_event};
 use crate::common::owner::{
@@ -178,6 +180,9 @@ impl Controller {
                 }
             }
         }
+        if let Some(rollback) = plan.rollback {
+            self.roll_back(key, d, rollback).await?;
+        }
         if let Some(d) = plan.status {
             self.write_status(key, &d).await?;
         }
@@ -274,6 +279,15 @@ impl Controller {
         let direction = if from < to { "up" } else { "down" };
         let message = format!("Scaled {direction} replica set {name} from {from} to {to}");
         self.ctx.recorder.event(d, Type::Normal, "ScalingReplicaSet", &message);
+    }
+
+    async fn roll_back(&self, key: &Key, d: &Deployment, rollback: Rollback) -> Result<(), Error> {
+        let api = Api::<Deployment>::namespaced(self.ctx.client.clone(), &key.namespace);
+        let written = api.replace(&key.name, &PostParams::default(), &rollback.deployment).await;
+        written.doing("roll back deployment", key)?;
+        let kind = if rollback.done { Type::Normal } else { Type::Warning };
+        self.ctx.recorder.event(d, kind, rollback.reason, rollback.message);
+        Ok(())
     }
 
     async fn write_status(&self, key: &Key, d: &Deployment) -> Result<(), Error> {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::rollback::{self, Rollback};
 use super::{annotations, facts, status};
 use crate::common::owner::controller_ref;
 use crate::common::template;
@@ -35,6 +36,8 @@ pub(super) struct Plan {
     pub(super) status: Option<Deployment>,
     /// When to look for progress again if nothing happens.
     pub(super) recheck: Option<Duration>,
+    /// The Deployment goes back; then nothing else is written.
+    pub(super) rollback: Option<Rollback>,
 }
 
 /// Whether the pods of the ReplicaSets may still run, for `Recreate`.
@@ -52,6 +55,15 @@ pub(super) fn plan(d: &Deployment, replica_sets: &[ReplicaSet], running: &Runnin
         return rollout.finish(status::Progress::Keep);
     }
     status::check_paused(&mut rollout.d, paused, now);
+    if let Some(wanted) = rollback::wanted(d).filter(|_| !paused) {
+        rollout.sync_revision(true);
+        let plan = rollout.finish(status::Progress::Keep);
+        // The history must be told to its end before.
+        return match plan.writes.is_empty() {
+            true => Plan { rollback: Some(rollback::rollback(d, replica_sets, wanted)), ..Plan::default() },
+            false => plan,
+        };
+    }
     if paused || rollout.is_scaling_event() {
         rollout.sync_revision(false);
         rollout.scale();
@@ -201,7 +213,7 @@ impl<'a> Rollout<'a> {
                 != crate::common::map(&self.original.metadata.annotations);
         let mut writes: Vec<Write> = self.sets.into_iter().filter_map(Tracked::into_write).collect();
         writes.extend(self.deletes.into_iter().map(Write::Delete));
-        Plan { writes, status: changed.then_some(self.d), recheck }
+        Plan { writes, status: changed.then_some(self.d), recheck, rollback: None }
     }
 }
 

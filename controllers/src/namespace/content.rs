@@ -87,7 +87,7 @@ struct Left {
 async fn delete_kind(client: &Client, namespace: &str, resource: &Resource, estimate_seconds: i64) -> Left {
     let left = match try_delete_kind(client, namespace, resource).await {
         Ok(left) => left,
-        Err(e) => return Left { estimate_seconds, failure: Some(e.to_string()), ..Left::default() },
+        Err(e) => return Left { estimate_seconds, failure: Some(e.api_message()), ..Left::default() },
     };
     let finalizers: Vec<String> = left.iter().flat_map(|o| o.finalizers().iter().cloned()).collect();
     let estimate_seconds = match left.len() {

@@ -164,7 +164,8 @@ impl<K: ReplicaKind> Controller<K> {
         let caught_up = self.expectations.satisfied(&key, self.ctx.clock.now());
         let all = controlled_or_orphan(&self.pods, rs.meta());
         let uid = rs.uid().unwrap_or_default();
-        let terminating = all.iter().filter(|p| pods::is_terminating(p) && is_controlled_by(&p.metadata, &uid)).count();
+        let is_leaving = |p: &Pod| pods::is_terminating(p) && is_controlled_by(&p.metadata, &uid);
+        let terminating = all.iter().filter(|p| is_leaving(p) && selector.matches(map(&p.metadata.labels))).count();
         let active: Vec<_> = all.into_iter().filter(|p| pods::is_active(p)).collect();
         let active = claim_all(&self.ctx.client, &*rs, &selector, active).await?;
         let managed = match caught_up && rs.meta().deletion_timestamp.is_none() {

@@ -34,12 +34,15 @@ impl Controller {
             return self.tell("Create", set, &name, Err(e));
         }
         let created = self.pods_of(set).create(&PostParams::default(), pod).await;
-        let created = created.map(drop).doing("create pod", &name);
-        match created {
+        match created.doing("create pod", &name) {
             // One that the cache has yet to see, or a stranger of that name: neither is news.
             Err(e) if e.is_already_exists() => Err(e),
             Err(e) if e.is_namespace_terminating() => Ok(()),
-            created => self.tell("Create", set, &name, created),
+            Err(e) => self.tell("Create", set, &name, Err(e)),
+            Ok(created) => match self.own_claims(set, &Pod::from(created)).await {
+                Err(e) => self.tell("Update", set, &name, Err(e)),
+                Ok(()) => self.tell("Create", set, &name, Ok(())),
+            },
         }
     }
 
@@ -108,7 +111,10 @@ impl Controller {
             }
         };
         self.ctx.recorder.event(set, kind, reason, message);
-        created.map(drop)
+        let failed = |e: Error| {
+            Error::refused("create claim", &name, format!("failed to create PVC {name}: {}", e.api_message()))
+        };
+        created.map(drop).map_err(failed)
     }
 
     /// Gives the claims that the cache knows the owners that the retention policy asks for.
@@ -142,7 +148,7 @@ impl Controller {
                 self.ctx.recorder.event(set, Type::Normal, &format!("Successful{verb}"), message);
             }
             Err(e) => {
-                let why = e.api_message();
+                let why = e.own_words();
                 let message = format!("{verb} Pod {pod} in StatefulSet {owner} failed error: {why}");
                 self.ctx.recorder.event(set, Type::Warning, &format!("Failed{verb}"), message);
             }

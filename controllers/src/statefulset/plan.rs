@@ -150,7 +150,7 @@ fn keep(world: &World, plan: &mut Plan, pod: &Arc<Pod>, ordered: bool) -> Result
         }
         return Err(Wait);
     }
-    if matches!(pods::phase(pod), "" | "Pending") && !has_all_claims(world, pod) {
+    if matches!(pods::phase(pod), "" | "Pending") && !(has_all_claims(world, pod) && claims_fit(world, pod)) {
         plan.steps.push(Step::CreateClaims(pod.clone()));
     }
     if ordered && (going || !is_available(world, pod)) {

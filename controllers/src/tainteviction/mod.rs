@@ -14,6 +14,7 @@ use component::queue::{self, Queue};
 use component::recorder::Type;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, ResourceExt};
 
@@ -90,7 +91,9 @@ impl Controller {
 
     async fn sync(&self, key: Key) -> Result<(), Error> {
         let Some(pod) = self.pods.get_key(&key).filter(|p| p.metadata.deletion_timestamp.is_none()) else {
-            self.staying().remove(&key);
+            let (name, namespace) = (Some(key.name.clone()), Some(key.namespace.clone()));
+            let metadata = ObjectMeta { name, namespace, ..Default::default() };
+            self.cancel(&key, &Pod { metadata, ..Default::default() });
             return Ok(());
         };
         let taints = self.nodes.get("", pods::node_name(&pod)).map(|node| evicting(&node)).unwrap_or_default();

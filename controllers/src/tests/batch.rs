@@ -1,7 +1,7 @@
 //! Jobs, CronJobs and ReplicationControllers over the API server in memory.
 
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{ReplicationController, ResourceQuota};
+use k8s_openapi::api::core::v1::{Event, ReplicationController, ResourceQuota};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use super::*;
@@ -94,6 +94,37 @@ async fn a_cron_job_makes_jobs_in_time() {
     let cron = fake.get::<CronJob>("n", "c").unwrap().status.unwrap();
     assert_eq!(cron.active.unwrap().len(), 1);
     assert_eq!(cron.last_schedule_time.unwrap().0.to_string(), "2026-01-01T00:02:00Z");
+    ctx.shutdown.trigger();
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_schedule_counts_from_its_next_run_on() {
+    let fake = FakeApi::new();
+    let clock = Clock::simulated("2026-01-01T00:30:30Z".parse().unwrap());
+    let ctx = Context::with(fake.client(), Source::new("test"), clock, Random::seeded(1), Shutdown::new());
+    let cron = |schedule: &str| {
+        json!({"apiVersion": "batch/v1", "kind": "CronJob",
+            "metadata": {"name": "c", "namespace": "n", "uid": "c", "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"schedule": schedule, "jobTemplate": {"spec": {"template": {}}}}})
+    };
+    fake.put(&cron("45 23 * * *"));
+    tokio::spawn(cronjob::run(ctx.clone(), 1));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    // By this one it would have run at 00:20.
+    fake.put(&cron("*/20 * * * *"));
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(280)).await;
+        seen.push(fake.list::<Job>().len());
+    }
+    assert_eq!(seen, [0, 0, 1]);
+    fake.put(&cron("no schedule"));
+    let told = |f: &FakeApi| {
+        let mut events = f.list::<Event>().into_iter();
+        events.any(|e| e.reason.as_deref() == Some("UnParseableCronJobSchedule"))
+    };
+    let met = fake.until(|_| told(&fake));
+    assert!(tokio::time::timeout(Duration::from_secs(20), met).await.is_ok());
     ctx.shutdown.trigger();
 }
 

@@ -64,7 +64,7 @@ impl Controller {
         let Some(pod) = self.pods.get_key(&key).filter(|pod| wants_claims(pod)) else { return Ok(()) };
         for volume in pods::volumes(&pod) {
             if let Err(error) = self.ensure(&pod, volume).await {
-                let message = format!("ephemeral volume {}: {}", volume.name, error.api_message());
+                let message = format!("ephemeral volume {}: {}", volume.name, error.own_words());
                 self.ctx.recorder.event(&*pod, Type::Warning, "FailedBinding", message);
                 return Err(error);
             }
@@ -83,7 +83,11 @@ impl Controller {
             }
             None => {
                 let api = Api::<PersistentVolumeClaim>::namespaced(self.ctx.client.clone(), &key.namespace);
-                api.create(&PostParams::default(), &claim).await.map(drop).doing("create PVC", &key.name)
+                let created = api.create(&PostParams::default(), &claim).await.map(drop).doing("create PVC", &key.name);
+                created.map_err(|e| {
+                    let why = format!("create PVC {}: {}", key.name, e.api_message());
+                    Error::refused("make claim of ephemeral volume", &key, why)
+                })
             }
         }
     }

@@ -16,21 +16,36 @@ const IN_TREE: &str = "kubernetes.io/";
 /// Known, and of no use here.
 const NOT_PROVISIONING: [&str; 2] = ["kubernetes.io/nfs", "kubernetes.io/iscsi"];
 
+/// What was once part of Kubernetes and is a CSI driver now, which provisions by its own name.
+const MOVED: [(&str, &str); 7] = [
+    ("kubernetes.io/aws-ebs", "ebs.csi.aws.com"),
+    ("kubernetes.io/azure-disk", "disk.csi.azure.com"),
+    ("kubernetes.io/azure-file", "file.csi.azure.com"),
+    ("kubernetes.io/cinder", "cinder.csi.openstack.org"),
+    ("kubernetes.io/gce-pd", "pd.csi.storage.gke.io"),
+    ("kubernetes.io/portworx-volume", "pxd.portworx.com"),
+    ("kubernetes.io/vsphere-volume", "csi.vsphere.vmware.com"),
+];
+
 /// Who is to make a volume of a class.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Provisioner {
     HostPath,
-    External,
+    /// By this name.
+    External(String),
     /// Nobody, and why.
     None(String),
 }
 
 pub(super) fn provisioner_of(class: &StorageClass) -> Provisioner {
+    if let Some((_, driver)) = MOVED.iter().find(|(moved, _)| *moved == class.provisioner) {
+        return Provisioner::External((*driver).to_owned());
+    }
     match class.provisioner.as_str() {
         HOST_PATH => Provisioner::HostPath,
         name if NOT_PROVISIONING.contains(&name) => Provisioner::None("no provisionable volume plugin matched".into()),
         name if name.starts_with(IN_TREE) => Provisioner::None(format!("no volume plugin matched name: {name}")),
-        _ => Provisioner::External,
+        name => Provisioner::External(name.to_owned()),
     }
 }
 

@@ -35,7 +35,7 @@ impl Binder {
                 self.failed(&claim, why);
                 Ok(())
             }
-            Provisioner::External => self.ask_external(claim, &class.provisioner).await,
+            Provisioner::External(name) => self.ask_external(claim, &name).await,
             Provisioner::HostPath => self.make_host_path(claim, class).await,
         }
     }

@@ -258,7 +258,8 @@ fn finalizers_of_provisioned_volumes() {
 fn who_makes_and_who_deletes() {
     let makes = |name: &str| plugins::provisioner_of(&class("c", json!({"provisioner": name})));
     assert_eq!(makes("kubernetes.io/host-path"), Provisioner::HostPath);
-    assert_eq!(makes("example.com/p"), Provisioner::External);
+    assert_eq!(makes("example.com/p"), Provisioner::External("example.com/p".into()));
+    assert_eq!(makes("kubernetes.io/aws-ebs"), Provisioner::External("ebs.csi.aws.com".into()));
     let none = "no volume plugin matched name: kubernetes.io/no-provisioner";
     assert_eq!(makes("kubernetes.io/no-provisioner"), Provisioner::None(none.into()));
     let deletes = |more: Value| plugins::deleter_of(&volume("v", "5Gi", more));
