@@ -15,7 +15,7 @@ use crate::{
     images::records::Records,
     node::object::Identity,
     runtime::{
-        Runtime as _, SharedRuntime,
+        Runtime, SharedRuntime,
         cri::{self, CriRuntime},
     },
 };
@@ -43,6 +43,21 @@ pub(crate) async fn to_runtime(configuration: &KubeletConfiguration) -> Result<C
     let version = runtime.version().await.map_err(|error| failed(error.rpc()))?;
     let status = runtime.status().await.map_err(|error| failed(error.rpc()))?;
     Ok(Connected { runtime: Arc::new(runtime), channel, version, status })
+}
+
+/// How cgroups are named is the runtime's word where it has one; then the configuration's does not count.
+///
+/// # Errors
+/// A runtime that cannot be asked, or that names a driver that nobody knows.
+pub(crate) async fn settle_cgroup_driver(runtime: &dyn Runtime, c: &mut KubeletConfiguration) -> Result<(), Error> {
+    let told = runtime.cgroup_driver().await;
+    let told =
+        told.map_err(|error| Error::Runtime { endpoint: c.container_runtime_endpoint.clone(), problem: error.rpc() })?;
+    if let Some(driver) = told.filter(|driver| *driver != c.cgroup_driver) {
+        tracing::info!(driver, "the cgroup driver is the one that the runtime tells");
+        c.cgroup_driver = driver.to_owned();
+    }
+    Ok(())
 }
 
 /// The socket is looked at by hand first: its error says which of the two ends is missing.
@@ -93,4 +108,30 @@ pub(crate) fn recorder(
     };
     let source = Source::new("kubelet").on_host(&identity.name);
     Ok(Recorder::start(client, source, seams.clock, seams.random.clone(), seams.shutdown.clone()))
+}
+
+#[tokio::test]
+async fn a_runtime_that_tells_decides_how_cgroups_are_named() {
+    use k8s_cri::v1::{CgroupDriver, LinuxRuntimeConfiguration, RuntimeConfigResponse};
+    use prost::Message as _;
+
+    use crate::runtime::fake_grpc;
+
+    let settled = async |path: &'static str, linux: Option<i32>| {
+        let linux = linux.map(|cgroup_driver| LinuxRuntimeConfiguration { cgroup_driver });
+        let (sender, answer) = tokio::sync::mpsc::unbounded_channel();
+        sender.send(RuntimeConfigResponse { linux }.encode_to_vec()).expect("is sent");
+        drop(sender);
+        let channel = fake_grpc::Answers::new(path, vec![answer]).channel();
+        let runtime = CriRuntime::new(channel.clone(), channel, std::time::Duration::from_secs(10));
+        let mut c = KubeletConfiguration { cgroup_driver: "systemd".into(), ..KubeletConfiguration::default() };
+        settle_cgroup_driver(&runtime, &mut c).await.map(|()| c.cgroup_driver).map_err(|error| error.to_string())
+    };
+    let path = "/runtime.v1.RuntimeService/RuntimeConfig";
+    assert_eq!(settled(path, Some(CgroupDriver::Cgroupfs.into())).await.as_deref(), Ok("cgroupfs"));
+    assert_eq!(settled(path, Some(CgroupDriver::Systemd.into())).await.as_deref(), Ok("systemd"));
+    assert_eq!(settled(path, None).await.as_deref(), Ok("systemd"), "the configuration's");
+    assert_eq!(settled("/other", None).await.as_deref(), Ok("systemd"), "a runtime that knows no such call");
+    let unknown = settled(path, Some(7)).await.expect_err("no driver");
+    assert!(unknown.contains("runtime returned an unknown cgroup driver 7"), "{unknown}");
 }

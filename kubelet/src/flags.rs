@@ -147,10 +147,8 @@ fn runtime() -> Group {
             flag("cgroup-driver", String, "cgroupfs", "How cgroups are named: \"cgroupfs\" or \"systemd\"."),
             flag("cgroup-root", String, "", "The cgroup below which pods' cgroups are made."),
             flag("cgroups-per-qos", Bool, "true", "Make a cgroup for each pod and QoS class."),
-            flag("kubelet-cgroups", String, "", "The kubelet's own cgroup.")
-                .without_effect("the kubelet's own unit places it"),
-            flag("system-cgroups", String, "", "The cgroup of other system processes.")
-                .without_effect("their own units place them"),
+            flag("kubelet-cgroups", String, "", "The kubelet's own cgroup: refused, its unit places it."),
+            flag("system-cgroups", String, "", "The cgroup of other processes: refused, their units place them."),
             flag("fail-swap-on", Bool, "true", "Refuse to start while swap is on."),
             flag("fail-cgroupv1", Bool, "false", "Refuse to start on cgroup v1."),
             flag("hairpin-mode", String, "promiscuous-bridge", "Hairpin mode.")
@@ -218,8 +216,7 @@ fn pods() -> Group {
         [
             flag("pod-manifest-path", String, "", "A folder (or file) of static pods."),
             flag("manifest-url", String, "", "A URL of static pods: refused, they are read from a folder."),
-            flag("manifest-url-header", StringArray, "", "Headers for --manifest-url.")
-                .without_effect("static pods are read from a folder"),
+            flag("manifest-url-header", StringArray, "", "Headers for --manifest-url: refused with it."),
             flag("file-check-frequency", Duration, "20s", "How often static pods are looked at.")
                 .without_effect(WATCHES),
             flag("http-check-frequency", Duration, "20s", "How often --manifest-url is read.")
@@ -262,7 +259,7 @@ fn resources() -> Group {
             flag("kube-reserved-cgroup", String, "", "The cgroup of Kubernetes itself."),
             flag("system-reserved-cgroup", String, "", "The cgroup of the system."),
             flag("reserved-cpus", String, "", "CPUs kept for the system: refused, there is no CPU manager."),
-            flag("reserved-memory", StringArray, "", "Memory kept per NUMA node.").without_effect(NO_MANAGER),
+            flag("reserved-memory", StringArray, "", "Memory kept per NUMA node: refused, there is no memory manager."),
             flag("enforce-node-allocatable", Strings, "pods", "What allocatable is enforced on."),
             flag(
                 "eviction-hard",
@@ -278,11 +275,16 @@ fn resources() -> Group {
             flag("experimental-allocatable-ignore-eviction", Bool, "false", "Leave thresholds out of allocatable.")
                 .without_effect("upstream deprecated it"),
             flag("cpu-manager-policy", String, "none", "CPU manager: only \"none\"."),
-            flag("cpu-manager-policy-options", Map, "", "CPU manager options.").without_effect(NO_MANAGER),
+            flag("cpu-manager-policy-options", Map, "", "CPU manager options: refused, there is no CPU manager."),
             flag("cpu-manager-reconcile-period", Duration, "10s", "CPU manager period.").without_effect(NO_MANAGER),
             flag("memory-manager-policy", String, "None", "Memory manager: only \"None\"."),
             flag("topology-manager-policy", String, "none", "Topology manager: only \"none\"."),
-            flag("topology-manager-policy-options", Map, "", "Topology manager options.").without_effect(NO_MANAGER),
+            flag(
+                "topology-manager-policy-options",
+                Map,
+                "",
+                "Topology manager options: refused, there is no topology manager.",
+            ),
             flag("topology-manager-scope", String, "container", "Topology manager scope: only \"container\"."),
             flag("qos-reserved", Map, "", "Memory kept per QoS class: refused, it is an alpha feature upstream."),
             flag("volume-stats-agg-period", Duration, "1m0s", "How often disk use is added up.")

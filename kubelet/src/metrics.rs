@@ -120,6 +120,7 @@ fn operation_type(name: &'static str) -> &'static str {
     match name {
         "Version" => "version",
         "Status" => "status",
+        "RuntimeConfig" => "runtime_config",
         "UpdateRuntimeConfig" => "update_runtime_config",
         "ListPodSandbox" => "list_podsandbox",
         "PodSandboxStatus" => "podsandbox_status",

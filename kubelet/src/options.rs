@@ -35,14 +35,20 @@ pub struct Options {
 type Read = fn(&Values, &str) -> Value;
 
 /// Flags for what is not built, with the fields by which it is refused and the form of their values.
-const NOT_BUILT: [(&str, &str, Read); 12] = [
+const NOT_BUILT: [(&str, &str, Read); 18] = [
     ("cpu-manager-policy", "cpuManagerPolicy", as_text),
+    ("cpu-manager-policy-options", "cpuManagerPolicyOptions", as_pairs),
     ("reserved-cpus", "reservedSystemCPUs", as_text),
+    ("reserved-memory", "reservedMemory", as_list),
     ("memory-manager-policy", "memoryManagerPolicy", as_text),
     ("topology-manager-policy", "topologyManagerPolicy", as_text),
+    ("topology-manager-policy-options", "topologyManagerPolicyOptions", as_pairs),
     ("topology-manager-scope", "topologyManagerScope", as_text),
-    ("qos-reserved", "qosReserved", |values, name| serde_json::json!(values.map(name))),
+    ("qos-reserved", "qosReserved", as_pairs),
+    ("kubelet-cgroups", "kubeletCgroups", as_text),
+    ("system-cgroups", "systemCgroups", as_text),
     ("manifest-url", "staticPodURL", as_text),
+    ("manifest-url-header", "staticPodURLHeader", as_list),
     ("volume-plugin-dir", "volumePluginDir", as_text),
     ("runonce", "runOnce", as_truth),
     ("enable-controller-attach-detach", "enableControllerAttachDetach", as_truth),
@@ -52,6 +58,14 @@ const NOT_BUILT: [(&str, &str, Read); 12] = [
 
 fn as_text(values: &Values, name: &str) -> Value {
     values.str(name).into()
+}
+
+fn as_list(values: &Values, name: &str) -> Value {
+    values.strings(name).into()
+}
+
+fn as_pairs(values: &Values, name: &str) -> Value {
+    serde_json::json!(values.map(name))
 }
 
 fn as_truth(values: &Values, name: &str) -> Value {

@@ -126,13 +126,14 @@ impl Seams {
 ///
 /// # Errors
 /// What keeps the kubelet from starting; once it runs, it retries.
-pub async fn run(options: Options, mut seams: Seams) -> Result<(), Error> {
+pub async fn run(mut options: Options, mut seams: Seams) -> Result<(), Error> {
     let machine = Machine::read(&seams.root);
     let hierarchy = Hierarchy::detect(&seams.cgroup_mount);
     check(&options.configuration, &machine, &hierarchy)?;
     process::prepare(&options.configuration, &seams.root)?;
     let connected = connect::to_runtime(&options.configuration).await?;
     let (runtime, channel) = (connected.runtime.clone(), connected.channel.clone());
+    connect::settle_cgroup_driver(runtime.as_ref(), &mut options.configuration).await?;
     keepers::bootstrap(&options, &seams).await?;
     // From here on the kubelet's parts outlive the word to stop: the pods may have to be ended first.
     let asked_to_stop = std::mem::take(&mut seams.shutdown);

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 /// Features of upstream's kubelet that are there.
-const ON: [&str; 34] = [
+const ON: [&str; 37] = [
     "ContainerRestartRules",
     "CustomCPUCFSQuotaPeriod",
     "DisableNodeKubeProxyVersion",
     "EnvFiles",
     "ExecProbeTimeout",
-    "ExtendWebSocketsToKubelet",
     "GracefulNodeShutdown",
     "GracefulNodeShutdownBasedOnPodPriority",
     "HostnameOverride",
@@ -17,6 +16,8 @@ const ON: [&str; 34] = [
     "ImageVolume",
     "InPlacePodLevelResourcesVerticalScaling",
     "InPlacePodVerticalScaling",
+    "InPlacePodVerticalScalingInitContainers",
+    "KubeletCgroupDriverFromCRI",
     "KubeletCrashLoopBackOffMax",
     "KubeletEnsureSecretPulledImages",
     "KubeletFineGrainedAuthz",
@@ -28,10 +29,12 @@ const ON: [&str; 34] = [
     "PodLogsQuerySplitStreams",
     "PodObservedGenerationTracking",
     "PodReadyToStartContainersCondition",
+    "PreventStaticPodAPIReferences",
     "ProcMountType",
     "RecursiveReadOnlyMounts",
     "RelaxedDNSSearchValidation",
     "RelaxedEnvironmentVariableValidation",
+    "ReloadKubeletClientCAFile",
     "ReloadKubeletServerCertificateFile",
     "RestartAllContainersOnContainerExits",
     "RotateKubeletServerCertificate",
@@ -41,7 +44,7 @@ const ON: [&str; 34] = [
 ];
 
 /// Features that are not built.
-const OFF: [&str; 58] = [
+const OFF: [&str; 50] = [
     "AllAlpha",
     "AllBeta",
     "AllowDNSOnlyNodeCSR",
@@ -65,15 +68,12 @@ const OFF: [&str; 58] = [
     "ImageVolumeWithDigest",
     "InPlacePodVerticalScalingExclusiveCPUs",
     "InPlacePodVerticalScalingExclusiveMemory",
-    "InPlacePodVerticalScalingInitContainers",
-    "KubeletCgroupDriverFromCRI",
     "KubeletInUserNamespace",
     "KubeletPSI",
     "KubeletPodResourcesDynamicResources",
     "KubeletPodResourcesGet",
     "KubeletPodResourcesListUseActivePods",
     "KubeletRegistrationGetOnExistsOnly",
-    "KubeletSeparateDiskGC",
     "KubeletServiceAccountTokenForCredentialProviders",
     "KubeletTracing",
     "LocalStorageCapacityIsolationFSQuotaMonitoring",
@@ -84,15 +84,10 @@ const OFF: [&str; 58] = [
     "PodCertificateRequest",
     "PodLevelResourceManagers",
     "PodsAPI",
-    "PreventStaticPodAPIReferences",
     "QOSReserved",
     "ReduceDefaultCrashLoopBackOffDecay",
-    "ResourceHealthStatus",
-    "ResourceHealthStatusMessage",
     "RuntimeClassInImageCriApi",
-    "SELinuxChangePolicy",
     "SELinuxMount",
-    "SELinuxMountReadWriteOncePod",
     "SystemdWatchdog",
     "TaintTolerationComparisonOperators",
     "TopologyManagerPolicyAlphaOptions",
@@ -102,9 +97,9 @@ const OFF: [&str; 58] = [
     "UserNamespacesSupport",
 ];
 
-/// Features that are other components' business, or that nobody could tell from outside this kubelet: a cluster's one list
-/// of gates may name them.
-const EITHER: [&str; 150] = [
+/// Features that are other components' business, or that nobody could tell from outside this kubelet (the health of devices
+/// where there are no device plugins): a cluster's one list of gates may name them.
+const EITHER: [&str; 156] = [
     "APIResponseCompression",
     "APIServerIdentity",
     "APIServerTracing",
@@ -161,6 +156,7 @@ const EITHER: [&str; 150] = [
     "DisableAllocatorDualWrite",
     "DisableCPUQuotaWithExclusiveCPUs",
     "EventedPLEG",
+    "ExtendWebSocketsToKubelet",
     "ExternalServiceAccountTokenSigner",
     "GangScheduling",
     "GenericWorkload",
@@ -174,6 +170,7 @@ const EITHER: [&str; 150] = [
     "JobPodReplacementPolicy",
     "JobSuccessPolicy",
     "KMSv1",
+    "KubeletSeparateDiskGC",
     "ListFromCacheSnapshot",
     "LogarithmicScaleDown",
     "LoggingAlphaOptions",
@@ -207,7 +204,11 @@ const EITHER: [&str; 150] = [
     "RelaxedServiceNameValidation",
     "RemoteRequestHeaderUID",
     "ResilientWatchCacheInitialization",
+    "ResourceHealthStatus",
+    "ResourceHealthStatusMessage",
     "RetryGenerateName",
+    "SELinuxChangePolicy",
+    "SELinuxMountReadWriteOncePod",
     "SchedulerAsyncAPICalls",
     "SchedulerAsyncPreemption",
     "SchedulerPopFromBackoffQ",

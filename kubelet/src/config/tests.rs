@@ -109,6 +109,9 @@ fn what_is_off_may_be_said() {
     let gates = "featureGates: {AllBeta: false, AllAlpha: false, EventedPLEG: false, RuntimeClassInImageCriApi: false,\n  \
                  HPAScaleToZero: true, WatchList: false, NFTablesProxyMode: true}\n";
     assert_eq!(validate(&parse(gates).expect(gates)), Vec::<String>::new());
+    let on_upstream = "featureGates: {ReloadKubeletClientCAFile: true, KubeletCgroupDriverFromCRI: true,\n  \
+                       PreventStaticPodAPIReferences: true, SELinuxChangePolicy: true, KubeletSeparateDiskGC: true}\n";
+    assert_eq!(validate(&parse(on_upstream).expect(on_upstream)), Vec::<String>::new());
     let evented = "featureGates: {EventedPLEG: true}\n";
     assert_eq!(validate(&parse(evented).expect(evented)), Vec::<String>::new());
     let no_swap = "memorySwap: {swapBehavior: NoSwap}\n";
@@ -150,6 +153,12 @@ fn flags_for_what_is_not_built_are_refused_too() {
         ("--volume-plugin-dir=/opt/plugins", "FlexVolume"),
         ("--topology-manager-scope=pod", "the topology manager"),
         ("--qos-reserved=memory=50%", "memory kept for classes of service"),
+        ("--cpu-manager-policy-options=full-pcpus-only=true", "cpuManagerPolicyOptions: the CPU manager"),
+        ("--topology-manager-policy-options=prefer-closest-numa-nodes=true", "PolicyOptions: the topology manager"),
+        ("--reserved-memory=0:memory=1Gi", "reservedMemory: the memory manager"),
+        ("--kubelet-cgroups=/kubelet", "kubeletCgroups: moving the kubelet into a cgroup"),
+        ("--system-cgroups=/system", "systemCgroups: moving other processes into a cgroup"),
+        ("--manifest-url-header=a:b", "staticPodURLHeader: reading static pods from a URL"),
         ("--enable-controller-attach-detach=false", "attaching volumes"),
         ("--kernel-memcg-notification", "the kernel's memory notification"),
         ("--contention-profiling", "profiling"),

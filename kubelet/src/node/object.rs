@@ -87,8 +87,11 @@ pub fn labels(identity: &Identity) -> BTreeMap<String, String> {
 }
 
 /// What schedulers and API servers look for before they rely on it.
-const DECLARED_FEATURES: [&str; 2] =
-    ["InPlacePodLevelResourcesVerticalScaling", "RestartAllContainersOnContainerExits"];
+const DECLARED_FEATURES: [&str; 3] = [
+    "InPlacePodLevelResourcesVerticalScaling",
+    "InPlacePodVerticalScalingInitContainers",
+    "RestartAllContainersOnContainerExits",
+];
 
 /// The status, over what is known: amounts and conditions of others are kept.
 pub fn status(

@@ -106,10 +106,9 @@ pub fn settle(given: &Allocation, pod: &Pod, others: impl FnOnce() -> Vec<Arc<Po
     }
 }
 
-/// The containers whose resources may change while they run.
-fn resizable(pod: &Pod) -> impl Iterator<Item = &Container> {
-    let sidecars = spec::init_containers(pod).iter().filter(|container| spec::is_sidecar(container));
-    sidecars.chain(&spec::spec(pod).containers)
+/// The containers whose resources may change while they run: all but ephemeral ones.
+pub(super) fn resizable(pod: &Pod) -> impl Iterator<Item = &Container> {
+    spec::init_containers(pod).iter().chain(&spec::spec(pod).containers)
 }
 
 /// Only cpu and memory are told as they really are.

@@ -14,6 +14,7 @@ use machinery::quantity::{Format, Quantity};
 use serde_json::json;
 
 use super::{
+    allocation::resizable,
     configs::{
         NodeFacts,
         resources::{self, amount},
@@ -23,9 +24,9 @@ use super::{
 use crate::runtime::{ContainerRecord, ContainerState, Observed};
 
 /// A quota below this is the kernel's smallest, whatever was asked for.
-const CPU_LIMIT_MILLI_MIN: i64 = 10;
+pub(crate) const CPU_LIMIT_MILLI_MIN: i64 = 10;
 /// Shares below this are the kernel's smallest.
-const CPU_REQUEST_MILLI_MIN: i64 = 2;
+pub(crate) const CPU_REQUEST_MILLI_MIN: i64 = 2;
 /// Runtimes with the systemd driver round a quota up to whole 10 ms.
 const QUOTA_ROUNDING_US: i64 = 10_000;
 
@@ -101,8 +102,7 @@ impl Due {
 pub fn due(pod: &Pod, observed: &Observed, actuated: &mut HashMap<String, Having>, facts: &NodeFacts) -> Due {
     let mut due = Due::default();
     actuated.retain(|id, _| observed.containers.iter().any(|record| record.id == *id));
-    let sidecars = spec::init_containers(pod).iter().filter(|container| spec::is_sidecar(container));
-    for container in sidecars.chain(&spec::spec(pod).containers) {
+    for container in resizable(pod) {
         let running = observed.current(&container.name).filter(|record| record.state == ContainerState::Running);
         let Some(record) = running else { continue };
         let wanted = Having::wanted(pod, container);

@@ -67,6 +67,26 @@ fn a_resize_that_came_while_no_kubelet_ran_is_found() {
 }
 
 #[test]
+fn a_plain_init_container_may_change_while_it_runs() {
+    let of = |cpu: &str| {
+        let mut object = pod(burstable("100m", "200m"), Value::Null);
+        let init = json!([{"name": "i", "image": "i", "resources": burstable(cpu, "1")}]);
+        object.spec.get_or_insert_default().init_containers = serde_json::from_value(init).expect("containers");
+        object
+    };
+    let given = Allocation::of_spec(&of("100m"));
+    let wish = Arc::new(of("500m"));
+    assert!(matches!(settle(&given, &wish, Vec::new, &facts()), Settled::Granted(_)));
+    let shown = given.apply(&wish);
+    let init = &spec::init_containers(&shown)[0];
+    assert_eq!(Having::wanted(&shown, init).cpu_request_milli, 100, "until it is granted");
+    let mut observed = running(102, 100_000, MIB_64);
+    observed.containers[0].name = "i".into();
+    let due = resize::due(&wish, &observed, &mut HashMap::new(), &facts());
+    assert_eq!(due.updates.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["i"]);
+}
+
+#[test]
 fn what_runs_otherwise_is_updated_once() {
     let mut actuated = HashMap::new();
     let small = pod(burstable("100m", "200m"), Value::Null);

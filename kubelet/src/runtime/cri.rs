@@ -106,6 +106,23 @@ impl Runtime for CriRuntime {
         call!(self.runtime.status(self.request(v1::StatusRequest { verbose: false })), "Status", "")
     }
 
+    async fn cgroup_driver(&self) -> Result<Option<&'static str>> {
+        let answer = call!(self.runtime.runtime_config(self.request(v1::RuntimeConfigRequest {})), "RuntimeConfig", "");
+        let linux = match answer {
+            Err(error) if error.code == tonic::Code::Unimplemented => return Ok(None),
+            answer => answer?.linux,
+        };
+        let Some(linux) = linux else { return Ok(None) };
+        match v1::CgroupDriver::try_from(linux.cgroup_driver) {
+            Ok(v1::CgroupDriver::Systemd) => Ok(Some("systemd")),
+            Ok(v1::CgroupDriver::Cgroupfs) => Ok(Some("cgroupfs")),
+            Err(_) => {
+                let problem = format!("runtime returned an unknown cgroup driver {}", linux.cgroup_driver);
+                Err(Error::new("RuntimeConfig", "", &tonic::Status::internal(problem)))
+            }
+        }
+    }
+
     async fn update_pod_range(&self, range: &str) -> Result<()> {
         let network_config = Some(v1::NetworkConfig { pod_cidr: range.to_owned() });
         let runtime_config = Some(v1::RuntimeConfig { network_config });

@@ -12,6 +12,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{Mutex, mpsc},
 };
+use tonic::transport::{Channel, Endpoint, Uri};
 
 pub(crate) type Messages = mpsc::UnboundedReceiver<Vec<u8>>;
 
@@ -25,6 +26,16 @@ pub(crate) struct Answers {
 impl Answers {
     pub(crate) fn new(path: &'static str, streams: Vec<Messages>) -> Self {
         Self { path, streams: Arc::new(Mutex::new(streams.into_iter())) }
+    }
+
+    /// A client's end of it.
+    pub(crate) fn channel(&self) -> Channel {
+        let answers = self.clone();
+        Endpoint::from_static("http://localhost").connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
+            let (ours, theirs) = tokio::io::duplex(64 * 1024);
+            answers.serve(theirs);
+            std::future::ready(Ok::<_, Infallible>(TokioIo::new(ours)))
+        }))
     }
 
     /// A connection, until its other end closes it.

@@ -52,6 +52,10 @@ pub struct Streams {
 pub trait Runtime: Send + Sync + 'static {
     async fn version(&self) -> Result<v1::VersionResponse>;
     async fn status(&self) -> Result<v1::StatusResponse>;
+    /// `cgroupfs` or `systemd`, where the runtime tells (`RuntimeConfig`: containerd 2.0, CRI-O 1.28).
+    async fn cgroup_driver(&self) -> Result<Option<&'static str>> {
+        Ok(None)
+    }
     /// Which addresses this node's pods get: a range, or one of each family with a comma between (`UpdateRuntimeConfig`).
     async fn update_pod_range(&self, range: &str) -> Result<()>;
 

@@ -6,6 +6,7 @@ use machinery::{
     schema::{self, Decoded},
 };
 
+use super::references;
 use crate::pod::spec::{CONFIG_HASH, CONFIG_SEEN, CONFIG_SOURCE};
 
 /// Reads YAML or JSON. `source` is the file's path: with the content and the node it makes the pod's UID.
@@ -32,6 +33,9 @@ pub(super) fn parse(text: &str, source: &str, node_name: &str) -> Result<Pod, St
     let Some(name) = pod.metadata.name.clone().filter(|name| !name.is_empty()) else {
         return Err("invalid pod: metadata.name: Required value".into());
     };
+    if let Some(objects) = references::first(&pod) {
+        return Err(format!("static pods may not reference {objects}"));
+    }
     let uid = pod.metadata.uid.clone().filter(|uid| !uid.is_empty());
     let uid = uid.unwrap_or_else(|| hash(&[text, source, node_name]));
     pod.metadata.name = Some(format!("{name}-{node_name}"));
@@ -119,5 +123,7 @@ mod tests {
         ] {
             assert!(parse(text, "f", "n").is_err(), "{text}");
         }
+        let named = MANIFEST.replace("image: i}]", "image: i}], serviceAccountName: a");
+        assert_eq!(parse(&named, "f", "n"), Err("static pods may not reference serviceaccounts".to_owned()));
     }
 }

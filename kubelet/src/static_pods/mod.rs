@@ -1,10 +1,11 @@
 //! Static pods: manifests in a folder (or one file) that run without an API server.
 //!
-//! Enter at [`follow`]. [`manifest`] reads a manifest (pure), the folder is watched, and [`mirror`] keeps an image of each
+//! Enter at [`follow`]. [`manifest`] reads a manifest and refuses [`references`] to objects (both pure), the folder is watched, and [`mirror`] keeps an image of each
 //! static pod in the API, so that others see it. Workers know static pods only by their annotations.
 
 mod manifest;
 mod mirror;
+mod references;
 
 use std::{
     collections::BTreeMap,
