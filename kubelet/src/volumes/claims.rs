@@ -2,11 +2,16 @@
 //!
 //! Enter at [`Claims::resolve`]. What a volume comes to is decided by [`judge`], which is pure.
 
+use std::collections::BTreeSet;
+
 use component::{client::shown, scheduling::node_affinity};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Volume};
 use kube::{Api, Client};
 
 use crate::pod::spec;
+
+const GROUP: &str = "pv.beta.kubernetes.io/gid";
+const MOUNT_OPTIONS: &str = "volume.beta.kubernetes.io/mount-options";
 
 /// Where the data of a claim lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +22,10 @@ pub struct Found {
     pub is_read_only: bool,
     /// `volumeMode: Block`: a device, not a folder.
     pub is_block: bool,
+    /// One pod at a time (ReadWriteOncePod, and no other mode).
+    pub is_for_one_pod: bool,
+    /// The group that all processes of its pods belong to besides their own.
+    pub group: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +34,11 @@ pub enum Place {
         path: String,
         type_: String,
     },
-    /// A folder, or a device with a file system (`fs_type` where it is named).
+    /// A folder, or a device with a file system (`fs_type` where it is named); `options` are those of the mount.
     Local {
         path: String,
         fs_type: Option<String>,
+        options: Vec<String>,
     },
 }
 
@@ -114,24 +124,39 @@ fn judge(
         return Err(format!("no matching NodeSelectorTerms: PV {name:?} is not on this node"));
     }
     let is_block = spec.volume_mode.as_deref() == Some("Block");
-    if let Some(options) = spec.mount_options.filter(|options| !options.is_empty() && spec.local.is_some() && !is_block)
-    {
-        let options = options.join(",");
-        return Err(format!("PV {name:?} has mountOptions {options:?}, which are not supported by this kubelet"));
-    }
+    let options = mount_options(volume);
     let place = match (&spec.host_path, &spec.local) {
+        (Some(_), _) if !options.is_empty() => {
+            return Err("mount options are not supported for this volume type".into());
+        }
         (Some(it), _) => Place::HostPath { path: it.path.clone(), type_: it.type_.clone().unwrap_or_default() },
-        (None, Some(it)) => Place::Local { path: it.path.clone(), fs_type: it.fs_type.clone() },
+        (None, Some(it)) => Place::Local { path: it.path.clone(), fs_type: it.fs_type.clone(), options },
         (None, None) => {
             return Err(format!(
                 "PV {name:?} is of a type that is not supported by this kubelet; hostPath and local volumes are"
             ));
         }
     };
-    let only_read = |modes: &Option<Vec<String>>| {
-        modes.as_ref().is_some_and(|modes| !modes.is_empty() && modes.iter().all(|mode| mode == "ReadOnlyMany"))
+    let modes = spec.access_modes.unwrap_or_default();
+    let group = volume.metadata.annotations.as_ref().and_then(|it| it.get(GROUP)?.parse().ok());
+    Ok(Found {
+        volume: name,
+        place,
+        is_read_only: read_only || (!modes.is_empty() && modes.iter().all(|mode| mode == "ReadOnlyMany")),
+        is_block,
+        is_for_one_pod: modes == ["ReadWriteOncePod"],
+        group,
+    })
+}
+
+/// Sorted, each once, as upstream hands them on; the annotation that was before the field counts first.
+fn mount_options(volume: &PersistentVolume) -> Vec<String> {
+    let annotations = volume.metadata.annotations.as_ref();
+    let given: Vec<String> = match annotations.and_then(|it| it.get(MOUNT_OPTIONS)) {
+        Some(text) => text.split(',').map(str::to_owned).collect(),
+        None => volume.spec.as_ref().and_then(|spec| spec.mount_options.clone()).unwrap_or_default(),
     };
-    Ok(Found { volume: name, place, is_read_only: read_only || only_read(&spec.access_modes), is_block })
+    BTreeSet::from_iter(given.into_iter().filter(|option| !option.is_empty())).into_iter().collect()
 }
 
 #[cfg(test)]
@@ -148,6 +173,11 @@ mod tests {
 
     fn volume(spec: Value) -> PersistentVolume {
         serde_json::from_value(json!({"metadata": {"name": "pv"}, "spec": spec})).expect("a volume")
+    }
+
+    fn local_place(options: &[&str]) -> Place {
+        let options = options.iter().map(|&option| option.to_owned()).collect();
+        Place::Local { path: "/data".into(), fs_type: None, options }
     }
 
     #[test]
@@ -170,10 +200,20 @@ mod tests {
         let reference = json!({"uid": "c"});
         let local = json!({"path": "/data"});
         let found = of(json!({"claimRef": reference, "local": local, "nodeAffinity": on("n1")})).expect("found");
-        assert_eq!(found.place, Place::Local { path: "/data".into(), fs_type: None });
+        assert_eq!(found.place, local_place(&[]));
         assert!(!found.is_read_only && !found.is_block);
-        let options = json!({"claimRef": reference, "local": local, "mountOptions": ["noatime"]});
-        assert!(of(options).is_err_and(|error| error.contains("mountOptions \"noatime\", which are not supported")));
+        let options = json!(["noexec", "noatime", "noexec", ""]);
+        let with = of(json!({"claimRef": reference, "local": local, "mountOptions": options})).expect("found");
+        assert_eq!(with.place, local_place(&["noatime", "noexec"]));
+        let folder = json!({"claimRef": reference, "hostPath": {"path": "/data"}, "mountOptions": ["noexec"]});
+        assert_eq!(of(folder), Err("mount options are not supported for this volume type".to_owned()));
+        let mut older = volume(json!({"claimRef": reference, "local": local, "mountOptions": ["noexec"]}));
+        older.metadata.annotations = Some([(MOUNT_OPTIONS.to_owned(), "nodev,noatime".to_owned())].into());
+        older.metadata.annotations.get_or_insert_default().insert(GROUP.to_owned(), "1234".to_owned());
+        older.spec.get_or_insert_default().access_modes = Some(vec!["ReadWriteOncePod".to_owned()]);
+        let found = judge(&claim("Bound"), &older, &here, false).expect("found");
+        assert_eq!(found.place, local_place(&["noatime", "nodev"]));
+        assert_eq!((found.group, found.is_for_one_pod), (Some(1234), true));
         let elsewhere = of(json!({"claimRef": reference, "local": local, "nodeAffinity": on("n2")}));
         assert!(elsewhere.is_err_and(|error| error.contains("not on this node")));
         assert!(

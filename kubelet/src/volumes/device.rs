@@ -7,15 +7,12 @@ use std::{
     io::{self, Read as _},
     os::unix::fs::FileTypeExt as _,
     path::Path,
-    process::{Command, Stdio},
+    process::Command,
 };
 
-use nix::{
-    errno::Errno,
-    mount::{MsFlags, mount},
-};
+use nix::errno::Errno;
 
-use super::mount_table;
+use super::mount_table::{self, run};
 
 /// The file system of volumes that name none.
 const FS_TYPE: &str = "ext4";
@@ -24,31 +21,47 @@ pub(super) fn is_device(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.file_type().is_block_device())
 }
 
+/// What a local volume says of its mount.
+pub(super) struct How {
+    /// The file system, where it is named.
+    pub(super) fs_type: Option<String>,
+    pub(super) is_read_only: bool,
+    /// `mountOptions`.
+    pub(super) options: Vec<String>,
+}
+
 /// Mounts the device on `folder`, with a new file system where it has none yet and may be written to.
 ///
 /// # Errors
 /// A device that has another file system than the one asked for, or programs and mounts that fail.
-pub(super) fn mount_device(device: &Path, folder: &Path, fs_type: Option<&str>, is_read_only: bool) -> io::Result<()> {
-    let wanted = fs_type.filter(|fs_type| !fs_type.is_empty());
+pub(super) fn mount_device(device: &Path, folder: &Path, how: &How) -> io::Result<()> {
+    let wanted = how.fs_type.as_deref().filter(|fs_type| !fs_type.is_empty());
     let found = match found(device)? {
         Some(found) => found,
-        None if is_read_only => return Err(failed(device, "cannot mount unformatted disk as it is read-only")),
+        None if how.is_read_only => return Err(failed(device, "cannot mount unformatted disk as it is read-only")),
         None => format(device, wanted.unwrap_or(FS_TYPE))?,
     };
     if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
         return Err(failed(device, &format!("it has the file system {found}, {wanted} was asked for")));
     }
     fs::create_dir_all(folder)?;
-    let mount = |flags| mount(Some(device), folder, Some(found.as_str()), flags, None::<&str>);
-    if !is_read_only {
-        return mount(MsFlags::empty()).map_err(io::Error::from);
-    }
     // Only the mount point is read-only: what the kernel holds of a device is one for all its mounts, and another pod's
     // may be for writing. Where the device itself is not for writing there can be no such other.
-    match mount(MsFlags::empty()) {
-        Err(Errno::EACCES | Errno::EROFS) => mount(MsFlags::MS_RDONLY).map_err(io::Error::from),
-        mounted => mounted.map_err(io::Error::from).and_then(|()| mount_table::make_read_only(folder)),
+    match mount_table::mount(device, folder, &found, &how.options) {
+        Err(error) if how.is_read_only && is_unwritable(&error) => {
+            let mut options = how.options.clone();
+            options.push("ro".to_owned());
+            mount_table::mount(device, folder, &found, &options)
+        }
+        mounted => mounted.and_then(|()| match how.is_read_only {
+            true => mount_table::restrict(folder, true, &how.options),
+            false => Ok(()),
+        }),
     }
+}
+
+fn is_unwritable(error: &io::Error) -> bool {
+    [Errno::EACCES, Errno::EROFS].iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
 /// The file system that the device has; None only where it holds nothing that `blkid` knows.
@@ -83,12 +96,6 @@ fn format(device: &Path, fs_type: &str) -> io::Result<String> {
     }
 }
 
-fn run(command: &mut Command) -> io::Result<std::process::Output> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output();
-    output.map_err(|error| io::Error::new(error.kind(), format!("run {program}: {error}")))
-}
-
 fn failed(device: &Path, problem: &str) -> io::Error {
     io::Error::other(format!("local volume {}: {problem}", device.display()))
 }
@@ -101,7 +108,8 @@ fn a_blank_device_gets_a_file_system_and_keeps_it() {
     assert_eq!(found(&device).expect("is looked at"), None);
     assert_eq!(format(&device, "ext4").expect("is made"), "ext4");
     assert_eq!(found(&device).expect("is looked at").as_deref(), Some("ext4"));
-    let other = mount_device(&device, folder.path(), Some("xfs"), false).expect_err("not what it has").to_string();
+    let xfs = How { fs_type: Some("xfs".into()), is_read_only: false, options: Vec::new() };
+    let other = mount_device(&device, folder.path(), &xfs).expect_err("not what it has").to_string();
     assert!(other.ends_with("it has the file system ext4, xfs was asked for"), "{other}");
     assert!(!is_device(&device));
 }
@@ -115,7 +123,8 @@ fn a_device_with_partitions_or_that_is_not_there_is_left_alone() {
     // One partition of Linux: sector 2048, of the same length.
     disk[446..462].copy_from_slice(&[0, 0x20, 0x21, 0, 0x83, 0x20, 0x20, 0, 0, 8, 0, 0, 0, 8, 0, 0]);
     fs::write(&device, &disk).expect("a file in its place");
-    let refused = mount_device(&device, folder.path(), None, false).expect_err("it holds something").to_string();
+    let any = How { fs_type: None, is_read_only: false, options: Vec::new() };
+    let refused = mount_device(&device, folder.path(), &any).expect_err("it holds something").to_string();
     assert!(refused.ends_with("it has partitions: it is neither formatted nor mounted"), "{refused}");
     assert!(fs::read(&device).expect("reads") == disk, "nothing is written");
     assert!(found(&folder.path().join("absent")).is_err(), "what cannot be read is not blank");

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 
 use super::{
     atomic::{self, Payload},
-    device, host_path, mount_table,
+    device::{self, How},
+    host_path, mount_table,
     ownership::{self, Ownership},
 };
 
@@ -29,9 +30,8 @@ pub(super) enum Task {
     /// A local volume: mounted on a folder of the pod, so that it is given back with the pod.
     Local {
         path: PathBuf,
-        fs_type: Option<String>,
+        how: How,
         folder: PathBuf,
-        is_read_only: bool,
         only_on_mismatch: bool,
     },
     Files {
@@ -49,9 +49,9 @@ pub(super) fn make(task: &Task, ownership: Ownership, now: Timestamp) -> io::Res
     match task {
         Task::Nothing => Ok(()),
         Task::HostPath { path, type_ } => host_path::ensure(path.as_ref(), type_),
-        Task::Local { path, fs_type, folder, is_read_only, only_on_mismatch } => {
-            mount_local(path, folder, fs_type.as_deref(), *is_read_only)?;
-            if *is_read_only || (*only_on_mismatch && ownership.fits(folder)?) {
+        Task::Local { path, how, folder, only_on_mismatch } => {
+            mount_local(path, folder, how)?;
+            if how.is_read_only || (*only_on_mismatch && ownership.fits(folder)?) {
                 return Ok(());
             }
             ownership.apply(folder, false)
@@ -85,16 +85,17 @@ pub(super) fn make(task: &Task, ownership: Ownership, now: Timestamp) -> io::Res
     }
 }
 
-fn mount_local(path: &Path, folder: &Path, fs_type: Option<&str>, is_read_only: bool) -> io::Result<()> {
+fn mount_local(path: &Path, folder: &Path, how: &How) -> io::Result<()> {
     if mount_table::is_mounted(folder)? {
         return Ok(());
     }
     if device::is_device(path) {
-        return device::mount_device(path, folder, fs_type, is_read_only);
+        return device::mount_device(path, folder, how);
     }
     if !path.is_dir() {
         return Err(io::Error::other(format!("local volume: path {:?} does not exist", path.display().to_string())));
     }
     fs::create_dir_all(folder)?;
-    mount_table::bind(path, folder)
+    mount_table::bind(path, folder)?;
+    mount_table::restrict(folder, how.is_read_only, &how.options)
 }

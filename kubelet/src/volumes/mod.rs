@@ -19,7 +19,7 @@ mod subpath;
 pub mod tokens;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs, io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -143,6 +143,24 @@ impl VolumeManager {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
     }
 
+    /// Notes where a pod's volume lies, unless another pod has what only one may have.
+    fn note(&self, pod_uid: &str, volume: &str, found: Found) -> Result<Found, String> {
+        let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if found.is_for_one_pod && all.iter().any(|((uid, _), it)| uid != pod_uid && it.volume == found.volume) {
+            return Err("volume uses the ReadWriteOncePod access mode and is already in use by another pod".into());
+        }
+        all.insert((pod_uid.to_owned(), volume.to_owned()), found.clone());
+        Ok(found)
+    }
+
+    /// The groups of the pod's volumes.
+    pub fn groups(&self, pod_uid: &str) -> Vec<i64> {
+        let all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_pod = all.iter().filter(|((uid, _), _)| uid == pod_uid);
+        let groups: BTreeSet<i64> = of_pod.filter_map(|(_, found)| found.group).collect();
+        groups.into_iter().collect()
+    }
+
     fn local_folder(&self, pod_uid: &str, found: &Found) -> PathBuf {
         self.paths.volume(pod_uid, "kubernetes.io/local-volume", &found.volume)
     }
@@ -255,9 +273,7 @@ impl VolumeManager {
             Some(found) => found,
             None => {
                 let found = self.claims.resolve(inputs.pod, volume, &inputs.facts.node_name).await?;
-                let key = (uid.to_owned(), volume.name.clone());
-                self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(key, found.clone());
-                found
+                self.note(uid, &volume.name, found)?
             }
         };
         let context = spec::spec(inputs.pod).security_context.as_ref();
@@ -265,11 +281,14 @@ impl VolumeManager {
         Ok(match &found.place {
             Place::HostPath { path, type_ } => Task::HostPath { path: path.clone(), type_: type_.clone() },
             Place::Local { .. } if found.is_block => Task::Nothing,
-            Place::Local { path, fs_type } => Task::Local {
+            Place::Local { path, fs_type, options } => Task::Local {
                 path: path.into(),
-                fs_type: fs_type.clone(),
+                how: device::How {
+                    fs_type: fs_type.clone(),
+                    is_read_only: found.is_read_only,
+                    options: options.clone(),
+                },
                 folder: self.local_folder(uid, &found),
-                is_read_only: found.is_read_only,
                 only_on_mismatch: policy == Some("OnRootMismatch"),
             },
         })
@@ -341,4 +360,27 @@ fn memory_bytes(source: &EmptyDirVolumeSource, inputs: &Inputs<'_>) -> Option<i6
     let of_node = inputs.facts.allocatable.get("memory").map(|it| it.value());
     let of_pod = Some(PodTotal::of(inputs.pod).memory_limit_bytes);
     [asked, of_node, of_pod].into_iter().flatten().filter(|it| *it > 0).min()
+}
+
+#[test]
+fn what_only_one_pod_may_have_waits_for_it() {
+    let paths = Paths { root: "/k".into(), pod_logs: "/l".into(), container_logs: "/c".into() };
+    let sources = Arc::new(crate::env::tests::FakeSources::with(&[]));
+    let clock = Clock::system();
+    let volumes = VolumeManager::new(paths, sources, Tokens::new(None, clock), clock, None, ImageMounts::native());
+    let place = Place::HostPath { path: "/d".into(), type_: String::new() };
+    let found = |is_for_one_pod, group| Found {
+        volume: "pv".into(),
+        place: place.clone(),
+        is_read_only: false,
+        is_block: false,
+        is_for_one_pod,
+        group,
+    };
+    assert!(volumes.note("a", "data", found(true, Some(7))).is_ok());
+    assert!(volumes.note("a", "again", found(true, Some(7))).is_ok(), "the same pod");
+    let refused = volumes.note("b", "data", found(true, None)).expect_err("another");
+    assert!(refused.contains("already in use by another pod"), "{refused}");
+    assert!(volumes.note("b", "data", found(false, None)).is_ok());
+    assert_eq!((volumes.groups("a"), volumes.groups("b")), (vec![7], vec![]));
 }

@@ -3,9 +3,10 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
 };
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MntFlags, MsFlags, mount as sys_mount, umount2};
 
 /// All mount points of this mount namespace, in the order that they were made.
 pub(super) fn mount_points() -> io::Result<Vec<PathBuf>> {
@@ -44,21 +45,65 @@ pub(super) fn is_mounted(folder: &Path) -> io::Result<bool> {
 
 pub(super) fn mount_tmpfs(folder: &Path, size_bytes: Option<i64>) -> io::Result<()> {
     let options = size_bytes.filter(|size| *size > 0).map(|size| format!("size={size}"));
-    mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), options.as_deref()).map_err(io::Error::from)
+    sys_mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), options.as_deref()).map_err(io::Error::from)
 }
 
 pub(super) fn bind(from: &Path, to: &Path) -> io::Result<()> {
-    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>).map_err(io::Error::from)
+    sys_mount(Some(from), to, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>).map_err(io::Error::from)
 }
 
-/// Makes a fresh mount read-only at this point alone; where that fails, the mount is undone.
-pub(super) fn make_read_only(folder: &Path) -> io::Result<()> {
-    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-    let result = mount(None::<&str>, folder, None::<&str>, flags, None::<&str>);
+/// Mounts a device. Options are `mount`'s to understand: some are the kernel's flags, others the file system's own.
+///
+/// # Errors
+/// The kernel's, or the program's words.
+pub(super) fn mount(device: &Path, folder: &Path, fs_type: &str, options: &[String]) -> io::Result<()> {
+    if options.is_empty() {
+        let flags = MsFlags::empty();
+        return sys_mount(Some(device), folder, Some(fs_type), flags, None::<&str>).map_err(io::Error::from);
+    }
+    let mut command = Command::new("mount");
+    command.args(["-t", fs_type, "-o", &options.join(",")]).arg(device).arg(folder);
+    finish(&mut command)
+}
+
+/// Makes a fresh mount read-only at this point alone, and gives it options; where that fails, the mount is undone.
+pub(super) fn restrict(folder: &Path, is_read_only: bool, options: &[String]) -> io::Result<()> {
+    let result = match (is_read_only, options) {
+        (false, []) => Ok(()),
+        (true, []) => {
+            let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+            sys_mount(None::<&str>, folder, None::<&str>, flags, None::<&str>).map_err(io::Error::from)
+        }
+        (_, options) => {
+            let read_only = is_read_only.then_some("ro");
+            let options = ["bind", "remount"].into_iter().chain(read_only).chain(options.iter().map(String::as_str));
+            let mut command = Command::new("mount");
+            command.args(["-o", &options.collect::<Vec<_>>().join(",")]).arg(folder);
+            finish(&mut command)
+        }
+    };
     if result.is_err() {
         unmount_below(folder)?;
     }
-    result.map_err(io::Error::from)
+    result
+}
+
+/// Runs a program and waits for it.
+///
+/// # Errors
+/// A program that cannot be started; how it ends is in the answer.
+pub(super) fn run(command: &mut Command) -> io::Result<Output> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output();
+    output.map_err(|error| io::Error::new(error.kind(), format!("run {program}: {error}")))
+}
+
+fn finish(command: &mut Command) -> io::Result<()> {
+    let output = run(command)?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+    }
 }
 
 /// Unmounts everything at or below `folder`, the last mounted first.

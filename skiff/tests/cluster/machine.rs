@@ -90,10 +90,10 @@ fn pods(paths: &Paths) -> String {
                 {{"name": "c", "image": "busybox", "command": ["sleep", "3600"]{container}}}]}}}}"#
         )
     };
-    let claimed = |name: &str, path: &str, mode: &str| {
+    let claimed = |name: &str, path: &str, mode: &str, options: &str| {
         format!(
             r#"{{"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {{"name": "{name}"}}, "spec": {{
-                "capacity": {{"storage": "16Mi"}}, "accessModes": ["ReadWriteOnce"], "volumeMode": "{mode}",
+                "capacity": {{"storage": "16Mi"}}, "accessModes": ["ReadWriteOnce"], "volumeMode": "{mode}", {options}
                 "storageClassName": "by-hand", "local": {{"path": "{path}"}}, "nodeAffinity": {{"required": {{
                 "nodeSelectorTerms": [{{"matchExpressions": [{{"key": "kubernetes.io/hostname", "operator": "In",
                 "values": ["node"]}}]}}]}}}}}}}}
@@ -110,9 +110,9 @@ fn pods(paths: &Paths) -> String {
     let privileged =
         format!(r#", "securityContext": {{"privileged": true}}{}"#, mount(r#", "mountPropagation": "Bidirectional""#));
     [
-        claimed("block", &paths.device, "Block"),
-        claimed("local", &paths.local, "Filesystem"),
-        claimed("disk", &paths.device, "Filesystem"),
+        claimed("block", &paths.device, "Block", ""),
+        claimed("local", &paths.local, "Filesystem", r#""mountOptions": ["noexec", "noatime"],"#),
+        claimed("disk", &paths.device, "Filesystem", r#""mountOptions": ["nodev", "commit=7"],"#),
         sleeping("block", &claim("block"), r#", "volumeDevices": [{"name": "data", "devicePath": "/dev/disk"}]"#),
         sleeping("local", &of_group, &mount("")),
         sleeping("disk", &claim("disk"), &mount("")),
@@ -142,6 +142,7 @@ fn devices_are_handed_on(cluster: &Cluster) -> Result<()> {
     ensure!(read.trim() == "53 ef", "the mark of the file system on the device: {read}");
     let mounted = run(cluster, "disk", "mount | grep ' /data ' && ls /data")?;
     ensure!(mounted.contains("type ext4") && mounted.contains("lost+found"), "the device's file system: {mounted}");
+    ensure!(mounted.contains("nodev") && !mounted.contains("noexec"), "and its options: {mounted}");
     Ok(())
 }
 
@@ -150,6 +151,8 @@ fn local_volumes_belong_to_the_pods_group(cluster: &Cluster) -> Result<()> {
         "touch /data/new && stat -c '%n %g %a' /data /data/seed && stat -c '%u:%g' /data/new && cat /data/seed";
     let seen = run(cluster, "local", script)?;
     ensure!(seen == "/data 2000 2775\n/data/seed 2000 660\n1000:2000\nseed\n", "{seen}");
+    let mounted = run(cluster, "local", "mount | grep ' /data '")?;
+    ensure!(mounted.contains("noexec") && mounted.contains("noatime"), "mountOptions: {mounted}");
     Ok(())
 }
 
