@@ -1,4 +1,7 @@
-//! What pods may know of their node, from the options and the machine. Reads the resolver configuration, nothing else.
+//! What pods may know of their node, from the options and the machine. Reads the resolver configuration and what the
+//! kernel shows of itself, nothing else.
+
+use std::path::Path;
 
 use k8s_cri::v1::StatusResponse;
 
@@ -16,6 +19,9 @@ use crate::{
     },
 };
 
+/// The node's resolver configuration, unless another is named.
+pub(crate) const RESOLV_CONF: &str = "/etc/resolv.conf";
+
 /// The facts for all configurations of pods.
 pub(crate) fn of_node(
     options: &Options,
@@ -26,7 +32,7 @@ pub(crate) fn of_node(
 ) -> NodeFacts {
     let c = &options.configuration;
     let driver = if c.cgroup_driver == "systemd" { Driver::Systemd } else { Driver::Cgroupfs };
-    let resolv_conf = c.resolv_conf.clone().unwrap_or_else(|| "/etc/resolv.conf".into());
+    let resolv_conf = c.resolv_conf.clone().unwrap_or_else(|| RESOLV_CONF.into());
     let text = std::fs::read_to_string(seams.root.join(resolv_conf.trim_start_matches('/'))).unwrap_or_default();
     let host_dns = if resolv_conf.is_empty() {
         dns::DnsConfig { servers: vec!["127.0.0.1".into()], searches: vec![".".into()], options: Vec::new() }
@@ -57,8 +63,20 @@ pub(crate) fn of_node(
         has_app_armor: std::fs::read_to_string(seams.root.join("sys/module/apparmor/parameters/enabled"))
             .is_ok_and(|text| text.trim() == "Y"),
         restart_delay_max: c.crash_loop_back_off.max_container_restart_period.map_or(backoff::MAXIMUM, |it| it.0),
+        heat_paths: heat_paths(&seams.root),
         allowed_unsafe_sysctls: c.allowed_unsafe_sysctls.clone(),
     }
+}
+
+/// One of each CPU that tells of its throttling.
+fn heat_paths(root: &Path) -> Vec<String> {
+    const CPUS: &str = "sys/devices/system/cpu";
+    let entries = std::fs::read_dir(root.join(CPUS)).into_iter().flatten().flatten();
+    let cpus = entries.filter_map(|entry| entry.file_name().to_str()?.strip_prefix("cpu")?.parse::<u32>().ok());
+    let mut cpus: Vec<u32> = cpus.collect();
+    cpus.sort_unstable();
+    let paths = cpus.into_iter().map(|cpu| format!("{CPUS}/cpu{cpu}/thermal_throttle"));
+    paths.filter(|path| root.join(path).exists()).map(|path| format!("/{path}")).collect()
 }
 
 /// What the runtime's default handler can do; nothing special where it does not say.
@@ -69,4 +87,14 @@ pub(crate) fn abilities(status: &StatusResponse) -> Abilities {
         recursive_read_only: features.is_some_and(|it| it.recursive_read_only_mounts),
         strict_supplemental_groups: status.features.as_ref().is_some_and(|it| it.supplemental_groups_policy),
     }
+}
+
+#[test]
+fn cpus_that_tell_of_their_heat_are_found() {
+    let root = tempfile::tempdir().expect("a folder");
+    for name in ["cpu10/thermal_throttle", "cpu2/thermal_throttle", "cpu3", "cpufreq", "cpuidle/thermal_throttle"] {
+        std::fs::create_dir_all(root.path().join("sys/devices/system/cpu").join(name)).expect("a folder");
+    }
+    let of = |cpu: u32| format!("/sys/devices/system/cpu/cpu{cpu}/thermal_throttle");
+    assert_eq!(heat_paths(root.path()), [of(2), of(10)]);
 }

@@ -7,6 +7,7 @@ use component::{
     clock::Clock,
     informer::{Informers, Selection},
     random::Random,
+    recorder::Type,
     shutdown::Shutdown,
     tls,
 };
@@ -31,7 +32,10 @@ use crate::{
         own::OwnNode,
     },
     node_shutdown, orphans,
-    pod::node::{Index, Network, Node, Registry},
+    pod::{
+        configs::dns,
+        node::{Index, Network, Node, Registry},
+    },
     ports,
     probes::Prober,
     process,
@@ -252,6 +256,10 @@ async fn make_node(
     let clock = seams.clock;
     let recorder = connect::recorder(options, client.as_ref(), identity, seams)?;
     let reporter = Reporter::new(recorder, &identity.name);
+    let resolv_conf = c.resolv_conf.as_deref().unwrap_or(facts::RESOLV_CONF);
+    if let Some(problem) = dns::host_problem(&facts.host_dns, resolv_conf, &c.cluster_domain) {
+        reporter.node(Type::Warning, "CheckLimitsForResolvConf", problem);
+    }
     let cgroups = c.cgroups_per_qos.then(|| Cgroups::new(hierarchy, facts.cgroups.clone(), facts.cpu_period_us));
     if let Some(cgroups) = &cgroups {
         enforcement::enforce(cgroups, c, &identity.capacity, &reporter)?;

@@ -64,7 +64,12 @@ fn quote(text: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            c if c.is_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
+            c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
             c => out.push(c),
         }
     }
@@ -72,7 +77,8 @@ fn quote(text: &str) -> String {
     out
 }
 
-/// The value of a `resourceFieldRef`: rounded up to whole divisors. A limit that is not set is the node's allocatable.
+/// The value of a `resourceFieldRef`: rounded up to whole divisors. A limit that is not set is the pod's, or else the
+/// node's allocatable.
 ///
 /// # Errors
 /// Containers or resources that are not there.
@@ -86,7 +92,7 @@ pub fn resource(
     let Some((_, container)) = spec::find_container(pod, name) else {
         return Err(format!("container {name} not found"));
     };
-    let value = quantity_of(&selector.resource, &container, facts)?;
+    let value = quantity_of(&selector.resource, pod, &container, facts)?;
     let divisor = selector.divisor.as_ref().and_then(spec::quantity).filter(|it| !it.is_zero());
     let milli = selector.resource.ends_with(".cpu");
     let (value, divisor) = match (value, divisor) {
@@ -98,16 +104,24 @@ pub fn resource(
     Ok((value / divisor + i64::from(value % divisor > 0)).to_string())
 }
 
-fn quantity_of(resource: &str, container: &Container, facts: &NodeFacts) -> Result<Quantity, String> {
+fn quantity_of(resource: &str, pod: &Pod, container: &Container, facts: &NodeFacts) -> Result<Quantity, String> {
     let own = container.resources.clone().unwrap_or_default();
     let zero = || Quantity::new(0, machinery::quantity::Format::DecimalSi);
     let find = |amounts: &Option<BTreeMap<String, ApiQuantity>>, name: &str| amount(amounts, name);
     match resource.split_once('.') {
         Some(("limits", name)) => Ok(find(&own.limits, name)
             .filter(|it| !it.is_zero())
-            .or_else(|| facts.allocatable.get(name).cloned())
+            .or_else(|| limit_around(name, pod, facts))
             .unwrap_or_else(zero)),
         Some(("requests", name)) => Ok(find(&own.requests, name).unwrap_or_else(zero)),
         _ => Err(format!("unsupported container resource : {resource}")),
     }
+}
+
+/// What holds a container without a limit of its own.
+fn limit_around(name: &str, pod: &Pod, facts: &NodeFacts) -> Option<Quantity> {
+    let of_node = facts.allocatable.get(name)?;
+    let of_pod = spec::spec(pod).resources.as_ref().filter(|_| matches!(name, "cpu" | "memory"));
+    let of_pod = of_pod.and_then(|it| amount(&it.limits, name)).filter(|it| !it.is_zero());
+    Some(of_pod.unwrap_or_else(|| of_node.clone()))
 }

@@ -157,6 +157,22 @@ fn resources_round_up_and_fall_back_to_the_node() {
 }
 
 #[test]
+fn a_limit_that_is_not_set_is_the_pods() {
+    let mut pod = pod(json!({"name": "c", "resources": {"limits": {"memory": "64Mi"}}}));
+    let own = json!({"limits": {"cpu": "1500m", "memory": "1Gi", "hugepages-2Mi": "2Mi"}});
+    pod.spec.get_or_insert_default().resources = serde_json::from_value(own).expect("resources");
+    for (resource, wanted) in [
+        ("limits.cpu", "2"),
+        ("limits.memory", "67108864"),
+        ("requests.cpu", "0"),
+        ("limits.ephemeral-storage", "1000"),
+    ] {
+        let selector = serde_json::from_value(json!({"resource": resource})).expect("a selector");
+        assert_eq!(downward::resource(&selector, &pod, "c", &facts()).as_deref(), Ok(wanted), "{resource}");
+    }
+}
+
+#[test]
 fn services_are_told() {
     let service = |namespace: &str, name: &str, ip: &str| -> Arc<Service> {
         let object = json!({"metadata": {"name": name, "namespace": namespace},

@@ -11,9 +11,15 @@ pub mod state;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use component::{recorder::Type, shutdown::Shutdown};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 
@@ -29,12 +35,14 @@ use crate::{
     images::collect::Collector,
     metrics,
     node::conditions::Health,
-    pod::{inbox::Eviction, node::Node, spec},
+    pod::{backoff::after, inbox::Eviction, node::Node, spec},
     usage::{self, Usage},
 };
 
 /// How often the signals are looked at, as upstream does.
 const PERIOD: Duration = Duration::from_secs(10);
+/// The least time that an evicted pod is given before another must go.
+const END_WAIT_MIN: Duration = Duration::from_secs(10);
 
 /// How evictions go.
 #[derive(Debug, Clone)]
@@ -57,6 +65,8 @@ struct Manager {
     state: State,
     observer: Observer,
     health: watch::Sender<Health>,
+    /// Pods that are ending for the node's sake, by UID, and how long what they free is waited for.
+    ending: HashMap<String, Timestamp>,
 }
 
 /// Looks, tells the pressures to `health`, and evicts, until shutdown.
@@ -70,7 +80,7 @@ pub async fn run(
 ) {
     let observer = Observer::new(settings.root.clone(), node.facts.paths.root.clone());
     let state = State::new(settings.thresholds.clone(), settings.transition);
-    let mut manager = Manager { settings, node, dispatch, images, state, observer, health };
+    let mut manager = Manager { settings, node, dispatch, images, state, observer, health, ending: HashMap::new() };
     loop {
         manager.turn().await;
         if shutdown.run_until(tokio::time::sleep(PERIOD)).await.is_none() {
@@ -84,17 +94,27 @@ impl Manager {
         let observations = self.observer.look(self.node.runtime.as_ref()).await;
         let verdict = self.state.look(&observations, self.node.clock.now());
         tell(&self.health, &verdict.pressures);
+        self.forget_ended();
         if self.settings.storage_limits && self.end_greedy().await {
             return;
         }
-        if let Some(starving) = verdict.starving {
+        let waits = self.ending.values().any(|until| *until > self.node.clock.now());
+        if let Some(starving) = verdict.starving.filter(|_| !waits) {
             self.relieve(&starving).await;
         }
     }
 
+    fn forget_ended(&mut self) {
+        let running = &self.node.running;
+        self.ending.retain(|uid, _| running.get(uid).is_some_and(|pod| !spec::is_over(&pod)));
+    }
+
     /// Pods that run here and are not about to end.
     fn active(&self) -> Vec<Arc<Pod>> {
-        let is_active = |pod: &Arc<Pod>| pod.metadata.deletion_timestamp.is_none() && !spec::is_over(pod);
+        let is_active = |pod: &Arc<Pod>| {
+            let ends = pod.metadata.deletion_timestamp.is_some() || self.ending.contains_key(spec::uid(pod));
+            !ends && !spec::is_over(pod)
+        };
         self.node.running.list().into_iter().filter(is_active).collect()
     }
 
@@ -126,7 +146,7 @@ impl Manager {
     }
 
     /// True when a pod was ended for taking more local storage than it may.
-    async fn end_greedy(&self) -> bool {
+    async fn end_greedy(&mut self) -> bool {
         let pods: Vec<Arc<Pod>> = self.active().into_iter().filter(|pod| rank::has_storage_limits(pod)).collect();
         if pods.is_empty() {
             return false;
@@ -183,7 +203,10 @@ impl Manager {
         }
     }
 
-    fn evict(&self, pod: &Pod, signal: &str, message: String, grace_period_seconds: i64) {
+    fn evict(&mut self, pod: &Pod, signal: &str, message: String, grace_period_seconds: i64) {
+        let grace = Duration::from_secs(u64::try_from(grace_period_seconds).unwrap_or(0));
+        let until = after(self.node.clock.now(), (grace + grace / 2).max(END_WAIT_MIN));
+        self.ending.insert(spec::uid(pod).to_owned(), until);
         metrics::evicted(signal);
         tracing::warn!(pod = %spec::identity(pod), message, "evicting a pod");
         self.node.reporter.pod(pod, Type::Warning, rank::REASON, message.clone());

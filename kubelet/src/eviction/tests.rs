@@ -68,6 +68,7 @@ async fn machine(pods: &[Arc<Pod>]) -> Machine {
         dispatch,
         images: Arc::new(images),
         health: sender,
+        ending: HashMap::new(),
     };
     let machine = Machine { bed, node, health, manager };
     machine.available(500);
@@ -103,6 +104,7 @@ async fn under_pressure_one_pod_goes_and_the_node_says_so() {
     for name in ["modest", "dear"] {
         assert_eq!(status(&machine.node, name), "Running", "{name}: one goes at a time");
     }
+    assert!(machine.manager.ending.contains_key("greedy"), "what it frees is waited for");
     machine.available(500);
     machine.manager.turn().await;
     assert!(!machine.health.borrow().memory_pressure);

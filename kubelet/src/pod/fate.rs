@@ -44,12 +44,13 @@ impl Stop {
     }
 }
 
-/// A pod that failed stays failed when it is then deleted; but only a removal ends the duty to report.
+/// A pod that is ended by the kubelet has failed for that reason also when it is deleted meanwhile; but only a removal
+/// ends the duty to report.
 fn rank(why: &Why) -> u8 {
     match why {
         Why::Completed => 0,
-        Why::Failed { .. } | Why::Evicted { .. } => 1,
-        Why::Deleted => 2,
+        Why::Deleted => 1,
+        Why::Failed { .. } | Why::Evicted { .. } => 2,
         Why::Removed => 3,
     }
 }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
+use component::recorder::Type;
+use k8s_openapi::api::core::v1::{Container, HTTPGetAction, LifecycleHandler, Pod};
 
 use super::{node::Node, spec};
 use crate::probes::handlers;
+
+const AGENT: &str = "kube-lifecycle/1.36";
 
 /// Runs a hook to its end.
 ///
@@ -42,7 +45,10 @@ pub async fn run(
     }
     if let Some(get) = &handler.http_get {
         let path = get.path.as_deref().unwrap_or_default();
-        let answer = handlers::http_get(get, container, pod_ip, "kube-lifecycle/1.36").await;
+        let mut answer = handlers::http_get(get, container, pod_ip, AGENT).await;
+        if answer.as_ref().is_err_and(|error| error.ends_with(handlers::PLAIN_ANSWER)) {
+            answer = without_tls(node, pod, container, pod_ip, get).await.or(answer);
+        }
         return match answer {
             // Any answer will do: upstream looks at the connection, not at the status.
             Ok(_) => Ok(()),
@@ -54,6 +60,30 @@ pub async fn run(
         return Ok(());
     }
     Err(format!("Cannot run handler {at}: invalid handler (tcpSocket hooks never had an effect)"))
+}
+
+/// Hooks asked for HTTPS reached plain servers for years before anybody looked: upstream tries those again.
+async fn without_tls(
+    node: &Node,
+    pod: &Pod,
+    container: &Container,
+    pod_ip: &str,
+    get: &HTTPGetAction,
+) -> Result<handlers::Answer, String> {
+    let plain = without_credentials(get);
+    let answer = handlers::http_get(&plain, container, pod_ip, AGENT).await?;
+    let host = get.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(pod_ip);
+    let message = format!("request to HTTPS lifecycle hook {host} got HTTP response, retry with HTTP succeeded");
+    node.reporter.pod(pod, Type::Warning, "LifecycleHTTPFallback", message);
+    Ok(answer)
+}
+
+fn without_credentials(get: &HTTPGetAction) -> HTTPGetAction {
+    let mut plain = HTTPGetAction { scheme: Some("HTTP".into()), ..get.clone() };
+    if let Some(headers) = &mut plain.http_headers {
+        headers.retain(|header| !header.name.eq_ignore_ascii_case("authorization"));
+    }
+    plain
 }
 
 #[cfg(test)]
@@ -79,6 +109,13 @@ mod tests {
         let at = "for Container \"c\" in Pod \"p_ns(u)\" failed";
         let socket = run(json!({"tcpSocket": {"port": 1}})).await.expect_err("upstream takes it and fails it, too");
         assert!(socket.starts_with(&format!("Cannot run handler {at}: invalid handler")), "{socket}");
+        let plain = crate::probes::tests::server(false).await;
+        let get = json!({"httpGet": {"port": plain, "path": "/fine", "scheme": "HTTPS"}});
+        assert_eq!(run(get).await, Ok(()), "a server that speaks no TLS");
+        let named = json!({"port": 1, "scheme": "HTTPS", "httpHeaders": [{"name": "Authorization", "value": "x"},
+            {"name": "A", "value": "b"}]});
+        let bare = without_credentials(&serde_json::from_value(named).expect("an action"));
+        assert_eq!((bare.scheme.as_deref(), bare.http_headers.map(|it| it.len())), (Some("HTTP"), Some(1)));
         let closed = run(json!({"httpGet": {"port": 1, "path": "/x"}})).await.expect_err("nobody listens");
         assert!(closed.starts_with(&format!("HTTP lifecycle hook (/x) {at} - error: ")), "{closed}");
     }

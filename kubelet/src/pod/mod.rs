@@ -15,6 +15,7 @@ mod hooks;
 mod image_volumes;
 pub mod inbox;
 mod look;
+mod make_sandbox;
 pub mod memory;
 pub mod node;
 pub mod plan;

@@ -295,6 +295,13 @@ fn a_stop_is_repeated_only_to_be_stricter() {
     assert!(short(&plan(&pod, &observed, &memory, Some(&long))).is_empty());
     let force = long.tightened(Stop { why: Why::Removed, since: at(NOW), grace_period_seconds: 0 });
     assert_eq!(force.why, Why::Removed);
+    let evicted = Why::Evicted { reason: "Evicted".into(), message: String::new() };
+    let both = Stop { why: evicted.clone(), since: at(NOW), grace_period_seconds: 30 }.tightened(Stop {
+        why: Why::Deleted,
+        since: at(NOW),
+        grace_period_seconds: 5,
+    });
+    assert_eq!((both.why, both.grace_period_seconds), (evicted, 5), "the reason stays, the time is the shorter");
     assert_eq!(short(&plan(&pod, &observed, &memory, Some(&force))), ["stop c0"]);
     let never_longer = force.clone().tightened(Stop { why: Why::Deleted, since: at(NOW), grace_period_seconds: 60 });
     assert_eq!(never_longer, force);

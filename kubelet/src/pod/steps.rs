@@ -4,13 +4,9 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
-use component::{client::shown, recorder::Type, shutdown::Shutdown};
+use component::{recorder::Type, shutdown::Shutdown};
 use k8s_cri::v1::ImageSpec;
-use k8s_openapi::api::{
-    core::v1::{Container, Pod},
-    node::v1::RuntimeClass,
-};
-use kube::Api;
+use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::{
     configs::{self, container::Prepared},
@@ -38,70 +34,6 @@ pub struct StartError {
 
 fn fail<T>(reason: &str, message: impl Into<String>) -> Result<T, StartError> {
     Err(StartError { reason: reason.to_owned(), message: message.into() })
-}
-
-/// Makes the pod's cgroup and log folder, and runs its sandbox.
-pub async fn run_sandbox(node: &Node, pod: &Pod, attempt: u32) -> Result<String, String> {
-    let result = make_sandbox(node, pod, attempt).await;
-    metrics::pod_started(result.is_err());
-    result
-}
-
-async fn make_sandbox(node: &Node, pod: &Pod, attempt: u32) -> Result<String, String> {
-    let identity = spec::identity(pod);
-    if let Some(cgroups) = &node.cgroups {
-        cgroups.ensure_pod(pod, node.pod_pids_limit).map_err(|error| {
-            let message = format!(
-                "failed to ensure that the pod: {} cgroups exist and are correctly applied: {error}",
-                identity.uid
-            );
-            node.reporter.pod(
-                pod,
-                Type::Warning,
-                "FailedCreatePodContainer",
-                format!("unable to ensure pod container exists: {message}"),
-            );
-            message
-        })?;
-    }
-    let handler = runtime_handler(node, pod).await?;
-    let folder = node.facts.paths.log_folder(&identity);
-    tokio::fs::create_dir_all(&folder)
-        .await
-        .map_err(|error| format!("create pod log directory for pod {identity} failed: {error}"))?;
-    let config = configs::sandbox::config(pod, attempt, &node.facts);
-    node.runtime.run_sandbox(config, &handler).await.map_err(|error| {
-        let message = error.rpc();
-        node.reporter.pod(
-            pod,
-            Type::Warning,
-            "FailedCreatePodSandBox",
-            format!("Failed to create pod sandbox: {message}"),
-        );
-        message
-    })
-}
-
-async fn runtime_handler(node: &Node, pod: &Pod) -> Result<String, String> {
-    let Some(name) = spec::spec(pod).runtime_class_name.as_deref().filter(|name| !name.is_empty()) else {
-        return Ok(String::new());
-    };
-    let Some(client) = &node.client else {
-        return Err(format!("RuntimeClass {name:?} cannot be read without an API server"));
-    };
-    let api: Api<RuntimeClass> = Api::all(client.clone());
-    let found = api.get(name).await.map_err(|error| match &error {
-        kube::Error::Api(status) if status.code == 404 => shown(&error),
-        _ => format!("failed to lookup RuntimeClass {name}: {}", shown(&error)),
-    });
-    found.map(|class| class.handler).inspect_err(|message| {
-        node.reporter.pod(
-            pod,
-            Type::Warning,
-            "FailedCreatePodSandBox",
-            format!("Failed to create pod sandbox: {message}"),
-        );
-    })
 }
 
 /// Creates and starts a container, and runs its postStart hook. Answers the container.
@@ -146,7 +78,10 @@ async fn start_of_role(
     };
     let log_path = node.facts.paths.log_folder(&spec::identity(pod)).join(&config.log_path);
     let sandbox_attempt = observed.ready_sandbox().map_or(0, |sandbox| sandbox.attempt);
-    let sandbox_config = configs::sandbox::config(pod, sandbox_attempt, &node.facts);
+    let sandbox_config = match configs::sandbox::config(pod, sandbox_attempt, &node.facts) {
+        Ok(config) => config,
+        Err(message) => return fail("CreateContainerConfigError", message),
+    };
     let id = match node.runtime.create_container(&start.sandbox_id, config, sandbox_config).await {
         Ok(id) => id,
         Err(error) => {
@@ -216,7 +151,8 @@ async fn prepare(
         .map_err(|error| format!("create container log directory for container {} failed: {error}", container.name))?;
     let mounts = make_mounts(node, pod, container, pod_ips, &env, restart_count, images).await?;
     let devices = mounts::devices(&node.volumes, pod, container)?;
-    Ok(Prepared { attempt, restart_count, image: start.image.clone(), env, mounts, devices, target_id })
+    let volume_groups = node.volumes.groups(spec::uid(pod));
+    Ok(Prepared { attempt, restart_count, image: start.image.clone(), env, mounts, devices, target_id, volume_groups })
 }
 
 async fn make_mounts(

@@ -197,7 +197,7 @@ impl Worker {
         }
         let resize = self.begin_resize(due);
         self.renew();
-        self.probes.tend(&self.node, &self.pod, &self.observed, self.stop.is_some());
+        self.probes.tend(&self.node, &self.pod, &self.known, &self.observed, self.stop.is_some());
         let wait = self.report(&plan);
         let end = if plan.stopped { self.end(&plan) } else { None };
         [plan.wake_at, self.renew_at, self.look_again_at, wait, end, resize].into_iter().flatten().min()

@@ -4,6 +4,7 @@ use component::recorder::Type;
 use jiff::Timestamp;
 
 use super::{
+    make_sandbox,
     memory::{ImageState, Starting, Volumes},
     plan::Action,
     spec, steps,
@@ -41,7 +42,7 @@ impl Worker {
                     node.reporter.pod(&pod, Type::Normal, "SandboxChanged", message);
                 }
                 self.memory.starting = Some(Starting::Sandbox);
-                self.steps.spawn(async move { Done::Sandbox(steps::run_sandbox(&node, &pod, attempt).await) });
+                self.steps.spawn(async move { Done::Sandbox(make_sandbox::run_sandbox(&node, &pod, attempt).await) });
             }
             Action::StartContainer(start) => {
                 self.memory.starting = Some(Starting::Container { name: start.name.clone(), attempt: start.attempt });

@@ -159,23 +159,23 @@ impl Worker {
     /// Sends the status where it differs from what the API has. Answers when to try again.
     pub(super) fn report(&mut self, plan: &Plan) -> Option<Timestamp> {
         let status = self.compute_status(plan);
-        let mut shown = (*self.pod).clone();
-        shown.status = Some(status.clone());
+        let target = if spec::is_static(&self.pod) { self.mirror.clone() } else { Some(self.pod.clone()) };
+        let difference = patch::between(target.as_ref().map_or("", |it| spec::uid(it)), &self.known, &status);
+        let shown = self.shown(&status, difference.is_none());
         let runs = |status: &PodStatus| status.phase.as_deref() == Some("Running");
         let before = self.node.running.get(spec::uid(&shown));
         if runs(&status) && before.is_some_and(|pod| !pod.status.as_ref().is_some_and(runs)) {
             metrics::pod_runs(&shown, self.now());
         }
-        self.node.running.put(Arc::new(shown));
-        let target = if spec::is_static(&self.pod) { self.mirror.clone()? } else { self.pod.clone() };
-        let client = self.node.client.clone()?;
+        self.node.running.put(shown);
+        let (target, client) = (target?, self.node.client.clone()?);
         if self.gone || self.reporting || self.ending >= Ending::Releasing {
             return None;
         }
         if let Some(at) = self.report_not_before.filter(|at| self.now() < *at) {
             return Some(at);
         }
-        let difference = patch::between(spec::uid(&target), &self.known, &status)?;
+        let difference = difference?;
         self.reporting = true;
         let name = target.metadata.name.clone().unwrap_or_default();
         let api: Api<Pod> = Api::namespaced(client, target.metadata.namespace.as_deref().unwrap_or_default());
@@ -184,6 +184,16 @@ impl Worker {
             Done::Reported(told.map(Box::new))
         });
         None
+    }
+
+    /// The pod with that status: where the API has the same, the object itself, for a node full of pods is a lot of copies.
+    fn shown(&self, status: &PodStatus, is_told: bool) -> Arc<Pod> {
+        if is_told && self.pod.status.as_ref() == Some(&self.known) {
+            return self.pod.clone();
+        }
+        let mut shown = (*self.pod).clone();
+        shown.status = Some(status.clone());
+        Arc::new(shown)
     }
 
     fn reported(&mut self, result: Result<Box<Pod>, kube::Error>) {

@@ -88,6 +88,7 @@ impl Worker {
             let before = spec::find_container(&self.pod, &container.name).and_then(|(_, it)| it.image);
             if before != container.image {
                 self.memory.images.remove(&container.name);
+                self.memory.backoff.forget(&container.name);
             }
         }
     }

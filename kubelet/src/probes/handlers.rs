@@ -208,7 +208,7 @@ async fn once(url: &Uri, get: &HTTPGetAction, agent: &str) -> Result<(Answer, Op
             component::tls::client_config(&component::tls::Trust::Anyone, None).map_err(|it| it.to_string())?;
         let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
         let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
-        let stream = connector.connect(name, stream).await.map_err(|error| error.to_string())?;
+        let stream = connector.connect(name, stream).await.map_err(|error| tls_error(&error))?;
         return exchange(TokioIo::new(stream), request).await;
     }
     exchange(TokioIo::new(stream), request).await
@@ -252,6 +252,17 @@ where
     let answer = answer.await;
     driver.abort();
     answer
+}
+
+/// What a server that speaks no TLS makes of it, in the words of Go's HTTP client.
+pub const PLAIN_ANSWER: &str = "http: server gave HTTP response to HTTPS client";
+
+fn tls_error(error: &std::io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => PLAIN_ANSWER.to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 fn dial_error(host: &str, port: u16, error: &std::io::Error) -> String {

@@ -7,7 +7,7 @@ pub mod grpc;
 pub mod handlers;
 pub mod tally;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,8 +17,8 @@ use std::{
 
 use component::{clock::Clock, random::Random, recorder::Type};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod, Probe};
-use tokio::task::AbortHandle;
+use k8s_openapi::api::core::v1::{Container, Pod, PodStatus, Probe};
+use tokio::{sync::watch, task::AbortHandle};
 
 use self::{
     handlers::{Outcome, Target},
@@ -93,8 +93,8 @@ pub struct PodProbes {
     prober: Prober,
     inbox: Inbox,
     tasks: HashMap<(String, Kind), AbortHandle>,
-    /// By container ID; shared with the probes, which each write their own field.
-    probed: HashMap<String, Arc<std::sync::Mutex<Probed>>>,
+    /// By container ID; shared with the probes, which each write their own field, and wait for what the startup probe says.
+    probed: HashMap<String, Arc<watch::Sender<Probed>>>,
 }
 
 impl Drop for PodProbes {
@@ -105,8 +105,9 @@ impl Drop for PodProbes {
 
 impl PodProbes {
     /// Starts the probes of containers that run, and ends those of containers that do not. While a pod stops only
-    /// readiness goes on: endpoints follow it to the end.
-    pub fn tend(&mut self, node: &Arc<Node>, pod: &Arc<Pod>, observed: &Observed, stopping: bool) {
+    /// readiness goes on: endpoints follow it to the end. What has started by the status that the API knows is not asked
+    /// again whether it has, by a kubelet that comes back.
+    pub fn tend(&mut self, node: &Arc<Node>, pod: &Arc<Pod>, known: &PodStatus, observed: &Observed, stopping: bool) {
         let mut wanted = HashSet::new();
         for record in observed.containers.iter().filter(|record| record.state == ContainerState::Running) {
             let Some((role, container)) = spec::find_container(pod, &record.name) else { continue };
@@ -120,7 +121,10 @@ impl PodProbes {
                     continue;
                 }
                 wanted.insert(key.clone());
-                if !self.tasks.contains_key(&key) {
+                if kind == Kind::Startup && !self.tasks.contains_key(&key) && has_started(known, record) {
+                    let probed = self.probed.entry(record.id.clone()).or_default();
+                    probed.send_if_modified(|probed| probed.startup.replace(true) != Some(true));
+                } else if !self.tasks.contains_key(&key) {
                     let task = self.start(node, pod, &container, probe.clone(), kind, record, observed);
                     self.tasks.insert(key, task);
                 }
@@ -166,6 +170,12 @@ impl PodProbes {
     }
 }
 
+fn has_started(known: &PodStatus, record: &ContainerRecord) -> bool {
+    let lists = known.init_container_statuses.iter().chain(&known.container_statuses);
+    let is_same = |id: &str| id.split_once("://").is_some_and(|(_, id)| id == record.id);
+    lists.flatten().any(|it| it.started == Some(true) && it.container_id.as_deref().is_some_and(is_same))
+}
+
 struct ProbeTask {
     node: Arc<Node>,
     pod: Arc<Pod>,
@@ -177,7 +187,7 @@ struct ProbeTask {
     started_at: Timestamp,
     prober: Prober,
     inbox: Inbox,
-    probed: Arc<std::sync::Mutex<Probed>>,
+    probed: Arc<watch::Sender<Probed>>,
 }
 
 impl ProbeTask {
@@ -189,28 +199,28 @@ impl ProbeTask {
         let initial = seconds(self.probe.initial_delay_seconds, 0);
         let begin = crate::pod::backoff::after(self.started_at, initial);
         tokio::time::sleep(self.prober.clock.until(begin)).await;
+        if self.kind != Kind::Startup && self.container.startup_probe.is_some() {
+            // No longer than it must: a pod is to be ready as soon as it has started, however long the period is.
+            let mut probed = self.probed.subscribe();
+            if probed.wait_for(|probed| probed.startup == Some(true)).await.is_err() {
+                return;
+            }
+        }
         let mut tally = Tally::new(self.kind, &self.probe);
         loop {
-            if self.is_due() {
-                let outcome = self.check().await;
-                self.tell(&outcome);
-                // A check that could not be made says nothing of the container.
-                let is_result = !matches!(outcome, Outcome::Errored(_));
-                if let Some(verdict) = is_result.then(|| tally.count(outcome.is_success())).flatten() {
-                    self.publish(verdict);
-                    if self.kind != Kind::Readiness && (!verdict || self.kind == Kind::Startup) {
-                        // Started for good, or to be killed: nothing more to learn of this container.
-                        return;
-                    }
+            let outcome = self.check().await;
+            self.tell(&outcome);
+            // A check that could not be made says nothing of the container.
+            let is_result = !matches!(outcome, Outcome::Errored(_));
+            if let Some(verdict) = is_result.then(|| tally.count(outcome.is_success())).flatten() {
+                self.publish(verdict);
+                if self.kind != Kind::Readiness && (!verdict || self.kind == Kind::Startup) {
+                    // Started for good, or to be killed: nothing more to learn of this container.
+                    return;
                 }
             }
             tokio::time::sleep(period).await;
         }
-    }
-
-    /// Readiness and liveness wait for the startup probe; a startup probe that has passed is done.
-    fn is_due(&self) -> bool {
-        self.kind == Kind::Startup || self.container.startup_probe.is_none() || self.lock().startup == Some(true)
     }
 
     async fn check(&self) -> Outcome {
@@ -239,23 +249,18 @@ impl ProbeTask {
         self.node.reporter.container(&self.pod, &self.container.name, Type::Warning, reason, text);
     }
 
+    /// Told while the other probes of the container wait: none tells an older state after a newer one.
     fn publish(&self, verdict: bool) {
-        let now = {
-            let mut probed = self.lock();
+        self.probed.send_if_modified(|probed| {
             let before = *probed;
-            self.kind.note(&mut probed, verdict);
-            if *probed == before {
-                return;
+            self.kind.note(probed, verdict);
+            if *probed != before {
+                self.inbox.tell(|news| {
+                    news.probed.insert(self.id.clone(), *probed);
+                });
             }
-            *probed
-        };
-        self.inbox.tell(|news| {
-            news.probed.insert(self.id.clone(), now);
+            *probed != before
         });
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Probed> {
-        self.probed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use component::tls;
-use k8s_openapi::api::core::v1::{Container, Probe};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod, PodStatus, Probe};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -12,9 +13,17 @@ use tokio::{
 };
 
 use super::handlers::{Outcome, Target, check};
-use crate::runtime::{
-    fake::FakeRuntime,
-    fake_grpc::{Answers, Messages},
+use crate::{
+    pod::{
+        inbox::Inbox,
+        memory::Probed,
+        worker_tests::{Bed, PATIENCE},
+    },
+    runtime::{
+        ContainerRecord, ContainerState, Observed,
+        fake::FakeRuntime,
+        fake_grpc::{Answers, Messages},
+    },
 };
 
 /// Answers one request: by its path, and with its own headers as the body.
@@ -23,6 +32,10 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, host: String) {
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).await.is_ok_and(|size| size == 1) {
         head.push(byte[0]);
+        if !head[0].is_ascii_uppercase() {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await;
+            return;
+        }
     }
     let head = String::from_utf8_lossy(&head).to_lowercase();
     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -44,7 +57,7 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, host: String) {
 }
 
 /// The port of a server, which speaks TLS where a certificate is given.
-async fn server(with_tls: bool) -> u16 {
+pub(crate) async fn server(with_tls: bool) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let acceptor = with_tls.then(|| {
@@ -120,6 +133,10 @@ async fn https_checks_take_any_certificate() {
     assert_eq!(checked(get, port).await, Outcome::Success);
     let plain = json!({"httpGet": {"path": "/fine", "port": port}});
     assert!(!checked(plain, port).await.is_success());
+    let port = server(false).await;
+    let words = format!("Get \"https://127.0.0.1:{port}/fine\": http: server gave HTTP response to HTTPS client");
+    let get = json!({"httpGet": {"path": "/fine", "port": port, "scheme": "HTTPS"}});
+    assert_eq!(checked(get, port).await, Outcome::Failure(words));
 }
 
 #[tokio::test]
@@ -180,4 +197,42 @@ async fn grpc_checks_take_the_services_own_word() {
         let port = health(path, state).await;
         assert_eq!(checked(json!({"grpc": {"port": port}}), port).await, wanted, "{path} {state}");
     }
+}
+
+/// What the probes of a container come to that has a startup probe, and by the API's word has started or has not.
+async fn probed(startup: Value, has_started: bool) -> Probed {
+    let object = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": {"containers": [{"name": "c",
+        "startupProbe": startup, "readinessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 1000}}]}});
+    let pod: Arc<Pod> = Arc::new(serde_json::from_value(object).expect("a pod"));
+    let known = json!({"containerStatuses": [{"name": "c", "containerID": "fake://c", "image": "", "imageID": "",
+        "ready": false, "restartCount": 0, "started": has_started}]});
+    let known: PodStatus = serde_json::from_value(known).expect("a status");
+    let (bed, inbox) = (Bed::new(), Inbox::default());
+    let node = bed.node();
+    let mut record = ContainerRecord::for_test("c", ContainerState::Running);
+    record.started_at_ns = i64::try_from(Timestamp::now().as_nanosecond()).expect("in range");
+    let observed = Observed { sandboxes: Vec::new(), containers: vec![record] };
+    let mut probes = node.prober.of_pod(inbox.clone());
+    let ready = async {
+        loop {
+            probes.tend(&node, &pod, &known, &observed, false);
+            inbox.told().await;
+            if let Some(probed) =
+                inbox.take().probed.get("c").filter(|it| it.readiness.is_some() || it.startup == Some(false))
+            {
+                return *probed;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, ready).await.expect("in time")
+}
+
+#[tokio::test]
+async fn what_has_started_is_ready_at_once_and_not_asked_again() {
+    let passes = json!({"exec": {"command": ["true"]}, "periodSeconds": 1, "initialDelaySeconds": 1});
+    let both = Probed { startup: Some(true), readiness: Some(true), liveness: None };
+    assert_eq!(probed(passes, false).await, both, "long before the readiness probe's next period");
+    let fails = json!({"tcpSocket": {"host": "127.0.0.1", "port": 1}, "failureThreshold": 1});
+    assert_eq!(probed(fails.clone(), false).await.startup, Some(false));
+    assert_eq!(probed(fails, true).await, both, "a kubelet that comes back");
 }

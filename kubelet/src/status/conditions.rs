@@ -47,7 +47,7 @@ pub(super) fn all(inputs: &Inputs<'_>, status: &PodStatus) -> Vec<PodCondition> 
     ] {
         conditions.push(condition(inputs, type_, verdict));
     }
-    if let Some(Stop { why: Why::Evicted { reason, message }, .. }) = inputs.stop {
+    if let Some(Stop { why: Why::Evicted { reason, message }, .. }) = inputs.stop.filter(|_| inputs.is_final) {
         conditions.retain(|it| it.type_ != DISRUPTION_TARGET);
         let words = if reason == preemption::REASON { preemption::CONDITION_MESSAGE } else { message };
         let verdict = (true, Some("TerminationByKubelet"), Some(words.to_owned()));

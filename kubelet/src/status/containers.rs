@@ -23,6 +23,9 @@ use crate::{
 /// Reason of a container that the runtime lost.
 const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
 
+/// What all termination messages of a pod may take; each container has its equal part.
+const MESSAGES_BYTES_MAX: usize = 12 * 1024;
+
 /// Writes the three lists: init containers in the order of the spec, the others by name.
 pub(super) fn write(inputs: &Inputs<'_>, status: &mut PodStatus) {
     let known = inputs.known;
@@ -38,12 +41,22 @@ pub(super) fn write(inputs: &Inputs<'_>, status: &mut PodStatus) {
         let before = before.iter().flatten().find(|it| it.name == container.name);
         list.push(one(inputs, role, &container, before));
     }
+    let part = MESSAGES_BYTES_MAX / (init.len() + regular.len() + ephemeral.len()).max(1);
+    for status in init.iter_mut().chain(&mut regular).chain(&mut ephemeral) {
+        [&mut status.state, &mut status.last_state].into_iter().flatten().for_each(|state| shorten(state, part));
+    }
     regular.sort_by(|a: &ContainerStatus, b| a.name.cmp(&b.name));
     ephemeral.sort_by(|a: &ContainerStatus, b| a.name.cmp(&b.name));
     let listed = |list: Vec<ContainerStatus>| (!list.is_empty()).then_some(list);
     status.init_container_statuses = listed(init);
     status.container_statuses = listed(regular);
     status.ephemeral_container_statuses = listed(ephemeral);
+}
+
+fn shorten(state: &mut ApiState, bytes_max: usize) {
+    if let Some(message) = state.terminated.as_mut().and_then(|it| it.message.as_mut()) {
+        message.truncate(message.floor_char_boundary(bytes_max));
+    }
 }
 
 fn one(inputs: &Inputs<'_>, role: Role, container: &Container, before: Option<&ContainerStatus>) -> ContainerStatus {

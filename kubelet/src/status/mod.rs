@@ -9,6 +9,7 @@ mod containers;
 pub mod patch;
 mod phase;
 pub mod qos;
+mod resources;
 #[cfg(test)]
 mod tests;
 
@@ -61,7 +62,8 @@ pub fn compute(inputs: &Inputs<'_>) -> PodStatus {
     };
     addresses(inputs, &mut status);
     containers::write(inputs, &mut status);
-    status.phase = Some(phase::of(inputs, &status).to_owned());
+    let own_phase = phase::of(inputs, &status);
+    status.phase = Some(own_phase.to_owned());
     reason(inputs, &mut status);
     if inputs.is_final {
         containers::finish(inputs, &mut status);
@@ -72,10 +74,27 @@ pub fn compute(inputs: &Inputs<'_>) -> PodStatus {
     }
     containers::write_readiness(inputs, &mut status);
     status.conditions = Some(conditions::all(inputs, &status));
+    hold_back(inputs, own_phase, &mut status);
+    resources::write(inputs, &mut status);
     status
 }
 
-/// Reason and message stay while the phase does; the kubelet's own verdict overrides them.
+/// The phase becomes final only when nothing of the pod runs any more: others take that for the sign that its volumes,
+/// addresses and resources are free.
+fn hold_back(inputs: &Inputs<'_>, own_phase: &str, status: &mut PodStatus) {
+    let is_final = |phase: &str| matches!(phase, "Failed" | "Succeeded");
+    let (known, now) = (inputs.known, status.phase.as_deref().unwrap_or_default());
+    let ends_by_kubelet = matches!(inputs.stop, Some(Stop { why: Why::Failed { .. } | Why::Evicted { .. }, .. }));
+    if ends_by_kubelet && !inputs.is_final && is_final(now) && !known.phase.as_deref().is_some_and(is_final) {
+        let before = known.phase.as_deref().unwrap_or("Pending");
+        status.phase = Some(if is_final(own_phase) { before } else { own_phase }.to_owned());
+        status.reason.clone_from(&known.reason);
+        status.message.clone_from(&known.message);
+    }
+}
+
+/// Reason and message stay while the phase does; the kubelet's own verdict overrides them. Of an eviction nothing is told
+/// before the pod has ended, of other ends the conditions tell.
 fn reason(inputs: &Inputs<'_>, status: &mut PodStatus) {
     let known = inputs.known;
     if matches!(known.phase.as_deref(), Some("Failed" | "Succeeded")) {
@@ -86,7 +105,12 @@ fn reason(inputs: &Inputs<'_>, status: &mut PodStatus) {
         status.reason.clone_from(&known.reason);
         status.message.clone_from(&known.message);
     }
-    if let Some(Stop { why: Why::Failed { reason, message } | Why::Evicted { reason, message }, .. }) = inputs.stop {
+    let verdict = match inputs.stop.map(|stop| &stop.why) {
+        Some(Why::Failed { reason, message }) => Some((reason, message)),
+        Some(Why::Evicted { reason, message }) if inputs.is_final => Some((reason, message)),
+        _ => None,
+    };
+    if let Some((reason, message)) = verdict {
         status.phase = Some("Failed".into());
         status.reason = Some(reason.clone());
         status.message = Some(message.clone());
@@ -103,10 +127,18 @@ fn addresses(inputs: &Inputs<'_>, status: &mut PodStatus) {
         // The sandbox is gone with its address; the status remembers it.
         pod_ips = inputs.known.pod_ips.iter().flatten().map(|ip| ip.ip.clone()).collect();
     }
+    let pod_ips = of_families(pod_ips, host_ips);
     status.host_ip = host_ips.first().cloned();
     status.host_ips = (!host_ips.is_empty()).then(|| host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect());
     status.pod_ip = pod_ips.first().cloned();
     status.pod_ips = (!pod_ips.is_empty()).then(|| pod_ips.into_iter().map(|ip| PodIP { ip }).collect());
+}
+
+/// One of each family, that of the node's first address first.
+fn of_families(ips: Vec<String>, host_ips: &[String]) -> Vec<String> {
+    let is_six = |ip: &str| ip.contains(':');
+    let first = is_six(host_ips.first().or(ips.first()).map_or("", String::as_str));
+    [first, !first].into_iter().filter_map(|family| ips.iter().find(|ip| is_six(ip) == family).cloned()).collect()
 }
 
 /// The API's times are whole seconds.

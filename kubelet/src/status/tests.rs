@@ -179,12 +179,120 @@ fn the_kubelets_verdict_stays() {
     let mut case = Case::new(json!({"containers": [one("c")]}), vec![record("c", 0, ContainerState::Running, 0)]);
     let why = Why::Failed { reason: "DeadlineExceeded".into(), message: "too long".into() };
     case.stop = Some(Stop { why, since: Timestamp::UNIX_EPOCH, grace_period_seconds: 30 });
+    let told = |status: &PodStatus| (status.phase.clone().unwrap_or_default(), status.reason.clone());
     let status = case.status();
-    assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("DeadlineExceeded")));
+    assert_eq!(told(&status), ("Running".into(), None), "it still runs: nothing of it is free yet");
+    assert_eq!(condition(&status, "Ready").1, "PodFailed");
+    case.is_final = true;
+    let status = case.status();
+    assert_eq!(told(&status), ("Failed".into(), Some("DeadlineExceeded".into())));
     case.known = status;
     case.stop = None;
+    case.is_final = false;
     let status = case.status();
     assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("DeadlineExceeded")));
+}
+
+#[test]
+fn an_evicted_pod_has_failed_once_it_has_ended() {
+    let mut case = Case::new(json!({"containers": [one("c")]}), vec![record("c", 0, ContainerState::Running, 0)]);
+    case.known.phase = Some("Running".into());
+    let why = Why::Evicted { reason: "Evicted".into(), message: "too much".into() };
+    case.stop = Some(Stop { why, since: Timestamp::UNIX_EPOCH, grace_period_seconds: 30 });
+    let disrupted = |status: &PodStatus| status.conditions.iter().flatten().any(|it| it.type_ == "DisruptionTarget");
+    let status = case.status();
+    assert_eq!((status.phase.as_deref(), status.reason.as_deref(), disrupted(&status)), (Some("Running"), None, false));
+    assert_eq!(condition(&status, "Ready").0, "True");
+    case.observed.containers = vec![record("c", 0, ContainerState::Exited, 137)];
+    assert_eq!(case.status().phase.as_deref(), Some("Running"), "its sandbox is still there");
+    case.is_final = true;
+    let status = case.status();
+    assert_eq!(
+        (status.phase.as_deref(), status.reason.as_deref(), disrupted(&status)),
+        (Some("Failed"), Some("Evicted"), true)
+    );
+}
+
+#[test]
+fn termination_messages_share_the_pods_room() {
+    let containers = ["a", "b", "c", "d"].map(one);
+    let mut told = record("a", 0, ContainerState::Exited, 1);
+    told.message = "é".repeat(3000);
+    let mut last = record("b", 0, ContainerState::Exited, 1);
+    last.message = "x".repeat(4096);
+    let records = vec![told, last, record("b", 1, ContainerState::Running, 0)];
+    let status = Case::new(json!({"containers": containers}), records).status();
+    let statuses = status.container_statuses.as_deref().expect("statuses");
+    let length = |state: &Option<k8s_openapi::api::core::v1::ContainerState>| {
+        let terminated = state.as_ref().and_then(|state| state.terminated.as_ref());
+        terminated.and_then(|it| it.message.as_ref()).map(String::len)
+    };
+    assert_eq!((length(&statuses[0].state), length(&statuses[1].last_state)), (Some(3072), Some(3072)));
+}
+
+#[test]
+fn the_address_of_the_nodes_family_comes_first() {
+    let mut case = Case::new(json!({"containers": [one("c")]}), vec![]);
+    let ips = |status: &PodStatus| status.pod_ips.iter().flatten().map(|it| it.ip.clone()).collect::<Vec<_>>();
+    case.observed.sandboxes[0].ips = vec!["fd00::2".into(), "10.0.0.2".into(), "10.0.0.3".into()];
+    let status = case.status();
+    assert_eq!((ips(&status), status.pod_ip.as_deref()), (vec!["10.0.0.2".into(), "fd00::2".into()], Some("10.0.0.2")));
+    case.observed.sandboxes[0].ips = vec!["fd00::2".into()];
+    assert_eq!(ips(&case.status()), ["fd00::2"]);
+}
+
+#[test]
+fn a_pod_tells_what_it_has_as_a_whole() {
+    let with = |name: &str, resources: Value, more: Value| {
+        let mut container = json!({"name": name, "image": "i", "resources": resources});
+        container.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+        container
+    };
+    let both = |cpu: &str, memory: &str| json!({"cpu": cpu, "memory": memory});
+    let all = json!({"requests": both("100m", "64Mi"), "limits": both("200m", "64Mi")});
+    let disk = json!({"requests": {"memory": "64Mi", "ephemeral-storage": "1Gi"}, "limits": {"memory": "128Mi"}});
+    let init = with("i", json!({"requests": {"cpu": "1"}}), json!({}));
+    let sidecar = with("s", all.clone(), json!({"restartPolicy": "Always"}));
+    let none = json!({});
+    for (spec, running, allocated, resources) in [
+        (json!({"containers": [with("c", none.clone(), none.clone())]}), true, Value::Null, json!({})),
+        (
+            json!({"containers": [with("c", all.clone(), none.clone())], "initContainers": [sidecar, init]}),
+            true,
+            both("1100m", "128Mi"),
+            json!({"requests": both("1100m", "128Mi")}),
+        ),
+        (
+            json!({"containers": [with("c", all.clone(), none.clone()), with("d", disk.clone(), none.clone())]}),
+            false,
+            json!({"cpu": "100m", "ephemeral-storage": "1Gi", "memory": "128Mi"}),
+            json!({"requests": {"cpu": "100m", "ephemeral-storage": "1Gi", "memory": "128Mi"},
+                "limits": both("200m", "192Mi")}),
+        ),
+        (
+            json!({"containers": [with("c", all.clone(), none.clone()), with("d", disk, none.clone())]}),
+            true,
+            json!({"cpu": "100m", "ephemeral-storage": "1Gi", "memory": "128Mi"}),
+            json!({"requests": both("100m", "128Mi"), "limits": {"memory": "192Mi"}}),
+        ),
+        (
+            json!({"containers": [with("c", none.clone(), none)], "resources": all, "overhead": both("50m", "8Mi")}),
+            true,
+            both("150m", "72Mi"),
+            json!({"requests": both("150m", "64Mi"), "limits": both("250m", "72Mi")}),
+        ),
+    ] {
+        let state = if running { ContainerState::Running } else { ContainerState::Created };
+        let names = spec["containers"].as_array().expect("containers").iter();
+        let names = names.chain(spec["initContainers"].as_array().into_iter().flatten());
+        let records = names.filter_map(|it| it["name"].as_str()).map(|name| match name {
+            "i" => record(name, 0, ContainerState::Exited, 0),
+            _ => record(name, 0, state, 0),
+        });
+        let status = Case::new(spec.clone(), records.collect()).status();
+        let told = serde_json::to_value(&status).expect("a status");
+        assert_eq!((&told["allocatedResources"], &told["resources"]), (&allocated, &resources), "{spec}");
+    }
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub fn of_container(volumes: &VolumeManager, inputs: &Inputs<'_>) -> Result<Vec<
     if let Some(at) = inputs.container.termination_message_path.as_deref().filter(|path| !path.is_empty()) {
         let path =
             make_termination_log(volumes, inputs).map_err(|error| format!("making the termination log: {error}"))?;
-        mounts.push(plain(at, &path));
+        mounts.push(plain(&absolute(at), &path));
     }
     Ok(mounts)
 }
@@ -152,7 +152,8 @@ fn volume_mount(
     })
 }
 
-fn absolute(path: &str) -> String {
+/// A path in a container; what is not absolute counts from its root.
+pub fn absolute(path: &str) -> String {
     if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 

@@ -25,6 +25,8 @@ pub struct Prepared {
     pub devices: Vec<v1::Device>,
     /// The container that an ephemeral one aims at.
     pub target_id: Option<String>,
+    /// The groups of the pod's volumes.
+    pub volume_groups: Vec<i64>,
 }
 
 /// The configuration of `container`.
@@ -43,8 +45,14 @@ pub fn config(
     let expanded = |words: &Option<Vec<String>>| {
         words.iter().flatten().map(|word| expand::expand(word, lookup)).collect::<Vec<_>>()
     };
-    let security_context =
+    let mut security_context =
         security::of_container(pod, container, &prepared.image.user, prepared.target_id.as_deref(), facts)?;
+    let groups = &mut security_context.supplemental_groups;
+    for group in prepared.volume_groups {
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
     let mut container_labels = HashMap::from([(labels::CONTAINER_NAME.to_owned(), container.name.clone())]);
     identity.write(&mut container_labels);
     Ok(v1::ContainerConfig {

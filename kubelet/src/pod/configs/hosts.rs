@@ -8,6 +8,8 @@ use crate::pod::spec;
 
 /// The kernel's limit of a host name.
 const HOST_NAME_CHARS_MAX: usize = 63;
+/// Of its field for the node's name.
+const FULL_NAME_CHARS_MAX: usize = 64;
 
 /// The pod's host name and, with a subdomain, the domain that it stands in.
 pub fn name_and_domain(pod: &Pod, cluster_domain: &str) -> (String, Option<String>) {
@@ -24,12 +26,21 @@ pub fn name_and_domain(pod: &Pod, cluster_domain: &str) -> (String, Option<Strin
 }
 
 /// The host name inside the sandbox: the full name with `setHostnameAsFQDN`.
-pub fn sandbox_host_name(pod: &Pod, cluster_domain: &str) -> String {
+///
+/// # Errors
+/// A full name that the kernel does not take, in upstream's words.
+pub fn sandbox_host_name(pod: &Pod, cluster_domain: &str) -> Result<String, String> {
     let (name, domain) = name_and_domain(pod, cluster_domain);
-    match domain {
-        Some(domain) if spec::spec(pod).set_hostname_as_fqdn == Some(true) => format!("{name}.{domain}"),
-        _ => name,
+    let Some(domain) = domain.filter(|_| spec::spec(pod).set_hostname_as_fqdn == Some(true)) else { return Ok(name) };
+    let full = format!("{name}.{domain}");
+    if full.len() <= FULL_NAME_CHARS_MAX {
+        return Ok(full);
     }
+    Err(format!(
+        "failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long ({FULL_NAME_CHARS_MAX} \
+         characters is the max, {} characters requested)",
+        full.len()
+    ))
 }
 
 fn shortened(name: &str) -> String {

@@ -46,6 +46,8 @@ pub struct NodeFacts {
     pub has_app_armor: bool,
     /// The longest wait before a container that crashes again and again is started once more.
     pub restart_delay_max: Duration,
+    /// What of /sys tells a container of the CPUs' heat, and so of what others do: it is masked.
+    pub heat_paths: Vec<String>,
     /// Unsafe sysctls that pods may set all the same; a name may end in `*`.
     pub allowed_unsafe_sysctls: Vec<String>,
 }

@@ -89,21 +89,39 @@ fn linux(
     }
 }
 
-/// `oom_score_adj` by QoS class; within Burstable the more memory is asked for, the later it is killed.
+/// `oom_score_adj` by QoS class; within Burstable the more memory is asked for, the later it is killed. What a pod asks for
+/// beyond its containers is theirs in equal parts, and no sidecar goes before the containers that need it.
 fn oom_score_adj(pod: &Pod, container: &Container, memory_capacity_bytes: i64) -> i64 {
-    const CRITICAL_PRIORITY: i32 = 2_000_000_000;
+    const NODE_CRITICAL: &str = "system-node-critical";
     let class = qos::of_pod(pod);
-    let is_critical = spec::is_static(pod) || spec::spec(pod).priority.is_some_and(|it| it >= CRITICAL_PRIORITY + 1000);
+    let is_critical = spec::is_critical(pod) && spec::spec(pod).priority_class_name.as_deref() == Some(NODE_CRITICAL);
     if class == GUARANTEED || is_critical {
         return -997;
     }
     if class == BEST_EFFORT || memory_capacity_bytes == 0 {
         return 1000;
     }
-    let requests = container.resources.as_ref().and_then(|it| it.requests.clone());
-    let request = amount(&requests, "memory").map_or(0, |it| it.value());
-    let score = 1000 - (i128::from(request) * 1000 / i128::from(memory_capacity_bytes)) as i64;
+    let request = |container: &Container| {
+        let own = container.resources.as_ref().and_then(|it| amount(&it.requests, "memory"));
+        own.map_or(0, |it| it.value())
+    };
+    let mut counted = request(container);
+    if spec::is_sidecar(container) && spec::init_containers(pod).iter().any(|it| it.name == container.name) {
+        let least = spec::spec(pod).containers.iter().map(request).min();
+        counted = counted.max(least.unwrap_or(0));
+    }
+    let counted = i128::from(counted.saturating_add(unassigned_memory_bytes(pod)));
+    let score = 1000 - (counted * 1000 / i128::from(memory_capacity_bytes)) as i64;
     score.clamp(3, 999)
+}
+
+/// A container's part of the memory that only the pod as a whole asks for.
+fn unassigned_memory_bytes(pod: &Pod) -> i64 {
+    let pod_spec = spec::spec(pod);
+    let Some(whole) = pod_spec.resources.as_ref().and_then(|it| amount(&it.requests, "memory")) else { return 0 };
+    let containers = total_of_containers(pod, "memory", |it| &it.requests, Quantity::value).sum;
+    let count = pod_spec.containers.len() + spec::init_containers(pod).len();
+    (whole.value() - containers) / i64::try_from(count.max(1)).unwrap_or(1)
 }
 
 fn hugepages(limits: &Amounts) -> Vec<v1::HugepageLimit> {
@@ -177,10 +195,18 @@ impl Total {
 }
 
 fn total(pod: &Pod, name: &str, of: fn(&ResourceRequirements) -> &Amounts, unit: fn(&Quantity) -> i64) -> Total {
-    let pod_spec = spec::spec(pod);
-    if let Some(own) = pod_spec.resources.as_ref().and_then(|it| amount(of(it), name)) {
+    if let Some(own) = spec::spec(pod).resources.as_ref().and_then(|it| amount(of(it), name)) {
         return Total { sum: unit(&own), any: true, all: true };
     }
+    total_of_containers(pod, name, of, unit)
+}
+
+fn total_of_containers(
+    pod: &Pod,
+    name: &str,
+    of: fn(&ResourceRequirements) -> &Amounts,
+    unit: fn(&Quantity) -> i64,
+) -> Total {
     let value =
         |container: &Container| container.resources.as_ref().and_then(|it| amount(of(it), name)).map(|it| unit(&it));
     let (mut any, mut all, mut sidecars, mut init_peak) = (false, true, 0i64, 0i64);
@@ -195,7 +221,7 @@ fn total(pod: &Pod, name: &str, of: fn(&ResourceRequirements) -> &Amounts, unit:
         }
     }
     let mut sum = sidecars;
-    for container in &pod_spec.containers {
+    for container in &spec::spec(pod).containers {
         let found = value(container);
         any |= found.is_some();
         all &= found.is_some();

@@ -12,17 +12,22 @@ use crate::{
 };
 
 /// The configuration of the sandbox of `attempt`.
-pub fn config(pod: &Pod, attempt: u32, facts: &NodeFacts) -> v1::PodSandboxConfig {
+///
+/// # Errors
+/// A host name that is none.
+pub fn config(pod: &Pod, attempt: u32, facts: &NodeFacts) -> Result<v1::PodSandboxConfig, String> {
     let identity = spec::identity(pod);
     let own = |map: &Option<std::collections::BTreeMap<String, String>>| -> HashMap<String, String> {
         map.iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
     };
     let mut labels = own(&pod.metadata.labels);
     identity.write(&mut labels);
-    let dns = dns::of_pod(pod, &facts.cluster_dns, &facts.cluster_domain, &facts.host_dns);
-    let hostname =
-        if spec::is_host_network(pod) { String::new() } else { hosts::sandbox_host_name(pod, &facts.cluster_domain) };
-    v1::PodSandboxConfig {
+    let (dns, _) = dns::of_pod(pod, &facts.cluster_dns, &facts.cluster_domain, &facts.host_dns);
+    let hostname = match spec::is_host_network(pod) {
+        true => String::new(),
+        false => hosts::sandbox_host_name(pod, &facts.cluster_domain)?,
+    };
+    Ok(v1::PodSandboxConfig {
         log_directory: facts.paths.log_folder(&identity).to_string_lossy().into_owned(),
         metadata: Some(v1::PodSandboxMetadata {
             name: identity.name,
@@ -43,7 +48,7 @@ pub fn config(pod: &Pod, attempt: u32, facts: &NodeFacts) -> v1::PodSandboxConfi
             resources: Some(resources::of_pod(pod, facts)),
         }),
         windows: None,
-    }
+    })
 }
 
 /// The runtime handler of the pod's RuntimeClass is looked up by the worker; a pod without one takes the default.

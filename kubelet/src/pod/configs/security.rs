@@ -66,7 +66,9 @@ pub fn of_container(
         verify_non_root(pod, container, run_as_user, image_user)?;
     }
     let is_unmasked = own.proc_mount.as_deref() == Some("Unmasked");
-    let paths = |list: &[&str]| if is_unmasked { Vec::new() } else { list.iter().map(|&it| it.to_owned()).collect() };
+    let paths =
+        |list: &[&str]| -> Vec<String> { list.iter().filter(|_| !is_unmasked).map(|&it| it.to_owned()).collect() };
+    let heat_paths = facts.heat_paths.iter().filter(|_| !is_unmasked).cloned();
     Ok(v1::LinuxContainerSecurityContext {
         capabilities: own.capabilities.as_ref().map(|capabilities| v1::Capability {
             add_capabilities: capabilities.add.clone().unwrap_or_default(),
@@ -83,7 +85,7 @@ pub fn of_container(
         supplemental_groups: supplemental_groups(&of_pod),
         supplemental_groups_policy: groups_policy(&of_pod),
         no_new_privs: own.allow_privilege_escalation == Some(false),
-        masked_paths: paths(&MASKED_PATHS),
+        masked_paths: paths(&MASKED_PATHS).into_iter().chain(heat_paths).collect(),
         readonly_paths: paths(&READONLY_PATHS),
         seccomp: Some(seccomp(&own, &of_pod, facts)),
         apparmor: own.app_armor_profile.as_ref().or(of_pod.app_armor_profile.as_ref()).map(apparmor),

@@ -43,6 +43,7 @@ pub(crate) fn facts() -> NodeFacts {
         abilities: super::Abilities::default(),
         has_app_armor: false,
         restart_delay_max: crate::pod::backoff::MAXIMUM,
+        heat_paths: vec!["/sys/devices/system/cpu/cpu0/thermal_throttle".into()],
         allowed_unsafe_sysctls: Vec::new(),
     }
 }
@@ -108,6 +109,29 @@ fn classes_and_oom_scores() {
 }
 
 #[test]
+fn the_pods_own_request_and_its_containers_decide_who_is_killed_first() {
+    let with = |name: &str, memory: &str, more: Value| {
+        let mut container = json!({"name": name, "resources": {"requests": {"memory": memory}}});
+        container.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+        container
+    };
+    let score = |spec: Value, index: usize| {
+        let pod = pod(spec);
+        let (_, container) = &spec::containers(&pod)[index];
+        resources::of_container(&pod, container, &facts()).oom_score_adj
+    };
+    let sidecar = with("s", "128Mi", json!({"restartPolicy": "Always"}));
+    let beside = json!({"initContainers": [sidecar], "containers": [with("a", "256Mi", json!({})), with("b", "512Mi", json!({}))]});
+    assert_eq!((score(beside.clone(), 0), score(beside, 1)), (750, 750), "with the least of those that need it");
+    let whole = json!({"resources": {"requests": {"memory": "512Mi"}}, "containers": [with("a", "256Mi", json!({})),
+        {"name": "b"}]});
+    assert_eq!((score(whole.clone(), 0), score(whole, 1)), (625, 875));
+    let critical = |class: &str| json!({"priority": 2_000_001_000, "priorityClassName": class, "containers": [with("a", "256Mi", json!({}))]});
+    assert_eq!(score(critical("system-node-critical"), 0), -997);
+    assert_eq!(score(critical("system-cluster-critical"), 0), 750);
+}
+
+#[test]
 fn a_pods_total_counts_sidecars_and_the_largest_init_container() {
     let with = |name: &str, cpu: &str, more: Value| {
         let mut container = json!({"name": name, "resources": {"requests": {"cpu": cpu}, "limits": {"cpu": cpu}}});
@@ -128,7 +152,7 @@ fn a_pods_total_counts_sidecars_and_the_largest_init_container() {
 fn dns_follows_the_policy() {
     let of = |spec: Value| {
         let facts = facts();
-        dns::of_pod(&pod(spec), &facts.cluster_dns, &facts.cluster_domain, &facts.host_dns)
+        dns::of_pod(&pod(spec), &facts.cluster_dns, &facts.cluster_domain, &facts.host_dns).0
     };
     let cluster = of(json!({"dnsPolicy": "ClusterFirst", "containers": []}));
     assert_eq!(cluster.servers, ["10.0.0.10"]);
@@ -144,6 +168,48 @@ fn dns_follows_the_policy() {
         (own.servers, own.searches, own.options),
         (vec!["1.1.1.1".to_owned()], vec!["a".to_owned()], vec!["ndots:2".to_owned(), "edns0".to_owned()])
     );
+}
+
+#[test]
+fn what_does_not_fit_a_resolver_is_left_out_and_told() {
+    let list = |count: usize, item: fn(usize) -> String| (0..count).map(item).collect::<Vec<_>>();
+    let of = |servers: Vec<String>, searches: Vec<String>| {
+        let own = json!({"nameservers": servers, "searches": searches});
+        let pod = pod(json!({"dnsPolicy": "None", "containers": [], "dnsConfig": own}));
+        dns::of_pod(&pod, &[], "cluster.local", &dns::DnsConfig::default())
+    };
+    let (four, told) = of(list(4, |n| format!("10.0.0.{n}")), vec![]);
+    assert_eq!(four.servers.len(), 3);
+    let words = "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: ";
+    assert_eq!(told, [format!("{words}10.0.0.0 10.0.0.1 10.0.0.2")]);
+    let (many, told) = of(vec![], list(33, |n| format!("d{n}")));
+    assert_eq!(many.searches.len(), 32);
+    assert!(told[0].starts_with("Search Line limits were exceeded, some search paths have been omitted, the applied"));
+    let (long, told) = of(vec![], vec!["a".repeat(254), "b".into()]);
+    assert_eq!((long.searches, told.len()), (vec!["b".to_owned()], 1));
+    assert_eq!(of(vec![], list(32, |_| "c".repeat(10))).1.len(), 0, "the same path counts once");
+    let host = dns::parse_resolv_conf("search . a. b\nnameserver 1.1.1.1\noptions ndots:2 edns0\noptions ndots:3\n");
+    assert_eq!(host.searches, ["a", "b"]);
+    assert_eq!(host.options, ["edns0", "ndots:3"]);
+    assert_eq!(dns::host_problem(&host, "/etc/resolv.conf", "cluster.local"), None);
+    let full = dns::DnsConfig { searches: list(30, |n| format!("d{n}")), ..dns::DnsConfig::default() };
+    let words = "Resolv.conf file '/r' contains search line consisting of more than 29 domains!";
+    assert_eq!(dns::host_problem(&full, "/r", "cluster.local").as_deref(), Some(words));
+    let plain = pod(json!({"dnsPolicy": "ClusterFirst", "containers": []}));
+    assert!(dns::misses_cluster_dns(&plain, &[]).is_some_and(|it| it.ends_with("back to \"Default\" policy.")));
+    assert_eq!(dns::misses_cluster_dns(&plain, &["10.0.0.10".to_owned()]), None);
+}
+
+#[test]
+fn a_full_name_that_the_kernel_does_not_take_is_refused() {
+    let of = |name: String| {
+        let pod = pod(json!({"hostname": name, "subdomain": "sub", "setHostnameAsFQDN": true, "containers": []}));
+        hosts::sandbox_host_name(&pod, "cluster.local")
+    };
+    assert_eq!(of("web".into()).as_deref(), Ok("web.sub.ns.svc.cluster.local"));
+    let error = of("h".repeat(63)).expect_err("88 characters");
+    let words = "is too long (64 characters is the max, 88 characters requested)";
+    assert!(error.starts_with("failed to construct FQDN from pod hostname") && error.ends_with(words), "{error}");
 }
 
 #[test]
@@ -167,7 +233,7 @@ fn sandboxes_carry_identity_ports_and_namespaces() {
         "securityContext": {"fsGroup": 7, "supplementalGroups": [5], "sysctls": [{"name": "net/ipv4/tcp_rmem", "value": "1"}]},
         "containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 8080, "protocol": "UDP"}],
             "securityContext": {"privileged": true}}]}));
-    let config = sandbox::config(&pod, 2, &facts());
+    let config = sandbox::config(&pod, 2, &facts()).expect("a configuration");
     assert_eq!(config.hostname, "web-0");
     assert_eq!(config.log_directory, "/var/log/pods/ns_web-0_u");
     assert_eq!(config.labels["io.kubernetes.pod.uid"], "u");
@@ -194,11 +260,14 @@ fn containers_carry_commands_and_what_a_later_kubelet_needs() {
         restart_count: 3,
         image: Image { id: "sha256:1".into(), ..Image::default() },
         env: vec![("A".into(), "1".into())],
+        volume_groups: vec![1234],
         ..container::Prepared::default()
     };
     let config = container::config(&pod, &spec::spec(&pod).containers[0], prepared, &facts()).expect("a configuration");
     assert_eq!(config.command, ["sh", "-c", "echo 1 $(B)"]);
     assert_eq!(config.log_path, "c/3.log");
+    let context = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref()).expect("a context");
+    assert_eq!(context.supplemental_groups, [1234], "of a volume");
     for (key, value) in [
         ("io.kubernetes.container.restartCount", "3"),
         ("io.kubernetes.container.terminationMessagePath", "/t"),
@@ -207,6 +276,20 @@ fn containers_carry_commands_and_what_a_later_kubelet_needs() {
     ] {
         assert_eq!(config.annotations[key], value, "{key}");
     }
+}
+
+#[test]
+fn what_tells_of_the_machine_is_masked() {
+    let of = |context: Value| {
+        let pod = pod(json!({"containers": [{"name": "c", "securityContext": context}]}));
+        let image = security::ImageUser::default();
+        security::of_container(&pod, &spec::spec(&pod).containers[0], &image, None, &facts()).expect("a context")
+    };
+    let usual = of(json!({}));
+    assert!(usual.masked_paths.iter().any(|path| path == "/proc/kcore"));
+    assert_eq!(usual.masked_paths.last().map(String::as_str), Some("/sys/devices/system/cpu/cpu0/thermal_throttle"));
+    let bare = of(json!({"procMount": "Unmasked"}));
+    assert!(bare.masked_paths.is_empty() && bare.readonly_paths.is_empty());
 }
 
 #[test]
