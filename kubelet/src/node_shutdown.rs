@@ -17,6 +17,8 @@ use crate::{
 
 const REASON: &str = "Terminated";
 const MESSAGE: &str = "Pod was terminated in response to imminent node shutdown.";
+/// How long the API is given to hear of the end of a group.
+const TELL_LIMIT: Duration = Duration::from_secs(5);
 const SYSTEM_CRITICAL_PRIORITY: i32 = 2_000_000_000;
 
 /// The periods by priority, the lowest first; none where graceful shutdown is off.
@@ -58,24 +60,21 @@ async fn end_groups(periods: &[PeriodByPriority], node: &Node, dispatch: &Dispat
             dispatch.tell(spec::uid(pod), |news| news.evict = Some(eviction));
         }
         let limit = Duration::from_secs(u64::try_from(period).unwrap_or(0));
-        if tokio::time::timeout(limit, ended(node, &pods)).await.is_err() {
+        let has_ended = |uid: &str| node.running.get(uid).is_none_or(|now| spec::is_over(&now) && !has_running(&now));
+        if tokio::time::timeout(limit, all(node, &pods, has_ended)).await.is_err() {
             tracing::warn!(seconds = period, "pods have outlasted the grace of their group");
+        }
+        // The kubelet goes with the machine: nobody else tells how these pods ended.
+        if tokio::time::timeout(TELL_LIMIT, all(node, &pods, |uid| node.running.is_told(uid))).await.is_err() {
+            tracing::warn!("the API has not heard of the end of all pods");
         }
     }
 }
 
-async fn ended(node: &Node, pods: &[Arc<Pod>]) {
+/// Until it is so of all of these pods, by their UIDs.
+async fn all(node: &Node, pods: &[Arc<Pod>], is_so: impl Fn(&str) -> bool) {
     let mut room = node.running.room();
-    loop {
-        let living = node.running.list();
-        let is_over = |pod: &Arc<Pod>| {
-            let now = living.iter().find(|it| spec::uid(it) == spec::uid(pod));
-            now.is_none_or(|now| spec::is_over(now) && !has_running(now))
-        };
-        if pods.iter().all(is_over) || room.changed().await.is_err() {
-            return;
-        }
-    }
+    while !pods.iter().all(|pod| is_so(spec::uid(pod))) && room.changed().await.is_ok() {}
 }
 
 fn has_running(pod: &Pod) -> bool {

@@ -1,7 +1,7 @@
 //! What all pod workers of a node share: the runtime, the volumes, the images, the API, time.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -89,7 +89,9 @@ impl Index {
 #[derive(Debug, Default)]
 pub struct Registry {
     pods: Mutex<HashMap<String, Arc<Pod>>>,
-    /// Counts up when a pod has gone, ended or changed: others may find room then.
+    /// UIDs of those whose status the API does not know yet.
+    untold: Mutex<HashSet<String>>,
+    /// Counts up when a pod has gone, ended, changed or been told: others may find room then.
     room: watch::Sender<u64>,
 }
 
@@ -115,8 +117,23 @@ impl Registry {
         }
     }
 
+    /// Notes whether the API knows the status that was put last, or never will.
+    pub fn note_told(&self, pod_uid: &str, is_told: bool) {
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_told {
+            untold.insert(pod_uid.to_owned());
+        } else if untold.remove(pod_uid) {
+            self.room.send_modify(|count| *count += 1);
+        }
+    }
+
+    pub fn is_told(&self, pod_uid: &str) -> bool {
+        !self.untold.lock().unwrap_or_else(PoisonError::into_inner).contains(pod_uid)
+    }
+
     pub fn remove(&self, pod_uid: &str) {
         self.lock().remove(pod_uid);
+        self.note_told(pod_uid, true);
         self.room.send_modify(|count| *count += 1);
     }
 

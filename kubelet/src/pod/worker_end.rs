@@ -167,6 +167,9 @@ impl Worker {
         if runs(&status) && before.is_some_and(|pod| !pod.status.as_ref().is_some_and(runs)) {
             metrics::pod_runs(&shown, self.now());
         }
+        let is_heard = target.is_some() && self.node.client.is_some() && !self.gone;
+        // Before others see that the pod has ended: they may wait for the API to know.
+        self.node.running.note_told(spec::uid(&shown), difference.is_none() || !is_heard);
         self.node.running.put(shown);
         let (target, client) = (target?, self.node.client.clone()?);
         if self.gone || self.reporting || self.ending >= Ending::Releasing {
