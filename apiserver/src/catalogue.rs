@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use machinery::apply::FieldSet;
 use machinery::catalogue::{BUILTIN, Resource};
-use machinery::gvk::{Gvk, Gvr};
+use machinery::gvk::Gvk;
 use machinery::schema::{self, Schema};
 use machinery::status::GroupResource;
 use serde_json::Value;
@@ -33,7 +33,8 @@ pub struct Served {
 #[derive(Clone)]
 pub struct Catalogue {
     served: Arc<Vec<Arc<Served>>>,
-    by_path: Arc<HashMap<Gvr, Arc<Served>>>,
+    /// Those of one name differ in group or version.
+    by_plural: Arc<HashMap<String, Vec<Arc<Served>>>>,
     by_storage: Arc<BTreeMap<String, Arc<Served>>>,
     store_prefix: Arc<str>,
 }
@@ -57,10 +58,13 @@ impl Catalogue {
                 *view = Arc::new(Served::view(view.row.clone(), view.schema, home));
             }
         }
-        let by_path = served.iter().map(|served| (served.row.gvr(), served.clone())).collect();
+        let mut by_plural: HashMap<String, Vec<Arc<Served>>> = HashMap::new();
+        for served in &served {
+            by_plural.entry(served.row.plural.to_string()).or_default().push(served.clone());
+        }
         Self {
             served: Arc::new(served),
-            by_path: Arc::new(by_path),
+            by_plural: Arc::new(by_plural),
             by_storage: Arc::new(by_storage),
             store_prefix: store_prefix.trim_end_matches('/').into(),
         }
@@ -75,7 +79,8 @@ impl Catalogue {
     }
 
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Served>> {
-        self.by_path.get(&Gvr::new(group, version, plural))
+        let alike = self.by_plural.get(plural)?;
+        alike.iter().find(|served| served.row.group == group && served.row.version == version)
     }
 
     pub fn find_kind(&self, gvk: &Gvk) -> Option<&Arc<Served>> {
@@ -92,18 +97,16 @@ impl Catalogue {
 
     /// Where the objects of a row lie: `/registry/pods/` or, within a namespace, `/registry/pods/<ns>/`.
     pub fn prefix(&self, served: &Served, namespace: &str) -> String {
-        let storage = served.row.storage.as_deref().unwrap_or_default();
-        if namespace.is_empty() || !served.row.namespaced {
-            format!("{}/{storage}/", self.store_prefix)
-        } else {
-            format!("{}/{storage}/{namespace}/", self.store_prefix)
-        }
+        self.key(served, namespace, "")
     }
 
     pub fn key(&self, served: &Served, namespace: &str, name: &str) -> String {
-        let mut key = self.prefix(served, namespace);
-        key.push_str(name);
-        key
+        let storage = served.row.storage.as_deref().unwrap_or_default();
+        if namespace.is_empty() || !served.row.namespaced {
+            [&*self.store_prefix, "/", storage, "/", name].concat()
+        } else {
+            [&*self.store_prefix, "/", storage, "/", namespace, "/", name].concat()
+        }
     }
 
     pub fn store_prefix(&self) -> &str {

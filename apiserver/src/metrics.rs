@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use component::metrics::{counter, gauge, histogram, int_gauge};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use machinery::catalogue::Resource;
 use prometheus::{GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
@@ -167,11 +167,9 @@ impl Observed {
     /// Tells the client how its request was sorted, whatever became of it.
     pub fn mark(&self, response: &mut Response) {
         let Some(marks) = self.marks.get() else { return };
-        let headers = [
-            ("x-kubernetes-pf-flowschema-uid", &marks.schema_uid),
-            ("x-kubernetes-pf-prioritylevel-uid", &marks.level_uid),
-        ];
-        for (name, uid) in headers {
+        const SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
+        const LEVEL: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
+        for (name, uid) in [(SCHEMA, &marks.schema_uid), (LEVEL, &marks.level_uid)] {
             if let Ok(uid) = HeaderValue::from_str(uid) {
                 response.headers_mut().insert(name, uid);
             }

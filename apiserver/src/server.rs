@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use component::serve::{Endpoints, PeerInfo};
 use futures::FutureExt;
-use http::{HeaderMap, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use machinery::status::Status;
@@ -56,7 +56,7 @@ struct Notes {
     trail: Trail,
 }
 
-const AUDIT_ID: &str = "audit-id";
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 const AUDIT_ID_MAX: usize = 64;
 
 /// The number that the request is written down and answered with: its own, if it brought one.
@@ -170,7 +170,8 @@ async fn route(
     let (served, warnings, trail) = (served.clone(), warnings.clone(), trail.clone());
     let headers = parts.headers;
     let call = Call { method: parts.method, query, headers, user, served, body, upgrade, info, warnings, trail };
-    rest::dispatch(api, call).await
+    // On the heap: what a verb keeps while it waits is large, and the request is moved several times before it runs.
+    Box::pin(rest::dispatch(api, call)).await
 }
 
 /// A place among the requests that run. Streams need none.

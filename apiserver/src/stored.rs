@@ -63,7 +63,12 @@ pub fn decode(value: &[u8]) -> Result<Value, String> {
 /// The bytes in which the server keeps an object: JSON with `apiVersion` and `kind` first, which a list of one kind can
 /// then leave out by cutting, and without `metadata.resourceVersion`, which is the store's to say.
 pub fn encode(object: &Value) -> serde_json::Result<Bytes> {
-    serde_json::to_vec(&Stored(object)).map(Bytes::from)
+    // Of most objects room enough: a buffer that grows is copied each time.
+    let mut text = Vec::with_capacity(4096);
+    serde_json::to_writer(&mut text, &Stored(object))?;
+    // What is kept should not keep the room.
+    text.shrink_to_fit();
+    Ok(text.into())
 }
 
 const FIRST: [&str; 2] = ["apiVersion", "kind"];

@@ -138,10 +138,9 @@ pub fn path_segment(value: &str) -> Vec<String> {
 /// Label keys, annotation keys (lower-cased by the caller), finalizers, resource names: `prefix/name` or `name`.
 pub fn qualified_name(value: &str) -> Vec<String> {
     let mut errors = Vec::new();
-    let parts: Vec<&str> = value.split('/').collect();
-    let name = match parts.as_slice() {
-        [name] => name,
-        [prefix, name] => {
+    let name = match value.split_once('/') {
+        None => value,
+        Some((prefix, name)) if !name.contains('/') => {
             if prefix.is_empty() {
                 errors.push("prefix part must be non-empty".to_owned());
             } else {

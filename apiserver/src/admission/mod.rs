@@ -39,7 +39,8 @@ use crate::authz::escalation;
 /// One admission controller.
 #[async_trait]
 pub trait Plugin: Send + Sync {
-    /// Fills in. Runs before defaults and validation, and must be idempotent.
+    /// Fills in. Runs after the defaults of what was sent and before validation; what it adds is whole, and gets no defaults
+    /// of its own. Must be idempotent.
     async fn mutate(&self, _request: &Request<'_>, _object: &mut Value) -> Result<(), Status> {
         Ok(())
     }

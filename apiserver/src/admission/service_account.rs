@@ -2,7 +2,7 @@
 //!
 //! Kubernetes concept: "Service Accounts"; task: "Configure Service Accounts for Pods", projected token volumes.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -114,7 +114,8 @@ fn mount_token(pod: &mut Value, new_name: &str) {
         }
     }
     if needed && existing.is_none() {
-        let volume = json!({"name": name, "projected": token_volume()});
+        let mut volume = json!({"name": name});
+        volume["projected"] = TOKEN_VOLUME.clone();
         push(&mut pod["spec"], "volumes", volume);
     }
 }
@@ -127,7 +128,8 @@ fn push(object: &mut Value, field: &str, item: Value) {
     }
 }
 
-fn token_volume() -> Value {
+/// The same for every pod.
+static TOKEN_VOLUME: LazyLock<Value> = LazyLock::new(|| {
     json!({
         "defaultMode": 0o644,
         "sources": [
@@ -139,7 +141,7 @@ fn token_volume() -> Value {
             }]}},
         ],
     })
-}
+});
 
 #[cfg(test)]
 mod tests {

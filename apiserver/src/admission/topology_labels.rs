@@ -26,6 +26,9 @@ impl Plugin for PodTopologyLabels {
         } else {
             return Ok(());
         };
+        if node.is_empty() {
+            return Ok(());
+        }
         // A node that is not known is no reason to refuse the pod.
         let Some(node) = request.api.peek_named("", "nodes", "", node) else { return Ok(()) };
         for label in LABELS {

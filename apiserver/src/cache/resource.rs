@@ -39,8 +39,8 @@ impl Update {
 
 /// What a watcher found behind its cursor.
 pub(super) enum Chunk {
-    /// Whole revisions up to `through`, filtered by prefix; the next cursor.
-    Events { events: Vec<Arc<Event>>, cursor: u64, through: Revision },
+    /// Whole revisions up to `through`, filtered by prefix; the next cursor; whether these are the ring's last.
+    Events { events: Vec<Arc<Event>>, cursor: u64, through: Revision, is_last: bool },
     /// Nothing new.
     Empty,
     /// The ring has moved on without this watcher.
@@ -216,7 +216,8 @@ impl ResourceCache {
                 events.push(event.clone());
             }
         }
-        if skip == state.ring.len() { Chunk::Empty } else { Chunk::Events { events, cursor, through } }
+        let is_last = cursor == state.ring_end();
+        if skip == state.ring.len() { Chunk::Empty } else { Chunk::Events { events, cursor, through, is_last } }
     }
 }
 

@@ -57,6 +57,8 @@ pub struct Watcher {
     /// All events up to here were read, into `pending` or before.
     through: Revision,
     pending: VecDeque<Arc<Event>>,
+    /// What was read of the ring last reached its end.
+    is_drained: bool,
 }
 
 enum Source {
@@ -79,7 +81,7 @@ impl Watcher {
             Start::Log { epoch } => (epoch, Source::Log(shared.store.watch(after, Previous::Include))),
         };
         let (prefix, pending) = (prefix.into(), VecDeque::new());
-        Self { shared, resource, cache, changed, prefix, source, epoch, through: after, pending }
+        Self { shared, resource, cache, changed, prefix, source, epoch, through: after, pending, is_drained: false }
     }
 
     /// The next event, as soon as there is one. After an error there is nothing more.
@@ -103,7 +105,14 @@ impl Watcher {
         }
     }
 
-    /// The next event if it is at hand: to put a burst into one write.
+    /// The next event if it is at hand behind one that was just given: to put a burst into one write. Looks into the
+    /// ring only where there is more in it, for every watcher asks this after every event.
+    pub fn at_hand(&mut self) -> Result<Option<Arc<Event>>, WatchEnd> {
+        let is_drained = self.is_drained && !self.changed.has_changed().unwrap_or(true);
+        if self.pending.is_empty() && is_drained { Ok(None) } else { self.try_next() }
+    }
+
+    /// The next event if it is at hand.
     pub fn try_next(&mut self) -> Result<Option<Arc<Event>>, WatchEnd> {
         while self.pending.is_empty() {
             if !self.read_ring()? {
@@ -131,8 +140,9 @@ impl Watcher {
         self.changed.borrow_and_update();
         let seen = *self.shared.seen.borrow();
         match self.cache.chunk(self.epoch, *cursor, self.through, &self.prefix) {
-            Chunk::Events { events, cursor: next, through } => {
+            Chunk::Events { events, cursor: next, through, is_last } => {
                 *cursor = next;
+                self.is_drained = is_last;
                 self.through = through;
                 self.pending.extend(events);
                 Ok(true)

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::create::create_object;
 use super::params::{FieldValidation, WriteOptions};
+use super::written::Written;
 use super::{Call, managers, patch};
 use crate::api::Api;
 use crate::authz;
@@ -106,7 +107,7 @@ pub async fn create(
     call: &Call,
     configuration: &Configuration,
     options: &WriteOptions,
-) -> Result<Value, Status> {
+) -> Result<Written, Status> {
     configuration.check_kind(&call.served.row.gvk())?;
     let applied = managers::apply_configuration(call, options, None, &configuration.tree, &api.now_text())?;
     configuration.judge(call, options)?;

@@ -9,12 +9,13 @@ use serde_json::Value;
 
 use super::body::{self, Decoded};
 use super::params::WriteOptions;
-use super::{Call, current, managers, respond, system};
+use super::written::Written;
+use super::{Call, managers, system};
 use crate::admission::{Operation, Request};
 use crate::api::Api;
 use crate::errors;
 use crate::http_body::Response;
-use crate::store::{Commit, CommitError, Condition, Revision, Write};
+use crate::store::{Commit, CommitError, Condition, Write};
 
 /// How often a name is made anew when a generated one is taken (upstream's number).
 const GENERATE_NAME_ATTEMPTS: usize = 8;
@@ -31,13 +32,17 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     let Decoded { object, warnings } =
         body::decode(&call.body, &call.headers, served.schema, &served.row.gvk(), options.field_validation)?;
     call.warnings.extend(warnings);
-    let object = create_object(api, call, object, &options).await?;
-    respond::object(accept, 201, served, &object, api.clock.now().as_second())
+    let created = create_object(api, call, object, &options).await?;
+    created.answer(accept, 201, served, api.clock.now().as_second())
 }
 
-/// Everything between the decoded body and the answer; also the second half of an update that creates. Returns the object
-/// as it is stored, or, with dry run, as it would be.
-pub async fn create_object(api: &Api, call: &Call, mut object: Value, options: &WriteOptions) -> Result<Value, Status> {
+/// Everything between the decoded body and the answer; also the second half of an update that creates.
+pub async fn create_object(
+    api: &Api,
+    call: &Call,
+    mut object: Value,
+    options: &WriteOptions,
+) -> Result<Written, Status> {
     system::ensure_namespace(&mut object, &call.info.namespace)?;
     if !meta::resource_version(&object).is_empty() && meta::resource_version(&object) != "0" {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
@@ -71,7 +76,7 @@ impl From<Status> for Refused {
     }
 }
 
-async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -> Result<Value, Refused> {
+async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -> Result<Written, Refused> {
     let mut object = sent.clone();
     let served = &call.served;
     let (home, hooks) = (served.home(), served.hooks);
@@ -85,10 +90,12 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
     if !options.is_apply {
         managers::track(call, options, None, &mut object, resets_managers, &stamp.now);
     }
-    served.to_stored(&mut object);
+    if served.is_view() {
+        served.to_stored(&mut object);
+        complete(&mut object, home);
+    }
     let request = Request::new(api, call, Operation::Create, options.dry_run, None);
     api.admission.mutate(&request, &mut object).await?;
-    complete(&mut object, home);
     call.warnings.extend((hooks.warnings_of_sent)(&object));
     (hooks.prepare_create)(&mut object);
     (hooks.prepare_create_as_sent)(&mut object, sent);
@@ -106,10 +113,7 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
     // Lives until the commit is over.
     let mut beside = request.beside();
     beside.join(&mut companions);
-    if let Some(revision) = commit_new(api, call, &object, companions, options.dry_run, generated).await? {
-        current::set_resource_version(&mut object, revision);
-    }
-    Ok(object)
+    commit_new(api, call, object, companions, options.dry_run, generated).await
 }
 
 /// An empty list or map is kept as none at all, but messages show what the client sent.
@@ -137,16 +141,16 @@ fn step<'a>(value: &'a Value, step: &str) -> Option<&'a Value> {
     })
 }
 
-/// Writes the object and its companions, or finds out whether they could be written; a dry run has no revision.
+/// Writes the object and its companions, or finds out whether they could be written.
 async fn commit_new(
     api: &Api,
     call: &Call,
-    object: &Value,
+    object: Value,
     companions: Commit,
     dry_run: bool,
     generated: bool,
-) -> Result<Option<Revision>, Refused> {
-    let (served, name) = (&call.served, meta::name(object));
+) -> Result<Written, Refused> {
+    let (served, name) = (&call.served, meta::name(&object));
     let of = served.group_resource();
     let taken = || {
         Refused::NameTaken(match generated {
@@ -156,17 +160,18 @@ async fn commit_new(
     };
     if dry_run {
         let found = api.read(served, &call.info.namespace, name).await?;
-        return if found.is_some() { Err(taken()) } else { Ok(None) };
+        return if found.is_some() { Err(taken()) } else { Ok(Written::not_stored(object)) };
     }
     let key = api.catalogue.key(served, &call.info.namespace, name);
+    let value = api.encode_stored(&object)?;
     let mut commit = Commit {
         conditions: vec![Condition::Absent { key: key.clone() }],
-        writes: vec![put(key.clone(), api.encode_stored(object)?, served.hooks.time_to_live_seconds)],
+        writes: vec![put(key.clone(), value.clone(), served.hooks.time_to_live_seconds)],
     };
     commit.conditions.extend(companions.conditions);
     commit.writes.extend(companions.writes);
     match api.store.commit(commit).await {
-        Ok(revision) => Ok(Some(revision)),
+        Ok(revision) => Ok(Written::stored(object, &value, revision)),
         Err(CommitError::Conflict { key: conflicting, .. }) if conflicting == key => Err(taken()),
         Err(CommitError::Conflict { .. }) => Err(Refused::CompanionTaken),
         Err(error) => Err(errors::commit(&error, of, name).into()),

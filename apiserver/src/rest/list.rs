@@ -32,16 +32,11 @@ pub async fn get(api: &Api, call: &Call) -> Result<Response, Status> {
     }
     let key = api.catalogue.key(&call.served, &call.info.namespace, call.name());
     let item = api.cache.get(call.served.id, &key).ok_or_else(|| call.not_found())?;
-    if is_served_as_stored(accept, call) {
+    if respond::shows_as_stored(accept, &call.served) {
         return Ok(respond::bytes_response(200, Format::Json, item.body.clone()));
     }
     let object = parse(&item)?;
     respond::object(accept, 200, &call.served, &object, api.clock.now().as_second())
-}
-
-/// Whether the cached bytes are the answer.
-fn is_served_as_stored(accept: Accept, call: &Call) -> bool {
-    accept.shape == Shape::Object && accept.format == Format::Json && !accept.pretty && !call.served.is_view()
 }
 
 fn parse(item: &Item) -> Result<Value, Status> {
@@ -207,7 +202,7 @@ pub fn is_selected(item: &Item, options: &ListOptions, served: &Served) -> bool 
 pub fn respond_list(api: &Api, call: &Call, accept: Accept, found: &Found) -> Result<Response, Status> {
     let served = &call.served;
     let metadata = list_metadata(found);
-    if is_served_as_stored(accept, call) {
+    if respond::shows_as_stored(accept, &call.served) {
         return Ok(json_list(served, &metadata, &found.items));
     }
     let objects = found.items.iter().map(|item| parse(item)).collect::<Result<Vec<Value>, Status>>()?;

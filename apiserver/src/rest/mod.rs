@@ -22,6 +22,7 @@ pub mod table;
 pub mod update;
 pub mod warnings;
 pub mod watch;
+pub mod written;
 
 use std::sync::Arc;
 

@@ -13,10 +13,10 @@ use machinery::schema::{self, Schema};
 use machinery::status::Status;
 use serde_json::Value;
 
+use super::Call;
 use super::apply::{self, Configuration};
 use super::params::{FieldValidation, WriteOptions};
 use super::update::{Part, change};
-use super::{Call, respond};
 use crate::api::Api;
 use crate::http_body::Response;
 
@@ -25,12 +25,12 @@ pub async fn patch(api: &Api, call: &Call) -> Result<Response, Status> {
     let (patch, options) = parse(call)?;
     let served = &call.served;
     let now = api.clock.now().as_second();
-    let object = match &patch {
+    let changed = match &patch {
         Patch::Apply(configuration) => {
             if call.info.subresource.is_empty() && api.read(served, &call.info.namespace, call.name()).await?.is_none()
             {
                 let created = apply::create(api, call, configuration, &options).await?;
-                return respond::object(accept, 201, served, &created, now);
+                return created.answer(accept, 201, served, now);
             }
             let make = |old: &Value| apply::to(old, configuration, call, &options, &api.now_text());
             change(api, call, Part::of(call), &options, make).await?
@@ -40,7 +40,7 @@ pub async fn patch(api: &Api, call: &Call) -> Result<Response, Status> {
             change(api, call, Part::of(call), &options, make).await?
         }
     };
-    respond::object(accept, 200, served, &object, now)
+    changed.answer(accept, 200, served, now)
 }
 
 pub enum Patch {

@@ -27,6 +27,11 @@ pub fn object(accept: Accept, code: u16, served: &Served, object: &Value, now: i
     }
 }
 
+/// Whether the answer is the very text in which an object is stored and cached.
+pub fn shows_as_stored(accept: Accept, served: &Served) -> bool {
+    accept == Accept::default() && !served.is_view()
+}
+
 /// Any object as it is: reviews, Status, Table.
 pub fn encoded(accept: Accept, code: u16, object: &Value) -> Result<Response, Status> {
     let bytes = encode(accept, object)?;

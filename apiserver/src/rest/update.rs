@@ -11,7 +11,8 @@ use super::body::{self, Decoded};
 use super::create::{complete, create_object, put};
 use super::current::{self, Current};
 use super::params::WriteOptions;
-use super::{Call, managers, respond, subresource, system};
+use super::written::Written;
+use super::{Call, managers, subresource, system};
 use crate::admission::{Operation, Request};
 use crate::api::Api;
 use crate::errors::{self, MODIFIED};
@@ -67,10 +68,10 @@ pub async fn update(api: &Api, call: &Call) -> Result<Response, Status> {
         super::apply::authorize_create(api, call)?;
         meta::metadata_mut(&mut object).remove("resourceVersion");
         let created = create_object(api, call, object, &options).await?;
-        return respond::object(accept, 201, served, &created, api.clock.now().as_second());
+        return created.answer(accept, 201, served, api.clock.now().as_second());
     }
     let changed = change(api, call, part, &options, |_| Ok(object.clone())).await?;
-    respond::object(accept, 200, served, &changed, api.clock.now().as_second())
+    changed.answer(accept, 200, served, api.clock.now().as_second())
 }
 
 async fn is_absent(api: &Api, call: &Call) -> Result<bool, Status> {
@@ -86,7 +87,7 @@ pub async fn change(
     part: Part,
     options: &WriteOptions,
     make: impl Fn(&Value) -> Result<Value, Status>,
-) -> Result<Value, Status> {
+) -> Result<Written, Status> {
     let served = &call.served;
     let mut found = match api.peek(served, &call.info.namespace, call.name())? {
         Some(current) => Some(current),
@@ -103,7 +104,7 @@ pub async fn change(
                 continue;
             }
             Ok(Attempt::Failed(status)) => return Err(status),
-            Ok(Attempt::Unchanged) => Ok(current.object),
+            Ok(Attempt::Unchanged) => Ok(Written::not_stored(current.object)),
             Err(status) => Err(status),
         };
         // The cache may be behind: that nothing is to do, or that it must not be done, counts only of the newest state.
@@ -117,7 +118,7 @@ pub async fn change(
 }
 
 enum Attempt {
-    Done(Value),
+    Done(Written),
     /// The object is already as it was to become.
     Unchanged,
     /// Another writer was faster: what the object is now.
@@ -183,7 +184,7 @@ async fn attempt(
         return Ok(Attempt::Unchanged);
     }
     if options.dry_run {
-        return Ok(Attempt::Done(new));
+        return Ok(Attempt::Done(Written::not_stored(new)));
     }
     write(current, Made { request, new, companions, named_version }).await
 }
@@ -200,14 +201,15 @@ struct Made<'a> {
 
 /// Writes the object, or ends one whose time has come, if it is still what it was made from.
 async fn write(current: &Current, made: Made<'_>) -> Result<Attempt, Status> {
-    let Made { request, mut new, companions, named_version } = made;
+    let Made { request, new, companions, named_version } = made;
     let (api, call, old) = (request.api, request.call, &current.object);
     let served = &call.served;
     let removed = is_finished(&new) && !(served.hooks.is_held)(&new);
     let key = api.catalogue.key(served, &call.info.namespace, call.name());
+    let value = api.encode_stored(&new)?;
     let write = match removed {
         true => Write::Delete { key: key.clone() },
-        false => put(key.clone(), api.encode_stored(&new)?, served.hooks.time_to_live_seconds),
+        false => put(key.clone(), value.clone(), served.hooks.time_to_live_seconds),
     };
     let mut commit = Commit {
         conditions: vec![Condition::Modified { key: key.clone(), revision: current.revision }],
@@ -223,10 +225,7 @@ async fn write(current: &Current, made: Made<'_>) -> Result<Attempt, Status> {
     let mut beside = request.beside();
     beside.join(&mut commit);
     match api.store.commit(commit).await {
-        Ok(revision) => {
-            current::set_resource_version(&mut new, revision);
-            Ok(Attempt::Done(new))
-        }
+        Ok(revision) => Ok(Attempt::Done(Written::stored(new, &value, revision))),
         Err(CommitError::Conflict { key: conflicting, current: newer }) if conflicting == key => {
             if named_version {
                 return Err(Status::conflict(served.group_resource(), call.name(), MODIFIED));

@@ -159,9 +159,19 @@ impl Watch {
             return Some(bytes);
         }
         loop {
+            // Events come most often, so they are looked for first; but a watch that is always busy must not outlive its
+            // time.
+            let is_due = self.due.is_elapsed();
             tokio::select! {
-                // The ends first: a watch that is always busy must not outlive its time.
                 biased;
+                event = self.watcher.next(), if !is_due => match event {
+                    Ok(event) => {
+                        if let Some(bytes) = self.burst(event) {
+                            return Some(bytes);
+                        }
+                    }
+                    Err(end) => return self.finish(&end),
+                },
                 () = &mut self.server_ends => return None,
                 () = &mut self.due => {
                     let now = Instant::now();
@@ -172,14 +182,6 @@ impl Watch {
                     let revision = self.watcher.progress();
                     return self.encoder.bookmark(revision, false);
                 }
-                event = self.watcher.next() => match event {
-                    Ok(event) => {
-                        if let Some(bytes) = self.burst(event) {
-                            return Some(bytes);
-                        }
-                    }
-                    Err(end) => return self.finish(&end),
-                },
             }
         }
     }
@@ -201,7 +203,7 @@ impl Watch {
     /// This event and those that are at hand behind it, in one write.
     fn burst(&mut self, first: Arc<Event>) -> Option<Bytes> {
         let first = self.encode(&first);
-        let Ok(Some(second)) = self.watcher.try_next() else { return first };
+        let Ok(Some(second)) = self.watcher.at_hand() else { return first };
         let mut chunk = BytesMut::from(first.unwrap_or_default().as_ref());
         let mut next = Some(second);
         while let Some(event) = next {
@@ -209,7 +211,7 @@ impl Watch {
                 chunk.extend_from_slice(&bytes);
             }
             // An end shows itself again at the next wait.
-            next = if chunk.len() < BURST_BYTES { self.watcher.try_next().ok().flatten() } else { None };
+            next = if chunk.len() < BURST_BYTES { self.watcher.at_hand().ok().flatten() } else { None };
         }
         (!chunk.is_empty()).then(|| chunk.freeze())
     }

@@ -1,15 +1,15 @@
 //! Reading a [`Schema`]: fields by name, what server-side apply and patches ask of a field.
 
-use std::cmp::Ordering;
-
-use super::{Field, ListType, Omit, Ref, Schema, Type, WireField};
+use super::{DefaultValue, Field, ListType, Omit, Ref, Schema, Type, WireField};
 
 impl Schema {
     /// Orders the fields for [`Schema::field`]. To be called after `fields` was filled.
     pub fn seal(mut self) -> Self {
-        let mut index: Vec<u16> = (0..self.fields.len() as u16).collect();
-        index.sort_by(|a, b| by_length(&self.fields[*a as usize].name, &self.fields[*b as usize].name));
-        self.index = index;
+        self.index = (0..).zip(&self.fields).map(|(at, field)| (digest(&field.name), at)).collect();
+        self.index.sort_unstable();
+        let stated =
+            self.fields.iter().enumerate().filter(|(_, field)| matches!(field.default, DefaultValue::Stated(_)));
+        self.stated = stated.map(|(at, _)| at as u16).collect();
         let always = self.fields.iter().enumerate().filter(|(_, field)| field.is_always_written());
         self.always = always.map(|(at, _)| at as u16).collect();
         let fields = self.fields.iter().enumerate().filter(|(_, field)| field.number != 0 && field.embed.is_none());
@@ -23,8 +23,10 @@ impl Schema {
 
     /// Position of the field of that JSON name in `fields`.
     pub fn position(&self, name: &str) -> Option<usize> {
-        let found = self.index.binary_search_by(|at| by_length(&self.fields[*at as usize].name, name)).ok()?;
-        Some(self.index[found] as usize)
+        let digest = digest(name);
+        let first = self.index.partition_point(|(other, _)| *other < digest);
+        let alike = self.index[first..].iter().take_while(|(other, _)| *other == digest);
+        alike.map(|(_, at)| *at as usize).find(|at| self.fields[*at].name == name)
     }
 
     /// The field of that JSON name.
@@ -40,6 +42,11 @@ impl Schema {
     /// The fields that are written though unset.
     pub(super) fn always_written(&self) -> impl Iterator<Item = &Field> {
         self.always.iter().map(|at| &self.fields[*at as usize])
+    }
+
+    /// The fields that have a default of their own.
+    pub(super) fn stated_defaults(&self) -> impl Iterator<Item = &Field> {
+        self.stated.iter().map(|at| &self.fields[*at as usize])
     }
 
     /// What protobuf writes, by ascending number.
@@ -58,9 +65,15 @@ impl Schema {
     }
 }
 
-/// The order that is quickest to search: most names differ in length, and need not be looked at.
-fn by_length(a: &str, b: &str) -> Ordering {
-    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
+/// A name's length and its first seven bytes, which tell nearly all of a message's names apart: a number is found much
+/// quicker than a text.
+fn digest(name: &str) -> u64 {
+    let mut digest = [0; 8];
+    digest[7] = name.len() as u8;
+    for (to, from) in digest.iter_mut().zip(name.as_bytes().iter().take(7)) {
+        *to = *from;
+    }
+    u64::from_le_bytes(digest)
 }
 
 impl Field {

@@ -11,13 +11,12 @@ pub fn default_static(schema: &Schema, object: &mut Value) {
     if schema.structural {
         return super::custom::default_structural(schema, map);
     }
-    for field in &schema.fields {
-        if !holds_defaults(&field.ty) && !matches!(field.default, DefaultValue::Stated(_)) {
-            continue;
-        }
-        if let Some(value) = map.get_mut(field.name.as_ref()) {
+    for (name, value) in map.iter_mut().filter(|(_, value)| value.is_object() || value.is_array()) {
+        if let Some(field) = schema.field(name) {
             descend(&field.ty, value);
         }
+    }
+    for field in schema.stated_defaults() {
         apply(field, map);
     }
 }

@@ -45,8 +45,10 @@ pub struct Schema {
     pub go: Text,
     /// In upstream's declaration order.
     pub fields: Vec<Field>,
-    /// Positions in `fields`, ordered by JSON name.
-    index: Vec<u16>,
+    /// Digests of the JSON names and their positions in `fields`, ordered.
+    index: Vec<(u64, u16)>,
+    /// Positions of the fields that have a default of their own.
+    stated: Vec<u16>,
     /// Positions of the fields that are written though unset.
     always: Vec<u16>,
     /// What protobuf writes, ordered by number.

@@ -13,6 +13,9 @@ use crate::kinds::validate;
 const WAYS: [(&str, &str); 2] = [("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")];
 
 pub fn merge(pod: &mut Value) {
+    if ["topologySpreadConstraints", "affinity"].iter().all(|field| pod["spec"][field].is_null()) {
+        return;
+    }
     let labels = meta::map(pod, "metadata.labels").clone();
     let spec = &mut pod["spec"];
     for term in spec["topologySpreadConstraints"].as_array_mut().into_iter().flatten() {

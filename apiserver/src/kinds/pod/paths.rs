@@ -1,31 +1,57 @@
 //! Files of one volume that would lie over each other: words of warning.
 
+use std::fmt;
+
 use machinery::field::quote;
 use machinery::meta;
 use serde_json::Value;
 
-/// A file's path in a volume and what it comes from, where a volume has several sources.
-struct Placed {
-    path: String,
-    source: String,
+/// What a file comes from: `Secret "s"`, or words alone.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    words: &'static str,
+    name: Option<&'a str>,
 }
 
-impl Placed {
-    fn new(path: &str, source: &str) -> Self {
-        Self { path: path.trim_end_matches('/').to_owned(), source: source.to_owned() }
+impl<'a> Source<'a> {
+    fn plain(words: &'static str) -> Self {
+        Self { words, name: None }
+    }
+
+    fn named(words: &'static str, name: &'a str) -> Self {
+        Self { words, name: Some(name) }
+    }
+}
+
+impl fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words)?;
+        self.name.map_or(Ok(()), |name| write!(f, " {}", quote(name)))
+    }
+}
+
+/// A file's path in a volume and what it comes from, where a volume has several sources.
+struct Placed<'a> {
+    path: &'a str,
+    source: Option<Source<'a>>,
+}
+
+impl<'a> Placed<'a> {
+    fn new(path: &'a str, source: Option<Source<'a>>) -> Self {
+        Self { path: path.trim_end_matches('/'), source }
     }
 
     fn shown(&self) -> String {
-        match self.source.as_str() {
-            "" => quote(&self.path),
-            source => format!("{} ({source})", quote(&self.path)),
+        match self.source {
+            None => quote(self.path),
+            Some(source) => format!("{} ({source})", quote(self.path)),
         }
     }
 
     /// One of them is, or lies below, the other.
     fn meets(&self, other: &Self) -> bool {
         let below = |one: &str, two: &str| one.strip_prefix(two).is_some_and(|rest| rest.starts_with('/'));
-        self.path == other.path || below(&self.path, &other.path) || below(&other.path, &self.path)
+        self.path == other.path || below(self.path, other.path) || below(other.path, self.path)
     }
 }
 
@@ -34,60 +60,55 @@ pub fn warnings(spec: &Value) -> Vec<String> {
 }
 
 fn of_volume(volume: &Value) -> Vec<String> {
-    let name = quote(meta::text(volume, "name"));
-    let told = |what: &str, placed: Vec<Placed>| -> Vec<String> {
-        overlaps(&placed).iter().map(|pair| format!("volume {name} ({what}): overlapping paths: {pair}")).collect()
+    let name = meta::text(volume, "name");
+    let told = |what: Source<'_>, placed: &[Placed<'_>]| -> Vec<String> {
+        let told = |pair| format!("volume {} ({what}): overlapping paths: {pair}", quote(name));
+        overlaps(placed).into_iter().map(told).collect()
     };
     let mut warnings = Vec::new();
-    for (kind, words, field) in
-        [("configMap", "ConfigMap", "name"), ("secret", "Secret", "secretName"), ("downwardAPI", "DownwardAPI", "")]
-    {
+    for (kind, words, field) in [
+        ("configMap", "ConfigMap", Some("name")),
+        ("secret", "Secret", Some("secretName")),
+        ("downwardAPI", "DownwardAPI", None),
+    ] {
         let source = &volume[kind];
-        if source.is_null() {
-            continue;
-        }
-        let what = match field {
-            "" => words.to_owned(),
-            field => format!("{words} {}", quote(meta::text(source, field))),
-        };
-        warnings.extend(told(&what, items(source, "")));
+        let what = Source { words, name: field.map(|field| meta::text(source, field)) };
+        warnings.extend(told(what, &items(source, None).collect::<Vec<_>>()));
     }
     let sources = meta::list(volume, "projected.sources");
     for _ in sources.iter().filter(|source| source.as_object().is_none_or(serde_json::Map::is_empty)) {
-        warnings.push(format!("volume {name} (Projected) has no sources provided"));
+        warnings.push(format!("volume {} (Projected) has no sources provided", quote(name)));
     }
-    warnings.extend(told("Projected", sources.iter().flat_map(projected).collect()));
+    let placed: Vec<Placed<'_>> = sources.iter().flat_map(projected).collect();
+    warnings.extend(told(Source::plain("Projected"), &placed));
     warnings
 }
 
-fn items(source: &Value, words: &str) -> Vec<Placed> {
-    meta::list(source, "items").iter().map(|item| Placed::new(meta::text(item, "path"), words)).collect()
+fn items<'a>(of: &'a Value, source: Option<Source<'a>>) -> impl Iterator<Item = Placed<'a>> {
+    meta::list(of, "items").iter().map(move |item| Placed::new(meta::text(item, "path"), source))
 }
 
-fn projected(source: &Value) -> Vec<Placed> {
-    let named = |kind: &str, words: &str| match &source[kind] {
-        Value::Null => Vec::new(),
-        source => items(source, &format!("{words} {}", quote(meta::text(source, "name")))),
-    };
-    let mut placed = named("configMap", "ConfigMap");
-    placed.extend(named("secret", "Secret"));
-    placed.extend(items(&source["downwardAPI"], "DownwardAPI"));
-    let mut one = |kind: &str, field: &str, words: &str| {
-        if let Some(path) = source[kind][field].as_str() {
-            placed.push(Placed::new(path, words));
-        }
-    };
-    one("serviceAccountToken", "path", "ServiceAccountToken");
+fn projected(source: &Value) -> Vec<Placed<'_>> {
+    let mut placed = Vec::new();
+    for (kind, words) in [("configMap", "ConfigMap"), ("secret", "Secret")] {
+        placed.extend(items(&source[kind], Some(Source::named(words, meta::text(&source[kind], "name")))));
+    }
+    placed.extend(items(&source["downwardAPI"], Some(Source::plain("DownwardAPI"))));
     let bundle = &source["clusterTrustBundle"];
-    let name = bundle["name"].as_str().or_else(|| bundle["signerName"].as_str()).unwrap_or_default();
-    one("clusterTrustBundle", "path", &format!("ClusterTrustBundle {}", quote(name)));
-    one("podCertificate", "certificateChainPath", "PodCertificate chain");
-    one("podCertificate", "keyPath", "PodCertificate key");
-    one("podCertificate", "credentialBundlePath", "PodCertificate credential bundle");
+    let bundle_name = bundle["name"].as_str().or_else(|| bundle["signerName"].as_str()).unwrap_or_default();
+    for (kind, field, source_of) in [
+        ("serviceAccountToken", "path", Source::plain("ServiceAccountToken")),
+        ("clusterTrustBundle", "path", Source::named("ClusterTrustBundle", bundle_name)),
+        ("podCertificate", "certificateChainPath", Source::plain("PodCertificate chain")),
+        ("podCertificate", "keyPath", Source::plain("PodCertificate key")),
+        ("podCertificate", "credentialBundlePath", Source::plain("PodCertificate credential bundle")),
+    ] {
+        placed.extend(source[kind][field].as_str().map(|path| Placed::new(path, Some(source_of))));
+    }
     placed
 }
 
-fn overlaps(placed: &[Placed]) -> Vec<String> {
+fn overlaps(placed: &[Placed<'_>]) -> Vec<String> {
     let mut pairs = Vec::new();
     for (position, one) in placed.iter().enumerate().filter(|(_, one)| !one.path.is_empty()) {
         let before = placed[..position].iter().filter(|earlier| !earlier.path.is_empty() && one.meets(earlier));

@@ -24,13 +24,17 @@ pub fn of_pod(pod: &Value, path: &Path) -> Option<String> {
 
 /// Words of warning about a container's.
 pub fn of_container(pod: &Value, container: &Value, path: &Path) -> Vec<String> {
-    let (name, mut warnings) = (meta::text(container, "name"), Vec::new());
+    let mut warnings = Vec::new();
+    if meta::map(pod, "metadata.annotations").is_empty() {
+        return warnings;
+    }
     if !has(container, "seccompProfile") {
+        let name = meta::text(container, "name");
         let annotation = format!("container.seccomp.security.alpha.kubernetes.io/{name}");
         warnings.extend(told(pod, &annotation, SECCOMP, path));
     }
     // A pod's own are judged before they are turned into fields.
-    if path.to_string() != Path::root().to_string() {
+    if !path.is_root() {
         warnings.extend(app_armor_of(pod, container, path));
     }
     warnings
@@ -53,7 +57,7 @@ fn is_windows(pod: &Value) -> bool {
 
 /// Words of warning about a new pod's AppArmor annotations, as they came.
 pub fn of_new_pod(pod: &Value) -> Vec<String> {
-    if is_windows(pod) {
+    if is_windows(pod) || meta::map(pod, "metadata.annotations").is_empty() {
         return Vec::new();
     }
     let containers = CONTAINERS.iter().flat_map(|list| meta::list(&pod["spec"], list));
@@ -63,11 +67,11 @@ pub fn of_new_pod(pod: &Value) -> Vec<String> {
 /// Gives a new pod's containers the AppArmor profiles that its annotations ask for, where no field does: only fields
 /// reach the runtime.
 pub fn fill_in(pod: &mut Value) {
-    if is_windows(pod) {
+    let annotations = meta::map(pod, "metadata.annotations").clone();
+    if is_windows(pod) || annotations.is_empty() {
         return;
     }
     let whole = pod["spec"]["securityContext"]["appArmorProfile"].clone();
-    let annotations = meta::map(pod, "metadata.annotations").clone();
     for list in CONTAINERS {
         for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
             let annotation = format!("{APP_ARMOR_PREFIX}{}", meta::text(container, "name"));

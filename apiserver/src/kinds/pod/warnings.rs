@@ -26,11 +26,10 @@ pub fn of(pod: &Value, path: &Path) -> Vec<String> {
     let containers = containers(spec, &at);
     for (container, at) in &containers {
         warnings.extend(profiles::of_container(pod, container, path));
+        let resources = at.child("resources");
+        let amounts = ["limits", "requests"].map(|kind| (&container["resources"][kind], resources.child(kind)));
         for name in BYTES {
-            for kind in ["limits", "requests"] {
-                let amounts = &container["resources"][kind];
-                warnings.extend(fraction(amounts, name, &at.child("resources").child(kind)));
-            }
+            warnings.extend(amounts.iter().filter_map(|(amounts, at)| fraction(amounts, name, at)));
         }
         warnings.extend(environment(container, &at.child("env")));
     }
@@ -139,8 +138,11 @@ fn volumes(spec: &Value, path: &Path) -> Vec<String> {
             let shown = if *source == "storageos" { "storageOS" } else { source };
             warnings.push(format!("{}: {why}", path.index(position).child(shown)));
         }
-        let at = path.index(position).child("ephemeral").child("volumeClaimTemplate").child("spec");
-        warnings.extend(claim::spec_warnings(&volume["ephemeral"]["volumeClaimTemplate"]["spec"], &at));
+        let claim = &volume["ephemeral"]["volumeClaimTemplate"]["spec"];
+        if claim.is_object() {
+            let at = path.index(position).child("ephemeral").child("volumeClaimTemplate").child("spec");
+            warnings.extend(claim::spec_warnings(claim, &at));
+        }
     }
     warnings
 }
@@ -205,9 +207,11 @@ fn environment(container: &Value, path: &Path) -> Vec<String> {
     let mut seen: Vec<&str> = Vec::new();
     for (position, variable) in meta::list(container, "env").iter().enumerate() {
         let (name, value) = (meta::text(variable, "name"), meta::text(variable, "value"));
-        let itself = format!("$({name})");
-        let builds_on = variable["valueFrom"].is_null() && value != itself && value.contains(&itself);
-        if seen.contains(&name) && !builds_on {
+        let builds_on = || {
+            let itself = format!("$({name})");
+            variable["valueFrom"].is_null() && value != itself && value.contains(&itself)
+        };
+        if seen.contains(&name) && !builds_on() {
             let at = path.index(position);
             warnings.push(format!(
                 "{at}: hides previous definition of {}, which may be dropped when using apply",

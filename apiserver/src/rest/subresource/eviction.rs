@@ -159,7 +159,7 @@ async fn evict(api: &Api, call: &Call, pod: &Value, delete: &DeleteOptions, hold
         let mark = |pod: &Value| Ok(marked(pod, &uid, &version, &now));
         let marked = change(api, &own, Part::Raw, &WriteOptions::default(), mark).await?;
         if delete.resource_version.is_some() {
-            delete.resource_version = Some(meta::resource_version(&marked).to_owned());
+            delete.resource_version = Some(meta::resource_version(&marked.object).to_owned());
         }
     }
     delete_object(api, &own, call.name(), &delete).await.map(|_| ())

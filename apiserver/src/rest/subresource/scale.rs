@@ -75,7 +75,7 @@ async fn update(api: &Api, call: &Call) -> Result<Value, Status> {
     call.warnings.extend(warnings);
     check_name(&scale, call.name())?;
     let changed = change(api, call, Part::Raw, &options, |old| scaled(&scale, old, call)).await?;
-    Ok(scale_of(&changed))
+    Ok(scale_of(&changed.object))
 }
 
 async fn patch(api: &Api, call: &Call) -> Result<Value, Status> {
@@ -91,7 +91,7 @@ async fn patch(api: &Api, call: &Call) -> Result<Value, Status> {
         }
         Patch::Apply(configuration) => applied(configuration, old, call, &options, &now),
     });
-    Ok(scale_of(&changed.await?))
+    Ok(scale_of(&changed.await?.object))
 }
 
 /// The object after a Scale was applied to it. To its owners that is an applied configuration of the object itself
