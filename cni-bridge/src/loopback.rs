@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::cni::conf::Base;
 use crate::cni::result::{CniResult, Interface, IpConfig};
 use crate::cni::{Command, Failure, Request};
-use crate::netlink::{self, Follow, Links};
+use crate::netlink::{self, Links};
 use crate::netns::Netns;
 
 pub(crate) fn call(request: &Request) -> Result<Option<CniResult>, Failure> {
@@ -19,7 +19,7 @@ pub(crate) fn call(request: &Request) -> Result<Option<CniResult>, Failure> {
 
 async fn add(request: &Request) -> Result<CniResult, Failure> {
     let netns = Netns::existing(&request.netns, request.netns_override)?;
-    let links = netns.run(|| Links::connect(Follow::Nothing))?;
+    let links = netns.run(Links::connect)?;
     let lo = links.existing("lo").await?;
     links.set_up(lo.index, "lo").await?;
     if let Some(previous) = Base::parse(&request.stdin)?.prev_result()? {
@@ -51,7 +51,7 @@ async fn add(request: &Request) -> Result<CniResult, Failure> {
 
 async fn check(request: &Request) -> Result<(), Failure> {
     let netns = Netns::existing(&request.netns, request.netns_override)?;
-    let links = netns.run(|| Links::connect(Follow::Nothing))?;
+    let links = netns.run(Links::connect)?;
     if links.existing("lo").await?.is_up {
         return Ok(());
     }
@@ -63,7 +63,7 @@ async fn del(request: &Request) -> Result<(), Failure> {
         return Ok(());
     }
     let Some(netns) = Netns::open(&request.netns, request.netns_override)? else { return Ok(()) };
-    let links = netns.run(|| Links::connect(Follow::Nothing))?;
+    let links = netns.run(Links::connect)?;
     match links.get("lo").await? {
         Some(lo) => links.set_down(lo.index, "lo").await,
         None => Ok(()),

@@ -7,7 +7,7 @@ use crate::cni::conf::Base;
 use crate::cni::result::{CniResult, Interface, is_ipv6};
 use crate::cni::{Failure, Request};
 use crate::exec;
-use crate::netlink::{Follow, Link, Links};
+use crate::netlink::{Link, Links};
 use crate::netns::Netns;
 
 pub(super) async fn check(request: &Request, conf: &BridgeConf) -> Result<(), Failure> {
@@ -17,8 +17,8 @@ pub(super) async fn check(request: &Request, conf: &BridgeConf) -> Result<(), Fa
     }
     let previous =
         Base::parse(&request.stdin)?.prev_result()?.ok_or_else(|| Failure::config("Required prevResult missing"))?;
-    let host = Links::connect(Follow::Nothing)?;
-    let container = netns.run(|| Links::connect(Follow::Nothing))?;
+    let host = Links::connect()?;
+    let container = netns.run(Links::connect)?;
     let bridge = check_bridge(&host, &previous, conf).await?;
     let ours = check_container_link(&container, &previous, request).await?;
     check_host_end(&host, &previous, &bridge, &ours).await?;
@@ -37,8 +37,10 @@ async fn check_bridge(host: &Links, previous: &CniResult, conf: &BridgeConf) -> 
     if !told.mac.is_empty() && told.mac != link.mac_text() {
         return Err(wrong(format!("Bridge interface {name} Mac doesn't match: {}", told.mac)));
     }
-    if link.is_promiscuous != conf.promisc_mode && conf.promisc_mode {
-        return Err(wrong(format!("Bridge interface {name} is configured promiscuous and is not")));
+    if link.is_promiscuous != conf.promisc_mode {
+        let is = link.is_promiscuous;
+        let msg = format!("Bridge interface {name} configured Promisc Mode {} doesn't match: {is}", conf.promisc_mode);
+        return Err(wrong(msg));
     }
     Ok(link)
 }

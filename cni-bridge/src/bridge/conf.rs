@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::cni::conf::{nullable, parse};
 use crate::cni::result::Dns;
 use crate::cni::{Failure, Request};
+use crate::packet_filter::Backend;
 
 /// What the plugin goes by, checked.
 #[derive(Clone, Debug, Deserialize)]
@@ -22,7 +23,8 @@ pub(super) struct BridgeConf {
     pub(super) force_address: bool,
     #[serde(deserialize_with = "nullable")]
     pub(super) ip_masq: bool,
-    pub(super) ip_masq_backend: Option<String>,
+    #[serde(rename = "ipMasqBackend")]
+    backend: Option<String>,
     /// 0: the kernel's default.
     #[serde(deserialize_with = "nullable")]
     pub(super) mtu: u32,
@@ -33,8 +35,10 @@ pub(super) struct BridgeConf {
     #[serde(deserialize_with = "nullable")]
     pub(super) vlan: i32,
     vlan_trunk: Option<Vec<VlanTrunk>>,
-    /// Of the bridge itself, on the host's end of the link, beside the VLANs asked for. None: yes.
-    preserve_default_vlan: Option<bool>,
+    /// Of the bridge itself, on the host's end of the link, beside the VLANs asked for. Upstream's default was yes until
+    /// version 1.8.
+    #[serde(deserialize_with = "nullable")]
+    pub(super) preserve_default_vlan: bool,
     #[serde(rename = "macspoofchk", deserialize_with = "nullable")]
     pub(super) macspoofchk: bool,
     #[serde(rename = "enabledad", deserialize_with = "nullable")]
@@ -52,6 +56,8 @@ pub(super) struct BridgeConf {
     #[serde(deserialize_with = "nullable")]
     runtime_config: Mac,
     #[serde(skip)]
+    pub(super) ip_masq_backend: Option<Backend>,
+    #[serde(skip)]
     pub(super) mac: Option<Vec<u8>>,
     #[serde(skip)]
     pub(super) trunk: Vec<u16>,
@@ -66,13 +72,14 @@ impl Default for BridgeConf {
             is_default_gateway: false,
             force_address: false,
             ip_masq: false,
+            backend: None,
             ip_masq_backend: None,
             mtu: 0,
             hairpin_mode: false,
             promisc_mode: false,
             vlan: 0,
             vlan_trunk: None,
-            preserve_default_vlan: None,
+            preserve_default_vlan: false,
             macspoofchk: false,
             enable_dad: false,
             disable_container_interface: false,
@@ -130,9 +137,10 @@ impl BridgeConf {
         conf.mac = macs.into_iter().find(|mac| !mac.is_empty()).map(|mac| parse_mac(mac)).transpose()?;
         conf.is_gateway |= conf.is_default_gateway;
         conf.dns = conf.dns.filter(|dns| *dns != Dns::default());
-        if !matches!(conf.ip_masq_backend.as_deref(), None | Some("iptables" | "nftables")) {
-            let backend = conf.ip_masq_backend.unwrap_or_default();
-            return Err(Failure::config(format!("unknown ipmasq backend {backend:?}")));
+        if let Some(name) = &conf.backend {
+            let backend = Backend::parse(name);
+            conf.ip_masq_backend =
+                Some(backend.ok_or_else(|| Failure::config(format!("unknown ipmasq backend {name:?}")))?);
         }
         Ok(conf)
     }
@@ -154,10 +162,6 @@ impl BridgeConf {
 
     pub(super) fn is_layer3(&self) -> bool {
         self.ipam_type().is_some()
-    }
-
-    pub(super) fn preserves_default_vlan(&self) -> bool {
-        self.preserve_default_vlan.unwrap_or(true)
     }
 
     pub(super) fn vlan_filtering(&self) -> bool {

@@ -13,7 +13,7 @@ use crate::cni::conf::Base;
 use crate::cni::result::CniResult;
 use crate::cni::{Command, Failure, Request};
 use crate::exec;
-use crate::netlink::{self, Follow, Links};
+use crate::netlink::{self, Links};
 use crate::netns::Netns;
 use crate::packet_filter::{masq, nft_masq};
 use conf::BridgeConf;
@@ -120,7 +120,7 @@ async fn find_link(request: &Request) -> Result<Option<Found>, Failure> {
         return Ok(None);
     }
     let Some(netns) = Netns::open(&request.netns, request.netns_override)? else { return Ok(None) };
-    let links = netns.run(|| Links::connect(Follow::Nothing))?;
+    let links = netns.run(Links::connect)?;
     let Some(link) = links.get(&request.ifname).await? else { return Ok(None) };
     let mut addresses = links.addresses(link.index, &link.name).await?;
     addresses.retain(|net| is_global(net.addr()));

@@ -7,7 +7,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::conf::BridgeConf;
 use crate::cni::Request;
 use crate::cni::result::{CniResult, Route, is_ipv6};
-use crate::packet_filter::Family;
+use crate::packet_filter::{Backend, Family};
 
 /// One change to the kernel. Names are links; a `Container…` step works in the container's namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,8 @@ pub(super) enum Step {
     },
     Masquerade {
         addresses: Vec<IpNet>,
-        nftables: bool,
+        /// `None`: what the host has.
+        backend: Option<Backend>,
     },
     WaitOperational,
 }
@@ -100,7 +101,7 @@ pub(super) fn link_steps(conf: &BridgeConf, request: &Request) -> Vec<Step> {
         steps.push(Step::SetPortVlans {
             access: Some(access),
             trunk: conf.trunk.clone(),
-            keep_default: conf.preserves_default_vlan(),
+            keep_default: conf.preserve_default_vlan,
         });
     }
     if conf.macspoofchk {
@@ -146,7 +147,7 @@ pub(super) fn network_steps(conf: &BridgeConf, request: &Request, result: &CniRe
         if conf.ip_masq {
             steps.push(Step::Masquerade {
                 addresses: result.ips.iter().map(|ip| ip.address).collect(),
-                nftables: conf.ip_masq_backend.as_deref() == Some("nftables"),
+                backend: conf.ip_masq_backend,
             });
         }
     } else if !conf.disable_container_interface {

@@ -9,9 +9,9 @@ use super::plan::{AddressChange, Step, address_change};
 use super::spoof;
 use crate::cni::result::Interface;
 use crate::cni::{Failure, Request};
-use crate::netlink::{Follow, Link, Links, VethPair};
+use crate::netlink::{Follow, Follower, Link, Links, VethPair};
 use crate::netns::Netns;
-use crate::packet_filter::{masq, names, nft_masq};
+use crate::packet_filter::{Backend, masq, names, nft_masq};
 use crate::sysctl;
 
 /// How long a port may take to forward; upstream waits as long.
@@ -25,6 +25,8 @@ pub(super) struct Kernel<'a> {
     netns: Netns,
     host: Links,
     container: Links,
+    /// As it was found or made.
+    bridge: Option<Link>,
     /// The veth pair, once it is there.
     veth: Option<Pair>,
     vlan_gateway: Option<Link>,
@@ -38,10 +40,18 @@ struct Pair {
 
 impl<'a> Kernel<'a> {
     pub(super) fn open(netns: Netns, request: &'a Request, conf: &'a BridgeConf) -> Result<Kernel<'a>, Failure> {
-        let host = Links::connect(Follow::Links)?;
-        let follow = if conf.enable_dad { Follow::Addresses } else { Follow::Nothing };
-        let container = netns.run(|| Links::connect(follow))?;
-        Ok(Kernel { request, network: &conf.name, netns, host, container, veth: None, vlan_gateway: None })
+        let host = Links::connect()?;
+        let container = netns.run(Links::connect)?;
+        Ok(Kernel {
+            request,
+            network: &conf.name,
+            netns,
+            host,
+            container,
+            bridge: None,
+            veth: None,
+            vlan_gateway: None,
+        })
     }
 
     pub(super) async fn run(&mut self, steps: Vec<Step>) -> Result<(), Failure> {
@@ -57,7 +67,7 @@ impl<'a> Kernel<'a> {
                 self.ensure_bridge(&name, mtu, promiscuous, vlan_filtering).await
             }
             Step::AddVeth { bridge, container, mtu, mac, hairpin, isolated } => {
-                let controller = self.host.existing(&bridge).await?.index;
+                let controller = self.link(&bridge).await?.index;
                 let fd = self.netns.raw_fd();
                 let pair = VethPair {
                     host_name: "",
@@ -91,19 +101,20 @@ impl<'a> Kernel<'a> {
             Step::ContainerUp { link } => self.container.set_up(self.pair()?.container.index, &link).await,
             Step::ContainerSettle { link } => {
                 let index = self.pair()?.container.index;
-                self.container.wait_settled(index, &link, SETTLE_DEADLINE).await
+                let mut follower = self.netns.run(|| Follower::open(Follow::Addresses))?;
+                self.container.wait_settled(&mut follower, index, &link, SETTLE_DEADLINE).await
             }
             Step::ContainerRoute { link, route } => {
                 self.container.add_route(self.pair()?.container.index, &link, &route).await
             }
             Step::HostAddress { link, address, force } => self.host_address(&link, address, force).await,
             Step::HostSysctl { key, value } => sysctl::ensure(&key, value),
-            Step::Masquerade { addresses, nftables } => {
+            Step::Masquerade { addresses, backend } => {
                 let owner = masq::Owner { network: self.network, container_id: &self.request.container_id };
-                if nftables {
-                    return nft_masq::ensure(owner, &self.request.ifname, &addresses);
+                match backend.unwrap_or_else(Backend::of_host) {
+                    Backend::Iptables => masq::ensure(owner, &addresses),
+                    Backend::Nftables => nft_masq::ensure(owner, &self.request.ifname, &addresses),
                 }
-                masq::ensure(owner, &addresses)
             }
             Step::WaitOperational => {
                 let name = self.pair()?.host.name.clone();
@@ -116,12 +127,20 @@ impl<'a> Kernel<'a> {
         self.veth.as_ref().ok_or_else(|| Failure::internal("the veth pair is not made yet"))
     }
 
+    /// A link of the host; the bridge is looked up once.
+    async fn link(&self, name: &str) -> Result<Link, Failure> {
+        match &self.bridge {
+            Some(bridge) if bridge.name == name => Ok(bridge.clone()),
+            _ => self.host.existing(name).await,
+        }
+    }
+
     /// Several ADDs may race to make the bridge: one wins, the others find it.
     ///
     /// The winner gives the bridge the address that it has already: an address that was set stays, while one that was
     /// not becomes that of the lowest port and changes with every container, and the containers' neighbour tables with
     /// it.
-    async fn ensure_bridge(&self, name: &str, mtu: u32, promiscuous: bool, filtering: bool) -> Result<(), Failure> {
+    async fn ensure_bridge(&mut self, name: &str, mtu: u32, promiscuous: bool, filtering: bool) -> Result<(), Failure> {
         let present = self.host.get(name).await?;
         let is_new = present.is_none() && self.host.add_bridge(name, mtu, filtering).await?;
         let bridge = match present {
@@ -138,7 +157,11 @@ impl<'a> Kernel<'a> {
             self.host.set_promiscuous(bridge.index, name).await?;
         }
         ignore_router_advertisements(name);
-        if bridge.is_up { Ok(()) } else { self.host.set_up(bridge.index, name).await }
+        if !bridge.is_up {
+            self.host.set_up(bridge.index, name).await?;
+        }
+        self.bridge = Some(bridge);
+        Ok(())
     }
 
     /// The host end's name is derived from the attachment; another one is tried when it is taken.
@@ -164,7 +187,7 @@ impl<'a> Kernel<'a> {
     }
 
     async fn host_address(&self, name: &str, address: IpNet, force: bool) -> Result<(), Failure> {
-        let link = self.host.existing(name).await?;
+        let link = self.link(name).await?;
         match address_change(&self.host.addresses(link.index, name).await?, address, force) {
             AddressChange::Keep => return Ok(()),
             AddressChange::Refuse(_) => {

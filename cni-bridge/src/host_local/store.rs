@@ -68,7 +68,7 @@ impl Store {
             let path = entry.map_err(|error| failure("list", &self.folder, &error))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<IpAddr>().ok());
             let Some(ip) = name else { continue };
-            let text = fs::read_to_string(&path).map_err(|error| failure("read", &path, &error))?;
+            let text = read_short(&path).map_err(|error| failure("read", &path, &error))?;
             if text.trim().is_empty() {
                 remove(&path)?;
                 continue;
@@ -108,6 +108,13 @@ impl Store {
     fn last_path(&self, range_set: usize) -> PathBuf {
         self.folder.join(format!("last_reserved_ip.{range_set}"))
     }
+}
+
+/// A file of some hundred bytes: as there is one for every pod, no call to the kernel is made that is not needed.
+fn read_short(path: &Path) -> std::io::Result<String> {
+    let mut bytes = [0; 4096];
+    let length = std::io::Read::read(&mut File::open(path)?, &mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {

@@ -13,7 +13,7 @@ use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteMetric, 
 use rtnetlink::{AddressMessageBuilder, RouteMessageBuilder};
 
 use super::read::{address_of, flags_of, link_of, route_of};
-use super::{Link, Links, RouteEntry, failure, is};
+use super::{Follow, Follower, Link, Links, RouteEntry, failure, is};
 use crate::cni::Failure;
 use crate::cni::result::Route;
 
@@ -117,8 +117,15 @@ impl Links {
         Ok(message.map(|message| link_of(&message).name))
     }
 
-    /// Waits until duplicate address detection has let the link's IPv6 addresses go, told by address events.
-    pub(crate) async fn wait_settled(&mut self, index: u32, name: &str, deadline: Duration) -> Result<(), Failure> {
+    /// Waits until duplicate address detection has let the link's IPv6 addresses go, told by address events of the same
+    /// namespace.
+    pub(crate) async fn wait_settled(
+        &self,
+        follower: &mut Follower,
+        index: u32,
+        name: &str,
+        deadline: Duration,
+    ) -> Result<(), Failure> {
         let wait = async {
             loop {
                 let messages = self.address_messages(index, name).await?;
@@ -126,7 +133,7 @@ impl Links {
                 if has(AddressFlags::Dadfailed) {
                     return Err(Failure::internal(format!("link {name} has an address in DADFAILED state")));
                 }
-                if !has(AddressFlags::Tentative) || self.events.next().await.is_none() {
+                if !has(AddressFlags::Tentative) || follower.events.next().await.is_none() {
                     return Ok(());
                 }
             }
@@ -142,20 +149,27 @@ impl Links {
 
     /// Waits until the link carries traffic: a bridge port starts to forward a moment after its peer comes up, told by
     /// a link event, and a packet sent before is lost.
-    pub(crate) async fn wait_operational(&mut self, name: &str, deadline: Duration) -> Result<Link, Failure> {
+    pub(crate) async fn wait_operational(&self, name: &str, deadline: Duration) -> Result<Link, Failure> {
+        let link = self.existing(name).await?;
+        if link.is_operational {
+            return Ok(link);
+        }
+        let mut follower = Follower::open(Follow::Links)?;
         let wait = async {
             loop {
                 let link = self.existing(name).await?;
                 if link.is_operational {
                     return Ok(link);
                 }
-                self.change_of(link.index).await?;
+                follower.change_of(link.index).await?;
             }
         };
         let not_up = |_| Err(Failure::internal(format!("bridge port {name:?} in error state: not up")));
         tokio::time::timeout(deadline, wait).await.unwrap_or_else(not_up)
     }
+}
 
+impl Follower {
     /// Until a link may have changed: an event says so, or events were lost.
     async fn change_of(&mut self, index: u32) -> Result<(), Failure> {
         while let Some((message, _)) = self.events.next().await {

@@ -79,10 +79,9 @@ pub(crate) struct RouteEntry {
     pub(crate) link: u32,
 }
 
-/// What a socket is told of without asking.
+/// What a follower is told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Follow {
-    Nothing,
     Links,
     Addresses,
 }
@@ -90,27 +89,34 @@ pub(crate) enum Follow {
 /// A netlink socket; see the module's header.
 pub(crate) struct Links {
     handle: Handle,
-    /// Keeps the socket of the events open. It is one of its own: where many links change at once, a socket overflows, and
-    /// the kernel would drop the answer to a request as it drops events.
-    _follower: Handle,
-    events: UnboundedReceiver<Event>,
 }
 
 type Event = (NetlinkMessage<RouteNetlinkMessage>, SocketAddr);
 
+/// Word of changes, on a socket of its own: where many links change at once, a socket overflows, and the kernel would drop
+/// the answer to a request as it drops events. Opened only once there is something to wait for, as each new link is told
+/// of ten times.
+pub(crate) struct Follower {
+    /// Keeps the socket open.
+    _handle: Handle,
+    events: UnboundedReceiver<Event>,
+}
+
 impl Links {
     /// Opens a socket in the thread's present namespace; the task that serves it ends with the runtime.
-    ///
-    /// `follow`: be told of changes, for [`Links::wait_operational`] and [`Links::wait_settled`].
-    pub(crate) fn connect(follow: Follow) -> Result<Links, Failure> {
-        let groups = match follow {
-            Follow::Nothing => &[][..],
-            Follow::Links => &[MulticastGroup::Link],
-            Follow::Addresses => &[MulticastGroup::Ipv6Ifaddr],
+    pub(crate) fn connect() -> Result<Links, Failure> {
+        open(&[]).map(|(handle, _)| Links { handle })
+    }
+}
+
+impl Follower {
+    /// In the thread's present namespace. What changed before is not told.
+    pub(crate) fn open(follow: Follow) -> Result<Follower, Failure> {
+        let group = match follow {
+            Follow::Links => MulticastGroup::Link,
+            Follow::Addresses => MulticastGroup::Ipv6Ifaddr,
         };
-        let (handle, answers_only) = open(&[])?;
-        let (follower, events) = if groups.is_empty() { (handle.clone(), answers_only) } else { open(groups)? };
-        Ok(Links { handle, _follower: follower, events })
+        open(&[group]).map(|(handle, events)| Follower { _handle: handle, events })
     }
 }
 

@@ -36,6 +36,46 @@ impl Family {
     }
 }
 
+/// Which tool writes rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Iptables,
+    Nftables,
+}
+
+impl Backend {
+    pub(crate) fn parse(name: &str) -> Option<Backend> {
+        [Backend::Iptables, Backend::Nftables].into_iter().find(|backend| backend.name() == name)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Backend::Iptables => "iptables",
+            Backend::Nftables => "nftables",
+        }
+    }
+
+    pub(crate) fn other(self) -> Backend {
+        match self {
+            Backend::Iptables => Backend::Nftables,
+            Backend::Nftables => Backend::Iptables,
+        }
+    }
+
+    /// For configurations that name none: iptables, but where a host only has the other.
+    pub(crate) fn of_host() -> Backend {
+        Backend::among(is_program)
+    }
+
+    fn among(is_there: impl Fn(&str) -> bool) -> Backend {
+        if !is_there(Family::V4.tool()) && is_there("nft") { Backend::Nftables } else { Backend::Iptables }
+    }
+}
+
+fn is_program(name: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
+}
+
 /// The family's iptables, holding the xtables lock only inside one call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Iptables(pub(crate) Family);
@@ -94,9 +134,7 @@ impl Iptables {
 
     /// Whether the tool is there at all; a host without IPv6 tools has no IPv6 rules to take away.
     pub(crate) fn is_there(self) -> bool {
-        let tool = self.0.tool();
-        std::env::var_os("PATH")
-            .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(tool).is_file()))
+        is_program(self.0.tool())
     }
 }
 
@@ -129,4 +167,17 @@ fn start(command: &mut Command, input: &str) -> std::io::Result<Child> {
         let _ = stdin.write_all(input.as_bytes());
     }
     Ok(child)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nftables_only_where_there_is_nothing_else() {
+        let among = |programs: &[&str]| Backend::among(|name| programs.contains(&name));
+        assert_eq!(among(&["iptables", "nft"]), Backend::Iptables);
+        assert_eq!(among(&["nft"]), Backend::Nftables);
+        assert_eq!(among(&[]), Backend::Iptables, "whose absence is then told");
+    }
 }

@@ -8,13 +8,7 @@ use serde::Deserialize;
 use crate::cni::conf::{Base, nullable, parse};
 use crate::cni::result::CniResult;
 use crate::cni::{Failure, Request};
-
-/// Which tool writes the rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Backend {
-    Iptables,
-    Nftables,
-}
+use crate::packet_filter::Backend;
 
 /// What the plugin goes by, checked.
 #[derive(Clone, Debug)]
@@ -134,9 +128,8 @@ fn complete(mut mapping: Mapping) -> Result<Mapping, Failure> {
 /// Options that only one back end understands must be for the one that is used.
 fn backend(raw: &Raw) -> Result<Backend, Failure> {
     let backend = match raw.backend.as_deref() {
-        None | Some("iptables") => Backend::Iptables,
-        Some("nftables") => Backend::Nftables,
-        Some(other) => return Err(Failure::config(format!("unrecognized backend {other:?}"))),
+        None => Backend::of_host(),
+        Some(name) => Backend::parse(name).ok_or_else(|| Failure::config(format!("unrecognized backend {name:?}")))?,
     };
     // Every iptables condition begins with a hyphen or an exclamation mark, and no nftables condition does.
     let of_conditions = |conditions: &[String]| {
@@ -153,12 +146,10 @@ fn backend(raw: &Raw) -> Result<Backend, Failure> {
     if wrong.is_empty() {
         return Ok(backend);
     }
-    let name = |backend| if backend == Backend::Iptables { "iptables" } else { "nftables" };
-    let other = if backend == Backend::Iptables { Backend::Nftables } else { Backend::Iptables };
     Err(Failure::config(format!(
         "{} backend was requested but configuration contains {}-specific options {wrong:?}",
-        name(backend),
-        name(other)
+        backend.name(),
+        backend.other().name()
     )))
 }
 

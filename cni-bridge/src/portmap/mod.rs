@@ -11,10 +11,10 @@ use std::process::{Command as Process, Stdio};
 use crate::cni::conf::Base;
 use crate::cni::result::CniResult;
 use crate::cni::{Command, Failure, Request};
-use crate::netlink::{self, Follow, Links};
-use crate::packet_filter::{Family, Iptables, nft};
+use crate::netlink::{self, Links};
+use crate::packet_filter::{Backend, Family, Iptables, nft};
 use crate::sysctl;
-use conf::{Backend, PortmapConf};
+use conf::PortmapConf;
 use rules::Target;
 
 pub(crate) fn call(request: &Request) -> Result<Option<CniResult>, Failure> {
@@ -83,7 +83,7 @@ fn forget_udp_flows(conf: &PortmapConf, family: Family) {
 /// Lets packets from 127.0.0.1, turned towards the container, leave by its link (the kernel drops them as martians
 /// otherwise).
 async fn route_localnet(address: std::net::IpAddr) -> Result<(), Failure> {
-    let links = Links::connect(Follow::Nothing)?;
+    let links = Links::connect()?;
     match links.link_towards(address).await? {
         Some(name) => sysctl::ensure(&format!("net/ipv4/conf/{name}/route_localnet"), "1"),
         None => Ok(()),

@@ -19,9 +19,9 @@ const CONFIGURATIONS: [&str; 7] = [
         [{"subnet":"fd00:1::/64"}]],"routes":[{"dst":"192.0.2.0/24","gw":"10.1.1.9"}]}}"#,
     r#"{"cniVersion":"0.4.0","name":"promisc","type":"bridge","bridge":"br1","isGateway":true,"promiscMode":true,
         "dns":{"nameservers":["10.0.0.10"]},"ipam":{"type":"host-local","subnet":"10.1.1.0/24","dataDir":"DATA"}}"#,
-    r#"{"cniVersion":"1.0.0","name":"vlan","type":"bridge","bridge":"br1","vlan":100,
+    r#"{"cniVersion":"1.0.0","name":"vlan","type":"bridge","bridge":"br1","vlan":100,"preserveDefaultVlan":true,
         "ipam":{"type":"host-local","subnet":"10.1.1.0/24","dataDir":"DATA"}}"#,
-    r#"{"cniVersion":"1.0.0","name":"vlangw","type":"bridge","bridge":"br1","vlan":100,"isGateway":true,
+    r#"{"cniVersion":"1.0.0","name":"vlangw","type":"bridge","bridge":"br1","vlan":100,"preserveDefaultVlan":true,"isGateway":true,
         "ipam":{"type":"host-local","subnet":"10.1.1.0/24","dataDir":"DATA"}}"#,
     r#"{"cniVersion":"1.0.0","name":"l2","type":"bridge","bridge":"br1","args":{"cni":{"mac":"c2:11:22:33:44:55"}}}"#,
 ];

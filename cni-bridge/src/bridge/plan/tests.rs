@@ -42,7 +42,7 @@ fn the_walkthroughs_file() {
             r#"ContainerRoute { link: "eth0", route: Route { dst: 0.0.0.0/0, gw: Some(10.1.1.1), mtu: None, advmss: None, priority: None, table: None, scope: None } }"#,
             r#"HostAddress { link: "cni0", address: 10.1.1.1/24, force: false }"#,
             r#"HostSysctl { key: "net/ipv4/ip_forward", value: "1" }"#,
-            "Masquerade { addresses: [10.1.1.2/24], nftables: false }",
+            "Masquerade { addresses: [10.1.1.2/24], backend: None }",
             "WaitOperational",
         ]
     );
@@ -55,7 +55,7 @@ fn layer_2_only_brings_the_link_up() {
         steps(conf, &[])[1..],
         [
             r#"AddVeth { bridge: "br1", container: "eth0", mtu: 0, mac: None, hairpin: false, isolated: true }"#,
-            "SetPortVlans { access: Some(100), trunk: [3, 4], keep_default: true }",
+            "SetPortVlans { access: Some(100), trunk: [3, 4], keep_default: false }",
             r#"ContainerUp { link: "eth0" }"#,
             "WaitOperational",
         ]
