@@ -1,9 +1,11 @@
 //! Pods' way through the node and out of the cluster: forwarding switched on and let through, and masquerading of what
-//! leaves. [`masquerading`] is the text of a table of its own, pure.
+//! leaves. [`masquerading`] is the text of a table of its own, pure; [`Way`] keeps all of it there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+
+use crate::nft::tool;
 
 const TABLE: &str = "inet skiff-router-nat";
 const CHAIN: &str = "SKIFF-FORWARD";
@@ -27,6 +29,50 @@ pub(crate) fn masquerading(cluster: &[IpNet]) -> String {
         "{}table {TABLE} {{\n  chain postrouting {{\n    type nat hook postrouting priority srcnat; policy accept;\n{rules}  }}\n}}\n",
         removal()
     )
+}
+
+/// What was done for pods' packets. What fails is told and left: the node may have been prepared by others.
+pub(crate) struct Way {
+    cluster: Vec<IpNet>,
+    sysctl_root: PathBuf,
+    /// The table as it was when it was written.
+    written: Option<String>,
+}
+
+impl Way {
+    /// Does nothing yet, and never does where no range is known.
+    pub(crate) fn new(cluster: &[IpNet], sysctl_root: PathBuf) -> Way {
+        Way { cluster: cluster.to_vec(), sysctl_root, written: None }
+    }
+
+    /// Opens the way, or opens it again where somebody closed it: programs that own a host's packet filter flush all of
+    /// it when they are told to begin anew.
+    pub(crate) async fn ensure(&mut self) {
+        if self.cluster.is_empty() {
+            return;
+        }
+        let has_v6 = self.cluster.iter().any(|range| range.addr().is_ipv6());
+        if let Err(error) = switch_forwarding_on(&self.sysctl_root, has_v6) {
+            tracing::warn!(%error, "forwarding cannot be switched on");
+        }
+        if let Err(error) = self.ensure_masquerading().await {
+            tracing::warn!(%error, "what leaves the cluster is not masqueraded");
+        }
+        let ranges = self.cluster.clone();
+        let accepted = tokio::task::spawn_blocking(move || accept_forwarding(&ranges)).await;
+        if let Ok(Err(error)) = accepted {
+            tracing::warn!(error, "a host that forwards nothing by default will stop pods' packets");
+        }
+    }
+
+    async fn ensure_masquerading(&mut self) -> Result<(), tool::ToolError> {
+        if self.written.is_some() && tool::listing(TABLE).await? == self.written {
+            return Ok(());
+        }
+        tool::apply(&masquerading(&self.cluster)).await?;
+        self.written = tool::listing(TABLE).await?;
+        Ok(())
+    }
 }
 
 /// The kernel forwards packets. Failing is told by the caller, and left: a container may not be let to.

@@ -19,12 +19,13 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use crate::cni;
 use crate::metrics;
 use crate::nft::{render, tool};
 use crate::options::Options;
+use crate::outside::{self, Way};
 use crate::policy::{self, Cluster, Plan, Policy};
 use crate::routes::{self, Backend, Keeper, NodeView};
-use crate::{cni, outside};
 
 /// Why skiff-router could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -67,9 +68,8 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     if options.is_cleanup {
         return clean_up().await;
     }
-    if !options.cluster_ranges.is_empty() {
-        open_the_way(&options, &seams.sysctl_root).await;
-    }
+    let mut way = Way::new(&options.cluster_ranges, seams.sysctl_root);
+    way.ensure().await;
     let client = match seams.client {
         Some(client) => client,
         None => client::connect(options.client.clone())?,
@@ -85,7 +85,7 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     if let Some(listener) = listener {
         tokio::spawn(serve::accept(listener, None, endpoints(&policies), shutdown));
     }
-    Loop::new(options, context, policies).run().await;
+    Loop::new(options, context, policies, way).run().await;
     Ok(())
 }
 
@@ -96,22 +96,6 @@ async fn clean_up() -> Result<(), Error> {
     let routes = routes::remove().await.map_err(|error| error.to_string());
     let failures: Vec<String> = [rules, routes].into_iter().filter_map(Result::err).collect();
     if failures.is_empty() { Ok(()) } else { Err(Error::Cleanup(failures.join("; "))) }
-}
-
-/// Once, at the start. What fails is told and left: the node may have been prepared by others.
-async fn open_the_way(options: &Options, sysctl_root: &std::path::Path) {
-    let ranges = options.cluster_ranges.clone();
-    let has_v6 = ranges.iter().any(|range| range.addr().is_ipv6());
-    if let Err(error) = outside::switch_forwarding_on(sysctl_root, has_v6) {
-        tracing::warn!(%error, "forwarding cannot be switched on");
-    }
-    if let Err(error) = tool::apply(&outside::masquerading(&ranges)).await {
-        tracing::warn!(%error, "what leaves the cluster is not masqueraded");
-    }
-    let accepted = tokio::task::spawn_blocking(move || outside::accept_forwarding(&ranges)).await;
-    if let Ok(Err(error)) = accepted {
-        tracing::warn!(error, "a host that forwards nothing by default will stop pods' packets");
-    }
 }
 
 fn endpoints(policies: &Informer<NetworkPolicy>) -> Endpoints {
@@ -137,15 +121,22 @@ struct Loop {
     /// `None` when routes and the CNI configuration are others' work.
     nodes: Option<Informer<Node>>,
     keeper: Keeper,
+    way: Way,
     /// What policies select from; a cluster without policies is spared the watch of all its pods.
     peers: Option<(Informer<Pod>, Informer<Namespace>)>,
     changed: Arc<Notify>,
     /// What the kernel has; `None` when that is not known.
-    written: Option<String>,
+    written: Option<Written>,
+}
+
+/// A table's text as it was written, and as it was listed then.
+struct Written {
+    text: String,
+    listing: Option<String>,
 }
 
 impl Loop {
-    fn new(options: Options, context: Context, policies: Informer<NetworkPolicy>) -> Loop {
+    fn new(options: Options, context: Context, policies: Informer<NetworkPolicy>, way: Way) -> Loop {
         let changed = Arc::new(Notify::new());
         let notify = changed.clone();
         policies.on_event(move |_| notify.notify_one());
@@ -163,7 +154,7 @@ impl Loop {
             });
         }
         let keeper = Keeper::new(options.backend, &options.node_name);
-        Loop { options, context, policies, nodes, keeper, peers: None, changed, written: None }
+        Loop { options, context, policies, nodes, keeper, way, peers: None, changed, written: None }
     }
 
     /// Until shutdown. Writes at most a third of the time.
@@ -203,12 +194,14 @@ impl Loop {
     /// Forgets what was written when it is not there any more.
     async fn check(&mut self) {
         self.keeper.forget();
-        if self.written.as_deref().is_none_or(|text| text == render::removal()) {
-            return;
-        }
-        match tool::has_table().await {
-            Ok(true) => {}
-            Ok(false) => self.written = None,
+        self.way.ensure().await;
+        let Some(written) = self.written.as_ref().filter(|written| written.text != render::removal()) else { return };
+        match tool::listing(render::TABLE).await {
+            Ok(listing) if listing == written.listing => {}
+            Ok(_) => {
+                tracing::info!("somebody changed the rules; writing them again");
+                self.written = None;
+            }
             Err(error) => tracing::warn!(%error, "the rules cannot be looked at"),
         }
     }
@@ -232,14 +225,16 @@ impl Loop {
     async fn sync(&mut self, start: Instant) {
         let plan = self.plan().await;
         let text = render::transaction(&plan);
-        if self.written.as_ref() == Some(&text) {
+        if self.written.as_ref().is_some_and(|written| written.text == text) {
             return;
         }
         match tool::apply(&text).await {
             Ok(()) => {
                 metrics::synced(start.elapsed(), plan.ingress.len(), plan.egress.len());
                 tracing::debug!(ingress = plan.ingress.len(), egress = plan.egress.len(), elapsed = ?start.elapsed(), "rules are written");
-                self.written = Some(text);
+                let is_empty = plan.is_empty();
+                let listing = if is_empty { Ok(None) } else { tool::listing(render::TABLE).await };
+                self.written = listing.ok().map(|listing| Written { text, listing });
             }
             Err(error) => {
                 metrics::failed();

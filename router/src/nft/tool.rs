@@ -6,8 +6,6 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use super::render::TABLE;
-
 /// `nft` could not run, or the kernel refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ToolError {
@@ -24,22 +22,22 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Applies a transaction: all of it or nothing.
 pub(crate) async fn apply(transaction: &str) -> Result<(), ToolError> {
-    run(&["-f", "-"], transaction).await
+    run(&["-f", "-"], transaction).await.map(|_| ())
 }
 
-/// Whether our table is there.
-pub(crate) async fn has_table() -> Result<bool, ToolError> {
-    let arguments: Vec<&str> = ["list", "chain"].into_iter().chain(TABLE.split(' ')).chain(["forward"]).collect();
+/// A table (`inet NAME`) as the kernel has it: the same text as long as nobody changes it. `None` when it is not there.
+pub(crate) async fn listing(table: &str) -> Result<Option<String>, ToolError> {
+    let arguments: Vec<&str> = ["--stateless", "list", "table"].into_iter().chain(table.split(' ')).collect();
     match run(&arguments, "").await {
-        Ok(()) => Ok(true),
-        Err(ToolError::Failed { .. }) => Ok(false),
+        Ok(text) => Ok(Some(text)),
+        Err(ToolError::Failed { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-async fn run(arguments: &[&str], input: &str) -> Result<(), ToolError> {
+async fn run(arguments: &[&str], input: &str) -> Result<String, ToolError> {
     let mut command = Command::new("nft");
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().map_err(ToolError::Spawn)?;
     let mut stdin = child.stdin.take();
     let feed = async {
@@ -55,7 +53,7 @@ async fn run(arguments: &[&str], input: &str) -> Result<(), ToolError> {
         Err(_) => return Err(ToolError::Stuck(DEADLINE)),
     };
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(ToolError::Failed { status: output.status, stderr })

@@ -91,8 +91,16 @@ fn rules_that_somebody_flushed_come_back() {
         pods(&world);
         world.policy("deny", json!({"podSelector": {}, "policyTypes": ["Ingress"]}));
         world.until("client", SERVER, false).await;
-        sh("nft add table inet theirs; nft delete table inet skiff-router");
-        world.until("client", SERVER, false).await;
+        sh("nft add table inet theirs");
+        for damage in ["delete table inet skiff-router", "flush chain inet skiff-router forward"] {
+            sh(&format!("nft {damage}"));
+            world.until("client", SERVER, false).await;
+            // Not only not yet removed: all of it is there again.
+            let start = std::time::Instant::now();
+            while !sh("nft list ruleset").contains("vmap") {
+                assert!(start.elapsed() < std::time::Duration::from_secs(30), "{damage}: {}", sh("nft list ruleset"));
+            }
+        }
         world.remove_policy("deny");
         world.until("client", SERVER, true).await;
         assert_eq!(sh("nft list tables").trim(), "table inet theirs", "only ours went");

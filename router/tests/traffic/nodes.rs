@@ -1,8 +1,8 @@
-//! Two nodes and what is outside of them, each a network namespace: pods reach pods without translation, and the rest of
+//! Three nodes and what is outside of them, each a network namespace: pods reach pods without translation, and the rest of
 //! the world with the node's address.
 
 use std::io::Write as _;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use component::testing::FakeApi;
@@ -12,13 +12,16 @@ use crate::world::{enter, run, sh, start_router};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const CLUSTER: &str = "10.244.0.0/16";
+/// A node, its number, the namespace of its pod, and that pod's address.
+type NodeRow = (&'static str, u8, &'static str, &'static str);
+const NODES: [NodeRow; 3] =
+    [("one", 1, "pod-one", "10.244.1.2"), ("two", 2, "pod-two", "10.244.2.2"), ("three", 3, "pod-three", "10.244.3.2")];
 
-/// Namespaces `one` and `two` with a pod each, on a link with the router's thread, which is `outside` of both: it knows
+/// Namespaces of the nodes and of a pod on each, on a link with the router's thread, which is `outside` of both: it knows
 /// no way to any pod.
 fn make() {
     sh("ip link add lan type bridge; ip addr add 192.0.2.254/24 dev lan; ip link set lan up");
-    for (node, number) in [("one", 1), ("two", 2)] {
-        let pod = format!("pod-{node}");
+    for (node, number, pod, _) in NODES {
         sh(&format!(
             "ip netns add {node}; ip link add l{node} type veth peer name eth0 netns {node}; ip link set l{node} up master lan; \
              ip -n {node} addr add 192.0.2.{number}/24 dev eth0; ip -n {node} link set eth0 up; ip -n {node} link set lo up; \
@@ -31,14 +34,10 @@ fn make() {
     }
 }
 
-fn api() -> FakeApi {
-    let api = FakeApi::new();
-    for (node, number) in [("one", 1), ("two", 2)] {
-        api.put(&json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node},
-            "spec": {"podCIDRs": [format!("10.244.{number}.0/24")]},
-            "status": {"addresses": [{"type": "InternalIP", "address": format!("192.0.2.{number}")}]}}));
-    }
-    api
+fn put_node(api: &FakeApi, (node, number, ..): NodeRow) {
+    api.put(&json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node},
+        "spec": {"podCIDRs": [format!("10.244.{number}.0/24")]},
+        "status": {"addresses": [{"type": "InternalIP", "address": format!("192.0.2.{number}")}]}}));
 }
 
 /// A router of a node, on a thread of its own in the node's namespace, until the sender goes.
@@ -61,7 +60,7 @@ fn router_on(node: &'static str, api: &FakeApi, backend: &str) -> tokio::sync::o
 }
 
 /// Answers each connection with the address that it came from.
-fn serve(namespace: &'static str, address: &'static str) {
+fn serve(namespace: &'static str, address: String) {
     let (ready, is_ready) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         enter(namespace);
@@ -76,13 +75,14 @@ fn serve(namespace: &'static str, address: &'static str) {
 }
 
 /// The address that a server sees; waits until it answers at all.
-fn seen_by(namespace: &'static str, server: &'static str) -> String {
+fn seen_by(namespace: &'static str, server: &str) -> String {
+    let server: SocketAddr = server.parse().unwrap();
     let asked = std::thread::spawn(move || {
         enter(namespace);
         let start = Instant::now();
         loop {
             let patience = Duration::from_millis(300);
-            if let Ok(mut stream) = TcpStream::connect_timeout(&server.parse().unwrap(), patience) {
+            if let Ok(mut stream) = TcpStream::connect_timeout(&server, patience) {
                 let mut text = String::new();
                 std::io::Read::read_to_string(&mut stream, &mut text).unwrap();
                 return text;
@@ -93,25 +93,66 @@ fn seen_by(namespace: &'static str, server: &'static str) -> String {
     asked.join().unwrap()
 }
 
+/// All that a node has for others: routes, and the ends of the tunnel with their hardware addresses.
+fn ways_of(node: &str) -> String {
+    let tunnel = "ip -n NODE neigh show dev skiff-vxlan; bridge -n NODE fdb show dev skiff-vxlan";
+    sh(&format!("ip -n NODE route show proto 86; ! ip -n NODE link show skiff-vxlan >&- 2>&- || {{ {tunnel}; }}")
+        .replace("NODE", node))
+}
+
+fn until(what: &str, node: &str, is_so: impl Fn(&str) -> bool) {
+    let start = Instant::now();
+    while !is_so(&ways_of(node)) {
+        assert!(start.elapsed() < DEADLINE, "{what}: {}", ways_of(node));
+    }
+}
+
+/// Between pods of these nodes nothing is translated.
+fn all_meet(nodes: &[NodeRow]) {
+    for (_, _, pod, address) in nodes {
+        for (_, _, _, other) in nodes.iter().filter(|(_, _, other, _)| other != pod) {
+            assert_eq!(seen_by(pod, &format!("{other}:8080")), *address, "{pod} to {other}");
+        }
+    }
+}
+
 fn pods_meet(backend: &'static str) {
     run(move |_| async move {
         make();
-        let api = api();
-        let routers = [router_on("one", &api, backend), router_on("two", &api, backend)];
-        serve("pod-two", "10.244.2.2:8080");
-        serve("host", "192.0.2.254:8080");
-        assert_eq!(seen_by("pod-one", "10.244.2.2:8080"), "10.244.1.2", "pod to pod, without translation");
+        let api = FakeApi::new();
+        let [one, two, three] = NODES;
+        put_node(&api, one);
+        put_node(&api, two);
+        let routers = NODES.map(|(node, ..)| router_on(node, &api, backend));
+        NODES.iter().for_each(|(_, _, pod, address)| serve(pod, format!("{address}:8080")));
+        serve("host", "192.0.2.254:8080".to_owned());
+        all_meet(&[one, two]);
         assert_eq!(seen_by("pod-one", "192.0.2.254:8080"), "192.0.2.1", "outside, with the node's address");
-        let route = |node: &str| sh(&format!("ip -n {node} route show proto 86"));
-        assert!(route("one").contains("10.244.2.0/24"), "{}", route("one"));
-        // Somebody removes a route, and it comes back; a node leaves, and its route goes.
+        put_node(&api, three);
+        all_meet(&NODES);
+        // Somebody removes a route, and it comes back.
+        assert!(ways_of("one").contains("10.244.2.0/24"), "{}", ways_of("one"));
         sh("ip -n one route del 10.244.2.0/24");
         assert_eq!(seen_by("pod-one", "10.244.2.2:8080"), "10.244.1.2");
+        // A node leaves, and nothing of it is left on the others, which go on.
         api.remove::<k8s_openapi::api::core::v1::Node>("", "two");
-        let start = Instant::now();
-        while !route("one").is_empty() {
-            assert!(start.elapsed() < DEADLINE, "{}", route("one"));
+        for node in ["one", "three"] {
+            until("the node is forgotten", node, |ways| !["10.244.2.", "192.0.2.2"].iter().any(|of| ways.contains(of)));
         }
+        all_meet(&[one, three]);
+        // Back at another address, it is reached there.
+        sh(
+            "ip -n two addr del 192.0.2.2/24 dev eth0; ip -n two addr add 192.0.2.22/24 dev eth0; ip -n two route replace default via 192.0.2.254",
+        );
+        api.put(&json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "two"},
+            "spec": {"podCIDRs": ["10.244.2.0/24"]},
+            "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.22"}]}}));
+        all_meet(&NODES);
+        // What makes packets leave the cluster with the node's address, or lets them through at all, is flushed.
+        sh("nft flush ruleset");
+        sh("ip netns exec one nft flush ruleset; ip netns exec one iptables -P FORWARD DROP");
+        assert_eq!(seen_by("pod-one", "192.0.2.254:8080"), "192.0.2.1", "it comes back");
+        all_meet(&NODES);
         drop(routers);
     });
 }
