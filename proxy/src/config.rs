@@ -108,6 +108,10 @@ impl Serialize for Period {
     }
 }
 
+/// Upstream's defaults, which its own program writes into files.
+const CONTENT_TYPE: &str = "application/vnd.kubernetes.protobuf";
+const CONFIG_SYNC_PERIOD: Duration = Duration::from_secs(15 * 60);
+
 impl File {
     pub(crate) fn load(path: &Path) -> Result<File, component::config::Error> {
         component::config::load(path, "KubeProxyConfiguration", &["kubeproxy.config.k8s.io/v1alpha1"])
@@ -137,6 +141,9 @@ impl File {
             ("portRange", !self.port_range.is_empty()),
             ("windowsRunAsService", self.windows_run_as_service),
             ("logging", !self.logging.is_empty()),
+            ("clientConnection.acceptContentTypes", !self.client_connection.accept_content_types.is_empty()),
+            ("clientConnection.contentType", !["", CONTENT_TYPE].contains(&&*self.client_connection.content_type)),
+            ("configSyncPeriod", self.config_sync_period.or(CONFIG_SYNC_PERIOD) != CONFIG_SYNC_PERIOD),
         ];
         set.iter()
             .filter(|(_, is_set)| *is_set)
@@ -196,5 +203,9 @@ mod tests {
         assert!(parse(&format!("{KUBEADM}cluserCIDR: x\n")).is_err());
         let file = parse(&KUBEADM.replace("strictARP: false", "strictARP: true")).unwrap();
         assert_eq!(file.warnings(), ["field ipvs of the configuration file has no effect"]);
+        let idle = parse(&KUBEADM.replace("configSyncPeriod: 0s", "configSyncPeriod: 1m")).unwrap();
+        assert_eq!(idle.warnings(), ["field configSyncPeriod of the configuration file has no effect"]);
+        let default = parse(&KUBEADM.replace("contentType: \"\"", "contentType: application/vnd.kubernetes.protobuf"));
+        assert_eq!(default.unwrap().warnings(), [""; 0]);
     }
 }

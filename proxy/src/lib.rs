@@ -12,6 +12,7 @@ mod iptables;
 mod metrics;
 mod mode;
 mod model;
+mod netlink;
 mod nftables;
 mod objects;
 mod options;

@@ -85,6 +85,11 @@ impl Rules {
         either!(self, syncer => syncer.is_dirty())
     }
 
+    /// The next sync writes everything.
+    pub(crate) fn set_dirty(&mut self) {
+        either!(self, syncer => syncer.set_dirty());
+    }
+
     /// Takes new settings; they change rules that no Service owns, so everything is written.
     pub(crate) fn set_settings(&mut self, settings: Settings) {
         either!(self, syncer => syncer.set_settings(settings));

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use jiff::Timestamp;
 use k8s_openapi::api::{core, discovery};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
@@ -89,6 +90,8 @@ pub(crate) struct EndpointSlice {
     pub(crate) address_type: Box<str>,
     pub(crate) ports: Box<[EndpointPort]>,
     pub(crate) endpoints: Box<[Endpoint]>,
+    /// When what made it change happened, as whoever keeps it says.
+    pub(crate) trigger: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -148,6 +151,7 @@ struct ApiMeta {
     uid: Option<String>,
     resource_version: Option<String>,
     labels: Option<Labels>,
+    annotations: Option<Annotations>,
 }
 
 #[derive(Deserialize)]
@@ -156,10 +160,18 @@ struct Labels {
     service_name: Option<Box<str>>,
 }
 
+#[derive(Deserialize)]
+struct Annotations {
+    #[serde(rename = "endpoints.kubernetes.io/last-change-trigger-time")]
+    trigger: Option<Box<str>>,
+}
+
 impl From<ApiSlice> for EndpointSlice {
     fn from(mut slice: ApiSlice) -> Self {
         let service_name = slice.metadata.labels.take().and_then(|labels| labels.service_name);
+        let trigger = slice.metadata.annotations.take().and_then(|annotations| annotations.trigger);
         EndpointSlice {
+            trigger: trigger.and_then(|text| text.parse().ok()),
             metadata: slice.metadata.into(),
             service_name: service_name.filter(|name| !name.is_empty()),
             address_type: slice.address_type,

@@ -35,6 +35,8 @@ pub struct Options {
     pub(crate) conntrack: Conntrack,
     /// What `/configz` shows.
     pub(crate) file: File,
+    /// Where it was read from.
+    pub(crate) config_file: Option<PathBuf>,
     warnings: Vec<String>,
 }
 
@@ -100,6 +102,7 @@ impl Options {
         };
         let mut options = Options::from_file(file, values.opt_str("hostname-override"))?;
         options.action = action(values);
+        options.config_file = values.opt_str("config").map(PathBuf::from);
         options.client.master = values.opt_str("master").map(str::to_owned);
         let is_adaptive = values.opt_str("config").is_none() && !values.is_given("iptables-min-sync-period");
         if is_adaptive {
@@ -171,6 +174,7 @@ impl Options {
             conntrack: conntrack(&file)?,
             warnings: file.warnings(),
             file,
+            config_file: None,
         })
     }
 
@@ -303,6 +307,7 @@ fn node_port_addresses(texts: &[String], mode: Mode) -> Result<Vec<NodePortAddre
         return Ok(vec![NodePortAddress::Primary]);
     }
     let one = |text: &String| match text.as_str() {
+        "primary" if texts.len() > 1 => Err(invalid("nodePortAddresses", "can't use both 'primary' and CIDRs")),
         "primary" => Ok(NodePortAddress::Primary),
         text => text
             .parse::<IpNet>()
@@ -349,52 +354,4 @@ fn invalid(field: &str, detail: &str) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn options(arguments: &[&str]) -> Result<Options, Error> {
-        Options::from_flags(&crate::flags().parse(arguments.to_vec()).unwrap())
-    }
-
-    #[test]
-    fn defaults_are_upstreams() {
-        let options = options(&["--hostname-override= Node-A "]).unwrap();
-        assert_eq!(options.node_name, "node-a");
-        assert_eq!(options.healthz_bind_address.unwrap().to_string(), "0.0.0.0:10256");
-        assert_eq!(options.metrics_bind_address.unwrap().to_string(), "127.0.0.1:10249");
-        assert_eq!(options.detect_local, DetectLocal::ClusterCidrs(Vec::new()));
-        assert_eq!(options.min_sync_period, MinSyncPeriod::Adaptive { max: Duration::from_secs(1) });
-    }
-
-    #[test]
-    fn given_flags_count() {
-        let options = options(&[
-            "--cluster-cidr=10.244.0.0/16,fd00::/56",
-            "--nodeport-addresses=10.0.0.0/8,primary",
-            "--iptables-min-sync-period=0s",
-            "--healthz-port=0",
-            "--metrics-bind-address=10.0.0.1",
-        ])
-        .unwrap();
-        assert!(matches!(&options.detect_local, DetectLocal::ClusterCidrs(cidrs) if cidrs.len() == 2));
-        assert_eq!(options.node_port_addresses.len(), 2);
-        assert_eq!(options.healthz_bind_address, None);
-        assert_eq!(options.metrics_bind_address.unwrap().to_string(), "10.0.0.1:10249");
-    }
-
-    #[test]
-    fn faults_name_the_field() {
-        for (argument, field) in [
-            ("--cluster-cidr=10.0.0.0", "clusterCIDR"),
-            ("--proxy-mode=ipvs", "mode"),
-            ("--detect-local-mode=Magic", "detectLocalMode"),
-            ("--detect-local-mode=BridgeInterface", "bridgeInterface"),
-            ("--iptables-masquerade-bit=32", "masqueradeBit"),
-            ("--nodeport-addresses=x", "nodePortAddresses"),
-            ("--oom-score-adj=-2000", "oomScoreAdj"),
-        ] {
-            let error = options(&[argument]).unwrap_err().to_string();
-            assert!(error.contains(field), "{argument}: {error}");
-        }
-    }
-}
+mod tests;

@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
+
+use crate::metrics::{self, Kind};
+use crate::model::Family;
 
 /// Shared by the informers' handlers, which add, and the loop, which takes all at once.
 #[derive(Clone, Default)]
@@ -20,6 +24,8 @@ struct Inner {
 pub(crate) struct Changes {
     /// `namespace/name` of Services.
     pub(crate) services: BTreeSet<String>,
+    /// When the things happened that made endpoints change.
+    pub(crate) triggers: Vec<(Family, Timestamp)>,
     /// This node's Node.
     pub(crate) node: bool,
 }
@@ -32,7 +38,17 @@ impl Changes {
 
 impl Pending {
     pub(crate) fn add_service(&self, key: String) {
+        metrics::changed(Kind::Service);
         self.update(|changes| changes.services.insert(key));
+    }
+
+    /// A change of a Service's endpoints; `trigger` is when what made it happened, if that is known.
+    pub(crate) fn add_endpoints(&self, service: String, trigger: Option<(Family, Timestamp)>) {
+        metrics::changed(Kind::Endpoint);
+        self.update(|changes| {
+            changes.triggers.extend(trigger);
+            changes.services.insert(service)
+        });
     }
 
     pub(crate) fn add_node(&self) {
@@ -45,6 +61,7 @@ impl Pending {
     }
 
     pub(crate) fn take(&self) -> Changes {
+        metrics::changes_taken();
         std::mem::take(&mut *self.0.changes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

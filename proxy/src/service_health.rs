@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,13 +17,17 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use k8s_openapi::api::core::v1::ObjectReference;
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::{setsockopt, sockopt};
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::health::Health;
+use crate::iptables::NodePorts;
 use crate::model::{Endpoint, Family, ServicePort};
 
 /// The ports that are open, by Service.
 pub(crate) struct ServiceHealth {
-    address: IpAddr,
+    family: Family,
     node_name: String,
     health: Health,
     recorder: Recorder,
@@ -30,41 +35,44 @@ pub(crate) struct ServiceHealth {
     open: BTreeMap<String, Open>,
 }
 
+/// Load balancers ask each node every few seconds.
+const LISTEN_BACKLOG: u32 = 128;
+
 struct Open {
     port: u16,
+    addresses: Vec<IpAddr>,
     close: Shutdown,
     local_endpoints: Arc<AtomicUsize>,
 }
 
 impl ServiceHealth {
     pub(crate) fn new(family: Family, node_name: &str, health: Health, recorder: Recorder, shutdown: Shutdown) -> Self {
-        let address = match family {
-            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        ServiceHealth { address, node_name: node_name.to_owned(), health, recorder, shutdown, open: BTreeMap::new() }
+        ServiceHealth { family, node_name: node_name.to_owned(), health, recorder, shutdown, open: BTreeMap::new() }
     }
 
-    /// Opens, closes or moves a Service's port, and takes the number of its endpoints on this node.
-    pub(crate) fn set(&mut self, service: &str, ports: &[(ServicePort, Vec<Endpoint>)]) {
+    /// Opens, closes or moves a Service's port, and takes the number of its endpoints on this node. It is open where
+    /// NodePorts are served.
+    pub(crate) fn set(&mut self, service: &str, ports: &[(ServicePort, Vec<Endpoint>)], node_ports: &NodePorts) {
         let wanted = ports.iter().map(|(port, _)| port.health_check_node_port).find(|port| *port != 0);
+        let wanted = wanted.map(|port| (port, addresses(self.family, node_ports)));
         if let Some(open) = self.open.get(service)
-            && Some(open.port) != wanted
+            && wanted.as_ref().is_none_or(|(port, addresses)| open.port != *port || open.addresses != *addresses)
         {
             open.close.trigger();
             self.open.remove(service);
         }
-        let Some(port) = wanted else { return };
+        let Some((port, addresses)) = wanted else { return };
         let count = local_endpoints(ports);
         match self.open.get(service) {
             Some(open) => open.local_endpoints.store(count, Ordering::Relaxed),
-            None => self.listen(service, port, count),
+            None => self.listen(service, port, addresses, count),
         }
     }
 
-    fn listen(&mut self, service: &str, port: u16, count: usize) {
-        let listener = match serve::bind(SocketAddr::new(self.address, port)) {
-            Ok(listener) => listener,
+    fn listen(&mut self, service: &str, port: u16, addresses: Vec<IpAddr>, count: usize) {
+        let listeners = addresses.iter().map(|ip| bind(SocketAddr::new(*ip, port)));
+        let listeners: Vec<TcpListener> = match listeners.collect() {
+            Ok(listeners) => listeners,
             Err(error) => return self.tell(service, port, &error),
         };
         let (close, local_endpoints) = (self.shutdown.child(), Arc::new(AtomicUsize::new(count)));
@@ -75,8 +83,10 @@ impl ServiceHealth {
             local_endpoints: local_endpoints.clone(),
             health: self.health.clone(),
         };
-        tokio::spawn(serve::accept(listener, None, answers, close.clone()));
-        self.open.insert(service.to_owned(), Open { port, close, local_endpoints });
+        for listener in listeners {
+            tokio::spawn(serve::accept(listener, None, answers.clone(), close.clone()));
+        }
+        self.open.insert(service.to_owned(), Open { port, addresses, close, local_endpoints });
     }
 
     fn tell(&self, service: &str, port: u16, error: &std::io::Error) {
@@ -93,6 +103,36 @@ impl ServiceHealth {
         };
         self.recorder.event_about(&regarding, Type::Warning, "FailedToStartServiceHealthcheck", message);
     }
+}
+
+/// The family's own, or those of this node that are in the ranges.
+fn addresses(family: Family, node_ports: &NodePorts) -> Vec<IpAddr> {
+    let NodePorts::Ranges(ranges) = node_ports else {
+        return vec![match family {
+            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        }];
+    };
+    let links = getifaddrs().inspect_err(|error| tracing::warn!(%error, "cannot list this node's addresses"));
+    let present = links.into_iter().flatten().filter_map(|link| {
+        let address = link.address?;
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::from(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::from(address.ip())))
+    });
+    let is_served = |ip: &IpAddr| Family::of(*ip) == family && ranges.iter().any(|range| range.contains(ip));
+    present.filter(is_served).collect::<BTreeSet<IpAddr>>().into_iter().collect()
+}
+
+/// Each family's own, so that both can have the same port.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    if address.is_ipv4() {
+        return serve::bind(address);
+    }
+    let socket = TcpSocket::new_v6()?;
+    socket.set_reuseaddr(true)?;
+    setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+    socket.bind(address)?;
+    socket.listen(LISTEN_BACKLOG)
 }
 
 /// The pods of this node that are ready for any of the ports.

@@ -39,6 +39,8 @@ pub(crate) type Change<T> = (Option<Arc<T>>, Option<Arc<T>>);
 /// A mode's own way to make one Service's part of the rules, and to write it.
 pub(crate) trait Backend {
     type Table: Default + PartialEq;
+    /// What it knows of the kernel from one call to the next.
+    type Memory: Default + Send;
 
     /// `is_brief`: without what only people read.
     fn compile(settings: &Settings, node: &NodeView, ports: &Ports, is_brief: bool) -> Self::Table;
@@ -48,18 +50,24 @@ pub(crate) trait Backend {
 
     /// False when nothing differs. Fails as a whole when somebody changed our rules meanwhile.
     fn write_difference(
+        memory: &mut Self::Memory,
         settings: &Settings,
         changes: Vec<Change<Self::Table>>,
     ) -> impl Future<Output = Result<bool, WriteError>> + Send;
 
     /// Whatever is there now.
     fn write_all(
+        memory: &mut Self::Memory,
         settings: &Settings,
         services: &BTreeMap<String, Arc<Self::Table>>,
     ) -> impl Future<Output = Result<(), WriteError>> + Send;
 
-    /// Whether what no Service owns still is there.
-    fn is_whole(settings: &Settings) -> impl Future<Output = Result<bool, WriteError>> + Send;
+    /// Whether what was written still is there, as far as can be told cheaply.
+    fn is_whole(
+        memory: &mut Self::Memory,
+        settings: &Settings,
+        services: &BTreeMap<String, Arc<Self::Table>>,
+    ) -> impl Future<Output = Result<bool, WriteError>> + Send;
 }
 
 /// One family's rules in the kernel.
@@ -68,17 +76,23 @@ pub(crate) struct Syncer<B: Backend> {
     /// By Service, `namespace/name`; what the kernel has unless `is_dirty`.
     applied: BTreeMap<String, Arc<B::Table>>,
     counts: (usize, usize),
+    memory: B::Memory,
     /// What the kernel has is not known: at the start, after a failure, after somebody flushed.
     is_dirty: bool,
 }
 
 impl<B: Backend> Syncer<B> {
     pub(crate) fn new(settings: Settings) -> Self {
-        Syncer { settings, applied: BTreeMap::new(), counts: (0, 0), is_dirty: true }
+        Syncer { settings, applied: BTreeMap::new(), counts: (0, 0), memory: B::Memory::default(), is_dirty: true }
     }
 
     pub(crate) fn is_dirty(&self) -> bool {
         self.is_dirty
+    }
+
+    /// The next sync writes everything.
+    pub(crate) fn set_dirty(&mut self) {
+        self.is_dirty = true;
     }
 
     pub(crate) fn set_settings(&mut self, settings: Settings) {
@@ -109,7 +123,7 @@ impl<B: Backend> Syncer<B> {
         let changes = self.take(ports, node, is_brief);
         if !self.is_dirty {
             self.is_dirty = true;
-            match B::write_difference(&self.settings, changes).await {
+            match B::write_difference(&mut self.memory, &self.settings, changes).await {
                 Ok(is_written) => {
                     self.is_dirty = false;
                     return Ok(if is_written { Outcome::Partial } else { Outcome::Nothing });
@@ -117,7 +131,7 @@ impl<B: Backend> Syncer<B> {
                 Err(error) => tracing::warn!(%error, "somebody changed our rules; writing all of them again"),
             }
         }
-        B::write_all(&self.settings, &self.applied).await?;
+        B::write_all(&mut self.memory, &self.settings, &self.applied).await?;
         self.is_dirty = false;
         Ok(Outcome::Full)
     }
@@ -145,10 +159,10 @@ impl<B: Backend> Syncer<B> {
     /// Looks whether somebody removed what was written.
     pub(crate) async fn check(&mut self) {
         let family = self.settings.family.name();
-        match B::is_whole(&self.settings).await {
+        match B::is_whole(&mut self.memory, &self.settings, &self.applied).await {
             Ok(true) => {}
             Ok(false) => {
-                tracing::info!(family, "our rules were flushed; writing them again");
+                tracing::info!(family, "somebody changed our rules; writing them again");
                 self.is_dirty = true;
             }
             Err(error) => tracing::warn!(%error, family, "cannot look whether our rules still are there"),

@@ -108,8 +108,9 @@ impl Proxy {
     }
 }
 
-/// The restore tool alone, on the difference that one Service's change is: its time and its share of the processor.
-pub(crate) fn bare_restore(rounds: u32) -> (Duration, Duration) {
+/// The restore tool alone on the same differences, with the same pauses: the endpoint moves to another address, and back.
+/// Its time, and its share of the processor.
+pub(crate) fn bare_restore(rounds: u32, pause: Duration) -> (Duration, Duration) {
     let nat = sh("iptables-save -t nat");
     let leads_on = |chain: &str, matches: &str| -> String {
         let rules = nat.lines().filter(|line| line.starts_with(&format!("-A {chain} ")) && line.contains(matches));
@@ -117,17 +118,20 @@ pub(crate) fn bare_restore(rounds: u32) -> (Duration, Duration) {
     };
     let service = leads_on("KUBE-SERVICES", &format!("-d {IP}/32 "));
     let endpoint = leads_on(&service, "");
-    let of = |chain: &str| {
-        nat.lines().filter(|line| line.starts_with(&format!("-A {chain} "))).collect::<Vec<_>>().join("\n")
+    let of = |chain: &str| -> String {
+        nat.lines().filter(|line| line.starts_with(&format!("-A {chain} "))).map(|line| format!("{line}\n")).collect()
     };
-    let text = format!(
-        "*nat\n:{service} - [0:0]\n:{endpoint} - [0:0]\n:KUBE-SEP-BARE - [0:0]\n{}\n{}\n-X KUBE-SEP-BARE\nCOMMIT\n",
-        of(&service),
-        of(&endpoint)
-    );
-    let (start, before) = (Instant::now(), cpu_of("self"));
-    for _ in 0..rounds {
-        sh(&format!("exec iptables-restore --noflush --wait 30 <<'END'\n{text}END\n"));
+    let there = of(&service) + &of(&endpoint);
+    let texts = [(endpoint.as_str(), "KUBE-SEP-BARE"), ("KUBE-SEP-BARE", endpoint.as_str())].map(|(old, new)| {
+        let rules = there.replace(&endpoint, new);
+        format!("*nat\n:{service} - [0:0]\n:{new} - [0:0]\n:{old} - [0:0]\n{rules}-X {old}\nCOMMIT\n")
+    });
+    let (mut taken, before) = (Duration::ZERO, cpu_of("self"));
+    for at in 0..rounds as usize {
+        std::thread::sleep(pause);
+        let start = Instant::now();
+        sh(&format!("exec iptables-restore --noflush --wait 30 <<'END'\n{}END\n", texts[at % 2]));
+        taken += start.elapsed();
     }
-    (start.elapsed() / rounds, (cpu_of("self") - before).tools / rounds)
+    (taken / rounds, (cpu_of("self") - before).tools / rounds)
 }

@@ -1,12 +1,13 @@
 //! Mode iptables: rules with upstream's chain names, applied as differences by `iptables-restore --noflush`.
 //!
 //! `rules` writes one Service's rules, `base` what is there without any Service, `transaction` the text of a full or a
-//! partial restore (all pure: golden texts), `tool` runs the host's iptables, and `backend` is what the loop
+//! partial restore, `look` whether it still is there (all pure: golden texts), `tool` runs the host's iptables, and `backend` is what the loop
 //! sees of all this.
 
 pub(crate) mod backend;
 pub(crate) mod base;
 pub(crate) mod cleanup;
+pub(crate) mod look;
 pub(crate) mod names;
 pub(crate) mod rules;
 pub(crate) mod tool;

@@ -43,7 +43,12 @@ impl Tool {
 
     /// All tables as they are.
     pub(crate) async fn save(self) -> Result<Saved, ToolError> {
-        Ok(Saved::parse(&run(&self.name("-save"), &[], "").await?))
+        Ok(Saved::parse(&self.save_text().await?))
+    }
+
+    /// The same as the tool prints it.
+    pub(crate) async fn save_text(self) -> Result<String, ToolError> {
+        run(&self.name("-save"), &[], "").await
     }
 
     /// Whether the tables can be used: the tool is there and the kernel has the family's nat table.

@@ -253,6 +253,13 @@ fn shared_difference(old: &ServiceRules, new: &ServiceRules, filter: &mut Table,
     }
 }
 
+/// The rules that a text puts into the filter and the nat table.
+pub(crate) fn rule_counts(text: &str) -> (usize, usize) {
+    let (filter, nat) = text.split_once("*nat\n").unwrap_or((text, ""));
+    let rules = |text: &str| text.lines().filter(|line| line.starts_with("-A ") || line.starts_with("-I ")).count();
+    (rules(filter), rules(nat))
+}
+
 /// KUBE-POSTROUTING must see packets before any rule that could accept them. CNI's `ipMasq` chains accept what stays in
 /// the pods' subnet: a pod's packet to its own Service, turned round to itself, would keep its source and be dropped
 /// as coming from itself. Whoever was started first, here the order is put right. portmap's and other Kubernetes

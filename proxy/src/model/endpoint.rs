@@ -13,6 +13,8 @@ pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
     /// On this node.
     pub(crate) is_local: bool,
+    /// On another node. An endpoint that names no node may be anywhere.
+    pub(crate) is_elsewhere: bool,
     /// Ready and not terminating (or the Service publishes addresses that are not ready).
     pub(crate) is_ready: bool,
     /// Ready, terminating or not.
@@ -65,9 +67,11 @@ fn convert(endpoint: &ApiEndpoint, port: u16, family: Family, node: &NodeView) -
     };
     let hints = endpoint.hints.as_ref();
     let names = |hints: Option<&Vec<Hint>>| hints.into_iter().flatten().map(|hint| hint.name.clone()).collect();
+    let node_name = endpoint.node_name.as_deref().filter(|_| !node.name.is_empty());
     Some(Endpoint {
         address: SocketAddr::new(ip, port),
-        is_local: !node.name.is_empty() && endpoint.node_name.as_deref() == Some(&node.name),
+        is_local: node_name == Some(&node.name),
+        is_elsewhere: node_name.is_some_and(|name| name != node.name),
         is_ready: condition(|conditions| conditions.ready, true),
         is_serving: condition(|conditions| conditions.serving, true),
         is_terminating: condition(|conditions| conditions.terminating, false),

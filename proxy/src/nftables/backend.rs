@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::base::Base;
+use super::inventory::Inventory;
 use super::netlink::{self, Error};
 use super::rules::Compiler;
 use super::transaction;
@@ -16,8 +17,18 @@ use crate::syncer::{Backend, Change, WriteError};
 /// Mode nftables.
 pub(crate) struct Nftables;
 
+/// What spares a look at the rules: since the last one nobody has changed any in this network namespace but we.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// The kernel's count of transactions when all was found whole.
+    whole_at: Option<u32>,
+    /// Our transactions since.
+    written: u32,
+}
+
 impl Backend for Nftables {
     type Table = ServiceTable;
+    type Memory = Memory;
 
     fn compile(settings: &Settings, node: &NodeView, ports: &Ports, _is_brief: bool) -> ServiceTable {
         Compiler { settings, node }.service(ports)
@@ -28,37 +39,61 @@ impl Backend for Nftables {
         (0, table.chains.values().map(Vec::len).sum::<usize>() + table.elements.len())
     }
 
-    async fn write_difference(settings: &Settings, changes: Vec<Change<ServiceTable>>) -> Result<bool, WriteError> {
+    async fn write_difference(
+        memory: &mut Memory,
+        settings: &Settings,
+        changes: Vec<Change<ServiceTable>>,
+    ) -> Result<bool, WriteError> {
         let family = settings.family;
-        told(move || {
+        let is_written = told(move || {
             let steps = transaction::difference(&changes);
             if steps.is_empty() {
                 return Ok(false);
             }
             netlink::apply(family, &steps).map(|()| true)
-        })
-        .await
+        });
+        let is_written = is_written.await?;
+        memory.written = memory.written.wrapping_add(u32::from(is_written));
+        Ok(is_written)
     }
 
-    async fn write_all(settings: &Settings, services: &BTreeMap<String, Arc<ServiceTable>>) -> Result<(), WriteError> {
+    async fn write_all(
+        memory: &mut Memory,
+        settings: &Settings,
+        services: &BTreeMap<String, Arc<ServiceTable>>,
+    ) -> Result<(), WriteError> {
         let (base, services, family) = (Base::new(settings), services.clone(), settings.family);
+        memory.whole_at = None;
         told(move || netlink::apply(family, &transaction::full(&base, &services))).await
     }
 
-    /// The chains that no Service owns: each kernel call lists one.
-    async fn is_whole(settings: &Settings) -> Result<bool, WriteError> {
-        let (base, family) = (Base::new(settings), settings.family);
-        told(move || {
-            for chain in &base.chains {
-                if netlink::rule_count(family, chain.place, chain.name)? != chain.rules.len() {
-                    tracing::info!(table = table(family, chain.place), chain = chain.name, "rules were removed");
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        })
-        .await
+    /// Nothing is listed when nobody else changed anything.
+    async fn is_whole(
+        memory: &mut Memory,
+        settings: &Settings,
+        services: &BTreeMap<String, Arc<ServiceTable>>,
+    ) -> Result<bool, WriteError> {
+        let family = settings.family;
+        let now = told(move || netlink::generation(family)).await?;
+        if memory.whole_at.is_some_and(|at| at.wrapping_add(memory.written) == now) {
+            return Ok(true);
+        }
+        let (base, services) = (Base::new(settings), services.clone());
+        let looked = told(move || look(family, &base, &services)).await?;
+        let Some(is_whole) = looked else { return Ok(true) };
+        *memory = Memory { whole_at: is_whole.then_some(now), written: 0 };
+        Ok(is_whole)
     }
+}
+
+/// Whether all chains are as they should be; `None` when they changed under the look, which the next one makes up for.
+fn look(family: Family, base: &Base, services: &BTreeMap<String, Arc<ServiceTable>>) -> Result<Option<bool>, Error> {
+    let Some(found) = netlink::chain_uses(family)? else { return Ok(None) };
+    let damaged = Inventory::new(base, services).damaged(&found);
+    if let Some((place, chain)) = damaged {
+        tracing::info!(table = table(family, place), chain, "rules were changed");
+    }
+    Ok(Some(damaged.is_none()))
 }
 
 /// Whether tables of nftables can be made here.

@@ -1,8 +1,8 @@
 //! Mode nftables: the same decisions as maps, in tables of our own for each family.
 //!
 //! `rules` writes one Service's chains and map elements, `base` what is there without any Service, `transaction` the
-//! steps to all of it or from one state to the next (all pure: golden texts), `netlink` carries a transaction to the
-//! kernel, and `backend` is what the loop sees of all this. A packet's way is a look into some maps, however many
+//! steps to all of it or from one state to the next, `inventory` what the kernel should count then (all pure: golden
+//! texts), `netlink` carries a transaction to the kernel, and `backend` is what the loop sees of all this. A packet's way is a look into some maps, however many
 //! Services there are; and a change writes what it changes, in one transaction, and reads nothing. Chains and maps have
 //! upstream's names.
 //!
@@ -11,6 +11,7 @@
 
 pub(crate) mod backend;
 pub(crate) mod base;
+pub(crate) mod inventory;
 pub(crate) mod names;
 mod netlink;
 pub(crate) mod operation;
@@ -58,6 +59,11 @@ impl Map {
         matches!(self, Map::ServiceIps | Map::ServiceNodePorts)
     }
 
+    /// Where a Service's elements of it are.
+    pub(crate) fn place(self, table: &ServiceTable) -> Place {
+        if self.is_of_shards() { table.shard } else { Place::Main }
+    }
+
     /// Whether its keys are protocol and port, without an address.
     pub(crate) fn is_of_node_ports(self) -> bool {
         matches!(self, Map::ServiceNodePorts | Map::NoEndpointNodePorts)
@@ -65,7 +71,7 @@ impl Map {
 }
 
 /// One of a family's tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) enum Place {
     /// What is refused, and masquerading: what every packet passes stands once.
     #[default]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::base::Base;
 use super::operation::{Operation, Step};
-use super::{Map, Place, ServiceTable};
+use super::{Place, ServiceTable};
 use crate::syncer::Change;
 
 /// The way to have no table of the family's: made first, so that deleting it cannot fail.
@@ -61,12 +61,12 @@ impl<'a> Parts<'a> {
         for ((map, key), verdict) in
             old.elements.iter().filter(|(key, verdict)| new.elements.get(*key) != Some(*verdict))
         {
-            self.deletions.push(Operation::DeleteElement { map: *map, key, verdict }.at(place(*map, old)));
+            self.deletions.push(Operation::DeleteElement { map: *map, key, verdict }.at(map.place(old)));
         }
         for ((map, key), verdict) in
             new.elements.iter().filter(|(key, verdict)| old.elements.get(*key) != Some(*verdict))
         {
-            self.additions.push(Operation::AddElement { map: *map, key, verdict }.at(place(*map, new)));
+            self.additions.push(Operation::AddElement { map: *map, key, verdict }.at(map.place(new)));
         }
         self.remove(old, new);
     }
@@ -98,8 +98,4 @@ impl<'a> Parts<'a> {
     fn in_order(self) -> Vec<Step<'a>> {
         [self.declarations, self.rules, self.deletions, self.additions, self.removals].concat()
     }
-}
-
-fn place(map: Map, table: &ServiceTable) -> Place {
-    if map.is_of_shards() { table.shard } else { Place::Main }
 }

@@ -1,14 +1,19 @@
 //! The shell: starts informers and ports, and turns changes into transactions.
 
 mod sync;
+mod tally;
+
+use std::path::Path;
 
 use component::clock::Clock;
 use component::context::Context;
+use component::file_watch::FileWatch;
 use component::informer::{Event, Informer, Selection};
 use component::random::Random;
 use component::recorder::Source;
 use component::shutdown::Shutdown;
 use component::{client, serve};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use tokio::net::TcpListener;
 
@@ -40,6 +45,8 @@ pub enum Error {
     Cleanup(String),
     #[error("failed to write {path}: {source}")]
     WriteConfig { path: std::path::PathBuf, source: std::io::Error },
+    #[error("content of the proxy server's configuration file was updated")]
+    ConfigChanged,
     #[error("kernel switch: {0}")]
     Sysctl(#[from] std::io::Error),
 }
@@ -104,8 +111,27 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     serve_port(health_listener, Server::Health(health.clone()), &seams.shutdown);
     serve_port(metrics_listener, Server::metrics(&options.file, options.mode), &seams.shutdown);
     let sources = Sources::start(&context, &options);
-    Loop::new(options, families, sources, health, sysctl, context).await.run().await;
-    Ok(())
+    let config_file = options.config_file.clone();
+    let work = Loop::new(options, families, sources, health, sysctl, context).await;
+    tokio::select! {
+        () = work.run() => Ok(()),
+        error = written_anew(config_file.as_deref()) => Err(error),
+    }
+}
+
+/// Ends when somebody writes the configuration file: whoever runs the program starts it again, as with upstream's.
+async fn written_anew(config_file: Option<&Path>) -> Error {
+    let Some(path) = config_file else { return std::future::pending().await };
+    let written = async {
+        let watch = FileWatch::new()?;
+        watch.add_file(path)?;
+        watch.changed().await
+    };
+    if let Err(error) = written.await {
+        tracing::warn!(%error, file = %path.display(), "the configuration file is not watched");
+        std::future::pending::<()>().await;
+    }
+    Error::ConfigChanged
 }
 
 /// Where changes come from.
@@ -133,9 +159,10 @@ impl Sources {
         let pending = Pending::default();
         let queue = pending.clone();
         services.on_event(move |event| each(event, |service| queue.add_service(key_of(service))));
-        let queue = pending.clone();
+        let (queue, start) = (pending.clone(), context.clock.now());
         slices.on_event(move |event| {
-            each(event, |slice| service_of(slice).into_iter().for_each(|key| queue.add_service(key)))
+            let trigger = trigger(event).filter(|(_, at)| *at > start);
+            each(event, |slice| service_of(slice).into_iter().for_each(|key| queue.add_endpoints(key, trigger)));
         });
         let queue = pending.clone();
         node.on_event(move |_| queue.add_node());
@@ -156,6 +183,13 @@ fn each<K>(event: &Event<K>, mut touch: impl FnMut(&K)) {
             touch(new);
         }
     }
+}
+
+/// Of what is there now: a deleted slice only knows of the change before.
+fn trigger(event: &Event<EndpointSlice>) -> Option<(Family, Timestamp)> {
+    let (Event::Added(slice) | Event::Updated { new: slice, .. }) = event else { return None };
+    let family = Family::ALL.into_iter().find(|family| family.name() == &*slice.address_type)?;
+    Some((family, slice.trigger?))
 }
 
 fn key_of(service: &Service) -> String {
@@ -233,6 +267,6 @@ async fn clean_up() -> Result<(), Error> {
     if errors.is_empty() { Ok(()) } else { Err(Error::Cleanup(errors.join("; "))) }
 }
 
-fn write_config(path: &std::path::Path) -> Result<(), Error> {
+fn write_config(path: &Path) -> Result<(), Error> {
     std::fs::write(path, File::defaults()).map_err(|source| Error::WriteConfig { path: path.to_owned(), source })
 }

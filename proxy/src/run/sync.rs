@@ -4,36 +4,44 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use component::context::Context;
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
+use super::tally::{Numbers, Tally};
 use super::{BY_SERVICE, Sources};
 use crate::conntrack::{self, Frontends};
 use crate::health::Health;
 use crate::iptables::Settings;
 use crate::iptables::tool::Tool;
 use crate::metrics;
-use crate::mode::{Ports, Rules};
-use crate::model::{Family, ServicePort, endpoints, service_ports};
+use crate::mode::{Mode, Ports, Rules};
+use crate::model::{Family, NodeView, ServicePort, endpoints, service_ports};
 use crate::options::{MinSyncPeriod, Options};
 use crate::pending::Changes;
 use crate::service_health::ServiceHealth;
+use crate::syncer::Outcome;
 use crate::sysctl::Sysctl;
 use crate::view::{Fixed, Host};
 
 /// With more endpoints than this, rules go without the comments that only people read.
 const BRIEF_ABOVE_ENDPOINTS: usize = 1000;
 
+/// So often all rules are written, whatever a look says: it counts rules and reads none.
+const WHOLE_WRITE_PERIOD: Duration = Duration::from_secs(3600);
+
 /// One family's part of the loop.
 struct FamilyLoop {
     family: Family,
     fixed: Fixed,
     rules: Rules,
-    /// Endpoints by Service, to know when rules should be brief.
-    endpoint_counts: BTreeMap<String, usize>,
+    /// To know when rules should be brief.
+    tally: Tally,
     is_brief: bool,
+    /// When things happened that made endpoints change whose rules are not written yet.
+    triggers: Vec<Timestamp>,
     has_failed: bool,
-    /// One family answers for both: the ports are the same.
-    service_health: Option<ServiceHealth>,
+    written_whole: Instant,
+    service_health: ServiceHealth,
 }
 
 pub(super) struct Loop {
@@ -57,7 +65,7 @@ impl Loop {
     ) -> Loop {
         let host = Host::of(None, &options);
         let mut loops = Vec::new();
-        for (at, family) in families.into_iter().enumerate() {
+        for family in families {
             let (name, recorder, shutdown) = (&options.node_name, context.recorder.clone(), context.shutdown.clone());
             let fixed =
                 Fixed { random_fully: Tool(family).has_random_fully().await, tcp_be_liberal: sysctl.is_tcp_liberal() };
@@ -65,10 +73,12 @@ impl Loop {
                 family,
                 fixed,
                 rules: Rules::new(options.mode, host.settings(&options, family, fixed)),
-                endpoint_counts: BTreeMap::new(),
+                tally: Tally::default(),
                 is_brief: false,
+                triggers: Vec::new(),
                 has_failed: false,
-                service_health: (at == 0).then(|| ServiceHealth::new(family, name, health.clone(), recorder, shutdown)),
+                written_whole: Instant::now(),
+                service_health: ServiceHealth::new(family, name, health.clone(), recorder, shutdown),
             });
         }
         Loop { options, sources, families: loops, host, health, sysctl, context }
@@ -112,7 +122,12 @@ impl Loop {
     async fn check(&mut self) {
         self.sysctl.call_iptables_for_bridges();
         for family in &mut self.families {
-            family.rules.check().await;
+            // As upstream: not where it would take long.
+            if !family.is_brief && family.written_whole.elapsed() >= WHOLE_WRITE_PERIOD {
+                family.rules.set_dirty();
+            } else {
+                family.rules.check().await;
+            }
         }
     }
 
@@ -154,6 +169,8 @@ impl FamilyLoop {
         context: &Context,
     ) {
         let (now, start) = (seconds(context), Instant::now());
+        let ours = changes.triggers.iter().filter(|(family, _)| *family == self.family);
+        self.triggers.extend(ours.map(|(_, at)| *at));
         metrics::queued(self.family, now);
         health.queued(self.family);
         let mut keys = changes.services.clone();
@@ -161,10 +178,11 @@ impl FamilyLoop {
         if is_whole || self.has_failed {
             keys.extend(self.all_services(sources));
         }
+        let node_ports = settings.node_ports.clone();
         self.rules.set_settings(settings);
         let mut ports: BTreeMap<String, Ports> =
             keys.iter().map(|key| (key.clone(), self.ports(sources, host, key))).collect();
-        if self.count_endpoints(&ports) {
+        if self.count(&ports, &host.view) {
             let rest: Vec<String> =
                 self.all_services(sources).into_iter().filter(|key| !ports.contains_key(key)).collect();
             ports
@@ -174,8 +192,12 @@ impl FamilyLoop {
         match self.rules.sync(&ports, &host.view, self.is_brief).await {
             Ok(outcome) => {
                 self.has_failed = false;
+                if outcome == Outcome::Full {
+                    self.written_whole = Instant::now();
+                }
                 health.updated(self.family);
-                metrics::synced(self.family, outcome, start.elapsed(), seconds(context), self.rules.counts());
+                metrics::synced(self.family, outcome, start.elapsed(), seconds(context));
+                self.tell_metrics(context);
                 tracing::debug!(family = self.family.name(), ?outcome, elapsed = ?start.elapsed(), services = keys.len(), "rules are written");
             }
             Err(error) => {
@@ -184,9 +206,7 @@ impl FamilyLoop {
                 tracing::error!(%error, family = self.family.name(), "writing rules failed; trying again");
             }
         }
-        if let Some(service_health) = &mut self.service_health {
-            ports.iter().for_each(|(key, ports)| service_health.set(key, ports));
-        }
+        ports.iter().for_each(|(key, ports)| self.service_health.set(key, ports, &node_ports));
         if has_udp && !self.has_failed {
             self.clean_flows(&ports).await;
         }
@@ -213,22 +233,28 @@ impl FamilyLoop {
     }
 
     /// True when rules must become brief, or may be long again.
-    fn count_endpoints(&mut self, ports: &BTreeMap<String, Ports>) -> bool {
-        for (key, ports) in ports {
-            match ports.iter().map(|(_, endpoints)| endpoints.len()).sum() {
-                0 => self.endpoint_counts.remove(key),
-                count => self.endpoint_counts.insert(key.clone(), count),
-            };
-        }
-        let is_brief = self.endpoint_counts.values().sum::<usize>() > BRIEF_ABOVE_ENDPOINTS;
+    fn count(&mut self, ports: &BTreeMap<String, Ports>, node: &NodeView) -> bool {
+        ports.iter().for_each(|(key, ports)| self.tally.set(key, Numbers::of(ports, node)));
+        let is_brief = self.tally.sum.endpoints > BRIEF_ABOVE_ENDPOINTS;
         std::mem::replace(&mut self.is_brief, is_brief) != is_brief
+    }
+
+    fn tell_metrics(&mut self, context: &Context) {
+        if self.rules.mode() == Mode::Iptables {
+            metrics::rules(self.family, self.rules.counts());
+        }
+        let sum = self.tally.sum;
+        metrics::without_local_endpoints(self.family, sum.without_local_internal, sum.without_local_external);
+        for trigger in self.triggers.drain(..) {
+            metrics::network_programmed(self.family, context.clock.since(trigger));
+        }
     }
 
     async fn clean_flows(&self, ports: &BTreeMap<String, Ports>) {
         let mut frontends = Frontends::default();
         ports.values().flatten().for_each(|(port, endpoints)| frontends.add(port, endpoints));
         if !frontends.is_empty() {
-            conntrack::clean(self.family, &frontends).await;
+            conntrack::clean(self.family, frontends).await;
         }
     }
 }

@@ -143,20 +143,28 @@ fn both_families_at_once() {
 fn load_balancers_see_whether_this_node_has_endpoints() {
     in_each_mode(|mut world| async move {
         let ports = json!([{"port": 80, "protocol": "TCP", "nodePort": 30080}]);
-        let spec = json!({"type": "LoadBalancer", "ports": ports, "externalTrafficPolicy": "Local", "healthCheckNodePort": 30000});
+        let spec = json!({"type": "LoadBalancer", "clusterIPs": [IP, "fd00:96::5"], "ports": ports,
+            "externalTrafficPolicy": "Local", "healthCheckNodePort": 30000});
         world.service(IP, spec);
         world.endpoints(&["10.1.1.2"]);
+        world.endpoints(&["fd00:1::3"]);
         world.start(&["--cluster-cidr=10.1.1.0/24"]);
         world.until("host", VIP, "a").await;
-        until_http("127.0.0.1:30000", "HTTP/1.1 200 OK").await;
-        until_http("127.0.0.1:10256", "HTTP/1.1 200 OK").await;
+        for own in ["10.1.1.1:30000", "[fd00:1::1]:30000", "127.0.0.1:10256"] {
+            until_http(own, "HTTP/1.1 200 OK").await;
+        }
+        // It is open where NodePorts are served.
+        let on_loopback = if world.mode == Mode::Iptables { "HTTP/1.1 200 OK" } else { "no connection" };
+        until_http("127.0.0.1:30000", on_loopback).await;
         world.endpoints(&[]);
         world.until("host", VIP, "refused").await;
-        until_http("127.0.0.1:30000", "HTTP/1.1 503 Service Unavailable").await;
+        until_http("10.1.1.1:30000", "HTTP/1.1 503 Service Unavailable").await;
+        until_http("[fd00:1::1]:30000", "HTTP/1.1 200 OK").await;
         world.service(IP, json!({}));
         world.endpoints(&["10.1.1.2"]);
         world.until("host", VIP, "a").await;
-        until_http("127.0.0.1:30000", "no connection").await;
+        until_http("10.1.1.1:30000", "no connection").await;
+        until_http("[fd00:1::1]:30000", "no connection").await;
     });
 }
 
@@ -184,20 +192,45 @@ fn affinity_keeps_a_client_where_it_is() {
     });
 }
 
+/// By each way to a Service: its own address, a balancer's, an external one, and the node's port.
 #[test]
 #[ignore = "needs root"]
 fn udp_clients_with_a_fixed_port_move_to_a_living_endpoint() {
     in_each_mode(|mut world| async move {
-        world.service(IP, json!({}));
+        let ports = json!([{"port": 80, "protocol": "TCP"},
+            {"name": "u", "port": 80, "protocol": "UDP", "nodePort": 30080}]);
+        world.service(
+            IP,
+            json!({"type": "LoadBalancer", "ports": ports, "externalIPs": ["192.0.2.20"],
+                "ingress": [{"ip": "192.0.2.10"}]}),
+        );
+        world.endpoints(&[]);
+        world.start(&["--cluster-cidr=10.1.1.0/24"]);
+        world.until("host", VIP, "refused").await;
+        // From before there is an endpoint a flow is known, too: to the Service's own address, where nobody is.
+        sh("ip route add 10.96.0.0/16 dev cni0");
+        ask_udp("b", 5350, VIP).await;
         world.endpoints(&["10.1.1.2"]);
-        world.start(&[]);
         world.until("host", VIP, "a").await;
-        assert_eq!(ask_udp("b", 5353, VIP).await, "a");
+        let ways = [(5350, VIP), (5351, "192.0.2.10:80"), (5352, "192.0.2.20:80"), (5353, "10.1.1.1:30080")];
+        let all_reach = async |name: &str| {
+            let start = Instant::now();
+            for (port, to) in ways {
+                while ask_udp("b", port, to).await != name {
+                    assert!(start.elapsed() < Duration::from_secs(20), "{to}: {}", sh("conntrack -L -p udp 2>&1"));
+                }
+            }
+        };
+        all_reach("a").await;
+        // A flow of somebody else stays as it is.
+        sh("ip addr add 192.0.2.99/32 dev lo");
+        ask_udp("b", 5360, "192.0.2.99:999").await;
+        let others = || sh("conntrack -L -p udp --dport 999 2>&1 | grep -c '^udp' || true");
+        let before = others();
+        assert_eq!(before.trim(), "1");
         world.endpoints(&["10.1.1.3"]);
         world.until("host", VIP, "b").await;
-        let start = Instant::now();
-        while ask_udp("a", 5354, VIP).await != "b" || ask_udp("b", 5353, VIP).await != "b" {
-            assert!(start.elapsed() < Duration::from_secs(10), "{}", sh("conntrack -L -p udp 2>&1"));
-        }
+        all_reach("b").await;
+        assert_eq!(others(), before, "only flows to the Service are forgotten");
     });
 }

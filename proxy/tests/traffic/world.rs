@@ -87,6 +87,12 @@ impl World {
         }
     }
 
+    /// How it ends by itself.
+    pub(crate) async fn ended(&mut self) -> Result<(), proxy::Error> {
+        let (_, task) = self.proxy.take().expect("it was started");
+        tokio::time::timeout(DEADLINE, task).await.expect("it ends").expect("without a panic")
+    }
+
     /// The rules that CNI's bridge plugin makes for `ipMasq`.
     pub(crate) fn cni_masquerade(&self, ip: &str) {
         let chain = format!("CNI-{}", ip.replace('.', "-"));

@@ -10,6 +10,7 @@ fn endpoint(text: &str) -> Endpoint {
     let mut endpoint = Endpoint {
         address: format!("10.0.0.{last}:80").parse().unwrap(),
         is_local: flags.contains('l'),
+        is_elsewhere: !flags.contains('l'),
         is_ready: flags.contains('r'),
         is_serving: flags.contains('s'),
         is_terminating: flags.contains('t'),

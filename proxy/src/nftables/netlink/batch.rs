@@ -1,16 +1,15 @@
 //! A transaction as messages between a beginning and an end. Pure.
 
-use super::attributes::Attributes;
 use super::expressions::{Anonymous, Expressions, octets, write_verdict};
-use super::{SUBSYSTEM, begin, end, flag, message, protocol_family};
+use super::{SUBSYSTEM, message};
 use crate::model::Family;
+use crate::netlink::{Attributes, HEADER_BYTES, begin, end, flag, protocol_family};
 use crate::nftables::operation::{Hook, HookPoint, Operation, Step};
 use crate::nftables::rule::{Part, Rule, Verdict};
 use crate::nftables::{Key, Map};
 
 const BEGIN: u16 = 0x10;
 const END: u16 = 0x11;
-const HEADER_BYTES: usize = 20;
 /// An attribute's length has 16 bits; elements with long chain names take 200 bytes.
 const ELEMENTS_PER_MESSAGE: usize = 256;
 

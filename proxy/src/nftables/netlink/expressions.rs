@@ -8,9 +8,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::attributes::Attributes;
-use super::protocol_family;
 use crate::model::Family;
+use crate::netlink::{Attributes, protocol_family};
 use crate::nftables::Map;
 use crate::nftables::rule::{Part, Protocol, Side, Verdict};
 

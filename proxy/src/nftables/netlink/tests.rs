@@ -9,10 +9,12 @@ use std::sync::Arc;
 use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
 
-use super::{Batch, apply, is_usable, rule_count};
+use super::{Batch, apply, chain_uses, generation, is_usable};
 use crate::iptables::Settings;
 use crate::model::Family;
 use crate::nftables::base::Base;
+use crate::nftables::inventory::Inventory;
+use crate::nftables::names;
 use crate::nftables::operation::Operation;
 use crate::nftables::rule::{Part, Verdict};
 use crate::nftables::tests::{Objects, changed_settings, compile, dual, of_clusters, of_outside, text};
@@ -105,10 +107,9 @@ fn a_difference_leads_to_the_same_as_everything_anew() {
 fn a_refusal_names_its_step_and_nothing_is_done() {
     run(|| {
         is_usable(Family::V4).unwrap();
-        assert_eq!(rule_count(Family::V4, Place::Shard(0), "services").unwrap(), 0);
+        assert_eq!(chain_uses(Family::V4).unwrap().unwrap().len(), 0, "no chains");
         let base = Base::new(&settings(Family::V4));
         apply(Family::V4, &full(&base, &BTreeMap::new())).unwrap();
-        assert_eq!(rule_count(Family::V4, Place::Shard(0), "services").unwrap(), 2);
         is_usable(Family::V4).unwrap();
         let before = listed();
         let rule = vec![Part::Do(Verdict::Goto("missing".into()))];
@@ -124,6 +125,52 @@ fn a_refusal_names_its_step_and_nothing_is_done() {
         apply(Family::V4, &removal()).unwrap();
         apply(Family::V4, &removal()).unwrap();
         assert_eq!(nft(&["list", "tables"], ""), "");
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_kernel_counts_what_it_should() {
+    run(|| {
+        let settings = settings(Family::V4);
+        let base = Base::new(&settings);
+        let mut tables = BTreeMap::new();
+        let damaged = |tables: &BTreeMap<String, Arc<ServiceTable>>| {
+            let found = chain_uses(Family::V4).unwrap().unwrap();
+            Inventory::new(&base, tables).damaged(&found).map(|(_, chain)| chain.to_owned())
+        };
+        apply(Family::V4, &full(&base, &tables)).unwrap();
+        assert_eq!(damaged(&tables), None);
+        for (at, both) in of_clusters().iter().chain(&of_outside()).enumerate() {
+            let before = generation(Family::V4).unwrap();
+            let new = compile(&settings, both);
+            let changes = [(None, Some(new.clone()))];
+            let steps = difference(&changes);
+            apply(Family::V4, &steps).unwrap();
+            tables.insert(at.to_string(), new);
+            assert_eq!(damaged(&tables), None);
+            let by_one = u32::from(!steps.is_empty());
+            assert_eq!(generation(Family::V4).unwrap(), before.wrapping_add(by_one), "one transaction");
+        }
+        let place = Place::Shard(names::shard("ns/many")).name();
+        let many = names::port("service", "ns/many:p80", "tcp");
+        for (damage, chain) in [
+            (format!("flush chain ip {place} {many}"), None),
+            ("flush map ip kube-proxy no-endpoint-services".to_owned(), Some("reject-chain")),
+            (format!("flush map ip {place} service-ips"), None),
+            ("flush chain ip kube-proxy masquerading".to_owned(), Some("masquerading")),
+            ("add rule ip kube-proxy masquerading counter".to_owned(), Some("masquerading")),
+            ("delete chain ip kube-proxy filter-forward".to_owned(), None),
+        ] {
+            nft(&["-f", "-"], &damage);
+            let found = damaged(&tables);
+            assert!(
+                found.is_some() && chain.is_none_or(|chain| found.as_deref() == Some(chain)),
+                "{damage}: {found:?}"
+            );
+            apply(Family::V4, &full(&base, &tables)).unwrap();
+            assert_eq!(damaged(&tables), None);
+        }
     });
 }
 
