@@ -1,4 +1,4 @@
-//! A bed with a registry, and `skiff`, kubectl and curl to be run in it.
+//! A bed with a registry, and `skiff`, kubectl and curl to be run in it; and machines beside it that join its cluster.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,9 +57,19 @@ impl Place {
         self.registry.push(&self.bed, archive, tag)
     }
 
+    /// Another machine on this one's link, which joined its cluster as a node of that name and can pull what it can.
+    pub fn join(&self, name: &str) -> Result<Machine> {
+        let machine = Machine { bed: self.bed.neighbour(name)?, skiff: self.skiff.clone() };
+        self.registry.write_mirror(&data_of(&machine.bed).join("containerd/certs.d"))?;
+        let command = self.skiff(&["token", "create"])?;
+        let words: Vec<&str> = command.split_whitespace().skip(1).collect();
+        machine.skiff(&[&words[..], &["--node-name", name]].concat())?;
+        Ok(machine)
+    }
+
     /// The cluster's data folder.
     pub fn data(&self) -> PathBuf {
-        self.bed.folder().join("data")
+        data_of(&self.bed)
     }
 
     pub fn skiff_up(&self, options: &[&str]) -> Result<String> {
@@ -68,16 +78,12 @@ impl Place {
 
     /// Runs `skiff` with the data folder; it must succeed.
     pub fn skiff(&self, arguments: &[&str]) -> Result<String> {
-        let data = self.data().display().to_string();
-        let line = [&[self.skiff.as_str()], arguments, &["--data-dir", &data]].concat();
-        self.bed.run(&line).with_context(|| self.log())
+        run_skiff(&self.bed, &self.skiff, arguments)
     }
 
     /// The end of the log of the parts that run in one process.
     pub fn log(&self) -> String {
-        let text = std::fs::read_to_string(self.data().join("skiff.log")).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(30)..].join("\n")
+        log_of(&self.bed)
     }
 
     /// The administrator's environment for programs that speak to the cluster.
@@ -119,8 +125,43 @@ impl Place {
 
     /// The running containers, pause ones too, by the runtime's own account.
     pub fn containers(&self) -> Result<Vec<String>> {
-        let socket = self.data().join("containerd/containerd.sock").display().to_string();
-        let list = self.bed.run(&["ctr", "--address", &socket, "--namespace", "k8s.io", "tasks", "list", "--quiet"])?;
-        Ok(list.lines().map(String::from).collect())
+        containers_of(&self.bed)
     }
+}
+
+/// A node beside the first.
+pub struct Machine {
+    pub bed: Bed,
+    skiff: String,
+}
+
+impl Machine {
+    /// Runs `skiff` with the machine's data folder; it must succeed.
+    pub fn skiff(&self, arguments: &[&str]) -> Result<String> {
+        run_skiff(&self.bed, &self.skiff, arguments)
+    }
+}
+
+/// The data folder of a machine's `skiff`.
+pub fn data_of(bed: &Bed) -> PathBuf {
+    bed.folder().join("data")
+}
+
+fn run_skiff(bed: &Bed, skiff: &str, arguments: &[&str]) -> Result<String> {
+    let data = data_of(bed).display().to_string();
+    let line = [&[skiff], arguments, &["--data-dir", &data]].concat();
+    bed.run(&line).with_context(|| log_of(bed))
+}
+
+fn log_of(bed: &Bed) -> String {
+    let text = std::fs::read_to_string(data_of(bed).join("skiff.log")).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}
+
+/// The running containers of a machine's cluster, pause ones too, by the runtime's own account.
+pub fn containers_of(bed: &Bed) -> Result<Vec<String>> {
+    let socket = data_of(bed).join("containerd/containerd.sock").display().to_string();
+    let list = bed.run(&["ctr", "--address", &socket, "--namespace", "k8s.io", "tasks", "list", "--quiet"])?;
+    Ok(list.lines().map(String::from).collect())
 }

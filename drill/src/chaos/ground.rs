@@ -1,4 +1,4 @@
-//! The cluster that is struck: every part a process of its own, and a store on a small disk of its own.
+//! The cluster that is struck: every part of the first node a process of its own, and a store on a small disk of its own.
 //!
 //! Each program runs under a group of its own, which is how the packet filter tells whose packets are to be dropped, and,
 //! where clocks are to jump, with Debian's libfaketime before the C library: it reads its offset from a file.
@@ -60,8 +60,8 @@ impl<'a> Ground<'a> {
     }
 
     pub(super) fn wait_until_ready(&self) -> Result<()> {
-        let ready = ["wait", "--for=condition=Ready", "node/node", "--timeout=5s"];
-        eventually("the API server answers, and the node is Ready", SOON, || self.place.kubectl(&ready)).map(drop)
+        let ready = ["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=5s"];
+        eventually("the API server answers, and the nodes are Ready", SOON, || self.place.kubectl(&ready)).map(drop)
     }
 
     /// Ends the cluster and removes it.

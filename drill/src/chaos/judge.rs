@@ -2,12 +2,13 @@
 //! wounds of their time by [`requests`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::plan::Fault;
 use super::record::{
     Event, EventKind, FailedRequest, Outcome, Records, Refusal, Seen, Snapshot, Version, Watched, Write,
 };
+use super::scene::{REMOTE, STEADY};
 use super::strike::Wound;
 
 /// Everything that is wrong, in words.
@@ -167,19 +168,26 @@ fn same(list: &Snapshot, objects: &BTreeMap<String, Version>) -> Option<String> 
 /// How long after a wound has healed requests to what was rolled meanwhile may still fail.
 const AFTERMATH: Duration = Duration::from_secs(5);
 
-/// Requests that nothing excuses. Pods of `steady` never end, so nothing does. Those of `rolling` end gracefully, after
-/// everybody was told; but whoever is wounded cannot tell, or be told.
+/// Requests that nothing excuses. Pods of `steady` never end and are on the node that asks, so nothing does; those of
+/// `remote` are on another, and out of reach while the network between them is cut. Those of `rolling` end gracefully,
+/// after everybody was told; but whoever is wounded cannot tell, or be told.
 pub(super) fn requests<'a>(failed: &'a [FailedRequest], wounds: &[Wound]) -> Vec<&'a FailedRequest> {
-    let excused = |at: Instant| {
-        let heals = |wound: &Wound| wound.to + AFTERMATH;
-        wounds.iter().any(|wound| leads_to_endpoints(wound) && wound.from <= at && at <= heals(wound))
+    let excused = |request: &FailedRequest, excuse: fn(&Wound) -> bool| {
+        let lasts = |wound: &Wound| wound.from <= request.until && request.at <= wound.to + AFTERMATH;
+        wounds.iter().any(|wound| excuse(wound) && lasts(wound))
     };
-    failed.iter().filter(|request| request.service == "steady" || !excused(request.at)).collect()
+    let is_wrong = |request: &&FailedRequest| match request.service {
+        STEADY => true,
+        REMOTE => !excused(request, |wound| wound.blow.fault == Fault::Sever),
+        _ => !excused(request, leads_to_endpoints),
+    };
+    failed.iter().filter(is_wrong).collect()
 }
 
-/// Whether the way from a pod's state to the rules of its Service was broken.
+/// Whether the way from a pod's state to the rules of its Service was broken, or the one to the pod.
 fn leads_to_endpoints(wound: &Wound) -> bool {
-    wound.blow.fault == Fault::Fill || !matches!(wound.blow.part, "kube-scheduler" | "skiff-dns" | "skiff-router")
+    let fault = wound.blow.fault;
+    fault == Fault::Fill || !matches!(wound.blow.part, "kube-scheduler" | "skiff-dns" | "skiff-router")
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::Args;
-use drill::Place;
+use drill::{Machine, Place, data_of};
 
 use self::ground::Ground;
 use self::plan::{Step, Store};
@@ -91,6 +91,7 @@ fn leg(options: &Options, store: Store, steps: &[Step]) -> Result<(), Failure> {
 
 fn on(place: &Place, store: Store, seed: u64, steps: &[Step]) -> Result<(), Failure> {
     let mut ground = Ground::start(place, store).map_err(Failure::NotUp)?;
+    let second = place.join(plan::SECOND).map_err(Failure::NotUp)?;
     let services = scene::set(place).map_err(Failure::NotUp)?;
     let outcome = std::thread::scope(|scope| {
         let workload = Workload::start(scope, place, services, seed);
@@ -112,8 +113,9 @@ fn on(place: &Place, store: Store, seed: u64, steps: &[Step]) -> Result<(), Fail
         verdict(&outcome),
         scene::wait_until_converged(place),
         no_restarts(place),
-        no_panics(place),
-        scene::clear(place).context("leftovers"),
+        no_panics(place, &second),
+        scene::clear(place, &second).context("leftovers"),
+        second.skiff(&["reset"]).map(drop).context("the end of the second node"),
         ground.end().context("the end of the cluster"),
     ];
     let wrong: Vec<String> = verdict.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect();
@@ -163,12 +165,9 @@ fn no_restarts(place: &Place) -> Result<()> {
     Ok(())
 }
 
-fn no_panics(place: &Place) -> Result<()> {
-    let found = place.bed.run(&[
-        "sh",
-        "-c",
-        &format!("grep -h -A3 'panicked at' {}/*.log || true", place.bed.folder().display()),
-    ])?;
+fn no_panics(place: &Place, second: &Machine) -> Result<()> {
+    let logs = format!("{}/*.log {}/skiff.log", place.bed.folder().display(), data_of(&second.bed).display());
+    let found = place.bed.run(&["sh", "-c", &format!("grep -h -A3 'panicked at' {logs} || true")])?;
     ensure!(found.is_empty(), "a program panicked:\n{found}");
     Ok(())
 }

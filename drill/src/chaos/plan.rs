@@ -15,6 +15,8 @@ pub(super) enum Fault {
     Pause,
     /// Its packets to and from the API server (the API server's: to everybody) are dropped.
     Cut,
+    /// No packet passes between the node and the others.
+    Sever,
     /// No byte is left on the store's disk.
     Fill,
     /// Its clock jumps by so many seconds, and back after the hold.
@@ -51,6 +53,8 @@ impl Store {
     }
 }
 
+/// The name of the node beside the first, and of what is struck when the network between them is cut.
+pub(super) const SECOND: &str = "second";
 /// Not started by the drill, but by `skiff up`.
 pub(super) const CONTAINERD: &str = "containerd";
 /// One in so many steps strikes two parts at once.
@@ -102,6 +106,7 @@ fn shuffled(random: &Random, store: Store, jumps: bool) -> Vec<(Fault, &'static 
         .zip([Fault::Kill, Fault::Restart, Fault::Pause])
         .for_each(|(kind, it)| kind.push((it, CONTAINERD)));
     kinds.push(vec![(Fault::Fill, store.part())]);
+    kinds.push(vec![(Fault::Sever, SECOND)]);
     if jumps {
         let jump = |part: &&'static str| (Fault::Jump(JUMPS[random.below(JUMPS.len() as u64) as usize]), *part);
         kinds.push(drill::PARTS.iter().map(jump).collect());
@@ -121,7 +126,7 @@ fn hold(random: &Random, fault: Fault) -> Duration {
     match fault {
         Fault::Restart => Duration::ZERO,
         Fault::Kill => between(random, 0, 2000),
-        Fault::Pause | Fault::Cut | Fault::Jump(_) => between(random, 500, 6000),
+        Fault::Pause | Fault::Cut | Fault::Sever | Fault::Jump(_) => between(random, 500, 6000),
         // Long enough to use up the room that a store has made for itself.
         Fault::Fill => between(random, 4000, 6000),
     }
@@ -145,6 +150,7 @@ impl fmt::Display for Fault {
             Self::Restart => f.write_str("restart"),
             Self::Pause => f.write_str("pause"),
             Self::Cut => f.write_str("cut off"),
+            Self::Sever => f.write_str("sever the node"),
             Self::Fill => f.write_str("fill the disk of"),
             Self::Jump(seconds) => write!(f, "move by {seconds:+} s the clock of"),
         }
@@ -200,7 +206,7 @@ mod tests {
                 let blows = steps.iter().flat_map(|step| &step.blows);
                 blows.map(|blow| format!("{}", blow.fault).split(' ').next().unwrap_or_default().to_owned()).collect()
             };
-            assert!(kinds(&minutes(seed, Store::Embedded, 1)).len() >= 6, "seed {seed}");
+            assert!(kinds(&minutes(seed, Store::Embedded, 1)).len() >= 7, "seed {seed}");
             let long = minutes(seed, Store::Etcd, 10);
             let struck: BTreeSet<(Fault, &str)> = long
                 .iter()
@@ -208,7 +214,11 @@ mod tests {
                 .filter(|blow| !matches!(blow.fault, Fault::Jump(_)))
                 .map(|blow| (blow.fault, blow.part))
                 .collect();
-            assert_eq!(struck.len(), 4 * 8 + 3 + 1, "seed {seed}: of eight programs, containerd, and the disk");
+            assert_eq!(
+                struck.len(),
+                4 * 8 + 3 + 2,
+                "seed {seed}: of eight programs, containerd, the disk and the network"
+            );
         }
     }
 

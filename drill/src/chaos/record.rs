@@ -79,6 +79,8 @@ pub(super) struct Watched {
 pub(super) struct FailedRequest {
     pub(super) service: &'static str,
     pub(super) at: Instant,
+    /// When it was known to have failed.
+    pub(super) until: Instant,
     pub(super) reason: String,
 }
 

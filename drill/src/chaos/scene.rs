@@ -1,41 +1,50 @@
 //! What runs in the cluster that is struck, whether it has converged, and what is left when it is gone.
 
-use anyhow::{Context as _, Result, ensure};
-use drill::{Place, SOON};
-use serde_json::{Value, json};
-use testbed::eventually;
+use std::net::IpAddr;
 
+use anyhow::{Context as _, Result, ensure};
+use drill::{Machine, Place, SOON, containers_of, data_of};
+use serde_json::{Value, json};
+use testbed::{Bed, eventually};
+
+use super::plan::SECOND;
 use super::workload::Services;
 
-/// The Deployment whose pods never end, and the one that is rolled out again and again.
+/// The Deployments whose pods never end, on the first node and on the other, and the one that is rolled out again and
+/// again, on both.
 pub(super) const STEADY: &str = "steady";
+pub(super) const REMOTE: &str = "remote";
 pub(super) const ROLLING: &str = "rolling";
+const ALL: [(&str, u32, Option<&str>); 3] = [(STEADY, 2, Some("node")), (REMOTE, 2, Some(SECOND)), (ROLLING, 3, None)];
 
-/// Makes both Deployments and their Services, and waits until they answer.
+/// Makes the Deployments and their Services, and waits until they answer.
 pub(super) fn set(place: &Place) -> Result<Services> {
-    let objects: Vec<Value> = [(STEADY, 2), (ROLLING, 3)].map(|(name, replicas)| objects(name, replicas)).concat();
+    let objects: Vec<Value> = ALL.map(|(name, replicas, node)| objects(name, replicas, node)).concat();
     place.apply(&json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string())?;
-    let address = |name: &str| -> Result<_> {
+    let address = |name: &'static str| -> Result<(&'static str, IpAddr)> {
         place.kubectl(&["rollout", "status", &format!("deployment/{name}"), "--timeout=90s"])?;
         let address = place.value(&format!("service/{name}"), ".spec.clusterIP")?;
         eventually("the Service answers", SOON, || place.curl(&format!("http://{address}")))?;
-        address.parse().with_context(|| format!("the address of {name}"))
+        Ok((name, address.parse().with_context(|| format!("the address of {name}"))?))
     };
-    Ok(Services { steady: address(STEADY)?, rolling: address(ROLLING)? })
+    ALL.into_iter().map(|(name, ..)| address(name)).collect()
 }
 
 /// Pods that end as an operator would have them end: they answer until everybody has heard that they go.
-fn objects(name: &str, replicas: u32) -> Vec<Value> {
+fn objects(name: &str, replicas: u32, node: Option<&str>) -> Vec<Value> {
     let labels = json!({"app": name});
     let container = json!({
         "name": "web", "image": "nginx", "imagePullPolicy": "IfNotPresent", "ports": [{"containerPort": 80}],
         "readinessProbe": {"tcpSocket": {"port": 80}, "periodSeconds": 1, "timeoutSeconds": 3},
         "lifecycle": {"preStop": {"sleep": {"seconds": 2}}},
     });
-    let template = json!({
+    let mut template = json!({
         "metadata": {"labels": labels},
         "spec": {"terminationGracePeriodSeconds": 10, "containers": [container]},
     });
+    if let Some(node) = node {
+        template["spec"]["nodeSelector"] = json!({"kubernetes.io/hostname": node});
+    }
     let strategy = json!({"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}});
     vec![
         json!({
@@ -59,7 +68,7 @@ pub(super) fn wait_until_converged(place: &Place) -> Result<()> {
         let pods = get("pods")?;
         let deployments = get("deployments")?;
         let items = deployments["items"].as_array().context("a list")?;
-        ensure!(items.len() == 2, "{} Deployments", items.len());
+        ensure!(items.len() == ALL.len(), "{} Deployments", items.len());
         items.iter().try_for_each(|deployment| converged(deployment, &pods))
     })
 }
@@ -89,7 +98,7 @@ fn converged(deployment: &Value, pods: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Pods of `steady` that had to be started again: nothing of what is done to a cluster is to touch them.
+/// Pods whose containers had to be started again: nothing of what is done to a cluster is to touch them.
 pub(super) fn restarts(place: &Place) -> Result<String> {
     place.kubectl(&[
         "get",
@@ -99,32 +108,35 @@ pub(super) fn restarts(place: &Place) -> Result<String> {
     ])
 }
 
-/// Deletes everything and waits until the machine is as it was before.
-pub(super) fn clear(place: &Place) -> Result<()> {
-    place.kubectl(&["delete", "deployments,services", STEADY, ROLLING, "--timeout=60s"])?;
+/// Deletes everything and waits until the machines are as they were before.
+pub(super) fn clear(place: &Place, second: &Machine) -> Result<()> {
+    place.kubectl(&["delete", "deployments,services", STEADY, REMOTE, ROLLING, "--timeout=60s"])?;
     place.kubectl(&["delete", "configmaps", "--selector=drill=chaos", "--timeout=60s"])?;
-    eventually("nothing is left of the pods", SOON, || leftovers(place))
+    for bed in [&place.bed, &second.bed] {
+        eventually("nothing is left of the pods", SOON, || leftovers(bed)).with_context(|| bed.name())?;
+    }
+    Ok(())
 }
 
 /// Containers, addresses, links, namespaces, rules, mounts and cgroups of pods, when there are none.
-fn leftovers(place: &Place) -> Result<()> {
-    let containers = place.containers()?;
+fn leftovers(bed: &Bed) -> Result<()> {
+    let containers = containers_of(bed)?;
     ensure!(containers.is_empty(), "containers: {containers:?}");
-    let data = place.data().display().to_string();
+    let data = data_of(bed).display().to_string();
     let looks = [
         ("addresses", format!("ls {data}/cni/networks/skiff | grep '^10\\.'")),
         ("links", "ip -br link | grep '^veth'".to_owned()),
         ("network namespaces", format!("ls /run/netns {data}/containerd/state/*/netns 2>/dev/null | grep cni-")),
         (
             "endpoints' rules",
-            "iptables-save -t nat | grep -E '^-A KUBE-SEP-.*default/(steady|rolling)|^:CNI-'".to_owned(),
+            "iptables-save -t nat | grep -E '^-A KUBE-SEP-.*default/(steady|remote|rolling)|^:CNI-'".to_owned(),
         ),
         ("mounts", format!("grep -e {data}/kubelet/pods/ -e {data}/containerd/state/.*/rootfs /proc/self/mountinfo")),
         ("cgroups", "find /sys/fs/cgroup -type d -name 'pod*-*'".to_owned()),
         ("folders of pods", format!("find {data}/kubelet/pods -mindepth 1 -maxdepth 1")),
     ];
     for (what, look) in looks {
-        let found = place.bed.run(&["sh", "-c", &format!("{look} || true")])?;
+        let found = bed.run(&["sh", "-c", &format!("{look} || true")])?;
         ensure!(found.is_empty(), "{what}: {found}");
     }
     Ok(())

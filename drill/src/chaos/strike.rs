@@ -74,6 +74,7 @@ fn begin(ground: &mut Ground<'_>, blow: &Blow) -> Result<()> {
         Fault::Restart => ground.apart.stop(blow.part),
         Fault::Pause => ground.apart.pause(blow.part),
         Fault::Cut => filter(ground, "-I", blow.part),
+        Fault::Sever => sever(ground, "-I"),
         Fault::Fill => fill(ground),
         Fault::Jump(seconds) => ground.set_clock(blow.part, seconds),
     }
@@ -91,6 +92,7 @@ fn end(ground: &mut Ground<'_>, blow: &Blow) -> Result<()> {
         Fault::Kill | Fault::Restart => ground.apart.start(blow.part),
         Fault::Pause => ground.apart.resume(blow.part),
         Fault::Cut => filter(ground, "-D", blow.part),
+        Fault::Sever => sever(ground, "-D"),
         Fault::Fill => ground.place.bed.run(&["rm", &ballast(ground)]).map(drop),
         Fault::Jump(_) => ground.set_clock(blow.part, 0),
     }?;
@@ -117,6 +119,16 @@ fn filter(ground: &Ground<'_>, verb: &str, part: &str) -> Result<()> {
         let mut line = vec!["iptables", "--wait", verb, "OUTPUT"];
         line.extend(rule.iter().map(String::as_str));
         ground.place.bed.run(&line)?;
+    }
+    Ok(())
+}
+
+/// The first node is one end of all that passes between nodes, and the other is on its one device. In a table of their
+/// own: what the proxy and the router have asked for is looked at in others.
+fn sever(ground: &Ground<'_>, verb: &str) -> Result<()> {
+    for [chain, direction] in [["PREROUTING", "-i"], ["POSTROUTING", "-o"]] {
+        let rule = ["iptables", "--wait", "-t", "mangle", verb, chain, direction, "eth0", "-j", "DROP"];
+        ground.place.bed.run(&rule)?;
     }
     Ok(())
 }

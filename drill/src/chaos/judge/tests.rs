@@ -1,5 +1,7 @@
 //! Histories that are right, and each way in which one can be wrong.
 
+use std::time::Instant;
+
 use super::*;
 use crate::chaos::plan::Blow;
 
@@ -110,19 +112,33 @@ fn watches_tell_each_change_once_and_in_order() {
 fn only_wounds_on_the_way_excuse_failed_requests() {
     let start = Instant::now();
     let second = |seconds: u64| start + Duration::from_secs(seconds);
-    let wound = |part: &'static str, from: u64, to: u64| {
-        let blow = Blow { fault: Fault::Kill, part, hold: Duration::ZERO };
+    let wound = |fault: Fault, part: &'static str, from: u64, to: u64| {
+        let blow = Blow { fault, part, hold: Duration::ZERO };
         Wound { blow, from: second(from), to: second(to) }
     };
-    let wounds = [wound("kube-proxy", 10, 12), wound("kube-scheduler", 30, 32)];
-    let failed = |service: &'static str, at: u64| FailedRequest { service, at: second(at), reason: String::new() };
+    let wounds = [
+        wound(Fault::Kill, "kube-proxy", 10, 12),
+        wound(Fault::Kill, "kube-scheduler", 30, 32),
+        wound(Fault::Sever, "second", 50, 52),
+    ];
+    let failed = |service: &'static str, at: u64| {
+        let (at, until) = (second(at), second(at + 1));
+        FailedRequest { service, at, until, reason: String::new() }
+    };
     let cases = [
-        ("rolling", 9, 1),
+        ("rolling", 8, 1),
+        // It was under way when the blow came.
+        ("rolling", 9, 0),
         ("rolling", 11, 0),
         ("rolling", 16, 0),
         ("rolling", 18, 1),
         ("rolling", 31, 1),
         ("steady", 11, 1),
+        ("remote", 11, 1),
+        ("rolling", 51, 0),
+        ("remote", 51, 0),
+        ("remote", 58, 1),
+        ("steady", 51, 1),
     ];
     for (service, at, wrong) in cases {
         assert_eq!(requests(&[failed(service, at)], &wounds).len(), wrong, "{service} at {at}");

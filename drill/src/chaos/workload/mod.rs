@@ -59,11 +59,8 @@ enum Phase {
     End,
 }
 
-/// Where requests are sent to.
-pub(super) struct Services {
-    pub(super) steady: IpAddr,
-    pub(super) rolling: IpAddr,
-}
+/// Where requests are sent to, by the name of the Service.
+pub(super) type Services = Vec<(&'static str, IpAddr)>;
 
 pub(super) struct Workload<'scope> {
     thread: ScopedJoinHandle<'scope, Result<Records>>,
@@ -114,8 +111,9 @@ async fn work(
     (0..WRITERS).for_each(|number| drop(workers.spawn(writer::run(shared.clone(), number))));
     workers.spawn(watcher::list(shared.clone()));
     workers.spawn(roller::run(shared.clone()));
-    workers.spawn(requester::run(shared.clone(), "steady", services.steady));
-    workers.spawn(requester::run(shared.clone(), "rolling", services.rolling));
+    for (service, address) in services {
+        workers.spawn(requester::run(shared.clone(), service, address));
+    }
 
     let mut records = Records::default();
     while let Some(worker) = workers.join_next().await {

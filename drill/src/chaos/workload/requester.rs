@@ -25,7 +25,12 @@ pub(super) async fn run(shared: Shared, service: &'static str, address: IpAddr) 
             Err(_) => Some(format!("no answer within {PATIENCE:?}")),
         };
         records.requests += 1;
-        records.failed_requests.extend(reason.map(|reason| FailedRequest { service, at, reason }));
+        records.failed_requests.extend(reason.map(|reason| FailedRequest {
+            service,
+            at,
+            until: Instant::now(),
+            reason,
+        }));
         shared.pause(PACE).await;
     }
     records
