@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Brings a cluster up in namespaces of its own and runs every case of skiff-conformance against it. Arguments go to
+# Brings a cluster of two nodes up in namespaces of its own and runs every case of skiff-conformance against it. Arguments go to
 # `skiff-conformance run`, such as `--area network`. Results: target/conformance.json and .xml.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -41,6 +41,12 @@ pub(super) const GROUP: Group = Group {
         case!(resource_slices, "ResourceSlices live as every kind does"),
         case!(roles, "Roles live as every kind does"),
         case!(cluster_role_bindings, "ClusterRoleBindings live as every kind does"),
+        case!(role_bindings, "RoleBindings live as every kind does"),
+        case!(limit_ranges, "LimitRanges live as every kind does"),
+        case!(resource_quotas, "ResourceQuotas live as every kind does"),
+        case!(persistent_volumes, "PersistentVolumes live as every kind does, with a status"),
+        case!(persistent_volume_claims, "PersistentVolumeClaims live as every kind does, with a status"),
+        case!(nodes, "Nodes live as every kind does, and keep the status that they are made with", serial),
         case!(autoscalers, "HorizontalPodAutoscalers are one object in v1 and v2"),
     ],
 };
@@ -249,6 +255,50 @@ async fn cluster_role_bindings(scope: &Scope) -> Result<()> {
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
         "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "nobody-there"}]});
     life(scope, Kind::new("clusterrolebindings", object).global()).await
+}
+
+async fn role_bindings(scope: &Scope) -> Result<()> {
+    let object = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "no-such-namespace"}]});
+    life(scope, Kind::new("rolebindings", object)).await
+}
+
+async fn limit_ranges(scope: &Scope) -> Result<()> {
+    let object = json!({"apiVersion": "v1", "kind": "LimitRange", "spec": {"limits": [
+        {"type": "PersistentVolumeClaim", "min": {"storage": "1Gi"}, "max": {"storage": "2Gi"}}]}});
+    life(scope, Kind::new("limitranges", object)).await
+}
+
+async fn resource_quotas(scope: &Scope) -> Result<()> {
+    let object = json!({"apiVersion": "v1", "kind": "ResourceQuota",
+        "spec": {"hard": {"count/leases.coordination.k8s.io": "5", "requests.example.com/dongle": "2"}}});
+    life(scope, Kind::new("resourcequotas", object)).await
+}
+
+/// Of a driver and a class that nobody has, so that nobody binds it.
+async fn persistent_volumes(scope: &Scope) -> Result<()> {
+    let object = json!({"apiVersion": "v1", "kind": "PersistentVolume", "spec": {
+        "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "life-of-volumes",
+        "persistentVolumeReclaimPolicy": "Retain", "csi": {"driver": "none.example.com", "volumeHandle": "x"}}});
+    let status = json!({"reason": "Tested", "message": "words"});
+    life(scope, Kind::new("persistentvolumes", object).global().with_status(status)).await
+}
+
+async fn persistent_volume_claims(scope: &Scope) -> Result<()> {
+    let object = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": {
+        "accessModes": ["ReadWriteOnce"], "storageClassName": "life-of-claims",
+        "resources": {"requests": {"storage": "1Gi"}}}});
+    let status = json!({"conditions": [{"type": "Tested", "status": "True", "reason": "Test", "message": "words"}]});
+    life(scope, Kind::new("persistentvolumeclaims", object).with_status(status)).await
+}
+
+/// Nobody's machine: it takes no pods, and is deleted before anybody misses it.
+async fn nodes(scope: &Scope) -> Result<()> {
+    let object = json!({"apiVersion": "v1", "kind": "Node", "spec": {"unschedulable": true}, "status": {
+        "capacity": {"cpu": "10", "memory": "4000Mi", "pods": "10"},
+        "conditions": [{"type": "Ready", "status": "True", "reason": "Test", "message": "words"}]}});
+    life(scope, Kind::new("nodes", object).global().with_status(json!({"capacity": {"pods": "11"}}))).await
 }
 
 async fn autoscalers(scope: &Scope) -> Result<()> {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::STAY;
 use crate::catalogue::{Area, Group, case};
-use crate::cluster::{Scope, pod};
+use crate::cluster::{LATER, Scope, pod};
 use crate::expect::{contains, matches, same};
 
 pub(super) const GROUP: Group = Group {
@@ -20,6 +20,7 @@ pub(super) const GROUP: Group = Group {
         case!(rehearsals_change_nothing, "--dry-run=server shows what would be", quick),
         case!(labels_and_annotations, "label and annotate add, refuse to overwrite, and remove", quick),
         case!(expose_scale_and_set_image, "expose, scale and set image do what they say"),
+        case!(files_are_created_and_replaced, "create, patch and replace by file, and scale a ReplicationController"),
         case!(waits_end_when_it_holds, "wait ends when the condition holds, and fails when it does not"),
         case!(explain_knows_fields, "explain tells of fields, from the server's own schema"),
         case!(permissions_can_be_asked, "auth can-i and whoami answer"),
@@ -213,6 +214,29 @@ async fn expose_scale_and_set_image(scope: &Scope) -> Result<()> {
         // Both names are looked for in both kinds.
         contains("delete", &error.to_string(), "NotFound")
     })
+}
+
+async fn files_are_created_and_replaced(scope: &Scope) -> Result<()> {
+    let template = super::template("old", &scope.cluster.images.busybox, STAY);
+    let object = json!({"apiVersion": "v1", "kind": "ReplicationController", "metadata": {"name": "old"},
+        "spec": {"replicas": 2, "selector": {"app": "old"}, "template": template}});
+    let created = scope.kubectl_with(&["create", "-f", "-"], Some(&object.to_string())).await?;
+    same("create", created.as_str(), "replicationcontroller/old created\n")?;
+    scope.kubectl(&["scale", "rc", "old", "--replicas=1", "--timeout=100s"]).await?;
+    let one = |pods: &[serde_json::Value]| pods.len() == 1 && crate::cluster::is_ready(&pods[0]);
+    let pods = scope.pods().until_all_within(LATER, "labelSelector=app%3Dold", "one pod is ready", one).await?;
+    let name = pods[0]["metadata"]["name"].as_str().unwrap_or_default();
+    scope.kubectl(&["patch", "pod", name, "-p", r#"{"metadata":{"annotations":{"x":"y"}}}"#]).await?;
+    let annotation = ["get", "pod", name, "-o", "template", "--template={{.metadata.annotations.x}}"];
+    same("annotation", scope.kubectl(&annotation).await?.as_str(), "y")?;
+    let mut pod = scope.pods().get(name).await?;
+    pod["spec"]["containers"][0]["image"] = scope.cluster.images.tools.as_str().into();
+    let replaced = scope.kubectl_with(&["replace", "-f", "-"], Some(&pod.to_string())).await?;
+    same("replace", replaced, format!("pod/{name} replaced\n"))?;
+    let image = scope.pods().get(name).await?["spec"]["containers"][0]["image"].clone();
+    crate::expect::equal("image", &image, &json!(scope.cluster.images.tools))?;
+    scope.kubectl(&["delete", "rc", "old", "--force", "--grace-period=0"]).await?;
+    scope.pods().until_all_within(LATER, "labelSelector=app%3Dold", "none is left", <[_]>::is_empty).await.map(drop)
 }
 
 async fn waits_end_when_it_holds(scope: &Scope) -> Result<()> {

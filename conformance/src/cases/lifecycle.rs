@@ -15,7 +15,7 @@ pub(super) const GROUP: Group = Group {
     cases: &[
         case!(
             failing_liveness_restarts,
-            "a liveness probe that fails, by command, HTTP or TCP, restarts the container"
+            "a liveness probe that fails, by command, HTTP, TCP or gRPC, restarts the container"
         ),
         case!(passing_liveness_does_not, "a liveness probe that passes restarts nothing"),
         case!(readiness_waits_for_its_delay, "a pod is not ready before its probe's delay has passed"),
@@ -51,6 +51,7 @@ async fn failing_liveness_restarts(scope: &Scope) -> Result<()> {
         ("exec", json!({"exec": {"command": ["test", "-e", "/none"]}})),
         ("http", json!({"httpGet": {"path": "/", "port": 81}})),
         ("tcp", json!({"tcpSocket": {"port": 81}})),
+        ("grpc", json!({"grpc": {"port": 2333}})),
     ] {
         let mut object = stays(scope, STAY);
         object["metadata"]["name"] = name.into();
@@ -60,7 +61,7 @@ async fn failing_liveness_restarts(scope: &Scope) -> Result<()> {
         object["spec"]["containers"][0]["livenessProbe"] = probe;
         scope.create_pod(&object).await?;
     }
-    for name in ["exec", "http", "tcp"] {
+    for name in ["exec", "http", "tcp", "grpc"] {
         scope.pods().until_within(LATER, name, "it is restarted", |pod| restarts(pod) > 0).await?;
         let events = scope.resource("v1", "events");
         let query = format!("fieldSelector=involvedObject.name%3D{name},reason%3DUnhealthy");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::STAY;
 use crate::catalogue::{Area, Group, case};
 use crate::cluster::{Patch, SOON, Scope, pod};
-use crate::expect::{contains, eventually, same};
+use crate::expect::{contains, eventually, matches, same};
 
 pub(super) const GROUP: Group = Group {
     name: "names",
@@ -21,6 +21,7 @@ pub(super) const GROUP: Group = Group {
         ),
         case!(external_names_are_aliases, "an ExternalName leads to another name, and can change to an address"),
         case!(addresses_have_names, "a Service's address has the Service's name"),
+        case!(ports_have_names, "a named port of a Service, headless or not, is found with its number and its host"),
         case!(nothing_is_found_quickly, "a name of the cluster that is not there is told at once"),
         case!(resolvers_are_written, "a pod's resolv.conf has the cluster's resolver, search path and ndots"),
     ],
@@ -128,6 +129,27 @@ async fn addresses_have_names(scope: &Scope) -> Result<()> {
         contains("name", &scope.exec("client", &format!("getent hosts {address}")).await?, &expected)
     })
     .await
+}
+
+/// By busybox' own resolver: what other programs have asks for addresses only.
+async fn ports_have_names(scope: &Scope) -> Result<()> {
+    scope.start(&pod("client", &scope.cluster.images.busybox, STAY)).await?;
+    let ports = json!([{"name": "http", "port": 80, "protocol": "TCP"}]);
+    service(scope, "web", json!({"ports": ports})).await?;
+    service(scope, "peers", json!({"clusterIP": "None", "selector": {"app": "peer"}, "ports": ports})).await?;
+    let mut peer = pod("peer", &scope.cluster.images.busybox, STAY);
+    peer["spec"]["hostname"] = "one".into();
+    peer["spec"]["subdomain"] = "peers".into();
+    scope.start(&peer).await?;
+    for (name, host) in [("web", "web"), ("peers", "one.peers")] {
+        let domain = format!("{}.svc.cluster.local", scope.namespace);
+        let script = format!("nslookup -type=srv _http._tcp.{name}.{domain}.");
+        eventually(name, SOON, async || {
+            matches(name, &scope.exec("client", &script).await?, &format!(r"service = 0 \d+ 80 {host}\.{domain}"))
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 async fn nothing_is_found_quickly(scope: &Scope) -> Result<()> {

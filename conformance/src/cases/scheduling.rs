@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::STAY;
 use crate::catalogue::{Area, Group, case};
-use crate::cluster::{Patch, Scope, condition, pod};
+use crate::cluster::{LATER, Patch, Scope, condition, pod};
 use crate::expect::{contains, equal, same};
 
 pub(super) const GROUP: Group = Group {
@@ -21,10 +21,21 @@ pub(super) const GROUP: Group = Group {
         case!(gates_hold_back, "a pod with a scheduling gate waits until it is removed", quick),
         case!(anti_affinity_spreads, "pods that repel each other do not share a node"),
         case!(spread_constraints_hold, "a spread constraint is kept"),
+        case!(
+            pods_go_to_all_nodes,
+            "there are two nodes that take pods, and a constraint by host spreads over them",
+            two_nodes
+        ),
         case!(foreign_resources_are_counted, "a resource that somebody adds to a node is kept and counted", serial),
         case!(
             higher_priorities_preempt,
             "a pod of higher priority takes the place of one of lower, which is told why",
+            serial
+        ),
+        case!(critical_pods_preempt, "a critical pod takes the place of one that is not", serial),
+        case!(
+            preemption_goes_no_further_than_it_has_to,
+            "of several ReplicaSets those of lowest priority make room, and what they make anew waits",
             serial
         ),
         case!(other_schedulers_are_left_alone, "a pod of another scheduler's is left alone, and can be bound by hand"),
@@ -198,6 +209,24 @@ async fn spread_constraints_hold(scope: &Scope) -> Result<()> {
     unschedulable(scope, &object("none", "no-such-topology"), "didn't match pod topology spread constraints").await
 }
 
+async fn pods_go_to_all_nodes(scope: &Scope) -> Result<()> {
+    let mut template = super::template("spread", &scope.cluster.images.busybox, STAY);
+    template["spec"]["topologySpreadConstraints"] = json!([{"maxSkew": 1, "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "spread"}}}]);
+    let count = scope.cluster.nodes.len() * 2;
+    scope
+        .deployments()
+        .create(&json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "spread"}, "spec": {
+            "replicas": count, "selector": {"matchLabels": {"app": "spread"}}, "template": template}}))
+        .await?;
+    let all_run = |pods: &[Value]| pods.len() == count && pods.iter().all(|pod| pod["status"]["phase"] == "Running");
+    let pods = scope.pods().until_all_within(LATER, "labelSelector=app%3Dspread", "all run", all_run).await?;
+    for node in &scope.cluster.nodes {
+        same(node, pods.iter().filter(|pod| pod["spec"]["nodeName"] == node.as_str()).count(), 2)?;
+    }
+    Ok(())
+}
+
 const RESOURCE: &str = "example.com~1conformance";
 
 /// Adds a resource to the first node while work is done.
@@ -233,13 +262,16 @@ async fn foreign_resources_are_counted(scope: &Scope) -> Result<()> {
     .await
 }
 
+/// Makes a priority class that goes with the case; its name.
+async fn priority(scope: &Scope, name: &str, value: i32) -> Result<String> {
+    let (classes, name) = (scope.global("scheduling.k8s.io/v1", "priorityclasses"), scope.unique(name));
+    let object = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value});
+    scope.create_global(&classes, &object).await?;
+    Ok(name)
+}
+
 async fn higher_priorities_preempt(scope: &Scope) -> Result<()> {
-    let classes = scope.global("scheduling.k8s.io/v1", "priorityclasses");
-    let (low, high) = (scope.unique("low"), scope.unique("high"));
-    for (name, value) in [(&low, 1), (&high, 1000)] {
-        let object = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value});
-        scope.create_global(&classes, &object).await?;
-    }
+    let (low, high) = (priority(scope, "low", 1).await?, priority(scope, "high", 1000).await?);
     let object = |name: &str, class: &str, amount: &str| {
         let mut object = asks(scope, name, amount);
         object["spec"]["priorityClassName"] = class.into();
@@ -260,6 +292,52 @@ async fn higher_priorities_preempt(scope: &Scope) -> Result<()> {
         told?;
         scope.ready("winner").await?;
         same("the other", scope.pods().get("spared").await?["metadata"].get("deletionTimestamp"), None)
+    })
+    .await
+}
+
+async fn critical_pods_preempt(scope: &Scope) -> Result<()> {
+    with_resource(scope, "3", async {
+        scope.start(&asks(scope, "victim", "2")).await?;
+        let mut critical = asks(scope, "critical", "3");
+        critical["spec"]["priorityClassName"] = "system-cluster-critical".into();
+        scope.create_pod(&critical).await?;
+        scope.pods().until_gone_within(LATER, "victim").await?;
+        let running = scope.ready("critical").await?;
+        equal("priority", &running["spec"]["priority"], &json!(2_000_000_000))
+    })
+    .await
+}
+
+/// Two, two and one of five are taken, and four are wanted.
+async fn preemption_goes_no_further_than_it_has_to(scope: &Scope) -> Result<()> {
+    let sets = scope.resource("apps/v1", "replicasets");
+    with_resource(scope, "5", async {
+        for (name, value, count) in [("low", 1, 2), ("middle", 2, 2), ("high", 3, 1)] {
+            let mut pod = asks(scope, name, "1");
+            pod["spec"]["priorityClassName"] = priority(scope, name, value).await?.into();
+            pod["spec"]["restartPolicy"] = "Always".into();
+            let template = json!({"metadata": pod["metadata"], "spec": pod["spec"]});
+            let object = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": name}, "spec": {
+                "replicas": count, "selector": {"matchLabels": {"app": name}}, "template": template}});
+            sets.create(&object).await?;
+            let ready = |set: &Value| set["status"]["readyReplicas"] == count;
+            sets.until_within(LATER, name, "all of them run", ready).await?;
+        }
+        let mut winner = asks(scope, "winner", "4");
+        winner["spec"]["priorityClassName"] = priority(scope, "highest", 4).await?.into();
+        scope.create_pod(&winner).await?;
+        scope.ready("winner").await?;
+        for name in ["low", "middle"] {
+            let wait = |pods: &[Value]| {
+                pods.len() == 2 && pods.iter().all(|pod| condition(pod, "PodScheduled")["reason"] == "Unschedulable")
+            };
+            let query = format!("labelSelector=app%3D{name}");
+            scope.pods().until_all_within(LATER, &query, "two pods that wait", wait).await?;
+        }
+        let spared = scope.pods().items("labelSelector=app%3Dhigh").await?;
+        same("pods of the highest set", spared.len(), 1)?;
+        same("its end", spared[0]["metadata"].get("deletionTimestamp"), None)
     })
     .await
 }

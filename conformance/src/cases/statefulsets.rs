@@ -25,6 +25,7 @@ pub(super) const GROUP: Group = Group {
         case!(partitions_hold_back, "a partition keeps lower ordinals at the revision before"),
         case!(rollbacks_reuse_the_revision, "going back to a template goes back to its revision"),
         case!(a_deleted_pod_has_its_name_again, "a deleted pod is made again under its name"),
+        case!(a_rejected_pod_is_made_again, "a pod that its node rejects is made again until there is room"),
         case!(scale_and_status_are_subresources, "/scale and /status read and write their part"),
         case!(peers_have_names_and_addresses, "pods of a headless Service have host names of their own"),
     ],
@@ -208,6 +209,32 @@ async fn a_deleted_pod_has_its_name_again(scope: &Scope) -> Result<()> {
     scope.pods().post("db-0/eviction", &eviction).await?;
     let is_new = |pod: &Value| pod["metadata"]["uid"] != first["metadata"]["uid"] && crate::cluster::is_ready(pod);
     scope.pods().until_within(LATER, "db-0", "another of its name is ready", is_new).await.map(drop)
+}
+
+/// Past the scheduler, which would not have sent it there.
+async fn a_rejected_pod_is_made_again(scope: &Scope) -> Result<()> {
+    let node = scope.cluster.nodes[0].as_str();
+    let ports = json!([{"containerPort": 21017, "hostPort": 21017}]);
+    let mut first = crate::cluster::pod("first", &scope.cluster.images.busybox, STAY);
+    first["spec"]["nodeName"] = node.into();
+    first["spec"]["containers"][0]["ports"] = ports.clone();
+    scope.start(&first).await?;
+    let mut watch = scope.pods().watch("labelSelector=app%3Ddb").await?;
+    let mut object = set(scope, 1);
+    object["spec"]["template"]["spec"]["nodeName"] = node.into();
+    object["spec"]["template"]["spec"]["containers"][0]["ports"] = ports;
+    sets(scope).create(&object).await?;
+    let mut is_rejected = false;
+    loop {
+        let event = watch.next(LATER).await.context("expected db-0 to be rejected and deleted")?;
+        is_rejected |= event.object["status"]["phase"] == "Failed";
+        if event.kind == "DELETED" {
+            break;
+        }
+    }
+    ensure!(is_rejected, "expected the phase Failed before db-0 is deleted");
+    scope.pods().delete("first").await?;
+    ready(scope, 1).await.map(drop)
 }
 
 async fn scale_and_status_are_subresources(scope: &Scope) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::expect::{contains, eventually, matches, same};
 pub(super) const GROUP: Group = Group {
     name: "streams",
     area: Area::Kubectl,
-    capability: "kubectl run, attach, exec, logs, cp, port-forward, proxy and get --watch",
+    capability: "kubectl run, attach, exec, logs, cp, port-forward, proxy and get --watch; plain WebSockets",
     cases: &[
         case!(run_and_attach, "run starts a pod, and attach joins it"),
         case!(exec_passes_streams_and_codes, "exec passes both streams, standard input and the exit code", quick),
@@ -22,6 +22,7 @@ pub(super) const GROUP: Group = Group {
         case!(files_are_copied, "cp copies a file in and out"),
         case!(ports_are_forwarded, "port-forward leads to a pod's port"),
         case!(the_proxy_serves_the_api, "proxy serves the API on a port and on a socket"),
+        case!(plain_sockets_are_served, "exec and logs over WebSocket, by the subprotocols of plain clients"),
         case!(watches_print_changes, "get --watch prints changes as they come"),
     ],
 };
@@ -139,6 +140,27 @@ async fn the_proxy_serves_the_api(scope: &Scope) -> Result<()> {
     let (_child, _) = serve(scope, &["proxy", &format!("--unix-socket={}", socket.display())]).await?;
     let stream = tokio::net::UnixStream::connect(&socket).await?;
     contains("answer on a socket", &fetch(stream, "/api/").await?, "APIVersions")
+}
+
+async fn plain_sockets_are_served(scope: &Scope) -> Result<()> {
+    scope.start(&pod("one", &scope.cluster.images.busybox, &format!("echo container is alive; {STAY}"))).await?;
+    let query = "command=echo&command=remote+words&stdout=1&stderr=1&container=main";
+    let path = scope.pods().of(&format!("one/exec?{query}"));
+    let mut output = String::new();
+    for message in scope.cluster.socket(&path, "channel.k8s.io").await? {
+        match message.split_first() {
+            Some((1, bytes)) => output += &String::from_utf8_lossy(bytes),
+            Some((channel, bytes)) => ensure!(bytes.is_empty(), "expected nothing on channel {channel}, saw {bytes:?}"),
+            None => {}
+        }
+    }
+    same("standard output", output.as_str(), "remote words\n")?;
+    let path = scope.pods().of("one/log?container=main");
+    eventually("the log", SOON, async || {
+        let log = scope.cluster.socket(&path, "binary.k8s.io").await?.concat();
+        same("log", String::from_utf8_lossy(&log).as_ref(), "container is alive\n")
+    })
+    .await
 }
 
 async fn watches_print_changes(scope: &Scope) -> Result<()> {

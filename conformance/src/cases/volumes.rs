@@ -33,6 +33,10 @@ pub(super) const GROUP: Group = Group {
             claims_are_bound_and_mounted,
             "a claim binds a volume that fits, a pod mounts it, and both are protected"
         ),
+        case!(
+            inline_drivers_are_waited_for,
+            "a pod with a volume of a driver that is not there waits, and can be deleted"
+        ),
         case!(many_volumes_fit_in_one_pod, "fifty ConfigMaps fit in a pod, in several pods at once"),
     ],
 };
@@ -306,6 +310,24 @@ async fn claims_are_bound_and_mounted(scope: &Scope) -> Result<()> {
     volumes.until(&volume, "it is released", |pv| pv["status"]["phase"] == "Released").await?;
     volumes.delete(&volume).await?;
     volumes.until_gone(&volume).await
+}
+
+async fn inline_drivers_are_waited_for(scope: &Scope) -> Result<()> {
+    let driver = format!("{}.example.com", scope.namespace);
+    let drivers = scope.global("storage.k8s.io/v1", "csidrivers");
+    let object = json!({"apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", "metadata": {"name": driver},
+        "spec": {"attachRequired": false, "podInfoOnMount": true, "volumeLifecycleModes": ["Ephemeral"]}});
+    scope.create_global(&drivers, &object).await?;
+    let source = json!({"csi": {"driver": driver, "volumeAttributes": {"a": "b"}}});
+    let made = scope.create_pod(&with_volume(scope, "one", STAY, source)).await?;
+    equal("driver", &made["spec"]["volumes"][0]["csi"]["driver"], &json!(driver))?;
+    let query = "fieldSelector=involvedObject.name%3Done,reason%3DFailedMount";
+    let told = |events: &[Value]| !events.is_empty();
+    scope.resource("v1", "events").until_all_within(LATER, query, "an event FailedMount", told).await?;
+    let waits = scope.pods().get("one").await?;
+    equal("phase", &waits["status"]["phase"], &json!("Pending"))?;
+    scope.pods().delete("one").await?;
+    scope.pods().until_gone_within(LATER, "one").await
 }
 
 async fn many_volumes_fit_in_one_pod(scope: &Scope) -> Result<()> {

@@ -9,6 +9,7 @@ mod kubectl;
 mod pods;
 mod resource;
 mod scope;
+mod socket;
 mod watch;
 
 pub(crate) use call::{Answer, ApiError, Call};
