@@ -23,12 +23,14 @@ impl Block {
     }
 }
 
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Step {
     commands: String,
     /// Lines that the output has in this order; `…` stands for anything.
     shown: Vec<String>,
     fails: bool,
+    /// On the other machine of a page that has two.
+    pub(crate) is_elsewhere: bool,
     /// Repeated until it shows what it must, at most this long.
     until: Option<Duration>,
 }
@@ -44,8 +46,8 @@ pub(crate) fn blocks(page: &str) -> Vec<Block> {
     blocks
 }
 
-/// What is to be run of a page's blocks. Info strings: `bash` or `sh`, with `fails`, `until` or `until SECONDS` behind it;
-/// `text` right below is what is shown then. Blocks in other languages are looked at by people.
+/// What is to be run of a page's blocks. Info strings: `bash` or `sh`, with `fails`, `second` (the second machine), `until`
+/// or `until SECONDS` behind it; `text` right below is what is shown then. Blocks in other languages are looked at by people.
 pub(crate) fn steps<'a>(blocks: impl IntoIterator<Item = &'a Block>) -> Result<Vec<Step>> {
     let mut steps: Vec<Step> = Vec::new();
     for block in blocks {
@@ -55,8 +57,9 @@ pub(crate) fn steps<'a>(blocks: impl IntoIterator<Item = &'a Block>) -> Result<V
                 commands: block.body.join("\n"),
                 shown: Vec::new(),
                 fails: how == ["fails"],
+                is_elsewhere: how == ["second"],
                 until: match how {
-                    [] | ["fails"] => None,
+                    [] | ["fails" | "second"] => None,
                     ["until"] => Some(Duration::from_secs(90)),
                     ["until", seconds] => Some(Duration::from_secs(seconds.parse().context("seconds after until")?)),
                     other => bail!("no way to run commands: {other:?}"),
@@ -67,6 +70,22 @@ pub(crate) fn steps<'a>(blocks: impl IntoIterator<Item = &'a Block>) -> Result<V
         }
     }
     Ok(steps)
+}
+
+impl Step {
+    /// A command with `…` in it is a line of what was printed before, which a person would copy.
+    pub(crate) fn filled(&self, printed: &str) -> Result<Self> {
+        let fill = |line: &str| -> Result<String> {
+            if !line.contains('…') {
+                return Ok(line.to_owned());
+            }
+            let (sudo, wanted) = line.strip_prefix("sudo ").map_or(("", line), |rest| ("sudo ", rest));
+            let found = printed.lines().find(|printed| fits(printed, wanted));
+            Ok(format!("{sudo}{}", found.with_context(|| format!("nothing was printed like {wanted}"))?.trim()))
+        };
+        let lines: Result<Vec<String>> = self.commands.lines().map(fill).collect();
+        Ok(Self { commands: lines?.join("\n"), ..self.clone() })
+    }
 }
 
 /// One shell for the whole page, so that variables and background programs stay.
@@ -86,12 +105,13 @@ impl Shell {
         Ok(shell)
     }
 
-    pub(crate) fn step(&mut self, step: &Step) -> Result<()> {
+    /// Runs a step; what it printed.
+    pub(crate) fn step(&mut self, step: &Step) -> Result<String> {
         let start = Instant::now();
-        let attempt = |shell: &mut Self| -> Result<()> {
+        let attempt = |shell: &mut Self| -> Result<String> {
             let (output, status) = shell.run(&step.commands)?;
             ensure!((status != 0) == step.fails || step.until.is_some(), "exit status {status}:\n{output}");
-            matches(&output, &step.shown)
+            matches(&output, &step.shown).map(|()| output)
         };
         let result = match step.until {
             Some(deadline) => eventually("the page's output", deadline, || attempt(self)),
@@ -143,4 +163,11 @@ fn blocks_become_steps_and_lines_come_in_order() {
     assert_eq!((steps[0].until, steps[0].shown.len()), (Some(Duration::from_secs(5)), 1));
     assert!(steps[1].fails);
     assert!(matches("a\nb\n", &["b".into(), "a".into()]).is_err());
+}
+
+#[test]
+fn a_command_is_filled_with_what_was_printed() {
+    let step = Step { commands: "sudo join … --token …\ntrue".into(), ..Step::default() };
+    assert_eq!(step.filled("x\njoin a:1 --token b\n").unwrap().commands, "sudo join a:1 --token b\ntrue");
+    assert!(step.filled("join a:1\n").is_err());
 }

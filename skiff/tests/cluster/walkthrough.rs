@@ -18,9 +18,7 @@ const CANNOT_RUN: &[(&str, &str, &str)] = &[
     (README, "make demo", "installs packages on the machine itself, and leaves a cluster there"),
     (README, "make test", "is what runs this test"),
     (README, "cargo build --release", "takes minutes; that the programs are built is tested by their being there"),
-    (README, "sudo target/release/skiff token create", "wants a second machine, as the test of nodes makes one"),
-    (NODES, "sudo skiff token create", "wants a second machine, as the test of nodes makes one"),
-    (NODES, "kubectl drain second", "wants a second machine, as the test of nodes makes one"),
+    (README, "sudo target/release/skiff token create", "wants a second machine; the same is run by the page of nodes"),
     ("docs/conformance.md", "skiff-conformance run", "takes many minutes; its quick cases are a test of their own"),
     ("docs/bench.md", "cargo bench", "measures for minutes, and wants a machine at rest"),
     (DRILLS, "make chaos SEED=7 MINUTES=10", "takes ten minutes; a shorter one is a stage of its own"),
@@ -58,8 +56,8 @@ fn every_page_of_commands_is_run() -> Result<()> {
         let text = std::fs::read_to_string(root()?.join(page))?;
         let commands: Vec<Block> = blocks(&text).into_iter().filter(Block::is_commands).collect();
         left.retain(|(name, line)| name != page || !commands.iter().any(|block| block.begins(line)));
-        let runs =
-            !runnable(page)?.iter().any(Block::is_commands) || [README, WALKTHROUGH, DRILLS].contains(&page.as_str());
+        let runs = !runnable(page)?.iter().any(Block::is_commands)
+            || [README, WALKTHROUGH, DRILLS, NODES].contains(&page.as_str());
         ensure!(runs, "{page} has commands: run it here, or say in CANNOT_RUN why that cannot be");
     }
     ensure!(left.is_empty(), "these blocks are not there any more: {left:?}");
@@ -82,7 +80,7 @@ fn the_readme_says_what_happens() -> Result<()> {
         &format!("cd {} && sudo() {{ \"$@\"; }} && export -f sudo && exec bash", folder.display()),
     ]);
     let mut shell = Shell::start(&mut command)?;
-    steps(&runnable(README)?)?.iter().try_for_each(|step| shell.step(step))
+    steps(&runnable(README)?)?.iter().try_for_each(|step| shell.step(step).map(drop))
 }
 
 #[test]
@@ -90,7 +88,33 @@ fn the_page_of_drills_says_what_happens() -> Result<()> {
     let mut command = std::process::Command::new("env");
     command.arg(format!("PATH={}", path()?)).arg("bash");
     let mut shell = Shell::start(&mut command)?;
-    steps(&runnable(DRILLS)?)?.iter().try_for_each(|step| shell.step(step))
+    steps(&runnable(DRILLS)?)?.iter().try_for_each(|step| shell.step(step).map(drop))
+}
+
+/// Two machines side by side, as the page has them.
+#[test]
+fn the_page_of_nodes_says_what_happens() -> Result<()> {
+    let Some(bed) = Bed::new("first")? else { return Ok(()) };
+    let other = bed.neighbour("second")?;
+    other.run(&["hostname", "second"])?;
+    let shell = |bed: &Bed| -> Result<Shell> {
+        let mut command = bed.command("env");
+        command.arg(format!("PATH={}", path()?)).arg(format!("HOME={}", bed.folder().display()));
+        command.arg("KUBECONFIG=/var/lib/skiff/admin.kubeconfig");
+        command.args(["bash", "-c", "sudo() { \"$@\"; } && export -f sudo && exec bash"]);
+        Shell::start(&mut command)
+    };
+    bed.run(&[env!("CARGO_BIN_EXE_skiff"), "up"])?;
+    let (mut first, mut second) = (shell(&bed)?, shell(&other)?);
+    let mut printed = String::new();
+    for step in steps(&runnable(NODES)?)? {
+        let step = step.filled(&printed)?;
+        printed = if step.is_elsewhere { &mut second } else { &mut first }.step(&step)?;
+    }
+    let nodes =
+        bed.run(&["env", "KUBECONFIG=/var/lib/skiff/admin.kubeconfig", "kubectl", "get", "nodes", "-o", "name"])?;
+    ensure!(nodes.lines().count() == 1, "the node that left is gone: {nodes}");
+    Ok(())
 }
 
 /// Where programs are found, those of this workspace too.
@@ -133,5 +157,5 @@ fn the_walkthrough_says_what_happens() -> Result<()> {
     command.arg(format!("SKIFF={}", programs()?.display())).arg(format!("HOME={}", folder.display()));
     command.args(["bash", "-c", &format!("cd {} && exec bash", folder.display())]);
     let mut shell = Shell::start(&mut command)?;
-    steps(&runnable(WALKTHROUGH)?)?.iter().try_for_each(|step| shell.step(step))
+    steps(&runnable(WALKTHROUGH)?)?.iter().try_for_each(|step| shell.step(step).map(drop))
 }
