@@ -1,4 +1,4 @@
-//! The scheduler and the nodes: each pod comes a step further when its turn comes.
+//! The nodes, and who looks after pods that never get one: each pod comes a step further when its turn comes.
 
 use component::clock::Clock;
 use k8s_openapi::api::core::v1::Pod;
@@ -31,8 +31,9 @@ pub(crate) async fn step(client: &Client, clock: &Clock, pod: &Value, fate: Fate
             }
             return;
         }
-        _ if node.is_empty() => return bind(client, name).await,
         _ if deleting => "Failed",
+        // The scheduler's turn.
+        _ if node.is_empty() => return,
         "Pending" => "Running",
         "Running" if runs_once && fate == Fate::Success => "Succeeded",
         "Running" if runs_once => "Failed",
@@ -44,14 +45,4 @@ pub(crate) async fn step(client: &Client, clock: &Clock, pod: &Value, fate: Fate
     let status = json!({"metadata": {"uid": text(pod, "/metadata/uid")},
         "status": {"phase": phase, "conditions": conditions, "startTime": now}});
     let _ = api.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await;
-}
-
-async fn bind(client: &Client, name: &str) {
-    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name},
-        "target": {"apiVersion": "v1", "kind": "Node", "name": "node"}});
-    let request = http::Request::post(format!("/api/v1/namespaces/default/pods/{name}/binding"))
-        .header("content-type", "application/json")
-        .body(binding.to_string().into_bytes())
-        .unwrap();
-    let _ = client.request::<Value>(request).await;
 }

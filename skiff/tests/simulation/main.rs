@@ -1,8 +1,8 @@
 //! The control plane in one thread, with simulated time, network, disk and nodes, and everything going wrong.
 //!
-//! The store, the watch cache, the API server and the controllers are the real ones. A run ([`world`]) is decided by its
+//! The store, the watch cache, the API server, the controllers and the scheduler are the real ones. A run ([`world`]) is decided by its
 //! seed alone: requests and answers are late or lost, watches break off and repeat themselves, writes conflict, history is
-//! compacted, controllers die between any two writes, the power fails at any write to the disk. After each revision
+//! compacted, controllers and scheduler die between any two writes, the power fails at any write to the disk. After each revision
 //! [`truth`] checks what must always hold; when all has been calm for a while, everything must have converged.
 //!
 //! `make simulate SEED=7` repeats one seed and tells what happened at its end; `make simulate SECONDS=600` tries new ones.
@@ -12,8 +12,8 @@ mod dice;
 mod disk;
 mod entropy;
 mod kubelet;
-mod manager;
 mod network;
+mod programs;
 mod server;
 mod trace;
 mod truth;

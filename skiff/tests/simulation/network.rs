@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::dice::Dice;
-use crate::server::Server;
+use crate::server::{Doubted, Server};
 use crate::trace::Trace;
 
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -109,9 +109,14 @@ impl Line {
         if method == Method::PUT && self.dice.strikes("conflict", 25) {
             self.contend(uri.path()).await?;
         }
-        let makes_pod = method == Method::POST && uri.path().ends_with("/pods");
-        // Until an answer says otherwise, the pod may or may not have been made.
-        let doubt = makes_pod.then(|| self.server.doubts().begin());
+        // Until an answer says otherwise, the pod may or may not have been made, or bound.
+        let doubts = self.server.doubts();
+        let doubted = match uri.path() {
+            path if path.ends_with("/pods") => Some(&doubts.pods),
+            path if path.ends_with("/binding") => Some(&doubts.bindings),
+            _ => None,
+        };
+        let doubt = doubted.filter(|_| method == Method::POST).map(Doubted::begin);
         let response = self.server.call(request).await?;
         if dies {
             self.process.kill();

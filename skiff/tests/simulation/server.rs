@@ -23,14 +23,20 @@ use crate::trace::Trace;
 const SIZES: embedded::Options =
     embedded::Options { segment_bytes_max: 256 << 10, room_bytes: 16 << 10, tail_bytes_max: 32 << 10 };
 
-/// Pods that were asked for and that no answer told of: there may be so many more than anybody knows.
+/// What was asked for and no answer told of: there may be so many more than those know who asked.
 #[derive(Clone, Default)]
-pub(crate) struct Doubts(Arc<AtomicU64>);
+pub(crate) struct Doubts {
+    pub(crate) pods: Doubted,
+    pub(crate) bindings: Doubted,
+}
 
-/// A pod that is being made.
-pub(crate) struct Doubt(Doubts);
+#[derive(Clone, Default)]
+pub(crate) struct Doubted(Arc<AtomicU64>);
 
-impl Doubts {
+/// One that is being asked for.
+pub(crate) struct Doubt(Doubted);
+
+impl Doubted {
     pub(crate) fn begin(&self) -> Doubt {
         self.0.fetch_add(1, Ordering::Relaxed);
         Doubt(self.clone())
@@ -94,7 +100,7 @@ impl Server {
             "--advertise-address=192.0.2.1",
             "--service-account-issuer=https://kubernetes",
             &format!("--service-account-signing-key-file={key}"),
-            "--disable-admission-plugins=ServiceAccount",
+            "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition",
         ];
         let options = apiserver::Options::from_flags(&apiserver::flags().parse(flags).unwrap()).unwrap();
         let shutdown = Shutdown::new();

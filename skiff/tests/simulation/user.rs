@@ -2,16 +2,18 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::core::NamespaceResourceScope;
-use kube::{Api, Client, Resource};
+use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::dice::Dice;
 
 const DEPLOYMENTS: [&str; 2] = ["web", "api"];
+pub(crate) const NODES: [&str; 3] = ["first", "second", "third"];
+/// Together hardly more than all that is ever asked for: pods have to wait at times.
+pub(crate) const PODS_PER_NODE: usize = 8;
 const JOBS: [&str; 3] = ["plain", "indexed", "late"];
 
 fn template(name: &str, restart_policy: &str) -> Value {
@@ -35,12 +37,10 @@ fn job(name: &str, dice: &Dice) -> Value {
 }
 
 /// Asks until the server has it: it may be down.
-async fn create<K>(client: &Client, object: Value)
+async fn create<K>(api: Api<K>, object: Value)
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + serde::Serialize + Clone,
-    K: std::fmt::Debug,
+    K: DeserializeOwned + serde::Serialize + Clone + std::fmt::Debug,
 {
-    let api: Api<K> = Api::namespaced(client.clone(), "default");
     let object: K = serde_json::from_value(object).unwrap();
     while let Err(error) = api.create(&PostParams::default(), &object).await {
         if matches!(&error, kube::Error::Api(status) if status.code == 409) {
@@ -50,12 +50,21 @@ where
     }
 }
 
+fn node(name: &str) -> Value {
+    let amounts = json!({"cpu": "8", "memory": "8Gi", "ephemeral-storage": "8Gi", "pods": PODS_PER_NODE.to_string()});
+    json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
+        "status": {"capacity": amounts, "allocatable": amounts, "conditions": [{"type": "Ready", "status": "True"}]}})
+}
+
 pub(crate) async fn begin(client: &Client, dice: &Dice) {
+    for name in NODES {
+        create(Api::<Node>::all(client.clone()), node(name)).await;
+    }
     for name in DEPLOYMENTS {
-        create::<Deployment>(client, deployment(name, dice)).await;
+        create(Api::<Deployment>::namespaced(client.clone(), "default"), deployment(name, dice)).await;
     }
     for name in JOBS {
-        create::<Job>(client, job(name, dice)).await;
+        create(Api::<Job>::namespaced(client.clone(), "default"), job(name, dice)).await;
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use crate::dice::Dice;
 use crate::entropy;
 use crate::kubelet::{self, Fate};
-use crate::manager::Manager;
+use crate::programs::{Life, Program};
 use crate::server::Server;
 use crate::trace::Trace;
 use crate::truth::{Truth, text};
@@ -92,7 +92,7 @@ struct World {
     dice: Dice,
     trace: Trace,
     server: Server,
-    manager: Option<Manager>,
+    lives: [Option<Life>; Program::ALL.len()],
     truth: Truth,
     client: Client,
     is_full: bool,
@@ -105,7 +105,16 @@ impl World {
         let (dice, trace) = (Dice::new(Random::seeded(random.u64())), Trace::new());
         let server = Server::new(clock, random, trace.clone());
         let client = Client::new(server.clone(), "default");
-        Self { clock, dice, truth: Truth::new(trace.clone()), trace, server, manager: None, client, is_full: false }
+        Self {
+            clock,
+            dice,
+            truth: Truth::new(trace.clone()),
+            trace,
+            server,
+            lives: [None, None],
+            client,
+            is_full: false,
+        }
     }
 
     async fn run(&mut self) -> Result<(), String> {
@@ -141,8 +150,10 @@ impl World {
             self.trace.tell("the API server is restarted");
             self.server.replace()?;
         }
-        if let Some(manager) = self.manager.as_ref().filter(|_| self.dice.strikes("controllers killed", 20)) {
-            manager.process.die_after(1 + self.dice.below(12));
+        for (program, life) in Program::ALL.into_iter().zip(&self.lives) {
+            if let Some(life) = life.as_ref().filter(|_| self.dice.strikes(program.death(), 20)) {
+                life.process.die_after(1 + self.dice.below(12));
+            }
         }
         if self.dice.strikes("history compacted", 60)
             && let Some(store) = self.server.store()
@@ -164,16 +175,18 @@ impl World {
             let store = self.server.store().ok_or("the server has just started")?;
             self.truth.check_after_failure(&*store).await?;
         }
-        if self.manager.as_ref().is_none_or(|manager| manager.process.is_dead()) {
-            self.trace.tell("the controllers are started");
-            self.manager = Some(Manager::start(&self.server, &self.dice, &self.trace, self.clock));
+        for (program, life) in Program::ALL.into_iter().zip(&mut self.lives) {
+            if life.as_ref().is_none_or(|life| life.process.is_dead()) {
+                self.trace.tell(format!("{program:?} is started"));
+                *life = Some(Life::start(program, &self.server, &self.dice, &self.trace, self.clock));
+            }
         }
         Ok(())
     }
 
     async fn look(&mut self) -> Result<(), String> {
         match self.server.store() {
-            Some(store) => self.truth.catch_up(&*store, self.server.doubts().count()).await,
+            Some(store) => self.truth.catch_up(&*store, self.server.doubts()).await,
             None => Ok(()),
         }
     }
@@ -217,7 +230,7 @@ impl World {
             }
             sleep(Duration::from_secs(if pods.is_empty() { 5 } else { 1 })).await;
         }
-        self.truth.check_end(self.server.doubts().count() > 0)?;
+        self.truth.check_end(self.server.doubts().pods.count() > 0)?;
         self.check_lists().await
     }
 

@@ -1,9 +1,10 @@
 //! What the store really holds, revision by revision, and whether it keeps the rules.
 //!
 //! [`Truth::catch_up`] reads each revision from the store's own watch, so no state in between is missed, and checks
-//! [`jobs`] and [`rollouts`]. [`Truth::check_after_failure`] compares what a restarted store holds with what it held.
+//! [`jobs`], [`rollouts`] and [`places`]. [`Truth::check_after_failure`] compares what a restarted store holds with what it held.
 
 mod jobs;
+mod places;
 mod rollouts;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,9 @@ use futures::StreamExt;
 use serde_json::Value;
 
 use self::jobs::Jobs;
+use self::places::Places;
 use self::rollouts::Rollouts;
+use crate::server::Doubts;
 use crate::trace::Trace;
 
 /// Objects of one kind, by name.
@@ -57,6 +60,7 @@ pub(crate) struct Truth {
     pub(crate) revisions: u64,
     jobs: Jobs,
     rollouts: Rollouts,
+    places: Places,
     trace: Trace,
 }
 
@@ -69,12 +73,13 @@ impl Truth {
             revisions: 0,
             jobs: Jobs::default(),
             rollouts: Rollouts::default(),
+            places: Places::default(),
             trace,
         }
     }
 
-    /// Reads all that has come. `doubts` is how many more pods there may be than controllers know of.
-    pub(crate) async fn catch_up(&mut self, store: &dyn Store, doubts: u64) -> Result<(), String> {
+    /// Reads all that has come. `doubts` is how much more there may be than controllers and scheduler know of.
+    pub(crate) async fn catch_up(&mut self, store: &dyn Store, doubts: &Doubts) -> Result<(), String> {
         let newest = store.revision().await.map_err(|error| error.to_string())?;
         if self.seen >= newest {
             return Ok(());
@@ -90,7 +95,7 @@ impl Truth {
         Ok(())
     }
 
-    fn take(&mut self, batch: Batch, doubts: u64) -> Result<(), String> {
+    fn take(&mut self, batch: Batch, doubts: &Doubts) -> Result<(), String> {
         if batch.revision.0 != self.seen.0 + 1 {
             return Err(format!("the watch goes from revision {} to {}", self.seen, batch.revision));
         }
@@ -119,8 +124,9 @@ impl Truth {
             };
         }
         if matters {
-            self.rollouts.check(&self.world, doubts)?;
-            self.jobs.check(&self.world, doubts)?;
+            self.rollouts.check(&self.world, doubts.pods.count())?;
+            self.jobs.check(&self.world, doubts.pods.count())?;
+            self.places.check(&self.world, doubts.bindings.count())?;
         }
         Ok(())
     }
@@ -146,7 +152,8 @@ impl Truth {
 
     /// What has yet to happen; empty when all has converged.
     pub(crate) fn unsettled(&self) -> Vec<String> {
-        [self.rollouts.unsettled(&self.world), self.jobs.unsettled(&self.world)].concat()
+        [self.rollouts.unsettled(&self.world), self.jobs.unsettled(&self.world), places::unsettled(&self.world)]
+            .concat()
     }
 
     /// What must hold of what has converged.

@@ -1,0 +1,51 @@
+//! Pods and nodes: who has a place keeps it, and no node has more pods than it takes.
+//!
+//! A binding of which no answer has come may have been done: the scheduler may give such a place to another pod before it
+//! is told, as upstream's may, and the kubelet then refuses one. So each doubted binding allows one pod more.
+
+use std::collections::BTreeMap;
+
+use super::{World, is_terminal, text};
+use crate::user::{NODES, PODS_PER_NODE};
+
+#[derive(Default)]
+pub(super) struct Places {
+    /// The node of each pod that has one, by UID.
+    given: BTreeMap<String, String>,
+    /// Pods of each node, when it was looked at last.
+    held: BTreeMap<String, usize>,
+}
+
+impl Places {
+    pub(super) fn check(&mut self, world: &World, doubts: u64) -> Result<(), String> {
+        let mut held: BTreeMap<String, usize> = BTreeMap::new();
+        for (name, pod) in &world.pods {
+            let (uid, node) = (text(pod, "/metadata/uid").to_owned(), text(pod, "/spec/nodeName").to_owned());
+            if let Some(given) = self.given.get(&uid).filter(|given| **given != node) {
+                return Err(format!("pod {name} was on {given} and is on {node:?}"));
+            }
+            if node.is_empty() {
+                continue;
+            }
+            if !NODES.contains(&node.as_str()) {
+                return Err(format!("pod {name} is on {node}, and there is no such node"));
+            }
+            self.given.insert(uid, node.clone());
+            *held.entry(node).or_default() += usize::from(!is_terminal(pod));
+        }
+        for (node, count) in &held {
+            let before = self.held.get(node).copied().unwrap_or_default();
+            if *count > before && *count > PODS_PER_NODE + doubts as usize {
+                return Err(format!("{node} has {count} pods, {PODS_PER_NODE} (and {doubts} in doubt) have room"));
+            }
+        }
+        self.held = held;
+        Ok(())
+    }
+}
+
+/// Pods that wait for a place.
+pub(super) fn unsettled(world: &World) -> Vec<String> {
+    let waiting = world.pods.iter().filter(|(_, pod)| text(pod, "/spec/nodeName").is_empty());
+    waiting.map(|(name, _)| format!("pod {name} has no node")).collect()
+}
