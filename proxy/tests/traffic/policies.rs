@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::net::sh;
-use crate::world::{IP, VIP, ask, in_each_mode, names};
+use crate::world::{IP, VIP, World, ask, in_each_mode, names};
 
 /// A load balancer's address, which it passes on to the nodes unchanged.
 const BALANCER: &str = "192.0.2.10:80";
@@ -115,6 +115,33 @@ fn terminating_endpoints_serve_when_nobody_else_does() {
         world.until("host", VIP, "b").await;
         assert_eq!(world.answers("b", VIP, 20).await, names(&["b"]));
         world.slice(&[endpoint("10.1.1.2", gone)]);
+        world.until("host", VIP, "refused").await;
+    });
+}
+
+/// A Service of another proxy, and a slice of a headless Service.
+#[test]
+#[ignore = "needs root"]
+fn what_labels_take_away_is_left_alone() {
+    in_each_mode(|mut world| async move {
+        let put_service = |world: &World, labels: Value| {
+            world.api.put(&json!({"apiVersion": "v1", "kind": "Service",
+                "metadata": {"namespace": "ns", "name": "web", "labels": labels},
+                "spec": {"clusterIP": IP, "ports": [{"port": 80, "protocol": "TCP"}]}}));
+        };
+        put_service(&world, json!({}));
+        world.endpoints(&["10.1.1.2"]);
+        world.start(&[]);
+        world.until("host", VIP, "a").await;
+        put_service(&world, json!({"service.kubernetes.io/service-proxy-name": "other"}));
+        world.until("host", VIP, "timeout").await;
+        put_service(&world, json!({}));
+        world.until("host", VIP, "a").await;
+        world.api.put(&json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"namespace": "ns", "name": "web-ipv4",
+                "labels": {"kubernetes.io/service-name": "web", "service.kubernetes.io/headless": ""}},
+            "ports": [{"name": "", "port": 8080, "protocol": "TCP"}],
+            "endpoints": [{"addresses": ["10.1.1.2"], "conditions": {"ready": true}}]}));
         world.until("host", VIP, "refused").await;
     });
 }

@@ -51,9 +51,14 @@ fn policy(spec: Value) -> Policy {
 
 #[track_caller]
 fn check(name: &str, specs: &[Value]) {
+    check_in(&cluster(), name, specs);
+}
+
+#[track_caller]
+fn check_in(cluster: &Cluster, name: &str, specs: &[Value]) {
     let policies: Vec<Policy> = specs.iter().cloned().map(policy).collect();
     let servers = BTreeSet::from(["10.96.0.10".parse().unwrap()]);
-    let text = transaction(&plan(&cluster(), &policies, "here", &servers));
+    let text = transaction(&plan(cluster, &policies, "here", &servers));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/nft/golden/{name}.txt"));
     if std::env::var_os("SKIFF_GOLDEN").is_some_and(|value| value == "write") {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -104,6 +109,24 @@ fn ports() {
         &[json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [
             {"to": [{"podSelector": {"matchLabels": {"app": "client"}}}], "ports": [{"port": "web"}]}]})],
     );
+}
+
+/// A list that is empty is as good as none; a name is another number on each pod.
+#[test]
+fn what_is_left_open() {
+    let ingress = |rule: Value| json!({"podSelector": {"matchLabels": {"app": "web"}}, "ingress": [rule]});
+    check("everyone-at-one-port", &[ingress(json!({"from": [], "ports": [{"port": 80}]}))]);
+    check("everyone-at-one-port", &[ingress(json!({"ports": [{"port": 80}]}))]);
+    let range = json!({"ports": [{"port": 9000, "endPort": 9010, "protocol": "SCTP"}],
+        "from": [{"ipBlock": {"cidr": "fd00:1::/64", "except": ["fd00:1::100/120"]}},
+            {"podSelector": {"matchLabels": {"app": "client"}}}]});
+    check("block-and-pods", &[ingress(range)]);
+    let mut cluster = cluster();
+    let other = json!({"containers": [{"name": "c", "ports": [{"name": "web", "containerPort": 9090}]}]});
+    cluster.pods.push(pod("ns", json!({"app": "client"}), "there", &["10.1.1.9"], other));
+    let to = json!({"podSelector": {"matchLabels": {"app": "web"}}, "policyTypes": ["Egress"], "egress": [
+        {"to": [{"podSelector": {"matchLabels": {"app": "client"}}}], "ports": [{"port": "web"}]}]});
+    check_in(&cluster, "one-name-two-numbers", &[to]);
 }
 
 #[test]
