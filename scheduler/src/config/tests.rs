@@ -97,11 +97,20 @@ fn profiles_switch_and_weigh_plugins() {
     assert_eq!((profiles[1].preempts, profiles[1].percentage_of_nodes_to_score), (false, 30));
 }
 
+fn read(name: &str, args: &str) -> Result<(), String> {
+    profiles_of(&format!("profiles:\n- pluginConfig:\n  - name: {name}\n    args: {{{args}}}\n")).map(drop)
+}
+
+/// Plugin, arguments, and what is said of them.
+fn check_refused(rows: &[(&str, &str, &str)]) {
+    for (name, args, words) in rows {
+        let error = read(name, args).unwrap_err();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
 #[test]
 fn arguments_are_read() {
-    let read = |name: &str, args: &str| {
-        profiles_of(&format!("profiles:\n- pluginConfig:\n  - name: {name}\n    args: {{{args}}}\n")).map(drop)
-    };
     let good = [
         ("NodeResourcesFit", "scoringStrategy: {type: MostAllocated, resources: [{name: cpu, weight: 2}]}"),
         (
@@ -122,7 +131,11 @@ fn arguments_are_read() {
     for (name, args) in good {
         assert_eq!(read(name, args), Ok(()), "{name} {args}");
     }
-    let bad = [
+}
+
+#[test]
+fn resources_to_score_by_are_checked() {
+    check_refused(&[
         (
             "NodeResourcesFit",
             "scoringStrategy: {type: Best}",
@@ -165,6 +178,12 @@ fn arguments_are_read() {
             "resources: [{name: cpu}, {name: cpu}]",
             "args.resources[1].name: Duplicate value: \"cpu\"",
         ),
+    ]);
+}
+
+#[test]
+fn arguments_are_checked() {
+    check_refused(&[
         (
             "InterPodAffinity",
             "hardPodAffinityWeight: 101",
@@ -213,11 +232,7 @@ fn arguments_are_read() {
         ),
         ("EBSLimits", "", "was invalid in version \"kubescheduler.config.k8s.io/v1\""),
         ("Nonsense", "", "does not exist"),
-    ];
-    for (name, args, words) in bad {
-        let error = read(name, args).unwrap_err();
-        assert!(error.contains(words), "{error}");
-    }
+    ]);
 }
 
 #[test]
