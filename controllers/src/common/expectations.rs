@@ -71,6 +71,14 @@ impl Expectations {
         })
     }
 
+    /// The pods that were asked to go and that the cache may still show as they were.
+    pub(crate) fn leaving(&self, key: &Key, now: Timestamp) -> HashSet<String> {
+        match self.lock().get(key) {
+            Some(pending) if now.duration_since(pending.since).unsigned_abs() <= EXPIRY => pending.deletions.clone(),
+            _ => HashSet::new(),
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Pending>> {
         self.of.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -97,8 +105,10 @@ mod tests {
         all.deletion_observed(&key, "a");
         all.deletion_observed(&key, "a");
         assert!(!all.satisfied(&key, now), "the same pod twice is one deletion");
+        assert_eq!(all.leaving(&key, now), ["b".to_string()].into());
         let late = Timestamp::from_second(1_000_000 + 301).unwrap();
         assert!(all.satisfied(&key, late), "a lost event is not waited for for ever");
+        assert!(all.leaving(&key, late).is_empty());
         all.deletion_observed(&key, "b");
         assert!(all.satisfied(&key, now));
     }

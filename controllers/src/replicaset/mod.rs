@@ -9,6 +9,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -162,16 +163,19 @@ impl<K: ReplicaKind> Controller<K> {
         };
         // Asked before the pods are read: what is seen between the two is in the cache already.
         let caught_up = self.expectations.satisfied(&key, self.ctx.clock.now());
+        let mut leaving = self.expectations.leaving(&key, self.ctx.clock.now());
         let all = controlled_or_orphan(&self.pods, rs.meta());
         let uid = rs.uid().unwrap_or_default();
         let is_leaving = |p: &Pod| pods::is_terminating(p) && is_controlled_by(&p.metadata, &uid);
         let terminating = all.iter().filter(|p| is_leaving(p) && selector.matches(map(&p.metadata.labels))).count();
         let active: Vec<_> = all.into_iter().filter(|p| pods::is_active(p)).collect();
-        let active = claim_all(&self.ctx.client, &*rs, &selector, active).await?;
+        let mut active = claim_all(&self.ctx.client, &*rs, &selector, active).await?;
         let managed = match caught_up && rs.meta().deletion_timestamp.is_none() {
-            true => self.manage(&key, &rs, &active).await,
+            true => self.manage(&key, &rs, &active, &mut leaving).await,
             false => Ok(()),
         };
+        // A Deployment takes what is told as available for granted: pods that go must not be among it.
+        active.retain(|pod| !leaving.contains(&pod.name_any()));
         let now = self.ctx.clock.now();
         let failure = managed.as_ref().err().map(Error::api_message);
         let status = plan::status(&*rs, &active, terminating, failure, now);
@@ -183,11 +187,17 @@ impl<K: ReplicaKind> Controller<K> {
         Ok(())
     }
 
-    async fn manage(&self, key: &Key, rs: &Arc<K>, active: &[Arc<Pod>]) -> Result<(), Error> {
+    async fn manage(
+        &self,
+        key: &Key,
+        rs: &Arc<K>,
+        active: &[Arc<Pod>],
+        leaving: &mut HashSet<String>,
+    ) -> Result<(), Error> {
         match plan::change(&**rs, active, || self.related(rs), self.ctx.clock.now()) {
             Change::None => Ok(()),
             Change::Create(count) => self.create(key, rs, count).await,
-            Change::Delete(pods) => self.delete(key, rs, &pods).await,
+            Change::Delete(pods) => self.delete(key, rs, &pods, leaving).await,
         }
     }
 
@@ -206,7 +216,7 @@ impl<K: ReplicaKind> Controller<K> {
         result
     }
 
-    async fn delete(&self, key: &Key, rs: &K, pods: &[Arc<Pod>]) -> Result<(), Error> {
+    async fn delete(&self, key: &Key, rs: &K, pods: &[Arc<Pod>], leaving: &mut HashSet<String>) -> Result<(), Error> {
         self.expectations.expect_deletions(key, pods.iter().map(|p| p.name_any()), self.ctx.clock.now());
         let deletions = pods.iter().map(|pod| async {
             let name = pod.name_any();
@@ -214,10 +224,16 @@ impl<K: ReplicaKind> Controller<K> {
             if deleted.is_err() {
                 self.expectations.deletion_observed(key, &name);
             }
-            deleted
+            (name, deleted)
         });
-        let mut failed = join_all(deletions).await.into_iter().filter_map(Result::err).filter(|e| !e.is_not_found());
-        failed.next().map_or(Ok(()), Err)
+        let mut failed = Vec::new();
+        for (name, deleted) in join_all(deletions).await {
+            match deleted {
+                Err(e) if !e.is_not_found() => failed.push(e),
+                _ => drop(leaving.insert(name)),
+            }
+        }
+        failed.into_iter().next().map_or(Ok(()), Err)
     }
 
     /// The pods of all ReplicaSets with the same controller.

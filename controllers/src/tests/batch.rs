@@ -128,6 +128,35 @@ async fn another_schedule_counts_from_its_next_run_on() {
     ctx.shutdown.trigger();
 }
 
+/// Its Deployment takes what is told as available for granted.
+#[tokio::test(start_paused = true)]
+async fn pods_that_were_sent_away_are_not_counted_though_the_cache_is_behind() {
+    let world = World::new();
+    let blind = Arc::new(AtomicBool::new(false));
+    let is_blind = blind.clone();
+    world.fake.react(move |r| {
+        let hides = matches!(r.verb, "watch" | "list") && r.resource == "pods" && is_blind.load(Ordering::Relaxed);
+        hides.then(|| (500, json!({"code": 500, "status": "Failure"})))
+    });
+    world.fake.put(&json!({"apiVersion": "apps/v1", "kind": "ReplicaSet",
+        "metadata": {"name": "web", "namespace": "n", "uid": "web", "generation": 1},
+        "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "c"}]}}}}));
+    tokio::spawn(replicaset::run::<ReplicaSet>(world.ctx.clone(), 1));
+    world.until("three pods", |f| f.list::<Pod>().len() == 3).await;
+    make_ready(&world.fake);
+    let status = |f: &FakeApi| f.get::<ReplicaSet>("n", "web").and_then(|set| set.status).unwrap_or_default();
+    world.until("all available", |f| status(f).available_replicas == Some(3)).await;
+    blind.store(true, Ordering::Relaxed);
+    world.fake.break_watches();
+    let mut smaller = serde_json::to_value(world.fake.get::<ReplicaSet>("n", "web").unwrap()).unwrap();
+    (smaller["spec"]["replicas"], smaller["metadata"]["generation"]) = (json!(1), json!(2));
+    world.fake.put(&smaller);
+    world.until("the new size seen", |f| status(f).observed_generation == Some(2)).await;
+    let told = status(&world.fake);
+    assert_eq!((told.replicas, told.available_replicas), (1, Some(1)));
+}
+
 #[tokio::test]
 async fn a_replication_controller_gets_its_pods() {
     let world = World::new();
