@@ -9,6 +9,7 @@ mod cluster;
 mod devices;
 #[path = "../hollow/mod.rs"]
 mod hollow;
+mod hopeless;
 mod limits;
 mod scaling;
 mod support;
