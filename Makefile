@@ -14,10 +14,10 @@ help:
 	@echo "make up     build and start a cluster on this machine"
 	@echo "make down   stop it and keep its data"
 	@echo "make reset  remove every trace of it"
-	@echo "make check  format, lints, unit tests, and the rules of ARCHITECTURE.md"
+	@echo "make check  format, lints, unit tests and what they reach, and the rules of ARCHITECTURE.md"
 	@echo "make simulate  the control plane in simulated time with everything going wrong: SECONDS=600, or SEED=7 again"
-	@echo "make conformance  run every acceptance case against a cluster; ARGS=… goes to skiff-conformance run"
-	@echo "make bench  measure the API server, Services' rules, names, pods' networks, and a cluster beside the runtime's share"
+	@echo "make conformance  run every acceptance case against a cluster of two nodes; ARGS=… goes to skiff-conformance run"
+	@echo "make bench  measure everything, in one table, with its budgets: AGAINST=other.kubeconfig for another API server beside ours"
 	@echo "make chaos  strike a cluster at work with faults: SEED=7 MINUTES=10"
 	@echo "make swap   run a cluster with other implementations of parts: SWAP=\"--swap NAME=PATH\""
 
@@ -47,6 +47,7 @@ check:
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	$(CARGO) test --workspace --lib --bins
 	$(CARGO) test --workspace --test tidy
+	@scripts/coverage.sh
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check advisories; \
 	 else echo "Advisories are not checked: there is no cargo-deny (cargo install cargo-deny)."; fi
 
@@ -59,11 +60,7 @@ conformance:
 	@scripts/conformance.sh $(ARGS)
 
 bench:
-	@scripts/prepare.sh run build test
-	$(CARGO) build --release --workspace --bins --bench api --bench answer --bench plugins --bench services \
-		--bench cluster --bench scale --bench acknowledged
-	$(CARGO) bench --workspace --bench api --bench answer --bench acknowledged --bench scale
-	$(SUDO) env "PATH=$$PATH" $(CARGO) bench --workspace --bench plugins --bench services --bench cluster
+	@AGAINST=$(AGAINST) scripts/bench.sh
 
 # What the seed and the time stand for, and what --swap takes: docs/drills.md.
 chaos:

@@ -6,6 +6,7 @@ mod world;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use figures::{Figure, Sheet, samples};
 use serde_json::{Value, json};
 use world::{Plugins, World, call, result};
 
@@ -27,31 +28,27 @@ const CASES: [(&str, &str, bool); 4] = [
 ];
 
 fn main() {
-    println!("{:<52} {:>16}   BESIDE", "WHAT", "MEASURED");
+    let mut sheet = Sheet::new("plugins");
     let Some(debian) = Plugins::debian() else { return };
     for (what, conf, has_port) in CASES {
         let theirs = debian.clone();
         let theirs = in_world(move |world| times(&theirs, &world, conf, has_port));
         let ours = in_world(move |world| times(&Plugins::ours(world.folder.path()), &world, conf, has_port));
-        for (verb, ours, theirs) in [("ADD", ours.0, theirs.0), ("DEL", ours.1, theirs.1)] {
-            let goal = theirs.as_secs_f64() / if verb == "ADD" { 2.0 } else { 1.0 };
-            row(&format!("CNI {verb}, {what}"), ours, goal, theirs);
+        for (verb, part, ours, theirs) in [("ADD", 2.0, ours.0, theirs.0), ("DEL", 1.0, ours.1, theirs.1)] {
+            let figure = Figure::milliseconds(format!("CNI {verb}, {what}"), &ours);
+            let theirs = samples::in_milliseconds(&theirs);
+            sheet.add(figure.most(samples::median(&theirs) / part).beside("Debian's", theirs));
         }
     }
-}
-
-fn row(what: &str, ours: Duration, goal_seconds: f64, theirs: Duration) {
-    let ms = |seconds: f64| format!("{:.1} ms", seconds * 1000.0);
-    let (ours, theirs) = (ms(ours.as_secs_f64()), ms(theirs.as_secs_f64()));
-    println!("{what:<52} {ours:>16}   goal {} (Debian's {theirs})", ms(goal_seconds));
+    sheet.write(figures::folder!().as_ref()).expect("write the sheet");
 }
 
 fn in_world<T: Send + 'static>(work: impl FnOnce(World) -> T + Send + 'static) -> T {
     thread::spawn(|| work(World::enter())).join().expect("a measurement")
 }
 
-/// Medians of adding and deleting: pods come one by one, and go when all are there.
-fn times(plugins: &Plugins, world: &World, conf: &str, has_port: bool) -> (Duration, Duration) {
+/// Of adding and of deleting: pods come one by one, and go when all are there.
+fn times(plugins: &Plugins, world: &World, conf: &str, has_port: bool) -> (Vec<Duration>, Vec<Duration>) {
     let conf = world.conf(conf);
     let (mut adds, mut dels) = (Vec::new(), Vec::new());
     let mut results = Vec::new();
@@ -76,7 +73,7 @@ fn times(plugins: &Plugins, world: &World, conf: &str, has_port: bool) -> (Durat
         taken += timed(|| result(&call(plugins, "bridge", "DEL", &container, &conf))).1;
         dels.push(taken);
     }
-    (median(adds), median(dels))
+    (adds, dels)
 }
 
 fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
@@ -94,9 +91,4 @@ fn port_conf(at: usize, previous: &Value) -> String {
     let runtime = json!({"portMappings": [mapping]});
     json!({"cniVersion": "0.3.1", "name": "kube", "type": "portmap", "prevResult": previous, "runtimeConfig": runtime})
         .to_string()
-}
-
-fn median(mut taken: Vec<Duration>) -> Duration {
-    taken.sort();
-    taken[taken.len() / 2]
 }

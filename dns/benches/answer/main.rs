@@ -5,8 +5,11 @@ mod sockets;
 
 use criterion::{Criterion, Throughput, criterion_group};
 use dns::bench::Answerer;
+use figures::{Figure, Sheet};
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, RecordType};
+
+const ROUNDS: usize = 3;
 
 fn question(name: &str, kind: RecordType) -> Vec<u8> {
     let mut message = Message::query();
@@ -35,9 +38,11 @@ fn answers(criterion: &mut Criterion) {
 criterion_group!(benches, answers);
 
 fn main() {
-    println!("{:<52} {:>16}   BESIDE", "WHAT", "MEASURED");
-    let rate = sockets::answers_a_cpu_second(&question("service-77.default.svc.cluster.local.", RecordType::A));
-    println!("{:<52} {rate:>16.0}   goal 30000", "DNS: internal questions a second a core, over UDP");
+    let mut sheet = Sheet::new("answer");
+    let question = question("service-77.default.svc.cluster.local.", RecordType::A);
+    let rates: Vec<f64> = (0..ROUNDS).map(|_| sockets::answers_a_cpu_second(&question)).collect();
+    sheet.add(Figure::new("DNS: internal questions a second a core, over UDP", "1/s", rates).least(30_000.0));
+    sheet.write(figures::folder!().as_ref()).expect("write the sheet");
     benches();
     Criterion::default().configure_from_args().final_summary();
 }

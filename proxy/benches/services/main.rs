@@ -1,8 +1,8 @@
 //! What kube-proxy costs with many Services, in either mode: part of `make bench`.
 //!
 //! 10,000 Services (or `SERVICES`) with 5 endpoints each. The proxy is a process of its own (this program again), its
-//! API server one in memory; both are on an isolated host, and what is asked is asked with packets. Prints a table and
-//! fails only when something does not work.
+//! API server one in memory; both are on an isolated host, and what is asked is asked with packets. Fails only when
+//! something does not work.
 
 #[path = "../../tests/traffic/net.rs"]
 mod net;
@@ -14,8 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use component::testing::FakeApi;
+use figures::samples::millis;
+use figures::{Figure, Sheet};
 use objects::{IP, NAMESPACE, put_endpoint, put_service};
-use process::{Cpu, Proxy, bare_restore};
+use process::{Proxy, bare_restore};
 
 /// One change is measured so often.
 const ROUNDS: u32 = 20;
@@ -29,29 +31,18 @@ fn main() {
     if std::env::var_os(process::AS_PROXY).is_some() {
         return process::be_proxy();
     }
-    row("WHAT", "MEASURED", "BESIDE");
+    let mut sheet = Sheet::new("services");
     for mode in ["iptables", "nftables"] {
-        net::isolated(move || measure(mode));
+        net::isolated(move || measure(mode)).into_iter().for_each(|figure| sheet.add(figure));
     }
-}
-
-fn row(what: &str, measured: &str, beside: &str) {
-    println!("{what:<54} {measured:>14}   {beside}");
-}
-
-fn seconds(duration: Duration) -> String {
-    format!("{:.3} s", duration.as_secs_f64())
-}
-
-fn milliseconds(duration: Duration) -> String {
-    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
+    sheet.write(figures::folder!().as_ref()).expect("write the sheet");
 }
 
 fn service_count() -> usize {
     std::env::var("SERVICES").ok().and_then(|text| text.parse().ok()).unwrap_or(10_000)
 }
 
-async fn measure(mode: &'static str) {
+async fn measure(mode: &'static str) -> Vec<Figure> {
     let stop = Arc::new(AtomicBool::new(false));
     net::pod("a", "10.1.1.2", &stop);
     net::pod("b", "10.1.1.3", &stop);
@@ -64,31 +55,28 @@ async fn measure(mode: &'static str) {
     let proxy = Proxy::start(mode, &server);
     until(IP, "a").await;
     let (loaded, cpu) = (start.elapsed(), proxy.cpu());
-    let beside = format!(
-        "goal 10 s (CPU: proxy {}, its tool {}{})",
-        seconds(cpu.own),
-        seconds(cpu.tools),
-        upstreams(mode, "57 s of CPU")
-    );
-    row(&format!("{mode}: {count} Services x 5 endpoints, to first answer"), &seconds(loaded), &beside);
-    one_change(mode, &api, &proxy).await;
-    one_more(mode, &api).await;
+    let mut all = vec![
+        Figure::seconds(format!("{mode}: {count} Services x 5 endpoints, to first answer"), &[loaded]).most(10.0),
+        upstreams(mode, Figure::seconds(format!("{mode}:   CPU of the proxy"), &[cpu.own]), &[57.0]),
+        Figure::seconds(format!("{mode}:   CPU of its tool"), &[cpu.children]),
+    ];
+    all.extend(one_change(mode, &api, &proxy).await);
+    all.push(one_more(mode, &api).await);
     let (resident, peak) = proxy.memory_mib();
-    row(
-        &format!("{mode}: memory of the proxy"),
-        &format!("{resident} MiB"),
-        &format!("goal 150 MiB (at most {peak} MiB{})", upstreams(mode, "150 MiB")),
-    );
+    let memory = Figure::new(format!("{mode}: memory of the proxy"), "MiB", [resident]).most(150.0);
+    all.push(upstreams(mode, memory, &[150.0]));
+    all.push(Figure::new(format!("{mode}:   at most"), "MiB", [peak]));
     stop.store(true, Ordering::Relaxed);
+    all
 }
 
-/// Upstream's kube-proxy v1.36.2 on a machine of two cores, with half the Services; measured once, not in this run.
-fn upstreams(mode: &str, figure: &str) -> String {
-    if mode == "iptables" { format!("; upstream with 5,000 Services: {figure}") } else { String::new() }
+/// Beside upstream's kube-proxy v1.36.2 on a machine of two cores, with half the Services; measured once, not in this run.
+fn upstreams(mode: &str, figure: Figure, samples: &[f64]) -> Figure {
+    if mode == "iptables" { figure.beside("upstream with 5,000 Services, once", samples) } else { figure }
 }
 
 /// The Service's only endpoint moves from one pod to the other, and back.
-async fn one_change(mode: &str, api: &FakeApi, proxy: &Proxy) {
+async fn one_change(mode: &str, api: &FakeApi, proxy: &Proxy) -> Vec<Figure> {
     let before = proxy.cpu();
     let mut taken = Vec::new();
     for at in 0..ROUNDS {
@@ -100,31 +88,27 @@ async fn one_change(mode: &str, api: &FakeApi, proxy: &Proxy) {
         taken.push(start.elapsed());
     }
     let used = proxy.cpu() - before;
-    let each = Cpu { own: used.own / ROUNDS, tools: used.tools / ROUNDS };
-    let taken = median(&taken);
+    let (own, tool) = (used.own / ROUNDS, used.children / ROUNDS);
+    let changed = Figure::milliseconds(format!("{mode}: one Service changed, API to rules"), &taken);
     if mode == "nftables" {
-        row("nftables: one Service changed, API to rules", &milliseconds(taken), "goal 50 ms");
-        return row("nftables: one Service changed, CPU", &milliseconds(each.own + each.tools), "goal 10 ms");
+        let cpu = Figure::milliseconds("nftables: one Service changed, CPU", &[own + tool]);
+        return vec![changed.most(50.0), cpu.most(10.0)];
     }
-    let bare = bare_restore(ROUNDS, PAUSE);
-    row(
-        "iptables: one Service changed, API to rules",
-        &milliseconds(taken),
-        &format!("goal 200 ms; the bare restore tool: {}{}", milliseconds(bare.0), upstreams(mode, "1.0 to 1.5 s")),
+    let (bare_time, bare_cpu) = bare_restore(ROUNDS, PAUSE);
+    let above = Figure::milliseconds(
+        "iptables: one Service changed, CPU above the bare tool",
+        &[(own + tool).saturating_sub(bare_cpu)],
     );
-    let beside = format!(
-        "goal 5 ms (proxy {}, its tool {}, bare tool {}{})",
-        milliseconds(each.own),
-        milliseconds(each.tools),
-        milliseconds(bare.1),
-        upstreams(mode, "280 to 370 ms")
-    );
-    let above = (each.own + each.tools).saturating_sub(bare.1);
-    row("iptables: one Service changed, CPU above the bare tool", &milliseconds(above), &beside);
+    vec![
+        upstreams(mode, changed.most(200.0).beside("the bare restore tool", [millis(bare_time)]), &[1000.0, 1500.0]),
+        upstreams(mode, above.most(5.0), &[280.0, 370.0]),
+        Figure::milliseconds("iptables:   CPU of the proxy", &[own]),
+        Figure::milliseconds("iptables:   CPU of its tool", &[tool]).beside("bare", [millis(bare_cpu)]),
+    ]
 }
 
 /// A Service is created whose endpoint is known already.
-async fn one_more(mode: &str, api: &FakeApi) {
+async fn one_more(mode: &str, api: &FakeApi) -> Figure {
     let mut taken = Vec::new();
     for at in 0..ROUNDS {
         let (name, ip) = (format!("new-{at}"), format!("10.96.1.{}", at + 1));
@@ -135,13 +119,7 @@ async fn one_more(mode: &str, api: &FakeApi) {
         until(&ip, "a").await;
         taken.push(start.elapsed());
     }
-    row(&format!("{mode}: Service created, to its first answer"), &milliseconds(median(&taken)), "goal 100 ms");
-}
-
-fn median(taken: &[Duration]) -> Duration {
-    let mut taken = taken.to_vec();
-    taken.sort();
-    taken[taken.len() / 2]
+    Figure::milliseconds(format!("{mode}: Service created, to its first answer"), &taken).most(100.0)
 }
 
 /// Waits until a Service's address is answered by a pod.

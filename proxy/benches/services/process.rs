@@ -1,12 +1,12 @@
 //! The proxy as a process, what the kernel counts of it, and the bare tool beside it.
 
-use std::ops::Sub;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use component::serve;
 use component::shutdown::Shutdown;
 use component::testing::FakeApi;
+use figures::process::{Cpu, memory_mib};
 use http::Request;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -18,7 +18,6 @@ use crate::objects::IP;
 
 /// Set in the environment of the process that is the proxy.
 pub(crate) const AS_PROXY: &str = "SKIFF_BENCH_AS_PROXY";
-const TICKS_PER_SECOND: u64 = 100;
 
 /// Runs kube-proxy with the flags of the command line until killed.
 pub(crate) fn be_proxy() {
@@ -43,30 +42,6 @@ pub(crate) async fn serve(api: &FakeApi) -> String {
     });
     tokio::spawn(serve::accept(listener, None, service, Shutdown::new()));
     format!("http://{address}")
-}
-
-/// What a process used of the processor, itself and by the tools that it ran.
-#[derive(Clone, Copy)]
-pub(crate) struct Cpu {
-    pub(crate) own: Duration,
-    pub(crate) tools: Duration,
-}
-
-fn cpu_of(process: &str) -> Cpu {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("the process runs");
-    // The name may hold blanks; what follows it has fixed places.
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let fields: Vec<u64> = fields.map(|field| field.parse().unwrap_or_default()).collect();
-    let time = |ticks: &[u64]| Duration::from_millis(ticks.iter().sum::<u64>() * 1000 / TICKS_PER_SECOND);
-    Cpu { own: time(&fields[11..13]), tools: time(&fields[13..15]) }
-}
-
-impl Sub for Cpu {
-    type Output = Cpu;
-
-    fn sub(self, before: Cpu) -> Cpu {
-        Cpu { own: self.own - before.own, tools: self.tools - before.tools }
-    }
 }
 
 /// Killed at the end.
@@ -94,23 +69,20 @@ impl Proxy {
     }
 
     pub(crate) fn cpu(&self) -> Cpu {
-        cpu_of(&self.0.id().to_string())
+        Cpu::of(&self.0.id().to_string()).expect("the proxy runs")
     }
 
     /// Now, and at most so far.
-    pub(crate) fn memory_mib(&self) -> (u64, u64) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("the proxy runs");
-        let value = |key: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(key));
-            line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default() / 1024
-        };
-        (value("VmRSS:"), value("VmHWM:"))
+    pub(crate) fn memory_mib(&self) -> (f64, f64) {
+        let of = |field: &str| memory_mib(&self.0.id().to_string(), field).expect("the proxy runs");
+        (of("VmRSS"), of("VmHWM"))
     }
 }
 
 /// The restore tool alone on the same differences, with the same pauses: the endpoint moves to another address, and back.
 /// Its time, and its share of the processor.
 pub(crate) fn bare_restore(rounds: u32, pause: Duration) -> (Duration, Duration) {
+    let own = || Cpu::of("self").expect("this process runs");
     let nat = sh("iptables-save -t nat");
     let leads_on = |chain: &str, matches: &str| -> String {
         let rules = nat.lines().filter(|line| line.starts_with(&format!("-A {chain} ")) && line.contains(matches));
@@ -126,12 +98,12 @@ pub(crate) fn bare_restore(rounds: u32, pause: Duration) -> (Duration, Duration)
         let rules = there.replace(&endpoint, new);
         format!("*nat\n:{service} - [0:0]\n:{new} - [0:0]\n:{old} - [0:0]\n{rules}-X {old}\nCOMMIT\n")
     });
-    let (mut taken, before) = (Duration::ZERO, cpu_of("self"));
+    let (mut taken, before) = (Duration::ZERO, own());
     for at in 0..rounds as usize {
         std::thread::sleep(pause);
         let start = Instant::now();
         sh(&format!("exec iptables-restore --noflush --wait 30 <<'END'\n{}END\n", texts[at % 2]));
         taken += start.elapsed();
     }
-    (taken / rounds, (cpu_of("self") - before).tools / rounds)
+    (taken / rounds, (own() - before).children / rounds)
 }

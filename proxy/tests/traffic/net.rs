@@ -18,7 +18,7 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
 pub(crate) const PORT: u16 = 8080;
 
 /// Runs work on a thread of its own, in namespaces of its own, on a runtime that has no other thread.
-pub(crate) fn isolated<F: Future<Output = ()>>(work: impl FnOnce() -> F + Send + 'static) {
+pub(crate) fn isolated<T: Send + 'static, F: Future<Output = T>>(work: impl FnOnce() -> F + Send + 'static) -> T {
     let inside = move || {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("needs root");
         let none = None::<&str>;
@@ -28,9 +28,9 @@ pub(crate) fn isolated<F: Future<Output = ()>>(work: impl FnOnce() -> F + Send +
             ip addr add fd00:1::1/64 dev cni0 nodad; sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1; \
             ip route add default dev cni0; ip -6 route add default dev cni0");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(work());
+        runtime.block_on(work())
     };
-    thread::spawn(inside).join().unwrap();
+    thread::spawn(inside).join().unwrap()
 }
 
 /// A pod on the bridge, answering on TCP and UDP with its name until `stop`; 10.1.1.2 is fd00:1::2, too.

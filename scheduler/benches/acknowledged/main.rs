@@ -7,11 +7,14 @@ mod seam;
 
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, Result};
 use component::clock::Clock;
 use component::context::Context;
 use component::random::Random;
 use component::recorder::Source;
 use component::shutdown::Shutdown;
+use figures::process::memory_mib;
+use figures::{Figure, Sheet};
 use scheduler::core::Core;
 use scheduler::extender::Extenders;
 use scheduler::framework::Profile;
@@ -23,7 +26,6 @@ use seam::Seam;
 
 const DEADLINE: Duration = Duration::from_secs(300);
 const ZONES: usize = 5;
-const MIB: f64 = 1024.0 * 1024.0;
 
 /// What a run measures: pods of one sort, and the rate that they are to be placed at.
 struct Scenario {
@@ -89,19 +91,12 @@ fn pod(index: usize, scenario: &Scenario) -> Value {
     pod
 }
 
-/// Resident memory of this process in bytes: now (`VmRSS`) or at its highest (`VmHWM`).
-fn memory(field: &str) -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<f64>().ok());
-    kib.unwrap_or(f64::NAN) * 1024.0
-}
-
-async fn run(scenario: &Scenario, nodes: usize, pods: usize) {
+/// Places all pods, and tells how fast, and what that took of memory.
+async fn run(scenario: &Scenario, nodes: usize, pods: usize) -> Result<[Figure; 2]> {
     let nodes: Vec<Value> = (0..nodes).map(node).collect();
     let service = json!({"apiVersion": "v1", "kind": "Service",
         "metadata": {"name": "web", "namespace": "default", "resourceVersion": "1"}, "spec": {"selector": {"app": "app-0"}}});
-    let before = memory("VmRSS");
+    let before = memory_mib("self", "VmRSS")?;
     let (seam, shutdown) = (Seam::new(&nodes, &[service]), Shutdown::new());
     let source = Source::new("default-scheduler");
     let client = kube::Client::new(seam.clone(), "default");
@@ -112,28 +107,26 @@ async fn run(scenario: &Scenario, nodes: usize, pods: usize) {
     let encoded: Vec<Value> = (0..pods).map(|index| pod(index, scenario)).collect();
     let begun = Instant::now();
     encoded.into_iter().for_each(|pod| seam.add(pod));
-    match tokio::time::timeout(DEADLINE, seam.bound(pods)).await {
-        Ok(()) => {
-            let rate = pods as f64 / begun.elapsed().as_secs_f64();
-            let mib = (memory("VmHWM") - before) / MIB;
-            println!(
-                "{:<36} {rate:>8.0} pods/s (goal {:.0})   {mib:>6.1} MiB at most, the API's part included (goal 200)",
-                scenario.name, scenario.budget_pods_per_second
-            );
-        }
-        Err(_) => println!("{}: not all pods were bound within {DEADLINE:?}", scenario.name),
-    }
+    let bound = tokio::time::timeout(DEADLINE, seam.bound(pods)).await;
+    let (rate, mib) = (pods as f64 / begun.elapsed().as_secs_f64(), memory_mib("self", "VmHWM")? - before);
     shutdown.trigger();
     let _ = running.await;
+    bound.with_context(|| format!("{}: not all pods were bound within {DEADLINE:?}", scenario.name))?;
+    Ok([
+        Figure::new(format!("{}, pods a second", scenario.name), "1/s", [rate]).least(scenario.budget_pods_per_second),
+        Figure::new("  memory at most, the API's part included", "MiB", [mib]).most(200.0),
+    ])
 }
 
 #[tokio::main]
-async fn main() {
+async fn main() -> Result<()> {
     // cargo itself passes `--bench`.
     let given: Vec<usize> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
     let (nodes, pods) = (given.first().copied().unwrap_or(5000), given.get(1).copied().unwrap_or(10_000));
-    println!("{pods} pods on {nodes} nodes, an API that only acknowledges:");
+    let mut sheet = Sheet::new("acknowledged");
+    sheet.remarks.push(format!("{pods} pods on {nodes} nodes, an API that only acknowledges"));
     for scenario in &SCENARIOS {
-        run(scenario, nodes, pods).await;
+        run(scenario, nodes, pods).await?.into_iter().for_each(|figure| sheet.add(figure));
     }
+    sheet.write(figures::folder!().as_ref())
 }

@@ -2,17 +2,16 @@
 //!
 //! Any server can be measured: a kube-apiserver of our own on the embedded store is started on loopback, or one that
 //! runs is given by its kubeconfig; another is measured beside it, row after row in the same run, with `--against`.
-//! [`figures`] is the list of what is measured with its budgets, `rows` measure, [`report`] prints and writes.
+//! [`list`] is the list of what is measured with its budgets, `rows` measure, [`report`] makes the sheet.
 //! Fails only when something does not work: absolute figures vary from machine to machine, ratios are what counts.
 
 mod client;
-mod figures;
+mod list;
 mod meter;
 mod objects;
 mod report;
 mod rows;
 mod server;
-mod svg;
 
 use std::path::PathBuf;
 
@@ -55,7 +54,7 @@ struct Options {
     #[arg(long, value_enum)]
     only: Vec<Group>,
     /// Where to write api.json and api.svg.
-    #[arg(long, value_name = "FOLDER", default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/bench"))]
+    #[arg(long, value_name = "FOLDER", default_value = figures::folder!())]
     out: PathBuf,
     /// Passed by cargo.
     #[arg(long, hide = true)]
@@ -96,8 +95,7 @@ async fn run(options: &Options) -> Result<()> {
             }
         }
     }
-    report::print(&measured);
-    report::write(&options.out, &measured)?;
+    report::sheet(&measured).write(&options.out)?;
     for server in &mut servers {
         server.clean_up().await?;
     }

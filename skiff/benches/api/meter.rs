@@ -1,4 +1,4 @@
-//! CPU time and memory of other processes, and what is made of samples.
+//! CPU time and memory of other processes.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -8,7 +8,6 @@ use anyhow::{Context as _, Result};
 use nix::time::ClockId;
 use nix::unistd::Pid;
 
-const KIB_PER_MIB: f64 = 1024.0;
 const LISTENING: &str = "0A";
 
 /// By the process's own clock: it counts nanoseconds and threads that have ended, where `/proc/PID/stat` counts ticks
@@ -27,13 +26,7 @@ pub(crate) fn own_cpu_time() -> Result<Duration> {
 }
 
 pub(crate) fn rss_mib(pids: &[Pid]) -> Result<f64> {
-    let one = |pid: &Pid| -> Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("read a process's status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().context("VmRSS in kB")?;
-        Ok(kib / KIB_PER_MIB)
-    };
-    pids.iter().map(one).sum()
+    pids.iter().map(|pid| figures::process::memory_mib(&pid.to_string(), "VmRSS")).sum()
 }
 
 /// Who listens on a TCP port of this machine.
@@ -60,32 +53,4 @@ fn socket_of(line: &str, port: u16) -> Option<String> {
 
 fn is_one_of(link: &Path, sockets: &HashSet<String>) -> bool {
     link.to_str().is_some_and(|link| sockets.contains(link))
-}
-
-/// Half of the samples are below; 0 of none.
-pub(crate) fn median(samples: &[f64]) -> f64 {
-    percentile(samples, 0.5)
-}
-
-/// `part` of the samples are below; 0 of none.
-pub(crate) fn percentile(samples: &[f64], part: f64) -> f64 {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let index = (sorted.len() as f64 * part) as usize;
-    sorted.get(index.min(sorted.len().saturating_sub(1))).copied().unwrap_or(0.0)
-}
-
-/// The smallest and the largest.
-pub(crate) fn spread(samples: &[f64]) -> (f64, f64) {
-    let least = samples.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = samples.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if samples.is_empty() { (0.0, 0.0) } else { (least, most) }
-}
-
-pub(crate) fn micros(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e6
-}
-
-pub(crate) fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
 }

@@ -1,16 +1,12 @@
-//! What was measured, as a table and as files to plot from.
+//! What was measured of each server, and the sheet that it makes: the first server's figures, the others beside them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use anyhow::{Context as _, Result};
-use serde::Serialize;
+use figures::{Budget, Figure, Line, Panel, Sheet, samples};
 
-use crate::figures::{self, Budget, Figure};
-use crate::{meter, svg};
+use crate::list::{self, Limit};
 
 /// All of one server.
-#[derive(Serialize)]
 pub(crate) struct Measured {
     pub(crate) server: String,
     /// By the figure's id, in its unit.
@@ -22,7 +18,7 @@ pub(crate) struct Measured {
 }
 
 /// Latency and rate with that many clients.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Load {
     pub(crate) clients: usize,
     pub(crate) create_p50_ms: f64,
@@ -34,7 +30,7 @@ pub(crate) struct Load {
 }
 
 /// What that many pods cost.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Point {
     pub(crate) pods: usize,
     pub(crate) rss_mib: f64,
@@ -61,7 +57,7 @@ impl Measured {
 
     /// A sample, in the figure's unit.
     pub(crate) fn add(&mut self, id: &'static str, sample: f64) {
-        debug_assert!(figures::by_id(id).is_some(), "{id} is a figure");
+        debug_assert!(list::ALL.iter().any(|row| row.id == id), "{id} is a figure");
         self.samples.entry(id).or_default().push(sample);
     }
 
@@ -70,80 +66,66 @@ impl Measured {
     }
 
     pub(crate) fn median(&self, id: &str) -> f64 {
-        meter::median(self.of_figure(id))
+        samples::median(self.of_figure(id))
     }
 }
 
-/// One line a figure; the first server's column is judged by the budget, the others stand beside it.
-pub(crate) fn print(all: &[Measured]) {
-    let Some((first, others)) = all.split_first() else { return };
-    let mut head =
-        format!("{:<58} {:>9} {:>10} {:>21} {:>4}  {:<6}", "FIGURE", "BUDGET", "MEDIAN", "SPREAD", "N", "UNIT");
-    for other in others {
-        head += &format!(" {:>10} {:>7}", other.server, "RATIO");
-    }
-    println!("\n{head}");
-    for figure in figures::ALL.iter().filter(|figure| !first.of_figure(figure.id).is_empty()) {
-        println!("{}", line(figure, first, others));
-    }
+/// The first server's columns are judged by the budgets.
+pub(crate) fn sheet(all: &[Measured]) -> Sheet {
+    let mut sheet = Sheet::new("api");
+    let Some((first, others)) = all.split_first() else { return sheet };
+    list::ALL.iter().for_each(|row| sheet.add(figure(row, first, others)));
+    sheet.panels = panels(all);
     for measured in all.iter().filter(|measured| !measured.limit.is_empty()) {
-        println!("{}: durable creates are limited by {}", measured.server, measured.limit);
+        sheet.remarks.push(format!("{}: durable creates are limited by {}", measured.server, measured.limit));
     }
+    sheet
 }
 
-fn line(figure: &Figure, first: &Measured, others: &[Measured]) -> String {
-    let samples = first.of_figure(figure.id);
-    let (median, (least, most)) = (meter::median(samples), meter::spread(samples));
-    let budget = match figure.budget {
-        Budget::None => None,
-        Budget::Most(most) => Some(most),
-        Budget::Tenth => others.first().map(|other| other.median(figure.id) / 10.0).filter(|tenth| *tenth > 0.0),
+fn figure(row: &list::Row, first: &Measured, others: &[Measured]) -> Figure {
+    let figure = Figure::new(row.what, row.unit, first.of_figure(row.id));
+    let beside = others.iter().filter(|other| !other.of_figure(row.id).is_empty());
+    let figure = beside.fold(figure, |figure, other| figure.beside(&other.server, other.of_figure(row.id)));
+    let budget = match row.limit {
+        Limit::None => Budget::None,
+        Limit::Most(most) => Budget::Most(most),
+        Limit::Tenth => {
+            figure.beside.first().map_or(Budget::None, |it| Budget::Most(samples::median(&it.samples) / 10.0))
+        }
     };
-    let missed = budget.is_some_and(|budget| median > budget);
-    let budget = budget.map_or_else(|| "-".to_owned(), short);
-    let mut line = format!(
-        "{:<58} {budget:>9} {:>10} {:>21} {:>4}  {:<6}",
-        format!("{}{}", figure.what, if missed { "  (over)" } else { "" }),
-        short(median),
-        format!("{} - {}", short(least), short(most)),
-        samples.len(),
-        figure.unit,
-    );
-    for other in others {
-        let beside = other.of_figure(figure.id);
-        let ratio = meter::median(beside) / median;
-        let (value, ratio) = if beside.is_empty() {
-            ("-".into(), "-".into())
-        } else {
-            (short(meter::median(beside)), format!("{ratio:.2}"))
-        };
-        line += &format!(" {value:>10} {ratio:>7}");
-    }
-    line
+    Figure { budget, ..figure }
 }
 
-/// Three digits that count.
-fn short(value: f64) -> String {
-    match value.abs() {
-        size if size >= 100.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        size if size >= 1.0 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
-    }
+fn panels(all: &[Measured]) -> Vec<Panel> {
+    vec![
+        by_pods("memory (RSS, MiB)", all, |point| Some(point.rss_mib)),
+        by_pods("list of all pods (ms)", all, |point| Some(point.list_ms)),
+        by_pods("list of all pods (ms of CPU)", all, |point| Some(point.list_cpu_ms)),
+        by_pods("watch with initial events (ms)", all, |point| Some(point.watch_ms)),
+        by_pods("watch from the newest version (ms)", all, |point| Some(point.follow_ms)),
+        by_pods("start to ready (s)", all, |point| point.restart_s),
+        by_load("create: latency (ms)", all, [("p50", |load| load.create_p50_ms), ("p99", |load| load.create_p99_ms)]),
+        by_load("GET: latency (ms)", all, [("p50", |load| load.get_p50_ms), ("p99", |load| load.get_p99_ms)]),
+        by_load("a second", all, [("creates", |load| load.creates_per_second), ("GETs", |load| load.gets_per_second)]),
+    ]
 }
 
-/// Writes `api.json`, with every sample, and `api.svg`, with the curves.
-pub(crate) fn write(folder: &Path, all: &[Measured]) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-    let figures: BTreeMap<_, _> = figures::ALL
-        .iter()
-        .map(|it| (it.id, serde_json::json!({"what": it.what.trim(), "unit": it.unit, "budget": it.budget})))
-        .collect();
-    let json = serde_json::json!({"figures": figures, "servers": all});
-    for (name, text) in [("api.json", serde_json::to_string_pretty(&json)?), ("api.svg", svg::curves(all))] {
-        let path = folder.join(name);
-        std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-        println!("written: {}", path.display());
-    }
-    Ok(())
+fn by_pods(title: &str, all: &[Measured], pick: fn(&Point) -> Option<f64>) -> Panel {
+    let dots = |measured: &Measured| -> Vec<(f64, f64)> {
+        measured.curve.iter().filter_map(|point| Some((point.pods as f64, pick(point)?))).collect()
+    };
+    let lines = all.iter().map(|measured| Line { name: measured.server.clone(), dots: dots(measured) }).collect();
+    Panel { title: title.to_owned(), across: "pods".into(), lines }
+}
+
+/// A line's name, and what of a load it shows.
+type Pick = (&'static str, fn(&Load) -> f64);
+
+fn by_load(title: &str, all: &[Measured], picks: [Pick; 2]) -> Panel {
+    let line = |measured: &Measured, (name, pick): Pick| {
+        let dots = measured.load.iter().map(|load| (load.clients as f64, pick(load))).collect();
+        Line { name: format!("{} {name}", measured.server), dots }
+    };
+    let lines = all.iter().flat_map(|measured| picks.map(|pick| line(measured, pick))).collect();
+    Panel { title: title.to_owned(), across: "clients".into(), lines }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use figures::{Figure, Sheet};
 use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -12,9 +13,9 @@ use kube::runtime::{WatchStreamExt as _, wait::await_condition};
 use serde_json::json;
 use testbed::images;
 
+use crate::Place;
 use crate::share::Runtime;
-use crate::work::{Client, GONE, beside, median, roll_out, take_away};
-use crate::{Place, row, seconds};
+use crate::work::{Client, GONE, beside_share, roll_out, take_away};
 
 pub(crate) const PODS: i32 = 100;
 /// A hundred pods take the machine for some seconds.
@@ -22,7 +23,7 @@ const ROUNDS: usize = 3;
 const SINGLE_ROUNDS: usize = 10;
 const NAME: &str = "single";
 
-pub(crate) fn all(place: &Place, runtime: &Runtime) -> Result<()> {
+pub(crate) fn all(place: &Place, runtime: &Runtime, sheet: &mut Sheet) -> Result<()> {
     place.registry.push(&place.bed, &images::busybox("docker.io/library/busybox:latest")?, "busybox:latest")?;
     let client = Client::of(place)?;
     let crowds = (0..ROUNDS).map(|_| {
@@ -34,8 +35,8 @@ pub(crate) fn all(place: &Place, runtime: &Runtime) -> Result<()> {
         Ok((share, taken))
     });
     let (shares, taken): (Vec<_>, Vec<_>) = crowds.collect::<Result<Vec<_>>>()?.into_iter().unzip();
-    let share = median(shares.into_iter());
-    row("100 pods in one go, all ready", &seconds(median(taken.into_iter())), &beside(share, share / 10));
+    let crowd = Figure::seconds("100 pods in one go, all ready", &taken);
+    sheet.add(beside_share(crowd, &shares, |share| share * 1.1));
     let singles = (0..=SINGLE_ROUNDS).map(|_| {
         let (share, _) = runtime.start_and_stop(1)?;
         Ok((share, client.run(single(&client.kube))?))
@@ -43,9 +44,8 @@ pub(crate) fn all(place: &Place, runtime: &Runtime) -> Result<()> {
     // The first pulls the image.
     let (shares, singles): (Vec<_>, Vec<_>) = singles.collect::<Result<Vec<_>>>()?.into_iter().skip(1).unzip();
     let (started, told): (Vec<_>, Vec<_>) = singles.into_iter().unzip();
-    let one = median(shares.into_iter());
-    row("a pod created to running", &seconds(median(started.into_iter())), &beside(one, Duration::from_millis(50)));
-    row("a container's death to its status", &seconds(median(told.into_iter())), "goal 0.1 s (clock of 0.01 s)");
+    sheet.add(beside_share(Figure::seconds("a pod created to running", &started), &shares, |share| share + 0.05));
+    sheet.add(Figure::seconds("a container's death to its status (clock of 0.01 s)", &told).most(0.1));
     Ok(())
 }
 

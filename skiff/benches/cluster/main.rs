@@ -1,7 +1,7 @@
 //! What a cluster costs, beside the same containers made by the runtime alone: `make bench`.
 //!
-//! One cluster in one process for times, one with every part apart for memory by part. Prints a table and fails only
-//! when something does not work: absolute figures vary from machine to machine, ratios are what counts.
+//! One cluster in one process for times, one with every part apart for memory by part. Fails only when something does
+//! not work: absolute figures vary from machine to machine, ratios are what counts.
 
 mod crowd;
 mod memory;
@@ -13,6 +13,7 @@ mod work;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use figures::{Figure, Sheet};
 use testbed::{Bed, Registry, images};
 
 const SKIFF: &str = env!("CARGO_BIN_EXE_skiff");
@@ -46,34 +47,30 @@ impl Place {
     }
 }
 
-fn row(what: &str, measured: &str, beside: &str) {
-    println!("{what:<52} {measured:>16}   {beside}");
-}
-
-fn seconds(duration: Duration) -> String {
-    format!("{:.3} s", duration.as_secs_f64())
-}
-
 fn main() -> Result<()> {
-    row("WHAT", "MEASURED", "BESIDE");
+    let mut sheet = Sheet::new("cluster");
+    sheet.add(Figure::new("size of the program", "MB", [std::fs::metadata(SKIFF)?.len() as f64 / 1e6]).most(40.0));
     let Some(place) = Place::new("bench")? else { return Ok(()) };
-    row("skiff up to node Ready, first time", &seconds(place.skiff(&["up", "--node-name=node"])?), "goal 4 s");
+    let first = place.skiff(&["up", "--node-name=node"])?;
+    sheet.add(Figure::seconds("skiff up to node Ready, first time", &[first]).most(4.0));
     place.skiff(&["down"])?;
-    row("skiff up to node Ready, on data that exists", &seconds(place.skiff(&["up"])?), "goal 2 s");
-    memory::one_process(&place)?;
+    let again = place.skiff(&["up"])?;
+    sheet.add(Figure::seconds("skiff up to node Ready, on data that exists", &[again]).most(2.0));
+    memory::one_process(&place, &mut sheet)?;
     work::warm_up(&place)?;
     let socket = place.bed.folder().join("data/containerd/containerd.sock");
     // A thread that has entered the bed's network stays there: what follows starts from this one.
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let runtime = share::Runtime::connect(&socket, place.bed.folder())?;
-            work::all(&place, &runtime)?;
-            crowd::all(&place, &runtime)
+            work::all(&place, &runtime, &mut sheet)?;
+            crowd::all(&place, &runtime, &mut sheet)
         });
         thread.join().unwrap_or_else(|_| anyhow::bail!("the bench panicked"))
     })?;
-    names::all(&place)?;
+    names::all(&place, &mut sheet)?;
     place.skiff(&["reset"])?;
     drop(place);
-    memory::by_part()
+    memory::by_part(&mut sheet)?;
+    sheet.write(figures::folder!().as_ref())
 }

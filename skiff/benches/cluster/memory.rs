@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use figures::process::{Cpu, field_mib};
+use figures::{Figure, Sheet};
 use testbed::eventually;
 
-use crate::{Place, SKIFF, crowd, row};
+use crate::{Place, SKIFF, crowd};
 
 /// A cluster settles, and is then watched for as long again.
 const REST: Duration = Duration::from_secs(60);
@@ -19,26 +21,17 @@ const PARTS: [&str; 7] = [
     "skiff-router",
 ];
 
-/// Kernel ticks a second, as `/proc/PID/stat` counts CPU time (USER_HZ, fixed in the ABI).
-const TICKS_PER_SECOND: f64 = 100.0;
-
-pub(crate) fn one_process(place: &Place) -> Result<()> {
+pub(crate) fn one_process(place: &Place, sheet: &mut Sheet) -> Result<()> {
     let pid = std::fs::read_to_string(place.bed.folder().join("data/skiff.pid"))?.trim().to_owned();
-    std::thread::sleep(REST);
-    let before = cpu_seconds(place, &pid)?;
-    std::thread::sleep(REST);
-    let cpu = (cpu_seconds(place, &pid)? - before) / REST.as_secs_f64();
-    row(
-        "whole cluster at rest, one process, PSS",
-        &format!("{:.1} MiB", pss_mib(place, &pid)?),
-        "goal 64 MiB; upstream about 740 MiB",
-    );
-    row("whole cluster at rest, CPU of one core", &format!("{:.2} %", cpu * 100.0), "goal 0.5 %");
+    let cpu = rest(place, &pid)?;
+    let memory = Figure::new("whole cluster at rest, one process, PSS", "MiB", [pss_mib(place, &pid)?]);
+    sheet.add(memory.most(64.0).beside("upstream, once", [740.0]));
+    sheet.add(Figure::new("whole cluster at rest, CPU of one core", "%", [cpu]).most(0.5));
     Ok(())
 }
 
 /// Each part a process of its own, with the arguments that `skiff up --without` leaves.
-pub(crate) fn by_part() -> Result<()> {
+pub(crate) fn by_part(sheet: &mut Sheet) -> Result<()> {
     let Some(place) = Place::new("bench-parts")? else { return Ok(()) };
     let without: Vec<String> = PARTS.iter().map(|part| format!("--without={part}")).collect();
     let mut up = vec!["up", "--node-name=node"];
@@ -57,10 +50,10 @@ pub(crate) fn by_part() -> Result<()> {
         let pid = place.bed.run(&["pgrep", "--full", &format!("skiff {part} --")])?;
         let mib = pss_mib(&place, pid.trim())?;
         total += mib;
-        row(&format!("{part} alone at rest, PSS"), &format!("{mib:.1} MiB"), "");
+        sheet.add(Figure::new(format!("{part} alone at rest, PSS"), "MiB", [mib]));
     }
-    row("all parts apart, PSS", &format!("{total:.1} MiB"), "");
-    full_node(&place)?;
+    sheet.add(Figure::new("all parts apart, PSS", "MiB", [total]));
+    full_node(&place, sheet)?;
     for mut child in running {
         child.kill()?;
         child.wait()?;
@@ -69,37 +62,36 @@ pub(crate) fn by_part() -> Result<()> {
 }
 
 /// The kubelet at rest with a hundred pods.
-fn full_node(place: &Place) -> Result<()> {
+fn full_node(place: &Place, sheet: &mut Sheet) -> Result<()> {
     place.kubectl(&["create", "deployment", "crowd", "--image=nginx", &format!("--replicas={}", crowd::PODS)])?;
     place.kubectl(&["rollout", "status", "deployment/crowd", "--timeout=120s"])?;
-    std::thread::sleep(REST);
-    let pid = place.bed.run(&["pgrep", "--full", "skiff kubelet --"])?;
-    let before = cpu_seconds(place, pid.trim())?;
-    std::thread::sleep(REST);
-    let cpu = (cpu_seconds(place, pid.trim())? - before) / REST.as_secs_f64();
-    row("kubelet at rest with 100 pods, PSS", &format!("{:.1} MiB", pss_mib(place, pid.trim())?), "goal 40 MiB");
-    let own = format!("{:.1} MiB", memory_mib(place, pid.trim(), "Anonymous:")?);
-    row("kubelet at rest with 100 pods, its own memory", &own, "anonymous pages: what no other process shares");
-    row("kubelet at rest with 100 pods, CPU of one core", &format!("{:.2} %", cpu * 100.0), "goal 1 %");
+    let pid = place.bed.run(&["pgrep", "--full", "skiff kubelet --"])?.trim().to_owned();
+    let cpu = rest(place, &pid)?;
+    sheet.add(Figure::new("kubelet at rest with 100 pods, PSS", "MiB", [pss_mib(place, &pid)?]).most(40.0));
+    let own = memory_mib(place, &pid, "Anonymous")?;
+    sheet.add(Figure::new("  its own memory: anonymous pages, that no other process shares", "MiB", [own]));
+    sheet.add(Figure::new("kubelet at rest with 100 pods, CPU of one core", "%", [cpu]).most(1.0));
     Ok(())
 }
 
+/// Lets a process settle, and tells what percentage of a core it uses then.
+fn rest(place: &Place, pid: &str) -> Result<f64> {
+    std::thread::sleep(REST);
+    let before = cpu(place, pid)?;
+    std::thread::sleep(REST);
+    Ok((cpu(place, pid)? - before).own.as_secs_f64() / REST.as_secs_f64() * 100.0)
+}
+
 fn pss_mib(place: &Place, pid: &str) -> Result<f64> {
-    memory_mib(place, pid, "Pss:")
+    memory_mib(place, pid, "Pss")
 }
 
-/// A line of `/proc/PID/smaps_rollup`.
+/// A field of `/proc/PID/smaps_rollup`.
 fn memory_mib(place: &Place, pid: &str, field: &str) -> Result<f64> {
-    let rollup = place.bed.run(&["cat", &format!("/proc/{pid}/smaps_rollup")])?;
-    let line = rollup.lines().find_map(|line| line.strip_prefix(field)).with_context(|| format!("no {field}"))?;
-    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().with_context(|| format!("{field} in kB"))?;
-    Ok(kib / 1024.0)
+    field_mib(&place.bed.run(&["cat", &format!("/proc/{pid}/smaps_rollup")])?, field)
 }
 
-/// User and system time of a process: fields 14 and 15 of its stat, counted behind the name in parentheses.
-fn cpu_seconds(place: &Place, pid: &str) -> Result<f64> {
-    let stat = place.bed.run(&["cat", &format!("/proc/{pid}/stat")])?;
-    let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
-    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
-    Ok(ticks / TICKS_PER_SECOND)
+/// By a PID of the bed's.
+fn cpu(place: &Place, pid: &str) -> Result<Cpu> {
+    Cpu::parse(&place.bed.run(&["cat", &format!("/proc/{pid}/stat")])?)
 }

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use figures::{Figure, Sheet};
 use testbed::images;
 
-use crate::{Place, row, seconds};
+use crate::Place;
 
 const ROUNDS: usize = 3;
 
@@ -21,13 +22,11 @@ const APPLICATION: &str = r#"{"apiVersion": "v1", "kind": "List", "items": [
         "containers": [{"name": "application", "image": "tools", "imagePullPolicy": "IfNotPresent", "command":
             ["sh", "-c", "until curl -sf --max-time 1 http://web/; do sleep 0.02; done"]}]}}]}"#;
 
-pub(crate) fn all(place: &Place) -> Result<()> {
+pub(crate) fn all(place: &Place, sheet: &mut Sheet) -> Result<()> {
     place.registry.push(&place.bed, &images::tools("docker.io/library/tools:latest")?, "tools:latest")?;
     // The first time pulls the images.
     let taken: Result<Vec<Duration>> = (0..=ROUNDS).map(|_| round(place)).collect();
-    let mut taken = taken?.split_off(1);
-    taken.sort();
-    row("skiff up to an answer by a Service's name", &seconds(taken[ROUNDS / 2]), "goal 5 s");
+    sheet.add(Figure::seconds("skiff up to an answer by a Service's name", &taken?[1..]).most(5.0));
     Ok(())
 }
 

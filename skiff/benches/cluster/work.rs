@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use component::client::{self, ClientConfig};
+use figures::{Figure, Sheet, samples};
 use futures::TryStreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -18,8 +19,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::Place;
 use crate::share::{GRACE_PERIOD_SECONDS, Runtime};
-use crate::{Place, row, seconds};
 
 /// By which every step of the bench is through.
 pub(crate) const GONE: Duration = Duration::from_secs(120);
@@ -29,7 +30,7 @@ const NAME: &str = "bench";
 /// A Service on the same machine answers in less, or not at all.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(20);
 
-pub(crate) fn all(place: &Place, runtime: &Runtime) -> Result<()> {
+pub(crate) fn all(place: &Place, runtime: &Runtime, sheet: &mut Sheet) -> Result<()> {
     let client = Client::of(place)?;
     let rounds = (0..ROUNDS).map(|_| {
         // Side by side, for the machine's pace changes within minutes; each begins when the runtime is done with the one before.
@@ -38,13 +39,16 @@ pub(crate) fn all(place: &Place, runtime: &Runtime) -> Result<()> {
         Ok((share, client.run(round(&client.kube))?))
     });
     let (shares, rounds): (Vec<_>, Vec<_>) = rounds.collect::<Result<Vec<_>>>()?.into_iter().unzip();
-    let share = |pick: fn(&Share) -> Duration| median(shares.iter().map(pick));
-    let of = |pick: fn(&Round) -> Duration| median(rounds.iter().map(pick));
-    let (one, many, gone) = (share(|it| it.one), share(|it| it.many), share(|it| it.gone));
-    row("create deployment to available", &seconds(of(|it| it.create)), &beside(one, Duration::from_millis(50)));
-    row("scale 1 to 20, all ready", &seconds(of(|it| it.scale)), &beside(many, many / 10));
-    row("expose to first answer", &seconds(of(|it| it.expose)), "goal 0.1 s");
-    row("delete 20 pods, all gone", &seconds(of(|it| it.delete)), &beside(gone, gone / 10));
+    let share = |pick: fn(&Share) -> Duration| shares.iter().map(pick).collect::<Vec<_>>();
+    let figure =
+        |what: &str, pick: fn(&Round) -> Duration| Figure::seconds(what, &rounds.iter().map(pick).collect::<Vec<_>>());
+    let create = figure("create deployment to available", |it| it.create);
+    sheet.add(beside_share(create, &share(|it| it.one), |share| share + 0.05));
+    let scale = figure("scale 1 to 20, all ready", |it| it.scale);
+    sheet.add(beside_share(scale, &share(|it| it.many), |share| share * 1.1));
+    sheet.add(figure("expose to first answer", |it| it.expose).most(0.1));
+    let delete = figure("delete 20 pods, all gone", |it| it.delete);
+    sheet.add(beside_share(delete, &share(|it| it.gone), |share| share * 1.1));
     Ok(())
 }
 
@@ -64,9 +68,10 @@ impl Share {
     }
 }
 
-/// What a time is held against: the runtime's own, and what may come on top.
-pub(crate) fn beside(share: Duration, more: Duration) -> String {
-    format!("goal {} (runtime's share {})", seconds(share + more), seconds(share))
+/// With the runtime's share beside it, and a budget made of that, in seconds.
+pub(crate) fn beside_share(figure: Figure, share: &[Duration], budget: fn(f64) -> f64) -> Figure {
+    let share = samples::in_seconds(share);
+    figure.most(budget(samples::median(&share))).beside("the runtime's share", share)
 }
 
 /// The image is pulled once before anything is measured.
@@ -234,10 +239,4 @@ async fn timed(work: impl Future<Output = Result<()>>) -> Result<Duration> {
     let start = Instant::now();
     work.await?;
     Ok(start.elapsed())
-}
-
-pub(crate) fn median(samples: impl Iterator<Item = Duration>) -> Duration {
-    let mut samples: Vec<_> = samples.collect();
-    samples.sort_unstable();
-    samples[samples.len() / 2]
 }

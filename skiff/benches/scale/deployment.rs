@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use figures::{Figure, Sheet};
 use futures::TryStreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
@@ -13,30 +14,28 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use serde_json::json;
 
+use crate::Size;
 use crate::programs::Programs;
-use crate::{Size, row, seconds};
 
 const DEADLINE: Duration = Duration::from_secs(600);
-const MIB: f64 = 1024.0 * 1024.0;
 
-pub async fn run(size: Size) -> Result<()> {
+pub async fn run(size: Size, sheet: &mut Sheet) -> Result<()> {
     let (nodes, replicas) = (size.of(1000), size.of(10_000));
     let mut programs = Programs::start().await?;
     programs.start_scheduler()?;
     programs.start_nodes(nodes).await?;
     let web = Web { api: Api::namespaced(programs.client.clone(), "default"), name: "web".to_owned(), replicas };
-    row(
-        &format!("Deployment of {replicas} on {nodes} nodes: created, all available"),
-        &seconds(timed(web.create()).await?),
-        "goal 15 s",
-    );
-    for (part, bytes) in programs.memory()? {
-        let goal = if part == "kube-controller-manager" { "goal 150 MiB" } else { "" };
-        row(&format!("{part} with {replicas} pods"), &format!("{:.1} MiB", bytes / MIB), goal);
+    let created = timed(web.create()).await?;
+    let what = format!("Deployment of {replicas} on {nodes} nodes: created, all available");
+    sheet.add(Figure::seconds(what, &[created]).most(15.0));
+    for (part, mib) in programs.memory()? {
+        let figure = Figure::new(format!("{part} with {replicas} pods"), "MiB", [mib]);
+        sheet.add(if part == "kube-controller-manager" { figure.most(150.0) } else { figure });
     }
-    row(&format!("Deployment of {replicas}: rolled over"), &seconds(timed(web.roll()).await?), "goal 40 s");
+    let rolled = timed(web.roll()).await?;
+    sheet.add(Figure::seconds(format!("Deployment of {replicas}: rolled over"), &[rolled]).most(40.0));
     let gone = timed(web.delete(programs.client.clone())).await?;
-    row(&format!("Deployment of {replicas}: deleted with its pods"), &seconds(gone), "goal 15 s");
+    sheet.add(Figure::seconds(format!("Deployment of {replicas}: deleted with its pods"), &[gone]).most(15.0));
     programs.memory().map(drop)
 }
 

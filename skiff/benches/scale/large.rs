@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use figures::{Figure, Sheet};
 use kube::Api;
 
+use crate::Size;
 use crate::deployment::Web;
 use crate::programs::Programs;
-use crate::{Size, row};
 
 const DEPLOYMENTS: usize = 10;
 const DEADLINE: Duration = Duration::from_secs(900);
-const MIB: f64 = 1024.0 * 1024.0;
+const KIB_PER_MIB: f64 = 1024.0;
 
-pub async fn run(size: Size) -> Result<()> {
+pub async fn run(size: Size, sheet: &mut Sheet) -> Result<()> {
     let (nodes, pods) = (size.of(1000), size.of(100_000));
     let mut programs = Programs::start().await?;
     programs.start_scheduler()?;
@@ -24,13 +25,10 @@ pub async fn run(size: Size) -> Result<()> {
         fill(&programs, &format!("web-{index}"), pods / DEPLOYMENTS).await?;
     }
     for ((part, before), (_, after)) in before.into_iter().zip(programs.memory()?) {
-        let kib = (after - before) / pods as f64 / 1024.0;
-        let goal = if part == "kube-apiserver" { "10 KB" } else { "4 KB" };
-        row(
-            &format!("{part}: a pod of {pods} on {nodes} nodes"),
-            &format!("{kib:.1} KiB"),
-            &format!("goal {goal}; {:.0} MiB in all", after / MIB),
-        );
+        let kib = (after - before) * KIB_PER_MIB / pods as f64;
+        let budget = if part == "kube-apiserver" { 10.0 } else { 4.0 };
+        sheet.add(Figure::new(format!("{part}: a pod of {pods} on {nodes} nodes"), "KiB", [kib]).most(budget));
+        sheet.add(Figure::new("  all of it", "MiB", [after]));
     }
     Ok(())
 }

@@ -12,9 +12,8 @@ mod large;
 mod programs;
 mod throughput;
 
-use std::time::Duration;
-
 use anyhow::Result;
+use figures::Sheet;
 
 /// How much of everything.
 #[derive(Clone, Copy)]
@@ -26,20 +25,13 @@ impl Size {
     }
 }
 
-fn row(what: &str, measured: &str, beside: &str) {
-    println!("{what:<64} {measured:>16}   {beside}");
-}
-
-fn seconds(duration: Duration) -> String {
-    format!("{:.2} s", duration.as_secs_f64())
-}
-
 #[tokio::main]
 async fn main() -> Result<()> {
     // cargo itself passes `--bench`.
     let size = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).map_or(Size(1.0), Size);
-    row("WHAT", "MEASURED", "BESIDE");
-    throughput::run(size).await?;
-    deployment::run(size).await?;
-    large::run(size).await
+    let mut sheet = Sheet::new("scale");
+    throughput::run(size, &mut sheet).await?;
+    deployment::run(size, &mut sheet).await?;
+    large::run(size, &mut sheet).await?;
+    sheet.write(figures::folder!().as_ref())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use component::shutdown::Shutdown;
+use figures::process::memory_mib;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
@@ -71,15 +72,12 @@ impl Programs {
         Ok(())
     }
 
-    /// Resident bytes of each part. A part that has ended is an error.
+    /// Resident MiB of each part. A part that has ended is an error.
     pub fn memory(&mut self) -> Result<Vec<(&'static str, f64)>> {
         let mut all = Vec::new();
         for (part, child) in &mut self.running {
             ensure!(child.try_wait()?.is_none(), "{part} has ended: see its log");
-            let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()))?;
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-            let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().context("VmRSS in kB")?;
-            all.push((*part, kib * 1024.0));
+            all.push((*part, memory_mib(&child.id().to_string(), "VmRSS")?));
         }
         Ok(all)
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use figures::{Figure, Sheet};
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
@@ -10,14 +11,14 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 
+use crate::Size;
 use crate::hollow::nodes;
 use crate::programs::Programs;
-use crate::{Size, row};
 
 const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Pods wait for the scheduler; measured is from its first binding to its last, as a watcher sees them.
-pub async fn run(size: Size) -> Result<()> {
+pub async fn run(size: Size, sheet: &mut Sheet) -> Result<()> {
     let (nodes, pods) = (size.of(1000), size.of(5000));
     let mut programs = Programs::start().await?;
     nodes::register(&programs.client, nodes).await?;
@@ -26,11 +27,8 @@ pub async fn run(size: Size) -> Result<()> {
     programs.start_scheduler()?;
     let took = tokio::time::timeout(DEADLINE, bound).await.context("not all pods were bound")???;
     let rate = (pods - 1) as f64 / took.as_secs_f64();
-    row(
-        &format!("{pods} pods on {nodes} nodes scheduled through the API server"),
-        &format!("{rate:.0} pods/s"),
-        "goal 2,000; upstream 225",
-    );
+    let what = format!("{pods} pods on {nodes} nodes scheduled through the API server");
+    sheet.add(Figure::new(what, "1/s", [rate]).least(2000.0).beside("upstream, once", [225.0]));
     Ok(())
 }
 

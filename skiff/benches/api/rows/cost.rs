@@ -4,14 +4,15 @@ use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::Result;
+use figures::samples;
 use futures::future::try_join_all;
 use http::Method;
 
 use super::Size;
 use crate::client::Client;
+use crate::objects;
 use crate::report::Measured;
 use crate::server::{Server, name_of, object};
-use crate::{meter, objects};
 
 const ROUNDS: usize = 5;
 const REQUESTS: usize = 480;
@@ -71,7 +72,7 @@ async fn round(server: &mut Server, size: &Size, clients: &[Client], work: Work)
     for done in try_join_all(requests).await? {
         done?;
     }
-    Ok(meter::micros(server.cpu_time()? - before) / (each * clients.len()) as f64)
+    Ok(samples::micros(server.cpu_time()? - before) / (each * clients.len()) as f64)
 }
 
 /// `names` are those to create; for other work only their number counts.

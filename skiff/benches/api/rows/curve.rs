@@ -3,15 +3,16 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use figures::samples;
 use http_body_util::BodyExt as _;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::Size;
 use crate::client::Client;
+use crate::objects;
 use crate::report::{Measured, Point};
 use crate::server::Server;
-use crate::{meter, objects};
 
 const PODS: [usize; 5] = [1_000, 3_000, 10_000, 30_000, 100_000];
 const ROUNDS: usize = 3;
@@ -48,18 +49,18 @@ async fn point(server: &mut Server, pods: usize, measured: &mut Measured) -> Res
     for _ in 0..ROUNDS {
         let (cpu, start) = (server.cpu_time()?, Instant::now());
         client.drain(&objects::path("pods")).await?;
-        list.push(meter::millis(start.elapsed()));
-        list_cpu.push(meter::millis(server.cpu_time()? - cpu));
-        watch.push(meter::millis(initial_events(&client).await?));
-        follow.push(meter::millis(newest(&client).await?));
+        list.push(samples::millis(start.elapsed()));
+        list_cpu.push(samples::millis(server.cpu_time()? - cpu));
+        watch.push(samples::millis(initial_events(&client).await?));
+        follow.push(samples::millis(newest(&client).await?));
     }
     Ok(Point {
         pods,
         rss_mib,
-        list_ms: meter::median(&list),
-        list_cpu_ms: meter::median(&list_cpu),
-        watch_ms: meter::median(&watch),
-        follow_ms: meter::median(&follow),
+        list_ms: samples::median(&list),
+        list_cpu_ms: samples::median(&list_cpu),
+        watch_ms: samples::median(&watch),
+        follow_ms: samples::median(&follow),
         restart_s: restart(server, pods, measured).await?,
     })
 }
@@ -107,7 +108,7 @@ async fn restart(server: &mut Server, pods: usize, measured: &mut Measured) -> R
     if Some(&pods) == PODS.last() {
         took.iter().for_each(|seconds| measured.add("start-many", *seconds));
     }
-    Ok(Some(meter::median(&took)))
+    Ok(Some(samples::median(&took)))
 }
 
 /// Whether it grows with the number, or faster.

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use figures::samples;
 
 use super::Size;
+use crate::objects;
 use crate::report::Measured;
 use crate::server::Server;
-use crate::{meter, objects};
 
 const OBJECTS: usize = 3000;
 const ROUNDS: usize = 10;
@@ -34,10 +35,10 @@ pub(super) async fn measure(server: &mut Server, size: &Size, measured: &mut Mea
     for _ in 0..ROUNDS {
         let (before, start) = (server.cpu_time()?, Instant::now());
         let bytes = client.drain(&path).await?;
-        measured.add("list-time", meter::millis(start.elapsed()));
+        measured.add("list-time", samples::millis(start.elapsed()));
         measured.add("list-bytes", bytes as f64 / 1e6);
         if server.is_near() {
-            measured.add("list-cpu", meter::millis(server.cpu_time()? - before));
+            measured.add("list-cpu", samples::millis(server.cpu_time()? - before));
         }
     }
     Ok(())

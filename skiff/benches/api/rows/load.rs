@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use figures::samples;
 use futures::future::try_join_all;
 use http::Method;
 
@@ -36,7 +37,7 @@ pub(super) async fn measure(server: &mut Server, size: &Size, measured: &mut Mea
         let creates = rounds(server, size, clients, true).await?;
         let reads = rounds(server, size, clients, false).await?;
         let of =
-            |rounds: &[Round], pick: fn(&Round) -> f64| meter::median(&rounds.iter().map(pick).collect::<Vec<_>>());
+            |rounds: &[Round], pick: fn(&Round) -> f64| samples::median(&rounds.iter().map(pick).collect::<Vec<_>>());
         for round in &creates {
             note(measured, clients, round);
         }
@@ -93,7 +94,7 @@ async fn rounds(server: &mut Server, size: &Size, clients: usize, create: bool) 
                         let path = format!("{}/{}", objects::path("configmaps"), name_of(0));
                         client.send(Method::GET, &path, None).await?;
                     }
-                    times.push(meter::millis(start.elapsed()));
+                    times.push(samples::millis(start.elapsed()));
                 }
                 anyhow::Ok(times)
             })
@@ -101,8 +102,8 @@ async fn rounds(server: &mut Server, size: &Size, clients: usize, create: bool) 
         let done = try_join_all(work).await?.into_iter().collect::<Result<Vec<_>>>()?;
         let (times, seconds) = (done.concat(), start.elapsed().as_secs_f64());
         rounds.push(Round {
-            p50: meter::percentile(&times, 0.5),
-            p99: meter::percentile(&times, 0.99),
+            p50: samples::percentile(&times, 0.5),
+            p99: samples::percentile(&times, 0.99),
             per_second: times.len() as f64 / seconds,
             server_cores: (server.cpu_time()? - server_cpu).as_secs_f64() / seconds,
             client_cores: (meter::own_cpu_time()? - client_cpu).as_secs_f64() / seconds,

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use figures::samples;
 use futures::future::try_join_all;
 use http::Method;
 use http_body_util::BodyExt as _;
@@ -16,9 +17,9 @@ use tokio::task::JoinSet;
 
 use super::Size;
 use crate::client::Client;
+use crate::objects;
 use crate::report::Measured;
 use crate::server::{Server, name_of};
-use crate::{meter, objects};
 
 const WATCHERS: usize = 100;
 const ROUNDS: usize = 5;
@@ -64,7 +65,7 @@ pub(super) async fn measure(server: &mut Server, size: &Size, measured: &mut Mea
         alone.0.push(singly(server, &writers[0], single_events, &none, 0).await?);
         alone.1.push(in_bursts(server, &writers, burst_events, &none, 0).await?);
     }
-    let alone = (meter::median(&alone.0), meter::median(&alone.1));
+    let alone = (samples::median(&alone.0), samples::median(&alone.1));
     let told = Arc::new(Told::default());
     let mut watchers = watch(server, &told).await?;
     for _ in 0..ROUNDS {
@@ -129,7 +130,7 @@ async fn singly(server: &Server, writer: &Client, events: usize, told: &Told, wa
         change(writer, 0, fresh()).await?;
         told.until(start + event * watchers).await?;
     }
-    Ok(meter::micros(server.cpu_time()? - before))
+    Ok(samples::micros(server.cpu_time()? - before))
 }
 
 /// All writers at once. Microseconds of CPU in all.
@@ -149,5 +150,5 @@ async fn in_bursts(server: &Server, writers: &[Client], events: usize, told: &To
         done?;
     }
     told.until(start + events * watchers).await?;
-    Ok(meter::micros(server.cpu_time()? - before))
+    Ok(samples::micros(server.cpu_time()? - before))
 }

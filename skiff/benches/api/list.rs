@@ -1,19 +1,16 @@
 //! The list of what is measured: each figure's name, unit and budget.
 
-use serde::Serialize;
-
-/// What a figure is called in the JSON file, and how a person reads it.
-pub(crate) struct Figure {
+/// What a figure is called here, and how a person reads it.
+pub(crate) struct Row {
     pub(crate) id: &'static str,
     pub(crate) what: &'static str,
     pub(crate) unit: &'static str,
-    pub(crate) budget: Budget,
+    pub(crate) limit: Limit,
 }
 
 /// What a figure should not exceed.
-#[derive(Clone, Copy, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Budget {
+#[derive(Clone, Copy)]
+pub(crate) enum Limit {
     /// The figure only explains others.
     None,
     Most(f64),
@@ -21,21 +18,21 @@ pub(crate) enum Budget {
     Tenth,
 }
 
-const fn figure(id: &'static str, what: &'static str, unit: &'static str, budget: f64) -> Figure {
-    Figure { id, what, unit, budget: Budget::Most(budget) }
+const fn figure(id: &'static str, what: &'static str, unit: &'static str, most: f64) -> Row {
+    Row { id, what, unit, limit: Limit::Most(most) }
 }
 
-const fn tenth(id: &'static str, what: &'static str, unit: &'static str) -> Figure {
-    Figure { id, what, unit, budget: Budget::Tenth }
+const fn tenth(id: &'static str, what: &'static str, unit: &'static str) -> Row {
+    Row { id, what, unit, limit: Limit::Tenth }
 }
 
-const fn fact(id: &'static str, what: &'static str, unit: &'static str) -> Figure {
-    Figure { id, what, unit, budget: Budget::None }
+const fn fact(id: &'static str, what: &'static str, unit: &'static str) -> Row {
+    Row { id, what, unit, limit: Limit::None }
 }
 
 /// Budgets in numbers that were given as a tenth of upstream's are a tenth of the middle of its range. What one client alone
 /// costs, when nothing is shared, has none of its own.
-pub(crate) const ALL: [Figure; 37] = [
+pub(crate) const ALL: [Row; 37] = [
     figure("start-first", "start to /readyz, first", "s", 0.3),
     figure("start-data", "start to /readyz, with data", "s", 0.1),
     figure("start-killed", "start to /readyz, after kill -9", "s", 0.3),
@@ -74,7 +71,3 @@ pub(crate) const ALL: [Figure; 37] = [
     fact("curve-fill", "creates a second while the curve is filled", "1/s"),
     fact("curve-pods", "pods at the end of the curve", "pods"),
 ];
-
-pub(crate) fn by_id(id: &str) -> Option<&'static Figure> {
-    ALL.iter().find(|figure| figure.id == id)
-}

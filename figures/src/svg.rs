@@ -1,10 +1,10 @@
-//! The curves as one picture: a panel a question, a line a server, logarithmic both ways. Pure.
+//! Curves as one picture: a panel a question, a line a server, logarithmic both ways. Pure.
 //!
 //! Written by hand: a straight line of slope one is linear growth, and that is all it has to show.
 
 use std::fmt::Write as _;
 
-use crate::report::{Load, Measured, Point};
+use crate::Panel;
 
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 280.0;
@@ -12,23 +12,8 @@ const MARGIN: f64 = 50.0;
 const COLUMNS: usize = 3;
 const COLOURS: [&str; 4] = ["#1f6feb", "#d1242f", "#2da44e", "#bf8700"];
 
-type Line = (String, Vec<(f64, f64)>);
-
-struct Panel {
-    title: &'static str,
-    across: &'static str,
-    lines: Vec<Line>,
-}
-
-pub(crate) fn curves(all: &[Measured]) -> String {
-    let panels = [
-        by_pods("memory (RSS, MiB)", all, |point| Some(point.rss_mib)),
-        by_pods("list of all pods (ms)", all, |point| Some(point.list_ms)),
-        by_pods("watch with initial events (ms)", all, |point| Some(point.watch_ms)),
-        by_pods("start to ready (s)", all, |point| point.restart_s),
-        by_load("create: latency p50, p99 (ms)", all, |load| [load.create_p50_ms, load.create_p99_ms]),
-        by_load("GET: latency p50, p99 (ms)", all, |load| [load.get_p50_ms, load.get_p99_ms]),
-    ];
+/// One picture of all of them.
+pub fn draw(panels: &[Panel]) -> String {
     let rows = panels.len().div_ceil(COLUMNS);
     let (width, height) = (WIDTH * COLUMNS as f64, HEIGHT * rows as f64);
     let mut svg = format!(
@@ -37,26 +22,9 @@ pub(crate) fn curves(all: &[Measured]) -> String {
     );
     for (index, panel) in panels.iter().enumerate() {
         let (x, y) = ((index % COLUMNS) as f64 * WIDTH, (index / COLUMNS) as f64 * HEIGHT);
-        let _ = writeln!(svg, "<g transform=\"translate({x},{y})\">\n{}</g>", draw(panel));
+        let _ = writeln!(svg, "<g transform=\"translate({x},{y})\">\n{}</g>", one(panel));
     }
     svg + "</svg>\n"
-}
-
-fn by_pods(title: &'static str, all: &[Measured], pick: fn(&Point) -> Option<f64>) -> Panel {
-    let dots = |measured: &Measured| -> Vec<(f64, f64)> {
-        measured.curve.iter().filter_map(|point| Some((point.pods as f64, pick(point)?))).collect()
-    };
-    let lines = all.iter().map(|measured| (measured.server.clone(), dots(measured))).collect();
-    Panel { title, across: "pods", lines }
-}
-
-fn by_load(title: &'static str, all: &[Measured], pick: fn(&Load) -> [f64; 2]) -> Panel {
-    let line = |measured: &Measured, index: usize, name: &str| -> Line {
-        let dots = measured.load.iter().map(|load| (load.clients as f64, pick(load)[index])).collect();
-        (format!("{} {name}", measured.server), dots)
-    };
-    let lines = all.iter().flat_map(|it| [line(it, 0, "p50"), line(it, 1, "p99")]).collect();
-    Panel { title, across: "clients", lines }
 }
 
 /// A scale in powers of ten that holds all values.
@@ -86,8 +54,8 @@ impl Scale {
     }
 }
 
-fn draw(panel: &Panel) -> String {
-    let dots = panel.lines.iter().flat_map(|(_, dots)| dots.iter());
+fn one(panel: &Panel) -> String {
+    let dots = panel.lines.iter().flat_map(|line| line.dots.iter());
     let across = Scale::holding(dots.clone().map(|dot| dot.0));
     let up = Scale::holding(dots.map(|dot| dot.1));
     let x = |value: f64| MARGIN + across.place(value) * (WIDTH - 2.0 * MARGIN);
@@ -105,10 +73,10 @@ fn draw(panel: &Panel) -> String {
         let _ = writeln!(svg, "<text x=\"{label}\" y=\"{:.1}\" text-anchor=\"end\">{mark}</text>", y + 4.0);
     }
     let _ = writeln!(svg, "<text x=\"{right}\" y=\"{}\" text-anchor=\"end\">{}</text>", bottom + 30.0, panel.across);
-    for (index, (name, dots)) in panel.lines.iter().enumerate() {
-        let colour = COLOURS[index % COLOURS.len()];
+    for (index, line) in panel.lines.iter().enumerate() {
+        let (name, colour) = (&line.name, COLOURS[index % COLOURS.len()]);
         let dots: Vec<String> =
-            dots.iter().filter(|dot| dot.1 > 0.0).map(|dot| format!("{:.1},{:.1}", x(dot.0), y(dot.1))).collect();
+            line.dots.iter().filter(|dot| dot.1 > 0.0).map(|dot| format!("{:.1},{:.1}", x(dot.0), y(dot.1))).collect();
         let _ = writeln!(
             svg,
             "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
@@ -118,4 +86,29 @@ fn draw(panel: &Panel) -> String {
         let _ = writeln!(svg, "<text x=\"{}\" y=\"{legend}\" fill=\"{colour}\">{name}</text>", left + 8.0);
     }
     svg
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Line;
+
+    #[test]
+    fn each_line_of_each_panel_is_drawn() {
+        let line = |name: &str| Line { name: name.into(), dots: vec![(1000.0, 12.0), (10_000.0, 95.0)] };
+        let panel = Panel { title: "memory (MiB)".into(), across: "pods".into(), lines: vec![line("a"), line("b")] };
+        let picture = draw(&[panel.clone(), panel]);
+        assert_eq!(picture.matches("<polyline").count(), 4);
+        assert_eq!(picture.matches("memory (MiB)").count(), 2);
+        assert!(picture.starts_with("<svg") && picture.ends_with("</svg>\n"));
+        // From 1,000 to 10,000 is the whole width, and from 10 to 100 the whole height.
+        assert!(picture.contains("points=\"50.0,215.7 370.0,"), "{picture}");
+    }
+
+    #[test]
+    fn nothing_is_drawn_of_nothing() {
+        let empty =
+            Panel { title: "x".into(), across: "y".into(), lines: vec![Line { name: "n".into(), dots: vec![] }] };
+        assert!(draw(&[empty]).contains("points=\"\""));
+    }
 }
