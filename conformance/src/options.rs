@@ -84,7 +84,7 @@ pub(crate) struct Target {
     /// Cases at a time.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) parallel: u16,
-    /// Seconds that one case may take.
+    /// Seconds that one case may take; a slow one three times as many.
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: u64,
     /// Put in front of the images' names, such as `registry.local:5000/`.

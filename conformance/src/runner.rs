@@ -16,6 +16,9 @@ use crate::known::Known;
 use crate::options::Run;
 use crate::report::{Outcome, Report, Result as CaseResult};
 
+/// How many times the limit a slow case may take: a store's history is forgotten in twice five minutes.
+const SLOW: u32 = 3;
+
 /// A namespace with nothing but ended pods takes a few seconds.
 const SWEEP_LIMIT: Duration = Duration::from_secs(120);
 
@@ -28,7 +31,8 @@ pub(crate) async fn run(cluster: &Arc<Cluster>, entries: Vec<Entry>, known: Know
     let mut outcomes = Vec::new();
     let work = async {
         for (entries, parallel) in [(together, usize::from(options.target.parallel)), (alone, 1)] {
-            let cases = entries.into_iter().map(|entry| one(cluster, entry, limit));
+            let limit = |entry: &Entry| limit * if entry.has(Tag::slow) { SLOW } else { 1 };
+            let cases = entries.into_iter().map(|entry| one(cluster, entry, limit(&entry)));
             let mut running = futures::stream::iter(cases).buffer_unordered(parallel);
             while let Some(outcome) = running.next().await {
                 let outcome = outcome.judged(&known);

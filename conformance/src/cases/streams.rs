@@ -99,6 +99,8 @@ async fn serve(scope: &Scope, arguments: &[&str]) -> Result<(tokio::process::Chi
     let mut child = scope.cluster.kubectl.command(&scope.namespace, arguments).stdin(Stdio::null()).spawn()?;
     let mut lines = tokio::io::BufReader::new(child.stdout.take().context("no standard output")?).lines();
     let line = tokio::time::timeout(SOON, lines.next_line()).await.context("no line of kubectl's")??;
+    // A line for each connection follows, and one that nobody reads would end kubectl.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     Ok((child, line.context("kubectl ended")?))
 }
 
@@ -117,8 +119,8 @@ async fn fetch(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + U
 }
 
 async fn ports_are_forwarded(scope: &Scope) -> Result<()> {
-    let script = "hostname >/usr/share/nginx/html/name; exec nginx -g 'daemon off;'";
-    scope.start(&pod("one", &scope.cluster.images.nginx, script)).await?;
+    // It answers before anybody asks: kubectl gives up at the first connection that the pod refuses.
+    scope.start(&super::network::server(scope, "one")).await?;
     let (_child, line) = serve(scope, &["port-forward", "--address=127.0.0.1", "pod/one", ":80"]).await?;
     let port = port(&line)?;
     for _ in 0..3 {

@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use testbed::images;
+use testbed::{eventually, images};
 
-use crate::support::{Cluster, Machine};
+use crate::support::{Cluster, Machine, SOON};
 
 /// A cluster of one node with the images of the cases.
 fn prepared(name: &str) -> Result<Option<Cluster>> {
@@ -19,6 +19,11 @@ fn prepared(name: &str) -> Result<Option<Cluster>> {
 fn prepared_with_two(name: &str) -> Result<Option<(Cluster, Machine)>> {
     let Some(cluster) = prepared(name)? else { return Ok(None) };
     let second = cluster.join("second")?;
+    eventually("both nodes take pods", SOON, || {
+        let taints = cluster.value("nodes", ".items[*].spec.taints")?;
+        ensure!(taints.is_empty(), "{taints}");
+        Ok(())
+    })?;
     Ok(Some((cluster, second)))
 }
 
