@@ -10,6 +10,7 @@ pub mod legacy_tokens;
 pub mod openid;
 mod remarks;
 pub mod request_header;
+mod signatures;
 pub mod static_tokens;
 pub mod tokens;
 mod uses;
