@@ -1,9 +1,8 @@
 //! The embedded store: an append-only log in a folder and an index of it in memory.
 //!
 //! Enter at [`Embedded::start`]. Keys and the places of their values are in memory, values are not. Commits go to one
-//! thread ([`writer`]) that makes them durable in groups and has the runtime told ([`tell`]); readers look into the shared
-//! [`state`] and read values from the files. [`recovery`] reads the log at start, [`merge`] gives back the room of what
-//! compaction has forgotten.
+//! thread ([`writer`]) that makes them durable in groups; readers look into the shared [`state`] and read values from the
+//! files. [`recovery`] reads the log at start, [`merge`] gives back the room of what compaction has forgotten.
 //!
 //! Why a log of our own: measured on the machine that the budgets are for, a durable commit of one 2 KiB value through
 //! redb costs 180 µs of CPU alone and 22 µs in groups of sixteen, and a start after a crash reads everything twice; the
@@ -31,12 +30,10 @@ mod record;
 mod recovery;
 mod segment;
 mod state;
-mod tell;
 mod writer;
 
 use disk::Disk;
 use state::Shared;
-use tell::Teller;
 use writer::{Request, Writer};
 
 /// Commits that may wait for the writer; more wait to be let in.
@@ -70,8 +67,8 @@ pub struct Embedded {
     requests: mpsc::Sender<Request>,
     /// Held while files are merged.
     merging: Mutex<()>,
-    /// The one that writes, or ends with the thread that does, and the one that expires keys.
-    tasks: Mutex<Option<[JoinHandle<()>; 2]>>,
+    /// The end of the thread, and the task that expires keys.
+    ended: Mutex<Option<(oneshot::Receiver<()>, JoinHandle<()>)>>,
 }
 
 impl Embedded {
@@ -84,11 +81,11 @@ impl Embedded {
         let (state, active, ready) = recovered.map_err(|error| failed(error.into()))?.map_err(failed)?;
         let shared = Arc::new(Shared::new(disk, state, options));
         let (requests, received) = mpsc::channel(QUEUE);
-        let writer =
-            start_writer(|teller| Writer::new(shared.clone(), clock, active, ready, teller), &shared, received);
-        let writer = writer.map_err(failed)?;
+        let (end, ended) = oneshot::channel();
+        let writer = Writer::new(shared.clone(), clock, active, ready);
+        start_writer(writer, received, end).map_err(failed)?;
         let expiry = tokio::spawn(expiry::run(shared.clone(), clock, requests.clone()));
-        Ok(Self { shared, requests, merging: Mutex::new(()), tasks: Mutex::new(Some([writer, expiry])) })
+        Ok(Self { shared, requests, merging: Mutex::new(()), ended: Mutex::new(Some((ended, expiry))) })
     }
 
     /// Ends watches, lets the commits that wait be written, and returns when the log is no longer touched. The disk is let go
@@ -96,9 +93,10 @@ impl Embedded {
     pub async fn close(&self) {
         self.shared.closed.trigger();
         let _ = self.requests.send(Request::Close).await;
-        for task in self.tasks.lock().await.take().into_iter().flatten() {
-            // It may have ended by itself.
-            let _ = task.await;
+        if let Some((thread, expiry)) = self.ended.lock().await.take() {
+            // Either may have ended by itself.
+            let _ = thread.await;
+            let _ = expiry.await;
         }
     }
 
@@ -122,20 +120,21 @@ impl Embedded {
     }
 }
 
-/// The task ends when nothing touches the log any more.
-fn start_writer(
-    make: impl FnOnce(Teller) -> Writer,
-    shared: &Arc<Shared>,
-    requests: mpsc::Receiver<Request>,
-) -> std::io::Result<JoinHandle<()>> {
+/// Tells `end` when the writer has ended; nobody waits for that unless the store is being closed.
+fn start_writer(writer: Writer, requests: mpsc::Receiver<Request>, end: oneshot::Sender<()>) -> std::io::Result<()> {
     if blocking::is_single_threaded() {
-        return Ok(tokio::spawn(make(Teller::InPlace).run_in_place(requests)));
+        tokio::spawn(async move {
+            writer.run_in_place(requests).await;
+            let _ = end.send(());
+        });
+        return Ok(());
     }
-    let (bell, listener) = tell::bell()?;
-    let writer = make(Teller::Thread(bell));
     let thread = std::thread::Builder::new().name("store-writer".to_owned());
-    thread.spawn(move || writer.run(requests))?;
-    Ok(tokio::spawn(listener.run(shared.clone())))
+    let started = thread.spawn(move || {
+        writer.run(requests);
+        let _ = end.send(());
+    });
+    started.map(drop)
 }
 
 /// How large an embedded store is.

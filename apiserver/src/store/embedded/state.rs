@@ -175,12 +175,6 @@ impl Shared {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes who waits for newer revisions.
-    pub(super) fn announce(&self) {
-        let revision = self.read().revision;
-        self.revision.send_if_modified(|newest| std::mem::replace(newest, revision) != revision);
-    }
-
     pub(super) fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,7 +14,6 @@ use super::record::{self, Kind};
 use super::recovery;
 use super::segment::Segment;
 use super::state::{Found, Shared, State};
-use super::tell::{Answers, Teller};
 use crate::store::{Batch, Change, ChangeKind, Commit, CommitError, Condition, Entry, Error, Revision, Write};
 
 /// Commits and bytes in one group.
@@ -40,8 +39,6 @@ pub(super) struct Writer {
     /// Set by the first failed write of records. What is on the disk then is not known, so nothing more is written.
     failed: Option<String>,
     buffer: Vec<u8>,
-    /// Dropped last: nothing touches the log any more then.
-    teller: Teller,
 }
 
 /// A group being made.
@@ -81,8 +78,8 @@ enum Current {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, clock: Clock, active: Segment, ready: u64, teller: Teller) -> Self {
-        Self { shared, clock, active, ready, rolling: false, failed: None, buffer: Vec::new(), teller }
+    pub(super) fn new(shared: Arc<Shared>, clock: Clock, active: Segment, ready: u64) -> Self {
+        Self { shared, clock, active, ready, rolling: false, failed: None, buffer: Vec::new() }
     }
 
     /// Runs until closed. Blocks its thread.
@@ -188,25 +185,24 @@ impl Writer {
         Outcome::Done(revision)
     }
 
-    /// Makes the group durable, shows it to readers, and has them told.
+    /// Makes the group durable, shows it to readers, and answers.
     fn finish(&mut self, group: Group) {
         let written = if self.buffer.is_empty() { Ok(0) } else { self.write() };
         let Group { batches, commits, compactions, .. } = group;
-        let (commits, compactions) = (commits.into_iter(), compactions.into_iter());
-        let answers = match written {
+        match written {
             Ok(offset) => {
-                self.publish(batches, compactions.as_slice().iter().map(|(_, at)| *at).max(), offset);
-                Answers {
-                    commits: commits.map(|(to, outcome)| (to, outcome.answer())).collect(),
-                    compactions: compactions.map(|(to, _)| (to, Ok(()))).collect(),
+                self.publish(batches, compactions.iter().map(|(_, at)| *at).max(), offset);
+                for (answer, outcome) in commits {
+                    // Who asked may have gone.
+                    let _ = answer.send(outcome.answer());
                 }
+                compactions.into_iter().for_each(|(answer, _)| drop(answer.send(Ok(()))));
             }
-            Err(reason) => Answers {
-                commits: commits.map(|(to, _)| (to, Err(failed(&reason).into()))).collect(),
-                compactions: compactions.map(|(to, _)| (to, Err(failed(&reason)))).collect(),
-            },
-        };
-        self.teller.tell(&self.shared, answers);
+            Err(reason) => {
+                commits.into_iter().for_each(|(answer, _)| drop(answer.send(Err(failed(&reason).into()))));
+                compactions.into_iter().for_each(|(answer, _)| drop(answer.send(Err(failed(&reason)))));
+            }
+        }
         self.buffer.clear();
         // A burst's buffer is not kept.
         self.buffer.shrink_to(64 << 10);
@@ -292,7 +288,9 @@ impl Writer {
         if let Some(compacted) = compacted {
             state.compact(compacted);
         }
+        let revision = state.revision;
         drop(state);
+        self.shared.revision.send_if_modified(|newest| std::mem::replace(newest, revision) != revision);
         if nearer {
             self.shared.expiry.notify_one();
         }
