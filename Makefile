@@ -60,7 +60,7 @@ conformance:
 	@scripts/conformance.sh $(ARGS)
 
 bench:
-	@AGAINST=$(AGAINST) scripts/bench.sh
+	@AGAINST='$(AGAINST)' scripts/bench.sh
 
 # What the seed and the time stand for, and what --swap takes: docs/drills.md.
 chaos:

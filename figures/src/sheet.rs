@@ -76,7 +76,7 @@ impl Sheet {
             paths.extend(is_sheet.then_some(path));
         }
         paths.sort();
-        paths.iter().map(|path| Self::read(path)).collect()
+        paths.iter().map(Self::read).collect()
     }
 
     fn read(path: &PathBuf) -> Result<Self> {

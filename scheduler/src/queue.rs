@@ -19,6 +19,9 @@ use crate::framework::PluginSet;
 use crate::objects::Pod;
 use crate::plugins::priority_sort::Rank;
 
+/// No number of events.
+const CHANGED_IN_FLIGHT: u64 = u64::MAX;
+
 type Uid = Arc<str>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +52,10 @@ struct Entry {
     error_count: u32,
     /// Plugins of its profile that turned it away last time.
     rejected_by: PluginSet,
-    /// How many events there had been when it was taken out.
+    /// How many events there had been when it was taken out; [`CHANGED_IN_FLIGHT`] when the pod itself changed since.
     events_before: u64,
+    /// Something happened, which may or may not concern it, while it was judged.
+    missed_events: bool,
 }
 
 /// A pod to schedule, with what its wait so far was.
@@ -121,6 +126,7 @@ impl Queue {
             error_count: 0,
             rejected_by: PluginSet::default(),
             events_before: 0,
+            missed_events: false,
             pod,
         };
         let gated = !entry.pod.gates.is_empty();
@@ -136,6 +142,8 @@ impl Queue {
         match place {
             Place::Gated if ungated => self.activate(&uid, now),
             Place::Unschedulable { .. } if wakes(&old, rejected_by) => self.wake(&uid, now),
+            // What is being judged is the old pod.
+            Place::InFlight => entry.events_before = CHANGED_IN_FLIGHT,
             _ => {}
         }
     }
@@ -148,13 +156,15 @@ impl Queue {
     }
 
     /// The next pod to try. When none is due, one that still pauses after being woken goes early: nothing else would
-    /// use the time. Pods that failed with an error sit out their pause.
+    /// use the time. Pods that failed with an error, or only may have missed something, sit out their pause.
     pub fn pop(&mut self, now: Timestamp) -> Option<Popped> {
         self.flush(now);
         let uid = match self.active.first() {
             Some((_, uid)) => uid.clone(),
             None => {
-                let early = |uid: &Uid| self.entries.get(uid).is_some_and(|entry| entry.error_count == 0);
+                let early = |uid: &Uid| {
+                    self.entries.get(uid).is_some_and(|entry| entry.error_count == 0 && !entry.missed_events)
+                };
                 self.backoff.iter().find(|(_, _, uid)| early(uid)).map(|(_, _, uid)| uid.clone())?
             }
         };
@@ -162,6 +172,7 @@ impl Queue {
         let events_before = self.events;
         let entry = self.entries.get_mut(&uid)?;
         entry.events_before = events_before;
+        entry.missed_events = false;
         entry.attempts += 1;
         Some(Popped { pod: entry.pod.clone(), attempts: entry.attempts, arrived: entry.arrived })
     }
@@ -175,9 +186,10 @@ impl Queue {
         entry.unschedulable_count += 1;
         entry.error_count = 0;
         entry.rejected_by = rejected_by;
-        match entry.events_before == events {
-            true => self.put(&uid, Place::Unschedulable { leftover_at }),
-            false => self.wake(&uid, now),
+        entry.missed_events = entry.events_before != events;
+        match entry.missed_events {
+            true => self.wake(&uid, now),
+            false => self.put(&uid, Place::Unschedulable { leftover_at }),
         }
     }
 

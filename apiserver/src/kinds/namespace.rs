@@ -12,15 +12,10 @@ const FINALIZER: &str = "kubernetes";
 
 pub static HOOKS: Hooks = Hooks {
     name: names::dns_label,
-    default: |namespace| {
-        let name = meta::name(namespace).to_owned();
-        if !name.is_empty() {
-            let mut labels = meta::map(namespace, "metadata.labels").clone();
-            labels.insert("kubernetes.io/metadata.name".into(), name.into());
-            meta::metadata_mut(namespace).insert("labels".into(), Value::Object(labels));
-        }
-    },
+    default: label_with_name,
     prepare_create: |namespace| {
+        // A generated name is known only now.
+        label_with_name(namespace);
         namespace["status"] = json!({"phase": "Active"});
         let held = meta::list(namespace, "spec.finalizers").iter().any(|finalizer| finalizer == FINALIZER);
         if !held {
@@ -62,6 +57,16 @@ pub static HOOKS: Hooks = Hooks {
     },
     ..Hooks::PLAIN
 };
+
+/// Every namespace can be selected by its name.
+fn label_with_name(namespace: &mut Value) {
+    let name = meta::name(namespace).to_owned();
+    if !name.is_empty() {
+        let mut labels = meta::map(namespace, "metadata.labels").clone();
+        labels.insert("kubernetes.io/metadata.name".into(), name.into());
+        meta::metadata_mut(namespace).insert("labels".into(), Value::Object(labels));
+    }
+}
 
 #[cfg(test)]
 mod tests {

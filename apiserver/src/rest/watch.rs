@@ -161,7 +161,8 @@ impl Watch {
         loop {
             // Events come most often, so they are looked for first; but a watch that is always busy must not outlive its
             // time.
-            let is_due = self.due.is_elapsed();
+            // Its own word would be no for ever: a timer that was never waited for has not begun.
+            let is_due = Instant::now() >= self.due.deadline();
             tokio::select! {
                 biased;
                 event = self.watcher.next(), if !is_due => match event {

@@ -53,6 +53,9 @@ async fn dry_run_stores_nothing_and_names_are_generated() {
     let name = one["metadata"]["name"].as_str().unwrap();
     assert!(name.starts_with("pre-") && name.len() == 9, "{name}");
     assert_ne!(one["metadata"]["name"], two["metadata"]["name"]);
+
+    let namespace = post(client, "/api/v1/namespaces", &generated).await.expect(201);
+    assert_eq!(namespace["metadata"]["labels"]["kubernetes.io/metadata.name"], namespace["metadata"]["name"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

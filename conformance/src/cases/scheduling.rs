@@ -212,7 +212,8 @@ async fn spread_constraints_hold(scope: &Scope) -> Result<()> {
 async fn pods_go_to_all_nodes(scope: &Scope) -> Result<()> {
     let mut template = super::template("spread", &scope.cluster.images.busybox, STAY);
     template["spec"]["topologySpreadConstraints"] = json!([{"maxSkew": 1, "topologyKey": "kubernetes.io/hostname",
-        "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "spread"}}}]);
+        "whenUnsatisfiable": "DoNotSchedule", "nodeTaintsPolicy": "Honor",
+        "labelSelector": {"matchLabels": {"app": "spread"}}}]);
     let count = scope.cluster.nodes.len() * 2;
     scope
         .deployments()

@@ -150,14 +150,18 @@ fn keep(world: &World, plan: &mut Plan, pod: &Arc<Pod>, ordered: bool) -> Result
         }
         return Err(Wait);
     }
-    if matches!(pods::phase(pod), "" | "Pending") && !(has_all_claims(world, pod) && claims_fit(world, pod)) {
+    let claims_fit = claims_fit(world, pod);
+    let is_pending = matches!(pods::phase(pod), "" | "Pending");
+    let mends_claims = is_pending && !(has_all_claims(world, pod) && claims_fit);
+    if mends_claims {
         plan.steps.push(Step::CreateClaims(pod.clone()));
     }
     if ordered && (going || !is_available(world, pod)) {
         return Err(Wait);
     }
     let fits = identity::identity_matches(world.set, pod) && identity::storage_matches(world.set, pod);
-    if !(fits && claims_fit(world, pod)) {
+    // Not twice: whoever writes a claim second is told of a conflict.
+    if !fits || !(claims_fit || mends_claims) {
         plan.steps.push(Step::Repair(pod.clone()));
     }
     Ok(())

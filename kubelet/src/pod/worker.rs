@@ -62,7 +62,8 @@ pub(super) enum Done {
     Stopped(String, Result<(), String>),
     SandboxStopped(String, Result<(), String>),
     Removed(String, Result<(), String>),
-    Reported(Result<Box<Pod>, kube::Error>),
+    /// The API's answer to a status, and the version that was known when it was sent.
+    Reported(Result<Box<Pod>, kube::Error>, u64),
     Cleaned(Result<(), String>),
     Released(Result<(), kube::Error>),
     Gone(Result<(), String>),

@@ -26,6 +26,8 @@ use crate::{
 };
 
 const RETRY: Duration = Duration::from_secs(1);
+/// After a status that changed nothing.
+const UNHEARD_RETRY: Duration = Duration::from_secs(10);
 const CONFLICT_RETRY: Duration = Duration::from_millis(100);
 /// Upstream tries a failed mount again after half a second, doubling to about two minutes.
 const VOLUME_RETRY: Duration = Duration::from_millis(500);
@@ -84,7 +86,7 @@ impl Worker {
                     Err(message) => tracing::warn!(id, message, "a dead container or sandbox cannot be removed"),
                 }
             }
-            Done::Reported(result) => self.reported(result),
+            Done::Reported(result, sent_at) => self.reported(result, sent_at),
             Done::Cleaned(result) => match result {
                 Ok(()) => self.ending = Ending::Clean,
                 Err(message) => self.end_failed(Ending::No, &message),
@@ -182,9 +184,10 @@ impl Worker {
         self.reporting = true;
         let name = target.metadata.name.clone().unwrap_or_default();
         let api: Api<Pod> = Api::namespaced(client, target.metadata.namespace.as_deref().unwrap_or_default());
+        let sent_at = self.known_version;
         self.steps.spawn(async move {
             let told = api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(difference)).await;
-            Done::Reported(told.map(Box::new))
+            Done::Reported(told.map(Box::new), sent_at)
         });
         None
     }
@@ -199,11 +202,15 @@ impl Worker {
         Arc::new(shown)
     }
 
-    fn reported(&mut self, result: Result<Box<Pod>, kube::Error>) {
+    fn reported(&mut self, result: Result<Box<Pod>, kube::Error>, sent_at: u64) {
         self.reporting = false;
         self.report_not_before = None;
         match result {
             Ok(pod) => {
+                // An older server leaves out what it does not know: to say it again at once would never end.
+                if version(&pod) == sent_at {
+                    self.report_not_before = Some(after(self.now(), UNHEARD_RETRY));
+                }
                 if version(&pod) >= self.known_version {
                     self.known_version = version(&pod);
                     self.known = pod.status.unwrap_or_default();

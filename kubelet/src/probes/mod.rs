@@ -122,8 +122,7 @@ impl PodProbes {
                 }
                 wanted.insert(key.clone());
                 if kind == Kind::Startup && !self.tasks.contains_key(&key) && has_started(known, record) {
-                    let probed = self.probed.entry(record.id.clone()).or_default();
-                    probed.send_if_modified(|probed| probed.startup.replace(true) != Some(true));
+                    self.note_started(&record.id);
                 } else if !self.tasks.contains_key(&key) {
                     let task = self.start(node, pod, &container, probe.clone(), kind, record, observed);
                     self.tasks.insert(key, task);
@@ -141,6 +140,20 @@ impl PodProbes {
     }
 
     #[allow(clippy::too_many_arguments)]
+    /// What the probe would have told: others wait for it, and so may the containers after a sidecar.
+    fn note_started(&mut self, id: &str) {
+        let inbox = &self.inbox;
+        self.probed.entry(id.to_owned()).or_default().send_if_modified(|probed| {
+            let is_news = probed.startup.replace(true) != Some(true);
+            if is_news {
+                inbox.tell(|news| {
+                    news.probed.insert(id.to_owned(), *probed);
+                });
+            }
+            is_news
+        });
+    }
+
     fn start(
         &mut self,
         node: &Arc<Node>,

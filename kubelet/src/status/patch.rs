@@ -23,6 +23,10 @@ pub fn between(uid: &str, known: &PodStatus, wanted: &PodStatus) -> Option<Value
                 }
                 status.insert(key.clone(), Value::Array(list));
             }
+            // Amounts merge by their names.
+            "resources" | "allocatedResources" => {
+                status.insert(key.clone(), without_the_gone(known.get(key), value));
+            }
             _ => {
                 status.insert(key.clone(), value.clone());
             }
@@ -32,6 +36,14 @@ pub fn between(uid: &str, known: &PodStatus, wanted: &PodStatus) -> Option<Value
         status.insert(key.clone(), Value::Null);
     }
     (!status.is_empty()).then(|| json!({"metadata": {"uid": uid}, "status": status}))
+}
+
+/// What makes `wanted` of `known` where maps are merged: keys that are gone are named as null.
+fn without_the_gone(known: Option<&Value>, wanted: &Value) -> Value {
+    let (Some(Value::Object(known)), Value::Object(wanted)) = (known, wanted) else { return wanted.clone() };
+    let gone = known.keys().filter(|key| !wanted.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let kept = wanted.iter().map(|(key, value)| (key.clone(), without_the_gone(known.get(key), value)));
+    Value::Object(gone.chain(kept).collect())
 }
 
 fn changed_conditions(known: Option<&Value>, wanted: &Value, status: &mut Map<String, Value>) {
@@ -70,6 +82,8 @@ fn is_owned(key: &str) -> bool {
             | "containerStatuses"
             | "initContainerStatuses"
             | "ephemeralContainerStatuses"
+            | "resources"
+            | "allocatedResources"
     )
 }
 
@@ -77,5 +91,23 @@ fn object(status: &PodStatus) -> Map<String, Value> {
     match serde_json::to_value(status) {
         Ok(Value::Object(object)) => object,
         Ok(_) | Err(_) => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_that_are_gone_are_named() {
+        let status = |it: Value| serde_json::from_value::<PodStatus>(it).unwrap();
+        let known = status(json!({
+            "allocatedResources": {"cpu": "1"},
+            "resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "1", "memory": "1Gi"}},
+        }));
+        let wanted = status(json!({"resources": {"limits": {"cpu": "2"}}}));
+        let told = between("u", &known, &wanted).unwrap();
+        let resources = json!({"requests": null, "limits": {"cpu": "2", "memory": null}});
+        assert_eq!(told["status"], json!({"allocatedResources": null, "resources": resources}));
     }
 }

@@ -122,8 +122,10 @@ impl Loop {
     async fn check(&mut self) {
         self.sysctl.call_iptables_for_bridges();
         for family in &mut self.families {
-            // As upstream: not where it would take long.
-            if !family.is_brief && family.written_whole.elapsed() >= WHOLE_WRITE_PERIOD {
+            // As upstream: not where it would take long. Mode nftables would forget which clients stick to which endpoints,
+            // and sees from the kernel's counts what is missing.
+            let may_write_whole = family.rules.mode() == Mode::Iptables && !family.is_brief;
+            if may_write_whole && family.written_whole.elapsed() >= WHOLE_WRITE_PERIOD {
                 family.rules.set_dirty();
             } else {
                 family.rules.check().await;
