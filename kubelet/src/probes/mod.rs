@@ -139,7 +139,6 @@ impl PodProbes {
         self.probed.retain(|id, _| wanted.iter().any(|(wanted, _)| wanted == id));
     }
 
-    #[allow(clippy::too_many_arguments)]
     /// What the probe would have told: others wait for it, and so may the containers after a sidecar.
     fn note_started(&mut self, id: &str) {
         let inbox = &self.inbox;
@@ -154,6 +153,7 @@ impl PodProbes {
         });
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn start(
         &mut self,
         node: &Arc<Node>,
