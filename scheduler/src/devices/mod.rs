@@ -1,7 +1,8 @@
 //! Which devices a pod's claims get on a node (Kubernetes concept: "Dynamic Resource Allocation").
 //!
 //! Enter at [`wanted`] (the claims of a pod, or why it must wait) and [`plan`] (what has to be written before the pod goes
-//! to a node). `pools` is what a node reaches, `requests` what claims ask for, `search` chooses. Pure.
+//! to a node). `pools` is what a node reaches, `requests` what claims ask for, `search` chooses. Pure, but for
+//! the clock that ends a search (`filterTimeout`).
 //!
 //! `shares` is what several have of one device, or devices of common counters; `readiness` is what a binding waits for.
 

@@ -1,4 +1,5 @@
-//! Finds devices for all requests at once: the first in order that go together. Pure.
+//! Finds devices for all requests at once: the first in order that go together. Pure, but for the clock,
+//! which ends a search that takes longer than the filter may.
 
 use std::cell::OnceCell;
 use std::time::Instant;
