@@ -83,7 +83,8 @@ impl Seam {
     fn tell(&self, what: &str, mut pod: Value) {
         let version = self.0.version.fetch_add(1, Ordering::Relaxed);
         pod["metadata"]["resourceVersion"] = version.to_string().into();
-        let event = Bytes::from(json!({"type": what, "object": pod}).to_string() + "\n");
+        // The type comes first, as every API server writes it; a map may have an order of its own.
+        let event = Bytes::from(format!("{{\"type\":\"{what}\",\"object\":{pod}}}\n"));
         self.pods().watchers.retain(|watcher| watcher.send(event.clone()).is_ok());
     }
 

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 use figures::{Figure, Sheet};
 use futures::TryStreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::core::PartialObjectMeta;
 use kube::runtime::wait::await_condition;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -76,19 +76,23 @@ impl Web {
 
     /// Returns once the last of its pods is gone.
     async fn delete(&self, client: Client) -> Result<()> {
-        let pods = Api::<Pod>::namespaced(client.clone(), "default");
-        let listed = pods.list_metadata(&ListParams::default()).await.context("list pods")?;
-        let mut left = listed.items.len();
-        let named = Api::<PartialObjectMeta<Pod>>::namespaced(client, "default");
-        let mut events = std::pin::pin!(watcher(named, watcher::Config::default()));
+        let pods = Api::<PartialObjectMeta<Pod>>::namespaced(client, "default");
+        let mut events = std::pin::pin!(watcher(pods, watcher::Config::default()));
+        let mut left = 0;
+        loop {
+            match events.try_next().await?.context("the watch of pods ends")? {
+                Event::InitApply(_) => left += 1,
+                Event::InitDone => break,
+                Event::Init | Event::Apply(_) | Event::Delete(_) => {}
+            }
+        }
+        ensure!(left == self.replicas, "{left} pods before they are deleted");
         self.api.delete(&self.name, &DeleteParams::background()).await.context("delete the Deployment")?;
         while left > 0 {
             match events.try_next().await?.context("the watch of pods ends")? {
                 Event::Delete(_) => left -= 1,
-                // What went before the watch began is not told.
-                Event::Init => left = 0,
-                Event::InitApply(_) => left += 1,
-                Event::InitDone | Event::Apply(_) => {}
+                Event::Apply(_) => {}
+                Event::Init | Event::InitApply(_) | Event::InitDone => bail!("the watch of pods began anew"),
             }
         }
         Ok(())

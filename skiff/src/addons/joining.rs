@@ -30,13 +30,14 @@ const CLIENT_CERTIFICATES: &str = "system:certificates.k8s.io:certificatesigning
 const SERVING_CERTIFICATES: &str = "skiff:selfnodeserver";
 const SERVING_APPROVER: &str = "skiff:kubelet-serving-approver";
 
-/// `authority` is the certificate of the cluster's authority, PEM.
-pub(super) fn objects(settings: &Settings, authority: &str) -> Result<Vec<Value>> {
-    Ok([discovery(settings, authority)?, certificates(), settings_for_nodes(settings)?, identities()].concat())
+/// What a machine asks for once it has found the cluster.
+pub(super) fn objects(settings: &Settings) -> Result<Vec<Value>> {
+    Ok([certificates(), settings_for_nodes(settings)?, identities()].concat())
 }
 
-/// The ConfigMap that everybody may read: address and authority of the cluster. The controller manager signs it.
-fn discovery(settings: &Settings, authority: &str) -> Result<Vec<Value>> {
+/// The ConfigMap that everybody may read, to be made last: address and authority of the cluster, PEM. The controller
+/// manager signs it.
+pub(super) fn discovery(settings: &Settings, authority: &str) -> Result<Vec<Value>> {
     const ROLE: &str = "kubeadm:bootstrap-signer-clusterinfo";
     let cluster = json!({"certificate-authority-data": STANDARD.encode(authority), "server": settings.server()});
     let kubeconfig = json!({
@@ -183,7 +184,7 @@ mod tests {
     #[test]
     fn every_object_has_a_name_and_each_is_there_once() {
         let settings = Settings::for_tests("first", "192.0.2.1".parse().unwrap());
-        let objects = objects(&settings, "PEM").unwrap();
+        let objects = [objects(&settings).unwrap(), discovery(&settings, "PEM").unwrap()].concat();
         let names: std::collections::BTreeSet<String> =
             objects.iter().map(|object| format!("{} {}", object["kind"], object["metadata"])).collect();
         assert_eq!(names.len(), objects.len());

@@ -81,8 +81,9 @@ async fn apply_joining(layout: &Layout, settings: &Settings) -> Result<()> {
     let authority = layout.certificate(pki::CA);
     let authority = std::fs::read_to_string(&authority).with_context(|| format!("read {}", authority.display()))?;
     let client = node::client(layout, settings)?;
-    let objects = joining::objects(settings, &authority)?;
-    try_join_all(objects.into_iter().map(|object| apply_one(&client, object))).await.map(|_| ())
+    let apply_all = |objects: Vec<Value>| try_join_all(objects.into_iter().map(|object| apply_one(&client, object)));
+    apply_all(joining::objects(settings)?).await?;
+    apply_all(joining::discovery(settings, &authority)?).await.map(|_| ())
 }
 
 async fn apply_one(client: &kube::Client, object: Value) -> Result<()> {

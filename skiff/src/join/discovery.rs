@@ -22,7 +22,8 @@ use super::answer;
 use crate::pki::Pin;
 use crate::{files, kubeconfig, node};
 
-/// How long a new token may take to be signed with, and how often to look: nobody may watch without a name.
+/// How long a new cluster may take to show itself and a new token to be signed with, and how often to look: nobody may
+/// watch without a name.
 const SIGNED_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -59,17 +60,28 @@ async fn fetch(scratch: &Path, endpoint: &str, authority: Value, token: &Token) 
     let signed = format!("{SIGNATURE_PREFIX}{}", token.id);
     let start = tokio::time::Instant::now();
     loop {
-        let data = answer(&what, maps.get(CLUSTER_INFO)).await?.data.unwrap_or_default();
-        if data.contains_key(&signed) {
-            return Ok(data);
-        }
-        if start.elapsed() >= SIGNED_WITHIN {
-            bail!(
+        let map = answer(&what, async { not_yet_is_none(maps.get(CLUSTER_INFO).await) }).await?;
+        let is_late = start.elapsed() >= SIGNED_WITHIN;
+        match map.map(|map| map.data.unwrap_or_default()) {
+            Some(data) if data.contains_key(&signed) => return Ok(data),
+            Some(_) if is_late => bail!(
                 "the cluster at {endpoint} does not know the token {}, or it has expired: skiff token create makes a new one",
                 token.id
-            );
+            ),
+            None if is_late => bail!(
+                "the cluster at {endpoint} shows nobody its {CLUSTER_INFO}: skiff and kubeadm make it in {CLUSTER_INFO_NAMESPACE}, \
+                 with the right for system:anonymous to get it"
+            ),
+            _ => tokio::time::sleep(PAUSE).await,
         }
-        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// A cluster that began a moment ago has no `cluster-info` yet, or nobody has the right to read it.
+fn not_yet_is_none(answer: kube::Result<ConfigMap>) -> kube::Result<Option<ConfigMap>> {
+    match answer {
+        Err(kube::Error::Api(status)) if [401, 403, 404].contains(&status.code) => Ok(None),
+        other => other.map(Some),
     }
 }
 
