@@ -18,6 +18,7 @@ use crate::{
 fn pod(name: &str, memory: &str, priority: i32) -> Arc<Pod> {
     let object = json!({"metadata": {"name": name, "namespace": "ns", "uid": name}, "spec": {"priority": priority,
         "terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "image": "i:1",
+            "volumeMounts": [{"name": "data", "mountPath": "/data"}],
             "resources": {"requests": {"memory": memory}, "limits": {"ephemeral-storage": "1Mi"}}}],
         "volumes": [{"name": "data", "emptyDir": {}}]}});
     Arc::new(serde_json::from_value(object).expect("a pod"))

@@ -28,7 +28,8 @@ fn pod(policy: &str) -> Arc<Pod> {
     let object = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": {"restartPolicy": policy,
         "terminationGracePeriodSeconds": 1,
         "initContainers": [{"name": "side", "image": "i:1", "restartPolicy": "Always"}],
-        "containers": [{"name": "a", "image": "i:1"}, {"name": "b", "image": "i:1"}],
+        "containers": [{"name": "a", "image": "i:1"},
+            {"name": "b", "image": "i:1", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}],
         "volumes": [{"name": "data", "emptyDir": {}}]}});
     Arc::new(serde_json::from_value(object).expect("a pod"))
 }

@@ -1,7 +1,9 @@
 //! Questions to a pod spec that many parts ask. Pure; knows no runtime state.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::{
-    api::core::v1::{Container, ContainerRestartRule, EphemeralContainer, Pod, PodSpec},
+    api::core::v1::{Container, ContainerRestartRule, EphemeralContainer, Pod, PodSpec, Volume},
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
 };
 use machinery::quantity::Quantity;
@@ -92,6 +94,21 @@ pub fn containers(pod: &Pod) -> Vec<(Role, Container)> {
     let regular = spec(pod).containers.iter().map(|container| (Role::Regular, container.clone()));
     let ephemeral = ephemeral_containers(pod).into_iter().map(|container| (Role::Ephemeral, container));
     init.chain(regular).chain(ephemeral).collect()
+}
+
+/// Names of the volumes that containers mount, and of those that they get as devices.
+pub fn volume_uses(pod: &Pod) -> (BTreeSet<String>, BTreeSet<String>) {
+    let all = containers(pod);
+    let mounts = all.iter().flat_map(|(_, container)| container.volume_mounts.iter().flatten());
+    let devices = all.iter().flat_map(|(_, container)| container.volume_devices.iter().flatten());
+    (mounts.map(|mount| mount.name.clone()).collect(), devices.map(|device| device.name.clone()).collect())
+}
+
+/// The volumes that a container uses. Others are nobody's, and need not even be possible.
+pub fn used_volumes(pod: &Pod) -> impl Iterator<Item = &Volume> {
+    let (mounts, devices) = volume_uses(pod);
+    let volumes = spec(pod).volumes.iter().flatten();
+    volumes.filter(move |volume| mounts.contains(&volume.name) || devices.contains(&volume.name))
 }
 
 pub fn find_container(pod: &Pod, name: &str) -> Option<(Role, Container)> {

@@ -54,7 +54,7 @@ pub(super) enum Ending {
 
 /// What a finished step answers.
 pub(super) enum Done {
-    Volumes(Result<Option<Timestamp>, crate::volumes::Error>),
+    Volumes(Result<Option<Timestamp>, Vec<crate::volumes::Error>>),
     Image(String, ImageState),
     Sandbox(Result<String, String>),
     /// The container's name, when the run before it crashed, and what the runtime made.

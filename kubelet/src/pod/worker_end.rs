@@ -121,7 +121,7 @@ impl Worker {
         }
     }
 
-    fn volumes_done(&mut self, result: Result<Option<Timestamp>, crate::volumes::Error>) {
+    fn volumes_done(&mut self, result: Result<Option<Timestamp>, Vec<crate::volumes::Error>>) {
         self.refreshing = false;
         let now = self.now();
         match result {
@@ -129,8 +129,11 @@ impl Worker {
                 self.memory.volumes = Volumes::Ready;
                 self.renew_at = renew_at;
             }
-            Err(error) => {
-                self.node.reporter.pod(&self.pod, Type::Warning, "FailedMount", error.to_string());
+            Err(errors) => {
+                let messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                for message in &messages {
+                    self.node.reporter.pod(&self.pod, Type::Warning, "FailedMount", message.clone());
+                }
                 let tries = match self.memory.volumes {
                     Volumes::Failed { tries, .. } => tries + 1,
                     _ => 1,
@@ -141,7 +144,7 @@ impl Worker {
                     self.renew_at = Some(after(now, delay));
                 } else {
                     self.memory.volumes =
-                        Volumes::Failed { message: error.to_string(), tries, retry_at: after(now, delay) };
+                        Volumes::Failed { message: messages.join("; "), tries, retry_at: after(now, delay) };
                 }
             }
         }

@@ -72,6 +72,8 @@ impl Worker {
             self.node.sources.claim(&object);
             self.memory.failures.clear();
             self.forget_changed_images(&object);
+            // An ephemeral container may use a volume that was nobody's.
+            self.refresh = true;
         }
         let meta = |pod: &Pod| (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
         if meta(&object) != meta(&self.pod) {

@@ -8,8 +8,11 @@ use component::{client::shown, scheduling::node_affinity};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Volume};
 use kube::{Api, Client};
 
+use super::error::Problem;
 use crate::pod::spec;
 
+/// Keeps a claim that is being deleted until no pod uses it.
+const PROTECTION: &str = "kubernetes.io/pvc-protection";
 const GROUP: &str = "pv.beta.kubernetes.io/gid";
 const MOUNT_OPTIONS: &str = "volume.beta.kubernetes.io/mount-options";
 
@@ -66,75 +69,119 @@ impl Claims {
     ///
     /// # Errors
     /// Upstream's words for a claim that cannot be used (yet).
-    pub async fn resolve(&self, pod: &Pod, volume: &Volume, node_name: &str) -> Result<Found, String> {
+    pub async fn resolve(&self, pod: &Pod, volume: &Volume, node_name: &str) -> Result<Found, Problem> {
         let Some((name, read_only, is_own)) = claim_of(pod, volume) else {
-            return Err(format!("volume {:?} names no claim", volume.name));
-        };
-        let Some(client) = &self.client else {
-            return Err("persistentVolumeClaim volumes need an API server".into());
+            return Err(Problem::Unknown(format!("volume {:?} names no claim", volume.name)));
         };
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let failed = |problem: String| format!("error processing PVC {namespace}/{name}: {problem}");
+        let failed = |problem: String| Problem::Unknown(format!("error processing PVC {namespace}/{name}: {problem}"));
+        let Some(client) = &self.client else {
+            return Err(failed("failed to fetch PVC from API server: there is none".into()));
+        };
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
         let claim = claims
             .get(&name)
             .await
             .map_err(|error| failed(format!("failed to fetch PVC from API server: {}", shown(&error))))?;
-        let bound = bound_volume(pod, &claim, is_own).map_err(failed)?;
+        let bound = bound_volume(&claim).map_err(failed)?;
+        if is_own {
+            is_for_pod(pod, &claim).map_err(Problem::Unknown)?;
+        }
         let volumes: Api<PersistentVolume> = Api::all(client.clone());
         let found = volumes.get(&bound).await;
-        let found = found
-            .map_err(|error| failed(format!("failed to fetch PV {bound:?} from API server: {}", shown(&error))))?;
+        let found =
+            found.map_err(|error| failed(format!("failed to fetch PV {bound} from API server: {}", shown(&error))))?;
+        points_to(&found, &claim).map_err(failed)?;
+        fits_use(pod, &volume.name, &found).map_err(Problem::Unknown)?;
         let node = Api::<Node>::all(client.clone()).get(node_name).await;
-        let node = node.map_err(|error| failed(format!("failed to fetch node {node_name:?}: {}", shown(&error))))?;
-        judge(&claim, &found, &node, read_only).map_err(failed)
+        let node = node.map_err(|error| {
+            let message = format!("failed to fetch node {node_name:?}: {}", shown(&error));
+            Problem::Step { step: AFFINITY, volume: Some(bound.clone()), message }
+        })?;
+        judge(&found, &node, read_only)
     }
 }
 
-/// The volume's name, where the claim may be used at all.
-fn bound_volume(pod: &Pod, claim: &PersistentVolumeClaim, is_own: bool) -> Result<String, String> {
-    let owners = claim.metadata.owner_references.iter().flatten();
-    if is_own && !owners.into_iter().any(|it| it.uid == spec::uid(pod) && it.controller == Some(true)) {
-        let name = claim.metadata.name.as_deref().unwrap_or_default();
-        return Err(format!("PVC {name} was not created for pod (pod is not owner)"));
-    }
-    if claim.metadata.deletion_timestamp.is_some() {
-        return Err("can't start pod because PVC is being deleted".into());
+const AFFINITY: &str = "MountVolume.NodeAffinity check";
+
+/// The volume's name, where the claim may be used at all. One that is deleted and protected is in use, perhaps by this very
+/// pod, when the kubelet comes back.
+fn bound_volume(claim: &PersistentVolumeClaim) -> Result<String, String> {
+    let is_protected = claim.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == PROTECTION);
+    if claim.metadata.deletion_timestamp.is_some() && !is_protected {
+        return Err("PVC is being deleted".into());
     }
     let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+    if phase != Some("Bound") {
+        return Err("PVC is not bound".into());
+    }
     let name = claim.spec.as_ref().and_then(|spec| spec.volume_name.clone()).filter(|name| !name.is_empty());
-    name.filter(|_| phase == Some("Bound")).ok_or_else(|| "PVC is not bound".into())
+    name.ok_or_else(|| "PVC has empty pvc.Spec.VolumeName".into())
 }
 
-/// Where a bound volume lies, if it may be used by this claim, on this node, by this kubelet.
-fn judge(
-    claim: &PersistentVolumeClaim,
-    volume: &PersistentVolume,
-    node: &Node,
-    read_only: bool,
-) -> Result<Found, String> {
+/// The claim of a generic ephemeral volume is its pod's own.
+fn is_for_pod(pod: &Pod, claim: &PersistentVolumeClaim) -> Result<(), String> {
+    let mut owners = claim.metadata.owner_references.iter().flatten();
+    if owners.any(|owner| owner.uid == spec::uid(pod) && owner.controller == Some(true)) {
+        return Ok(());
+    }
+    let name = claim.metadata.name.as_deref().unwrap_or_default();
+    let namespace = claim.metadata.namespace.as_deref().unwrap_or_default();
+    Err(format!("PVC {namespace}/{name} was not created for pod {} (pod is not owner)", spec::identity(pod)))
+}
+
+fn points_to(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Result<(), String> {
+    let name = volume.metadata.name.as_deref().unwrap_or_default();
+    let Some(reference) = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref()) else {
+        return Err(format!(
+            "found PV object {name} but it has a nil pv.Spec.ClaimRef indicating it is not yet bound to the claim"
+        ));
+    };
+    if reference.uid == claim.metadata.uid {
+        return Ok(());
+    }
+    let [theirs, ours] = [&reference.uid, &claim.metadata.uid].map(|uid| uid.as_deref().unwrap_or_default());
+    Err(format!("found PV object {name} but its pv.Spec.ClaimRef.UID {theirs} does not point to claim.UID {ours}"))
+}
+
+/// A device is no folder, and a folder no device. `name` is the pod's for the volume.
+fn fits_use(pod: &Pod, name: &str, volume: &PersistentVolume) -> Result<(), String> {
+    let is_block = volume.spec.as_ref().is_some_and(|spec| spec.volume_mode.as_deref() == Some("Block"));
+    let (mounts, devices) = spec::volume_uses(pod);
+    match is_block {
+        true if mounts.contains(name) => {
+            Err(format!("volume {name} has volumeMode Block, but is specified in volumeMounts"))
+        }
+        false if devices.contains(name) => {
+            Err(format!("volume {name} has volumeMode Filesystem, but is specified in volumeDevices"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where a bound volume lies, if it may be used on this node, by this kubelet.
+fn judge(volume: &PersistentVolume, node: &Node, read_only: bool) -> Result<Found, Problem> {
     let name = volume.metadata.name.clone().unwrap_or_default();
     let spec = volume.spec.clone().unwrap_or_default();
-    let owner = spec.claim_ref.as_ref().and_then(|reference| reference.uid.clone());
-    if owner != claim.metadata.uid {
-        return Err(format!("PV {name:?} spec.claimRef.uid {owner:?} does not match PVC uid {:?}", claim.metadata.uid));
-    }
+    let refused = |step, message: &str| Problem::Step { step, volume: Some(name.clone()), message: message.to_owned() };
+    let is_block = spec.volume_mode.as_deref() == Some("Block");
     let required = spec.node_affinity.as_ref().and_then(|affinity| affinity.required.as_ref());
     if required.is_some_and(|selector| !node_affinity::selects(selector, node)) {
-        return Err(format!("no matching NodeSelectorTerms: PV {name:?} is not on this node"));
+        let step = if is_block { "MapVolume.NodeAffinity check" } else { AFFINITY };
+        return Err(refused(step, "no matching NodeSelectorTerms"));
     }
-    let is_block = spec.volume_mode.as_deref() == Some("Block");
     let options = mount_options(volume);
     let place = match (&spec.host_path, &spec.local) {
         (Some(_), _) if !options.is_empty() => {
-            return Err("mount options are not supported for this volume type".into());
+            let step = "MountVolume.MountOptionSupport check";
+            return Err(refused(step, "mount options are not supported for this volume type"));
         }
         (Some(it), _) => Place::HostPath { path: it.path.clone(), type_: it.type_.clone().unwrap_or_default() },
         (None, Some(it)) => Place::Local { path: it.path.clone(), fs_type: it.fs_type.clone(), options },
         (None, None) => {
-            return Err(format!(
-                "PV {name:?} is of a type that is not supported by this kubelet; hostPath and local volumes are"
-            ));
+            return Err(Problem::Unknown(format!(
+                "PV {name} is of a type that is not supported by this kubelet; hostPath and local volumes are"
+            )));
         }
     };
     let modes = spec.access_modes.unwrap_or_default();
@@ -182,10 +229,47 @@ mod tests {
 
     #[test]
     fn claims_must_be_bound() {
-        let pod = Pod::default();
-        assert_eq!(bound_volume(&pod, &claim("Bound"), false), Ok("pv".to_owned()));
-        assert_eq!(bound_volume(&pod, &claim("Pending"), false), Err("PVC is not bound".to_owned()));
-        assert!(bound_volume(&pod, &claim("Bound"), true).is_err_and(|error| error.contains("pod is not owner")));
+        assert_eq!(bound_volume(&claim("Bound")), Ok("pv".to_owned()));
+        assert_eq!(bound_volume(&claim("Pending")), Err("PVC is not bound".to_owned()));
+        let mut nameless = claim("Bound");
+        nameless.spec.get_or_insert_default().volume_name = None;
+        assert_eq!(bound_volume(&nameless), Err("PVC has empty pvc.Spec.VolumeName".to_owned()));
+        let deleted = |finalizers: Value| -> PersistentVolumeClaim {
+            let mut object = serde_json::to_value(claim("Bound")).expect("JSON");
+            object["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z".into();
+            object["metadata"]["finalizers"] = finalizers;
+            serde_json::from_value(object).expect("a claim")
+        };
+        assert_eq!(bound_volume(&deleted(json!(["x"]))), Err("PVC is being deleted".to_owned()));
+        assert_eq!(bound_volume(&deleted(json!([PROTECTION]))), Ok("pv".to_owned()), "a pod has it");
+    }
+
+    #[test]
+    fn claims_belong_to_their_pods_and_volumes_to_their_claims() {
+        let pod: Pod =
+            serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"}})).expect("a pod");
+        let not_owner = "PVC /data was not created for pod ns/p (pod is not owner)";
+        assert_eq!(is_for_pod(&pod, &claim("Bound")), Err(not_owner.to_owned()));
+        let of = |reference: Value| points_to(&volume(json!({"claimRef": reference})), &claim("Bound"));
+        assert_eq!(of(json!({"uid": "c"})), Ok(()));
+        let other = "found PV object pv but its pv.Spec.ClaimRef.UID x does not point to claim.UID c";
+        assert_eq!(of(json!({"uid": "x"})), Err(other.to_owned()));
+        assert!(of(Value::Null).is_err_and(|error| error.contains("has a nil pv.Spec.ClaimRef")));
+    }
+
+    #[test]
+    fn devices_are_no_folders() {
+        let pod = |uses: &str| -> Pod {
+            let container = json!({"name": "c", uses: [{"name": "data"}]});
+            let object = json!({"metadata": {"name": "p"}, "spec": {"containers": [container]}});
+            serde_json::from_value(object).expect("a pod")
+        };
+        let of = |uses: &str, mode: &str| fits_use(&pod(uses), "data", &volume(json!({"volumeMode": mode})));
+        assert_eq!((of("volumeMounts", "Filesystem"), of("volumeDevices", "Block")), (Ok(()), Ok(())));
+        let words =
+            |mode: &str, uses: &str| Err(format!("volume data has volumeMode {mode}, but is specified in {uses}"));
+        assert_eq!(of("volumeMounts", "Block"), words("Block", "volumeMounts"));
+        assert_eq!(of("volumeDevices", "Filesystem"), words("Filesystem", "volumeDevices"));
     }
 
     #[test]
@@ -196,7 +280,10 @@ mod tests {
             json!({"required": {"nodeSelectorTerms": [{"matchExpressions":
                 [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}]}})
         };
-        let of = |spec: Value| judge(&claim("Bound"), &volume(spec), &here, false);
+        let of = |spec: Value| judge(&volume(spec), &here, false);
+        let says = |of: Result<Found, Problem>| {
+            super::super::error::told(vec![("v".into(), of.expect_err("refused"))])[0].to_string()
+        };
         let reference = json!({"uid": "c"});
         let local = json!({"path": "/data"});
         let found = of(json!({"claimRef": reference, "local": local, "nodeAffinity": on("n1")})).expect("found");
@@ -206,19 +293,18 @@ mod tests {
         let with = of(json!({"claimRef": reference, "local": local, "mountOptions": options})).expect("found");
         assert_eq!(with.place, local_place(&["noatime", "noexec"]));
         let folder = json!({"claimRef": reference, "hostPath": {"path": "/data"}, "mountOptions": ["noexec"]});
-        assert_eq!(of(folder), Err("mount options are not supported for this volume type".to_owned()));
+        let words = "MountVolume.MountOptionSupport check failed for volume \"pv\" : mount options are not supported for this volume type";
+        assert_eq!(says(of(folder)), words);
         let mut older = volume(json!({"claimRef": reference, "local": local, "mountOptions": ["noexec"]}));
         older.metadata.annotations = Some([(MOUNT_OPTIONS.to_owned(), "nodev,noatime".to_owned())].into());
         older.metadata.annotations.get_or_insert_default().insert(GROUP.to_owned(), "1234".to_owned());
         older.spec.get_or_insert_default().access_modes = Some(vec!["ReadWriteOncePod".to_owned()]);
-        let found = judge(&claim("Bound"), &older, &here, false).expect("found");
+        let found = judge(&older, &here, false).expect("found");
         assert_eq!(found.place, local_place(&["noatime", "nodev"]));
         assert_eq!((found.group, found.is_for_one_pod), (Some(1234), true));
         let elsewhere = of(json!({"claimRef": reference, "local": local, "nodeAffinity": on("n2")}));
-        assert!(elsewhere.is_err_and(|error| error.contains("not on this node")));
-        assert!(
-            of(json!({"claimRef": {"uid": "x"}, "local": local})).is_err_and(|error| error.contains("does not match"))
-        );
+        let words = "MountVolume.NodeAffinity check failed for volume \"pv\" : no matching NodeSelectorTerms";
+        assert_eq!(says(elsewhere), words);
         assert!(of(json!({"claimRef": reference, "nfs": {"server": "s", "path": "/"}})).is_err());
         let block =
             json!({"claimRef": reference, "local": local, "volumeMode": "Block", "accessModes": ["ReadOnlyMany"]});

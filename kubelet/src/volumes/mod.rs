@@ -7,15 +7,19 @@
 pub mod atomic;
 mod claims;
 mod device;
+mod error;
 mod host_path;
 pub mod image;
 mod kind;
 mod make;
 mod mount_table;
 pub mod mounts;
+mod once;
 mod ownership;
 mod payload;
 mod subpath;
+#[cfg(test)]
+mod tests;
 pub mod tokens;
 
 use std::{
@@ -32,6 +36,7 @@ use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, ProjectedVolumeSourc
 use self::{
     atomic::Payload,
     claims::{Claims, Found, Place},
+    error::{Problem, SET_UP, SET_UP_DEVICE},
     image::ImageMounts,
     kind::{Kind, kind},
     make::{Task, make},
@@ -54,13 +59,7 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// The default mode of the files of configMap, secret, downwardAPI and projected volumes.
 const FILE_MODE: i32 = 0o644;
 
-/// A volume that could not be set up, in the words of upstream's `FailedMount` event.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("MountVolume.SetUp failed for volume {volume:?} : {message}")]
-pub struct Error {
-    pub volume: String,
-    pub message: String,
-}
+pub use error::Error;
 
 /// See the module.
 #[derive(Clone)]
@@ -88,34 +87,38 @@ impl VolumeManager {
         Self { paths, sources, tokens, clock, claims: Claims::new(client), images, found: Arc::default() }
     }
 
-    /// Makes every volume of the pod, or brings it up to date. Answers when it wants to be called again to renew a
-    /// token.
+    /// Makes every volume that a container of the pod uses, or brings it up to date. Answers when it wants to be called
+    /// again to renew a token.
     ///
     /// # Errors
-    /// The first volume that could not be made; the others are made all the same.
-    pub async fn set_up(&self, pod: &Pod, pod_ips: &[String], facts: &NodeFacts) -> Result<Option<Timestamp>, Error> {
+    /// Those that could not be made; the others are made all the same.
+    pub async fn set_up(
+        &self,
+        pod: &Pod,
+        pod_ips: &[String],
+        facts: &NodeFacts,
+    ) -> Result<Option<Timestamp>, Vec<Error>> {
+        let pod_folder = self.paths.pod(spec::uid(pod));
+        fs::create_dir_all(&pod_folder).map_err(|error| error::told(vec![(String::new(), error.into())]))?;
         let mut renew_at: Option<Timestamp> = None;
-        let mut failure = None;
-        let mut tasks = Vec::new();
-        for volume in spec::spec(pod).volumes.iter().flatten() {
+        let (mut problems, mut tasks) = (Vec::new(), Vec::new());
+        for volume in spec::used_volumes(pod) {
             let inputs = Inputs { pod, pod_ips, sources: self.sources.as_ref(), facts };
             match self.task(volume, &inputs, &mut renew_at).await {
                 Ok(task) => tasks.push((volume.name.clone(), task)),
-                Err(message) => failure = failure.or(Some(Error { volume: volume.name.clone(), message })),
+                Err(problem) => problems.push((volume.name.clone(), problem)),
             }
         }
-        let ownership = Ownership::of_pod(pod);
-        let now = self.clock.now();
-        let pod_folder = self.paths.pod(spec::uid(pod));
-        let written = tokio::task::spawn_blocking(move || -> Result<(), Error> {
-            let base = fs::create_dir_all(&pod_folder);
-            base.map_err(|error| Error { volume: String::new(), message: error.to_string() })?;
-            tasks.into_iter().try_for_each(|(volume, task)| {
-                make(&task, ownership, now).map_err(|error| Error { volume, message: error.to_string() })
-            })
+        let (ownership, now) = (Ownership::of_pod(pod), self.clock.now());
+        let made = tokio::task::spawn_blocking(move || -> Vec<_> {
+            tasks.into_iter().map(|(volume, task)| (volume, make(&task, ownership, now))).collect()
         });
-        let written = written.await.map_err(|error| Error { volume: String::new(), message: error.to_string() })?;
-        written.and(failure.map_or(Ok(renew_at), Err))
+        let made = made.await.map_err(|error| error::told(vec![(String::new(), error.to_string().into())]))?;
+        for (name, error) in made.into_iter().filter_map(|(name, result)| Some((name, result.err()?))) {
+            let volume = self.found(spec::uid(pod), &name).map(|found| found.volume);
+            problems.push((name, Problem::Step { step: SET_UP, volume, message: error.to_string() }));
+        }
+        if problems.is_empty() { Ok(renew_at) } else { Err(error::told(problems)) }
     }
 
     /// Where a volume of the pod lies on this node.
@@ -144,10 +147,14 @@ impl VolumeManager {
     }
 
     /// Notes where a pod's volume lies, unless another pod has what only one may have.
-    fn note(&self, pod_uid: &str, volume: &str, found: Found) -> Result<Found, String> {
+    fn note(&self, pod_uid: &str, volume: &str, found: Found) -> Result<Found, Problem> {
         let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        if found.is_for_one_pod && all.iter().any(|((uid, _), it)| uid != pod_uid && it.volume == found.volume) {
-            return Err("volume uses the ReadWriteOncePod access mode and is already in use by another pod".into());
+        if found.is_for_one_pod && !once::take(&self.paths.pods(), pod_uid, &found.volume)? {
+            return Err(Problem::Step {
+                step: if found.is_block { SET_UP_DEVICE } else { SET_UP },
+                volume: Some(found.volume),
+                message: "volume uses the ReadWriteOncePod access mode and is already in use by another pod".into(),
+            });
         }
         all.insert((pod_uid.to_owned(), volume.to_owned()), found.clone());
         Ok(found)
@@ -240,13 +247,13 @@ impl VolumeManager {
         volume: &Volume,
         inputs: &Inputs<'_>,
         renew_at: &mut Option<Timestamp>,
-    ) -> Result<Task, String> {
+    ) -> Result<Task, Problem> {
         let uid = spec::uid(inputs.pod);
         match kind(volume) {
             Kind::EmptyDir(source) => {
                 let medium = source.medium.as_deref().unwrap_or_default();
                 if !matches!(medium, "" | "Memory") {
-                    return Err(format!("emptyDir medium {medium:?} is not supported by this kubelet"));
+                    return Err(format!("emptyDir medium {medium:?} is not supported by this kubelet").into());
                 }
                 Ok(Task::EmptyDir {
                     folder: self.paths.volume(uid, "kubernetes.io/empty-dir", &volume.name),
@@ -263,11 +270,11 @@ impl VolumeManager {
             }),
             Kind::Claim => self.claim(volume, inputs).await,
             Kind::Image => Ok(Task::Nothing),
-            Kind::Unsupported(name) => Err(format!("volumes of type {name} are not supported by this kubelet")),
+            Kind::Unsupported(name) => Err(format!("volumes of type {name} are not supported by this kubelet").into()),
         }
     }
 
-    async fn claim(&self, volume: &Volume, inputs: &Inputs<'_>) -> Result<Task, String> {
+    async fn claim(&self, volume: &Volume, inputs: &Inputs<'_>) -> Result<Task, Problem> {
         let uid = spec::uid(inputs.pod);
         let found = match self.found(uid, &volume.name) {
             Some(found) => found,
@@ -360,27 +367,4 @@ fn memory_bytes(source: &EmptyDirVolumeSource, inputs: &Inputs<'_>) -> Option<i6
     let of_node = inputs.facts.allocatable.get("memory").map(|it| it.value());
     let of_pod = Some(PodTotal::of(inputs.pod).memory_limit_bytes);
     [asked, of_node, of_pod].into_iter().flatten().filter(|it| *it > 0).min()
-}
-
-#[test]
-fn what_only_one_pod_may_have_waits_for_it() {
-    let paths = Paths { root: "/k".into(), pod_logs: "/l".into(), container_logs: "/c".into() };
-    let sources = Arc::new(crate::env::tests::FakeSources::with(&[]));
-    let clock = Clock::system();
-    let volumes = VolumeManager::new(paths, sources, Tokens::new(None, clock), clock, None, ImageMounts::native());
-    let place = Place::HostPath { path: "/d".into(), type_: String::new() };
-    let found = |is_for_one_pod, group| Found {
-        volume: "pv".into(),
-        place: place.clone(),
-        is_read_only: false,
-        is_block: false,
-        is_for_one_pod,
-        group,
-    };
-    assert!(volumes.note("a", "data", found(true, Some(7))).is_ok());
-    assert!(volumes.note("a", "again", found(true, Some(7))).is_ok(), "the same pod");
-    let refused = volumes.note("b", "data", found(true, None)).expect_err("another");
-    assert!(refused.contains("already in use by another pod"), "{refused}");
-    assert!(volumes.note("b", "data", found(false, None)).is_ok());
-    assert_eq!((volumes.groups("a"), volumes.groups("b")), (vec![7], vec![]));
 }

@@ -75,10 +75,8 @@ pub(super) fn restrict(folder: &Path, is_read_only: bool, options: &[String]) ->
             sys_mount(None::<&str>, folder, None::<&str>, flags, None::<&str>).map_err(io::Error::from)
         }
         (_, options) => {
-            let read_only = is_read_only.then_some("ro");
-            let options = ["bind", "remount"].into_iter().chain(read_only).chain(options.iter().map(String::as_str));
             let mut command = Command::new("mount");
-            command.args(["-o", &options.collect::<Vec<_>>().join(",")]).arg(folder);
+            command.args(["-o", &remount_options(is_read_only, options)]).arg(folder);
             finish(&mut command)
         }
     };
@@ -86,6 +84,13 @@ pub(super) fn restrict(folder: &Path, is_read_only: bool, options: &[String]) ->
         unmount_below(folder)?;
     }
     result
+}
+
+/// The last word counts: whatever a volume's own options say, `rw` and `defaults` too, what may only be read stays so.
+fn remount_options(is_read_only: bool, options: &[String]) -> String {
+    let options = options.iter().map(String::as_str);
+    let all: Vec<&str> = ["bind", "remount"].into_iter().chain(options).chain(is_read_only.then_some("ro")).collect();
+    all.join(",")
 }
 
 /// Runs a program and waits for it.
@@ -125,6 +130,20 @@ pub(super) fn unmount_below(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_only_be_read_stays_so() {
+        let options = |all: &[&str]| all.iter().map(|&one| one.to_owned()).collect::<Vec<_>>();
+        for (is_read_only, given, wanted) in [
+            (true, &["rw"][..], "bind,remount,rw,ro"),
+            (true, &["defaults", "noatime"], "bind,remount,defaults,noatime,ro"),
+            (true, &["noexec,rw"], "bind,remount,noexec,rw,ro"),
+            (false, &["rw", "noexec"], "bind,remount,rw,noexec"),
+            (false, &["ro"], "bind,remount,ro"),
+        ] {
+            assert_eq!(remount_options(is_read_only, &options(given)), wanted);
+        }
+    }
 
     #[test]
     fn mount_points_are_unescaped() {

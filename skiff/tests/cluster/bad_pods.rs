@@ -2,9 +2,7 @@
 //! when it is deleted.
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::eventually;
-
-use crate::support::{Cluster, SOON};
+use testbed::{Cluster, SOON, eventually};
 
 /// A pod that cannot be.
 struct Case {
@@ -26,7 +24,7 @@ const ANY: &str = "";
 
 const RUNS: &str = r#""image": "busybox", "command": ["sleep", "3600"]"#;
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     Case {
         name: "no-image",
         container: r#""image": "nowhere/none:1""#,
@@ -87,6 +85,20 @@ const CASES: [Case; 10] = [
         event: (
             "FailedMount",
             "MountVolume.SetUp failed for volume \"v\" : hostPath type check failed: /nowhere is not a directory",
+        ),
+    },
+    Case {
+        name: "no-claim",
+        container: r#""image": "busybox", "volumeMounts": [{"name": "v", "mountPath": "/v"}]"#,
+        // No scheduler waits for the claim.
+        spec: r#", "nodeName": "node", "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "absent"}}]"#,
+        waits: &["ContainerCreating"],
+        message: None,
+        event: (
+            "FailedMount",
+            "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process \
+             volumes=[v]: error processing PVC default/absent: failed to fetch PVC from API server: \
+             persistentvolumeclaims \"absent\" not found",
         ),
     },
     Case {

@@ -1,0 +1,69 @@
+//! Who gets a volume, and what is said of those that cannot be.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn volumes(root: &std::path::Path) -> VolumeManager {
+    let paths = Paths { root: root.into(), pod_logs: root.join("logs"), container_logs: root.join("links") };
+    let sources = Arc::new(crate::env::tests::FakeSources::with(&[]));
+    let clock = Clock::system();
+    VolumeManager::new(paths, sources, Tokens::new(None, clock), clock, None, ImageMounts::native())
+}
+
+#[tokio::test]
+async fn what_only_one_pod_may_have_waits_for_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = volumes(folder.path());
+    let place = Place::HostPath { path: "/d".into(), type_: String::new() };
+    let found = |volume: &str, is_for_one_pod, group| Found {
+        volume: volume.into(),
+        place: place.clone(),
+        is_read_only: false,
+        is_block: false,
+        is_for_one_pod,
+        group,
+    };
+    for pod in ["a", "b"] {
+        fs::create_dir_all(before.paths.pod(pod)).expect("a pod's folder");
+    }
+    assert!(before.note("a", "data", found("pv", true, Some(7))).is_ok());
+    assert!(before.note("a", "again", found("pv", true, Some(7))).is_ok(), "the same pod");
+    let is_refused = |volumes: &VolumeManager| {
+        let refused = volumes.note("b", "data", found("pv", true, None)).expect_err("another");
+        let text = error::told(vec![("data".into(), refused)])[0].to_string();
+        assert!(text.starts_with("MountVolume.SetUp failed for volume \"pv\" : volume uses the ReadWriteOncePod"));
+    };
+    is_refused(&before);
+    assert!(before.note("b", "free", found("other", true, None)).is_ok());
+    assert_eq!((before.groups("a"), before.groups("b")), (vec![7], vec![]));
+    // Another kubelet, which happens to look at the other pod first.
+    let after = volumes(folder.path());
+    is_refused(&after);
+    assert!(after.note("a", "data", found("pv", true, None)).is_ok());
+    after.tear_down("a").await.expect("the pod is gone");
+    assert!(after.note("b", "data", found("pv", true, None)).is_ok());
+}
+
+#[tokio::test]
+async fn volumes_that_no_container_uses_are_no_ones_business() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let volumes = volumes(folder.path());
+    let pod = |mounts: Value| -> Pod {
+        let object = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": {
+            "containers": [{"name": "c", "volumeMounts": mounts}], "volumes": [
+                {"name": "data", "emptyDir": {}}, {"name": "odd", "emptyDir": {"medium": "Odd"}},
+                {"name": "far", "nfs": {"server": "s", "path": "/"}},
+                {"name": "claimed", "persistentVolumeClaim": {"claimName": "x"}}]}});
+        serde_json::from_value(object).expect("a pod")
+    };
+    let facts = crate::pod::configs::tests::facts();
+    let mount = |name: &str| json!({"name": name, "mountPath": format!("/{name}")});
+    assert_eq!(volumes.set_up(&pod(json!([mount("data")])), &[], &facts).await, Ok(None));
+    let all = json!([mount("odd"), mount("data"), mount("far"), mount("claimed")]);
+    let errors = volumes.set_up(&pod(all), &[], &facts).await.expect_err("three cannot be");
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(texts.len(), 3, "{texts:?}");
+    assert!(texts[0].contains("volume \"odd\"") && texts[1].contains("volumes of type nfs"), "{texts:?}");
+    assert!(texts[2].contains("unmounted volumes=[claimed far odd]"), "{texts:?}");
+}
