@@ -17,8 +17,8 @@ use crate::{
 
 const REASON: &str = "Terminated";
 const MESSAGE: &str = "Pod was terminated in response to imminent node shutdown.";
-/// How long the API is given to hear of the end of a group.
-const TELL_LIMIT: Duration = Duration::from_secs(5);
+/// The most of a group's period that is kept for the API to hear of its end.
+const TELL_SECONDS_MAX: i64 = 2;
 const SYSTEM_CRITICAL_PRIORITY: i32 = 2_000_000_000;
 
 /// The periods by priority, the lowest first; none where graceful shutdown is off.
@@ -50,22 +50,28 @@ pub(crate) async fn end_pods(periods: Vec<PeriodByPriority>, node: &Node, dispat
     end_groups(&periods, node, dispatch).await;
 }
 
-/// Group by group. A group that has no pods is not waited for.
+/// What the pods of a group have of its period: systemd waits no longer than all periods together, so that what the API
+/// needs to hear of their end is a part of it.
+fn grace_of(period_seconds: i64) -> i64 {
+    period_seconds - (period_seconds / 5).min(TELL_SECONDS_MAX)
+}
+
+/// Group by group, none longer than its period. A group that has no pods is not waited for.
 async fn end_groups(periods: &[PeriodByPriority], node: &Node, dispatch: &Dispatcher) {
     for (period, pods) in groups(periods, node.running.list()) {
+        let end = tokio::time::Instant::now() + Duration::from_secs(u64::try_from(period).unwrap_or(0));
         for pod in &pods {
-            let grace_period_seconds = period.min(spec::termination_grace_period_seconds(pod));
+            let grace_period_seconds = grace_of(period).min(spec::termination_grace_period_seconds(pod));
             let (reason, message) = (REASON.to_owned(), MESSAGE.to_owned());
             let eviction = Eviction { reason, message, grace_period_seconds };
             dispatch.tell(spec::uid(pod), |news| news.evict = Some(eviction));
         }
-        let limit = Duration::from_secs(u64::try_from(period).unwrap_or(0));
         let has_ended = |uid: &str| node.running.get(uid).is_none_or(|now| spec::is_over(&now) && !has_running(&now));
-        if tokio::time::timeout(limit, all(node, &pods, has_ended)).await.is_err() {
+        if tokio::time::timeout_at(end, all(node, &pods, has_ended)).await.is_err() {
             tracing::warn!(seconds = period, "pods have outlasted the grace of their group");
         }
         // The kubelet goes with the machine: nobody else tells how these pods ended.
-        if tokio::time::timeout(TELL_LIMIT, all(node, &pods, |uid| node.running.is_told(uid))).await.is_err() {
+        if tokio::time::timeout_at(end, all(node, &pods, |uid| node.running.is_told(uid))).await.is_err() {
             tracing::warn!("the API has not heard of the end of all pods");
         }
     }
@@ -157,6 +163,31 @@ mod tests {
             [(30, names(&["plain", "below"])), (20, names(&["middle", "edge"])), (10, names(&["system"]))]
         );
     }
+
+    #[test]
+    fn the_api_hears_within_the_period() {
+        let graces = [0, 1, 4, 5, 10, 20, 600].map(grace_of);
+        assert_eq!(graces, [0, 1, 4, 4, 8, 18, 598]);
+    }
+
+    /// Of an API that is not there, and of a pod that does not end, nobody hears within a second.
+    #[tokio::test(start_paused = true)]
+    async fn no_group_takes_longer_than_its_period() {
+        let mut bed = Bed::new();
+        let (node, dispatch) = bed.dispatcher();
+        for (name, priority) in [("deaf", 0), ("untold", SYSTEM_CRITICAL_PRIORITY)] {
+            let mut object = (*pod(name, priority)).clone();
+            object.metadata.uid = Some(name.into());
+            object.status = Some(serde_json::from_value(json!({"phase": "Running"})).expect("a status"));
+            node.running.put(Arc::new(object));
+            node.running.note_told(name, false);
+        }
+        let of = |priority, seconds| PeriodByPriority { priority, shutdown_grace_period_seconds: seconds };
+        let begun = tokio::time::Instant::now();
+        end_groups(&[of(0, 20), of(SYSTEM_CRITICAL_PRIORITY, 10)], &node, &dispatch).await;
+        assert_eq!(begun.elapsed().as_secs(), 30, "all periods, and no more");
+    }
+
     #[tokio::test]
     async fn the_important_go_last_and_say_why() {
         let mut bed = Bed::new();
