@@ -139,6 +139,10 @@ impl Puller {
                 return self.failed(pod, container, "InvalidImageName", message, Duration::from_secs(10));
             }
         };
+        let policy = container.image_pull_policy.as_deref().unwrap_or(default_policy(&image));
+        if policy == "Always" {
+            return self.pull(pod, container, &requested, &image).await;
+        }
         let present = match self.runtime.image_status(&image).await {
             Ok(found) => found.map(Image::from),
             Err(error) => {
@@ -147,10 +151,9 @@ impl Puller {
                 return self.failed(pod, container, "ImageInspectError", message, Duration::from_secs(10));
             }
         };
-        let policy = container.image_pull_policy.as_deref().unwrap_or(default_policy(&image));
         let is_usable = match &present {
-            Some(found) if policy != "Always" => self.may_use(pod, &requested, &image, found).await,
-            _ => false,
+            Some(found) => self.may_use(pod, &requested, &image, found).await,
+            None => false,
         };
         match (policy, present) {
             (_, Some(image)) if is_usable => {
@@ -165,7 +168,7 @@ impl Puller {
                 tell(Type::Warning, "ErrImageNeverPull", message.clone());
                 self.failed(pod, container, "ErrImageNeverPull", message, Duration::from_secs(10))
             }
-            _ => self.pull(pod, container, &image).await,
+            _ => self.pull(pod, container, &requested, &image).await,
         }
     }
 
@@ -204,33 +207,27 @@ impl Puller {
         }
     }
 
-    async fn pull(&self, pod: &Pod, container: &Container, image: &str) -> ImageState {
-        let key = format!("{}_{image}", spec::uid(pod));
+    /// Words are about what was asked for, `requested`; it is `image` that is pulled.
+    async fn pull(&self, pod: &Pod, container: &Container, requested: &str, image: &str) -> ImageState {
+        let key = format!("{}_{requested}", spec::uid(pod));
         let tell = |kind, reason: &str, message: String| {
             self.reporter.container(pod, &container.name, kind, reason, message);
         };
         if let Some((until, why)) = self.held_back(&key) {
-            let message = format!("Back-off pulling image {image:?}");
+            let message = format!("Back-off pulling image {requested:?}");
             tell(Type::Normal, "BackOff", message.clone());
             tell(Type::Warning, "Failed", "Error: ImagePullBackOff".into());
             let message = format!("{message}: {why}");
             return ImageState::Failed { reason: "ImagePullBackOff".into(), message, retry_at: until };
         }
-        tell(Type::Normal, "Pulling", format!("Pulling image {image:?}"));
+        tell(Type::Normal, "Pulling", format!("Pulling image {requested:?}"));
         let asked = Instant::now();
-        match self.pull_shared(pod, container, image).await {
+        match self.pull_shared(pod, requested, image).await {
             Ok(Pulled { image_ref, took }) => {
                 self.lock().failed.remove(&key);
                 let found = self.runtime.image_status(image).await.ok().flatten();
                 let size = found.as_ref().map_or(0, |image| image.size);
-                let (took, waited) = (go_seconds(took), go_seconds(asked.elapsed()));
-                tell(
-                    Type::Normal,
-                    "Pulled",
-                    format!(
-                        "Successfully pulled image {image:?} in {took} ({waited} including waiting). Image size: {size} bytes."
-                    ),
-                );
+                tell(Type::Normal, "Pulled", pulled_words(requested, took, asked.elapsed(), size));
                 ImageState::Ready(Image { id: image_ref, user: found.map(Image::from).unwrap_or_default().user })
             }
             Err(PullError { reason, problem, message }) => {
@@ -239,7 +236,7 @@ impl Puller {
                 state.backoff.advance(&key, now, now);
                 state.failed.insert(key, (now, format!("{reason}: {message}")));
                 drop(state);
-                tell(Type::Warning, "Failed", format!("Failed to pull image {image:?}: {problem}"));
+                tell(Type::Warning, "Failed", format!("Failed to pull image {requested:?}: {problem}"));
                 // Asked again at once, it is told that it must wait: the status then says ImagePullBackOff.
                 self.failed(pod, container, reason, message, Duration::from_secs(1))
             }
@@ -254,19 +251,18 @@ impl Puller {
     }
 
     /// One pull at a time for the same image with the same secrets.
-    async fn pull_shared(&self, pod: &Pod, container: &Container, image: &str) -> Result<Pulled, PullError> {
+    async fn pull_shared(&self, pod: &Pod, requested: &str, image: &str) -> Result<Pulled, PullError> {
         // The pod's own secrets come first.
         let mut credentials = auth::for_image(pod, image, self.sources.as_ref());
         let of_node = self.providers.for_image(image).await;
         credentials.extend(of_node.into_iter().map(|auth| Credential { auth, secret: None }));
         let key = format!("{image} {credentials:?}");
         let cell: Shared = self.lock().pulling.entry(key.clone()).or_default().clone();
-        let requested = container.image.clone().unwrap_or_default();
         let result = cell
             .get_or_init(|| async {
                 let _permit = self.permits.acquire().await;
                 let started = Instant::now();
-                let image_ref = self.pull_once(&requested, image, credentials).await?;
+                let image_ref = self.pull_once(requested, image, credentials).await?;
                 Ok(Pulled { image_ref, took: started.elapsed() })
             })
             .await
@@ -278,7 +274,7 @@ impl Puller {
     /// A pull, and the record of it.
     async fn pull_once(&self, requested: &str, image: &str, credentials: Vec<Credential>) -> Result<String, PullError> {
         let failed = |error: std::io::Error| {
-            let message = format!("Failed to record image pull intent for container image {image:?}: {error}");
+            let message = format!("Failed to record image pull intent for container image {requested:?}: {error}");
             PullError { reason: "ErrImagePull", problem: message.clone(), message }
         };
         let begun = self.records.begin(requested).map_err(failed)?;
@@ -287,7 +283,7 @@ impl Puller {
         if let Err(error) = begun.end(access.as_ref().map(|(image_ref, access)| (*image_ref, access))) {
             tracing::warn!(%error, image, "the record of a pull cannot be written");
         }
-        result.map(|(image_ref, _)| image_ref).map_err(|problems| pull_error(image, &problems))
+        result.map(|(image_ref, _)| image_ref).map_err(|problems| pull_error(requested, &problems))
     }
 
     /// Each of the credentials until one is taken; without any a pull as nobody. Answers with the ones that were taken.
@@ -349,8 +345,25 @@ fn default_policy(image: &str) -> &'static str {
     if image.ends_with(":latest") { "Always" } else { "IfNotPresent" }
 }
 
-/// Seconds as Go prints a duration: `1.234s`, `12ms`.
-fn go_seconds(duration: Duration) -> String {
-    let ms = duration.as_millis();
-    if ms < 1000 { format!("{ms}ms") } else { format!("{}.{:03}s", ms / 1000, ms % 1000) }
+/// Times as Go prints them, in whole milliseconds.
+fn pulled_words(requested: &str, took: Duration, waited: Duration, size_bytes: u64) -> String {
+    let [took, waited] = [took, waited].map(|it| {
+        component::config::Duration(Duration::from_millis(u64::try_from(it.as_millis()).unwrap_or(u64::MAX)))
+    });
+    format!(
+        "Successfully pulled image {requested:?} in {took} ({waited} including waiting). Image size: {size_bytes} bytes."
+    )
+}
+
+#[test]
+fn pulls_are_told_as_upstream_does() {
+    for (took_us, waited_us, times) in [
+        (0, 999, "0s (0s including waiting)"),
+        (12_900, 12_999, "12ms (12ms including waiting)"),
+        (1_500_000, 2_000_000, "1.5s (2s including waiting)"),
+        (61_234_567, 3_600_000_000, "1m1.234s (1h0m0s including waiting)"),
+    ] {
+        let words = pulled_words("nginx", Duration::from_micros(took_us), Duration::from_micros(waited_us), 42);
+        assert_eq!(words, format!("Successfully pulled image \"nginx\" in {times}. Image size: 42 bytes."));
+    }
 }

@@ -101,6 +101,11 @@ async fn a_private_image_is_for_those_who_can_pull_it() {
     let held = again.ensure(&stranger, &container("IfNotPresent")).await;
     let words = "ImagePullBackOff: Back-off pulling image \"registry.example/a:1\": ErrImagePull: pull access denied";
     assert_eq!(reason(&held), words);
+    // Words are about the image as it was asked for.
+    let plain = Container { image: Some("a".into()), ..container("Always") };
+    again.ensure(&stranger, &plain).await;
+    let held = reason(&again.ensure(&stranger, &plain).await);
+    assert!(held.starts_with("ImagePullBackOff: Back-off pulling image \"a\": "), "{held}");
     let never = again.ensure(&stranger, &container("Never")).await;
     let words = "Container image \"registry.example/a:1\" is not present with pull policy of Never";
     assert_eq!(reason(&never), format!("ErrImageNeverPull: {words}"));

@@ -93,12 +93,13 @@ const DECLARED_FEATURES: [&str; 3] = [
     "RestartAllContainersOnContainerExits",
 ];
 
-/// The status, over what is known: amounts and conditions of others are kept.
+/// The status, over what is known: amounts and conditions of others are kept, and the images where the runtime did not tell
+/// them now.
 pub fn status(
     identity: &Identity,
     known: &NodeStatus,
     health: &Health,
-    images: &[Image],
+    images: Option<&[Image]>,
     now: Timestamp,
 ) -> NodeStatus {
     let mut conditions: Vec<_> = known.conditions.clone().unwrap_or_default();
@@ -116,7 +117,7 @@ pub fn status(
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(identity.port) }),
         }),
-        images: Some(image_list(images, identity.images_max)),
+        images: images.map_or(known.images.clone(), |images| Some(image_list(images, identity.images_max))),
         node_info: Some(info(identity)),
         declared_features: Some(DECLARED_FEATURES.map(str::to_owned).into()),
         runtime_handlers: handlers(&identity.runtime_handlers),

@@ -136,7 +136,7 @@ impl Keeper {
             return self.api.get(&identity.name).await;
         }
         let images = self.images().await;
-        let status = object::status(identity, &NodeStatus::default(), health, &images, self.clock.now());
+        let status = object::status(identity, &NodeStatus::default(), health, images.as_deref(), self.clock.now());
         let node = object::initial(identity, status);
         match self.api.create(&PostParams::default(), &node).await {
             Ok(node) => {
@@ -165,8 +165,10 @@ impl Keeper {
         self.api.patch(&self.settings.identity.name, &PatchParams::default(), &Patch::Strategic(patch)).await
     }
 
-    async fn images(&self) -> Vec<k8s_cri::v1::Image> {
-        self.runtime.list_images().await.unwrap_or_default()
+    /// None while the runtime does not tell.
+    async fn images(&self) -> Option<Vec<k8s_cri::v1::Image>> {
+        let listed = self.runtime.list_images().await;
+        listed.inspect_err(|error| tracing::debug!(%error, "the images cannot be listed")).ok()
     }
 
     /// Looks, and tells what changed. Answers how long to wait.
@@ -174,7 +176,7 @@ impl Keeper {
         let healthy = health.borrow_and_update().clone();
         let now = self.clock.now();
         let images = self.images().await;
-        let status = object::status(&self.settings.identity, &self.known, &healthy, &images, now);
+        let status = object::status(&self.settings.identity, &self.known, &healthy, images.as_deref(), now);
         self.tell_readiness(&healthy);
         self.tell_pressures(&healthy);
         self.tell_cordon();
@@ -264,10 +266,24 @@ fn difference(known: &NodeStatus, wanted: &NodeStatus, is_due: bool) -> Option<V
     let mut status = Map::new();
     for (key, value) in wanted {
         let before = known.get(&key).cloned().unwrap_or(Value::Null);
-        let same = if key == "conditions" { calm(before) == calm(value.clone()) && !is_due } else { before == value };
+        let is_nothing = before.is_null() && value.as_array().is_some_and(Vec::is_empty);
+        let same = match key.as_str() {
+            "conditions" => calm(before) == calm(value.clone()) && !is_due,
+            _ => before == value || is_nothing,
+        };
         if !same {
             status.insert(key, value);
         }
     }
     (!status.is_empty()).then(|| json!({"status": status}))
+}
+
+#[test]
+fn an_empty_list_is_not_told_again_and_again() {
+    let of = |images: Option<Vec<k8s_openapi::api::core::v1::ContainerImage>>| NodeStatus {
+        images,
+        ..NodeStatus::default()
+    };
+    assert_eq!(difference(&of(None), &of(Some(Vec::new())), false), None);
+    assert!(difference(&of(Some(vec![Default::default()])), &of(Some(Vec::new())), false).is_some());
 }

@@ -99,6 +99,41 @@ fn conditions_keep_their_transition_times() {
     assert_ne!(healthy[3].last_transition_time, first[3].last_transition_time);
 }
 
+/// `pkg/kubelet/nodestatus`: the largest first, at most so many, of each at most five names, digests before tags.
+#[test]
+fn images_are_told_as_upstream_does() {
+    let image = |size: u64, digests: &[&str], tags: &[&str]| k8s_cri::v1::Image {
+        id: format!("sha256:{size}"),
+        size,
+        repo_digests: digests.iter().map(|&name| name.to_owned()).collect(),
+        repo_tags: tags.iter().map(|&name| name.to_owned()).collect(),
+        ..Default::default()
+    };
+    let images = [
+        image(1, &[], &["small:1"]),
+        image(9, &["a@sha256:9", "b@sha256:9"], &["a:1", "a:2", "a:3", "a:4"]),
+        image(5, &["c@sha256:5"], &[]),
+    ];
+    let known: NodeStatus =
+        serde_json::from_value(json!({"images": [{"names": ["old:1"], "sizeBytes": 7}]})).expect("a status");
+    let told = |images_max: i64, images: Option<&[k8s_cri::v1::Image]>| {
+        let identity = Identity { images_max, ..identity(Machine::read(machine_root().path())) };
+        let status = object::status(&identity, &known, &Health::default(), images, Timestamp::UNIX_EPOCH);
+        serde_json::to_value(status.images).expect("JSON")
+    };
+    let all = json!([
+        {"names": ["a@sha256:9", "b@sha256:9", "a:1", "a:2", "a:3"], "sizeBytes": 9},
+        {"names": ["c@sha256:5"], "sizeBytes": 5},
+        {"names": ["small:1"], "sizeBytes": 1},
+    ]);
+    assert_eq!(told(50, Some(&images)), all);
+    assert_eq!(told(-1, Some(&images)), all, "without a limit");
+    assert_eq!(told(3, Some(&images)), all);
+    assert_eq!(told(2, Some(&images)), json!([all[0], all[1]]));
+    assert_eq!(told(0, Some(&images)), json!([]));
+    assert_eq!(told(50, None), json!([{"names": ["old:1"], "sizeBytes": 7}]), "a runtime that does not answer");
+}
+
 #[test]
 fn the_object_keeps_what_others_wrote() {
     let identity = identity(Machine::read(machine_root().path()));
@@ -110,7 +145,7 @@ fn the_object_keeps_what_others_wrote() {
     let image =
         |id: &str, size| k8s_cri::v1::Image { id: id.into(), size, repo_tags: vec![id.into()], ..Default::default() };
     let images = [image("small", 1), image("large", 9)];
-    let status = object::status(&identity, &known, &Health::default(), &images, Timestamp::UNIX_EPOCH);
+    let status = object::status(&identity, &known, &Health::default(), Some(&images), Timestamp::UNIX_EPOCH);
     let capacity = status.capacity.clone().expect("capacity");
     assert_eq!((capacity["example.com/gpu"].0.as_str(), capacity["cpu"].0.as_str()), ("2", "2"));
     assert_eq!(status.conditions.as_ref().map(Vec::len), Some(5));
