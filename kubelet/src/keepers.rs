@@ -17,6 +17,7 @@ use crate::{
     },
     log_rotation,
     node::{self, conditions::Health, object::Identity},
+    oom,
     pod::node::Node,
 };
 
@@ -54,6 +55,8 @@ pub(crate) fn spawn(
         period: c.container_log_monitor_interval.0,
     };
     tasks.spawn(log_rotation::run(settings, node.clone(), seams.shutdown.clone()));
+    let (root, reporter, shutdown) = (seams.root.clone(), node.reporter.clone(), seams.shutdown.clone());
+    tasks.spawn(async move { oom::watch(&root, reporter, shutdown).await });
 }
 
 fn certificate_settings(options: &Options, names: Vec<String>) -> certificates::Settings {

@@ -23,6 +23,7 @@ mod metrics;
 mod net_usage;
 pub mod node;
 mod node_shutdown;
+mod oom;
 mod options;
 mod orphans;
 mod paths;
