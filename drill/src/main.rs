@@ -7,9 +7,10 @@
 mod chaos;
 mod swap;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Error;
+use anyhow::{Context as _, Error};
 use clap::{Parser, Subcommand};
 
 /// Puts whole clusters to the test.
@@ -46,12 +47,17 @@ impl Failure {
     }
 }
 
+/// The programs of this workspace are built into one folder.
+fn skiff() -> anyhow::Result<PathBuf> {
+    Ok(std::env::current_exe().context("find this program's own file")?.with_file_name("skiff"))
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result = match &cli.command {
-        Command::Chaos(options) => chaos::run(options),
-        Command::Swap(options) => swap::run(options),
-    };
+    let result = skiff().map_err(Failure::NotUp).and_then(|skiff| match &cli.command {
+        Command::Chaos(options) => chaos::run(options, &skiff),
+        Command::Swap(options) => swap::run(options, &skiff),
+    });
     let Err(failure) = result else { return ExitCode::SUCCESS };
     match &failure {
         Failure::NotUp(error) => println!("\nDID NOT COME UP: {error:#}"),

@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use drill::{Apart, PARTS, Place, SOON, program};
-use testbed::eventually;
+use testbed::{Apart, Cluster, PARTS, SOON, eventually};
 
 use super::plan::Store;
 
@@ -18,7 +17,7 @@ const FIRST_GROUP: usize = 61_000;
 const ETCD: &str = "http://127.0.0.1:2379";
 
 pub(super) struct Ground<'a> {
-    pub(super) place: &'a Place,
+    pub(super) cluster: &'a Cluster,
     pub(super) apart: Apart<'a>,
     pub(super) store: Store,
 }
@@ -31,8 +30,8 @@ pub(super) fn faketime() -> Option<PathBuf> {
 
 impl<'a> Ground<'a> {
     /// A cluster whose node is Ready.
-    pub(super) fn start(place: &'a Place, store: Store) -> Result<Self> {
-        let mut ground = Self { place, apart: Apart::new(place), store };
+    pub(super) fn start(cluster: &'a Cluster, store: Store) -> Result<Self> {
+        let mut ground = Self { cluster, apart: Apart::new(cluster), store };
         ground.mount_disk()?;
         let without: Vec<String> = PARTS.iter().map(|part| format!("--without={part}")).collect();
         let mut options: Vec<&str> = without.iter().map(String::as_str).collect();
@@ -43,11 +42,11 @@ impl<'a> Ground<'a> {
             line.extend(["etcd".to_owned(), folder, "--log-level=warn".to_owned()]);
             ground.apart.define("etcd", line);
             ground.apart.start("etcd")?;
-            eventually("etcd answers", SOON, || place.curl(&format!("{ETCD}/health")))?;
+            eventually("etcd answers", SOON, || cluster.curl(&format!("{ETCD}/health")))?;
             options.extend(["--store=etcd", "--etcd-servers", ETCD]);
         }
-        place.skiff_up(&options)?;
-        let skiff = program("skiff")?;
+        cluster.skiff_up(&options)?;
+        let skiff = cluster.program("skiff")?;
         for part in PARTS {
             let wrapper = ground.wrapper(part)?;
             let words: Vec<&str> = wrapper.iter().map(String::as_str).chain([skiff.as_str(), part]).collect();
@@ -61,7 +60,7 @@ impl<'a> Ground<'a> {
 
     pub(super) fn wait_until_ready(&self) -> Result<()> {
         let ready = ["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=5s"];
-        eventually("the API server answers, and the nodes are Ready", SOON, || self.place.kubectl(&ready)).map(drop)
+        eventually("the API server answers, and the nodes are Ready", SOON, || self.cluster.kubectl(&ready)).map(drop)
     }
 
     /// Ends the cluster and removes it.
@@ -69,11 +68,11 @@ impl<'a> Ground<'a> {
         for part in PARTS {
             self.apart.stop(part)?;
         }
-        self.place.skiff(&["reset"])?;
+        self.cluster.skiff(&["reset"])?;
         if self.store == Store::Etcd {
             self.apart.kill("etcd")?;
             // The other disk is below the data folder, where `reset` leaves nothing mounted.
-            self.place.bed.run(&["umount", &self.disk().display().to_string()])?;
+            self.cluster.bed.run(&["umount", &self.disk().display().to_string()])?;
         }
         Ok(())
     }
@@ -81,15 +80,15 @@ impl<'a> Ground<'a> {
     /// The folder that the small disk is mounted on.
     pub(super) fn disk(&self) -> PathBuf {
         match self.store {
-            Store::Embedded => self.place.data().join("store"),
-            Store::Etcd => self.place.bed.folder().join("disk"),
+            Store::Embedded => self.cluster.data().join("store"),
+            Store::Etcd => self.cluster.bed.folder().join("disk"),
         }
     }
 
     fn mount_disk(&self) -> Result<()> {
-        let image = self.place.bed.folder().join("disk.img").display().to_string();
+        let image = self.cluster.bed.folder().join("disk.img").display().to_string();
         let folder = self.disk().display().to_string();
-        let run = |line: &[&str]| self.place.bed.run(line);
+        let run = |line: &[&str]| self.cluster.bed.run(line);
         run(&["truncate", "--size", DISK, &image])?;
         run(&["mkfs.ext4", "-q", "-m", "0", &image])?;
         run(&["mkdir", "-p", &folder])?;
@@ -116,35 +115,26 @@ impl<'a> Ground<'a> {
     }
 
     fn clock(&self, part: &str) -> PathBuf {
-        self.place.bed.folder().join(format!("{part}.clock"))
+        self.cluster.bed.folder().join(format!("{part}.clock"))
     }
 
     /// Moves a program's clock to so many seconds beside the machine's; it takes up to a second to notice.
     pub(super) fn set_clock(&self, part: &str, seconds: i32) -> Result<()> {
-        let (path, new) = (self.clock(part), self.place.bed.folder().join("clock.new"));
+        let (path, new) = (self.clock(part), self.cluster.bed.folder().join("clock.new"));
         std::fs::write(&new, format!("{seconds:+}\n")).context("write a clock's offset")?;
         std::fs::rename(&new, &path).with_context(|| format!("replace {}", path.display()))
-    }
-
-    /// Rules that say which packets are dropped while `part` is cut off.
-    pub(super) fn cut_rules(part: &str) -> Vec<Vec<String>> {
-        let words = |text: String| text.split(' ').map(String::from).collect();
-        match part {
-            "kube-apiserver" => ["--sport", "--dport"].map(|port| words(format!("-p tcp {port} 6443 -j DROP"))).into(),
-            "etcd" => ["--sport", "--dport"].map(|port| words(format!("-p tcp {port} 2379 -j DROP"))).into(),
-            part => vec![words(format!("-p tcp --dport 6443 -m owner --gid-owner {} -j DROP", group(part)))],
-        }
     }
 
     /// Until the store has had a moment without any fault.
     pub(super) fn has_recovered(&self, deadline: Duration) -> Result<()> {
         eventually("the API server answers again", deadline, || {
-            self.place.kubectl(&["get", "--raw", "/readyz", "--request-timeout=2s"])
+            self.cluster.kubectl(&["get", "--raw", "/readyz", "--request-timeout=2s"])
         })
         .map(drop)
     }
 }
 
-fn group(part: &str) -> usize {
+/// The group that a program runs under.
+pub(super) fn group(part: &str) -> usize {
     FIRST_GROUP + PARTS.iter().position(|other| *other == part).unwrap_or(PARTS.len())
 }

@@ -186,8 +186,7 @@ pub(super) fn requests<'a>(failed: &'a [FailedRequest], wounds: &[Wound]) -> Vec
 
 /// Whether the way from a pod's state to the rules of its Service was broken, or the one to the pod.
 fn leads_to_endpoints(wound: &Wound) -> bool {
-    let fault = wound.blow.fault;
-    fault == Fault::Fill || !matches!(wound.blow.part, "kube-scheduler" | "skiff-dns" | "skiff-router")
+    wound.blow.fault == Fault::Fill || !matches!(wound.blow.part, "kube-scheduler" | "skiff-dns" | "skiff-router")
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! A cluster at work is struck with faults that a seed chooses, and then has to prove that it kept its promises.
 //!
-//! [`plan`] chooses (pure), [`strike`] carries out on the cluster of [`ground`], [`workload`] works and notes in [`record`],
+//! [`plan`] chooses (pure), [`strike`] carries out on the cluster of [`ground`]
+//! ([`cut`]: by the packet filter), [`workload`] works and notes in [`record`],
 //! [`judge`] says what was wrong (pure); [`scene`] is what runs in the cluster. Enter at [`run`].
 
+mod cut;
 mod ground;
 mod judge;
 mod plan;
@@ -11,12 +13,12 @@ mod scene;
 mod strike;
 mod workload;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::Args;
-use drill::{Machine, Place, data_of};
+use testbed::{Cluster, Machine};
 
 use self::ground::Ground;
 use self::plan::{Step, Store};
@@ -51,7 +53,7 @@ struct Outcome {
     start: Instant,
 }
 
-pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+pub(crate) fn run(options: &Options, skiff: &Path) -> Result<(), Failure> {
     let stores = if options.store.is_empty() { vec![Store::Embedded, Store::Etcd] } else { options.store.clone() };
     let jumps = ground::faketime().is_some();
     if !jumps {
@@ -65,7 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             steps.iter().for_each(|step| println!("  {step}"));
             continue;
         }
-        leg(options, *store, &steps).inspect_err(|_| {
+        leg(options, skiff, *store, &steps).inspect_err(|_| {
             println!("\nThe plan was:");
             steps.iter().for_each(|step| println!("  {step}"));
             let Options { seed, minutes, .. } = options;
@@ -76,31 +78,31 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 /// One cluster, from nothing to nothing.
-fn leg(options: &Options, store: Store, steps: &[Step]) -> Result<(), Failure> {
-    let Some(place) = Place::prepare("chaos").map_err(Failure::NotUp)? else { return Ok(()) };
-    let result = on(&place, store, options.seed, steps);
+fn leg(options: &Options, skiff: &Path, store: Store, steps: &[Step]) -> Result<(), Failure> {
+    let Some(cluster) = Cluster::prepare("chaos", skiff).map_err(Failure::NotUp)? else { return Ok(()) };
+    let result = on(&cluster, store, options.seed, steps);
     if result.is_err() && options.logs.is_none() {
-        println!("{}", place.bed.logs());
+        println!("{}", cluster.bed.logs());
     }
     if let Some(folder) = &options.logs {
-        let kept = keep_logs(&place, &folder.join(format!("{store:?}").to_lowercase()));
+        let kept = keep_logs(&cluster, &folder.join(format!("{store:?}").to_lowercase()));
         kept.unwrap_or_else(|error| println!("The logs are not kept: {error:#}"));
     }
     result
 }
 
-fn on(place: &Place, store: Store, seed: u64, steps: &[Step]) -> Result<(), Failure> {
-    let mut ground = Ground::start(place, store).map_err(Failure::NotUp)?;
-    let second = place.join(plan::SECOND).map_err(Failure::NotUp)?;
-    let services = scene::set(place).map_err(Failure::NotUp)?;
+fn on(cluster: &Cluster, store: Store, seed: u64, steps: &[Step]) -> Result<(), Failure> {
+    let mut ground = Ground::start(cluster, store).map_err(Failure::NotUp)?;
+    let second = cluster.join(plan::SECOND).map_err(Failure::NotUp)?;
+    let services = scene::set(cluster).map_err(Failure::NotUp)?;
     let outcome = std::thread::scope(|scope| {
-        let workload = Workload::start(scope, place, services, seed);
+        let workload = Workload::start(scope, cluster, services, seed);
         let start = Instant::now();
         let struck = strike::all(&mut ground, steps, start).and_then(|wounds| {
             // In peace again: what is rolled out now has no excuse.
             workload.calm();
             ground.wait_until_ready()?;
-            scene::wait_until_settled(place)?;
+            scene::wait_until_settled(cluster)?;
             Ok(wounds)
         });
         // Also when it went wrong: what it saw may tell why, and its thread must end.
@@ -111,10 +113,10 @@ fn on(place: &Place, store: Store, seed: u64, steps: &[Step]) -> Result<(), Fail
     report(&outcome);
     let verdict = [
         verdict(&outcome),
-        scene::wait_until_converged(place),
-        no_restarts(place),
-        no_panics(place, &second),
-        scene::clear(place, &second).context("leftovers"),
+        scene::wait_until_converged(cluster),
+        no_restarts(cluster),
+        no_panics(cluster, &second),
+        scene::clear(cluster, &second).context("leftovers"),
         second.skiff(&["reset"]).map(drop).context("the end of the second node"),
         ground.end().context("the end of the cluster"),
     ];
@@ -159,22 +161,22 @@ fn verdict(outcome: &Outcome) -> Result<()> {
     bail!("{count} promises were broken, such as:\n  {}", wrong.join("\n  "))
 }
 
-fn no_restarts(place: &Place) -> Result<()> {
-    let restarted = scene::restarts(place)?;
+fn no_restarts(cluster: &Cluster) -> Result<()> {
+    let restarted = scene::restarts(cluster)?;
     ensure!(restarted.is_empty(), "containers were started again in {restarted}");
     Ok(())
 }
 
-fn no_panics(place: &Place, second: &Machine) -> Result<()> {
-    let logs = format!("{}/*.log {}/skiff.log", place.bed.folder().display(), data_of(&second.bed).display());
-    let found = place.bed.run(&["sh", "-c", &format!("grep -h -A3 'panicked at' {logs} || true")])?;
+fn no_panics(cluster: &Cluster, second: &Machine) -> Result<()> {
+    let logs = format!("{}/*.log {}/skiff.log", cluster.bed.folder().display(), second.data().display());
+    let found = cluster.bed.run(&["sh", "-c", &format!("grep -h -A3 'panicked at' {logs} || true")])?;
     ensure!(found.is_empty(), "a program panicked:\n{found}");
     Ok(())
 }
 
-fn keep_logs(place: &Place, folder: &std::path::Path) -> Result<()> {
+fn keep_logs(cluster: &Cluster, folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-    for entry in std::fs::read_dir(place.bed.folder())? {
+    for entry in std::fs::read_dir(cluster.bed.folder())? {
         let path = entry?.path();
         if let Some(name) = path.file_name().filter(|_| path.extension().is_some_and(|it| it == "log")) {
             std::fs::copy(&path, folder.join(name)).with_context(|| format!("keep {}", path.display()))?;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use component::random::Random;
+use testbed::PARTS;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fault {
@@ -96,7 +97,7 @@ fn step(random: &Random, deck: &mut Vec<(Fault, &'static str)>, store: Store, ju
 
 /// Every fault of every part once, the kinds taking turns: so a short run meets each kind, and a long one everything.
 fn shuffled(random: &Random, store: Store, jumps: bool) -> Vec<(Fault, &'static str)> {
-    let mut parts: Vec<&'static str> = drill::PARTS.to_vec();
+    let mut parts: Vec<&'static str> = PARTS.to_vec();
     parts.extend((store == Store::Etcd).then_some("etcd"));
     let all = |fault: Fault| parts.iter().map(|part| (fault, *part)).collect::<Vec<_>>();
     let mut kinds = vec![all(Fault::Kill), all(Fault::Restart), all(Fault::Pause), all(Fault::Cut)];
@@ -109,7 +110,7 @@ fn shuffled(random: &Random, store: Store, jumps: bool) -> Vec<(Fault, &'static 
     kinds.push(vec![(Fault::Sever, SECOND)]);
     if jumps {
         let jump = |part: &&'static str| (Fault::Jump(JUMPS[random.below(JUMPS.len() as u64) as usize]), *part);
-        kinds.push(drill::PARTS.iter().map(jump).collect());
+        kinds.push(PARTS.iter().map(jump).collect());
     }
     kinds.iter_mut().for_each(|kind| random.shuffle(kind));
     random.shuffle(&mut kinds);

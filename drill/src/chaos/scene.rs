@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, ensure};
-use drill::{Machine, Place, SOON, containers_of, data_of};
 use serde_json::{Value, json};
-use testbed::{Bed, eventually};
+use testbed::{Cluster, Machine, SOON, eventually};
 
+use super::cut;
 use super::plan::SECOND;
 use super::workload::Services;
 
@@ -18,13 +18,13 @@ pub(super) const ROLLING: &str = "rolling";
 const ALL: [(&str, u32, Option<&str>); 3] = [(STEADY, 2, Some("node")), (REMOTE, 2, Some(SECOND)), (ROLLING, 3, None)];
 
 /// Makes the Deployments and their Services, and waits until they answer.
-pub(super) fn set(place: &Place) -> Result<Services> {
+pub(super) fn set(cluster: &Cluster) -> Result<Services> {
     let objects: Vec<Value> = ALL.map(|(name, replicas, node)| objects(name, replicas, node)).concat();
-    place.apply(&json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string())?;
+    cluster.apply(&json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string())?;
     let address = |name: &'static str| -> Result<(&'static str, IpAddr)> {
-        place.kubectl(&["rollout", "status", &format!("deployment/{name}"), "--timeout=90s"])?;
-        let address = place.value(&format!("service/{name}"), ".spec.clusterIP")?;
-        eventually("the Service answers", SOON, || place.curl(&format!("http://{address}")))?;
+        cluster.kubectl(&["rollout", "status", &format!("deployment/{name}"), "--timeout=90s"])?;
+        let address = cluster.value(&format!("service/{name}"), ".spec.clusterIP")?;
+        eventually("the Service answers", SOON, || cluster.curl(&format!("http://{address}")))?;
         Ok((name, address.parse().with_context(|| format!("the address of {name}"))?))
     };
     ALL.into_iter().map(|(name, ..)| address(name)).collect()
@@ -59,9 +59,9 @@ fn objects(name: &str, replicas: u32, node: Option<&str>) -> Vec<Value> {
 }
 
 /// Until every Deployment is as it was last asked to be, and no more pods are there than that.
-pub(super) fn wait_until_converged(place: &Place) -> Result<()> {
+pub(super) fn wait_until_converged(cluster: &Cluster) -> Result<()> {
     let get = |what: &str| -> Result<Value> {
-        let text = place.kubectl(&["get", what, "-o", "json"])?;
+        let text = cluster.kubectl(&["get", what, "-o", "json"])?;
         serde_json::from_str(&text).with_context(|| format!("read {what}"))
     };
     eventually("every Deployment has converged", SOON, || {
@@ -74,9 +74,9 @@ pub(super) fn wait_until_converged(place: &Place) -> Result<()> {
 }
 
 /// Until a whole rollout was seen that began after all faults had ended.
-pub(super) fn wait_until_settled(place: &Place) -> Result<()> {
-    place.kubectl(&["rollout", "restart", &format!("deployment/{ROLLING}")])?;
-    place.kubectl(&["rollout", "status", &format!("deployment/{ROLLING}"), "--timeout=90s"]).map(drop)
+pub(super) fn wait_until_settled(cluster: &Cluster) -> Result<()> {
+    cluster.kubectl(&["rollout", "restart", &format!("deployment/{ROLLING}")])?;
+    cluster.kubectl(&["rollout", "status", &format!("deployment/{ROLLING}"), "--timeout=90s"]).map(drop)
 }
 
 /// Pure: whether a Deployment has what it asks for.
@@ -99,8 +99,8 @@ fn converged(deployment: &Value, pods: &Value) -> Result<()> {
 }
 
 /// Pods whose containers had to be started again: nothing of what is done to a cluster is to touch them.
-pub(super) fn restarts(place: &Place) -> Result<String> {
-    place.kubectl(&[
+pub(super) fn restarts(cluster: &Cluster) -> Result<String> {
+    cluster.kubectl(&[
         "get",
         "pods",
         "-o",
@@ -109,20 +109,22 @@ pub(super) fn restarts(place: &Place) -> Result<String> {
 }
 
 /// Deletes everything and waits until the machines are as they were before.
-pub(super) fn clear(place: &Place, second: &Machine) -> Result<()> {
-    place.kubectl(&["delete", "deployments,services", STEADY, REMOTE, ROLLING, "--timeout=60s"])?;
-    place.kubectl(&["delete", "configmaps", "--selector=drill=chaos", "--timeout=60s"])?;
-    for bed in [&place.bed, &second.bed] {
-        eventually("nothing is left of the pods", SOON, || leftovers(bed)).with_context(|| bed.name())?;
+pub(super) fn clear(cluster: &Cluster, second: &Machine) -> Result<()> {
+    cluster.kubectl(&["delete", "deployments,services", STEADY, REMOTE, ROLLING, "--timeout=60s"])?;
+    cluster.kubectl(&["delete", "configmaps", "--selector=drill=chaos", "--timeout=60s"])?;
+    let machines: [&Machine; 2] = [cluster, second];
+    for machine in machines {
+        eventually("nothing is left", SOON, || leftovers(machine)).with_context(|| machine.bed.name())?;
     }
     Ok(())
 }
 
-/// Containers, addresses, links, namespaces, rules, mounts and cgroups of pods, when there are none.
-fn leftovers(bed: &Bed) -> Result<()> {
-    let containers = containers_of(bed)?;
+/// Containers, addresses, links, namespaces, rules, mounts and cgroups of pods, and rules of the drill's own, when there are
+/// none.
+fn leftovers(machine: &Machine) -> Result<()> {
+    let containers = machine.containers()?;
     ensure!(containers.is_empty(), "containers: {containers:?}");
-    let data = data_of(bed).display().to_string();
+    let data = machine.data().display().to_string();
     let looks = [
         ("addresses", format!("ls {data}/cni/networks/skiff | grep '^10\\.'")),
         ("links", "ip -br link | grep '^veth'".to_owned()),
@@ -131,12 +133,13 @@ fn leftovers(bed: &Bed) -> Result<()> {
             "endpoints' rules",
             "iptables-save -t nat | grep -E '^-A KUBE-SEP-.*default/(steady|remote|rolling)|^:CNI-'".to_owned(),
         ),
+        ("rules that cut the network", cut::LOOK.to_owned()),
         ("mounts", format!("grep -e {data}/kubelet/pods/ -e {data}/containerd/state/.*/rootfs /proc/self/mountinfo")),
         ("cgroups", "find /sys/fs/cgroup -type d -name 'pod*-*'".to_owned()),
         ("folders of pods", format!("find {data}/kubelet/pods -mindepth 1 -maxdepth 1")),
     ];
     for (what, look) in looks {
-        let found = bed.run(&["sh", "-c", &format!("{look} || true")])?;
+        let found = machine.bed.run(&["sh", "-c", &format!("{look} || true")])?;
         ensure!(found.is_empty(), "{what}: {found}");
     }
     Ok(())

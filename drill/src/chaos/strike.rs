@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use testbed::eventually;
 
+use super::cut;
 use super::ground::Ground;
 use super::plan::{Blow, CONTAINERD, Fault, Step};
 
@@ -41,23 +42,29 @@ fn names(step: &Step) -> String {
     step.blows.iter().map(Blow::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// All blows of a step begin together and end each in its time.
+/// All blows of a step begin together and end each in its time. Once one fails the others end at once: what is left of the
+/// drill speaks with this cluster, and looks at what it left behind.
 fn strike(ground: &mut Ground<'_>, step: &Step) -> Result<Vec<Wound>> {
-    let mut wounds = Vec::new();
+    let (mut wounds, mut result) = (Vec::new(), Ok(()));
     for blow in &step.blows {
         let from = Instant::now();
-        begin(ground, blow).with_context(|| blow.to_string())?;
+        result = begin(ground, blow).with_context(|| blow.to_string());
+        // Also one that failed, which may have begun by half.
         wounds.push(Wound { blow: blow.clone(), from, to: from });
+        if result.is_err() {
+            break;
+        }
     }
-    let mut order: Vec<usize> = (0..wounds.len()).collect();
-    order.sort_by_key(|at| wounds[*at].from + wounds[*at].blow.hold);
-    for at in order {
-        let wound = &mut wounds[at];
-        std::thread::sleep((wound.from + wound.blow.hold).saturating_duration_since(Instant::now()));
-        end(ground, &wound.blow).with_context(|| format!("the end of: {}", wound.blow))?;
+    wounds.sort_by_key(|wound| wound.from + wound.blow.hold);
+    for wound in &mut wounds {
+        if result.is_ok() {
+            std::thread::sleep((wound.from + wound.blow.hold).saturating_duration_since(Instant::now()));
+        }
+        let ended = end(ground, &wound.blow).with_context(|| format!("the end of: {}", wound.blow));
         wound.to = Instant::now();
+        result = result.and(ended);
     }
-    Ok(wounds)
+    result.map(|()| wounds)
 }
 
 fn begin(ground: &mut Ground<'_>, blow: &Blow) -> Result<()> {
@@ -73,8 +80,7 @@ fn begin(ground: &mut Ground<'_>, blow: &Blow) -> Result<()> {
         Fault::Kill => ground.apart.kill(blow.part),
         Fault::Restart => ground.apart.stop(blow.part),
         Fault::Pause => ground.apart.pause(blow.part),
-        Fault::Cut => filter(ground, "-I", blow.part),
-        Fault::Sever => sever(ground, "-I"),
+        Fault::Cut | Fault::Sever => cut::begin(ground.cluster, blow),
         Fault::Fill => fill(ground),
         Fault::Jump(seconds) => ground.set_clock(blow.part, seconds),
     }
@@ -85,15 +91,14 @@ fn end(ground: &mut Ground<'_>, blow: &Blow) -> Result<()> {
         return match blow.fault {
             Fault::Pause => signal_containerd(ground, "CONT"),
             // Whose containerd it is starts it again.
-            _ => eventually("containerd answers again", RECOVERY, || ground.place.containers()).map(drop),
+            _ => eventually("containerd answers again", RECOVERY, || ground.cluster.containers()).map(drop),
         };
     }
     match blow.fault {
         Fault::Kill | Fault::Restart => ground.apart.start(blow.part),
         Fault::Pause => ground.apart.resume(blow.part),
-        Fault::Cut => filter(ground, "-D", blow.part),
-        Fault::Sever => sever(ground, "-D"),
-        Fault::Fill => ground.place.bed.run(&["rm", &ballast(ground)]).map(drop),
+        Fault::Cut | Fault::Sever => cut::end(ground.cluster, blow),
+        Fault::Fill => ground.cluster.bed.run(&["rm", "--force", &ballast(ground)]).map(drop),
         Fault::Jump(_) => ground.set_clock(blow.part, 0),
     }?;
     revive(ground)
@@ -111,26 +116,7 @@ fn revive(ground: &mut Ground<'_>) -> Result<()> {
 
 /// Within the bed, where it is the only one of its name.
 fn signal_containerd(ground: &Ground<'_>, signal: &str) -> Result<()> {
-    ground.place.bed.run(&["pkill", "--signal", signal, "--exact", CONTAINERD]).map(drop)
-}
-
-fn filter(ground: &Ground<'_>, verb: &str, part: &str) -> Result<()> {
-    for rule in Ground::cut_rules(part) {
-        let mut line = vec!["iptables", "--wait", verb, "OUTPUT"];
-        line.extend(rule.iter().map(String::as_str));
-        ground.place.bed.run(&line)?;
-    }
-    Ok(())
-}
-
-/// The first node is one end of all that passes between nodes, and the other is on its one device. In a table of their
-/// own: what the proxy and the router have asked for is looked at in others.
-fn sever(ground: &Ground<'_>, verb: &str) -> Result<()> {
-    for [chain, direction] in [["PREROUTING", "-i"], ["POSTROUTING", "-o"]] {
-        let rule = ["iptables", "--wait", "-t", "mangle", verb, chain, direction, "eth0", "-j", "DROP"];
-        ground.place.bed.run(&rule)?;
-    }
-    Ok(())
+    ground.cluster.bed.run(&["pkill", "--signal", signal, "--exact", CONTAINERD]).map(drop)
 }
 
 /// The file that takes all room on the disk.
@@ -143,7 +129,7 @@ fn fill(ground: &Ground<'_>) -> Result<()> {
     let script =
         "fallocate --length $(df --output=avail --block-size=1 \"$1\" | tail -1) \"$2\"; cat /dev/zero >>\"$2\"";
     let disk = ground.disk().display().to_string();
-    let output = ground.place.bed.output(&["sh", "-c", script, "fill", &disk, &ballast])?;
+    let output = ground.cluster.bed.output(&["sh", "-c", script, "fill", &disk, &ballast])?;
     anyhow::ensure!(output.stderr.contains("No space left"), "the disk could not be filled: {}", output.stderr);
     Ok(())
 }

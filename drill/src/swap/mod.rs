@@ -12,7 +12,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
-use drill::{Apart, Place};
+use testbed::{Apart, Cluster};
 
 use self::smoke::Smoke;
 use self::spec::{Cast, Swap};
@@ -36,41 +36,41 @@ pub(crate) struct Options {
     then: Vec<String>,
 }
 
-pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+pub(crate) fn run(options: &Options, skiff: &Path) -> Result<(), Failure> {
     let exists = |path: &str| Path::new(path).is_file();
     let cast = Cast::new(&options.swap, options.all_from.as_deref(), &options.ours, exists).map_err(Failure::NotUp)?;
     println!("Swapped: {cast}");
-    let Some(place) = Place::prepare("swap").map_err(Failure::NotUp)? else { return Ok(()) };
-    let result = on(&place, &cast, &options.then);
+    let Some(cluster) = Cluster::prepare("swap", skiff).map_err(Failure::NotUp)? else { return Ok(()) };
+    let result = on(&cluster, &cast, &options.then);
     if result.is_err() {
-        println!("{}\n{}", place.bed.logs(), place.log());
+        println!("{}\n{}", cluster.bed.logs(), cluster.log());
     }
     result
 }
 
-fn on(place: &Place, cast: &Cast, then: &[String]) -> Result<(), Failure> {
-    let mut apart = cluster::start(place, cast).map_err(Failure::NotUp)?;
-    let failed = smoke::run(&Smoke { place, kubectl: cast.get("kubectl").unwrap_or("kubectl") });
+fn on(cluster: &Cluster, cast: &Cast, then: &[String]) -> Result<(), Failure> {
+    let mut apart = cluster::start(cluster, cast).map_err(Failure::NotUp)?;
+    let failed = smoke::run(&Smoke { cluster, kubectl: cast.get("kubectl").unwrap_or("kubectl") });
     if failed > 0 {
         return Err(Failure::Wrong(anyhow!("{failed} cases failed with {cast}")));
     }
-    run_then(place, then).and_then(|()| end(place, &mut apart)).map_err(Failure::Wrong)
+    run_then(cluster, then).and_then(|()| end(cluster, &mut apart)).map_err(Failure::Wrong)
 }
 
-fn run_then(place: &Place, then: &[String]) -> Result<()> {
+fn run_then(cluster: &Cluster, then: &[String]) -> Result<()> {
     if then.is_empty() {
         return Ok(());
     }
-    let environment = place.environment();
-    let status = place.bed.command("env").args(environment).args(then).status();
+    let environment = cluster.environment();
+    let status = cluster.bed.command("env").args(environment).args(then).status();
     let status = status.with_context(|| format!("run {then:?}"))?;
     anyhow::ensure!(status.success(), "{then:?}: {status}");
     Ok(())
 }
 
 /// That the cluster can be removed is the last case: another's program, too, ends when it is asked to.
-fn end(place: &Place, apart: &mut Apart<'_>) -> Result<()> {
+fn end(cluster: &Cluster, apart: &mut Apart<'_>) -> Result<()> {
     apart.ended().and_then(cluster::none_ended)?;
-    place.skiff(&["reset"])?;
+    cluster.skiff(&["reset"])?;
     apart.stop_all()
 }

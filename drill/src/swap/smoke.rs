@@ -1,9 +1,8 @@
 //! What any cluster must be able to do, each part having a hand in it: the README's flow, and names.
 
 use anyhow::{Context as _, Result, ensure};
-use drill::{Place, SOON};
 use serde_json::json;
-use testbed::{Output, eventually, images};
+use testbed::{Cluster, Output, SOON, eventually, images};
 
 type Case = fn(&Smoke<'_>) -> Result<()>;
 
@@ -21,7 +20,7 @@ const CASES: &[(&str, Case)] = &[
 
 /// A cluster, and the kubectl to use it with.
 pub(super) struct Smoke<'a> {
-    pub(super) place: &'a Place,
+    pub(super) cluster: &'a Cluster,
     pub(super) kubectl: &'a str,
 }
 
@@ -42,8 +41,8 @@ pub(super) fn run(smoke: &Smoke<'_>) -> usize {
 
 impl Smoke<'_> {
     fn output(&self, arguments: &[&str]) -> Result<Output> {
-        let [kubeconfig, home] = self.place.environment();
-        self.place.bed.output(&[&["env", &kubeconfig, &home, self.kubectl], arguments].concat())
+        let [kubeconfig, home] = self.cluster.environment();
+        self.cluster.bed.output(&[&["env", &kubeconfig, &home, self.kubectl], arguments].concat())
     }
 
     fn kubectl(&self, arguments: &[&str]) -> Result<String> {
@@ -88,7 +87,7 @@ fn spreads(smoke: &Smoke<'_>) -> Result<()> {
     let url = format!("http://{}", smoke.address()?);
     eventually("every pod has answered", SOON, || {
         for _ in 0..10 {
-            let page = smoke.place.curl(&url)?;
+            let page = smoke.cluster.curl(&url)?;
             ensure!(page.contains("Welcome to nginx"), "{page}");
         }
         for pod in smoke.pods("app=web")? {
@@ -112,20 +111,20 @@ fn host_port(smoke: &Smoke<'_>) -> Result<()> {
     let port = json!({"containerPort": 80, "hostPort": 8081});
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "open"}, "spec": {
         "terminationGracePeriodSeconds": 1, "containers": [{"name": "web", "image": "nginx", "ports": [port]}]}});
-    smoke.place.apply(&pod.to_string())?;
+    smoke.cluster.apply(&pod.to_string())?;
     smoke.kubectl(&["wait", "--for=condition=Ready", "pod/open", "--timeout=60s"])?;
     let node = smoke.kubectl(&["get", "pod", "open", "-o", "jsonpath={.status.hostIP}"])?;
-    eventually("the node's port leads to the pod", SOON, || smoke.place.curl(&format!("http://{node}:8081")))?;
+    eventually("the node's port leads to the pod", SOON, || smoke.cluster.curl(&format!("http://{node}:8081")))?;
     smoke.kubectl(&["delete", "pod", "open", "--timeout=60s"]).map(drop)
 }
 
 fn names(smoke: &Smoke<'_>) -> Result<()> {
-    smoke.place.push(&images::tools("docker.io/library/tools:latest")?, "tools:latest")?;
+    smoke.cluster.push(&images::tools("docker.io/library/tools:latest")?, "tools:latest")?;
     let command = ["httpd", "-f", "-p", "8000", "-h", "/etc"];
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client", "labels": {"app": "client"}},
         "spec": {"terminationGracePeriodSeconds": 0,
             "containers": [{"name": "client", "image": "tools", "command": command}]}});
-    smoke.place.apply(&pod.to_string())?;
+    smoke.cluster.apply(&pod.to_string())?;
     smoke.kubectl(&["expose", "pod", "client", "--name=mirror", "--port=80", "--target-port=8000"])?;
     smoke.kubectl(&["wait", "--for=condition=Ready", "pod/client", "--timeout=60s"])?;
     // Its own Service too: the bridge must send a packet back where it came from.
@@ -153,8 +152,8 @@ fn deletes(smoke: &Smoke<'_>) -> Result<()> {
     eventually("pods, slices, rules and containers go", SOON, || {
         let left = smoke.kubectl(&["get", "pods,replicasets,endpointslices", "-l", "app=web", "-o", "name"])?;
         ensure!(left.is_empty(), "{left}");
-        ensure!(smoke.place.curl(&url).is_err(), "{url} still answers");
-        let containers = smoke.place.containers()?;
+        ensure!(smoke.cluster.curl(&url).is_err(), "{url} still answers");
+        let containers = smoke.cluster.containers()?;
         ensure!(containers.is_empty(), "{containers:?}");
         Ok(())
     })

@@ -11,9 +11,8 @@ use kube::api::{DeleteParams, PostParams};
 use kube::runtime::watcher::{self, watcher};
 use kube::runtime::{WatchStreamExt as _, wait::await_condition};
 use serde_json::json;
-use testbed::images;
+use testbed::Cluster;
 
-use crate::Place;
 use crate::share::Runtime;
 use crate::work::{Client, GONE, beside_share, roll_out, take_away};
 
@@ -23,9 +22,8 @@ const ROUNDS: usize = 3;
 const SINGLE_ROUNDS: usize = 10;
 const NAME: &str = "single";
 
-pub(crate) fn all(place: &Place, runtime: &Runtime, sheet: &mut Sheet) -> Result<()> {
-    place.registry.push(&place.bed, &images::busybox("docker.io/library/busybox:latest")?, "busybox:latest")?;
-    let client = Client::of(place)?;
+pub(crate) fn all(cluster: &Cluster, runtime: &Runtime, sheet: &mut Sheet) -> Result<()> {
+    let client = Client::of(cluster)?;
     let crowds = (0..ROUNDS).map(|_| {
         let (share, _) = runtime.start_and_stop(PODS as usize)?;
         runtime.wait_until_empty()?;

@@ -4,9 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use figures::{Figure, Sheet};
-use testbed::images;
-
-use crate::Place;
+use testbed::{Cluster, images};
 
 const ROUNDS: usize = 3;
 
@@ -22,24 +20,24 @@ const APPLICATION: &str = r#"{"apiVersion": "v1", "kind": "List", "items": [
         "containers": [{"name": "application", "image": "tools", "imagePullPolicy": "IfNotPresent", "command":
             ["sh", "-c", "until curl -sf --max-time 1 http://web/; do sleep 0.02; done"]}]}}]}"#;
 
-pub(crate) fn all(place: &Place, sheet: &mut Sheet) -> Result<()> {
-    place.registry.push(&place.bed, &images::tools("docker.io/library/tools:latest")?, "tools:latest")?;
+pub(crate) fn all(cluster: &Cluster, sheet: &mut Sheet) -> Result<()> {
+    cluster.push(&images::tools("docker.io/library/tools:latest")?, "tools:latest")?;
     // The first time pulls the images.
-    let taken: Result<Vec<Duration>> = (0..=ROUNDS).map(|_| round(place)).collect();
+    let taken: Result<Vec<Duration>> = (0..=ROUNDS).map(|_| round(cluster)).collect();
     sheet.add(Figure::seconds("skiff up to an answer by a Service's name", &taken?[1..]).most(5.0));
     Ok(())
 }
 
-fn round(place: &Place) -> Result<Duration> {
-    let file = place.bed.folder().join("application.json");
+fn round(cluster: &Cluster) -> Result<Duration> {
+    let file = cluster.bed.folder().join("application.json");
     std::fs::write(&file, APPLICATION).context("write the application")?;
     let file = file.display().to_string();
-    place.skiff(&["down"])?;
+    cluster.skiff(&["down"])?;
     let start = Instant::now();
-    place.skiff(&["up"])?;
-    place.kubectl(&["apply", "-f", &file])?;
-    place.kubectl(&["wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/application", "--timeout=120s"])?;
+    cluster.skiff(&["up"])?;
+    cluster.kubectl(&["apply", "-f", &file])?;
+    cluster.kubectl(&["wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/application", "--timeout=120s"])?;
     let taken = start.elapsed();
-    place.kubectl(&["delete", "-f", &file])?;
+    cluster.kubectl(&["delete", "-f", &file])?;
     Ok(taken)
 }

@@ -16,10 +16,10 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::{Condition, await_condition};
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::json;
+use testbed::Cluster;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::Place;
 use crate::share::{GRACE_PERIOD_SECONDS, Runtime};
 
 /// By which every step of the bench is through.
@@ -30,8 +30,8 @@ const NAME: &str = "bench";
 /// A Service on the same machine answers in less, or not at all.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(20);
 
-pub(crate) fn all(place: &Place, runtime: &Runtime, sheet: &mut Sheet) -> Result<()> {
-    let client = Client::of(place)?;
+pub(crate) fn all(cluster: &Cluster, runtime: &Runtime, sheet: &mut Sheet) -> Result<()> {
+    let client = Client::of(cluster)?;
     let rounds = (0..ROUNDS).map(|_| {
         // Side by side, for the machine's pace changes within minutes; each begins when the runtime is done with the one before.
         let share = Share::of(runtime)?;
@@ -75,10 +75,10 @@ pub(crate) fn beside_share(figure: Figure, share: &[Duration], budget: fn(f64) -
 }
 
 /// The image is pulled once before anything is measured.
-pub(crate) fn warm_up(place: &Place) -> Result<()> {
-    place.kubectl(&["create", "deployment", "warm", "--image=nginx"])?;
-    place.kubectl(&["rollout", "status", "deployment/warm", "--timeout=120s"])?;
-    place.kubectl(&["delete", "deployment", "warm", "--cascade=foreground"]).map(|_| ())
+pub(crate) fn warm_up(cluster: &Cluster) -> Result<()> {
+    cluster.kubectl(&["create", "deployment", "warm", "--image=nginx"])?;
+    cluster.kubectl(&["rollout", "status", "deployment/warm", "--timeout=120s"])?;
+    cluster.kubectl(&["delete", "deployment", "warm", "--cascade=foreground"]).map(|_| ())
 }
 
 /// A client of the API server, in the bed's network. It takes the calling thread there for good.
@@ -88,10 +88,10 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn of(place: &Place) -> Result<Self> {
-        place.bed.enter_network()?;
+    pub(crate) fn of(cluster: &Cluster) -> Result<Self> {
+        cluster.bed.enter_network()?;
         let tasks = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let config = ClientConfig::from_kubeconfig(NAME, place.bed.folder().join("data/admin.kubeconfig"));
+        let config = ClientConfig::from_kubeconfig(NAME, cluster.data().join("admin.kubeconfig"));
         let kube = {
             let _entered = tasks.enter();
             client::connect(config)?

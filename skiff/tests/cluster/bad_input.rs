@@ -2,7 +2,9 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::support::Cluster;
+use testbed::Cluster;
+
+use crate::support::SKIFF;
 
 /// A request by curl and what must come back.
 struct Case {
@@ -66,7 +68,7 @@ fn bad_input_gets_a_status_and_is_not_stored() -> Result<()> {
     let without =
         ["kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"].map(|part| format!("--without={part}"));
     let options: Vec<&str> = without.iter().map(String::as_str).collect();
-    let Some(cluster) = Cluster::up("bad-input", &options)? else { return Ok(()) };
+    let Some(cluster) = Cluster::up("bad-input", SKIFF, &options)? else { return Ok(()) };
     for case in cases() {
         let (code, body) = post(&cluster, &case)?;
         let status: serde_json::Value =

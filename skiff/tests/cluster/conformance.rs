@@ -1,15 +1,17 @@
 //! The acceptance program against a cluster of ours: its quick cases in every run of the tests, all by `make conformance`.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use testbed::{eventually, images};
+use testbed::{Cluster, Machine, SOON, eventually, images};
 
-use crate::support::{Cluster, Machine, SOON};
+use crate::support::SKIFF;
+use crate::walkthrough::the_page_of_conformance_says_what_happens;
 
 /// A cluster of one node with the images of the cases.
 fn prepared(name: &str) -> Result<Option<Cluster>> {
-    let Some(cluster) = Cluster::prepare(name)? else { return Ok(None) };
+    let Some(cluster) = Cluster::prepare(name, SKIFF)? else { return Ok(None) };
     cluster.push(&images::tools("docker.io/library/tools:latest")?, "tools:latest")?;
     cluster.skiff_up(&[])?;
     Ok(Some(cluster))
@@ -29,7 +31,7 @@ fn prepared_with_two(name: &str) -> Result<Option<(Cluster, Machine)>> {
 
 /// The program's command line against the cluster.
 fn program(cluster: &Cluster, verb: &str) -> Result<Command> {
-    let mut command = cluster.bed.command(Cluster::program("skiff-conformance")?);
+    let mut command = cluster.bed.command(cluster.program("skiff-conformance")?);
     command.arg(verb).arg("--kubeconfig").arg(cluster.data().join("admin.kubeconfig"));
     command.args(["--image-tools", "tools"]);
     Ok(command)
@@ -53,18 +55,29 @@ fn the_quick_cases_pass_and_notice_faults() -> Result<()> {
     succeeds(&cluster, cases)?;
     let mut breaks = program(&cluster, "breaks")?;
     breaks.args(["--timeout", "60", "^(discovery|lists|watch|objects|fields|patches|apply|events|access)/"]);
-    succeeds(&cluster, breaks)
+    succeeds(&cluster, breaks)?;
+    the_page_of_conformance_says_what_happens(&cluster.bed, &cluster.data())
 }
 
-/// `make conformance`, on two nodes, which gives further arguments of the program in a variable.
+/// `make conformance`, on two nodes, which gives further arguments of the program in a variable, one a line, and names in
+/// another the folder for the results.
 #[test]
 #[ignore = "takes many minutes: make conformance"]
 fn all_cases_pass() -> Result<()> {
     let Some((cluster, _second)) = prepared_with_two("conformance-all")? else { return Ok(()) };
     let mut cases = program(&cluster, "run")?;
     let more = std::env::var("CONFORMANCE_ARGUMENTS").unwrap_or_default();
-    cases.args(known()).args(more.split_whitespace());
-    succeeds(&cluster, cases)
+    cases.args(known()).args(more.lines().filter(|line| !line.is_empty()));
+    let [json, junit] = ["conformance.json", "conformance.xml"].map(|name| cluster.bed.folder().join(name));
+    cases.arg("--json").arg(&json).arg("--junit").arg(&junit);
+    let run = succeeds(&cluster, cases);
+    // The bed's own folder is what inside and outside see alike; and a run that failed has results, too.
+    if let Some(folder) = std::env::var_os("CONFORMANCE_RESULTS").map(PathBuf::from) {
+        for file in [json, junit].iter().filter(|file| file.exists()) {
+            std::fs::copy(file, folder.join(file.file_name().unwrap_or_default()))?;
+        }
+    }
+    run
 }
 
 /// The other half of `make conformance`.

@@ -1,22 +1,22 @@
 //! The flow of the README, the life of a cluster around it, and that nothing stays when it is reset.
 
 use anyhow::{Result, ensure};
-use testbed::eventually;
+use testbed::{Cluster, SOON, eventually};
 
-use crate::support::{Cluster, SKIFF, SOON};
+use crate::support::{SKIFF, all_answer, web};
 
 #[test]
 fn create_scale_expose_and_all_pods_answer() -> Result<()> {
-    let Some(cluster) = Cluster::prepare("flow")? else { return Ok(()) };
+    let Some(cluster) = Cluster::prepare("flow", SKIFF)? else { return Ok(()) };
     what_is_missing_is_named(&cluster)?;
     cluster.skiff_up(&[])?;
-    let address = cluster.web()?;
-    cluster.all_answer(&address, "app=web")?;
+    let address = web(&cluster)?;
+    all_answer(&cluster, &address, "app=web")?;
     ensure!(cluster.pods("app=web")?.len() == 3, "three pods");
 
     talk_to_a_pod(&cluster)?;
     update_and_undo(&cluster)?;
-    cluster.all_answer(&address, "app=web")?;
+    all_answer(&cluster, &address, "app=web")?;
 
     stop_and_start_keeps_the_data(&cluster, &address)?;
     deletion_cascades(&cluster, &address)?;
@@ -71,7 +71,7 @@ fn stop_and_start_keeps_the_data(cluster: &Cluster, address: &str) -> Result<()>
     }
     cluster.skiff_up(&[])?;
     ensure!(cluster.value("deployment/web", ".metadata.uid")? == before, "the same object");
-    cluster.all_answer(address, "app=web")
+    all_answer(cluster, address, "app=web")
 }
 
 fn deletion_cascades(cluster: &Cluster, address: &str) -> Result<()> {
@@ -88,7 +88,7 @@ fn deletion_cascades(cluster: &Cluster, address: &str) -> Result<()> {
 }
 
 fn reset_leaves_nothing(cluster: &Cluster) -> Result<()> {
-    cluster.web()?;
+    web(cluster)?;
     cluster.skiff(&["reset"])?;
     ensure!(!cluster.data().exists(), "the data folder is gone");
     let links = cluster.bed.run(&["ip", "-br", "link"])?;

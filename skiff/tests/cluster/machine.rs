@@ -7,10 +7,10 @@ use std::process::Child;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::eventually;
+use testbed::{Cluster, SOON, eventually};
 
 use crate::metrics;
-use crate::support::{Cluster, SKIFF, SOON};
+use crate::support::SKIFF;
 
 const DROP_IN: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n\
     evictionPressureTransitionPeriod: 1s\nshutdownGracePeriod: 20s\nshutdownGracePeriodCriticalPods: 10s\n\
@@ -23,7 +23,7 @@ const LEFT_MIB: i64 = 1;
 
 #[test]
 fn pods_get_what_they_ask_of_the_machine() -> Result<()> {
-    let Some(cluster) = Cluster::prepare("machine")? else { return Ok(()) };
+    let Some(cluster) = Cluster::prepare("machine", SKIFF)? else { return Ok(()) };
     let paths = prepare(&cluster)?;
     cluster.skiff_up(&["--without=kubelet"])?;
     let kubelet = start(&cluster)?;

@@ -12,9 +12,7 @@ use component::{serve, shutdown::Shutdown, tls};
 use http_body_util::Full;
 use hyper::{Request, Response, body::Incoming};
 use serde_json::{Value, json};
-use testbed::eventually;
-
-use crate::support::{Cluster, SOON};
+use testbed::{Cluster, SOON, eventually};
 
 const PORT: u16 = 4443;
 const GROUP: &str = "/apis/metrics.k8s.io/v1beta1";

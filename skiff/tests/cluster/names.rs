@@ -1,9 +1,9 @@
 //! Names, as pods see them: Services, pods of a headless Service, and what is not there.
 
 use anyhow::{Result, ensure};
-use testbed::{eventually, images};
+use testbed::{Cluster, SOON, eventually, images};
 
-use crate::support::{Cluster, SOON};
+use crate::support::{SKIFF, web};
 
 const CLIENT: &str = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"}, "spec": {
     "terminationGracePeriodSeconds": 0,
@@ -19,12 +19,12 @@ const PEERS: &str = r#"{"apiVersion": "v1", "kind": "List", "items": [
 
 #[test]
 fn a_pod_reaches_services_by_name() -> Result<()> {
-    let Some(cluster) = Cluster::prepare("names")? else { return Ok(()) };
+    let Some(cluster) = Cluster::prepare("names", SKIFF)? else { return Ok(()) };
     cluster.push(&images::tools("docker.io/library/tools:latest")?, "tools:latest")?;
     cluster.skiff_up(&[])?;
     cluster.create(CLIENT)?;
     cluster.create(PEERS)?;
-    let address = cluster.web()?;
+    let address = web(&cluster)?;
     cluster.kubectl(&["wait", "--for=condition=Ready", "pod/client", "pod/peer", "--timeout=90s"])?;
 
     let service =

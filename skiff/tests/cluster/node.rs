@@ -2,14 +2,14 @@
 //! clear words for what cannot be.
 
 use anyhow::{Result, ensure};
-use testbed::eventually;
+use testbed::{Cluster, SOON, eventually};
 
 use crate::bad_pods;
-use crate::support::{Cluster, SOON};
+use crate::support::SKIFF;
 
 #[test]
 fn pods_get_what_they_ask_of_their_kubelet() -> Result<()> {
-    let Some(cluster) = Cluster::up("node", &[])? else { return Ok(()) };
+    let Some(cluster) = Cluster::up("node", SKIFF, &[])? else { return Ok(()) };
     cluster.apply(PODS)?;
     sidecars_start_before_and_end_after(&cluster)?;
     probes_restart_what_fails(&cluster)?;

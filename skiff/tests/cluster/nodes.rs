@@ -1,9 +1,9 @@
 //! Several nodes: a machine joins with one line, and then it makes no difference where a pod is.
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::{Output, eventually, images};
+use testbed::{Cluster, Machine, Output, SOON, eventually, images};
 
-use crate::support::{Cluster, Machine, SOON};
+use crate::support::SKIFF;
 
 const NODES: [&str; 2] = ["node", "second"];
 
@@ -29,7 +29,7 @@ const POLICY: &str = r#"{"apiVersion": "networking.k8s.io/v1", "kind": "NetworkP
     "ingress": [{"from": [{"podSelector": {"matchLabels": {"client": "node"}}}]}]}}"#;
 
 fn cluster(name: &str, options: &[&str]) -> Result<Option<Cluster>> {
-    let Some(cluster) = Cluster::prepare(name)? else { return Ok(None) };
+    let Some(cluster) = Cluster::prepare(name, SKIFF)? else { return Ok(None) };
     cluster.push(&images::tools("docker.io/library/tools:latest")?, "tools:latest")?;
     cluster.skiff_up(options)?;
     Ok(Some(cluster))
@@ -72,7 +72,7 @@ fn nodes_that_are_no_neighbours_meet_by_a_tunnel() -> Result<()> {
 }
 
 fn what_cannot_be_believed_is_not_joined(cluster: &Cluster) -> Result<()> {
-    let stranger = cluster.machine("stranger")?;
+    let stranger = cluster.neighbour("stranger")?;
     let command =
         cluster.skiff(&["token", "create", "abcdef.0123456789abcdef", "--ttl=1h", "--description=for tests"])?;
     ensure!(cluster.skiff(&["token", "list"])?.contains("abcdef.0123456789abcdef"), "the token is listed");

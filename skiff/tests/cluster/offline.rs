@@ -1,9 +1,9 @@
 //! A machine that reaches no registry: images come from files, and stay.
 
 use anyhow::{Result, ensure};
-use testbed::images;
+use testbed::{Cluster, images};
 
-use crate::support::Cluster;
+use crate::support::SKIFF;
 
 const NAME: &str = "docker.io/library/offline:1";
 const POD: &str = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "offline"}, "spec": {
@@ -11,7 +11,7 @@ const POD: &str = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "o
 
 #[test]
 fn images_are_loaded_from_files_and_kept() -> Result<()> {
-    let Some(cluster) = Cluster::up("offline", &[])? else { return Ok(()) };
+    let Some(cluster) = Cluster::up("offline", SKIFF, &[])? else { return Ok(()) };
     let file = cluster.bed.folder().join("offline.tar");
     std::fs::write(&file, images::busybox(NAME)?)?;
     let path = file.display().to_string();

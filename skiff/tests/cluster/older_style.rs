@@ -3,15 +3,15 @@
 use std::process::Child;
 
 use anyhow::{Result, ensure};
-use testbed::eventually;
+use testbed::{Cluster, PARTS, SOON, eventually};
 
-use crate::support::{Cluster, PARTS, SKIFF, SOON};
+use crate::support::SKIFF;
 
 const MASTER: &str = "--master=http://127.0.0.1:8080";
 
 #[test]
 fn every_part_takes_a_master_without_credentials() -> Result<()> {
-    let Some(cluster) = Cluster::prepare("older")? else { return Ok(()) };
+    let Some(cluster) = Cluster::prepare("older", SKIFF)? else { return Ok(()) };
     let without: Vec<String> = PARTS.iter().map(|part| format!("--without={part}")).collect();
     cluster.skiff_up(&without.iter().map(String::as_str).collect::<Vec<_>>())?;
     let key = cluster.data().join("pki/sa.key").display().to_string();

@@ -1,9 +1,9 @@
 //! NetworkPolicies in a cluster: what is denied does not get through, what is allowed does.
 
 use anyhow::{Result, ensure};
-use testbed::{eventually, images};
+use testbed::{Cluster, SOON, eventually, images};
 
-use crate::support::{Cluster, SOON};
+use crate::support::{SKIFF, web};
 
 const CLIENT: &str = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client", "labels": {"app": "client"}},
     "spec": {"terminationGracePeriodSeconds": 0,
@@ -25,11 +25,11 @@ const ALLOW: &str = r#"{"apiVersion": "v1", "kind": "List", "items": [
 
 #[test]
 fn a_default_deny_denies_and_policies_add_up() -> Result<()> {
-    let Some(cluster) = Cluster::prepare("policies")? else { return Ok(()) };
+    let Some(cluster) = Cluster::prepare("policies", SKIFF)? else { return Ok(()) };
     cluster.push(&images::tools("docker.io/library/tools:latest")?, "tools:latest")?;
     cluster.skiff_up(&[])?;
     cluster.create(CLIENT)?;
-    let address = cluster.web()?;
+    let address = web(&cluster)?;
     cluster.kubectl(&["wait", "--for=condition=Ready", "pod/client", "--timeout=90s"])?;
     let by_name = || {
         let line = "curl -sS --max-time 3 http://web/";

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
-use testbed::eventually;
+use testbed::{Cluster, SOON, eventually};
 
-use crate::support::{Cluster, SKIFF, SOON};
+use crate::support::SKIFF;
 
 /// Renewed between 8 and 96 seconds after it was signed: the signer sets the beginning five minutes back.
 const LIFE: &str = "--cluster-signing-duration=140s";
@@ -19,7 +19,7 @@ const POD: &str = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "l
 
 #[test]
 fn a_nodes_certificates_are_renewed_and_it_goes_on() -> Result<()> {
-    let Some(cluster) = Cluster::prepare("rotation")? else { return Ok(()) };
+    let Some(cluster) = Cluster::prepare("rotation", SKIFF)? else { return Ok(()) };
     cluster.skiff_up(&["--without=kube-controller-manager"])?;
     let flags = std::fs::read_to_string(cluster.data().join("flags/kube-controller-manager"))?;
     let mut command = cluster.bed.command(SKIFF);

@@ -1,9 +1,9 @@
 //! A kubelet without an API server, in kubenet's way: its `--pod-cidr` becomes the runtime's CNI configuration.
 
 use anyhow::{Result, ensure};
-use testbed::{Bed, eventually};
+use testbed::{Bed, SOON, eventually};
 
-use crate::support::{SKIFF, SOON};
+use crate::support::SKIFF;
 
 const TEMPLATE: &str = r#"{"name": "kubenet", "cniVersion": "1.0.0", "plugins": [{"type": "bridge", "bridge": "cbr0",
     "ipam": {"type": "host-local", "subnet": "{{.PodCIDR}}"}}]}"#;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use testbed::eventually;
+use testbed::{Cluster, eventually};
 
-use crate::support::Cluster;
+use crate::support::{SKIFF, all_answer, web};
 
 #[test]
 fn a_cluster_keeps_its_objects_in_etcd() -> Result<()> {
-    let Some(cluster) = Cluster::prepare("etcd")? else { return Ok(()) };
+    let Some(cluster) = Cluster::prepare("etcd", SKIFF)? else { return Ok(()) };
     let folder = cluster.bed.folder().join("etcd");
     let mut command = cluster.bed.command("etcd");
     let mut etcd = cluster.bed.start("etcd", command.arg("--data-dir").arg(&folder))?;
@@ -26,8 +26,8 @@ fn a_cluster_keeps_its_objects_in_etcd() -> Result<()> {
         r#"{"key":"L3JlZ2lzdHJ5L2NvbmZpZ21hcHMvZGVmYXVsdC9rZXB0","keys_only":true}"#,
     ])?;
     ensure!(keys.contains("\"count\":\"1\""), "the object lies under upstream's key: {keys}");
-    let address = cluster.web()?;
-    cluster.all_answer(&address, "app=web")?;
+    let address = web(&cluster)?;
+    all_answer(&cluster, &address, "app=web")?;
     cluster.skiff(&["reset"])?;
     etcd.kill()?;
     etcd.wait()?;

@@ -6,13 +6,14 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use testbed::Cluster;
 use testbed::pages::{self, Stage, clients};
 
-use crate::support::Cluster;
+use crate::support::SKIFF;
 
 #[test]
 fn every_kubectl_talks_to_containers() -> Result<()> {
-    let Some(cluster) = Cluster::up("streams", &[])? else { return Ok(()) };
+    let Some(cluster) = Cluster::up("streams", SKIFF, &[])? else { return Ok(()) };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster");
     let mut stage = Stage {
         folder: cluster.bed.folder(),

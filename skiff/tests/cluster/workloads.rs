@@ -2,9 +2,9 @@
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use testbed::eventually;
+use testbed::{Cluster, SOON, eventually};
 
-use crate::support::{Cluster, SOON};
+use crate::support::SKIFF;
 
 /// Pods that run a shell script in busybox.
 fn template(app: &str, script: &str, restart_policy: &str) -> Value {
@@ -31,7 +31,7 @@ fn ready_count(cluster: &Cluster, set: &str, field: &str, wanted: &str) -> Resul
 
 #[test]
 fn workloads_keep_their_order() -> Result<()> {
-    let Some(cluster) = Cluster::up("workloads", &[])? else { return Ok(()) };
+    let Some(cluster) = Cluster::up("workloads", SKIFF, &[])? else { return Ok(()) };
     stateful_set(&cluster)?;
     daemon_set(&cluster)?;
     job(&cluster)?;

@@ -19,9 +19,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use component::client::{self, ClientConfig};
 use component::random::Random;
-use drill::Place;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
+use testbed::Cluster;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -70,14 +70,14 @@ pub(super) struct Workload<'scope> {
 impl<'scope> Workload<'scope> {
     pub(super) fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
-        place: &'env Place,
+        cluster: &'env Cluster,
         services: Services,
         seed: u64,
     ) -> Self {
         let (phase, receiver) = watch::channel(Phase::Work);
-        let kubeconfig = place.data().join("admin.kubeconfig");
+        let kubeconfig = cluster.data().join("admin.kubeconfig");
         let thread = scope.spawn(move || {
-            place.bed.enter_network()?;
+            cluster.bed.enter_network()?;
             let tasks = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             tasks.block_on(work(kubeconfig, services, Random::seeded(seed), receiver))
         });

@@ -7,24 +7,23 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use testbed::eventually;
 
-use crate::place::Place;
+use crate::{Cluster, eventually};
 
 /// How long a part has to end after SIGTERM.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Programs by name. What runs ends with its bed at the latest.
 pub struct Apart<'a> {
-    place: &'a Place,
+    cluster: &'a Cluster,
     lines: BTreeMap<String, Vec<String>>,
     /// In the order of their starts.
     running: Vec<(String, Child)>,
 }
 
 impl<'a> Apart<'a> {
-    pub fn new(place: &'a Place) -> Self {
-        Self { place, lines: BTreeMap::new(), running: Vec::new() }
+    pub fn new(cluster: &'a Cluster) -> Self {
+        Self { cluster, lines: BTreeMap::new(), running: Vec::new() }
     }
 
     /// Says how a program is started.
@@ -34,16 +33,18 @@ impl<'a> Apart<'a> {
 
     /// The command line of a part of Skiff: `program`, and the arguments that `skiff up` leaves for it.
     pub fn line(&self, part: &str, program: &[&str]) -> Result<Vec<String>> {
-        let path = self.place.data().join("flags").join(part);
+        let path = self.cluster.data().join("flags").join(part);
         let flags = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
         Ok(program.iter().copied().chain(flags.lines()).map(String::from).collect())
     }
 
+    /// Starts one that does not run.
     pub fn start(&mut self, name: &str) -> Result<()> {
+        ensure!(self.child(name).is_err(), "{name} runs already");
         let line = self.lines.get(name).with_context(|| format!("{name} is not defined"))?;
         let (program, arguments) = line.split_first().context("an empty command line")?;
-        let mut command = self.place.bed.command(program);
-        let child = self.place.bed.start(name, command.args(arguments))?;
+        let mut command = self.cluster.bed.command(program);
+        let child = self.cluster.bed.start(name, command.args(arguments))?;
         self.running.push((name.to_owned(), child));
         Ok(())
     }
