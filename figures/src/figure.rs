@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::samples::median;
+use crate::samples::{in_milliseconds, in_seconds, median};
 
 /// A row of the table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,12 +90,4 @@ impl Figure {
     pub fn is_within_budget(&self) -> bool {
         self.budget.holds(self.median())
     }
-}
-
-pub fn in_seconds(samples: &[Duration]) -> Vec<f64> {
-    samples.iter().map(Duration::as_secs_f64).collect()
-}
-
-pub fn in_milliseconds(samples: &[Duration]) -> Vec<f64> {
-    samples.iter().map(|sample| sample.as_secs_f64() * 1e3).collect()
 }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-pub use crate::figure::{in_milliseconds, in_seconds};
-
 /// Half of the samples are below; 0 of none.
 pub fn median(samples: &[f64]) -> f64 {
     percentile(samples, 0.5)
@@ -30,6 +28,14 @@ pub fn micros(duration: Duration) -> f64 {
 
 pub fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
+}
+
+pub fn in_seconds(samples: &[Duration]) -> Vec<f64> {
+    samples.iter().map(Duration::as_secs_f64).collect()
+}
+
+pub fn in_milliseconds(samples: &[Duration]) -> Vec<f64> {
+    samples.iter().copied().map(millis).collect()
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What one bench measured, and its file.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::{Figure, svg, table};
@@ -53,14 +54,24 @@ impl Sheet {
     /// Writes `BENCH.json` with every sample, and `BENCH.svg` if there are curves.
     ///
     /// # Errors
-    /// A folder that cannot be made or written to.
+    /// A folder that cannot be made or written to; figures that nobody can tell apart, once they are written.
     pub fn write(&self, folder: &Path) -> Result<()> {
         self.remarks.iter().for_each(|remark| println!("{remark}"));
         write(folder, &format!("{}.json", self.bench), &serde_json::to_string_pretty(self)?)?;
-        if self.panels.is_empty() {
-            return Ok(());
+        if !self.panels.is_empty() {
+            write(folder, &format!("{}.svg", self.bench), &svg::draw(&self.panels))?;
         }
-        write(folder, &format!("{}.svg", self.bench), &svg::draw(&self.panels))
+        let twice = self.named_twice();
+        ensure!(twice.is_empty(), "{}: more than one figure is called {}", self.bench, twice.join(", or "));
+        Ok(())
+    }
+
+    /// Names of several figures: whoever reads the file finds a figure by its name.
+    fn named_twice(&self) -> Vec<&str> {
+        let mut seen = BTreeSet::new();
+        let names = self.figures.iter().map(|figure| figure.what.trim());
+        let twice: BTreeSet<&str> = names.filter(|name| !seen.insert(*name)).collect();
+        twice.into_iter().collect()
     }
 
     /// The sheets that benches left in a folder, by name.
@@ -101,4 +112,58 @@ fn write(folder: &Path, name: &str, text: &str) -> Result<()> {
     std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     println!("written: {}", path.display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sheet(bench: &str, names: &[&str]) -> Sheet {
+        let mut sheet = Sheet::new(bench);
+        names.iter().for_each(|name| sheet.add(Figure::new(*name, "s", [1.0, 2.0])));
+        sheet
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_joined() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = Line { name: "ours".into(), dots: vec![(1.0, 2.0)] };
+        let mut curves = sheet("curves", &["start"]);
+        curves.panels.push(Panel { title: "memory".into(), across: "pods".into(), lines: vec![line] });
+        curves.write(folder.path()).unwrap();
+        let plain = sheet("plain", &["start", "end"]);
+        plain.write(folder.path()).unwrap();
+        let pictures = |name: &str| folder.path().join(name).exists();
+        assert!(pictures("curves.svg") && !pictures("plain.svg"), "a picture of curves only");
+        let read = Sheet::read_all(folder.path()).unwrap();
+        assert_eq!(read, [curves, plain]);
+        Sheet::join(folder.path(), &read).unwrap();
+        assert!(pictures("bench.json") && pictures("bench.svg"));
+        assert_eq!(Sheet::read_all(folder.path()).unwrap(), read, "what is joined is no bench's");
+    }
+
+    #[test]
+    fn a_figure_without_samples_is_none() {
+        let mut sheet = sheet("one", &[]);
+        sheet.add(Figure::new("nothing", "s", Vec::new()));
+        assert!(sheet.figures.is_empty());
+    }
+
+    #[test]
+    fn two_figures_of_one_name_are_told_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = sheet("two", &["one", "other", "  one"]).write(folder.path()).unwrap_err().to_string();
+        assert_eq!(refused, "two: more than one figure is called one");
+        assert_eq!(Sheet::read_all(folder.path()).unwrap()[0].figures.len(), 3);
+        sheet("two", &["one", "other"]).write(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_sheet_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("x.json"), "{}").unwrap();
+        let error = Sheet::read_all(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("x.json is no bench's sheet"), "{error}");
+        assert!(Sheet::read_all(&folder.path().join("none")).is_err());
+    }
 }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use component::testing::FakeApi;
-use figures::samples::millis;
+use figures::samples::in_milliseconds;
 use figures::{Figure, Sheet};
 use objects::{IP, NAMESPACE, put_endpoint, put_service};
 use process::{Proxy, bare_restore};
@@ -55,17 +55,18 @@ async fn measure(mode: &'static str) -> Vec<Figure> {
     let proxy = Proxy::start(mode, &server);
     until(IP, "a").await;
     let (loaded, cpu) = (start.elapsed(), proxy.cpu());
+    let loading = format!("{mode}: {count} Services x 5 endpoints");
     let mut all = vec![
-        Figure::seconds(format!("{mode}: {count} Services x 5 endpoints, to first answer"), &[loaded]).most(10.0),
-        upstreams(mode, Figure::seconds(format!("{mode}:   CPU of the proxy"), &[cpu.own]), &[57.0]),
-        Figure::seconds(format!("{mode}:   CPU of its tool"), &[cpu.children]),
+        Figure::seconds(format!("{loading}, to first answer"), &[loaded]).most(10.0),
+        upstreams(mode, Figure::seconds(format!("{loading}, CPU of the proxy"), &[cpu.own]), &[57.0]),
+        Figure::seconds(format!("{loading}, CPU of its tool"), &[cpu.children]),
     ];
     all.extend(one_change(mode, &api, &proxy).await);
     all.push(one_more(mode, &api).await);
     let (resident, peak) = proxy.memory_mib();
     let memory = Figure::new(format!("{mode}: memory of the proxy"), "MiB", [resident]).most(150.0);
     all.push(upstreams(mode, memory, &[150.0]));
-    all.push(Figure::new(format!("{mode}:   at most"), "MiB", [peak]));
+    all.push(Figure::new(format!("{mode}: memory of the proxy at most"), "MiB", [peak]));
     stop.store(true, Ordering::Relaxed);
     all
 }
@@ -100,10 +101,15 @@ async fn one_change(mode: &str, api: &FakeApi, proxy: &Proxy) -> Vec<Figure> {
         &[(own + tool).saturating_sub(bare_cpu)],
     );
     vec![
-        upstreams(mode, changed.most(200.0).beside("the bare restore tool", [millis(bare_time)]), &[1000.0, 1500.0]),
+        upstreams(
+            mode,
+            changed.most(200.0).beside("the bare restore tool", in_milliseconds(&[bare_time])),
+            &[1000.0, 1500.0],
+        ),
         upstreams(mode, above.most(5.0), &[280.0, 370.0]),
-        Figure::milliseconds("iptables:   CPU of the proxy", &[own]),
-        Figure::milliseconds("iptables:   CPU of its tool", &[tool]).beside("bare", [millis(bare_cpu)]),
+        Figure::milliseconds("iptables: one Service changed, CPU of the proxy", &[own]),
+        Figure::milliseconds("iptables: one Service changed, CPU of its tool", &[tool])
+            .beside("bare", in_milliseconds(&[bare_cpu])),
     ]
 }
 

@@ -114,7 +114,7 @@ async fn run(scenario: &Scenario, nodes: usize, pods: usize) -> Result<[Figure; 
     bound.with_context(|| format!("{}: not all pods were bound within {DEADLINE:?}", scenario.name))?;
     Ok([
         Figure::new(format!("{}, pods a second", scenario.name), "1/s", [rate]).least(scenario.budget_pods_per_second),
-        Figure::new("  memory at most, the API's part included", "MiB", [mib]).most(200.0),
+        Figure::new(format!("{}, memory with the API's part", scenario.name), "MiB", [mib]).most(200.0),
     ])
 }
 

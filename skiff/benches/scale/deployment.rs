@@ -29,7 +29,7 @@ pub async fn run(size: Size, sheet: &mut Sheet) -> Result<()> {
     let what = format!("Deployment of {replicas} on {nodes} nodes: created, all available");
     sheet.add(Figure::seconds(what, &[created]).most(15.0));
     for (part, mib) in programs.memory()? {
-        let figure = Figure::new(format!("{part} with {replicas} pods"), "MiB", [mib]);
+        let figure = Figure::new(format!("{part}: memory with a Deployment of {replicas}"), "MiB", [mib]);
         sheet.add(if part == "kube-controller-manager" { figure.most(150.0) } else { figure });
     }
     let rolled = timed(web.roll()).await?;

@@ -27,8 +27,8 @@ pub async fn run(size: Size, sheet: &mut Sheet) -> Result<()> {
     for ((part, before), (_, after)) in before.into_iter().zip(programs.memory()?) {
         let kib = (after - before) * KIB_PER_MIB / pods as f64;
         let budget = if part == "kube-apiserver" { 10.0 } else { 4.0 };
-        sheet.add(Figure::new(format!("{part}: a pod of {pods} on {nodes} nodes"), "KiB", [kib]).most(budget));
-        sheet.add(Figure::new("  all of it", "MiB", [after]));
+        sheet.add(Figure::new(format!("{part}: memory a pod of {pods} on {nodes} nodes"), "KiB", [kib]).most(budget));
+        sheet.add(Figure::new(format!("{part}: memory with {pods} pods on {nodes} nodes"), "MiB", [after]));
     }
     Ok(())
 }
