@@ -12,10 +12,16 @@ if [ "$(id -u)" != 0 ]; then
     export "CARGO_TARGET_${host}_RUNNER=sudo --preserve-env"
 fi
 cargo build --workspace --bins
-export CONFORMANCE_ARGUMENTS="--json $target/conformance.json --junit $target/conformance.xml $*"
+# An argument a line: patterns have blanks.
+CONFORMANCE_ARGUMENTS=$(printf '%s\n' "$@")
+export CONFORMANCE_ARGUMENTS CONFORMANCE_RESULTS=$target
 cargo test --workspace --test cluster -- --ignored --nocapture --exact conformance::all_cases_pass
 [ $# = 0 ] || exit 0
 # All cases were run: do they notice faults, and is what the README claims what passed?
 cargo test --workspace --test cluster -- --ignored --nocapture --exact conformance::every_group_notices_its_fault
-diff <(sed -n '/<!-- claims: begin -->/,/<!-- claims: end -->/{//!p}' README.md) \
-    <("$target/debug/skiff-conformance" claims "$target/conformance.json")
+claimed() { sed -n '/<!-- claims: begin -->/,/<!-- claims: end -->/{//!p}' README.md; }
+proven() { "$target/debug/skiff-conformance" claims "$target/conformance.json"; }
+if ! diff <(claimed) <(proven); then
+    echo "The README does not claim what has passed: put the lines with > in the place of those with <." >&2
+    exit 1
+fi

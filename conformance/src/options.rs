@@ -93,7 +93,7 @@ pub(crate) struct Target {
     /// An image with nginx and a shell.
     #[arg(long, value_name = "IMAGE", default_value = "nginx")]
     image_nginx: String,
-    /// An image with busybox.
+    /// An image with busybox, its udpsvd too.
     #[arg(long, value_name = "IMAGE", default_value = "busybox")]
     image_busybox: String,
     /// An image with curl, getent and a shell.

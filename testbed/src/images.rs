@@ -10,11 +10,16 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use oci_archive::{Config, Image, Layer};
 
-/// A busybox image as an OCI archive, from Debian's busybox-static.
+/// A busybox image as an OCI archive, from Debian's busybox-static, and with perl, which every Debian has, the one applet
+/// that is missed in that.
 pub fn busybox(reference: &str) -> Result<Vec<u8>> {
     let mut layer = base()?;
     copy(&mut layer, "/usr/bin/busybox", "/bin/busybox")?;
     link_applets(&mut layer)?;
+    for file in libraries(PERL)?.iter().map(String::as_str).chain([PERL]) {
+        copy(&mut layer, file, file)?;
+    }
+    layer.file("bin/udpsvd", 0o755, include_bytes!("udpsvd.pl"))?;
     let config = Config { cmd: vec!["sh".into()], env: path(), ..Config::default() };
     Ok(Image { reference: reference.into(), config, layers: vec![layer] }.to_archive()?)
 }
@@ -72,6 +77,8 @@ pub fn pause(reference: &str) -> Result<Vec<u8>> {
     let config = Config { entrypoint, ..Config::default() };
     Ok(Image { reference: reference.into(), config, layers: vec![layer] }.to_archive()?)
 }
+
+const PERL: &str = "/usr/bin/perl";
 
 const NGINX_CONF: &str = "\
 user nobody nogroup;

@@ -18,6 +18,7 @@ pub(super) const GROUP: Group = Group {
             "a liveness probe that fails, by command, HTTP, TCP or gRPC, restarts the container"
         ),
         case!(passing_liveness_does_not, "a liveness probe that passes restarts nothing"),
+        case!(grpc_health_is_asked_for, "a gRPC probe takes the service's own word, and its change of mind"),
         case!(readiness_waits_for_its_delay, "a pod is not ready before its probe's delay has passed"),
         case!(failing_readiness_takes_out, "a readiness probe that fails makes the pod unready, and restarts nothing"),
         case!(startup_holds_the_others_back, "a startup probe holds the other probes back"),
@@ -97,6 +98,53 @@ async fn passing_liveness_does_not(scope: &Scope) -> Result<()> {
         ensure!(states.iter().all(|state| state["restartCount"] == 0), "expected no restarts, saw {states:?}");
     }
     Ok(())
+}
+
+/// A server of `grpc.health.v1.Health/Check` that says what a file says: the frame of one message, a status. Whatever is
+/// posted, nginx answers it with the file, in the one status code of gRPC over HTTP, and the trailer that ends a call.
+const HEALTH: &str = r#"
+    mkdir -p /tmp/root/grpc.health.v1.Health
+    printf '\000\000\000\000\002\010\001' >/tmp/root/grpc.health.v1.Health/Check
+    cat >/tmp/nginx.conf <<'END'
+        user root;
+        pid /tmp/nginx.pid;
+        events {}
+        http {
+            default_type application/grpc;
+            server {
+                listen 2333 http2;
+                root /tmp/root;
+                error_page 405 =200 $uri;
+                location / { add_trailer grpc-status 0 always; }
+            }
+        }
+END
+    exec nginx -c /tmp/nginx.conf -g 'daemon off;'"#;
+
+async fn grpc_health_is_asked_for(scope: &Scope) -> Result<()> {
+    let mut object = pod("one", &scope.cluster.images.nginx, HEALTH);
+    object["spec"]["restartPolicy"] = "Always".into();
+    let main = &mut object["spec"]["containers"][0];
+    main["readinessProbe"] = json!({"grpc": {"port": 2333}, "periodSeconds": 1, "failureThreshold": 1});
+    main["livenessProbe"] =
+        json!({"grpc": {"port": 2333}, "initialDelaySeconds": 3, "periodSeconds": 1, "failureThreshold": 2});
+    scope.start(&object).await?;
+    let not_serving =
+        r"printf '\000\000\000\000\002\010\002' >/tmp/new; mv /tmp/new /tmp/root/grpc.health.v1.Health/Check";
+    scope.exec("one", not_serving).await?;
+    let unready = |pod: &Value| condition(pod, "Ready")["status"] == "False";
+    scope.pods().until("one", "it is not ready", unready).await?;
+    let events = scope.resource("v1", "events");
+    let unhealthy = "fieldSelector=involvedObject.name%3Done,reason%3DUnhealthy";
+    let refused = |events: &[Value]| {
+        events.iter().any(|event| {
+            let message = event["message"].as_str().unwrap_or_default();
+            message.contains("Readiness probe failed: service unhealthy (responded with \"NOT_SERVING\")")
+        })
+    };
+    events.until_all(unhealthy, "an event with the service's word", refused).await?;
+    scope.pods().until_within(LATER, "one", "it is restarted", |pod| restarts(pod) > 0).await?;
+    scope.ready("one").await.map(drop)
 }
 
 fn seconds(time: &Value) -> Result<i64> {

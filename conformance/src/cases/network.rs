@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::STAY;
 use crate::catalogue::{Area, Group, case};
-use crate::cluster::{Call, SOON, Scope, pod};
+use crate::cluster::{Call, SOON, Scope, container, pod};
 use crate::expect::{contains, equal, eventually, same};
 
 pub(super) const GROUP: Group = Group {
@@ -16,6 +16,7 @@ pub(super) const GROUP: Group = Group {
         case!(pods_reach_each_other, "a pod reaches another by its address, and gets that pod's answer", quick),
         case!(nodes_reach_pods, "a pod of the node's network reaches pods, and they answer from their address"),
         case!(pods_on_two_nodes_reach_each_other, "pods on different nodes reach each other", two_nodes),
+        case!(datagrams_reach_pods, "a pod, and one of the node's network, reach a pod by UDP, and are answered"),
         case!(addresses_are_not_translated, "a pod sees the address of the pod that asks"),
         case!(host_ports_lead_to_their_pods, "a port of the node leads to its pod, by address and protocol"),
         case!(the_api_server_leads_to_pods, "the API server's proxy passes verbs, paths, queries and redirects on"),
@@ -31,6 +32,18 @@ pub(super) fn server(scope: &Scope, name: &str) -> Value {
     object["spec"]["containers"][0]["ports"] = json!([{"name": "http", "containerPort": 80}]);
     object["spec"]["containers"][0]["readinessProbe"] =
         json!({"httpGet": {"path": "/name", "port": 80}, "periodSeconds": 1});
+    object
+}
+
+/// With a container beside it that answers datagrams at port 80: a TFTP server that sends, whatever it is asked for, the
+/// pod's name, as one block.
+pub(super) fn with_datagrams(scope: &Scope, mut object: Value) -> Value {
+    let answer = r#"dd bs=1500 count=1 of=/dev/null 2>/dev/null; printf '\000\003\000\001%s' "$(hostname)""#;
+    let mut server = container("datagrams", &scope.cluster.images.busybox, "");
+    server["command"] = json!(["udpsvd", "0", "80", "sh", "-c", answer]);
+    if let Some(containers) = object["spec"]["containers"].as_array_mut() {
+        containers.push(server);
+    }
     object
 }
 
@@ -72,6 +85,19 @@ async fn nodes_reach_pods(scope: &Scope) -> Result<()> {
     let host = scope.start(&host).await?;
     equal("a host pod's address", &host["status"]["podIP"], &host["status"]["hostIP"])?;
     answers(scope, &format!("http://{}/name", address(&web)), "web").await
+}
+
+async fn datagrams_reach_pods(scope: &Scope) -> Result<()> {
+    let web = scope.start_owned(with_datagrams(scope, server(scope, "web"))).await?;
+    client(scope).await?;
+    let mut host = pod("host", &scope.cluster.images.tools, STAY);
+    host["spec"]["hostNetwork"] = true.into();
+    scope.start(&host).await?;
+    let ask = format!("curl -sS --max-time 2 tftp://{}:80/name", address(&web));
+    for from in ["client", "host"] {
+        eventually("an answer by UDP", SOON, async || same(from, scope.exec(from, &ask).await?.trim(), "web")).await?;
+    }
+    Ok(())
 }
 
 async fn pods_on_two_nodes_reach_each_other(scope: &Scope) -> Result<()> {
@@ -117,13 +143,14 @@ async fn host_ports_lead_to_their_pods(scope: &Scope) -> Result<()> {
     let host = first["status"]["hostIP"].as_str().context("no address of the node")?.to_owned();
     scope.start(&object("two", json!({"containerPort": 80, "hostPort": 54323, "hostIP": host}))).await?;
     let udp = json!({"containerPort": 80, "hostPort": 54323, "hostIP": host, "protocol": "UDP"});
-    scope.start(&object("three", udp)).await?;
+    scope.start(&with_datagrams(scope, object("three", udp))).await?;
     let mut client = pod("client", &scope.cluster.images.tools, STAY);
     client["spec"]["hostNetwork"] = true.into();
     client["spec"]["nodeName"] = node.as_str().into();
     scope.start(&client).await?;
     answers(scope, "http://127.0.0.1:54323/name", "one").await?;
-    answers(scope, &format!("http://{host}:54323/name"), "two").await
+    answers(scope, &format!("http://{host}:54323/name"), "two").await?;
+    answers(scope, &format!("tftp://{host}:54323/name"), "three").await
 }
 
 async fn the_api_server_leads_to_pods(scope: &Scope) -> Result<()> {

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::STAY;
-use super::network::{address, answers, client, fetch, server, service};
+use super::network::{address, answers, client, fetch, server, service, with_datagrams};
 use crate::catalogue::{Area, Group, case};
 use crate::cluster::{LATER, Patch, SOON, Scope, is_ready, pod};
 use crate::expect::{contains, equal, eventually, same};
@@ -128,18 +128,25 @@ async fn ports_have_names_and_targets(scope: &Scope) -> Result<()> {
 }
 
 async fn protocols_share_a_port(scope: &Scope) -> Result<()> {
-    scope.start(&server(scope, "web")).await?;
+    scope.start_owned(with_datagrams(scope, server(scope, "web"))).await?;
     client(scope).await?;
     let ports = json!([{"name": "tcp", "port": 80}, {"name": "udp", "port": 80, "protocol": "UDP"}]);
     let address = cluster_ip(scope, &service("web", ports)).await?;
-    let url = format!("http://{address}/name");
+    let (url, datagrams) = (format!("http://{address}/name"), format!("tftp://{address}:80/name"));
     answers(scope, &url, "web").await?;
+    answers(scope, &datagrams, "web").await?;
     scope.services().patch("web", Patch::Json(json!([{"op": "remove", "path": "/spec/ports/1"}]))).await?;
+    is_silent(scope, &datagrams).await?;
     answers(scope, &url, "web").await?;
     let udp =
         json!([{"op": "replace", "path": "/spec/ports", "value": [{"name": "udp", "port": 80, "protocol": "UDP"}]}]);
     scope.services().patch("web", Patch::Json(udp)).await?;
-    eventually("nobody answers over TCP", SOON, async || {
+    is_silent(scope, &url).await?;
+    answers(scope, &datagrams, "web").await
+}
+
+async fn is_silent(scope: &Scope, url: &str) -> Result<()> {
+    eventually(&format!("{url} is not answered"), SOON, async || {
         let out = scope.exec("client", &format!("curl -sS --max-time 2 {url} || echo silence")).await?;
         contains("curl", &out, "silence")
     })

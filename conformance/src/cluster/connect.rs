@@ -15,9 +15,9 @@ use super::{Call, Kubectl};
 pub(crate) struct Images {
     /// nginx, with a shell.
     pub(crate) nginx: String,
-    /// busybox, with its common applets.
+    /// busybox, with its common applets, udpsvd too.
     pub(crate) busybox: String,
-    /// curl, getent and a shell.
+    /// curl (tftp too), getent and a shell.
     pub(crate) tools: String,
 }
 

@@ -147,6 +147,16 @@ impl Drop for Shell {
     }
 }
 
+/// Runs the steps of a page that has one machine. `command` as in [`Shell::start`].
+pub(crate) fn tell(command: &mut Command, steps: &[Step]) -> Result<()> {
+    let mut shell = Shell::start(command)?;
+    for step in steps {
+        ensure!(!step.is_elsewhere, "this page has one machine; these are for another:\n{}", step.commands);
+        shell.step(step)?;
+    }
+    Ok(())
+}
+
 fn matches(output: &str, shown: &[String]) -> Result<()> {
     let mut lines = output.lines();
     for wanted in shown {
@@ -163,6 +173,14 @@ fn blocks_become_steps_and_lines_come_in_order() {
     assert_eq!((steps[0].until, steps[0].shown.len()), (Some(Duration::from_secs(5)), 1));
     assert!(steps[1].fails);
     assert!(matches("a\nb\n", &["b".into(), "a".into()]).is_err());
+}
+
+#[test]
+fn a_page_of_one_machine_has_no_commands_for_another() {
+    let run = |page: &str| tell(&mut Command::new("bash"), &steps(&blocks(page)).unwrap());
+    run("```sh\ntrue\n```\n").unwrap();
+    let refused = run("```sh\ntrue\n```\n```sh second\ntrue\n```\n").unwrap_err().to_string();
+    assert!(refused.contains("this page has one machine"), "{refused}");
 }
 
 #[test]

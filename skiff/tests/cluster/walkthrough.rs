@@ -1,32 +1,32 @@
 //! The pages of commands, run as they stand: the README and what lies in docs/.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use testbed::{Bed, Registry, images};
 
-use crate::page::{Block, Shell, blocks, steps};
+use crate::page::{Block, Shell, blocks, steps, tell};
 
 const README: &str = "README.md";
 const WALKTHROUGH: &str = "docs/walkthrough.md";
 const DRILLS: &str = "docs/drills.md";
 const NODES: &str = "docs/nodes.md";
+const CONFORMANCE: &str = "docs/conformance.md";
 
 /// Blocks of commands that no test can run, by page and how they begin, and why. All others are run.
 const CANNOT_RUN: &[(&str, &str, &str)] = &[
-    (README, "make demo", "installs packages on the machine itself, and leaves a cluster there"),
     (README, "make test", "is what runs this test"),
-    (README, "cargo build --release", "takes minutes; that the programs are built is tested by their being there"),
-    (README, "sudo target/release/skiff token create", "wants a second machine; the same is run by the page of nodes"),
-    ("docs/conformance.md", "skiff-conformance run", "takes many minutes; its quick cases are a test of their own"),
+    (README, "cargo build --release", "takes minutes, and has been done: the page is told with what it makes"),
+    (README, "sudo target/release/skiff token create", "the cluster is gone by then; the page of nodes tells the same"),
     ("docs/bench.md", "cargo bench", "measures for minutes, and wants a machine at rest"),
-    (DRILLS, "make chaos SEED=7 MINUTES=10", "takes ten minutes; a shorter one is a stage of its own"),
-    (DRILLS, "make swap SWAP=\"--swap cni=/usr/lib/cni\"", "is a stage of its own"),
+    (DRILLS, "make chaos SEED=7 MINUTES=10", "takes ten minutes; one of a minute is a stage of `make test`"),
+    (DRILLS, "make swap SWAP=\"--swap cni=/usr/lib/cni\"", "is a stage of `make test`"),
     (
         DRILLS,
         "make swap SWAP=\"--all-from ~/kubernetes/server/bin --ours kube-scheduler\"",
-        "needs upstream's programs",
+        "needs upstream's programs; with ours in their places it is a stage of `make test`",
     ),
 ];
 
@@ -57,38 +57,57 @@ fn every_page_of_commands_is_run() -> Result<()> {
         let commands: Vec<Block> = blocks(&text).into_iter().filter(Block::is_commands).collect();
         left.retain(|(name, line)| name != page || !commands.iter().any(|block| block.begins(line)));
         let runs = !runnable(page)?.iter().any(Block::is_commands)
-            || [README, WALKTHROUGH, DRILLS, NODES].contains(&page.as_str());
+            || [README, WALKTHROUGH, DRILLS, NODES, CONFORMANCE].contains(&page.as_str());
         ensure!(runs, "{page} has commands: run it here, or say in CANNOT_RUN why that cannot be");
     }
     ensure!(left.is_empty(), "these blocks are not there any more: {left:?}");
     Ok(())
 }
 
-/// In a machine where the README's `make` has run: the programs are where it builds them.
+/// The repository as it is once everything is built, and a cargo that therefore has nothing to build.
+fn built(folder: &Path) -> Result<()> {
+    for name in ["target", "bin"] {
+        std::fs::create_dir_all(folder.join(name))?;
+    }
+    symlink(programs()?, folder.join("target/release"))?;
+    for name in ["Makefile", "Cargo.toml", "rust-toolchain.toml", "scripts"] {
+        symlink(root()?.join(name), folder.join(name))?;
+    }
+    let cargo = folder.join("bin/cargo");
+    std::fs::write(&cargo, format!("#!/bin/sh\n[ \"$1\" = build ] || exec '{}' \"$@\"\n", std::env::var("CARGO")?))?;
+    Ok(std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755))?)
+}
+
+/// In a machine where everything is built and no package is missing.
 #[test]
 fn the_readme_says_what_happens() -> Result<()> {
     let Some(bed) = Bed::new("readme")? else { return Ok(()) };
     let folder = bed.folder().join("skiff");
-    std::fs::create_dir_all(folder.join("target"))?;
-    std::os::unix::fs::symlink(programs()?, folder.join("target/release"))?;
+    built(&folder)?;
     let mut command = bed.command("env");
-    command.arg(format!("HOME={}", folder.display())).arg(format!("PATH={}", path()?));
+    command.args(["--unset=CARGO_TARGET_DIR", &format!("HOME={}", folder.display())]);
+    command.arg(format!("PATH={}:{}", folder.join("bin").display(), path()?));
     // Root needs no sudo, and need not have it.
     command.args([
         "bash",
         "-c",
         &format!("cd {} && sudo() {{ \"$@\"; }} && export -f sudo && exec bash", folder.display()),
     ]);
-    let mut shell = Shell::start(&mut command)?;
-    steps(&runnable(README)?)?.iter().try_for_each(|step| shell.step(step).map(drop))
+    tell(&mut command, &steps(&runnable(README)?)?)
 }
 
 #[test]
 fn the_page_of_drills_says_what_happens() -> Result<()> {
     let mut command = std::process::Command::new("env");
     command.arg(format!("PATH={}", path()?)).arg("bash");
-    let mut shell = Shell::start(&mut command)?;
-    steps(&runnable(DRILLS)?)?.iter().try_for_each(|step| shell.step(step).map(drop))
+    tell(&mut command, &steps(&runnable(DRILLS)?)?)
+}
+
+/// Where a cluster and its administrator's kubeconfig are.
+pub(crate) fn the_page_of_conformance_says_what_happens(bed: &Bed, folder: &Path) -> Result<()> {
+    let mut command = bed.command("env");
+    command.arg(format!("PATH={}", path()?)).args(["sh", "-c", &format!("cd {} && exec bash", folder.display())]);
+    tell(&mut command, &steps(&runnable(CONFORMANCE)?)?)
 }
 
 /// Two machines side by side, as the page has them.
@@ -156,6 +175,5 @@ fn the_walkthrough_says_what_happens() -> Result<()> {
     let mut command = bed.command("env");
     command.arg(format!("SKIFF={}", programs()?.display())).arg(format!("HOME={}", folder.display()));
     command.args(["bash", "-c", &format!("cd {} && exec bash", folder.display())]);
-    let mut shell = Shell::start(&mut command)?;
-    steps(&runnable(WALKTHROUGH)?)?.iter().try_for_each(|step| shell.step(step).map(drop))
+    tell(&mut command, &steps(&runnable(WALKTHROUGH)?)?)
 }
