@@ -1,14 +1,17 @@
 //! Pods' way through the node and out of the cluster: forwarding switched on and let through, and masquerading of what
-//! leaves. [`masquerading`] is the text of a table of its own, pure; [`Way`] keeps all of it there.
+//! leaves. [`masquerading`] is the text of a table of its own, pure; [`Way`] keeps all of it there, and tells of what it
+//! cannot do when that begins and when it ends.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
+use crate::forwarding;
 use crate::nft::tool;
 
 const TABLE: &str = "inet skiff-router-nat";
-const CHAIN: &str = "SKIFF-FORWARD";
 
 /// The way to have no such table.
 pub(crate) fn removal() -> String {
@@ -35,14 +38,17 @@ pub(crate) fn masquerading(cluster: &[IpNet]) -> String {
 pub(crate) struct Way {
     cluster: Vec<IpNet>,
     sysctl_root: PathBuf,
+    /// The folders of programs, as `PATH` has them.
+    programs: OsString,
     /// The table as it was when it was written.
     written: Option<String>,
+    told: Told,
 }
 
 impl Way {
     /// Does nothing yet, and never does where no range is known.
-    pub(crate) fn new(cluster: &[IpNet], sysctl_root: PathBuf) -> Way {
-        Way { cluster: cluster.to_vec(), sysctl_root, written: None }
+    pub(crate) fn new(cluster: &[IpNet], sysctl_root: PathBuf, programs: OsString) -> Way {
+        Way { cluster: cluster.to_vec(), sysctl_root, programs, written: None, told: Told::default() }
     }
 
     /// Opens the way, or opens it again where somebody closed it: programs that own a host's packet filter flush all of
@@ -51,27 +57,70 @@ impl Way {
         if self.cluster.is_empty() {
             return;
         }
-        let has_v6 = self.cluster.iter().any(|range| range.addr().is_ipv6());
-        if let Err(error) = switch_forwarding_on(&self.sysctl_root, has_v6) {
-            tracing::warn!(%error, "forwarding cannot be switched on");
-        }
-        if let Err(error) = self.ensure_masquerading().await {
-            tracing::warn!(%error, "what leaves the cluster is not masqueraded");
-        }
-        let ranges = self.cluster.clone();
-        let accepted = tokio::task::spawn_blocking(move || accept_forwarding(&ranges)).await;
-        if let Ok(Err(error)) = accepted {
-            tracing::warn!(error, "a host that forwards nothing by default will stop pods' packets");
+        let switched = switch_forwarding_on(&self.sysctl_root, self.has_family(true));
+        self.told.tell("forwarding cannot be switched on", switched.map_err(|error| error.to_string()));
+        let masqueraded = self.ensure_masquerading().await;
+        self.told.tell("what leaves the cluster is not masqueraded", masqueraded);
+        for (is_v6, trouble) in [
+            (false, "a host that forwards nothing by default will stop pods' packets"),
+            (true, "a host that forwards nothing by default will stop pods' packets of IPv6"),
+        ] {
+            if self.has_family(is_v6) {
+                let accepted = self.accept_forwarding(is_v6).await;
+                self.told.tell(trouble, accepted);
+            }
         }
     }
 
-    async fn ensure_masquerading(&mut self) -> Result<(), tool::ToolError> {
-        if self.written.is_some() && tool::listing(TABLE).await? == self.written {
+    fn has_family(&self, is_v6: bool) -> bool {
+        self.cluster.iter().any(|range| range.addr().is_ipv6() == is_v6)
+    }
+
+    async fn ensure_masquerading(&mut self) -> Result<(), String> {
+        self.is_installed("nft")?;
+        let listing = || async { tool::listing(TABLE).await.map_err(|error| error.to_string()) };
+        if self.written.is_some() && listing().await? == self.written {
             return Ok(());
         }
-        tool::apply(&masquerading(&self.cluster)).await?;
-        self.written = tool::listing(TABLE).await?;
+        tool::apply(&masquerading(&self.cluster)).await.map_err(|error| error.to_string())?;
+        self.written = listing().await?;
         Ok(())
+    }
+
+    async fn accept_forwarding(&self, is_v6: bool) -> Result<(), String> {
+        self.is_installed(forwarding::program(is_v6))?;
+        let ours = self.cluster.iter().filter(|range| range.addr().is_ipv6() == is_v6);
+        let ranges: Vec<IpNet> = ours.copied().collect();
+        let accepted = tokio::task::spawn_blocking(move || forwarding::accept(is_v6, &ranges)).await;
+        accepted.map_err(|error| error.to_string())?
+    }
+
+    /// What is not there is not started every time.
+    fn is_installed(&self, program: &str) -> Result<(), String> {
+        let is_there = std::env::split_paths(&self.programs).any(|folder| folder.join(program).is_file());
+        if is_there { Ok(()) } else { Err(format!("this host has no {program}")) }
+    }
+}
+
+/// The troubles that were told and last.
+#[derive(Debug, Default)]
+struct Told(BTreeMap<&'static str, String>);
+
+impl Told {
+    fn tell(&mut self, trouble: &'static str, outcome: Result<(), String>) {
+        match (self.is_news(trouble, &outcome), outcome) {
+            (false, _) => {}
+            (true, Err(error)) => tracing::warn!(error, "{trouble}"),
+            (true, Ok(())) => tracing::info!("this has ended: {trouble}"),
+        }
+    }
+
+    /// Trouble that was not there or was another, or its end.
+    fn is_news(&mut self, trouble: &'static str, outcome: &Result<(), String>) -> bool {
+        match outcome {
+            Ok(()) => self.0.remove(trouble).is_some(),
+            Err(error) => self.0.insert(trouble, error.clone()).as_ref() != Some(error),
+        }
     }
 }
 
@@ -85,48 +134,6 @@ pub(crate) fn switch_forwarding_on(sysctl_root: &Path, has_v6: bool) -> std::io:
         }
     }
     Ok(())
-}
-
-/// Lets pods' packets through a host that forwards nothing by default, as Docker's are. That must stand in the table
-/// that says so: accepting a packet in one table does not keep another from dropping it. Blocks while the tool runs.
-pub(crate) fn accept_forwarding(cluster: &[IpNet]) -> Result<(), String> {
-    for is_v6 in [false, true] {
-        let of_family: Vec<&IpNet> = cluster.iter().filter(|range| range.addr().is_ipv6() == is_v6).collect();
-        if of_family.is_empty() {
-            continue;
-        }
-        let tables = iptables::new(is_v6).map_err(|error| error.to_string())?;
-        let accept = || -> Result<(), Box<dyn std::error::Error>> {
-            if !tables.chain_exists("filter", CHAIN)? {
-                tables.new_chain("filter", CHAIN)?;
-            }
-            for range in &of_family {
-                for side in ["-s", "-d"] {
-                    ensure_rule(&tables, CHAIN, &format!("{side} {range} -j ACCEPT"))?;
-                }
-            }
-            ensure_rule(&tables, "FORWARD", &format!("-j {CHAIN}"))
-        };
-        accept().map_err(|error| error.to_string())?;
-    }
-    Ok(())
-}
-
-fn ensure_rule(tables: &iptables::IPTables, chain: &str, rule: &str) -> Result<(), Box<dyn std::error::Error>> {
-    if !tables.exists("filter", chain, rule)? {
-        tables.append("filter", chain, rule)?;
-    }
-    Ok(())
-}
-
-/// Takes away what [`accept_forwarding`] made. A host without the tool has nothing of it.
-pub(crate) fn forget_forwarding() {
-    for is_v6 in [false, true] {
-        let Ok(tables) = iptables::new(is_v6) else { continue };
-        let _ = tables.delete("filter", "FORWARD", &format!("-j {CHAIN}"));
-        let _ = tables.flush_chain("filter", CHAIN);
-        let _ = tables.delete_chain("filter", CHAIN);
-    }
 }
 
 #[cfg(test)]
@@ -155,5 +162,31 @@ mod tests {
         switch_forwarding_on(root.path(), false).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "1");
         assert!(switch_forwarding_on(root.path(), true).is_err());
+    }
+
+    #[tokio::test]
+    async fn what_this_host_has_not_is_told_once_and_not_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let cluster = ["10.244.0.0/16".parse().unwrap(), "fd00::/48".parse().unwrap()];
+        let mut way = Way::new(&cluster, folder.path().to_owned(), folder.path().into());
+        way.ensure().await;
+        let told: Vec<&str> = way.told.0.values().map(String::as_str).collect();
+        assert!(
+            told.contains(&"this host has no iptables") && told.contains(&"this host has no ip6tables"),
+            "{told:?}"
+        );
+        assert!(told.contains(&"this host has no nft") && way.written.is_none(), "{told:?}");
+        let before = way.told.0.clone();
+        way.ensure().await;
+        assert_eq!(way.told.0, before);
+    }
+
+    #[test]
+    fn trouble_is_news_when_it_begins_changes_or_ends() {
+        let mut told = Told::default();
+        let mut is_news =
+            |error: &str| told.is_news("trouble", &if error.is_empty() { Ok(()) } else { Err(error.to_owned()) });
+        let seen = ["", "a", "a", "b", "b", "", "", "b"].map(&mut is_news);
+        assert_eq!(seen, [false, true, false, true, false, true, false, true]);
     }
 }

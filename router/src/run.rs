@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::cni;
+use crate::forwarding;
 use crate::metrics;
 use crate::nft::{render, tool};
 use crate::options::Options;
@@ -68,7 +69,8 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     if options.is_cleanup {
         return clean_up().await;
     }
-    let mut way = Way::new(&options.cluster_ranges, seams.sysctl_root);
+    let programs = std::env::var_os("PATH").unwrap_or_default();
+    let mut way = Way::new(&options.cluster_ranges, seams.sysctl_root, programs);
     way.ensure().await;
     let client = match seams.client {
         Some(client) => client,
@@ -91,7 +93,7 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
 
 /// Tries everything, and tells all that failed.
 async fn clean_up() -> Result<(), Error> {
-    outside::forget_forwarding();
+    forwarding::forget();
     let rules = tool::apply(&(render::removal() + &outside::removal())).await.map_err(|error| error.to_string());
     let routes = routes::remove().await.map_err(|error| error.to_string());
     let failures: Vec<String> = [rules, routes].into_iter().filter_map(Result::err).collect();
