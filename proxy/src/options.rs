@@ -70,8 +70,8 @@ pub(crate) enum NodePortAddress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MinSyncPeriod {
     Given(Duration),
-    /// Twice as long as the last write took, so that writing takes a third of the time at most; never longer than
-    /// upstream's default.
+    /// Twice as long as a write took, so that writing takes a third of the time at most (see `run::pace`); never longer
+    /// than upstream's default.
     Adaptive {
         max: Duration,
     },

@@ -1,34 +1,83 @@
 //! Whether what was written still is there: the text that would write everything against what is saved. Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-/// How many rules each chain has, by table and chain.
-type Sizes<'a> = HashMap<(&'a str, &'a str), usize>;
+use super::{base, words};
+
+/// What there is of our chains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// All as it was written.
+    Whole,
+    /// Chains, rules or jumps are missing, or there are more.
+    OtherCount,
+    /// As many rules, and some say something else: a number for what.
+    OtherRules(u64),
+}
+
+/// How many rules a chain has, and what they say. Their order counts in a chain of its own, not in one that all
+/// Services share: there a difference puts new ones to the head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Rules {
+    count: usize,
+    meaning: u64,
+}
+
+/// By table and chain.
+type Chains<'a> = HashMap<(&'a str, &'a str), Rules>;
 
 /// `everything` is a text of [`super::transaction::full`] made for what `saved` (the tool's own text) shows. The order of
 /// jumps among the kernel's own does not count: others may put theirs in front, and would do so again.
-pub(crate) fn is_whole(everything: &str, saved: &str) -> bool {
-    let there = sizes(saved);
-    let chains_are_whole = sizes(everything).iter().all(|(chain, size)| there.get(chain) == Some(size));
+pub(crate) fn look(everything: &str, saved: &str) -> Found {
+    let wanted = chains(everything, |_| true);
+    let there = chains(saved, |chain| wanted.contains_key(chain));
     let count = |verb: &str| everything.lines().filter(|line| line.starts_with(verb)).count();
-    // A jump that only stands behind others is taken out and put in.
-    chains_are_whole && count("-I ") == count("-D ") && count("-X ") == 0
+    // A chain that others use, too, is only named when something is missing there. A jump that only stands behind
+    // others is taken out and put in.
+    let has_jumps =
+        !base::KEPT.iter().any(|kept| wanted.contains_key(kept)) && count("-I ") == count("-D ") && count("-X ") == 0;
+    let is_counted = |(chain, rules): (_, &Rules)| there.get(chain).is_some_and(|there| there.count == rules.count);
+    if !has_jumps || !wanted.iter().all(is_counted) {
+        return Found::OtherCount;
+    }
+    let others = there.iter().filter(|(chain, rules)| wanted.get(*chain) != Some(*rules));
+    let others: BTreeMap<_, u64> = others.map(|(chain, rules)| (*chain, rules.meaning)).collect();
+    if others.is_empty() {
+        return Found::Whole;
+    }
+    let mut hasher = DefaultHasher::new();
+    others.hash(&mut hasher);
+    Found::OtherRules(hasher.finish())
 }
 
-fn sizes(text: &str) -> Sizes<'_> {
-    let mut sizes = Sizes::new();
+fn chains<'a>(text: &'a str, is_wanted: impl Fn(&(&'a str, &'a str)) -> bool) -> Chains<'a> {
+    let mut chains = Chains::new();
     let mut table = "";
     for line in text.lines() {
         if let Some(name) = line.strip_prefix('*') {
             table = name.trim();
         } else if let Some(chain) = line.strip_prefix(':') {
-            sizes.entry((table, first_word(chain))).or_default();
+            let chain = (table, first_word(chain));
+            if is_wanted(&chain) {
+                chains.entry(chain).or_default();
+            }
         } else if let Some(rule) = line.strip_prefix("-A ") {
-            *sizes.entry((table, first_word(rule))).or_default() += 1;
+            let (chain, rule) = rule.split_once(' ').unwrap_or((rule, ""));
+            if !is_wanted(&(table, chain)) {
+                continue;
+            }
+            let rules = chains.entry((table, chain)).or_default();
+            rules.count += 1;
+            let order = if base::shared_chains(table).contains(&chain) { 1 } else { ORDER };
+            rules.meaning = rules.meaning.wrapping_mul(order).wrapping_add(words::meaning(rule));
         }
     }
-    sizes
+    chains
 }
+
+/// Odd, so that no bit is lost however many rules follow.
+const ORDER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 fn first_word(text: &str) -> &str {
     text.split(' ').next().unwrap_or(text)
@@ -39,28 +88,53 @@ mod tests {
     use super::*;
 
     const WANTED: &str = "*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-SVC-A - [0:0]\n-A KUBE-SERVICES -j KUBE-SVC-A\n\
-        -A KUBE-SVC-A -j KUBE-SEP-B\n-A KUBE-SVC-A -j KUBE-SEP-C\nCOMMIT\n";
+        -A KUBE-SERVICES -j KUBE-SVC-B\n-A KUBE-SVC-A -j KUBE-SEP-B\n-A KUBE-SVC-A -j KUBE-SEP-C\nCOMMIT\n";
 
     #[test]
     fn a_flushed_chain_shows_and_others_do_not_matter() {
         let saved =
             format!("*filter\n:KUBE-SERVICES - [0:0]\nCOMMIT\n{WANTED}*mangle\n:X - [0:0]\n-A X -j Y\nCOMMIT\n");
-        assert!(is_whole(WANTED, &saved));
-        for gone in ["-A KUBE-SVC-A -j KUBE-SEP-C\n", "-A KUBE-SERVICES -j KUBE-SVC-A\n", ":KUBE-SVC-A - [0:0]\n"] {
-            let saved = saved.replace(gone, "");
-            // A chain with rules is there, declared or not.
-            assert_eq!(is_whole(WANTED, &saved), gone.starts_with(':'), "{gone}");
+        assert_eq!(look(WANTED, &saved), Found::Whole);
+        for gone in ["-A KUBE-SVC-A -j KUBE-SEP-C\n", "-A KUBE-SERVICES -j KUBE-SVC-A\n"] {
+            assert_eq!(look(WANTED, &saved.replace(gone, "")), Found::OtherCount, "{gone}");
         }
-        let emptied = "*nat\n:KUBE-SERVICES - [0:0]\n-A KUBE-SERVICES -j KUBE-SVC-A\nCOMMIT\n";
-        assert!(!is_whole(WANTED, emptied), "the chain is gone");
-        assert!(!is_whole(WANTED, &saved.replace("-A KUBE-SERVICES", "-A KUBE-SERVICES -j X\n-A KUBE-SERVICES")));
+        let undeclared = saved.replace(":KUBE-SVC-A - [0:0]\n", "");
+        assert_eq!(look(WANTED, &undeclared), Found::Whole, "a chain with rules is there");
+        let emptied =
+            "*nat\n:KUBE-SERVICES - [0:0]\n-A KUBE-SERVICES -j KUBE-SVC-A\n-A KUBE-SERVICES -j KUBE-SVC-B\nCOMMIT\n";
+        assert_eq!(look(WANTED, emptied), Found::OtherCount, "the chain is gone");
+        let more =
+            saved.replace("-A KUBE-SERVICES -j KUBE-SVC-A", "-A KUBE-SERVICES -j X\n-A KUBE-SERVICES -j KUBE-SVC-A");
+        assert_eq!(look(WANTED, &more), Found::OtherCount);
+    }
+
+    #[test]
+    fn a_rule_that_was_replaced_shows() {
+        for (old, new) in [("-A KUBE-SVC-A -j KUBE-SEP-C", "-A KUBE-SVC-A -j RETURN"), ("-j KUBE-SVC-B", "-j RETURN")] {
+            let found = look(WANTED, &WANTED.replace(old, new));
+            assert!(matches!(found, Found::OtherRules(_)), "{old}: {found:?}");
+        }
+        let turned = |a: &str, b: &str| WANTED.replace(a, "X").replace(b, a).replace('X', b);
+        let two = "*nat\n-A A -j X\n-A B -j X\n";
+        let same_in = |chain: &str| look(two, &two.replace(&format!("-A {chain} -j X"), &format!("-A {chain} -j Y")));
+        assert_ne!(same_in("A"), same_in("B"), "where it is counts, too");
+        let found = look(WANTED, &turned("KUBE-SEP-B", "KUBE-SEP-C"));
+        assert!(matches!(found, Found::OtherRules(_)), "their order counts: {found:?}");
+        assert_eq!(look(WANTED, &turned("KUBE-SVC-A\n", "KUBE-SVC-B\n")), Found::Whole, "among Services it does not");
     }
 
     #[test]
     fn jumps_must_be_there_wherever() {
         let jump = |verb: &str| format!("{verb} POSTROUTING -j KUBE-POSTROUTING\n");
-        assert!(!is_whole(&format!("*nat\n{}COMMIT\n", jump("-I")), ""), "it would be put in");
-        assert!(is_whole(&format!("*nat\n{}{}COMMIT\n", jump("-D"), jump("-I")), ""), "it would be moved");
-        assert!(!is_whole("*nat\n-X KUBE-SVC-OLD\nCOMMIT\n", ""), "a chain too many");
+        assert_eq!(look(&format!("*nat\n{}COMMIT\n", jump("-I")), ""), Found::OtherCount, "it would be put in");
+        assert_eq!(look(&format!("*nat\n{}{}COMMIT\n", jump("-D"), jump("-I")), ""), Found::Whole, "it would be moved");
+        assert_eq!(look("*nat\n-X KUBE-SVC-OLD\nCOMMIT\n", ""), Found::OtherCount, "a chain too many");
+    }
+
+    #[test]
+    fn others_rules_stand_for_none_of_ours() {
+        let everything = "*filter\n-A KUBE-FIREWALL -d 127.0.0.0/8 -j DROP\nCOMMIT\n";
+        let saved = "*filter\n:KUBE-FIREWALL - [0:0]\n-A KUBE-FIREWALL -m mark --mark 0x8000/0x8000 -j DROP\nCOMMIT\n";
+        assert_eq!(look(everything, saved), Found::OtherCount);
     }
 }

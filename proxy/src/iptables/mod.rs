@@ -1,8 +1,8 @@
 //! Mode iptables: rules with upstream's chain names, applied as differences by `iptables-restore --noflush`.
 //!
 //! `rules` writes one Service's rules, `base` what is there without any Service, `transaction` the text of a full or a
-//! partial restore, `look` whether it still is there (all pure: golden texts), `tool` runs the host's iptables, and `backend` is what the loop
-//! sees of all this.
+//! partial restore, `look` whether it still is there, in whichever `words` (all pure: golden texts), `tool` runs the
+//! host's iptables, and `backend` is what the loop sees of all this.
 
 pub(crate) mod backend;
 pub(crate) mod base;
@@ -12,6 +12,7 @@ pub(crate) mod names;
 pub(crate) mod rules;
 pub(crate) mod tool;
 pub(crate) mod transaction;
+mod words;
 
 #[cfg(test)]
 mod tests;

@@ -292,5 +292,6 @@ fn is_jump(rule: &str, jump: &Jump) -> bool {
 }
 
 fn has_martian_rule(saved: &Saved) -> bool {
-    saved.rules_of("filter", "KUBE-FIREWALL").any(|rule| rule.contains("block incoming localnet connections"))
+    let mut rules = saved.rules_of("filter", "KUBE-FIREWALL");
+    rules.any(|rule| rule.contains("block incoming localnet connections") && rule.ends_with("-j DROP"))
 }

@@ -74,7 +74,7 @@ impl Backend for Nftables {
         services: &BTreeMap<String, Arc<ServiceTable>>,
     ) -> Result<bool, WriteError> {
         let family = settings.family;
-        let now = told(move || netlink::generation(family)).await?;
+        let now = generation(family).await?;
         if memory.whole_at.is_some_and(|at| at.wrapping_add(memory.written) == now) {
             return Ok(true);
         }
@@ -94,6 +94,20 @@ fn look(family: Family, base: &Base, services: &BTreeMap<String, Arc<ServiceTabl
         tracing::info!(table = table(family, place), chain, "rules were changed");
     }
     Ok(Some(damaged.is_none()))
+}
+
+/// The kernel's count of transactions.
+pub(crate) async fn generation(family: Family) -> Result<u32, WriteError> {
+    told(move || netlink::generation(family)).await
+}
+
+/// The rules in a chain of any table, and what leads to it; `None` when it is not there.
+pub(crate) async fn uses_of(
+    family: Family,
+    table: &'static str,
+    chain: &'static str,
+) -> Result<Option<u32>, WriteError> {
+    told(move || netlink::uses_of(family, table, chain)).await
 }
 
 /// Whether tables of nftables can be made here.

@@ -1,5 +1,6 @@
 //! The shell: starts informers and ports, and turns changes into transactions.
 
+mod pace;
 mod sync;
 mod tally;
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use component::context::Context;
-use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
+use super::pace::Pace;
 use super::tally::{Numbers, Tally};
 use super::{BY_SERVICE, Sources};
 use crate::conntrack::{self, Frontends};
@@ -16,9 +16,9 @@ use crate::iptables::tool::Tool;
 use crate::metrics;
 use crate::mode::{Mode, Ports, Rules};
 use crate::model::{Family, NodeView, ServicePort, endpoints, service_ports};
-use crate::options::{MinSyncPeriod, Options};
-use crate::pending::Changes;
-use crate::service_health::ServiceHealth;
+use crate::options::Options;
+use crate::pending::{Changes, Triggers};
+use crate::service_health::{ServiceHealth, Watch};
 use crate::syncer::Outcome;
 use crate::sysctl::Sysctl;
 use crate::view::{Fixed, Host};
@@ -37,8 +37,8 @@ struct FamilyLoop {
     /// To know when rules should be brief.
     tally: Tally,
     is_brief: bool,
-    /// When things happened that made endpoints change whose rules are not written yet.
-    triggers: Vec<Timestamp>,
+    /// Of endpoints whose rules are not written yet.
+    triggers: Triggers,
     has_failed: bool,
     written_whole: Instant,
     service_health: ServiceHealth,
@@ -52,6 +52,8 @@ pub(super) struct Loop {
     health: Health,
     sysctl: Sysctl,
     context: Context,
+    /// Word of this host's addresses, where it matters which ones there are.
+    addresses: Option<Watch>,
 }
 
 impl Loop {
@@ -75,13 +77,16 @@ impl Loop {
                 rules: Rules::new(options.mode, host.settings(&options, family, fixed)),
                 tally: Tally::default(),
                 is_brief: false,
-                triggers: Vec::new(),
+                triggers: Triggers::default(),
                 has_failed: false,
                 written_whole: Instant::now(),
                 service_health: ServiceHealth::new(family, name, health.clone(), recorder, shutdown),
             });
         }
-        Loop { options, sources, families: loops, host, health, sysctl, context }
+        let addresses = (!options.node_port_addresses.is_empty()).then(Watch::new).and_then(|watch| {
+            watch.inspect_err(|error| tracing::warn!(%error, "this host's addresses are not watched")).ok()
+        });
+        Loop { options, sources, families: loops, host, health, sysctl, context, addresses }
     }
 
     /// Until shutdown. The first write waits for the first lists.
@@ -91,31 +96,28 @@ impl Loop {
             return;
         }
         let mut next_check = Instant::now() + self.options.sync_period;
+        let mut pace = Pace::new(self.options.min_sync_period, Instant::now());
         self.sync(true).await;
-        let mut earliest = Instant::now();
         loop {
             let is_check = tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = self.sources.pending.changed() => false,
                 () = sleep_until(next_check) => true,
+                () = changed(self.addresses.as_ref()) => {
+                    self.families.iter_mut().for_each(|family| family.service_health.look_at_addresses());
+                    continue;
+                }
             };
             if is_check {
                 next_check = Instant::now() + self.options.sync_period;
                 self.check().await;
             }
-            if shutdown.run_until(sleep_until(earliest)).await.is_none() {
+            if shutdown.run_until(sleep_until(pace.earliest())).await.is_none() {
                 return;
             }
             let start = Instant::now();
             self.sync(false).await;
-            earliest = Instant::now() + self.pause(start.elapsed());
-        }
-    }
-
-    fn pause(&self, took: Duration) -> Duration {
-        match self.options.min_sync_period {
-            MinSyncPeriod::Given(period) => period,
-            MinSyncPeriod::Adaptive { max } => (2 * took).min(max),
+            pace.wrote(start, Instant::now());
         }
     }
 
@@ -171,8 +173,7 @@ impl FamilyLoop {
         context: &Context,
     ) {
         let (now, start) = (seconds(context), Instant::now());
-        let ours = changes.triggers.iter().filter(|(family, _)| *family == self.family);
-        self.triggers.extend(ours.map(|(_, at)| *at));
+        self.triggers.append(changes.triggers.remove(&self.family).unwrap_or_default());
         metrics::queued(self.family, now);
         health.queued(self.family);
         let mut keys = changes.services.clone();
@@ -204,11 +205,12 @@ impl FamilyLoop {
             }
             Err(error) => {
                 self.has_failed = true;
+                self.triggers.keep_earliest(|service| ports.get(service).is_none_or(|ports| !ports.is_empty()));
                 metrics::failed(self.rules.mode(), self.family);
                 tracing::error!(%error, family = self.family.name(), "writing rules failed; trying again");
             }
         }
-        ports.iter().for_each(|(key, ports)| self.service_health.set(key, ports, &node_ports));
+        self.service_health.set(&ports, &node_ports);
         if has_udp && !self.has_failed {
             self.clean_flows(&ports).await;
         }
@@ -247,7 +249,7 @@ impl FamilyLoop {
         }
         let sum = self.tally.sum;
         metrics::without_local_endpoints(self.family, sum.without_local_internal, sum.without_local_external);
-        for trigger in self.triggers.drain(..) {
+        for trigger in self.triggers.take() {
             metrics::network_programmed(self.family, context.clock.since(trigger));
         }
     }
@@ -258,6 +260,13 @@ impl FamilyLoop {
         if !frontends.is_empty() {
             conntrack::clean(self.family, frontends).await;
         }
+    }
+}
+
+async fn changed(addresses: Option<&Watch>) {
+    match addresses {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
     }
 }
 

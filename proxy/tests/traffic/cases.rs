@@ -170,6 +170,26 @@ fn load_balancers_see_whether_this_node_has_endpoints() {
 
 #[test]
 #[ignore = "needs root"]
+fn health_is_asked_on_addresses_that_come_and_go() {
+    in_mode(Mode::Nftables, |mut world| async move {
+        let ports = json!([{"port": 80, "protocol": "TCP", "nodePort": 30080}]);
+        let spec = json!({"type": "LoadBalancer", "ports": ports, "externalTrafficPolicy": "Local",
+            "healthCheckNodePort": 30000});
+        world.service(IP, spec);
+        world.endpoints(&["10.1.1.2"]);
+        world.start(&["--nodeport-addresses=10.1.1.0/24,192.0.2.0/24"]);
+        world.until("host", VIP, "a").await;
+        until_http("10.1.1.1:30000", "HTTP/1.1 200 OK").await;
+        sh("ip addr add 192.0.2.7/32 dev lo");
+        until_http("192.0.2.7:30000", "HTTP/1.1 200 OK").await;
+        sh("ip addr del 192.0.2.7/32 dev lo; ip addr add 192.0.2.8/32 dev lo");
+        until_http("192.0.2.8:30000", "HTTP/1.1 200 OK").await;
+        until_http("10.1.1.1:30000", "HTTP/1.1 200 OK").await;
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
 fn affinity_keeps_a_client_where_it_is() {
     in_each_mode(|mut world| async move {
         let config = json!({"clientIP": {"timeoutSeconds": 1}});

@@ -47,6 +47,56 @@ fn flushed_rules_come_back() {
     });
 }
 
+/// With more of them than are read.
+#[test]
+#[ignore = "needs root"]
+fn flushed_rules_of_many_services_come_back() {
+    in_mode(Mode::Iptables, |mut world| async move {
+        world.service(IP, json!({}));
+        world.endpoints(&["10.1.1.2"]);
+        (0..1000).for_each(|at| world.put_other(at));
+        world.start(&["--iptables-sync-period=1s"]);
+        world.until("host", VIP, "a").await;
+        world.until_text("iptables-save -t nat", |text| text.contains("10.97.3.250")).await;
+        for flush in ["iptables -t nat -F KUBE-SERVICES", "iptables -t mangle -F; iptables -t mangle -X"] {
+            let before = sh("iptables-save -t nat; iptables-save -t mangle").lines().count();
+            sh(flush);
+            world
+                .until_text("iptables-save -t nat; iptables-save -t mangle", |text| text.lines().count() == before)
+                .await;
+            world.until("host", VIP, "a").await;
+        }
+    });
+}
+
+/// As many rules as there were, and one of them says something else: in each of our chains in turn.
+#[test]
+#[ignore = "needs root"]
+fn replaced_rules_come_back() {
+    const OURS: &str = "iptables-save | grep '^\\*\\|^-A KUBE-'";
+    const CHAINS: &str = "for t in filter nat; do \
+        iptables-save -t $t | sed -n \"s/^-A \\(KUBE-[A-Z0-9-]*\\) .*/$t \\1/p\"; done | sort -u";
+    in_mode(Mode::Iptables, |mut world| async move {
+        let ports = json!([{"port": 80, "protocol": "TCP", "nodePort": 30080}]);
+        world.service(IP, json!({"type": "NodePort", "ports": ports, "sessionAffinity": "ClientIP"}));
+        world.endpoints(&["10.1.1.2", "10.1.1.3"]);
+        world.start(&["--iptables-sync-period=1s", "--cluster-cidr=10.1.1.0/24"]);
+        world.until_answered("host", VIP).await;
+        let (before, chains) = (sh(OURS), sh(CHAINS));
+        // That one is the kubelet's, too, and nothing of others is taken out there.
+        let (kept, own): (Vec<&str>, Vec<&str>) = chains.lines().partition(|chain| chain.contains("KUBE-FIREWALL"));
+        assert!(own.len() > 8 && kept.len() == 1, "{chains}");
+        for chain in own {
+            let (table, chain) = chain.split_once(' ').unwrap();
+            sh(&format!("iptables -t {table} -R {chain} 1 -m comment --comment theirs -j RETURN"));
+            world.until_text(OURS, |text| text == before).await;
+        }
+        sh("iptables -R KUBE-FIREWALL 1 -m comment --comment theirs -j RETURN");
+        let martians = "-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP";
+        world.until_text(OURS, |text| text.contains("theirs") && text.contains(martians)).await;
+    });
+}
+
 #[test]
 #[ignore = "needs root"]
 fn a_configuration_file_that_changes_ends_it() {

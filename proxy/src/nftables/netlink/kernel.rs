@@ -87,6 +87,26 @@ pub(crate) fn chain_uses(family: Family) -> Result<Option<Uses>, Error> {
     Ok((!is_interrupted).then_some(uses))
 }
 
+/// The same count of one chain, of any table of the family; `None` when it is not there.
+pub(crate) fn uses_of(family: Family, table: &str, chain: &str) -> Result<Option<u32>, Error> {
+    let mut uses = None;
+    let question = netlink::message(kind(message::GETCHAIN), 0, family, |attributes| {
+        attributes.string(1, table);
+        attributes.string(3, chain);
+    });
+    let asked = exchange(&question, |answer| {
+        if answer.kind == kind(message::NEWCHAIN) {
+            uses = answer.attributes().number(6);
+            return Some(Ok(()));
+        }
+        answer.ended()
+    })?;
+    match asked {
+        Err((_, Errno::ENOENT)) => Ok(None),
+        asked => refused("ask for a chain", asked).map(|()| uses),
+    }
+}
+
 fn chain_of<'a>(answer: &Answer<'a>, places: &HashMap<String, Place>) -> Option<(Place, &'a str, u32)> {
     let attributes = answer.attributes();
     let place = places.get(attributes.string(1)?)?;

@@ -10,7 +10,7 @@ mod expressions;
 mod kernel;
 
 pub(crate) use batch::Batch;
-pub(crate) use kernel::{Error, Uses, apply, chain_uses, generation, is_usable};
+pub(crate) use kernel::{Error, Uses, apply, chain_uses, generation, is_usable, uses_of};
 
 /// `NFNL_SUBSYS_NFTABLES`, with which every type of message begins.
 const SUBSYSTEM: u16 = 10;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
 
-use super::{Batch, apply, chain_uses, generation, is_usable};
+use super::{Batch, apply, chain_uses, generation, is_usable, uses_of};
 use crate::iptables::Settings;
 use crate::model::Family;
 use crate::nftables::base::Base;
@@ -152,6 +152,10 @@ fn the_kernel_counts_what_it_should() {
             let by_one = u32::from(!steps.is_empty());
             assert_eq!(generation(Family::V4).unwrap(), before.wrapping_add(by_one), "one transaction");
         }
+        let masquerading = chain_uses(Family::V4).unwrap().unwrap()[&Place::Main]["masquerading"];
+        assert_eq!(uses_of(Family::V4, "kube-proxy", "masquerading").unwrap(), Some(masquerading));
+        assert_eq!(uses_of(Family::V4, "kube-proxy", "missing").unwrap(), None);
+        assert_eq!(uses_of(Family::V6, "kube-proxy", "masquerading").unwrap(), None);
         let place = Place::Shard(names::shard("ns/many")).name();
         let many = names::port("service", "ns/many:p80", "tcp");
         for (damage, chain) in [
