@@ -14,7 +14,7 @@ use crate::trace::Trace;
 const CONTROLLER_FLAGS: [&str; 3] = [
     "--leader-elect=false",
     "--secure-port=0",
-    "--controllers=deployment-controller,replicaset-controller,job-controller",
+    "--controllers=deployment-controller,replicaset-controller,job-controller,statefulset-controller,daemonset-controller",
 ];
 const SCHEDULER_FLAGS: [&str; 2] = ["--leader-elect=false", "--secure-port=0"];
 

@@ -127,7 +127,7 @@ impl World {
             self.revive().await?;
             self.look().await?;
             match self.dice.below(10) {
-                0 => user::wish(&client, &dice, &self.running_job_pods()).await,
+                0 => user::wish(&client, &dice, &self.running_job_pods(), &self.truth.settled_sets()).await,
                 _ => self.step(true).await,
             }
         }
@@ -242,6 +242,8 @@ impl World {
             ("/apis/apps/v1/replicasets", &world.replica_sets),
             ("/apis/apps/v1/deployments", &world.deployments),
             ("/apis/batch/v1/jobs", &world.jobs),
+            ("/apis/apps/v1/statefulsets", &world.stateful_sets),
+            ("/apis/apps/v1/daemonsets", &world.daemon_sets),
         ] {
             let request = http::Request::get(path).body(Vec::new()).unwrap();
             let list: Value = self.client.request(request).await.map_err(|error| error.to_string())?;

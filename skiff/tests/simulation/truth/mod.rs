@@ -1,11 +1,13 @@
 //! What the store really holds, revision by revision, and whether it keeps the rules.
 //!
 //! [`Truth::catch_up`] reads each revision from the store's own watch, so no state in between is missed, and checks
-//! [`jobs`], [`rollouts`] and [`places`]. [`Truth::check_after_failure`] compares what a restarted store holds with what it held.
+//! [`jobs`], [`rollouts`], [`rows`], [`daemons`] and [`places`]. [`Truth::check_after_failure`] compares what a restarted store holds with what it held.
 
+mod daemons;
 mod jobs;
 mod places;
 mod rollouts;
+mod rows;
 
 use std::collections::BTreeMap;
 
@@ -14,9 +16,11 @@ use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::Value;
 
+use self::daemons::Daemons;
 use self::jobs::Jobs;
 use self::places::Places;
 use self::rollouts::Rollouts;
+use self::rows::Rows;
 use crate::server::Doubts;
 use crate::trace::Trace;
 
@@ -30,6 +34,8 @@ pub(crate) struct World {
     pub(crate) replica_sets: Objects,
     pub(crate) deployments: Objects,
     pub(crate) jobs: Objects,
+    pub(crate) stateful_sets: Objects,
+    pub(crate) daemon_sets: Objects,
 }
 
 impl World {
@@ -42,6 +48,8 @@ impl World {
             "replicasets" => &mut self.replica_sets,
             "deployments" => &mut self.deployments,
             "jobs" => &mut self.jobs,
+            "statefulsets" => &mut self.stateful_sets,
+            "daemonsets" => &mut self.daemon_sets,
             _ => return None,
         };
         Some((objects, name))
@@ -61,6 +69,8 @@ pub(crate) struct Truth {
     jobs: Jobs,
     rollouts: Rollouts,
     places: Places,
+    rows: Rows,
+    daemons: Daemons,
     trace: Trace,
 }
 
@@ -74,6 +84,8 @@ impl Truth {
             jobs: Jobs::default(),
             rollouts: Rollouts::default(),
             places: Places::default(),
+            rows: Rows::default(),
+            daemons: Daemons::default(),
             trace,
         }
     }
@@ -127,6 +139,8 @@ impl Truth {
             self.rollouts.check(&self.world, doubts.pods.count())?;
             self.jobs.check(&self.world, doubts.pods.count())?;
             self.places.check(&self.world, doubts.bindings.count())?;
+            self.rows.check(&self.world)?;
+            self.daemons.check(&self.world, doubts.pods.count())?;
         }
         Ok(())
     }
@@ -152,8 +166,18 @@ impl Truth {
 
     /// What has yet to happen; empty when all has converged.
     pub(crate) fn unsettled(&self) -> Vec<String> {
-        [self.rollouts.unsettled(&self.world), self.jobs.unsettled(&self.world), places::unsettled(&self.world)]
-            .concat()
+        let world = &self.world;
+        let workloads = [self.rollouts.unsettled(world), self.rows.unsettled(world), self.daemons.unsettled(world)];
+        [workloads.concat(), self.jobs.unsettled(world), places::unsettled(world)].concat()
+    }
+
+    /// The resources, and names, of the sets that are as asked for.
+    pub(crate) fn settled_sets(&self) -> Vec<(&'static str, String)> {
+        let world = &self.world;
+        let rows = world.stateful_sets.iter().filter(|(_, set)| rows::is_settled(world, set));
+        let daemons = world.daemon_sets.iter().filter(|(_, set)| daemons::is_settled(world, set));
+        let rows = rows.map(|(name, _)| ("statefulsets", name.clone()));
+        rows.chain(daemons.map(|(name, _)| ("daemonsets", name.clone()))).collect()
     }
 
     /// What must hold of what has converged.
@@ -174,6 +198,29 @@ pub(crate) fn number(object: &Value, path: &str) -> i64 {
 
 pub(crate) fn is_terminal(pod: &Value) -> bool {
     matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
+}
+
+pub(crate) fn is_going(pod: &Value) -> bool {
+    pod.pointer("/metadata/deletionTimestamp").is_some()
+}
+
+pub(crate) fn is_ready(pod: &Value) -> bool {
+    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+/// Whether the controller has seen the object as it is.
+pub(crate) fn is_acknowledged(object: &Value) -> bool {
+    number(object, "/status/observedGeneration") == number(object, "/metadata/generation")
+}
+
+/// Where a pod of a DaemonSet is, or must go.
+pub(crate) fn node_of(pod: &Value) -> &str {
+    let term = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0";
+    match text(pod, "/spec/nodeName") {
+        "" => text(pod, &format!("{term}/matchFields/0/values/0")),
+        node => node,
+    }
 }
 
 /// The UID of an object's controller.

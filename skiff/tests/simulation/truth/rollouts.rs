@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{World, controller, is_terminal, number, text};
+use super::{World, controller, is_acknowledged, is_going, is_ready, is_terminal, number, text};
 
 #[derive(Default)]
 pub(super) struct Rollouts {
@@ -100,18 +100,8 @@ impl Sizes {
     }
 }
 
-/// Whether the controller has seen the Deployment as it is.
-fn is_acknowledged(deployment: &Value) -> bool {
-    number(deployment, "/status/observedGeneration") == number(deployment, "/metadata/generation")
-}
-
 fn live_pods<'w>(world: &'w World, set: &Value) -> impl Iterator<Item = &'w Value> {
     let uid = text(set, "/metadata/uid").to_owned();
     let pods = world.pods.values().filter(move |pod| controller(pod) == uid);
-    pods.filter(|pod| pod.pointer("/metadata/deletionTimestamp").is_none() && !is_terminal(pod))
-}
-
-fn is_ready(pod: &Value) -> bool {
-    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
-    conditions.into_iter().flatten().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    pods.filter(|pod| !is_going(pod) && !is_terminal(pod))
 }
