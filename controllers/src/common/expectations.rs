@@ -22,6 +22,8 @@ pub(crate) struct Expectations {
 struct Pending {
     creations: usize,
     deletions: HashSet<String>,
+    /// Those of the deletions of which no clear answer came.
+    doubtful: HashSet<String>,
     since: Timestamp,
 }
 
@@ -44,7 +46,7 @@ impl Expectations {
         now: Timestamp,
     ) {
         let deletions = deletions.into_iter().collect();
-        self.lock().insert(key.clone(), Pending { creations, deletions, since: now });
+        self.lock().insert(key.clone(), Pending { creations, deletions, doubtful: HashSet::new(), since: now });
     }
 
     pub(crate) fn creation_observed(&self, key: &Key) {
@@ -56,7 +58,27 @@ impl Expectations {
     pub(crate) fn deletion_observed(&self, key: &Key, name: &str) {
         if let Some(pending) = self.lock().get_mut(key) {
             pending.deletions.remove(name);
+            pending.doubtful.remove(name);
         }
+    }
+
+    /// Nobody answered whether this pod goes: it has to be looked up.
+    pub(crate) fn doubt_deletion(&self, key: &Key, name: &str) {
+        if let Some(pending) = self.lock().get_mut(key).filter(|pending| pending.deletions.contains(name)) {
+            pending.doubtful.insert(name.to_owned());
+        }
+    }
+
+    /// It goes, and the watch will tell.
+    pub(crate) fn confirm_deletion(&self, key: &Key, name: &str) {
+        if let Some(pending) = self.lock().get_mut(key) {
+            pending.doubtful.remove(name);
+        }
+    }
+
+    /// The pods to look up.
+    pub(crate) fn doubtful(&self, key: &Key) -> Vec<String> {
+        self.lock().get(key).map(|pending| pending.doubtful.iter().cloned().collect()).unwrap_or_default()
     }
 
     pub(crate) fn forget(&self, key: &Key) {
@@ -111,5 +133,20 @@ mod tests {
         assert!(all.leaving(&key, late).is_empty());
         all.deletion_observed(&key, "b");
         assert!(all.satisfied(&key, now));
+    }
+
+    #[test]
+    fn doubts_are_about_what_is_expected() {
+        let (all, key) = (Expectations::default(), Key { namespace: "n".into(), name: "web".into() });
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        all.expect_deletions(&key, ["a".to_string(), "b".to_string()], now);
+        all.doubt_deletion(&key, "a");
+        all.doubt_deletion(&key, "seen to go before its answer was lost");
+        assert_eq!(all.doubtful(&key), ["a"]);
+        all.confirm_deletion(&key, "a");
+        assert!(all.doubtful(&key).is_empty() && all.leaving(&key, now).contains("a"));
+        all.doubt_deletion(&key, "b");
+        all.deletion_observed(&key, "b");
+        assert!(all.doubtful(&key).is_empty());
     }
 }

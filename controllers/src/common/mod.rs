@@ -4,6 +4,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod claim;
+pub(crate) mod departures;
 pub(crate) mod device_claims;
 pub(crate) mod discovery;
 pub(crate) mod error;

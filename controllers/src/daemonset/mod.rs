@@ -33,6 +33,7 @@ use self::backoff::Backoff;
 use self::plan::{Plan, World};
 use crate::common::batch::slow_start;
 use crate::common::claim::claim_all;
+use crate::common::departures::Departures;
 use crate::common::error::{self, Doing, Error, wait_for_event};
 use crate::common::expectations::Expectations;
 use crate::common::history::History;
@@ -101,6 +102,7 @@ impl Controller {
         if ds.metadata.deletion_timestamp.is_some() {
             return Ok(());
         }
+        self.departures(&key).settle().await?;
         // Asked before the pods are read: what is seen between the two is in the cache already.
         let caught_up = self.expectations.satisfied(&key, self.ctx.clock.now());
         let candidates = controlled_or_orphan(&self.pods, &ds.metadata);
@@ -158,15 +160,14 @@ impl Controller {
         })
         .await;
         (successes..count).for_each(|_| self.expectations.creation_observed(key));
-        let deletions = plan.delete.iter().map(|name| async move {
-            let deleted = self.pod_control.delete(world.ds, name).await;
-            if deleted.is_err() {
-                self.expectations.deletion_observed(key, name);
-            }
-            deleted
-        });
+        let departures = self.departures(key);
+        let deletions = plan.delete.iter().map(|name| departures.send(world.ds, name));
         let failed = join_all(deletions).await.into_iter().filter_map(Result::err).filter(|e| !e.is_not_found());
         error::all(created.err().into_iter().chain(failed).collect())
+    }
+
+    fn departures<'a>(&'a self, key: &'a Key) -> Departures<'a> {
+        Departures { key, control: &self.pod_control, pods: &self.pods, expectations: &self.expectations }
     }
 
     /// Ready pods that become available tell nobody.

@@ -28,6 +28,7 @@ use self::kind::ReplicaKind;
 use self::plan::Change;
 use crate::common::batch::slow_start;
 use crate::common::claim::claim_all;
+use crate::common::departures::Departures;
 use crate::common::error::{Doing, Error, wait_for_event};
 use crate::common::expectations::Expectations;
 use crate::common::owner::{BY_CONTROLLER, controlled_or_orphan, controller_of, index_by_controller, is_controlled_by};
@@ -161,6 +162,7 @@ impl<K: ReplicaKind> Controller<K> {
         let Some(selector) = rs.selector() else {
             return Err(Error::refused(K::SYNC, key, "invalid label selector"));
         };
+        self.departures(&key).settle().await?;
         // Asked before the pods are read: what is seen between the two is in the cache already.
         let caught_up = self.expectations.satisfied(&key, self.ctx.clock.now());
         let mut leaving = self.expectations.leaving(&key, self.ctx.clock.now());
@@ -218,22 +220,25 @@ impl<K: ReplicaKind> Controller<K> {
 
     async fn delete(&self, key: &Key, rs: &K, pods: &[Arc<Pod>], leaving: &mut HashSet<String>) -> Result<(), Error> {
         self.expectations.expect_deletions(key, pods.iter().map(|p| p.name_any()), self.ctx.clock.now());
+        let departures = self.departures(key);
         let deletions = pods.iter().map(|pod| async {
             let name = pod.name_any();
-            let deleted = self.pod_control.delete(rs, &name).await;
-            if deleted.is_err() {
-                self.expectations.deletion_observed(key, &name);
-            }
+            let deleted = departures.send(rs, &name).await;
             (name, deleted)
         });
         let mut failed = Vec::new();
         for (name, deleted) in join_all(deletions).await {
-            match deleted {
-                Err(e) if !e.is_not_found() => failed.push(e),
-                _ => drop(leaving.insert(name)),
+            let error = deleted.err().filter(|e| !e.is_not_found());
+            if error.as_ref().is_none_or(Error::is_doubtful) {
+                leaving.insert(name);
             }
+            failed.extend(error);
         }
         failed.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    fn departures<'a>(&'a self, key: &'a Key) -> Departures<'a> {
+        Departures { key, control: &self.pod_control, pods: &self.pods, expectations: &self.expectations }
     }
 
     /// The pods of all ReplicaSets with the same controller.

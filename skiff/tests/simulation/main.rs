@@ -10,6 +10,7 @@
 mod dice;
 #[path = "../../../apiserver/tests/store_crash/disk.rs"]
 mod disk;
+mod doubts;
 mod entropy;
 mod kubelet;
 mod network;

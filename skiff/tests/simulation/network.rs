@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::dice::Dice;
-use crate::server::{Doubted, Server};
+use crate::server::Server;
 use crate::trace::Trace;
 
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -110,13 +110,8 @@ impl Line {
             self.contend(uri.path()).await?;
         }
         // Until an answer says otherwise, the pod may or may not have been made, or bound.
-        let doubts = self.server.doubts();
-        let doubted = match uri.path() {
-            path if path.ends_with("/pods") => Some(&doubts.pods),
-            path if path.ends_with("/binding") => Some(&doubts.bindings),
-            _ => None,
-        };
-        let doubt = doubted.filter(|_| method == Method::POST).map(Doubted::begin);
+        let is_post = method == Method::POST;
+        let doubt = is_post.then(|| self.server.doubts().begin(uri.path(), &self.process)).flatten();
         let response = self.server.call(request).await?;
         if dies {
             self.process.kill();
@@ -127,8 +122,9 @@ impl Line {
         }
         sleep(self.dice.latency()).await;
         self.alive()?;
-        if let Some(doubt) = doubt.filter(|_| response.status().is_success() || response.status().is_client_error()) {
-            doubt.resolve();
+        let status = response.status();
+        if let Some(doubt) = doubt.filter(|_| status.is_success() || status.is_client_error()) {
+            doubt.resolve(status.is_success());
         }
         match uri.query().is_some_and(|query| query.contains("watch=true")) {
             true => Ok(response.map(|body| self.clone().disturb(body))),

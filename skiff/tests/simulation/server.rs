@@ -1,6 +1,5 @@
 //! The API server over its store, on a disk that may lose power; and its next life on what the disk kept.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -16,42 +15,13 @@ use http_body_util::{BodyExt, StreamBody};
 use tower::Service;
 
 use crate::disk::Faulty;
+use crate::doubts::Doubts;
 use crate::network::{Body, BoxError};
 use crate::trace::Trace;
 
 /// Small, so that files of the log are closed, and watchers read them, within a run.
 const SIZES: embedded::Options =
     embedded::Options { segment_bytes_max: 256 << 10, room_bytes: 16 << 10, tail_bytes_max: 32 << 10 };
-
-/// What was asked for and no answer told of: there may be so many more than those know who asked.
-#[derive(Clone, Default)]
-pub(crate) struct Doubts {
-    pub(crate) pods: Doubted,
-    pub(crate) bindings: Doubted,
-}
-
-#[derive(Clone, Default)]
-pub(crate) struct Doubted(Arc<AtomicU64>);
-
-/// One that is being asked for.
-pub(crate) struct Doubt(Doubted);
-
-impl Doubted {
-    pub(crate) fn begin(&self) -> Doubt {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Doubt(self.clone())
-    }
-
-    pub(crate) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Doubt {
-    pub(crate) fn resolve(self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// Clones are the same server.
 #[derive(Clone)]

@@ -21,7 +21,7 @@ use self::jobs::Jobs;
 use self::places::Places;
 use self::rollouts::Rollouts;
 use self::rows::Rows;
-use crate::server::Doubts;
+use crate::doubts::Doubts;
 use crate::trace::Trace;
 
 /// Objects of one kind, by name.
@@ -127,7 +127,12 @@ impl Truth {
                 self.trace.tell(format!("revision {}: {}", batch.revision, shown(&change.key, value.as_ref())));
                 match value {
                     Some(value) => objects.insert(name.to_owned(), value),
-                    None => objects.remove(name),
+                    None => {
+                        if change.key.starts_with("/registry/pods/") {
+                            doubts.bindings.forget(name);
+                        }
+                        objects.remove(name)
+                    }
                 };
             }
             match object {
@@ -138,7 +143,7 @@ impl Truth {
         if matters {
             self.rollouts.check(&self.world, doubts.pods.count())?;
             self.jobs.check(&self.world, doubts.pods.count())?;
-            self.places.check(&self.world, doubts.bindings.count())?;
+            self.places.check(&self.world, &doubts.bindings)?;
             self.rows.check(&self.world)?;
             self.daemons.check(&self.world, doubts.pods.count())?;
         }

@@ -1,11 +1,13 @@
 //! Pods and nodes: who has a place keeps it, and no node has more pods than it takes.
 //!
 //! A binding of which no answer has come may have been done: the scheduler may give such a place to another pod before it
-//! is told, as upstream's may, and the kubelet then refuses one. So each doubted binding allows one pod more.
+//! is told, as upstream's may, and the kubelet then refuses one. So a pod whose binding is stored and was never answered
+//! takes no room on its node, and on no other.
 
 use std::collections::BTreeMap;
 
 use super::{World, is_terminal, text};
+use crate::doubts::Bindings;
 use crate::user::{NODES, PODS_PER_NODE};
 
 #[derive(Default)]
@@ -13,12 +15,19 @@ pub(super) struct Places {
     /// The node of each pod that has one, by UID.
     given: BTreeMap<String, String>,
     /// Pods of each node, when it was looked at last.
-    held: BTreeMap<String, usize>,
+    held: BTreeMap<String, Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    pods: usize,
+    /// Those of them of which the scheduler may not know.
+    doubtful: usize,
 }
 
 impl Places {
-    pub(super) fn check(&mut self, world: &World, doubts: u64) -> Result<(), String> {
-        let mut held: BTreeMap<String, usize> = BTreeMap::new();
+    pub(super) fn check(&mut self, world: &World, bindings: &Bindings) -> Result<(), String> {
+        let mut held: BTreeMap<String, Held> = BTreeMap::new();
         for (name, pod) in &world.pods {
             let (uid, node) = (text(pod, "/metadata/uid").to_owned(), text(pod, "/spec/nodeName").to_owned());
             if let Some(given) = self.given.get(&uid).filter(|given| **given != node) {
@@ -31,12 +40,16 @@ impl Places {
                 return Err(format!("pod {name} is on {node}, and there is no such node"));
             }
             self.given.insert(uid, node.clone());
-            *held.entry(node).or_default() += usize::from(!is_terminal(pod));
+            if !is_terminal(pod) {
+                let held = held.entry(node).or_default();
+                held.pods += 1;
+                held.doubtful += usize::from(bindings.are_doubtful_of(name));
+            }
         }
-        for (node, count) in &held {
-            let before = self.held.get(node).copied().unwrap_or_default();
-            if *count > before && *count > PODS_PER_NODE + doubts as usize {
-                return Err(format!("{node} has {count} pods, {PODS_PER_NODE} (and {doubts} in doubt) have room"));
+        for (node, Held { pods, doubtful }) in &held {
+            let before = self.held.get(node).map_or(0, |held| held.pods);
+            if *pods > before && *pods > PODS_PER_NODE + doubtful {
+                return Err(format!("{node} has {pods} pods, {PODS_PER_NODE} (and {doubtful} in doubt) have room"));
             }
         }
         self.held = held;

@@ -1,0 +1,112 @@
+//! What was asked for and not answered: it may have been done, unknown to who asked.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::network::Process;
+
+/// Clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Doubts {
+    pub(crate) pods: Pods,
+    pub(crate) bindings: Bindings,
+}
+
+/// How many pods there may be more than their makers know of.
+#[derive(Clone, Default)]
+pub(crate) struct Pods(Arc<AtomicU64>);
+
+/// The pods whose binding was asked for, by name.
+#[derive(Clone, Default)]
+pub(crate) struct Bindings(Arc<Mutex<BTreeMap<String, Asked>>>);
+
+/// By a process that waits for an answer, or that got none.
+enum Asked {
+    By(Process),
+    InVain,
+}
+
+/// One that is being asked for.
+pub(crate) enum Doubt {
+    Pod(Pods),
+    Binding(Binding),
+}
+
+pub(crate) struct Binding {
+    all: Bindings,
+    pod: String,
+    /// Whether an earlier one of the same pod was in doubt.
+    doubtful_before: bool,
+    answered: bool,
+}
+
+impl Doubts {
+    /// Of a POST to this path; `None` where nothing can be in doubt.
+    pub(crate) fn begin(&self, path: &str, by: &Process) -> Option<Doubt> {
+        if path.ends_with("/pods") {
+            self.pods.0.fetch_add(1, Ordering::Relaxed);
+            return Some(Doubt::Pod(self.pods.clone()));
+        }
+        let (_, pod) = path.strip_suffix("/binding")?.rsplit_once('/')?;
+        let doubtful_before = self.bindings.are_doubtful_of(pod);
+        if !doubtful_before {
+            self.bindings.put(pod, Some(Asked::By(by.clone())));
+        }
+        let (all, pod) = (self.bindings.clone(), pod.to_owned());
+        Some(Doubt::Binding(Binding { all, pod, doubtful_before, answered: false }))
+    }
+}
+
+impl Pods {
+    pub(crate) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Bindings {
+    /// Whether the scheduler may not know where this pod is.
+    pub(crate) fn are_doubtful_of(&self, pod: &str) -> bool {
+        match self.0.lock().unwrap().get(pod) {
+            Some(Asked::By(process)) => process.is_dead(),
+            Some(Asked::InVain) => true,
+            None => false,
+        }
+    }
+
+    /// The pod is gone.
+    pub(crate) fn forget(&self, pod: &str) {
+        self.put(pod, None);
+    }
+
+    fn put(&self, pod: &str, asked: Option<Asked>) {
+        let mut all = self.0.lock().unwrap();
+        match asked {
+            Some(asked) => drop(all.insert(pod.to_owned(), asked)),
+            None => drop(all.remove(pod)),
+        }
+    }
+}
+
+impl Doubt {
+    /// The answer came: it was done, or refused. A refusal does not say where the pod is.
+    pub(crate) fn resolve(self, done: bool) {
+        match self {
+            Self::Pod(pods) => drop(pods.0.fetch_sub(1, Ordering::Relaxed)),
+            Self::Binding(mut binding) => {
+                binding.answered = true;
+                if done || !binding.doubtful_before {
+                    binding.all.forget(&binding.pod);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Binding {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.all.put(&self.pod, Some(Asked::InVain));
+        }
+    }
+}
