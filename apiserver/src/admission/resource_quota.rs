@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use machinery::meta;
-use machinery::quota::Evaluator;
+use machinery::quota::{Devices, Evaluator};
 use machinery::resources::ResourceList;
 use machinery::status::Status;
 use serde_json::Value;
@@ -31,7 +31,7 @@ pub struct ResourceQuota {
 #[async_trait]
 impl Plugin for ResourceQuota {
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
-        let Some(evaluator) = applicable(request, object) else { return Ok(()) };
+        let Some(mut evaluator) = applicable(request, object) else { return Ok(()) };
         let Some(quotas) = request.api.catalogue.find("", "v1", "resourcequotas") else { return Ok(()) };
         if read(request, quotas)?.is_empty() {
             return Ok(());
@@ -40,6 +40,9 @@ impl Plugin for ResourceQuota {
         // The commit before this turn may still be on its way into the cache.
         request.api.consistent().await?;
         let now = request.api.clock.now().as_second();
+        if let Evaluator::DeviceClaims(known) = &mut evaluator {
+            *known = devices(request, object, now)?;
+        }
         let mut commit = Commit::default();
         for quota in read(request, quotas)? {
             let charge = Charge { evaluator: &evaluator, request, object, now };
@@ -84,6 +87,27 @@ fn applicable(request: &Request<'_>, object: &Value) -> Option<Evaluator> {
 fn read(request: &Request<'_>, quotas: &Served) -> Result<Vec<Current>, Status> {
     let prefix = request.api.catalogue.prefix(quotas, request.namespace());
     request.api.cache.list(quotas.id, &prefix).iter().map(|item| Current::from_item(item)).collect()
+}
+
+/// What matters to the use of this claim, and of what it was.
+fn devices(request: &Request<'_>, claim: &Value, now: i64) -> Result<Devices, Status> {
+    let all = |group: &str, plural: &str, namespace: &str| -> Result<Vec<Value>, Status> {
+        let Some(served) = request.api.catalogue.find(group, "v1", plural) else { return Ok(Vec::new()) };
+        let prefix = request.api.catalogue.prefix(served, namespace);
+        let items = request.api.cache.list(served.id, &prefix);
+        items.iter().map(|item| Ok(Current::from_item(item)?.object)).collect()
+    };
+    let mut devices = Devices::new(&all("resource.k8s.io", "deviceclasses", "")?);
+    for claim in [Some(claim), request.old].into_iter().flatten() {
+        let Some((name, _)) = Devices::pod_of(claim) else { continue };
+        let Some(pods) = request.api.catalogue.find("", "v1", "pods") else { continue };
+        let key = request.api.catalogue.key(pods, request.namespace(), name);
+        if let Some(pod) = request.api.cache.get(pods.id, &key) {
+            let claims = all("resource.k8s.io", "resourceclaims", request.namespace())?;
+            devices.charge(claim, &Current::from_item(&pod)?.object, &claims, now);
+        }
+    }
+    Ok(devices)
 }
 
 /// One object against one quota.

@@ -18,7 +18,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, ResourceQuota, Service};
 use kube::api::{ListParams, PostParams};
 use kube::core::DynamicObject;
 use kube::{Api, ResourceExt};
-use machinery::quota::Evaluator;
+use machinery::quota::{Devices, Evaluator};
 use machinery::resources::ResourceList;
 use serde_json::{Value, json};
 
@@ -94,7 +94,7 @@ impl Gone {
     fn tell(&self, namespace: &str, evaluator: &Evaluator) {
         for quota in self.quotas.in_namespace(namespace) {
             let hard = quota.spec.as_ref().map(|s| map_names(&s.hard)).unwrap_or_default();
-            if hard.iter().any(|name| evaluator.counts(name)) {
+            if hard.iter().any(|name| evaluator.may_count(name)) {
                 self.queue.add_after(Key::of(&*quota), BATCH_PERIOD);
             }
         }
@@ -142,14 +142,16 @@ impl Controller {
     async fn sync(&self, key: Key) -> Result<(), Error> {
         let Some(cached) = self.quotas.get_key(&key) else { return Ok(()) };
         let quota = value(&cached);
-        let known = |all: &[Resource]| plan::all_known(&quota, &plan::counted(&quota, all));
+        let known = |all: &[Resource]| plan::all_known(&quota, &plan::counted(&quota, all, &Devices::default()));
         let resources = self.kinds.with(&self.ctx.client, known).await?;
         let mut used = ResourceList::default();
         let mut failure = Ok(());
-        for (resource, evaluator) in plan::counted(&quota, &resources) {
+        for (resource, evaluator) in plan::counted(&quota, &resources, &Devices::default()) {
             self.watches.follow(resource);
-            match self.list(resource, &evaluator, &key.namespace).await {
-                Ok(objects) => plan::add(&mut used, &quota, &evaluator, &objects, self.ctx.clock.now().as_second()),
+            match self.count(resource, evaluator, &resources, &key.namespace).await {
+                Ok((evaluator, objects)) => {
+                    plan::add(&mut used, &quota, &evaluator, &objects, self.ctx.clock.now().as_second());
+                }
                 // What could be counted is still worth writing.
                 Err(e) => failure = Err(e),
             }
@@ -177,20 +179,62 @@ impl Controller {
         written.map(drop).doing("update status of resource quota", key)
     }
 
-    /// All of a kind in the namespace; of those that only count by their number, only names.
-    async fn list(&self, resource: &Resource, evaluator: &Evaluator, namespace: &str) -> Result<Vec<Value>, Error> {
+    /// All of a kind in the namespace, and how they count with what else there is.
+    async fn count(
+        &self,
+        resource: &Resource,
+        evaluator: Evaluator,
+        resources: &[Resource],
+        namespace: &str,
+    ) -> Result<(Evaluator, Vec<Value>), Error> {
+        let objects = self.list(resource, !matches!(evaluator, Evaluator::Objects(_)), namespace).await?;
+        let evaluator = match evaluator {
+            Evaluator::DeviceClaims(_) => Evaluator::DeviceClaims(self.devices(resources, &objects, namespace).await?),
+            other => other,
+        };
+        Ok((evaluator, objects))
+    }
+
+    async fn devices(&self, resources: &[Resource], claims: &[Value], namespace: &str) -> Result<Devices, Error> {
+        let all = async |group: &str, plural: &str, namespace: &str| match resources
+            .iter()
+            .find(|r| r.group == group && r.resource == plural)
+        {
+            Some(resource) => self.list(resource, true, namespace).await,
+            None => Ok(Vec::new()),
+        };
+        let mut devices = Devices::new(&all("resource.k8s.io", "deviceclasses", "").await?);
+        let made: Vec<_> = claims.iter().filter_map(|claim| Some((claim, Devices::pod_of(claim)?.1))).collect();
+        if made.is_empty() {
+            return Ok(devices);
+        }
+        let (pods, now) = (all("", "pods", namespace).await?, self.ctx.clock.now().as_second());
+        for (claim, uid) in made {
+            if let Some(pod) = pods.iter().find(|pod| machinery::meta::uid(pod) == uid) {
+                devices.charge(claim, pod, claims, now);
+            }
+        }
+        Ok(devices)
+    }
+
+    /// All of a kind in the namespace, or of one without; not `whole`: only their metadata.
+    async fn list(&self, resource: &Resource, whole: bool, namespace: &str) -> Result<Vec<Value>, Error> {
         let kind = resource.api_resource();
-        let api = Api::<DynamicObject>::namespaced_with(self.ctx.client.clone(), namespace, &kind);
+        let client = self.ctx.client.clone();
+        let api = match resource.namespaced {
+            true => Api::<DynamicObject>::namespaced_with(client, namespace, &kind),
+            false => Api::all_with(client, &kind),
+        };
         let mut page = ListParams::default().limit(PAGE);
         let mut objects = Vec::new();
         loop {
-            let next = match evaluator {
-                Evaluator::Objects(_) => {
+            let next = match whole {
+                false => {
                     let list = api.list_metadata(&page).await.doing("list", &resource.resource)?;
                     objects.extend(list.items.iter().map(|item| json!({"metadata": item.metadata})));
                     list.metadata.continue_
                 }
-                _ => {
+                true => {
                     let list = api.list(&page).await.doing("list", &resource.resource)?;
                     objects.extend(list.items.into_iter().filter_map(|item| serde_json::to_value(item).ok()));
                     list.metadata.continue_

@@ -3,18 +3,22 @@
 //! Pure. What one object uses is `machinery::quota`'s to say, which admission charges by too.
 
 use machinery::meta;
-use machinery::quota::Evaluator;
+use machinery::quota::{Devices, Evaluator};
 use machinery::resources::ResourceList;
 use serde_json::{Value, json};
 
 use crate::common::discovery::Resource;
 
-/// The resources that `spec.hard` counts, each with how it is counted.
-pub(super) fn counted<'a>(quota: &Value, resources: &'a [Resource]) -> Vec<(&'a Resource, Evaluator)> {
+/// The resources that `spec.hard` counts, or may come to count, each with how it is counted.
+pub(super) fn counted<'a>(
+    quota: &Value,
+    resources: &'a [Resource],
+    devices: &Devices,
+) -> Vec<(&'a Resource, Evaluator)> {
     let hard = meta::map(quota, "spec.hard");
-    let of = |r: &'a Resource| Evaluator::of(&r.group, &r.resource).map(|evaluator| (r, evaluator));
+    let of = |r: &'a Resource| Evaluator::of(&r.group, &r.resource).map(|evaluator| (r, evaluator.knowing(devices)));
     let listable = resources.iter().filter(|r| r.namespaced && r.supports("list"));
-    listable.filter_map(of).filter(|(_, evaluator)| hard.keys().any(|name| evaluator.counts(name))).collect()
+    listable.filter_map(of).filter(|(_, evaluator)| hard.keys().any(|name| evaluator.may_count(name))).collect()
 }
 
 /// Whether every name of `spec.hard` is counted by one of these.
@@ -27,7 +31,10 @@ pub(super) fn all_known(quota: &Value, counted: &[(&Resource, Evaluator)]) -> bo
 pub(super) fn add(used: &mut ResourceList, quota: &Value, evaluator: &Evaluator, objects: &[Value], now: i64) {
     let hard = meta::map(quota, "spec.hard");
     let names: Vec<&str> = hard.keys().map(String::as_str).filter(|name| evaluator.counts(name)).collect();
-    names.iter().for_each(|name| used.count(*name, 0));
+    let mut nothing = ResourceList::default();
+    names.iter().for_each(|name| nothing.count(*name, 0));
+    // Pods and claims of devices count under the same names.
+    used.add(&nothing);
     for object in objects.iter().filter(|object| evaluator.matches_scopes(quota, object)) {
         used.add(&evaluator.usage(object, now).only(names.iter().copied()));
     }
@@ -78,18 +85,25 @@ mod tests {
 
     #[test]
     fn names_lead_to_resources() {
-        let all =
-            [resource("", "pods"), resource("", "secrets"), resource("apps", "deployments"), resource("", "services")];
+        let all = [
+            resource("", "pods"),
+            resource("", "secrets"),
+            resource("apps", "deployments"),
+            resource("", "services"),
+            resource("resource.k8s.io", "resourceclaims"),
+        ];
         let rows = [
             (json!({"pods": "1"}), vec!["pods"], true),
             (json!({"requests.cpu": "1"}), vec!["pods"], true),
             (json!({"count/deployments.apps": "1", "services": "1"}), vec!["deployments", "services"], true),
             (json!({"secrets": "1"}), vec!["secrets"], true),
+            (json!({"requests.example.com/gpu": "1"}), vec!["pods", "resourceclaims"], true),
+            (json!({"gpu.deviceclass.resource.k8s.io/devices": "1"}), vec!["resourceclaims"], true),
             (json!({"count/foos.example.com": "1"}), vec![], false),
         ];
         for (hard, want, known) in rows {
             let quota = quota(hard.clone(), json!({}));
-            let got = counted(&quota, &all);
+            let got = counted(&quota, &all, &Devices::default());
             assert_eq!(got.iter().map(|(r, _)| r.resource.as_str()).collect::<Vec<_>>(), want, "{hard}");
             assert_eq!(all_known(&quota, &got), known, "{hard}");
         }
@@ -116,6 +130,20 @@ mod tests {
         settled["status"] = status;
         assert!(!is_urgent(&settled));
         assert_eq!(super::status(&settled, &used), None);
+    }
+
+    #[test]
+    fn pods_and_claims_share_the_name_of_an_extended_resource() {
+        let quota = quota(json!({"requests.example.com/gpu": "9"}), json!({}));
+        let classes = [json!({"metadata": {"name": "gpu"}, "spec": {"extendedResourceName": "example.com/gpu"}})];
+        let claims = Evaluator::of("resource.k8s.io", "resourceclaims").unwrap().knowing(&Devices::new(&classes));
+        let pod = json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"example.com/gpu": "2"}}}]}});
+        let exactly = json!({"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 3});
+        let claim = json!({"spec": {"devices": {"requests": [{"name": "r", "exactly": exactly}]}}});
+        let mut used = ResourceList::default();
+        add(&mut used, &quota, &Evaluator::Pods, &[pod], 0);
+        add(&mut used, &quota, &claims, &[claim], 0);
+        assert_eq!(status(&quota, &used).unwrap()["used"], json!({"requests.example.com/gpu": "5"}));
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl Watches {
 
     pub(super) fn follow(&self, resource: &Resource) {
         let by_number = Evaluator::of(&resource.group, &resource.resource);
-        let Some(evaluator @ (Evaluator::Objects(_) | Evaluator::DeviceClaims)) = by_number else {
+        let Some(evaluator @ (Evaluator::Objects(_) | Evaluator::DeviceClaims(_))) = by_number else {
             return;
         };
         let new = self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(resource.clone());

@@ -1,9 +1,10 @@
-//! ResourceClaims: their number, and the devices that they ask for by DeviceClass.
+//! ResourceClaims: their number, and the devices that they ask for, by DeviceClass and as extended resources.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::devices::Devices;
 use crate::meta;
 use crate::resources::ResourceList;
 
@@ -12,12 +13,12 @@ const BY_CLASS: &str = ".deviceclass.resource.k8s.io/devices";
 /// What a claim for all devices may get.
 const DEVICES_MAX: i64 = 32;
 
-pub(super) fn counts(name: &str) -> bool {
-    name == COUNT || name.ends_with(BY_CLASS)
+pub(super) fn counts(name: &str, devices: &Devices) -> bool {
+    name == COUNT || name.ends_with(BY_CLASS) || devices.counts(name)
 }
 
 /// Of alternatives the dearest counts, for each class.
-pub(super) fn usage(claim: &Value) -> ResourceList {
+pub(super) fn usage(claim: &Value, devices: &Devices) -> ResourceList {
     let mut by_class: BTreeMap<&str, i64> = BTreeMap::new();
     for request in meta::list(claim, "spec.devices.requests") {
         let alternatives = meta::list(request, "firstAvailable");
@@ -25,7 +26,7 @@ pub(super) fn usage(claim: &Value) -> ResourceList {
         let mut dearest: BTreeMap<&str, i64> = BTreeMap::new();
         for form in forms.iter().filter(|form| form.is_object()) {
             let most = dearest.entry(meta::text(form, "deviceClassName")).or_default();
-            *most = (*most).max(devices(form));
+            *most = (*most).max(number(form));
         }
         for (class, count) in dearest {
             let sum = by_class.entry(class).or_default();
@@ -34,11 +35,12 @@ pub(super) fn usage(claim: &Value) -> ResourceList {
     }
     let mut usage = ResourceList::default();
     usage.count(COUNT, 1);
-    by_class.into_iter().for_each(|(class, count)| usage.count(format!("{class}{BY_CLASS}"), count));
+    by_class.iter().for_each(|(class, count)| usage.count(format!("{class}{BY_CLASS}"), *count));
+    devices.add_to(&mut usage, claim, &by_class);
     usage
 }
 
-fn devices(form: &Value) -> i64 {
+fn number(form: &Value) -> i64 {
     match meta::text(form, "allocationMode") {
         "" | "ExactCount" => form["count"].as_i64().unwrap_or(1),
         "All" => DEVICES_MAX,

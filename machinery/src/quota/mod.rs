@@ -5,6 +5,7 @@
 
 mod claim;
 mod device_claim;
+mod devices;
 mod pod;
 mod scope;
 mod service;
@@ -14,6 +15,7 @@ mod tests;
 use serde_json::Value;
 
 pub use claim::storage_class;
+pub use devices::Devices;
 pub use pod::{has_ended, is_extended as is_extended_resource};
 
 use crate::meta;
@@ -25,7 +27,8 @@ pub enum Evaluator {
     Pods,
     Services,
     Claims,
-    DeviceClaims,
+    /// With what is known beside them.
+    DeviceClaims(Devices),
     /// By their number, under these names: `count/configmaps`, `configmaps`.
     Objects(Vec<String>),
 }
@@ -34,14 +37,15 @@ pub enum Evaluator {
 const ALIASES: [&str; 4] = ["configmaps", "resourcequotas", "replicationcontrollers", "secrets"];
 
 impl Evaluator {
-    /// The evaluator of a stored, namespaced resource; `None` for what is never counted.
+    /// The evaluator of a stored, namespaced resource; `None` for what is never counted. One of ResourceClaims knows no
+    /// [`Devices`] yet.
     pub fn of(group: &str, plural: &str) -> Option<Self> {
         match (group, plural) {
             ("" | "events.k8s.io", "events") => None,
             ("", "pods") => Some(Self::Pods),
             ("", "services") => Some(Self::Services),
             ("", "persistentvolumeclaims") => Some(Self::Claims),
-            ("resource.k8s.io", "resourceclaims") => Some(Self::DeviceClaims),
+            ("resource.k8s.io", "resourceclaims") => Some(Self::DeviceClaims(Devices::default())),
             _ => {
                 let mut names = vec![object_count_name(group, plural)];
                 if group.is_empty() && ALIASES.contains(&plural) {
@@ -58,7 +62,7 @@ impl Evaluator {
             Self::Pods => pod::usage(object, now),
             Self::Services => service::usage(object),
             Self::Claims => claim::usage(object),
-            Self::DeviceClaims => device_claim::usage(object),
+            Self::DeviceClaims(devices) => device_claim::usage(object, devices),
             Self::Objects(names) => {
                 let mut usage = ResourceList::default();
                 names.iter().for_each(|name| usage.count(name, 1));
@@ -73,8 +77,21 @@ impl Evaluator {
             Self::Pods => pod::counts(name),
             Self::Services => service::COUNTED.contains(&name),
             Self::Claims => claim::counts(name),
-            Self::DeviceClaims => device_claim::counts(name),
+            Self::DeviceClaims(devices) => device_claim::counts(name, devices),
             Self::Objects(names) => names.iter().any(|own| own == name),
+        }
+    }
+
+    /// Whether objects of this resource count under this name once some DeviceClass says so, or already.
+    pub fn may_count(&self, name: &str) -> bool {
+        self.counts(name) || matches!(self, Self::DeviceClaims(_) if devices::is_name(name))
+    }
+
+    /// The same with what is known beside ResourceClaims, if it is theirs.
+    pub fn knowing(self, devices: &Devices) -> Self {
+        match self {
+            Self::DeviceClaims(_) => Self::DeviceClaims(devices.clone()),
+            other => other,
         }
     }
 
@@ -87,7 +104,7 @@ impl Evaluator {
         scope::selectors(quota).iter().all(|selector| match self {
             Self::Pods => scope::matches_pod(selector, object),
             Self::Claims => scope::matches_claim(selector, object),
-            Self::Services | Self::DeviceClaims | Self::Objects(_) => false,
+            Self::Services | Self::DeviceClaims(_) | Self::Objects(_) => false,
         })
     }
 
@@ -103,7 +120,9 @@ impl Evaluator {
     pub fn follows_update(&self, subresource: &str, new: &Value, old: &Value) -> bool {
         match (self, subresource) {
             (Self::Pods, "") => scope::is_terminating(new) != scope::is_terminating(old),
-            (Self::Pods, "resize") | (Self::Services | Self::Claims, "") | (Self::Claims, "status") => true,
+            (Self::Pods, "resize")
+            | (Self::Services | Self::Claims | Self::DeviceClaims(_), "")
+            | (Self::Claims, "status") => true,
             _ => false,
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::devices::{DEVICE_CLASS, REQUESTS};
 use crate::meta;
 use crate::names;
 use crate::resources::ResourceList;
@@ -27,9 +28,7 @@ const COUNTED: [&str; 11] = [
 const REQUIRED: [&str; 6] = ["cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
 
 const COMPUTE: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
-const REQUESTS: &str = "requests.";
 const HUGE_PAGES: &str = "hugepages-";
-const DEVICE_CLASS: &str = "deviceclass.resource.kubernetes.io/";
 
 pub(super) fn counts(name: &str) -> bool {
     COUNTED.contains(&name)

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Evaluator;
+use super::{Devices, Evaluator};
 
 fn usage(plural: &str, object: &Value) -> String {
     Evaluator::of("", plural).map(|evaluator| evaluator.usage(object, 1000).to_string()).unwrap_or_default()
@@ -83,8 +83,69 @@ fn claims_of_devices_count_by_class() {
     let usage = claims.usage(&json!({"spec": {"devices": {"requests": requests}}}), 0).to_string();
     let by_class = |class: &str, n: u8| format!(",{class}.deviceclass.resource.k8s.io/devices={n}");
     let classes = by_class("disk", 32) + &by_class("gpu", 5) + &by_class("nic", 1);
-    assert_eq!(usage, format!("count/resourceclaims.resource.k8s.io=1{classes}"));
+    let implicit = |class: &str, n: u8| format!(",requests.deviceclass.resource.kubernetes.io/{class}={n}");
+    let resources = implicit("disk", 32) + &implicit("gpu", 5) + &implicit("nic", 1);
+    let parts = |text: &str| text.split(',').map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(parts(&usage), parts(&format!("count/resourceclaims.resource.k8s.io=1{classes}{resources}")));
     assert!(claims.counts("gpu.deviceclass.resource.k8s.io/devices") && !claims.counts("requests.cpu"));
+}
+
+/// Pod and claim of an extended resource stand for the same devices.
+#[test]
+fn devices_count_as_extended_resources_unless_their_pod_does() {
+    let class =
+        |name: &str, resource: Value| json!({"metadata": {"name": name}, "spec": {"extendedResourceName": resource}});
+    let classes = [class("gpu", json!("example.com/gpu")), class("nic", Value::Null)];
+    let devices = Devices::new(&classes);
+    let claims = Evaluator::DeviceClaims(devices.clone());
+    for (name, counts) in [
+        ("requests.example.com/gpu", true),
+        ("requests.example.com/tpu", false),
+        ("example.com/gpu", false),
+        ("requests.deviceclass.resource.kubernetes.io/nic", true),
+        ("requests.deviceclass.resource.kubernetes.io/none", false),
+    ] {
+        assert_eq!(claims.counts(name), counts, "{name}");
+    }
+    let claim = |name: &str, created: &str, annotated: &str| {
+        json!({"metadata": {"name": name, "creationTimestamp": created,
+            "annotations": {"resource.kubernetes.io/extended-resource-claim": annotated},
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "1", "controller": true}]},
+            "spec": {"devices": {"requests": [{"name": "a",
+                "exactly": {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 3}}]}}})
+    };
+    let (its, older) = (claim("c", "2026-01-02T00:00:00Z", "true"), claim("b", "2026-01-01T00:00:00Z", "true"));
+    let mut pod = pod(json!({"requests": {"example.com/gpu": "2"}}));
+    pod["metadata"] = json!({"name": "p", "uid": "1"});
+    let named = |name: &str| json!({"phase": "Pending", "extendedResourceClaimStatus": {"resourceClaimName": name}});
+    let other = |uid: &str| {
+        let mut other = pod.clone();
+        other["metadata"]["uid"] = json!(uid);
+        other
+    };
+    let with_status = |status: Value| {
+        let mut pod = pod.clone();
+        pod["status"] = status;
+        pod
+    };
+    let rows = [
+        ("its only claim", &its, pod.clone(), vec![its.clone()], 1),
+        ("not marked", &claim("c", "2026-01-02T00:00:00Z", "false"), pod.clone(), vec![], 3),
+        ("another pod of that name", &its, other("2"), vec![], 3),
+        ("an older claim is the pod's", &its, pod.clone(), vec![its.clone(), older.clone()], 3),
+        ("the pod names it", &its, with_status(named("c")), vec![older], 1),
+        ("the pod names another", &its, with_status(named("b")), vec![], 3),
+        ("the pod has ended", &its, with_status(json!({"phase": "Failed"})), vec![], 3),
+    ];
+    for (what, claim, pod, all, want) in rows {
+        let mut devices = devices.clone();
+        devices.charge(claim, &pod, &all, 0);
+        let usage = Evaluator::DeviceClaims(devices).usage(claim, 0);
+        let used = |name: &str| usage.get(name).map_or(0, |quantity| quantity.value());
+        assert_eq!(used("requests.example.com/gpu"), want, "{what}");
+        assert_eq!(used("requests.deviceclass.resource.kubernetes.io/gpu"), 3, "{what}");
+        assert_eq!(used("gpu.deviceclass.resource.k8s.io/devices"), 3, "{what}");
+    }
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use kube::api::{Api, EvictParams};
 use serde_json::{Value, json};
 
-use crate::support::{Place, name, story, template};
+use crate::support::{Place, condition, name, story, template};
+
+const DEVICES: &str = "resource.k8s.io/v1";
 
 fn replication_controller(name: &str, replicas: i32) -> Value {
     json!({"apiVersion": "v1", "kind": "ReplicationController", "metadata": {"name": name}, "spec": {
@@ -73,5 +75,55 @@ fn a_quota_counts_what_is_used_and_refuses_the_rest() {
         rc.until("what failed is told", failed).await;
         rc.merge(json!({"spec": {"replicas": 1}})).await;
         quota.until("given back", |quota| quota["status"]["used"]["pods"] == "1").await;
+    });
+}
+
+#[test]
+fn a_quota_counts_devices_as_the_extended_resource_that_they_serve() {
+    story("device-quotas", async |place: &Place| {
+        let class = json!({"apiVersion": DEVICES, "kind": "DeviceClass", "metadata": {"name": "quota-gpu"}, "spec": {
+            "extendedResourceName": "quota.example.com/gpu",
+            "selectors": [{"cel": {"expression": "device.driver == 'quota.example.com'"}}]}});
+        let class = place.create(class).await;
+        let pool = json!({"name": "quota", "generation": 1, "resourceSliceCount": 1});
+        let slice = json!({"apiVersion": DEVICES, "kind": "ResourceSlice", "metadata": {"name": "quota"}, "spec": {
+            "driver": "quota.example.com", "nodeName": "node-1", "pool": pool, "devices": [{"name": "gpu-0"}]}});
+        let slice = place.create(slice).await;
+        let hard = json!({"requests.quota.example.com/gpu": "3"});
+        let object =
+            json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "gpus"}, "spec": {"hard": hard}});
+        let quota = place.create(object).await;
+        let is_used = |count: &'static str| {
+            move |quota: &Value| quota["status"]["used"]["requests.quota.example.com/gpu"] == count
+        };
+        quota.until("a first count", is_used("0")).await;
+        let claim = |name: &str| {
+            let exactly = json!({"deviceClassName": "quota-gpu", "allocationMode": "ExactCount", "count": 2});
+            json!({"apiVersion": DEVICES, "kind": "ResourceClaim", "metadata": {"name": name},
+                "spec": {"devices": {"requests": [{"name": "gpu", "exactly": exactly}]}}})
+        };
+        let first = place.create(claim("first")).await;
+        quota.until("charged", is_used("2")).await;
+        let refused = place.refused(claim("second")).await;
+        let why = "exceeded quota: gpus, requested: requests.quota.example.com/gpu=2, \
+                   used: requests.quota.example.com/gpu=2, limited: requests.quota.example.com/gpu=3";
+        assert!(refused.message.contains(why), "{}", refused.message);
+        first.delete().await;
+        quota.until("given back", is_used("0")).await;
+
+        // The scheduler makes a claim for it: both stand for one device.
+        let resources = json!({"limits": {"quota.example.com/gpu": "1"}});
+        let pod = place
+            .create(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "user"}, "spec": {
+                "terminationGracePeriodSeconds": 1,
+                "containers": [{"name": "c", "image": "i", "resources": resources}]}}))
+            .await;
+        pod.until("ready", |pod| condition(pod, "Ready").is_some()).await;
+        quota.until("once", is_used("1")).await;
+        pod.delete().await;
+        pod.until_gone().await;
+        quota.until("nobody has one", is_used("0")).await;
+        slice.delete().await;
+        class.delete().await;
     });
 }
