@@ -56,11 +56,21 @@ pub struct Requirement {
 impl Requirement {
     /// Checks the key, the number of values and the values. `path` names the requirement in the message.
     pub fn new(key: &str, operator: Operator, values: Vec<String>, path: &Path) -> Result<Self, Error> {
+        let errors = Self::check(key, operator, &values, path);
+        if errors.is_empty() {
+            Ok(Self { key: key.to_owned(), operator, values })
+        } else {
+            Err(Error(field::aggregate(&errors)))
+        }
+    }
+
+    /// All that is wrong with a requirement.
+    pub fn check(key: &str, operator: Operator, values: &[String], path: &Path) -> Vec<field::Error> {
         let mut errors = Vec::new();
         errors.extend(check_key(key, &path.child("key")));
         let values_path = path.child("values");
         if let Some(detail) = count_error(operator, values.len()) {
-            errors.push(field::Error::invalid(&values_path, values.clone(), detail));
+            errors.push(field::Error::invalid(&values_path, values.to_vec(), detail));
         }
         for (index, value) in values.iter().enumerate() {
             let at = values_path.index(index);
@@ -76,11 +86,7 @@ impl Requirement {
                 errors.push(field::Error::invalid(&at, value.as_str(), problems.join("; ")));
             }
         }
-        if errors.is_empty() {
-            Ok(Self { key: key.to_owned(), operator, values })
-        } else {
-            Err(Error(field::aggregate(&errors)))
-        }
+        errors
     }
 
     pub fn key(&self) -> &str {

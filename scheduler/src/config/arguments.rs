@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::NodeAffinity as ApiNodeAffinity;
+use k8s_openapi::api::core::v1::{NodeAffinity as ApiNodeAffinity, PreferredSchedulingTerm};
 use machinery::field::{Error, ErrorList, Path};
 use machinery::names;
 use serde::Deserialize;
@@ -70,7 +70,7 @@ pub(super) fn plugin(name: &str, args: &Value, path: &Path, ignored: &[String]) 
                 ignore_preferred_terms_of_existing_pods: args.ignore_preferred_terms_of_existing_pods,
             }))
         }
-        "NodeAffinity" => Some(Arc::new(node_affinity(strict(name, args)?))),
+        "NodeAffinity" => Some(Arc::new(node_affinity(strict(name, args)?, path)?)),
         dynamic_resources::NAME => {
             let args: RawDynamicResources = strict(name, args)?;
             let unless_given = DynamicResources::default().filter_timeout;
@@ -324,14 +324,24 @@ struct RawNodeAffinity {
     added_affinity: Option<ApiNodeAffinity>,
 }
 
-fn node_affinity(raw: RawNodeAffinity) -> NodeAffinity {
-    let added = raw.added_affinity.unwrap_or_default();
+fn node_affinity(raw: RawNodeAffinity, path: &Path) -> Result<NodeAffinity, Problems> {
+    let (added, path) = (raw.added_affinity.unwrap_or_default(), path.child("addedAffinity"));
     let required = added.required_during_scheduling_ignored_during_execution;
-    let preferred = added.preferred_during_scheduling_ignored_during_execution.into_iter().flatten();
-    NodeAffinity {
-        added_required: RequiredNodeAffinity::new(Default::default(), required.as_ref()),
-        added_preferred: preferred
-            .filter_map(|p| Some(WeightedNodeTerm { term: NodeTerm::parse(&p.preference)?, weight: p.weight.into() }))
-            .collect(),
+    let preferred = added.preferred_during_scheduling_ignored_during_execution.unwrap_or_default();
+    let terms = required.iter().flat_map(|selector| &selector.node_selector_terms).enumerate();
+    let demands = path.child("requiredDuringSchedulingIgnoredDuringExecution").child("nodeSelectorTerms");
+    let mut errors: ErrorList = terms.flat_map(|(index, term)| NodeTerm::check(term, &demands.index(index))).collect();
+    let wishes = path.child("preferredDuringSchedulingIgnoredDuringExecution");
+    let weighed = preferred.iter().enumerate().filter(|(_, wish)| wish.weight != 0);
+    errors.extend(weighed.flat_map(|(index, wish)| NodeTerm::check(&wish.preference, &wishes.index(index))));
+    if !errors.is_empty() {
+        return Err(tell(errors));
     }
+    let weighed = |wish: PreferredSchedulingTerm| {
+        Some(WeightedNodeTerm { term: NodeTerm::parse(&wish.preference)?, weight: wish.weight.into() })
+    };
+    Ok(NodeAffinity {
+        added_required: RequiredNodeAffinity::new(Default::default(), required.as_ref()),
+        added_preferred: preferred.into_iter().filter_map(weighed).collect(),
+    })
 }

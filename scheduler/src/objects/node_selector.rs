@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorRequirement, NodeSelectorTerm};
-use machinery::field::Path;
+use machinery::field::{Error, ErrorList, Path};
 use machinery::selector::{Operator, Requirement, Selector};
 
 use super::node::Node;
@@ -38,6 +38,18 @@ impl NodeTerm {
         })
     }
 
+    /// What is wrong with a term, in upstream's words; an empty term is not looked at.
+    pub fn check(term: &NodeSelectorTerm, path: &Path) -> ErrorList {
+        let indexed = |list: &Option<Vec<NodeSelectorRequirement>>, field: &str| -> Vec<_> {
+            let list = list.clone().unwrap_or_default().into_iter().enumerate();
+            list.map(|(index, requirement)| (path.child(field).index(index), requirement)).collect()
+        };
+        let expressions = indexed(&term.match_expressions, "matchExpressions").into_iter();
+        let fields = indexed(&term.match_fields, "matchFields").into_iter();
+        let errors = expressions.flat_map(|(path, expression)| check_expression(&expression, &path));
+        errors.chain(fields.filter_map(|(path, field)| check_field(&field, &path))).collect()
+    }
+
     pub fn matches(&self, node: &Node) -> bool {
         self.expressions.matches_labels(node.metadata.labels.as_ref())
             && self.fields.iter().all(|field| field.matches(node))
@@ -59,6 +71,26 @@ fn requirement(expression: &NodeSelectorRequirement) -> Option<Requirement> {
     let operator = Operator::from_node_selector(&expression.operator)?;
     let values = expression.values.clone().unwrap_or_default();
     Requirement::new(&expression.key, operator, values, &Path::root()).ok()
+}
+
+fn check_expression(expression: &NodeSelectorRequirement, path: &Path) -> Vec<Error> {
+    let values = expression.values.as_deref().unwrap_or_default();
+    match Operator::from_node_selector(&expression.operator) {
+        Some(operator) => Requirement::check(&expression.key, operator, values, path),
+        None => {
+            let supported = ["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"];
+            vec![Error::not_supported(&path.child("operator"), expression.operator.as_str(), &supported)]
+        }
+    }
+}
+
+fn check_field(expression: &NodeSelectorRequirement, path: &Path) -> Option<Error> {
+    let values = serde_json::json!(expression.values);
+    match expression.operator.as_str() {
+        "In" | "NotIn" if values.as_array().is_some_and(|values| values.len() == 1) => None,
+        "In" | "NotIn" => Some(Error::invalid(&path.child("values"), values, "must have one element")),
+        operator => Some(Error::not_supported(&path.child("operator"), operator, &["In", "NotIn"])),
+    }
 }
 
 fn field(expression: &NodeSelectorRequirement) -> Option<FieldRequirement> {
