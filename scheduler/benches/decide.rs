@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use component::clock::Clock;
 use component::informer::Event as Change;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
@@ -69,7 +70,7 @@ struct World {
 impl World {
     /// A cluster with a Service and some of its pods already there.
     fn new(nodes: usize, scenario: &'static str, pods: usize) -> Self {
-        let core = Core::new(vec![Profile::default_named("default-scheduler")], Backoff::default(), 1);
+        let core = Core::new(vec![Profile::default_named("default-scheduler")], Backoff::default(), Clock::system(), 1);
         let mut world = Self { core, scenario, placed: VecDeque::new(), made: 0, now: Timestamp::UNIX_EPOCH };
         (0..nodes).for_each(|index| world.core.on_node(&Change::Added(node(index)), world.now));
         let service =

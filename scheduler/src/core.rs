@@ -13,8 +13,9 @@ mod simulation;
 mod tests;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use component::clock::Clock;
 use jiff::Timestamp;
 use k8s_openapi::api::resource::v1::ResourceClaim;
 use rand::rngs::SmallRng;
@@ -91,10 +92,10 @@ pub struct Core {
 }
 
 impl Core {
-    /// `seed` decides between equally good nodes.
-    pub fn new(profiles: Vec<Profile>, pauses: Backoff, seed: u64) -> Self {
+    /// `clock` tells how long decisions take, and ends those that take too long; `seed` decides between equally good nodes.
+    pub fn new(profiles: Vec<Profile>, pauses: Backoff, clock: Clock, seed: u64) -> Self {
         Self {
-            snapshot: Snapshot::default(),
+            snapshot: Snapshot::new(clock),
             queue: Queue::new(pauses),
             profiles,
             nominated: Nominated::new(),
@@ -137,19 +138,19 @@ impl Core {
             return self.consult(popped, now);
         }
         let profile = self.profiles.iter().find(|profile| profile.scheduler_name == pod.scheduler_name)?;
-        let started = Instant::now();
+        let started = self.snapshot.clock.now();
         let result = schedule(profile, &pod, &mut self.snapshot, &self.nominated, &mut self.walk, &mut self.random);
         match result {
             Ok(placement) => self.place(popped, placement.slot, started),
             Err(diagnosis) => {
-                metrics::attempt("unschedulable", &pod, started);
+                metrics::attempt("unschedulable", &pod, self.snapshot.clock.since(started));
                 Some(self.turn_away(pod, *diagnosis, now))
             }
         }
     }
 
     /// Takes the pod to be on this node from now on.
-    fn place(&mut self, popped: Popped, slot: Slot, started: Instant) -> Option<Step> {
+    fn place(&mut self, popped: Popped, slot: Slot, started: Timestamp) -> Option<Step> {
         let Popped { pod, attempts, arrived } = popped;
         let profile = self.profiles.iter().find(|profile| profile.scheduler_name == pod.scheduler_name)?;
         let node: Box<str> = self.snapshot.node(slot).name().into();
@@ -166,7 +167,7 @@ impl Core {
         let placed = Arc::new(Pod { node_name: node.clone(), ..Pod::clone(&pod) });
         self.snapshot.assume(slot, placed);
         self.forget_nomination(pod.uid());
-        metrics::attempt("scheduled", &pod, started);
+        metrics::attempt("scheduled", &pod, self.snapshot.clock.since(started));
         Some(Step::Bind { pod, node, attempts, arrived, preparation })
     }
 

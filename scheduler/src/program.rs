@@ -66,6 +66,6 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
 async fn lead(context: &Context, options: &Options, extenders: Extenders, leading: Shutdown) {
     let seed = context.random.u64();
     let interests = options.extenders.iter().map(Extender::interest).collect();
-    let core = Core::new(options.profiles.clone(), options.pauses, seed).with_extenders(interests);
+    let core = Core::new(options.profiles.clone(), options.pauses, context.clock, seed).with_extenders(interests);
     shell::run(core, extenders, Context { shutdown: leading, ..context.clone() }).await;
 }

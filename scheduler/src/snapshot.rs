@@ -19,6 +19,7 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use component::clock::Clock;
 use machinery::selector::Selector;
 
 pub use columns::{Column, NO_VALUE};
@@ -60,9 +61,16 @@ pub struct Snapshot {
     pub owners: SpreadOwners,
     pub volumes: Volumes,
     pub devices: Devices,
+    /// Ends searches that take too long.
+    pub clock: Clock,
 }
 
 impl Snapshot {
+    /// Of a cluster without anything.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
     /// How many nodes can be scheduled to.
     pub fn len(&self) -> usize {
         self.order().len()

@@ -5,7 +5,6 @@
 //! no longer takes the pod is passed over.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -23,7 +22,7 @@ pub struct Consultation {
     pub nodes: Vec<Box<str>>,
     popped: Popped,
     diagnosis: Box<Diagnosis>,
-    started: Instant,
+    started: Timestamp,
 }
 
 impl Core {
@@ -41,11 +40,11 @@ impl Core {
     }
 
     pub(super) fn consult(&mut self, popped: Popped, now: Timestamp) -> Option<Step> {
-        let (pod, started) = (popped.pod.clone(), Instant::now());
+        let (pod, started) = (popped.pod.clone(), self.snapshot.clock.now());
         let profile = self.profiles.iter().find(|profile| profile.scheduler_name == pod.scheduler_name)?;
         let (slots, diagnosis) = candidates(profile, &pod, &mut self.snapshot, &self.nominated, &mut self.walk);
         if slots.is_empty() {
-            metrics::attempt("unschedulable", &pod, started);
+            metrics::attempt("unschedulable", &pod, self.snapshot.clock.since(started));
             return Some(self.turn_away(pod, *diagnosis, now));
         }
         let nodes = slots.into_iter().map(|slot| self.snapshot.node(slot).name().into()).collect();
@@ -102,7 +101,7 @@ impl Core {
                 diagnosis.reject_extended(slot, reason, preemptable);
             }
         }
-        metrics::attempt("unschedulable", &pod, started);
+        metrics::attempt("unschedulable", &pod, self.snapshot.clock.since(started));
         Some(self.turn_away(pod, *diagnosis, now))
     }
 

@@ -1,7 +1,7 @@
 //! The scheduler's metrics, by upstream's names.
 
 use std::sync::LazyLock;
-use std::time::Instant;
+use std::time::Duration;
 
 use component::metrics;
 use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
@@ -24,10 +24,10 @@ static PENDING: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     metrics::int_gauge("scheduler_pending_pods", "Pods that wait for a node, by part of the queue.", &["queue"])
 });
 
-pub(super) fn attempt(result: &str, pod: &Pod, started: Instant) {
+pub(super) fn attempt(result: &str, pod: &Pod, took: Duration) {
     let labels = [result, &pod.scheduler_name];
     ATTEMPTS.with_label_values(&labels).inc();
-    ATTEMPT_DURATION.with_label_values(&labels).observe(started.elapsed().as_secs_f64());
+    ATTEMPT_DURATION.with_label_values(&labels).observe(took.as_secs_f64());
 }
 
 pub(super) fn lengths(lengths: Lengths) {

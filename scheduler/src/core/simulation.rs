@@ -41,7 +41,12 @@ fn kind_of(name: &str) -> usize {
 impl World {
     fn new(seed: u64) -> Self {
         Self {
-            core: Core::new(vec![Profile::default_named("default-scheduler")], Backoff::default(), seed),
+            core: Core::new(
+                vec![Profile::default_named("default-scheduler")],
+                Backoff::default(),
+                Clock::system(),
+                seed,
+            ),
             random: SmallRng::seed_from_u64(seed),
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             nodes: BTreeMap::new(),

@@ -1,8 +1,8 @@
 //! Which devices a pod's claims get on a node (Kubernetes concept: "Dynamic Resource Allocation").
 //!
 //! Enter at [`wanted`] (the claims of a pod, or why it must wait) and [`plan`] (what has to be written before the pod goes
-//! to a node). `pools` is what a node reaches, `requests` what claims ask for, `search` chooses. Pure, but for
-//! the clock that ends a search (`filterTimeout`).
+//! to a node). `pools` is what a node reaches, `requests` what claims ask for, `search` chooses. Pure: the clock
+//! that ends a search (`filterTimeout`) is given.
 //!
 //! `shares` is what several have of one device, or devices of common counters; `readiness` is what a binding waits for.
 
@@ -19,8 +19,10 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use component::clock::Clock;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::NodeSelector;
 use k8s_openapi::api::resource::v1::{AllocationResult, DeviceRequestAllocationResult, ResourceClaim};
 use machinery::quantity::Quantity;
@@ -48,7 +50,33 @@ pub struct Wanted<'a> {
     /// The pod, when devices stand behind its extended resources.
     extends: Option<&'a Pod>,
     /// How long a node may be searched.
-    pub timeout: Option<Duration>,
+    pub limit: Option<Limit>,
+}
+
+/// A time that a search may take, by the clock that is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    pub clock: Clock,
+    pub timeout: Duration,
+}
+
+struct Deadline {
+    clock: Clock,
+    at: Timestamp,
+}
+
+impl Limit {
+    /// The search begins.
+    fn begin(&self) -> Deadline {
+        let timeout = SignedDuration::try_from(self.timeout).unwrap_or(SignedDuration::MAX);
+        Deadline { clock: self.clock, at: self.clock.now().checked_add(timeout).unwrap_or(Timestamp::MAX) }
+    }
+}
+
+impl Deadline {
+    fn has_passed(&self) -> bool {
+        self.clock.now() >= self.at
+    }
 }
 
 /// What a pod gets on a node.
@@ -214,7 +242,7 @@ pub fn allocations(
     }
     let pools = pools::reachable(devices, node);
     let asked = requests::read(&open, devices, &pools, taken)?;
-    let until = wanted.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let until = wanted.limit.as_ref().map(Limit::begin);
     let picked = search::search(&asked, &pools, taken, until)
         .map_err(|search::TimedOut| format!("node {}: timed out trying to allocate devices", node.name()))?;
     match picked {

@@ -1,8 +1,7 @@
-//! Finds devices for all requests at once: the first in order that go together. Pure, but for the clock,
-//! which ends a search that takes longer than the filter may.
+//! Finds devices for all requests at once: the first in order that go together. Pure; the clock that ends a search
+//! which takes longer than the filter may is given.
 
 use std::cell::OnceCell;
-use std::time::Instant;
 
 use component::scheduling::taints::tolerates_device;
 use k8s_openapi::api::resource::v1::{Device, DeviceAttribute, DeviceToleration};
@@ -10,7 +9,7 @@ use k8s_openapi::api::resource::v1::{Device, DeviceAttribute, DeviceToleration};
 use super::pools::{Found, Pool};
 use super::requests::{Alternative, Amount, Asked, Constraint, DEVICES_MAX};
 use super::shares::{self, Amounts, Counters, is_shared};
-use super::{DeviceId, Taken};
+use super::{Deadline, DeviceId, Taken};
 
 /// Constraints can be such that only trying everything tells. Nobody else is served meanwhile: the clock alone, as upstream
 /// has it, would let one claim hold all pods up.
@@ -36,7 +35,7 @@ pub(super) fn search<'a>(
     asked: &Asked<'a>,
     pools: &[Pool<'a>],
     taken: &Taken<'_>,
-    until: Option<Instant>,
+    until: Option<Deadline>,
 ) -> Result<Option<Vec<Pick<'a>>>, TimedOut> {
     let left = pools.iter().map(|_| OnceCell::new()).collect();
     let mut search = Search { asked, pools, left, taken, picked: Vec::new(), steps: 0, until };
@@ -51,7 +50,7 @@ struct Search<'s, 'a> {
     taken: &'s Taken<'s>,
     picked: Vec<Pick<'a>>,
     steps: usize,
-    until: Option<Instant>,
+    until: Option<Deadline>,
 }
 
 impl<'a> Search<'_, 'a> {
@@ -100,7 +99,7 @@ impl<'a> Search<'_, 'a> {
     fn step(&mut self) -> Result<(), TimedOut> {
         self.steps += 1;
         let looks = self.steps.is_multiple_of(STEPS_PER_LOOK);
-        let is_late = || self.until.is_some_and(|until| Instant::now() >= until);
+        let is_late = || self.until.as_ref().is_some_and(Deadline::has_passed);
         if self.steps > STEPS_MAX || (looks && is_late()) { Err(TimedOut) } else { Ok(()) }
     }
 

@@ -349,7 +349,7 @@ fn a_search_ends_in_time() {
     let pod = using(&["twelve"]);
     let mut wanted = wanted(&pod, &world.0).unwrap();
     let mut ends = |timeout: Option<Duration>, at: &str| {
-        wanted.timeout = timeout;
+        wanted.limit = timeout.map(|timeout| Limit { clock: Clock::system(), timeout });
         allocations(&wanted, &taken(&world.0), &world.0, &node(at, json!({})), 0).map(drop)
     };
     let late = Err("node b: timed out trying to allocate devices".to_owned());

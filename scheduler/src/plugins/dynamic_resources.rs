@@ -35,7 +35,8 @@ impl Plugin for DynamicResources {
             Ok(wanted) => wanted,
             Err(why) => return Filter::Refuse(Rejection::lasting(why)),
         };
-        wanted.timeout = Some(self.filter_timeout).filter(|timeout| !timeout.is_zero());
+        let timeout = Some(self.filter_timeout).filter(|timeout| !timeout.is_zero());
+        wanted.limit = timeout.map(|timeout| devices::Limit { clock: snapshot.clock, timeout });
         let taken = devices::taken(&snapshot.devices);
         let check: Check<'a> = Box::new(move |candidate: Candidate<'_>| {
             let found = devices::allocations(&wanted, &taken, &snapshot.devices, candidate.node, 0);

@@ -42,7 +42,7 @@ impl Cluster {
         let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().unwrap());
         let source = Source::new("default-scheduler");
         let context = Context::with(fake.client(), source, clock, Random::seeded(1), shutdown.clone());
-        let core = Core::new(vec![Profile::default_named("default-scheduler")], Backoff::default(), 1);
+        let core = Core::new(vec![Profile::default_named("default-scheduler")], Backoff::default(), clock, 1);
         let core = core.with_extenders(extenders.iter().map(Extender::interest).collect());
         tokio::spawn(run(core, Extenders::new(extenders).unwrap(), context));
         Self { fake, shutdown }
