@@ -2,9 +2,9 @@
 
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 
-use crate::objects::{Capacity, Claim, CsiDriver, CsiNode, Node, Pod, StorageClass, Volume};
+use crate::objects::{Attachment, Capacity, Claim, CsiDriver, CsiNode, Node, Pod, StorageClass, Volume};
 
-/// A change after the fact. Of storage and devices only what came or changed is told: nothing gets easier when it goes. Only placed pods make pod events; the exception is [`Event::OwnUpdate`].
+/// A change after the fact. Of storage and devices only what came or changed is told: nothing gets easier when it goes, but for an attachment. Only placed pods make pod events; the exception is [`Event::OwnUpdate`].
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     NodeAdd(&'a Node),
@@ -19,10 +19,17 @@ pub enum Event<'a> {
         new: &'a Pod,
     },
     PodDelete(&'a Pod),
-    Claim(&'a Claim),
+    Claim {
+        old: Option<&'a Claim>,
+        new: &'a Claim,
+    },
     Volume(&'a Volume),
     StorageClass(&'a StorageClass),
-    CsiNode(&'a CsiNode),
+    CsiNode {
+        old: Option<&'a CsiNode>,
+        new: &'a CsiNode,
+    },
+    AttachmentDelete(&'a Attachment),
     CsiDriver(&'a CsiDriver),
     Capacity(&'a Capacity),
     ResourceClaim {
@@ -57,10 +64,13 @@ impl<'a> Event<'a> {
             Self::PodAdd(_) => "AssignedPodAdd",
             Self::PodUpdate { .. } => "AssignedPodUpdate",
             Self::PodDelete(_) => "AssignedPodDelete",
-            Self::Claim(_) => "PvcAdd",
+            Self::Claim { old: None, .. } => "PvcAdd",
+            Self::Claim { .. } => "PvcUpdate",
             Self::Volume(_) => "PvAdd",
             Self::StorageClass(_) => "StorageClassAdd",
-            Self::CsiNode(_) => "CSINodeAdd",
+            Self::CsiNode { old: None, .. } => "CSINodeAdd",
+            Self::CsiNode { .. } => "CSINodeUpdate",
+            Self::AttachmentDelete(_) => "VolumeAttachmentDelete",
             Self::CsiDriver(_) => "CSIDriverAdd",
             Self::Capacity(_) => "CSIStorageCapacityAdd",
             Self::ResourceClaim { old: None, .. } => "ResourceClaimAdd",

@@ -4,8 +4,10 @@
 //! and selector a cycle; here that is done once, when an object enters, and the rest is dropped. Nothing here decides.
 
 mod affinity;
+mod attachments;
 mod capacity;
 mod devices;
+mod moved;
 mod node;
 mod node_selector;
 mod owners;
@@ -16,9 +18,11 @@ mod taints;
 mod volumes;
 
 pub use affinity::{AffinityTerm, NamespaceLabels, PodAffinity, WeightedTerm};
+pub use attachments::{Attachment, CsiNode};
 pub use capacity::{Capacity, CsiDriver};
 pub(crate) use devices::CLASS_RESOURCE;
 pub use devices::{DeviceClaim, ExtendedRequest};
+pub use moved::driver_of;
 pub use node::{Node, Taint};
 pub use node_selector::{NodeTerm, RequiredNodeAffinity, WeightedNodeTerm};
 pub use owners::{Namespace, PodDisruptionBudget, ReplicaSet, ReplicationController, Service, StatefulSet};
@@ -26,7 +30,7 @@ pub use pod::{Controller, HostPort, Pod, ScheduledCondition, SpreadConstraint, W
 pub use resources::{Resources, ScoredRequests, is_extended};
 pub use taints::{Toleration, first_untolerated, tolerates};
 pub(crate) use volumes::SELECTED_NODE;
-pub use volumes::{Claim, CsiNode, Disk, PodVolume, StorageClass, Volume};
+pub use volumes::{Claim, Disk, PodVolume, StorageClass, Volume};
 
 pub(crate) use component::api_resource;
 

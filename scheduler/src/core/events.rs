@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::Core;
 use crate::event::{Event, node_changed, pod_changed};
 use crate::objects::{
-    Capacity, Claim, CsiDriver, CsiNode, Namespace, Node, Pod, PodDisruptionBudget, ReplicaSet, ReplicationController,
-    Service, StatefulSet, StorageClass, Volume,
+    Attachment, Capacity, Claim, CsiDriver, CsiNode, Namespace, Node, Pod, PodDisruptionBudget, ReplicaSet,
+    ReplicationController, Service, StatefulSet, StorageClass, Volume,
 };
 
 impl Core {
@@ -70,10 +70,20 @@ impl Core {
                 self.wake(&Event::PodUpdate { old, new }, now);
             }
         } else if self.snapshot.is_assumed(new.uid()) {
-            // Its binding is under way; the API refuses it if the pod is going.
-            self.queue.update(new.clone(), now, |_, _| false);
+            self.assumed_pod_updated(new, now);
         } else if self.profile(new).is_some() {
             self.queued_pod_updated(old, new, now);
+        }
+    }
+
+    /// Its binding is under way. If the pod is going the API refuses that, and its room is free at once.
+    fn assumed_pod_updated(&mut self, new: &Arc<Pod>, now: Timestamp) {
+        if !new.is_terminating() {
+            return self.queue.update(new.clone(), now, |_, _| false);
+        }
+        self.queue.remove(new.uid());
+        if let Some((_, placed)) = self.snapshot.remove_pod(new.uid()) {
+            self.wake(&Event::PodDelete(&placed), now);
         }
     }
 
@@ -156,7 +166,7 @@ impl Core {
 }
 
 macro_rules! storage_events {
-    ($($method:ident: $kind:ident, $set:ident($($field:ident),*);)*) => {
+    ($($method:ident: $kind:ident, $set:ident($($field:ident),*), $event:expr;)*) => {
         impl Core {
             $(pub fn $method(&mut self, change: &Change<$kind>, now: Timestamp) {
                 let object = change.object();
@@ -164,7 +174,8 @@ macro_rules! storage_events {
                 let metadata = &object.metadata;
                 self.snapshot.volumes.$set($(metadata.$field.as_deref().unwrap_or_default(),)* kept.clone());
                 if kept.is_some() {
-                    self.wake(&Event::$kind(object), now);
+                    let event: for<'a> fn(Option<&'a $kind>, &'a $kind) -> Event<'a> = $event;
+                    self.wake(&event(change.old().map(|old| &**old), object), now);
                 }
             })*
         }
@@ -172,12 +183,30 @@ macro_rules! storage_events {
 }
 
 storage_events! {
-    on_claim: Claim, set_claim(namespace, name);
-    on_volume: Volume, set_volume(name);
-    on_storage_class: StorageClass, set_class(name);
-    on_csi_node: CsiNode, set_csi_node(name);
-    on_csi_driver: CsiDriver, set_csi_driver(name);
-    on_capacity: Capacity, set_capacity(namespace, name);
+    on_claim: Claim, set_claim(namespace, name), |old, new| Event::Claim { old, new };
+    on_volume: Volume, set_volume(name), |_, new| Event::Volume(new);
+    on_storage_class: StorageClass, set_class(name), |_, new| Event::StorageClass(new);
+    on_csi_node: CsiNode, set_csi_node(name), |old, new| Event::CsiNode { old, new };
+    on_csi_driver: CsiDriver, set_csi_driver(name), |_, new| Event::CsiDriver(new);
+    on_capacity: Capacity, set_capacity(namespace, name), |_, new| Event::Capacity(new);
+}
+
+impl Core {
+    pub fn on_attachment(&mut self, change: &Change<Attachment>, now: Timestamp) {
+        match change {
+            Change::Deleted(gone) => {
+                self.snapshot.volumes.remove_attachment(gone);
+                self.wake(&Event::AttachmentDelete(gone), now);
+            }
+            Change::Added(new) | Change::Updated { new, .. } => {
+                // Made again under the same name while the watch was away, perhaps for another node.
+                if let Some(old) = change.old() {
+                    self.snapshot.volumes.remove_attachment(old);
+                }
+                self.snapshot.volumes.set_attachment(new.clone());
+            }
+        }
+    }
 }
 
 macro_rules! owner_events {

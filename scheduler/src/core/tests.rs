@@ -15,7 +15,7 @@ struct World {
 
 impl World {
     fn new(nodes: &[Arc<Node>]) -> Self {
-        let core = Core::new(vec![Profile::default_named("default-scheduler")], Backoff::default(), 7);
+        let core = Core::new(vec![Profile::default_named("default-scheduler")], Backoff::default(), Clock::system(), 7);
         let mut world = Self { core, now: "2026-01-01T00:00:00Z".parse().unwrap() };
         nodes.iter().for_each(|node| world.node(Change::Added(node.clone())));
         world
@@ -125,6 +125,23 @@ fn a_binding_that_was_taken_after_all_stays() {
     world.pod(Change::Updated { old: waiting.clone(), new: pod("p", all([asks("1", "1Gi"), on("n")])) });
     world.core.binding_failed(&waiting, world.now);
     assert_eq!(world.core.snapshot().node(0).pods().len(), 1);
+    world.after(600);
+    assert_eq!(world.step(), "idle");
+}
+
+#[test]
+fn a_pod_that_goes_while_it_is_bound_leaves_its_room_at_once() {
+    let mut world = World::new(&[node("n", json!({}))]);
+    let first = pod("first", asks("4", "1Gi"));
+    world.add(first.clone());
+    assert_eq!(world.step(), "first -> n");
+    world.add(pod("second", asks("4", "1Gi")));
+    assert!(world.step().starts_with("second: 0/1 nodes are available: 1 Insufficient cpu."));
+    let going =
+        pod("first", all([asks("4", "1Gi"), json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})]));
+    world.pod(Change::Updated { old: first, new: going.clone() });
+    assert_eq!(world.step(), "second -> n");
+    world.core.binding_failed(&going, world.now);
     world.after(600);
     assert_eq!(world.step(), "idle");
 }

@@ -1,4 +1,4 @@
-//! What the scheduler reads of claims, volumes, classes and CSI nodes, and of a pod's volumes.
+//! What the scheduler reads of claims, volumes and classes, and of a pod's volumes.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,7 @@ use machinery::selector::Selector;
 use serde::Deserialize;
 
 use super::affinity::selector;
+use super::moved::{self, Moved};
 use super::node_selector::NodeTerm;
 use super::{Node, api_resource, lean_metadata};
 
@@ -23,7 +24,9 @@ pub enum PodVolume {
     /// The name of a claim; `own` when it is made for the pod's ephemeral volume.
     Claim { name: Box<str>, own: bool },
     /// A disk that not any two pods of a node can share.
-    Disk { disk: Disk, read_only: bool },
+    Disk { disk: Disk, read_only: bool, moved: Option<Moved> },
+    /// One without such rules that a CSI driver attaches.
+    Moved(Moved),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +39,9 @@ pub enum Disk {
 
 impl PodVolume {
     pub(super) fn parse(pod: &str, volume: &core::Volume) -> Option<Self> {
-        let disk = |disk, read_only: Option<bool>| Some(Self::Disk { disk, read_only: read_only.unwrap_or(false) });
+        let disk = |disk, read_only: Option<bool>| {
+            Some(Self::Disk { disk, read_only: read_only.unwrap_or(false), moved: moved::of_pod(volume) })
+        };
         if let Some(claim) = &volume.persistent_volume_claim {
             return Some(Self::Claim { name: claim.claim_name.as_str().into(), own: false });
         }
@@ -53,7 +58,7 @@ impl PodVolume {
         if let Some(iscsi) = &volume.iscsi {
             return disk(Disk::Iscsi(iscsi.iqn.as_str().into()), iscsi.read_only);
         }
-        let rbd = volume.rbd.as_ref()?;
+        let Some(rbd) = volume.rbd.as_ref() else { return moved::of_pod(volume).map(Self::Moved) };
         let pool = rbd.pool.as_deref().unwrap_or("rbd").into();
         disk(Disk::Rbd { monitors: rbd.monitors.clone(), pool, image: rbd.image.as_str().into() }, rbd.read_only)
     }
@@ -101,6 +106,8 @@ pub struct Volume {
     pub nodes: Option<Vec<NodeTerm>>,
     /// Driver and handle of a CSI volume.
     pub csi: Option<(Box<str>, Box<str>)>,
+    /// Of one that a CSI driver has from a kind that was built in.
+    pub moved: Option<Moved>,
 }
 
 api_resource!(ClusterResourceScope Volume, "", "v1", "PersistentVolume", "persistentvolumes");
@@ -117,16 +124,6 @@ pub struct StorageClass {
 }
 
 api_resource!(ClusterResourceScope StorageClass, "storage.k8s.io", "v1", "StorageClass", "storageclasses");
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(from = "storage::CSINode")]
-pub struct CsiNode {
-    pub metadata: ObjectMeta,
-    /// How many volumes of a driver the node takes.
-    pub limits: BTreeMap<String, i64>,
-}
-
-api_resource!(ClusterResourceScope CsiNode, "storage.k8s.io", "v1", "CSINode", "csinodes");
 
 fn text(value: Option<String>) -> Box<str> {
     value.unwrap_or_default().into()
@@ -192,6 +189,7 @@ impl Claim {
 impl From<core::PersistentVolume> for Volume {
     fn from(raw: core::PersistentVolume) -> Self {
         let spec = raw.spec.unwrap_or_default();
+        let moved = moved::of_volume(&spec);
         let terms = spec.node_affinity.and_then(|a| a.required).map(|s| s.node_selector_terms);
         Self {
             class: class(&raw.metadata, spec.storage_class_name),
@@ -203,6 +201,7 @@ impl From<core::PersistentVolume> for Volume {
             claim: spec.claim_ref.map(|r| [text(r.namespace), text(r.name), text(r.uid)]),
             nodes: terms.map(|terms| terms.iter().filter_map(NodeTerm::parse).collect()),
             csi: spec.csi.map(|csi| (csi.driver.into(), csi.volume_handle.into())),
+            moved,
             metadata: lean_metadata(raw.metadata),
         }
     }
@@ -243,12 +242,5 @@ impl StorageClass {
             node.label(key).is_some_and(|value| values.iter().any(|v| v == value))
         };
         self.topologies.is_empty() || self.topologies.iter().any(|term| !term.is_empty() && term.iter().all(fits))
-    }
-}
-
-impl From<storage::CSINode> for CsiNode {
-    fn from(raw: storage::CSINode) -> Self {
-        let limit = |driver: storage::CSINodeDriver| Some((driver.name, i64::from(driver.allocatable?.count?)));
-        Self { limits: raw.spec.drivers.into_iter().filter_map(limit).collect(), metadata: lean_metadata(raw.metadata) }
     }
 }

@@ -6,6 +6,7 @@ mod node_affinity;
 mod node_resources;
 mod pod_topology_spread;
 mod simple;
+mod volume_limits;
 mod volumes;
 
 use std::sync::Arc;

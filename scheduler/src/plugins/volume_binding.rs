@@ -172,7 +172,7 @@ impl Plugin for VolumeBinding {
 
     fn wakes(&self, pod: &Pod, event: &Event<'_>, _: &Snapshot) -> bool {
         match event {
-            Event::Claim(claim) => uses(pod, claim),
+            Event::Claim { new: claim, .. } => uses(pod, claim),
             Event::Volume(_) | Event::StorageClass(_) | Event::CsiDriver(_) | Event::Capacity(_) => true,
             event => {
                 event.node().is_some_and(|(old, new)| old.is_none_or(|old| old.metadata.labels != new.metadata.labels))

@@ -13,8 +13,8 @@ pub struct VolumeRestrictions;
 
 fn disks(pod: &Pod) -> impl Iterator<Item = (&Disk, bool)> {
     pod.volumes.iter().filter_map(|volume| match volume {
-        PodVolume::Disk { disk, read_only } => Some((disk, *read_only)),
-        PodVolume::Claim { .. } => None,
+        PodVolume::Disk { disk, read_only, .. } => Some((disk, *read_only)),
+        PodVolume::Claim { .. } | PodVolume::Moved(_) => None,
     })
 }
 
@@ -82,7 +82,7 @@ impl Plugin for VolumeRestrictions {
                 conflict(pod, gone) || exclusive(pod, snapshot).any(shared)
             }
             Event::NodeAdd(_) => true,
-            Event::Claim(claim) => volume_binding::uses(pod, claim),
+            Event::Claim { new: claim, .. } => volume_binding::uses(pod, claim),
             _ => false,
         }
     }

@@ -91,7 +91,7 @@ impl Plugin for VolumeZone {
 
     fn wakes(&self, pod: &Pod, event: &Event<'_>, _: &Snapshot) -> bool {
         match event {
-            Event::Claim(claim) => volume_binding::uses(pod, claim),
+            Event::Claim { new: claim, .. } => volume_binding::uses(pod, claim),
             Event::Volume(_) | Event::StorageClass(_) => true,
             event => {
                 event.node().is_some_and(|(old, new)| old.is_none_or(|old| old.metadata.labels != new.metadata.labels))

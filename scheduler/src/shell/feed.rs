@@ -12,8 +12,8 @@ use self::served::Served;
 use super::Shared;
 use crate::core::Core;
 use crate::objects::{
-    Capacity, Claim, CsiDriver, CsiNode, Namespace, Node, Pod, PodDisruptionBudget, ReplicaSet, ReplicationController,
-    Service, StatefulSet, StorageClass, Volume,
+    Attachment, Capacity, Claim, CsiDriver, CsiNode, Namespace, Node, Pod, PodDisruptionBudget, ReplicaSet,
+    ReplicationController, Service, StatefulSet, StorageClass, Volume,
 };
 
 /// Registers all handlers and returns once every first list is in the core. Kinds that only improve decisions are left
@@ -41,6 +41,7 @@ pub(super) async fn start(shared: &Arc<Shared>) {
         follow_if_served(shared, &served, |core, event: &Event<Volume>, now| core.on_volume(event, now)),
         follow_if_served(shared, &served, |core, event: &Event<StorageClass>, now| core.on_storage_class(event, now)),
         follow_if_served(shared, &served, |core, event: &Event<CsiNode>, now| core.on_csi_node(event, now)),
+        follow_if_served(shared, &served, |core, event: &Event<Attachment>, now| core.on_attachment(event, now)),
         follow_if_served(shared, &served, |core, event: &Event<CsiDriver>, now| core.on_csi_driver(event, now)),
         follow_if_served(shared, &served, |core, event: &Event<Capacity>, now| core.on_capacity(event, now)),
         follow_if_served(shared, &served, |core, event: &Event<ResourceClaim>, now| core.on_device_claim(event, now)),

@@ -1,9 +1,9 @@
 //! Claims and volumes as the snapshot has them, and what was decided about them and is not told yet.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::objects::{Capacity, Claim, CsiDriver, CsiNode, Node, StorageClass, Volume};
+use crate::objects::{Attachment, Capacity, Claim, CsiDriver, CsiNode, Node, StorageClass, Volume};
 
 /// What becomes of the claims of a pod on its node, before the pod goes there.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +32,8 @@ pub struct Volumes {
     volumes: HashMap<Box<str>, Arc<Volume>>,
     classes: HashMap<Box<str>, Arc<StorageClass>>,
     csi_nodes: HashMap<Box<str>, Arc<CsiNode>>,
+    /// By node and name.
+    attachments: HashMap<Box<str>, BTreeMap<Box<str>, Arc<Attachment>>>,
     csi_drivers: HashMap<Box<str>, Arc<CsiDriver>>,
     capacities: HashMap<(Box<str>, Box<str>), Arc<Capacity>>,
     /// By the pod's UID.
@@ -53,6 +55,27 @@ impl Volumes {
 
     pub fn set_csi_node(&mut self, name: &str, node: Option<Arc<CsiNode>>) {
         put(&mut self.csi_nodes, name.into(), node);
+    }
+
+    pub fn set_attachment(&mut self, attachment: Arc<Attachment>) {
+        self.attachments.entry(attachment.node.clone()).or_default().insert(attachment.name().into(), attachment);
+    }
+
+    pub fn remove_attachment(&mut self, attachment: &Attachment) {
+        let Some(of_node) = self.attachments.get_mut(&attachment.node) else { return };
+        of_node.remove(attachment.name());
+        if of_node.is_empty() {
+            self.attachments.remove(&attachment.node);
+        }
+    }
+
+    /// Driver and handle of the CSI volumes that are attached to a node, or about to be.
+    pub fn attached(&self, node: &str) -> impl Iterator<Item = (&str, &str)> {
+        let attachments = self.attachments.get(node).into_iter().flat_map(BTreeMap::values);
+        attachments.filter_map(|attachment| {
+            let (_, handle) = self.volumes.get(&attachment.volume)?.csi.as_ref()?;
+            (!attachment.attacher.is_empty()).then_some((&*attachment.attacher, &**handle))
+        })
     }
 
     pub fn set_csi_driver(&mut self, name: &str, driver: Option<Arc<CsiDriver>>) {

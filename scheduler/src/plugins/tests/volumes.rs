@@ -1,4 +1,4 @@
-//! VolumeBinding, VolumeRestrictions, VolumeZone, NodeVolumeLimits.
+//! VolumeBinding, VolumeRestrictions, VolumeZone.
 
 use std::sync::Arc;
 
@@ -8,7 +8,6 @@ use super::{verdicts_in, world};
 use crate::event::Event;
 use crate::objects::{Claim, Node, Pod};
 use crate::plugins::Plugin;
-use crate::plugins::node_volume_limits::NodeVolumeLimits;
 use crate::plugins::volume_binding::{self, VolumeBinding};
 use crate::plugins::volume_restrictions::VolumeRestrictions;
 use crate::plugins::volume_zone::VolumeZone;
@@ -16,25 +15,25 @@ use crate::snapshot::{Snapshot, VolumePlan};
 use crate::testkit::{all, merge, node, on, pod};
 
 /// A snapshot with storage in it.
-struct Storage(Snapshot);
+pub(super) struct Storage(pub(super) Snapshot);
 
-fn parse<T: serde::de::DeserializeOwned>(mut base: Value, more: Value) -> Arc<T> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(mut base: Value, more: Value) -> Arc<T> {
     merge(&mut base, more);
     Arc::new(serde_json::from_value(base).unwrap())
 }
 
-fn claim(name: &str, more: Value) -> Arc<Claim> {
+pub(super) fn claim(name: &str, more: Value) -> Arc<Claim> {
     let base = json!({"metadata": {"name": name, "namespace": "default", "uid": name},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "5Gi"}}, "storageClassName": "late"}});
     parse(base, more)
 }
 
-fn bound(volume: &str) -> Value {
+pub(super) fn bound(volume: &str) -> Value {
     json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}, "spec": {"volumeName": volume}})
 }
 
 impl Storage {
-    fn new(nodes: &[Arc<Node>], placed: &[Arc<Pod>]) -> Self {
+    pub(super) fn new(nodes: &[Arc<Node>], placed: &[Arc<Pod>]) -> Self {
         let mut storage = Self(world(nodes, placed));
         storage.class(
             "late",
@@ -49,16 +48,16 @@ impl Storage {
         storage
     }
 
-    fn class(&mut self, name: &str, more: Value) {
+    pub(super) fn class(&mut self, name: &str, more: Value) {
         self.0.volumes.set_class(name, Some(parse(json!({"metadata": {"name": name}}), more)));
     }
 
-    fn claim(&mut self, name: &str, more: Value) {
+    pub(super) fn claim(&mut self, name: &str, more: Value) {
         self.0.volumes.set_claim("default", name, Some(claim(name, more)));
     }
 
     /// Free, of class `late`, with 10Gi, reachable from the nodes of one zone.
-    fn volume(&mut self, name: &str, zone: &str, more: Value) {
+    pub(super) fn volume(&mut self, name: &str, zone: &str, more: Value) {
         let affinity = json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "In", "values": [zone]}]}]}});
         let base = json!({"metadata": {"name": name}, "status": {"phase": "Available"},
             "spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "10Gi"}, "storageClassName": "late", "nodeAffinity": affinity}});
@@ -66,11 +65,11 @@ impl Storage {
     }
 }
 
-fn nodes() -> [Arc<Node>; 3] {
+pub(super) fn nodes() -> [Arc<Node>; 3] {
     ["a", "b", "c"].map(|zone| node(zone, json!({"metadata": {"labels": {"zone": zone}}})))
 }
 
-fn using(name: &str, claims: &[&str]) -> Arc<Pod> {
+pub(super) fn using(name: &str, claims: &[&str]) -> Arc<Pod> {
     let volume = |claim: &&str| json!({"name": claim, "persistentVolumeClaim": {"claimName": claim}});
     pod(name, json!({"spec": {"volumes": claims.iter().map(volume).collect::<Vec<_>>()}}))
 }
@@ -186,8 +185,9 @@ fn events_that_help() {
     let storage = Storage::new(&nodes(), &[]);
     let waits = using("p", &["c"]);
     let wakes = |event: Event<'_>| VolumeBinding.wakes(&waits, &event, &storage.0);
-    assert!(wakes(Event::Claim(&claim("c", json!({})))) && !wakes(Event::Claim(&claim("d", json!({})))));
-    assert!(!wakes(Event::Claim(&claim("c", json!({"metadata": {"namespace": "other"}})))));
+    let came = |claim: &Claim| wakes(Event::Claim { old: None, new: claim });
+    assert!(came(&claim("c", json!({}))) && !came(&claim("d", json!({}))));
+    assert!(!came(&claim("c", json!({"metadata": {"namespace": "other"}}))));
     let [a, b, _] = nodes();
     assert!(wakes(Event::NodeAdd(&a)) && wakes(Event::NodeUpdate { old: &a, new: &b }));
     assert!(!wakes(Event::NodeUpdate { old: &a, new: &a }) && !wakes(Event::PodDelete(&waits)));
@@ -260,27 +260,6 @@ fn zones() {
         ["", "", "", ""],
         "it gets one there"
     );
-}
-
-#[test]
-fn limits() {
-    let csi = |handle: &str| json!({"spec": {"csi": {"driver": "d", "volumeHandle": handle}, "nodeAffinity": null}});
-    let mut placed = Pod::clone(&using("there", &["x", "y"]));
-    placed.node_name = "a".into();
-    let mut storage = Storage::new(&nodes(), &[Arc::new(placed)]);
-    for name in ["x", "y", "z"] {
-        storage.claim(name, bound(name));
-        storage.volume(name, "a", csi(name));
-    }
-    let limit = |count: i64| json!({"metadata": {"name": "a"}, "spec": {"drivers": [{"name": "d", "nodeID": "a", "allocatable": {"count": count}}]}});
-    for (count, claims, fits) in
-        [(2, ["z", "z"], false), (3, ["z", "z"], true), (2, ["x", "y"], true), (1, ["x", "y"], true)]
-    {
-        storage.0.volumes.set_csi_node("a", Some(parse(limit(count), json!({}))));
-        let got = verdicts_in(&NodeVolumeLimits, &using("p", &claims), &nodes(), &storage.0);
-        let want = if fits { "" } else { "node(s) exceed max volume count" };
-        assert_eq!(got, [want, "", ""], "{count} {claims:?}");
-    }
 }
 
 #[test]
