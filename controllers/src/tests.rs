@@ -22,6 +22,7 @@ use crate::{
 
 mod autoscaling;
 mod batch;
+mod devices;
 mod tokens;
 mod volumes;
 mod workloads;

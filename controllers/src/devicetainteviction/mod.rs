@@ -15,6 +15,7 @@ use component::metrics;
 use component::queue::{self, Queue};
 use component::recorder::Type;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PodCondition;
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceSlice};
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, ResourceExt};
@@ -135,22 +136,31 @@ impl Controller {
             }
             return Ok(());
         };
+        let uid = pod.uid().unwrap_or_default();
+        self.marked().insert(key.clone(), uid.clone());
         if due <= self.ctx.clock.now() {
-            return self.evict(&key, &pod, due).await;
+            self.evict(&key, uid, due).await?;
+            self.marked().remove(&key);
+            return Ok(());
         }
-        self.marked().insert(key.clone(), pod.uid().unwrap_or_default());
         let left = self.ctx.clock.until(due);
         self.queue.add_after(key, left);
         Ok(())
     }
 
-    async fn evict(&self, key: &Key, pod: &Pod, due: Timestamp) -> Result<(), Error> {
-        self.ctx.recorder.event(pod, Type::Normal, REASON, "Marking for deletion");
-        let why = "Device Taint manager: deleting due to NoExecute taint";
-        let condition = disruption_target(pod, "DeletionByDeviceTaintManager", why, self.ctx.clock.now());
-        pod_status::patch(&self.ctx.client, pod, None, Some(condition)).await?;
+    /// Asks the server first: the cache may not know yet that the pod goes already, which must not be told twice.
+    async fn evict(&self, key: &Key, uid: String, due: Timestamp) -> Result<(), Error> {
         let api = Api::<Pod>::namespaced(self.ctx.client.clone(), &key.namespace);
-        let this_one = Preconditions { uid: pod.uid(), resource_version: None };
+        let found = api.get_opt(&key.name).await.doing("get pod", key)?;
+        let is_this_one = |pod: &Pod| pod.uid().as_ref() == Some(&uid) && pod.metadata.deletion_timestamp.is_none();
+        let Some(pod) = found.filter(is_this_one) else { return Ok(()) };
+        self.ctx.recorder.event(&pod, Type::Normal, REASON, "Marking for deletion");
+        let why = "Device Taint manager: deleting due to NoExecute taint";
+        let condition = disruption_target(&pod, "DeletionByDeviceTaintManager", why, self.ctx.clock.now());
+        // Upstream's other evictions tell of what generation they speak; this one does not.
+        let condition = PodCondition { observed_generation: None, ..condition };
+        pod_status::patch(&self.ctx.client, &pod, None, Some(condition)).await?;
+        let this_one = Preconditions { uid: Some(uid), resource_version: None };
         let params = DeleteParams::default().preconditions(this_one);
         match api.delete(&key.name, &params).await.doing("evict pod", key) {
             Err(e) if !(e.is_not_found() || e.is_conflict()) => return Err(e),
@@ -160,7 +170,6 @@ impl Controller {
                 DELAYS.with_label_values::<&str>(&[]).observe(self.ctx.clock.since(due).as_secs_f64());
             }
         }
-        self.marked().remove(key);
         Ok(())
     }
 }

@@ -11,7 +11,8 @@ mod slice;
 mod tests;
 mod topology;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use component::context::Context;
@@ -24,7 +25,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
 
-use self::plan::{Nodes, Plan};
+use self::plan::{Nodes, Plan, Planning};
 use self::slice::SERVICE_NAME;
 use self::topology::Shares;
 use crate::common::error::{Doing, Error};
@@ -56,6 +57,8 @@ struct Controller {
     queue: Queue<Key>,
     tracker: Tracker,
     times: TriggerTimes,
+    /// The Services that got hints by their annotation.
+    hinted: Mutex<HashSet<Key>>,
 }
 
 /// Runs until the context's shutdown.
@@ -69,6 +72,7 @@ pub(crate) async fn run(ctx: Context, settings: Settings) {
         queue: Queue::with_backoff("endpoint_slice", backoff),
         tracker: Tracker::default(),
         times: TriggerTimes::default(),
+        hinted: Mutex::default(),
         ctx,
         settings,
     });
@@ -123,6 +127,7 @@ impl Controller {
         let Some(service) = self.services.get_key(&key) else {
             self.tracker.forget(&key);
             self.times.forget(&key);
+            self.swap_hinted(&key, false);
             return Ok(());
         };
         let Some(spec) = selecting(&service) else { return Ok(()) };
@@ -136,15 +141,19 @@ impl Controller {
         let mut pods = self.pods.in_namespace(&key.namespace);
         pods.retain(|p| selects(&service, p));
         let nodes = Zones(&self.nodes);
-        let mut plan = plan::plan(&service, spec, &pods, &existing, &nodes, self.settings.max_endpoints_per_slice);
+        let endpoints_max = self.settings.max_endpoints_per_slice;
+        let planning = Planning { endpoints_max, hinted: self.swap_hinted(&key, false) };
+        let mut plan = plan::plan(&service, spec, &pods, &existing, &nodes, planning);
+        self.swap_hinted(&key, plan.hinted);
         let changed_at = self.times.look(&service, &pods);
         for slice in plan.create.iter_mut().chain(&mut plan.update) {
             trigger_times::annotate(&mut slice.metadata, changed_at);
         }
+        let result = self.carry_out(&key, &service, &plan).await;
         for (kind, reason, message) in &plan.notes {
             self.ctx.recorder.event(&*service, *kind, reason, message);
         }
-        let result = self.carry_out(&key, &service, plan).await;
+        let result = all_told(&key, &plan, result);
         if let Err(error) = &result {
             let message = format!("Error updating Endpoint Slices for Service {key}: {}", error.own_words());
             self.ctx.recorder.event(&*service, Type::Warning, "FailedToUpdateEndpointSlices", &message);
@@ -152,7 +161,13 @@ impl Controller {
         result
     }
 
-    async fn carry_out(&self, key: &Key, service: &Service, plan: Plan) -> Result<(), Error> {
+    /// Whether it had hints before.
+    fn swap_hinted(&self, key: &Key, hinted: bool) -> bool {
+        let mut all = self.hinted.lock().unwrap_or_else(PoisonError::into_inner);
+        if hinted { !all.insert(key.clone()) } else { all.remove(key) }
+    }
+
+    async fn carry_out(&self, key: &Key, service: &Service, plan: &Plan) -> Result<(), Error> {
         let api = Api::<EndpointSlice>::namespaced(self.ctx.client.clone(), &key.namespace);
         let now = || self.ctx.clock.now();
         let failed = |what: String, e: Error| {
@@ -183,14 +198,27 @@ impl Controller {
                 _ => self.tracker.deleted(key, slice, now()),
             }
         }
-        match plan.nodes_missing.first() {
-            Some((pod, node)) => {
-                let why = format!("skipping Pod {pod} for Service {key}: Node {node} Not Found");
-                Err(Error::refused("sync endpoint slices of service", key, why))
-            }
-            None => Ok(()),
+        Ok(())
+    }
+}
+
+/// A pod of an unknown node is left out and waited for; each is told once, before what went wrong with the writes.
+fn all_told(key: &Key, plan: &Plan, written: Result<(), Error>) -> Result<(), Error> {
+    let skipped =
+        |(pod, node): &(String, String)| format!("skipping Pod {pod} for Service {key}: Node {node} Not Found");
+    let mut words: Vec<String> = Vec::new();
+    for word in plan.nodes_missing.iter().map(skipped) {
+        if !words.contains(&word) {
+            words.push(word);
         }
     }
+    let words = match (words.as_slice(), &written) {
+        ([], _) => return written,
+        ([one], Ok(())) => one.clone(),
+        (_, Ok(())) => format!("[{}]", words.join(", ")),
+        (_, Err(error)) => format!("[{}, {}]", words.join(", "), error.own_words()),
+    };
+    Err(Error::refused("sync endpoint slices of service", key, words))
 }
 
 struct Zones<'a>(&'a Informer<Node>);

@@ -40,6 +40,17 @@ pub(super) struct Plan {
     /// Pods left out because their node is unknown (as yet), and that node.
     pub(super) nodes_missing: Vec<(String, String)>,
     pub(super) notes: Vec<Note>,
+    /// Whether the Service now has hints by its annotation.
+    pub(super) hinted: bool,
+}
+
+/// What else a plan goes by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Planning {
+    /// Of a slice.
+    pub(super) endpoints_max: usize,
+    /// As the last plan left it.
+    pub(super) hinted: bool,
 }
 
 /// `pods` are those that the Service selects, `existing` the slices that this controller manages for it.
@@ -49,14 +60,15 @@ pub(super) fn plan(
     pods: &[Arc<Pod>],
     existing: &[Arc<EndpointSlice>],
     nodes: &impl Nodes,
-    max: usize,
+    settings: Planning,
 ) -> Plan {
     let families = families(spec);
-    let mut plan = Plan::default();
+    let mut plan = Plan { hinted: settings.hinted, ..Plan::default() };
     plan.delete.extend(existing.iter().filter(|s| !families.contains(s.address_type.as_str())).map(|s| (**s).clone()));
+    plan.hinted &= plan.delete.is_empty();
     for family in families {
         let existing = existing.iter().filter(|s| s.address_type == family).map(Arc::as_ref).collect();
-        let of_family = Family { service, spec, family, max };
+        let of_family = Family { service, spec, family, max: settings.endpoints_max };
         of_family.plan(pods, existing, nodes, &mut plan);
     }
     plan
@@ -108,12 +120,12 @@ impl Family<'_> {
         }
         changes.delete.extend(by_ports.into_values().flatten().cloned());
         self.keep_one(existing.len(), &mut changes);
-        if topology::is_asked(self.service) {
-            let shares = nodes.shares();
-            plan.notes.extend(topology::apply(shares.as_ref(), self.family, &existing, &mut changes));
-        } else {
+        let asked =
+            topology::is_asked(self.service).then(|| topology::apply(nodes.shares().as_ref(), &existing, &mut changes));
+        if asked.is_none() {
             hints::apply(self.spec, &existing, &mut changes);
         }
+        plan.notes.extend(topology::note(asked, self.family, &mut plan.hinted));
         self.reuse_names(&mut changes);
         plan.create.append(&mut changes.create);
         plan.update.append(&mut changes.update);

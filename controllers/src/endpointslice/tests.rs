@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
 
-use super::plan::{Nodes, Plan, plan};
+use super::plan::{Nodes, Plan, Planning, plan};
 use crate::common::pod::Pod;
 
 struct Zoned;
@@ -51,7 +51,7 @@ fn pods(count: usize) -> Vec<Arc<Pod>> {
 }
 
 fn run(service: &Service, pods: &[Arc<Pod>], slices: &[Arc<EndpointSlice>]) -> Plan {
-    plan(service, service.spec.as_ref().unwrap(), pods, slices, &Zoned, 100)
+    plan(service, service.spec.as_ref().unwrap(), pods, slices, &Zoned, Planning { endpoints_max: 100, hinted: false })
 }
 
 /// What the server would hold after the plan.

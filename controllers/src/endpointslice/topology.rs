@@ -66,33 +66,39 @@ struct Allocation {
     desired: f64,
 }
 
-/// Sets the hints of all slices of a family that are written, and writes those whose hints alone are wrong. What is told is
-/// why there are none, or that there are now.
-pub(super) fn apply(
-    shares: Option<&Shares>,
-    family: &str,
-    existing: &[&EndpointSlice],
-    changes: &mut Plan,
-) -> Option<Note> {
+/// Sets the hints of all slices of a family that are written, and writes those whose hints alone are wrong. The error is
+/// why there are none.
+pub(super) fn apply(shares: Option<&Shares>, existing: &[&EndpointSlice], changes: &mut Plan) -> Result<(), String> {
     let touched: Vec<_> =
         changes.update.iter().chain(&changes.delete).filter_map(|s| s.metadata.name.clone()).collect();
     let untouched = existing.iter().filter(|s| s.metadata.name.as_ref().is_none_or(|n| !touched.contains(n)));
     let untouched: Vec<&EndpointSlice> = untouched.copied().collect();
-    let had_hints = existing.iter().any(|slice| has_hints(slice));
-    match give(shares, &untouched, changes) {
-        Ok(()) if had_hints => None,
-        Ok(()) => Some((
-            Type::Normal,
-            "TopologyAwareHintsEnabled",
-            format!("Topology Aware Hints has been enabled, addressType: {family}"),
-        )),
-        Err(why) => {
-            changes.update.extend(untouched.iter().filter(|slice| has_hints(slice)).map(|slice| (*slice).clone()));
-            for slice in changes.create.iter_mut().chain(&mut changes.update) {
-                slice.endpoints.iter_mut().flatten().for_each(|endpoint| endpoint.hints = None);
-            }
-            Some((Type::Warning, "TopologyAwareHintsDisabled", format!("{why}, addressType: {family}")))
+    let given = give(shares, &untouched, changes);
+    if given.is_err() {
+        changes.update.extend(untouched.iter().filter(|slice| has_hints(slice)).map(|slice| (*slice).clone()));
+        for slice in changes.create.iter_mut().chain(&mut changes.update) {
+            slice.endpoints.iter_mut().flatten().for_each(|endpoint| endpoint.hints = None);
         }
+    }
+    given
+}
+
+/// What there is to tell of a family. `hinted` is whether the Service is known to have hints; it holds for all of its
+/// families, so that the first that comes, or goes, tells.
+pub(super) fn note(asked: Option<Result<(), String>>, family: &str, hinted: &mut bool) -> Option<Note> {
+    let had = *hinted;
+    let (is_given, why) = match asked {
+        Some(Ok(())) => (true, "Topology Aware Hints has been enabled".to_owned()),
+        Some(Err(why)) => (false, why),
+        None if had => (false, "Topology Aware Hints has been disabled".to_owned()),
+        None => return None,
+    };
+    *hinted = is_given;
+    let message = format!("{why}, addressType: {family}");
+    match (is_given, had) {
+        (true, true) => None,
+        (true, false) => Some((Type::Normal, "TopologyAwareHintsEnabled", message)),
+        (false, _) => Some((Type::Warning, "TopologyAwareHintsDisabled", message)),
     }
 }
 
@@ -246,12 +252,8 @@ mod tests {
         ];
         for (zones, want) in rows {
             let mut changes = Plan { create: vec![slice("s", zones, &[])], ..Plan::default() };
-            let note = apply(Some(&halves()), "IPv4", &[], &mut changes).unwrap();
-            assert_eq!(
-                (note.1, hints(&changes.create[0])),
-                ("TopologyAwareHintsEnabled", want.iter().map(|s| s.to_string()).collect()),
-                "{zones:?}"
-            );
+            assert_eq!(apply(Some(&halves()), &[], &mut changes), Ok(()), "{zones:?}");
+            assert_eq!(hints(&changes.create[0]), want, "{zones:?}");
         }
     }
 
@@ -259,11 +261,11 @@ mod tests {
     fn good_hints_stay() {
         let old = slice("old", &["a", "a", "b", "b"], &["a", "b", "b", "a"]);
         let mut changes = Plan::default();
-        assert_eq!(apply(Some(&halves()), "IPv4", &[&old], &mut changes), None);
+        assert_eq!(apply(Some(&halves()), &[&old], &mut changes), Ok(()));
         assert_eq!(changes, Plan::default());
         // A zone that is gone takes its hints along.
         let other: Shares = [("a".to_owned(), 0.5), ("c".to_owned(), 0.5)].into();
-        assert_eq!(apply(Some(&other), "IPv4", &[&old], &mut changes), None);
+        assert_eq!(apply(Some(&other), &[&old], &mut changes), Ok(()));
         assert_eq!(changes.update.len(), 1);
     }
 
@@ -272,8 +274,7 @@ mod tests {
         let check = |shares: Option<Shares>, zones: &[&str], want: &str| {
             let old = slice("old", zones, &["a", "b", "a"]);
             let mut changes = Plan::default();
-            let note = apply(shares.as_ref(), "IPv4", &[&old], &mut changes).unwrap();
-            assert_eq!(note.2, format!("{want}, addressType: IPv4"));
+            assert_eq!(apply(shares.as_ref(), &[&old], &mut changes).unwrap_err(), want);
             assert!(hints(&changes.update[0]).iter().all(String::is_empty), "old hints go");
         };
         let nodes = "Insufficient Node information: allocatable CPU or zone not specified on one or more nodes";
@@ -282,6 +283,26 @@ mod tests {
         let skewed: Shares = [("a".to_owned(), 0.98), ("b".to_owned(), 0.01), ("c".to_owned(), 0.01)].into();
         let least = "Unable to allocate minimum required endpoints to each zone without exceeding overload threshold";
         check(Some(skewed), &["a", "b", "a"], &format!("{least} (3 endpoints, 3 zones)"));
+    }
+
+    #[test]
+    fn hints_are_told_when_they_come_and_go() {
+        let no = || Some(Err("Nodes only ready in one zone".to_owned()));
+        // Whether the Service has hints before and after, and what is told.
+        let rows = [
+            (Some(Ok(())), false, true, Some("Normal TopologyAwareHintsEnabled Topology Aware Hints has been enabled")),
+            (Some(Ok(())), true, true, None),
+            (no(), true, false, Some("Warning TopologyAwareHintsDisabled Nodes only ready in one zone")),
+            (no(), false, false, Some("Warning TopologyAwareHintsDisabled Nodes only ready in one zone")),
+            (None, true, false, Some("Warning TopologyAwareHintsDisabled Topology Aware Hints has been disabled")),
+            (None, false, false, None),
+        ];
+        for (asked, mut hinted, after, want) in rows {
+            let told = note(asked.clone(), "IPv6", &mut hinted);
+            let told = told.map(|(kind, reason, message)| format!("{kind:?} {reason} {message}"));
+            assert_eq!(told, want.map(|want| format!("{want}, addressType: IPv6")), "{asked:?}");
+            assert_eq!(hinted, after, "{asked:?}");
+        }
     }
 
     #[test]

@@ -134,14 +134,33 @@ impl Metrics {
         let uri = if words.is_empty() { path.to_owned() } else { format!("{path}?{}", words.join("&")) };
         let request = Request::get(uri).body(Vec::new()).map_err(|e| e.to_string())?;
         self.client.request::<Value>(request).await.map_err(|e| match e {
-            // Nobody serves the group: the sentence that upstream's client has for it.
-            kube::Error::Api(status) if status.code == 404 => {
-                format!("the server could not find the requested resource (get {resource})")
-            }
-            kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+            kube::Error::Api(status) => said(&status, resource),
             other => other.to_string(),
         })
     }
+}
+
+/// What the answer says, or, where it is no Status, what upstream's client makes of its code.
+pub(super) fn said(status: &kube::core::Status, resource: &str) -> String {
+    // The mark of our client for bodies that it cannot read.
+    if status.reason != "Failed to parse error data" && !status.message.is_empty() {
+        return status.message.clone();
+    }
+    let sentence = match status.code {
+        400 => "the server rejected our request for an unknown reason".to_owned(),
+        401 => "the server has asked for the client to provide credentials".to_owned(),
+        403 => status.message.clone(),
+        404 => "the server could not find the requested resource".to_owned(),
+        429 => "the server has received too many requests and has asked us to try again later".to_owned(),
+        503 => "the server is currently unable to handle the request".to_owned(),
+        504 => {
+            "the server was unable to return a response in the time allotted, but may still be processing the request"
+                .to_owned()
+        }
+        500.. => format!("an error on the server ({:?}) has prevented the request from succeeding", status.message),
+        code => format!("the server responded with the status code {code} but did not return more information"),
+    };
+    format!("{sentence} (get {resource})")
 }
 
 /// All but what is surely plain.

@@ -107,7 +107,12 @@ impl Controller {
 
     async fn scale_of(&self, key: &Key, hpa: &HorizontalPodAutoscaler) -> Result<(Api<DynamicObject>, Scale), Error> {
         let target = &hpa.spec.scale_target_ref;
-        let group = target.api_version.as_deref().and_then(|v| v.split_once('/')).map_or("", |(group, _)| group);
+        let api_version = target.api_version.as_deref().unwrap_or_default();
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        if api_version.matches('/').count() > 1 {
+            let reason = format!("unexpected GroupVersion string: {api_version}");
+            return Err(Error::refused("get scale of", &target.name, reason));
+        }
         let is = |r: &Resource| (r.group.as_str(), &r.kind) == (group, &target.kind);
         let known = self.kinds.with(&self.ctx.client, |all| all.iter().any(is)).await?;
         let Some(resource) = known.iter().find(|r| is(r)) else {
@@ -339,7 +344,12 @@ async fn write_scale(api: &Api<DynamicObject>, name: &str, mut scale: Scale, rep
     for _ in 1..TRIES {
         scale.spec.get_or_insert_default().replicas = Some(replicas);
         match api.replace_scale(name, &PostParams::default(), &scale).await.doing("scale", name) {
-            Err(e) if e.is_conflict() => scale = api.get_scale(name).await.doing("get scale of", name)?,
+            Err(e) if e.is_conflict() => {
+                // What cannot be read stays as it was: the conflict is what is told in the end.
+                if let Ok(newer) = api.get_scale(name).await {
+                    scale = newer;
+                }
+            }
             other => return other.map(drop),
         }
     }

@@ -197,3 +197,28 @@ fn behaviour_stabilises_both_ways() {
     let got = history.allow(&spec, 20, 3, WINDOW, now() + SignedDuration::from_secs(100));
     assert_eq!((got.replicas, got.able.0), (20, "ScaleDownStabilized"));
 }
+
+#[test]
+fn answers_without_a_status_get_words() {
+    let answer = |code: u16, reason: &str, message: &str| kube::core::Status::failure(message, reason).with_code(code);
+    let unread = "Failed to parse error data";
+    let rows = [
+        (
+            answer(404, unread, "404 page not found\n"),
+            "the server could not find the requested resource (get pods.metrics.k8s.io)",
+        ),
+        (answer(404, "NotFound", "no metric rate known"), "no metric rate known"),
+        (
+            answer(503, unread, "service unavailable\n"),
+            "the server is currently unable to handle the request (get pods.metrics.k8s.io)",
+        ),
+        (answer(403, unread, "no"), "no (get pods.metrics.k8s.io)"),
+        (
+            answer(500, unread, "broken"),
+            "an error on the server (\"broken\") has prevented the request from succeeding (get pods.metrics.k8s.io)",
+        ),
+    ];
+    for (status, want) in rows {
+        assert_eq!(super::metrics::said(&status, "pods.metrics.k8s.io"), want);
+    }
+}

@@ -1,5 +1,6 @@
-//! The ResourceClaim controller: makes the claims that pods ask for by templates, takes pods that are done off claims,
-//! gives devices back that nobody uses, and deletes claims whose pod has ended.
+//! The ResourceClaim controller: makes the claims that pods ask for by templates, reserves claims for pods that were placed
+//! past the scheduler, takes pods that are done off claims, gives devices back that nobody uses, and deletes claims whose
+//! pod has ended.
 //!
 //! Enter by [`run`]; `plan` is pure. It allocates nothing: that is the scheduler's.
 
@@ -20,11 +21,14 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use self::plan::{FINALIZER, is_done};
-use crate::common::device_claims::{claims_of, is_made_for, is_pod, name_of};
+use crate::common::device_claims::{claims_of, is_made_for, is_pod, is_unneeded, name_of};
 use crate::common::error::{Doing, Error};
 use crate::common::pod::Pod;
+use crate::common::pods;
 
 const FIELD_MANAGER: &str = "ResourceClaimController";
+/// The index of pods by the claims that they name or got.
+const BY_CLAIM: &str = "claim";
 
 /// What is to be looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -66,42 +70,48 @@ pub(crate) async fn run(ctx: Context, workers: usize) {
     }
 }
 
+/// The claims that a pod names or got.
+fn named(pod: &Pod) -> impl Iterator<Item = Key> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let extended = pod.status.as_ref().and_then(|status| status.extended_resource_claim.as_deref());
+    let names = claims_of(pod).iter().filter_map(move |entry| name_of(pod, entry)).chain(extended);
+    names.map(move |name| Key::new(namespace, name))
+}
+
 impl Controller {
-    fn subscribe(&self) {
-        let queue = self.queue.clone();
-        self.pods.on_event(move |event| {
-            let pod = event.object();
-            let extended = pod.status.as_ref().and_then(|status| status.extended_resource_claim.as_deref());
-            if claims_of(pod).is_empty() && extended.is_none() {
-                return;
-            }
-            let key = Key::of(&**pod);
-            if matches!(event, Event::Deleted(_)) || is_done(pod) {
-                let named = claims_of(pod).iter().filter_map(|entry| name_of(pod, entry)).chain(extended);
-                named.for_each(|name| queue.add(Work::Claim(Key::new(key.namespace.clone(), name.to_owned()))));
-            } else {
-                queue.add(Work::Pod(key));
-            }
+    fn subscribe(self: &Arc<Self>) {
+        self.pods.index(BY_CLAIM, |pod| named(pod).map(|key| key.to_string()).collect());
+        self.pods.notify(self, |controller, event| {
+            controller.on_pod(event.object(), matches!(event, Event::Deleted(_)));
         });
-        let queue = self.queue.clone();
-        self.claims.on_event(move |event| {
-            let (claim, key) = (event.object(), Key::of(&**event.object()));
-            if let Some((pod, _)) = plan::owner(claim) {
-                // One that was deleted by mistake is made again.
-                queue.add(Work::Pod(Key::new(key.namespace.clone(), pod.to_owned())));
-            }
-            if !matches!(event, Event::Deleted(_)) {
-                queue.add(Work::Claim(key));
-            }
-        });
-        let (queue, pods) = (self.queue.clone(), self.pods.clone());
-        self.templates.on_event(move |event| {
+        self.claims.notify(self, Self::on_claim);
+        self.templates.notify(self, |controller, event| {
             let key = Key::of(&**event.object());
             let wants = |entry: &PodResourceClaim| entry.resource_claim_template_name.as_ref() == Some(&key.name);
-            let waiting = pods.in_namespace(&key.namespace);
+            let waiting = controller.pods.in_namespace(&key.namespace);
             let waiting = waiting.iter().filter(|pod| claims_of(pod).iter().any(wants));
-            waiting.for_each(|pod| queue.add(Work::Pod(Key::of(&**pod))));
+            waiting.for_each(|pod| controller.queue.add(Work::Pod(Key::of(&**pod))));
         });
+    }
+
+    fn on_pod(&self, pod: &Pod, deleted: bool) {
+        if deleted || is_done(pod) {
+            named(pod).for_each(|claim| self.queue.add(Work::Claim(claim)));
+        } else if !claims_of(pod).is_empty() {
+            self.queue.add(Work::Pod(Key::of(pod)));
+        }
+    }
+
+    fn on_claim(&self, event: &Event<ResourceClaim>) {
+        let (claim, key) = (event.object(), Key::of(&**event.object()));
+        if let Some((pod, _)) = plan::owner(claim) {
+            // One that was deleted by mistake is made again.
+            self.queue.add(Work::Pod(Key::new(key.namespace.clone(), pod.to_owned())));
+        }
+        self.pods.by_index(BY_CLAIM, &key.to_string()).iter().for_each(|pod| self.on_pod(pod, false));
+        if !matches!(event, Event::Deleted(_)) {
+            self.queue.add(Work::Claim(key));
+        }
     }
 
     async fn sync(&self, work: Work) -> Result<(), Error> {
@@ -130,12 +140,35 @@ impl Controller {
         if !made.is_empty() {
             self.tell(key, made).await?;
         }
+        self.reserve(&pod).await
+    }
+
+    /// For a pod that somebody else than the scheduler placed.
+    async fn reserve(&self, pod: &Pod) -> Result<(), Error> {
+        if pods::node_name(pod).is_empty() {
+            return Ok(());
+        }
+        let namespace = pod.namespace().unwrap_or_default();
+        for entry in claims_of(pod) {
+            let Some(claim) = name_of(pod, entry).and_then(|name| self.claims.get(&namespace, name)) else { continue };
+            let key = Key::of(&*claim);
+            if entry.resource_claim_template_name.is_some() && !is_made_for(pod, &claim) {
+                let why = format!("ResourceClaim {key} was not created for Pod {} (Pod is not owner)", Key::of(pod));
+                return Err(Error::refused("reserve claim", key, why));
+            }
+            if let Some(reserved) = plan::reserved_for(&claim, pod) {
+                let written = self.api(&key).replace_status(&key.name, &PostParams::default(), &reserved).await;
+                written.doing("reserve claim", key)?;
+            }
+        }
         Ok(())
     }
 
     /// The claim of the entry's template: its name, where the pod does not know it yet.
     async fn ensure(&self, pod: &Pod, entry: &PodResourceClaim) -> Result<Option<String>, Error> {
-        let Some(template) = &entry.resource_claim_template_name else { return Ok(None) };
+        let Some(template) = entry.resource_claim_template_name.as_ref().filter(|_| !is_unneeded(pod, entry)) else {
+            return Ok(None);
+        };
         let namespace = pod.namespace().unwrap_or_default();
         let known = name_of(pod, entry).and_then(|name| self.claims.get(&namespace, name));
         if known.is_some_and(|claim| is_made_for(pod, &claim)) {
@@ -145,14 +178,20 @@ impl Controller {
             return Ok(Some(name));
         }
         let Some(found) = self.templates.get(&namespace, template) else {
-            let why = format!("resource claim template {template:?}: not found");
+            let missing = format!("resourceclaimtemplate.resource.k8s.io {template:?} not found");
+            let why = format!("resource claim template {template:?}: {missing}");
             return Err(Error::refused("make claim for pod", Key::of(pod), why));
         };
         let api = Api::<ResourceClaim>::namespaced(self.ctx.client.clone(), &namespace);
         let claim = plan::claim_from(&found, pod, entry);
         let created = api.create(&PostParams::default(), &claim).await;
         metrics::created(&claim, created.is_ok());
-        Ok(Some(created.doing("create ResourceClaim for", Key::of(pod))?.name_any()))
+        // Upstream names the claim here, which has no name before the server gives it one.
+        let refused = |e: Error| {
+            let why = format!("create ResourceClaim : {}", e.api_message());
+            Error::refused("make claim for pod", Key::of(pod), why)
+        };
+        Ok(Some(created.doing("create ResourceClaim for", Key::of(pod)).map_err(refused)?.name_any()))
     }
 
     async fn tell(&self, key: &Key, made: Vec<(String, String)>) -> Result<(), Error> {

@@ -84,6 +84,20 @@ pub(super) fn without_gone(
     Some(left)
 }
 
+/// The claim with a pod among its consumers that was placed past the scheduler; `None` where there is nothing to reserve.
+pub(super) fn reserved_for(claim: &ResourceClaim, pod: &Pod) -> Option<ResourceClaim> {
+    let uid = pod.uid()?;
+    let mut reserved = claim.clone();
+    let status = reserved.status.as_mut().filter(|status| status.allocation.is_some())?;
+    let consumers = status.reserved_for.get_or_insert_default();
+    if consumers.iter().any(|consumer| consumer.uid == uid) {
+        return None;
+    }
+    let resource = "pods".to_owned();
+    consumers.push(ResourceClaimConsumerReference { api_group: None, resource, name: pod.name_any(), uid });
+    Some(reserved)
+}
+
 /// The name and UID of the pod that the claim was made for.
 pub(super) fn owner(claim: &ResourceClaim) -> Option<(&str, &str)> {
     let owner = controller_of(&claim.metadata).filter(|owner| owner.kind == "Pod" && owner.api_version == "v1")?;
@@ -115,6 +129,20 @@ mod tests {
         assert_eq!(name_for("pod", "gpu"), "pod-gpu-");
         let long = name_for(&"p".repeat(100), &"c".repeat(20));
         assert_eq!(long, format!("{}-{}", "p".repeat(46), "c".repeat(9)));
+    }
+
+    #[test]
+    fn only_allocated_claims_are_reserved_and_once() {
+        let pod: Pod =
+            serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u"}, "spec": {"containers": []}})).unwrap();
+        let other = json!({"resource": "pods", "name": "q", "uid": "v"});
+        let reserved = reserved_for(&claim(json!([FINALIZER]), json!([other])), &pod).unwrap();
+        let consumers = serde_json::to_value(reserved.status.as_ref().unwrap().reserved_for.as_ref()).unwrap();
+        assert_eq!(consumers, json!([other, {"resource": "pods", "name": "p", "uid": "u"}]));
+        assert!(reserved_for(&reserved, &pod).is_none());
+        let mut free = claim(json!([]), json!([]));
+        free.status.as_mut().unwrap().allocation = None;
+        assert!(reserved_for(&free, &pod).is_none());
     }
 
     #[test]

@@ -230,13 +230,20 @@ fn arguments_are_checked() {
             "bindingTimeout: 10ms",
             "args.bindingTimeout: Invalid value: \"10ms\": must be at least 1 second",
         ),
-        (
-            "NodeAffinity",
-            "addedAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{}, {matchExpressions: \
+        ("EBSLimits", "", "was invalid in version \"kubescheduler.config.k8s.io/v1\""),
+        ("Nonsense", "", "does not exist"),
+    ]);
+}
+
+#[test]
+fn node_selectors_are_checked() {
+    check_refused(&[(
+        "NodeAffinity",
+        "addedAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{}, {matchExpressions: \
              [{key: -a, operator: In, values: [b]}, {key: b, operator: Likes}, {key: c, operator: Gt, values: [x]}]}]}, \
              preferredDuringSchedulingIgnoredDuringExecution: [{weight: 0, preference: {matchFields: [{key: f, operator: Gt}]}}, \
              {weight: 1, preference: {matchFields: [{key: f, operator: In, values: [b, c]}, {key: f, operator: Exists}]}}]}",
-            "[profiles[0].pluginConfig[0].args.addedAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[1]\
+        "[profiles[0].pluginConfig[0].args.addedAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[1]\
              .matchExpressions[0].key: Invalid value: \"-a\": name part must consist of alphanumeric characters, '-', '_' or '.', \
              and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for \
              validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]'), \
@@ -249,10 +256,7 @@ fn arguments_are_checked() {
              .values: Invalid value: [\"b\",\"c\"]: must have one element, \
              profiles[0].pluginConfig[0].args.addedAffinity.preferredDuringSchedulingIgnoredDuringExecution[1].matchFields[1]\
              .operator: Unsupported value: \"Exists\": supported values: \"In\", \"NotIn\"]",
-        ),
-        ("EBSLimits", "", "was invalid in version \"kubescheduler.config.k8s.io/v1\""),
-        ("Nonsense", "", "does not exist"),
-    ]);
+    )]);
 }
 
 #[test]

@@ -113,10 +113,6 @@ fn a_workload_that_never_comes_up_slows_no_other() {
     const REPLICAS: i64 = 20;
     story("endless", async |place: &Place| {
         let ready = |object: &Value| object["status"]["readyReplicas"] == REPLICAS;
-        let calm = std::time::Instant::now();
-        let before = place.create(workload("apps/v1", "Deployment", "before", json!({"replicas": REPLICAS}))).await;
-        before.until("all ready", ready).await;
-        let calm = calm.elapsed();
         // Each fails as soon as it runs and is made anew, for ever.
         let fails = |kind: &str, name: &str| {
             let fails = json!({"metadata": {"labels": {"becomes": "Failed"}}});
@@ -126,15 +122,17 @@ fn a_workload_that_never_comes_up_slows_no_other() {
         for (kind, name) in [("Deployment", "storm"), ("StatefulSet", "row"), ("DaemonSet", "daemon")] {
             endless.push(place.create(fails(kind, name)).await);
         }
+        // Failed pods stay: there are as many as the storm has ever made.
         let failed = async || place.pods("app=storm").await.len();
         place.object("apps/v1", "StatefulSet", "row").until("it is made", |set| set["status"]["replicas"] == 1).await;
         let at_first = failed().await;
-        let storm = std::time::Instant::now();
         let other = place.create(workload("apps/v1", "Deployment", "other", json!({"replicas": REPLICAS}))).await;
         other.until("all ready", ready).await;
-        let storm = storm.elapsed();
-        println!("{REPLICAS} pods ready in {calm:?} alone, in {storm:?} beside three endless failures");
-        assert!(storm < calm * 10 + std::time::Duration::from_secs(5), "{storm:?} after {calm:?}");
+        let meanwhile = failed().await - at_first;
+        println!("{REPLICAS} pods came up while the storm made {meanwhile}");
+        // Each of the storm's pods takes as many steps as each of the other's, and they come one after the other: were their
+        // steps served first, there would be more of them.
+        assert!(meanwhile < REPLICAS as usize, "the storm made {meanwhile} pods while {REPLICAS} came up");
         let hopeful = place.create(workload("apps/v1", "Deployment", "hopeful", json!({"replicas": 1}))).await;
         hopeful.until("ready too", |object| object["status"]["readyReplicas"] == 1).await;
         assert!(failed().await > at_first, "the storm went on");
