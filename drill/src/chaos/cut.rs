@@ -1,7 +1,7 @@
 //! The packets that are dropped while somebody is cut off: rules of the packet filter, each with the drill's mark.
 
 use anyhow::Result;
-use testbed::Cluster;
+use testbed::Bed;
 
 use super::ground::group;
 use super::plan::{Blow, Fault};
@@ -30,21 +30,21 @@ fn rules(blow: &Blow) -> Vec<String> {
     }
 }
 
-pub(super) fn begin(cluster: &Cluster, blow: &Blow) -> Result<()> {
-    rules(blow).iter().try_for_each(|rule| script(cluster, "iptables --wait -t $1 -I $2 $3", rule))
+pub(super) fn begin(bed: &Bed, blow: &Blow) -> Result<()> {
+    rules(blow).iter().try_for_each(|rule| script(bed, "iptables --wait -t $1 -I $2 $3", rule))
 }
 
 /// Takes away what there is of it, and tries each rule, whatever became of the ones before.
-pub(super) fn end(cluster: &Cluster, blow: &Blow) -> Result<()> {
+pub(super) fn end(bed: &Bed, blow: &Blow) -> Result<()> {
     let remove = "while iptables --wait -t $1 -C $2 $3 2>/dev/null; do iptables --wait -t $1 -D $2 $3 || exit; done";
-    let removed: Vec<Result<()>> = rules(blow).iter().map(|rule| script(cluster, remove, rule)).collect();
+    let removed: Vec<Result<()>> = rules(blow).iter().map(|rule| script(bed, remove, rule)).collect();
     removed.into_iter().collect()
 }
 
 /// Runs a script whose arguments are the rule's table, its chain and the rest, which are several words.
-fn script(cluster: &Cluster, script: &str, rule: &str) -> Result<()> {
+fn script(bed: &Bed, script: &str, rule: &str) -> Result<()> {
     let words: Vec<&str> = rule.splitn(3, ' ').collect();
-    cluster.bed.run(&[&["sh", "-c", script, "cut"], &words[..]].concat()).map(drop)
+    bed.run(&[&["sh", "-c", script, "cut"], &words[..]].concat()).map(drop)
 }
 
 #[cfg(test)]
@@ -66,6 +66,22 @@ mod tests {
         assert!(
             severed.len() == 2 && severed.iter().all(|rule| rule.starts_with("mangle ") && rule.contains(" eth0 "))
         );
+    }
+
+    #[test]
+    fn half_a_cut_is_undone_and_none_is_found_afterwards() -> Result<()> {
+        let Some(bed) = Bed::new("cut")? else { return Ok(()) };
+        let found = || Ok::<_, anyhow::Error>(bed.run(&["sh", "-c", &format!("{LOOK} || true")])?.lines().count());
+        for (fault, part) in [(Fault::Cut, "etcd"), (Fault::Sever, "second")] {
+            let blow = Blow { fault, part, hold: Duration::ZERO };
+            begin(&bed, &blow)?;
+            assert_eq!(found()?, 2, "{blow}");
+            script(&bed, "iptables --wait -t $1 -D $2 $3", &rules(&blow)[0])?;
+            end(&bed, &blow)?;
+            assert_eq!(found()?, 0, "{blow}");
+            end(&bed, &blow)?;
+        }
+        Ok(())
     }
 
     #[test]

@@ -80,7 +80,7 @@ fn begin(ground: &mut Ground<'_>, blow: &Blow) -> Result<()> {
         Fault::Kill => ground.apart.kill(blow.part),
         Fault::Restart => ground.apart.stop(blow.part),
         Fault::Pause => ground.apart.pause(blow.part),
-        Fault::Cut | Fault::Sever => cut::begin(ground.cluster, blow),
+        Fault::Cut | Fault::Sever => cut::begin(&ground.cluster.bed, blow),
         Fault::Fill => fill(ground),
         Fault::Jump(seconds) => ground.set_clock(blow.part, seconds),
     }
@@ -97,7 +97,7 @@ fn end(ground: &mut Ground<'_>, blow: &Blow) -> Result<()> {
     match blow.fault {
         Fault::Kill | Fault::Restart => ground.apart.start(blow.part),
         Fault::Pause => ground.apart.resume(blow.part),
-        Fault::Cut | Fault::Sever => cut::end(ground.cluster, blow),
+        Fault::Cut | Fault::Sever => cut::end(&ground.cluster.bed, blow),
         Fault::Fill => ground.cluster.bed.run(&["rm", "--force", &ballast(ground)]).map(drop),
         Fault::Jump(_) => ground.set_clock(blow.part, 0),
     }?;
