@@ -21,5 +21,6 @@ mod standalone;
 mod store;
 mod streams;
 mod support;
+mod three_nodes;
 mod walkthrough;
 mod workloads;
