@@ -144,9 +144,19 @@ fn kubelet_of_any(settings: &Settings, authority: &str) -> Result<Value> {
     }))
 }
 
-/// The configuration of a kubelet that others start on a machine of theirs, with the paths that kubeadm has there.
+/// The configuration of a kubelet that others start on a machine of theirs, with the paths that kubeadm has there, and what
+/// kubeadm says of such a machine.
 pub(crate) fn kubelet_of_others(settings: &Settings) -> Result<Value> {
     let mut configuration = kubelet_of_any(settings, "/etc/kubernetes/pki/ca.crt")?;
+    merge(
+        &mut configuration,
+        json!({
+            "cgroupDriver": "systemd",
+            "healthzBindAddress": "127.0.0.1",
+            "healthzPort": 10248,
+            "staticPodPath": "/etc/kubernetes/manifests",
+        }),
+    );
     ask_for_certificates(&mut configuration);
     Ok(configuration)
 }

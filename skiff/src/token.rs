@@ -148,6 +148,27 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_kept_as_kubeadm_keeps_it() {
+        let token: Token = "abcdef.0123456789abcdef".parse().unwrap();
+        let made = secret(&token, Duration::from_secs(3600), "for tests", "2026-01-01T00:00:00.5Z".parse().unwrap());
+        let made = made.unwrap();
+        let data = [
+            ("auth-extra-groups", "system:bootstrappers:kubeadm:default-node-token"),
+            ("description", "for tests"),
+            ("expiration", "2026-01-01T01:00:00Z"),
+            ("token-id", "abcdef"),
+            ("token-secret", "0123456789abcdef"),
+            ("usage-bootstrap-authentication", "true"),
+            ("usage-bootstrap-signing", "true"),
+        ];
+        assert_eq!(made.string_data, Some(data.map(|(key, text)| (key.to_owned(), text.to_owned())).into()));
+        assert_eq!(made.type_.as_deref(), Some("bootstrap.kubernetes.io/token"));
+        assert_eq!((made.metadata.name.as_deref(), NAMESPACE), (Some("bootstrap-token-abcdef"), "kube-system"));
+        let forever = secret(&token, Duration::ZERO, "", Timestamp::UNIX_EPOCH).unwrap().string_data.unwrap();
+        assert!(!forever.contains_key("expiration") && !forever.contains_key("description"));
+    }
+
+    #[test]
     fn tokens_are_listed_with_what_is_left_of_them() {
         let token: Token = "abcdef.0123456789abcdef".parse().unwrap();
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();

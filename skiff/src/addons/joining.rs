@@ -134,7 +134,10 @@ fn identities() -> Vec<Value> {
         objects.push(json!({
             "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": NAMESPACE, "name": name},
         }));
-        objects.push(bound(&format!("skiff:joined:{name}"), existing_role, &[account(name)]));
+        // kubeadm has the same for the kube-proxy that it starts as pods.
+        let binding =
+            if part == Part::KubeProxy { "kubeadm:node-proxier".to_owned() } else { format!("skiff:joined:{name}") };
+        objects.push(bound(&binding, existing_role, &[account(name)]));
         objects
     };
     let roles =
@@ -183,8 +186,7 @@ mod tests {
 
     #[test]
     fn every_object_has_a_name_and_each_is_there_once() {
-        let settings = Settings::for_tests("first", "192.0.2.1".parse().unwrap());
-        let objects = [objects(&settings).unwrap(), discovery(&settings, "PEM").unwrap()].concat();
+        let objects = objects_for_tests();
         let names: std::collections::BTreeSet<String> =
             objects.iter().map(|object| format!("{} {}", object["kind"], object["metadata"])).collect();
         assert_eq!(names.len(), objects.len());
@@ -193,5 +195,105 @@ mod tests {
         let text = info.unwrap()["data"]["kubeconfig"].as_str().unwrap();
         let kubeconfig: Value = serde_yaml_ng::from_str(text).unwrap();
         assert_eq!(kubeconfig["clusters"][0]["cluster"]["server"], "https://192.0.2.1:6443");
+    }
+
+    /// Of kubeadm v1.36, what it makes for those who join, and reads when it joins: kind, namespace, name, and what of it
+    /// must be so.
+    const OF_KUBEADM: [(&str, &str, &str, &str); 16] = [
+        ("ConfigMap", "kube-public", "cluster-info", "/data/kubeconfig"),
+        ("Role", "kube-public", "kubeadm:bootstrap-signer-clusterinfo", "configmaps cluster-info get"),
+        ("RoleBinding", "kube-public", "kubeadm:bootstrap-signer-clusterinfo", "system:anonymous"),
+        ("ClusterRole", "", "kubeadm:get-nodes", "nodes get"),
+        ("ClusterRoleBinding", "", "kubeadm:get-nodes", JOINERS),
+        ("ClusterRoleBinding", "", "kubeadm:kubelet-bootstrap", "system:node-bootstrapper"),
+        (
+            "ClusterRoleBinding",
+            "",
+            "kubeadm:node-autoapprove-bootstrap",
+            "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
+        ),
+        (
+            "ClusterRoleBinding",
+            "",
+            "kubeadm:node-autoapprove-certificate-rotation",
+            "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
+        ),
+        ("ConfigMap", "kube-system", "kubeadm-config", "/data/ClusterConfiguration"),
+        ("Role", "kube-system", "kubeadm:nodes-kubeadm-config", "configmaps kubeadm-config get"),
+        ("RoleBinding", "kube-system", "kubeadm:nodes-kubeadm-config", "system:nodes"),
+        ("ConfigMap", "kube-system", "kubelet-config", "/data/kubelet"),
+        ("Role", "kube-system", "kubeadm:kubelet-config", "configmaps kubelet-config get"),
+        ("RoleBinding", "kube-system", "kubeadm:kubelet-config", JOINERS),
+        ("ServiceAccount", "kube-system", "kube-proxy", "v1"),
+        ("ClusterRoleBinding", "", "kubeadm:node-proxier", "system:node-proxier"),
+    ];
+
+    fn objects_for_tests() -> Vec<Value> {
+        let settings = Settings::for_tests("first", "192.0.2.1".parse().unwrap());
+        [objects(&settings).unwrap(), discovery(&settings, "PEM").unwrap()].concat()
+    }
+
+    #[test]
+    fn kubeadm_finds_what_it_would_have_made() {
+        let objects = objects_for_tests();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        for (kind, namespace, name, must) in OF_KUBEADM {
+            let is_it = |object: &&Value| {
+                let metadata = &object["metadata"];
+                object["kind"] == kind && metadata["name"] == name && text(&metadata["namespace"]) == namespace
+            };
+            let object = objects.iter().find(is_it).unwrap_or_else(|| panic!("{kind} {namespace}/{name}"));
+            if must.starts_with('/') {
+                assert!(object.pointer(must).is_some_and(Value::is_string), "{name} has {must}");
+                continue;
+            }
+            let rule = &object["rules"][0];
+            let words = ["resources", "resourceNames", "verbs"].map(|list| text(&rule[list][0])).join(" ");
+            let subjects = object["subjects"].as_array().into_iter().flatten().map(|subject| text(&subject["name"]));
+            let mut said =
+                vec![words.replace("  ", " "), text(&object["roleRef"]["name"]), text(&object["apiVersion"])];
+            said.extend(subjects);
+            assert!(said.iter().any(|said| said == must), "{kind} {name}: {must} in {said:?}");
+        }
+    }
+
+    #[test]
+    fn kubeadm_reads_our_settings() {
+        let objects = objects_for_tests();
+        let of = |name: &str, key: &str| -> Value {
+            let map = objects.iter().find(|it| it["kind"] == "ConfigMap" && it["metadata"]["name"] == name).unwrap();
+            serde_yaml_ng::from_str(map["data"][key].as_str().unwrap()).unwrap()
+        };
+        let cluster = of("kubeadm-config", "ClusterConfiguration");
+        // Of upstream's ClusterConfiguration, which is read strictly.
+        let known = ["apiVersion", "kind", "clusterName", "controlPlaneEndpoint", "kubernetesVersion", "networking"];
+        assert!(cluster.as_object().unwrap().keys().all(|key| known.contains(&key.as_str())), "{cluster}");
+        assert_eq!(
+            (&cluster["apiVersion"], &cluster["kind"]),
+            (&json!("kubeadm.k8s.io/v1beta4"), &json!("ClusterConfiguration"))
+        );
+        assert_eq!(cluster["controlPlaneEndpoint"], "192.0.2.1:6443");
+        assert!(cluster["kubernetesVersion"].as_str().unwrap().starts_with("v1.36."));
+        assert_eq!(cluster["networking"]["dnsDomain"], "cluster.local");
+        assert!(cluster["networking"]["podSubnet"].is_string() && cluster["networking"]["serviceSubnet"].is_string());
+        // kubeadm warns of each of these that is another.
+        let kubelet = of("kubelet-config", "kubelet");
+        for (path, value) in [
+            ("/apiVersion", json!("kubelet.config.k8s.io/v1beta1")),
+            ("/kind", json!("KubeletConfiguration")),
+            ("/staticPodPath", json!("/etc/kubernetes/manifests")),
+            ("/clusterDNS/0", json!("10.96.0.10")),
+            ("/clusterDomain", json!("cluster.local")),
+            ("/authentication/x509/clientCAFile", json!("/etc/kubernetes/pki/ca.crt")),
+            ("/authentication/anonymous/enabled", json!(false)),
+            ("/authentication/webhook/enabled", json!(true)),
+            ("/authorization/mode", json!("Webhook")),
+            ("/healthzBindAddress", json!("127.0.0.1")),
+            ("/healthzPort", json!(10248)),
+            ("/rotateCertificates", json!(true)),
+            ("/cgroupDriver", json!("systemd")),
+        ] {
+            assert_eq!(kubelet.pointer(path), Some(&value), "{path}");
+        }
     }
 }

@@ -27,18 +27,22 @@ pub(super) async fn read(client: &kube::Client, settings: &mut Settings) -> Resu
     of_skiff(&map.and_then(|map| map.data).unwrap_or_default(), settings)
 }
 
+/// What kubeadm takes where its configuration does not say.
+const SERVICE_SUBNET: &str = "10.96.0.0/12";
+
 /// A kubeadm `ClusterConfiguration`.
 fn of_cluster(text: &str, settings: &mut Settings) -> Result<()> {
     let configuration: Value = serde_yaml_ng::from_str(text).context("read YAML")?;
     let networking = &configuration["networking"];
-    let range = |key: &str| -> Result<IpNet> {
-        let text = networking[key].as_str().with_context(|| format!("networking.{key} is missing"))?;
+    let range = |key: &str, default: Option<&'static str>| -> Result<IpNet> {
+        let said = networking[key].as_str().filter(|text| !text.is_empty());
+        let text = said.or(default).with_context(|| format!("networking.{key} is missing"))?;
         // Of two families this node's own.
         let ranges = text.split(',').filter_map(|range| range.trim().parse::<IpNet>().ok());
         let mut fitting = ranges.filter(|range| range.addr().is_ipv4() == settings.node_address.is_ipv4());
         fitting.next().with_context(|| format!("networking.{key} {text:?} has no range of this node's family"))
     };
-    let (pods, services) = (range("podSubnet")?, range("serviceSubnet")?);
+    let (pods, services) = (range("podSubnet", None)?, range("serviceSubnet", Some(SERVICE_SUBNET))?);
     (settings.cluster_cidr, settings.service_cidr) = (pods, services);
     if let Some(domain) = networking["dnsDomain"].as_str().filter(|domain| !domain.is_empty()) {
         settings.cluster_domain = domain.to_owned();
@@ -79,6 +83,8 @@ mod tests {
         assert_eq!(settings.cluster_cidr.to_string(), "10.1.0.0/16");
         assert_eq!(settings.dns_address().unwrap().to_string(), "10.2.0.10");
         assert_eq!(settings.cluster_domain, "cluster.example");
+        of_cluster("networking: {podSubnet: 10.1.0.0/16}", &mut settings).unwrap();
+        assert_eq!(settings.service_cidr.to_string(), "10.96.0.0/12");
         let error = of_cluster("networking: {serviceSubnet: 10.2.0.0/20}", &mut settings).unwrap_err();
         assert!(error.to_string().contains("podSubnet is missing"));
     }

@@ -27,8 +27,8 @@ fn a_nodes_certificates_are_renewed_and_it_goes_on() -> Result<()> {
     let _manager = cluster.bed.start("kube-controller-manager", &mut command)?;
     // With a part left out, `up` does not wait for everything that joining needs.
     eventually("machines may join", SOON, || {
-        let bindings = ["kube-proxy", "skiff-router", "skiff-dns"].map(|part| format!("skiff:joined:{part}"));
-        cluster.kubectl(&["get", "clusterrolebinding", &bindings[0], &bindings[1], &bindings[2]])?;
+        let bindings = ["kubeadm:node-proxier", "skiff:joined:skiff-router", "skiff:joined:skiff-dns"];
+        cluster.kubectl(&[&["get", "clusterrolebinding"], &bindings[..]].concat())?;
         // As a machine that has nothing but a token reads it.
         let nobody = ["--as=system:anonymous", "--as-group=system:unauthenticated"];
         cluster.kubectl(&["get", "configmap", "cluster-info", "-n", "kube-public", nobody[0], nobody[1]])
