@@ -1,3 +1,5 @@
+//! Ports of a Service on addresses of the loopback link: opened, refused, given up, asked. With real sockets, and no rules.
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
