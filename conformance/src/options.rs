@@ -96,7 +96,7 @@ pub(crate) struct Target {
     /// An image with busybox, its udpsvd too.
     #[arg(long, value_name = "IMAGE", default_value = "busybox")]
     image_busybox: String,
-    /// An image with curl, getent and a shell.
+    /// An image with curl (that speaks tftp), getent and a shell.
     #[arg(long, value_name = "IMAGE", default_value = "curlimages/curl")]
     image_tools: String,
 }

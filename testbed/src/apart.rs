@@ -40,7 +40,10 @@ impl<'a> Apart<'a> {
 
     /// Starts one that does not run.
     pub fn start(&mut self, name: &str) -> Result<()> {
-        ensure!(self.child(name).is_err(), "{name} runs already");
+        if let Some((_, child)) = self.running.iter_mut().find(|(one, _)| one == name) {
+            ensure!(child.try_wait()?.is_some(), "{name} runs already");
+            self.forget(name)?;
+        }
         let line = self.lines.get(name).with_context(|| format!("{name} is not defined"))?;
         let (program, arguments) = line.split_first().context("an empty command line")?;
         let mut command = self.cluster.bed.command(program);
@@ -59,9 +62,10 @@ impl<'a> Apart<'a> {
     /// SIGTERM, and until it has ended.
     pub fn stop(&mut self, name: &str) -> Result<()> {
         self.signal(name, Signal::SIGTERM)?;
-        let mut child = self.forget(name)?;
+        let (_, child) = self.running.iter_mut().find(|(one, _)| one == name).with_context(|| not_running(name))?;
         let what = format!("{name} ends when it is asked to");
-        eventually(&what, END_TIMEOUT, || child.try_wait()?.context("it still runs")).map(drop)
+        eventually(&what, END_TIMEOUT, || child.try_wait()?.context("it still runs"))?;
+        self.forget(name).map(drop)
     }
 
     /// Stops all that run, the last started first, as a server may need what it was started after to end in peace; tries

@@ -46,8 +46,10 @@ impl Cluster {
     /// Namespaces or a registry that cannot be made.
     pub fn prepare(name: &str, skiff: impl AsRef<Path>) -> Result<Option<Self>> {
         let Some(bed) = Bed::new(name)? else { return Ok(None) };
-        let registry = Registry::start(&bed, 5000)?;
-        let cluster = Self { machine: Machine::new(bed, skiff.as_ref()), registry };
+        let machine = Machine::new(bed, skiff.as_ref());
+        machine.program("skiff")?;
+        let registry = Registry::start(&machine.bed, 5000)?;
+        let cluster = Self { machine, registry };
         cluster.push(&images::nginx("docker.io/library/nginx:latest")?, "nginx:latest")?;
         cluster.push(&images::busybox("docker.io/library/busybox:latest")?, "busybox:latest")?;
         cluster.can_pull(&cluster)?;

@@ -125,10 +125,11 @@ async fn grpc_health_is_asked_for(scope: &Scope) -> Result<()> {
     let mut object = pod("one", &scope.cluster.images.nginx, HEALTH);
     object["spec"]["restartPolicy"] = "Always".into();
     let main = &mut object["spec"]["containers"][0];
-    main["readinessProbe"] = json!({"grpc": {"port": 2333}, "periodSeconds": 1, "failureThreshold": 1});
-    main["livenessProbe"] =
-        json!({"grpc": {"port": 2333}, "initialDelaySeconds": 3, "periodSeconds": 1, "failureThreshold": 2});
-    scope.start(&object).await?;
+    let probe = |failures: u32| json!({"grpc": {"port": 2333}, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": failures});
+    main["startupProbe"] = probe(60);
+    main["readinessProbe"] = probe(1);
+    main["livenessProbe"] = probe(3);
+    let before = restarts(&scope.start(&object).await?);
     let not_serving =
         r"printf '\000\000\000\000\002\010\002' >/tmp/new; mv /tmp/new /tmp/root/grpc.health.v1.Health/Check";
     scope.exec("one", not_serving).await?;
@@ -143,7 +144,7 @@ async fn grpc_health_is_asked_for(scope: &Scope) -> Result<()> {
         })
     };
     events.until_all(unhealthy, "an event with the service's word", refused).await?;
-    scope.pods().until_within(LATER, "one", "it is restarted", |pod| restarts(pod) > 0).await?;
+    scope.pods().until_within(LATER, "one", "it is restarted", |pod| restarts(pod) > before).await?;
     scope.ready("one").await.map(drop)
 }
 

@@ -62,7 +62,10 @@ fn strike(ground: &mut Ground<'_>, step: &Step) -> Result<Vec<Wound>> {
         }
         let ended = end(ground, &wound.blow).with_context(|| format!("the end of: {}", wound.blow));
         wound.to = Instant::now();
-        result = result.and(ended);
+        result = match (result, ended) {
+            (Err(first), Err(more)) => Err(first.context(format!("{more:#}"))),
+            (result, ended) => result.and(ended),
+        };
     }
     result.map(|()| wounds)
 }

@@ -111,6 +111,10 @@ pub fn used_volumes(pod: &Pod) -> impl Iterator<Item = &Volume> {
     volumes.filter(move |volume| mounts.contains(&volume.name) || devices.contains(&volume.name))
 }
 
+pub fn used_volume_names(pod: &Pod) -> BTreeSet<String> {
+    used_volumes(pod).map(|volume| volume.name.clone()).collect()
+}
+
 pub fn find_container(pod: &Pod, name: &str) -> Option<(Role, Container)> {
     containers(pod).into_iter().find(|(_, container)| container.name == name)
 }

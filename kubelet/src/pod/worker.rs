@@ -5,7 +5,7 @@
 //! that stops just drops its workers, and the next one finds the containers by their labels.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -54,7 +54,8 @@ pub(super) enum Ending {
 
 /// What a finished step answers.
 pub(super) enum Done {
-    Volumes(Result<Option<Timestamp>, Vec<crate::volumes::Error>>),
+    /// With the names of those that were asked for.
+    Volumes(BTreeSet<String>, Result<Option<Timestamp>, Vec<crate::volumes::Error>>),
     Image(String, ImageState),
     Sandbox(Result<String, String>),
     /// The container's name, when the run before it crashed, and what the runtime made.

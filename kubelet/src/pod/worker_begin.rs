@@ -16,6 +16,8 @@ impl Worker {
     pub(super) fn begin(&mut self, action: Action) {
         let (node, pod, observed) = (self.node.clone(), self.pod.clone(), self.observed.clone());
         match action {
+            // Two at once would write the same files; the plan asks again when the one under way is through.
+            Action::SetUpVolumes if self.refreshing => {}
             Action::SetUpVolumes => {
                 self.memory.volumes = match self.memory.volumes {
                     Volumes::Failed { tries, .. } => {
@@ -123,7 +125,7 @@ impl Worker {
         self.steps.spawn(async move {
             node.sources.loaded(spec::uid(&pod)).await;
             let pod_ips = steps::ips(&node, &pod, &observed);
-            Done::Volumes(node.volumes.set_up(&pod, &pod_ips, &node.facts).await)
+            Done::Volumes(spec::used_volume_names(&pod), node.volumes.set_up(&pod, &pod_ips, &node.facts).await)
         });
     }
 

@@ -1,6 +1,6 @@
 //! The worker's bookkeeping of finished steps, its reports to the API, and a pod's end. Part of [`super::worker`].
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use component::recorder::Type;
 use jiff::Timestamp;
@@ -38,7 +38,7 @@ impl Worker {
     pub(super) fn finish(&mut self, done: Done) {
         let now = self.now();
         match done {
-            Done::Volumes(result) => self.volumes_done(result),
+            Done::Volumes(names, result) => self.volumes_done(&names, result),
             Done::Image(name, state) => {
                 if matches!(self.memory.images.get(&name), Some(ImageState::Pulling)) {
                     self.memory.images.insert(name, state);
@@ -121,12 +121,18 @@ impl Worker {
         }
     }
 
-    fn volumes_done(&mut self, result: Result<Option<Timestamp>, Vec<crate::volumes::Error>>) {
+    fn volumes_done(
+        &mut self,
+        names: &BTreeSet<String>,
+        result: Result<Option<Timestamp>, Vec<crate::volumes::Error>>,
+    ) {
         self.refreshing = false;
         let now = self.now();
         match result {
             Ok(renew_at) => {
-                self.memory.volumes = Volumes::Ready;
+                // An ephemeral container may have come meanwhile that uses another.
+                let all = *names == spec::used_volume_names(&self.desired);
+                self.memory.volumes = if all { Volumes::Ready } else { Volumes::Unset };
                 self.renew_at = renew_at;
             }
             Err(errors) => {

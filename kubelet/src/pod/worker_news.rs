@@ -72,8 +72,10 @@ impl Worker {
             self.node.sources.claim(&object);
             self.memory.failures.clear();
             self.forget_changed_images(&object);
-            // An ephemeral container may use a volume that was nobody's.
-            self.refresh = true;
+            // Nothing starts before the volume stands that was nobody's, and that an ephemeral container uses.
+            if spec::used_volume_names(&object) != spec::used_volume_names(&self.desired) {
+                self.memory.volumes = Volumes::Unset;
+            }
         }
         let meta = |pod: &Pod| (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
         if meta(&object) != meta(&self.pod) {

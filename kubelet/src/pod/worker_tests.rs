@@ -11,7 +11,7 @@ use super::{
     configs::tests::facts,
     inbox::Inbox,
     node::{Evict, Index, Network, Node, Registry},
-    worker,
+    spec, worker,
 };
 use crate::{
     dispatch::{Dispatcher, LateDispatcher},
@@ -179,6 +179,30 @@ async fn a_failed_start_is_tried_again() {
     until("the pod runs", || phase(&node) == "Running").await;
     let creations = bed.calls().iter().filter(|call| *call == "CreateContainer a").count();
     assert_eq!(creations, 2);
+}
+
+#[tokio::test]
+async fn nothing_starts_before_its_volume_stands() {
+    let bed = Bed::new();
+    let (node, inbox) = (bed.node(), Inbox::default());
+    let path = bed.folder.path().join("comes-later");
+    let with = |ephemeral: serde_json::Value| {
+        let mut object = serde_json::to_value(&*pod("Always")).expect("a pod");
+        let late = json!({"name": "late", "hostPath": {"path": path, "type": "Directory"}});
+        object["spec"]["volumes"].as_array_mut().expect("volumes").push(late);
+        object["spec"]["ephemeralContainers"] = ephemeral;
+        Arc::new(serde_json::from_value::<Pod>(object).expect("a pod"))
+    };
+    let _task = tokio::spawn(worker::run(node.clone(), inbox.clone(), with(json!([])), false, Shutdown::new()));
+    until("the pod runs, as nobody uses what is not there", || phase(&node) == "Running").await;
+    let mounts = json!([{"name": "late", "mountPath": "/late"}]);
+    let debug = with(json!([{"name": "debug", "image": "i:1", "volumeMounts": mounts}]));
+    inbox.tell(|news| news.object = Some(debug));
+    let knows = |pod: &Pod| spec::ephemeral_containers(pod).iter().any(|container| container.name == "debug");
+    until("the kubelet knows of it", || node.running.get("u").is_some_and(|pod| knows(&pod))).await;
+    std::fs::create_dir(&path).expect("a folder");
+    until("it starts", || bed.calls().iter().any(|call| call == "CreateContainer debug")).await;
+    assert_eq!(bed.runtime.state().missing_mounts, Vec::<String>::new());
 }
 
 #[tokio::test]

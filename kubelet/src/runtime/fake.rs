@@ -25,6 +25,8 @@ pub(crate) struct State {
     pub(crate) failing: BTreeSet<&'static str>,
     /// Containers that were started while another of their name ran in the same pod.
     pub(crate) twice: Vec<String>,
+    /// What containers were to have of the node that was not there when they were made.
+    pub(crate) missing_mounts: Vec<String>,
     /// What `UpdateContainerResources` was told, by container.
     pub(crate) updates: Vec<(String, v1::LinuxContainerResources)>,
     pub(crate) images: Vec<v1::Image>,
@@ -252,6 +254,8 @@ impl Runtime for FakeRuntime {
         self.change(|state, gives_up| {
             let name = config.metadata.as_ref().map(|it| it.name.clone()).unwrap_or_default();
             let now = state.call("CreateContainer", &name)?;
+            let paths = config.mounts.iter().map(|mount| mount.host_path.clone());
+            state.missing_mounts.extend(paths.filter(|path| !std::path::Path::new(path).exists()));
             let id = format!("{name}{now}");
             let resources = config.linux.and_then(|linux| linux.resources);
             let status = v1::ContainerStatus {
