@@ -54,7 +54,6 @@ pub(crate) enum Cut {
     All,
 }
 
-/// See the module.
 #[derive(Default)]
 pub(crate) struct FakeRuntime {
     state: Mutex<State>,
