@@ -156,8 +156,11 @@ impl<B: Backend> Syncer<B> {
         changes
     }
 
-    /// Looks whether somebody removed what was written.
+    /// Looks whether somebody removed what was written. What is not written is not looked for.
     pub(crate) async fn check(&mut self) {
+        if self.is_dirty {
+            return;
+        }
         let family = self.settings.family.name();
         match B::is_whole(&mut self.memory, &self.settings, &self.applied).await {
             Ok(true) => {}
@@ -167,5 +170,59 @@ impl<B: Backend> Syncer<B> {
             }
             Err(error) => tracing::warn!(%error, family, "cannot look whether our rules still are there"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Family;
+    use crate::testkit;
+
+    /// Writes as long as it may, and always finds that somebody changed the rules.
+    struct Fake;
+
+    #[derive(Default)]
+    struct Seen {
+        looks: u32,
+        refuses: bool,
+    }
+
+    impl Backend for Fake {
+        type Table = ();
+        type Memory = Seen;
+
+        fn compile(_: &Settings, _: &NodeView, _: &Ports, _: bool) {}
+
+        fn counts((): &()) -> (usize, usize) {
+            (0, 0)
+        }
+
+        async fn write_difference(_: &mut Seen, _: &Settings, _: Vec<Change<()>>) -> Result<bool, WriteError> {
+            Ok(false)
+        }
+
+        async fn write_all(seen: &mut Seen, _: &Settings, _: &BTreeMap<String, Arc<()>>) -> Result<(), WriteError> {
+            if seen.refuses { Err(WriteError::Stopped("refused".into())) } else { Ok(()) }
+        }
+
+        async fn is_whole(seen: &mut Seen, _: &Settings, _: &BTreeMap<String, Arc<()>>) -> Result<bool, WriteError> {
+            seen.looks += 1;
+            Ok(false)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_written_is_not_looked_for() {
+        let mut syncer = Syncer::<Fake>::new(testkit::settings(Family::V4));
+        syncer.check().await;
+        assert_eq!(syncer.memory.looks, 0, "nothing was written yet");
+        syncer.sync(&BTreeMap::new(), &testkit::node(), false).await.unwrap();
+        syncer.check().await;
+        assert_eq!((syncer.memory.looks, syncer.is_dirty()), (1, true));
+        syncer.memory.refuses = true;
+        syncer.sync(&BTreeMap::new(), &testkit::node(), false).await.unwrap_err();
+        syncer.check().await;
+        assert_eq!((syncer.memory.looks, syncer.is_dirty()), (1, true), "the repair failed");
     }
 }

@@ -13,6 +13,14 @@ use crate::nft::tool;
 
 const TABLE: &str = "inet skiff-router-nat";
 
+/// Where programs are on a host that does not say.
+const PROGRAMS: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The folders of programs, from the value of `PATH`.
+pub(crate) fn programs(path: Option<OsString>) -> OsString {
+    path.filter(|path| !path.is_empty()).unwrap_or_else(|| PROGRAMS.into())
+}
+
 /// The way to have no such table.
 pub(crate) fn removal() -> String {
     format!("table {TABLE}\ndelete table {TABLE}\n")
@@ -179,6 +187,12 @@ mod tests {
         let before = way.told.0.clone();
         way.ensure().await;
         assert_eq!(way.told.0, before);
+    }
+
+    #[test]
+    fn without_a_path_programs_are_where_they_always_are() {
+        let found = [None, Some(""), Some("/opt/bin")].map(|path| programs(path.map(OsString::from)));
+        assert_eq!(found, ["/usr/sbin:/usr/bin:/sbin:/bin", "/usr/sbin:/usr/bin:/sbin:/bin", "/opt/bin"]);
     }
 
     #[test]

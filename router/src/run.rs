@@ -69,7 +69,7 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     if options.is_cleanup {
         return clean_up().await;
     }
-    let programs = std::env::var_os("PATH").unwrap_or_default();
+    let programs = outside::programs(std::env::var_os("PATH"));
     let mut way = Way::new(&options.cluster_ranges, seams.sysctl_root, programs);
     way.ensure().await;
     let client = match seams.client {

@@ -24,18 +24,20 @@ pub(crate) struct Looks {
     is_nft: Option<bool>,
     /// The kernel's count of transactions when all was found as wanted: until the next one nothing has changed.
     whole_at: Option<u32>,
-    /// The rules that say something else than ours, as the last look found them.
+    /// The rules that say something else than ours, as the last look found them; all was not written since.
     others: Option<u64>,
+    /// The same of the look before all was written, and the kernel's count after that.
+    written_despite: Option<(u64, Option<u32>)>,
     /// This host's tool has other words for our rules than are known here: they are only counted.
     only_counts: bool,
 }
 
 impl Looks {
     async fn is_nft(&mut self, tool: Tool) -> bool {
-        match self.is_nft {
-            Some(is_nft) => is_nft,
-            None => *self.is_nft.insert(tool.is_nft().await),
+        if self.is_nft.is_none() {
+            self.is_nft = tool.is_nft().await;
         }
+        self.is_nft.unwrap_or(false)
     }
 
     /// The kernel's count, where it counts what the tool does.
@@ -48,21 +50,39 @@ impl Looks {
         settings: &Settings,
         services: &BTreeMap<String, Arc<ServiceRules>>,
     ) -> Result<bool, WriteError> {
-        let saved = Tool(settings.family).save_text().await?;
+        let tool = Tool(settings.family);
+        let saved = tool.save_text().await?;
         let everything = transaction::full(settings, services, &Saved::parse(&saved), usize::MAX).concat();
-        Ok(self.found(look::look(&everything, &saved)))
+        // Asked after what is read: nobody wrote in between when it is the one after our own write.
+        let now = self.generation(tool).await;
+        Ok(self.found(look::look(&everything, &saved), now))
     }
 
-    /// Whether it is whole. Rules that were written because they differed, and at the next look differ in the same way,
-    /// are the same in words that are not known here.
-    fn found(&mut self, found: Found) -> bool {
+    /// Whether it is whole. Rules that were written because they differed, and then differ in the same way though nobody
+    /// wrote since, are the same in words that are not known here.
+    fn found(&mut self, found: Found, now: Option<u32>) -> bool {
+        let written_despite = self.written_despite.take();
+        self.others = None;
         let others = match found {
-            Found::OtherRules(others) if !self.only_counts => Some(others),
-            _ => None,
+            Found::Whole => return true,
+            Found::OtherCount => return false,
+            Found::OtherRules(others) => others,
         };
-        self.only_counts |= others.is_some() && self.others == others;
-        self.others = others;
-        found != Found::OtherCount && (others.is_none() || self.only_counts)
+        // Tables of before nf_tables have no count: there our own write between two looks must do.
+        let is_known = now.is_some() || self.is_nft == Some(false);
+        if !self.only_counts && is_known && written_despite == Some((others, now)) {
+            tracing::warn!(
+                "this host's iptables words our rules in a way not known here; from now on they are only counted"
+            );
+            self.only_counts = true;
+        }
+        self.others = Some(others);
+        self.only_counts
+    }
+
+    /// All was written.
+    fn wrote(&mut self, now: Option<u32>) {
+        self.written_despite = self.others.take().map(|others| (others, now));
     }
 }
 
@@ -110,6 +130,8 @@ impl Backend for Iptables {
             written = (written.0 + filter, written.1 + nat);
         }
         metrics::rules_written(settings.family, written);
+        let now = looks.generation(tool).await;
+        looks.wrote(now);
         Ok(())
     }
 
@@ -170,11 +192,39 @@ mod tests {
     #[test]
     fn what_stays_other_after_it_was_written_is_the_same_in_other_words() {
         let mut looks = Looks::default();
-        let mut seen = |found| looks.found(found);
-        assert!(seen(Found::Whole) && !seen(Found::OtherCount) && !seen(Found::OtherRules(1)));
-        assert!(!seen(Found::OtherRules(2)), "somebody changed another one meanwhile");
-        assert!(seen(Found::Whole) && !seen(Found::OtherRules(2)));
-        assert!(seen(Found::OtherRules(2)) && seen(Found::OtherRules(3)), "from now on they are counted");
-        assert!(!seen(Found::OtherCount));
+        assert!(looks.found(Found::Whole, Some(1)) && !looks.found(Found::OtherCount, Some(1)));
+        assert!(!looks.found(Found::OtherRules(1), Some(1)));
+        looks.wrote(Some(2));
+        assert!(!looks.found(Found::OtherRules(2), Some(2)), "another one");
+        looks.wrote(Some(3));
+        assert!(
+            looks.found(Found::OtherRules(2), Some(3)) && looks.found(Found::OtherRules(3), Some(4)),
+            "only counted"
+        );
+        assert!(!looks.found(Found::OtherCount, Some(4)));
+    }
+
+    #[test]
+    fn what_was_not_written_or_changed_again_is_anothers() {
+        let mut looks = Looks::default();
+        for at in 1..4 {
+            assert!(!looks.found(Found::OtherRules(1), Some(at)), "the write failed");
+        }
+        for at in [4, 6, 8] {
+            looks.wrote(Some(at));
+            assert!(!looks.found(Found::OtherRules(1), Some(at + 1)), "somebody wrote since");
+        }
+        looks.wrote(Some(10));
+        assert!(looks.found(Found::Whole, Some(10)) && !looks.found(Found::OtherRules(1), Some(10)), "it was mended");
+    }
+
+    #[test]
+    fn without_a_count_of_the_kernels_a_write_between_two_looks_must_do() {
+        for (is_nft, is_told_by_it) in [(Some(false), true), (Some(true), false), (None, false)] {
+            let mut looks = Looks { is_nft, ..Looks::default() };
+            assert!(!looks.found(Found::OtherRules(1), None) && !looks.found(Found::OtherRules(1), None));
+            looks.wrote(None);
+            assert_eq!(looks.found(Found::OtherRules(1), None), is_told_by_it, "{is_nft:?}");
+        }
     }
 }

@@ -16,12 +16,26 @@ pub(crate) enum Found {
     OtherRules(u64),
 }
 
-/// How many rules a chain has, and what they say. Their order counts in a chain of its own, not in one that all
-/// Services share: there a difference puts new ones to the head.
+/// How many rules a chain has, and what they say. Their order counts in a chain of its own. In one that all Services
+/// share a difference puts new ones to the head: only the jumps for NodePorts have their place, at the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Rules {
     count: usize,
     meaning: u64,
+}
+
+impl Rules {
+    fn add(&mut self, rule: &str, is_chain_shared: bool) {
+        self.count += 1;
+        let says = words::meaning(rule);
+        let (order, weight) = match is_chain_shared {
+            false => (ORDER, 1),
+            // Chains are only compared when they are of a length, so from the head is as good as from the end.
+            true if rule.ends_with(LAST) => (1, 2 * self.count as u64 + 1),
+            true => (1, 1),
+        };
+        self.meaning = self.meaning.wrapping_mul(order).wrapping_add(says.wrapping_mul(weight));
+    }
 }
 
 /// By table and chain.
@@ -67,14 +81,14 @@ fn chains<'a>(text: &'a str, is_wanted: impl Fn(&(&'a str, &'a str)) -> bool) ->
             if !is_wanted(&(table, chain)) {
                 continue;
             }
-            let rules = chains.entry((table, chain)).or_default();
-            rules.count += 1;
-            let order = if base::shared_chains(table).contains(&chain) { 1 } else { ORDER };
-            rules.meaning = rules.meaning.wrapping_mul(order).wrapping_add(words::meaning(rule));
+            chains.entry((table, chain)).or_default().add(rule, base::shared_chains(table).contains(&chain));
         }
     }
     chains
 }
+
+/// How the rules of [`base::node_port_tail`] end, in the tool's words, too.
+const LAST: &str = "-j KUBE-NODEPORTS";
 
 /// Odd, so that no bit is lost however many rules follow.
 const ORDER: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -121,6 +135,21 @@ mod tests {
         let found = look(WANTED, &turned("KUBE-SEP-B", "KUBE-SEP-C"));
         assert!(matches!(found, Found::OtherRules(_)), "their order counts: {found:?}");
         assert_eq!(look(WANTED, &turned("KUBE-SVC-A\n", "KUBE-SVC-B\n")), Found::Whole, "among Services it does not");
+    }
+
+    #[test]
+    fn only_the_jump_for_node_ports_has_its_place_among_services() {
+        let chain = |rules: [&str; 3]| {
+            format!("*nat\n:KUBE-SERVICES - [0:0]\n{}COMMIT\n", {
+                rules.map(|to| format!("-A KUBE-SERVICES -j {to}\n")).concat()
+            })
+        };
+        let wanted = chain(["KUBE-SVC-A", "KUBE-SVC-B", "KUBE-NODEPORTS"]);
+        assert_eq!(look(&wanted, &chain(["KUBE-SVC-B", "KUBE-SVC-A", "KUBE-NODEPORTS"])), Found::Whole);
+        for others in [["KUBE-SVC-A", "KUBE-NODEPORTS", "KUBE-SVC-B"], ["KUBE-NODEPORTS", "KUBE-SVC-A", "KUBE-SVC-B"]] {
+            let found = look(&wanted, &chain(others));
+            assert!(matches!(found, Found::OtherRules(_)), "{others:?}: {found:?}");
+        }
     }
 
     #[test]

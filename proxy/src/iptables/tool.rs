@@ -70,9 +70,9 @@ impl Tool {
         version(&self.version().await).is_some_and(|version| version >= [1, 6, 2])
     }
 
-    /// Whether the back end is nftables.
-    pub(crate) async fn is_nft(self) -> bool {
-        self.version().await.contains("nf_tables")
+    /// Whether the back end is nftables; `None` when the tool did not say.
+    pub(crate) async fn is_nft(self) -> Option<bool> {
+        is_nft(&self.version().await)
     }
 
     async fn version(self) -> String {
@@ -85,6 +85,10 @@ fn version(text: &str) -> Option<[u32; 3]> {
     let word = text.split_whitespace().find_map(|word| word.strip_prefix('v'))?;
     let mut numbers = word.split('.').map(|part| part.parse().unwrap_or(0));
     Some([numbers.next()?, numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)])
+}
+
+fn is_nft(version: &str) -> Option<bool> {
+    (!version.is_empty()).then(|| version.contains("nf_tables"))
 }
 
 /// Runs a tool to its end; what it printed, or why it failed.
@@ -127,5 +131,8 @@ mod tests {
         assert_eq!(version("iptables v1.8.9 (nf_tables)\n"), Some([1, 8, 9]));
         assert_eq!(version("iptables v1.6.1"), Some([1, 6, 1]));
         assert_eq!(version(""), None);
+        let back_ends =
+            ["iptables v1.8.9 (nf_tables)\n", "iptables v1.8.9 (legacy)\n", "iptables v1.6.1", ""].map(is_nft);
+        assert_eq!(back_ends, [Some(true), Some(false), Some(false), None]);
     }
 }

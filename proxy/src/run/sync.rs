@@ -26,7 +26,8 @@ use crate::view::{Fixed, Host};
 /// With more endpoints than this, rules go without the comments that only people read.
 const BRIEF_ABOVE_ENDPOINTS: usize = 1000;
 
-/// So often all rules of mode iptables are written, whatever a look says: it counts rules and reads none.
+/// So often all rules of mode iptables are written, whatever a look says: it reads none where they are many, and only
+/// counts them where the tool's words are not known.
 const WHOLE_WRITE_PERIOD: Duration = Duration::from_secs(3600);
 
 /// One family's part of the loop.

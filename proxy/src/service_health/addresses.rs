@@ -14,21 +14,20 @@ use crate::iptables::NodePorts;
 use crate::model::Family;
 
 /// The family's own, or those of this host that are in the ranges.
-pub(super) fn served(family: Family, node_ports: &NodePorts) -> Vec<IpAddr> {
+pub(super) fn served(family: Family, node_ports: &NodePorts) -> io::Result<Vec<IpAddr>> {
     let NodePorts::Ranges(ranges) = node_ports else {
-        return vec![match family {
+        return Ok(vec![match family {
             Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
             Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
-        }];
+        }]);
     };
-    let links = getifaddrs().inspect_err(|error| tracing::warn!(%error, "cannot list this node's addresses"));
-    let present = links.into_iter().flatten().filter_map(|link| {
+    let present = getifaddrs()?.filter_map(|link| {
         let address = link.address?;
         let v4 = address.as_sockaddr_in().map(|address| IpAddr::from(address.ip()));
         v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::from(address.ip())))
     });
     let is_served = |ip: &IpAddr| Family::of(*ip) == family && ranges.iter().any(|range| range.contains(ip));
-    present.filter(is_served).collect::<BTreeSet<IpAddr>>().into_iter().collect()
+    Ok(present.filter(is_served).collect::<BTreeSet<IpAddr>>().into_iter().collect())
 }
 
 /// `RTMGRP_IPV4_IFADDR` and `RTMGRP_IPV6_IFADDR`: the kernel's messages about addresses that come and go.

@@ -10,13 +10,15 @@ use component::shutdown::Shutdown;
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::Shared;
 use super::answer::Answers;
 
 /// Load balancers ask each node every few seconds.
 const LISTEN_BACKLOG: u32 = 128;
+/// Before that nobody is told: an address that is new may only be checked for another host that has it.
+const TOLD_AFTER: Duration = Duration::from_secs(2);
 /// Whoever had a port a moment ago (an address that went and came back) needs so long to let go of it.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Nobody tells when another program lets go of a port.
@@ -30,22 +32,18 @@ pub(super) async fn keep(address: SocketAddr, shared: Arc<Shared>, shutdown: Shu
 }
 
 async fn open(address: SocketAddr, shared: &Shared) -> TcpListener {
-    let (mut pause, mut is_told) = (FIRST_PAUSE, false);
+    let (start, mut pause, mut told) = (Instant::now(), FIRST_PAUSE, None);
     loop {
         // Before the try: what changes during it counts, too.
         let changed = shared.changed.notified();
         match bind(address) {
             Ok(listener) => {
-                if is_told {
+                if told.is_some() {
                     tracing::info!(%address, "a healthcheck that could not be started is served now");
                 }
                 return listener;
             }
-            // The first try may only have come too soon.
-            Err(error) if pause > FIRST_PAUSE && !is_told => {
-                shared.tell(address.port(), &error);
-                is_told = true;
-            }
+            Err(error) if start.elapsed() >= TOLD_AFTER => told = shared.tell(address.port(), told, &error),
             Err(error) => tracing::debug!(%error, "trying again"),
         }
         tokio::select! {

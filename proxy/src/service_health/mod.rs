@@ -10,6 +10,7 @@ mod listener;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,6 +24,9 @@ use crate::health::Health;
 use crate::iptables::NodePorts;
 use crate::mode::Ports;
 use crate::model::{Endpoint, Family, ServicePort};
+
+/// An event's reason.
+const NOT_STARTED: &str = "FailedToStartServiceHealthcheck";
 
 /// The ports of one family.
 pub(crate) struct ServiceHealth {
@@ -41,7 +45,7 @@ struct Shared {
     health: Health,
     /// By `namespace/name`.
     services: Mutex<BTreeMap<String, Open>>,
-    /// Something changed that an address may have been waiting for.
+    /// Services were set, or this host's addresses changed: what could not be opened is tried again.
     changed: Notify,
 }
 
@@ -69,12 +73,19 @@ impl ServiceHealth {
 
     /// Follows this host's addresses: those that stay are not disturbed.
     pub(crate) fn look_at_addresses(&mut self) {
-        let ports: BTreeSet<u16> = self.shared.with(|open| open.values().map(|open| open.port).collect());
-        let served = if ports.is_empty() { Vec::new() } else { addresses::served(self.family, &self.node_ports) };
-        self.listen(&ports, &served);
+        let is_any = self.shared.with(|open| !open.is_empty());
+        self.listen(if is_any { addresses::served(self.family, &self.node_ports) } else { Ok(Vec::new()) });
     }
 
-    fn listen(&mut self, ports: &BTreeSet<u16>, served: &[IpAddr]) {
+    /// On addresses that cannot be listed now nothing changes but the ports.
+    fn listen(&mut self, served: io::Result<Vec<IpAddr>>) {
+        // Also when all are the same: the kernel tells of an IPv6 address before and after it may be used.
+        self.shared.changed.notify_waiters();
+        let served = served.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot list this node's addresses");
+            self.listeners.keys().map(SocketAddr::ip).collect()
+        });
+        let ports: BTreeSet<u16> = self.shared.with(|open| open.values().map(|open| open.port).collect());
         let on = |port: &u16| served.iter().map(|ip| SocketAddr::new(*ip, *port)).collect::<Vec<_>>();
         let wanted: BTreeSet<SocketAddr> = ports.iter().flat_map(on).collect();
         if self.listeners.keys().eq(&wanted) {
@@ -94,7 +105,6 @@ impl ServiceHealth {
                 shutdown
             });
         }
-        self.shared.changed.notify_waiters();
     }
 }
 
@@ -122,9 +132,12 @@ impl Shared {
         })
     }
 
-    /// Tells, as upstream's does, that a Service's port is not served.
-    fn tell(&self, port: u16, error: &std::io::Error) {
-        let Some((service, _)) = self.service(port) else { return };
+    /// Tells, as upstream's does, that a Service's port is not served, unless that one was `told`. Who knows now.
+    fn tell(&self, port: u16, told: Option<String>, error: &io::Error) -> Option<String> {
+        let (service, _) = self.service(port)?;
+        if told.as_ref() == Some(&service) {
+            return told;
+        }
         let message =
             format!("node {} failed to start healthcheck {service:?} on port {port}: {error}", self.node_name);
         tracing::error!("{message}");
@@ -136,7 +149,8 @@ impl Shared {
             name: Some(name.into()),
             ..ObjectReference::default()
         };
-        self.recorder.event_about(&regarding, Type::Warning, "FailedToStartServiceHealthcheck", message);
+        self.recorder.event_about(&regarding, Type::Warning, NOT_STARTED, message);
+        Some(service)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use component::clock::Clock;
 use component::context::Context;
@@ -10,6 +11,7 @@ use component::testing::FakeApi;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::*;
 use crate::testkit::{ports_of, service, settings};
@@ -29,7 +31,7 @@ impl World {
     fn new() -> World {
         let (api, shutdown) = (FakeApi::new(), Shutdown::new());
         let context = Context::new(api.client(), Source::new("kube-proxy"), shutdown.clone());
-        let health = Health::new(Clock::simulated(Timestamp::UNIX_EPOCH), std::time::Duration::from_secs(60));
+        let health = Health::new(Clock::simulated(Timestamp::UNIX_EPOCH), Duration::from_secs(60));
         health.updated(Family::V4);
         let health = ServiceHealth::new(Family::V4, "here", health, context.recorder, shutdown.clone());
         World { api, health, shutdown }
@@ -37,21 +39,41 @@ impl World {
 
     /// The Service `ns/web` with its port open on these addresses, and so many endpoints here.
     fn set(&mut self, port: u16, endpoints: &[&str], on: &[&str]) {
-        let spec = json!({"type": "LoadBalancer", "clusterIP": "172.30.0.1", "externalTrafficPolicy": "Local",
-            "healthCheckNodePort": port});
-        let (object, slices) = service("web", spec, endpoints);
-        let ports = ports_of(&settings(Family::V4), &object, &slices);
-        self.health.shared.take(&BTreeMap::from([("ns/web".to_owned(), ports)]));
+        self.take("web", port, endpoints);
         self.listen(on);
     }
 
-    fn listen(&mut self, on: &[&str]) {
-        let ports = self.health.shared.with(|open| open.values().map(|open| open.port).collect());
-        self.health.listen(&ports, &on.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<_>>());
+    fn take(&mut self, name: &str, port: u16, endpoints: &[&str]) {
+        let spec = json!({"type": "LoadBalancer", "clusterIP": "172.30.0.1", "externalTrafficPolicy": "Local",
+            "healthCheckNodePort": port});
+        let (object, slices) = service(name, spec, endpoints);
+        let ports = ports_of(&settings(Family::V4), &object, &slices);
+        self.health.shared.take(&BTreeMap::from([(format!("ns/{name}"), ports)]));
     }
 
-    fn events(&self) -> Vec<String> {
-        self.api.list::<Event>().into_iter().filter_map(|event| event.message.clone()).collect()
+    fn listen(&mut self, on: &[&str]) {
+        self.health.listen(Ok(on.iter().map(|ip| ip.parse().unwrap()).collect()));
+    }
+
+    /// The messages of events that are written.
+    fn written(&self, reason: &str) -> Vec<String> {
+        let events = self.api.list::<Event>().into_iter();
+        let of_reason = events.filter(|event| event.reason.as_deref() == Some(reason));
+        of_reason.filter_map(|event| event.message.clone()).collect()
+    }
+
+    /// What was told until now: events are written in turn, so that one more says when all before it are.
+    async fn told(&self) -> Vec<String> {
+        let (asked, number) = ("Asked", self.written("Asked").len());
+        let recorder = &self.health.shared.recorder;
+        recorder.event_about(&ObjectReference::default(), Type::Normal, asked, number.to_string());
+        until(|| async { (self.written(asked).len() > number).then_some(()) }).await;
+        self.written(NOT_STARTED)
+    }
+
+    async fn until_told(&self, service: &str) -> String {
+        let is_of = |message: &String| message.contains(&format!("{service:?}"));
+        until(|| async { self.written(NOT_STARTED).into_iter().find(is_of) }).await
     }
 }
 
@@ -83,13 +105,13 @@ fn read(stream: &mut TcpStream, connection: &str) -> Option<(String, serde_json:
 
 /// Waits for what another thread does.
 async fn until<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> F) -> T {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
     loop {
         if let Some(found) = look().await {
             return found;
         }
         assert!(std::time::Instant::now() < deadline, "it does not come true");
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -126,21 +148,47 @@ async fn an_address_that_stays_is_not_disturbed_by_others() {
     world.listen(&[ONE, OTHER]);
     until(|| ask(ONE, port)).await;
     until(|| ask(OTHER, port)).await;
-    assert!(world.events().is_empty(), "{:?}", world.events());
+    assert_eq!(world.told().await, [""; 0]);
 }
 
 #[tokio::test]
+async fn addresses_that_cannot_be_listed_stay_as_they_were() {
+    let (mut world, port) = (World::new(), free_port());
+    world.set(port, &["10.1.0.2*"], &[ONE]);
+    let refused = || Err(std::io::Error::from(std::io::ErrorKind::OutOfMemory));
+    world.health.listen(refused());
+    assert!(world.health.listeners.keys().eq([&SocketAddr::new(ONE.parse().unwrap(), port)]));
+    until(|| ask(ONE, port)).await;
+    world.take("web", 0, &[]);
+    world.health.listen(refused());
+    assert!(world.health.listeners.is_empty(), "a port that nobody has any more is closed");
+}
+
+/// In simulated time.
+#[tokio::test(start_paused = true)]
 async fn an_address_that_cannot_be_had_is_told_and_tried_again() {
-    let mut world = World::new();
+    let (mut world, start) = (World::new(), Instant::now());
     let taken = std::net::TcpListener::bind((OTHER, 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
     world.set(port, &["10.1.0.2*"], &[ONE, OTHER]);
     until(|| ask(ONE, port)).await;
-    let event = until(|| async { world.events().pop() }).await;
     let why = format!("listen tcp4 {OTHER}:{port}: bind: address already in use");
-    assert_eq!(event, format!("node here failed to start healthcheck \"ns/web\" on port {port}: {why}"));
+    let message = |service: &str| format!("node here failed to start healthcheck {service:?} on port {port}: {why}");
+    assert_eq!(world.until_told("ns/web").await, message("ns/web"));
+    assert!(start.elapsed() >= Duration::from_secs(2), "a moment is none's trouble: {:?}", start.elapsed());
+    // The port goes over to another Service, which was told nothing yet.
+    world.take("web", 0, &[]);
+    world.take("other", port, &["10.1.0.2*"]);
+    world.listen(&[ONE, OTHER]);
+    assert_eq!(world.until_told("ns/other").await, message("ns/other"));
     drop(taken);
+    // The same addresses again are a reason to try again: by itself it would be tried seconds later.
+    let freed = Instant::now();
+    world.listen(&[ONE, OTHER]);
     until(|| ask(OTHER, port)).await;
-    assert_eq!(world.events().len(), 1, "told once");
+    assert!(freed.elapsed() < Duration::from_secs(1), "{:?}", freed.elapsed());
+    let mut told = world.told().await;
+    told.sort();
+    assert_eq!(told, [message("ns/other"), message("ns/web")], "each is told once");
     world.shutdown.trigger();
 }
