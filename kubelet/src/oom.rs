@@ -185,11 +185,11 @@ mod tests {
         let at = format!("{:?}", std::time::SystemTime::now());
         // Without its newline the kernel would hold a record back, for more of it to come.
         let words = |index| format!("the kubelet's tests have written this at {at}: {index}\n");
-        // All of a burst are read, though nothing comes after them.
         // Switched off, writing says that it succeeds.
         if std::fs::read_to_string("/proc/sys/kernel/printk_devkmsg").is_ok_and(|mode| mode.trim() == "off") {
             return println!("SKIPPED: /dev/kmsg is not open to programs");
         }
+        // All of a burst are read, though nothing comes after them.
         if (0..=BURST).any(|index| std::fs::write("/dev/kmsg", words(index)).is_err()) {
             return println!("SKIPPED: /dev/kmsg cannot be written");
         }
