@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use serde_json::Value;
+
 use crate::network::Process;
 
 /// Clones are the same.
@@ -17,7 +19,7 @@ pub(crate) struct Doubts {
 #[derive(Clone, Default)]
 pub(crate) struct Pods(Arc<AtomicU64>);
 
-/// The pods whose binding was asked for, by name.
+/// The pods whose binding was asked for, by UID: another pod may get the name before it is known that the first is gone.
 #[derive(Clone, Default)]
 pub(crate) struct Bindings(Arc<Mutex<BTreeMap<String, Asked>>>);
 
@@ -35,6 +37,7 @@ pub(crate) enum Doubt {
 
 pub(crate) struct Binding {
     all: Bindings,
+    /// Its UID.
     pod: String,
     /// Whether an earlier one of the same pod was in doubt.
     doubtful_before: bool,
@@ -42,18 +45,22 @@ pub(crate) struct Binding {
 }
 
 impl Doubts {
-    /// Of a POST to this path; `None` where nothing can be in doubt.
-    pub(crate) fn begin(&self, path: &str, by: &Process) -> Option<Doubt> {
+    /// Of a POST of this body to this path; `None` where nothing can be in doubt.
+    pub(crate) fn begin(&self, path: &str, body: &[u8], by: &Process) -> Option<Doubt> {
         if path.ends_with("/pods") {
             self.pods.0.fetch_add(1, Ordering::Relaxed);
             return Some(Doubt::Pod(self.pods.clone()));
         }
-        let (_, pod) = path.strip_suffix("/binding")?.rsplit_once('/')?;
-        let doubtful_before = self.bindings.are_doubtful_of(pod);
-        if !doubtful_before {
-            self.bindings.put(pod, Some(Asked::By(by.clone())));
+        if !path.ends_with("/binding") {
+            return None;
         }
-        let (all, pod) = (self.bindings.clone(), pod.to_owned());
+        let binding: Value = serde_json::from_slice(body).expect("a binding is JSON");
+        let pod = binding["metadata"]["uid"].as_str().expect("the scheduler says which pod it means").to_owned();
+        let doubtful_before = self.bindings.are_doubtful_of(&pod);
+        if !doubtful_before {
+            self.bindings.put(&pod, Some(Asked::By(by.clone())));
+        }
+        let all = self.bindings.clone();
         Some(Doubt::Binding(Binding { all, pod, doubtful_before, answered: false }))
     }
 }

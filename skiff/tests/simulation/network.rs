@@ -110,8 +110,11 @@ impl Line {
             self.contend(uri.path()).await?;
         }
         // Until an answer says otherwise, the pod may or may not have been made, or bound.
+        let (head, body) = request.into_parts();
+        let body = body.collect_bytes().await?;
         let is_post = method == Method::POST;
-        let doubt = is_post.then(|| self.server.doubts().begin(uri.path(), &self.process)).flatten();
+        let doubt = is_post.then(|| self.server.doubts().begin(uri.path(), &body, &self.process)).flatten();
+        let request = Request::from_parts(head, body.into());
         let response = self.server.call(request).await?;
         if dies {
             self.process.kill();

@@ -128,10 +128,9 @@ impl Truth {
                 match value {
                     Some(value) => objects.insert(name.to_owned(), value),
                     None => {
-                        if change.key.starts_with("/registry/pods/") {
-                            doubts.bindings.forget(name);
-                        }
-                        objects.remove(name)
+                        let gone = objects.remove(name);
+                        doubts.bindings.forget(gone.as_ref().map_or("", |gone| text(gone, "/metadata/uid")));
+                        gone
                     }
                 };
             }

@@ -39,12 +39,12 @@ impl Places {
             if !NODES.contains(&node.as_str()) {
                 return Err(format!("pod {name} is on {node}, and there is no such node"));
             }
-            self.given.insert(uid, node.clone());
             if !is_terminal(pod) {
-                let held = held.entry(node).or_default();
+                let held = held.entry(node.clone()).or_default();
                 held.pods += 1;
-                held.doubtful += usize::from(bindings.are_doubtful_of(name));
+                held.doubtful += usize::from(bindings.are_doubtful_of(&uid));
             }
+            self.given.insert(uid, node);
         }
         for (node, Held { pods, doubtful }) in &held {
             let before = self.held.get(node).map_or(0, |held| held.pods);
