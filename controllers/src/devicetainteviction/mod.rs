@@ -49,8 +49,14 @@ struct Controller {
     claims: Informer<ResourceClaim>,
     slices: Informer<ResourceSlice>,
     queue: Queue<Key>,
-    /// UIDs of pods that will have to go.
-    marked: Mutex<HashMap<Key, String>>,
+    /// Pods that will have to go.
+    marked: Mutex<HashMap<Key, Marked>>,
+}
+
+struct Marked {
+    uid: String,
+    /// Its eviction may have to be tried again, and is told once.
+    is_told: bool,
 }
 
 /// Runs until the context's shutdown.
@@ -103,8 +109,20 @@ fn concerns(event: &Event<Pod>) -> bool {
 }
 
 impl Controller {
-    fn marked(&self) -> MutexGuard<'_, HashMap<Key, String>> {
+    fn marked(&self) -> MutexGuard<'_, HashMap<Key, Marked>> {
         self.marked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mark(&self, key: &Key, uid: &str) {
+        let mut marked = self.marked();
+        if marked.get(key).is_none_or(|pod| pod.uid != uid) {
+            marked.insert(key.clone(), Marked { uid: uid.to_owned(), is_told: false });
+        }
+    }
+
+    /// Whether this is the first time.
+    fn is_first_told(&self, key: &Key) -> bool {
+        self.marked().get_mut(key).is_some_and(|pod| !std::mem::replace(&mut pod.is_told, true))
     }
 
     /// A slice without taints may be of a newer generation than one that had some.
@@ -131,13 +149,13 @@ impl Controller {
         };
         let claim = |name: &str| self.claims.get(&key.namespace, name);
         let Some(due) = plan::pod_due(&pod, claim, |pool| self.slices.by_index(BY_POOL, pool)) else {
-            if self.marked().remove(&key).is_some_and(|uid| pod.uid() == Some(uid)) {
+            if self.marked().remove(&key).is_some_and(|marked| pod.uid() == Some(marked.uid)) {
                 self.ctx.recorder.event(&*pod, Type::Normal, REASON, "Cancelling deletion");
             }
             return Ok(());
         };
         let uid = pod.uid().unwrap_or_default();
-        self.marked().insert(key.clone(), uid.clone());
+        self.mark(&key, &uid);
         if due <= self.ctx.clock.now() {
             self.evict(&key, uid, due).await?;
             self.marked().remove(&key);
@@ -154,7 +172,9 @@ impl Controller {
         let found = api.get_opt(&key.name).await.doing("get pod", key)?;
         let is_this_one = |pod: &Pod| pod.uid().as_ref() == Some(&uid) && pod.metadata.deletion_timestamp.is_none();
         let Some(pod) = found.filter(is_this_one) else { return Ok(()) };
-        self.ctx.recorder.event(&pod, Type::Normal, REASON, "Marking for deletion");
+        if self.is_first_told(key) {
+            self.ctx.recorder.event(&pod, Type::Normal, REASON, "Marking for deletion");
+        }
         let why = "Device Taint manager: deleting due to NoExecute taint";
         let condition = disruption_target(&pod, "DeletionByDeviceTaintManager", why, self.ctx.clock.now());
         // Upstream's other evictions tell of what generation they speak; this one does not.

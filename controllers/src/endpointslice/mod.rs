@@ -206,12 +206,8 @@ impl Controller {
 fn all_told(key: &Key, plan: &Plan, written: Result<(), Error>) -> Result<(), Error> {
     let skipped =
         |(pod, node): &(String, String)| format!("skipping Pod {pod} for Service {key}: Node {node} Not Found");
-    let mut words: Vec<String> = Vec::new();
-    for word in plan.nodes_missing.iter().map(skipped) {
-        if !words.contains(&word) {
-            words.push(word);
-        }
-    }
+    let mut seen = HashSet::new();
+    let words: Vec<String> = plan.nodes_missing.iter().filter(|missing| seen.insert(*missing)).map(skipped).collect();
     let words = match (words.as_slice(), &written) {
         ([], _) => return written,
         ([one], Ok(())) => one.clone(),

@@ -122,9 +122,11 @@ async fn a_taint_marks_pods_and_its_going_lets_them_stay() {
     let mut going = pod(named(), json!({"phase": "Running"}));
     going["metadata"]["finalizers"] = json!(["example.com/stay"]);
     fake.put(&going);
+    fake.fail("delete", "pods", 3, 500, "InternalError");
     fake.put(&slice(true));
     seconds(60).await;
     assert_eq!(told(&fake), [event("Marking for deletion")]);
+    assert_eq!(fake.list::<Event>()[0].count, Some(1), "tried again, not told again");
     let pod = fake.get::<Pod>("n", "p").unwrap();
     assert!(pod.metadata.deletion_timestamp.is_some());
     let condition = pod.status.unwrap().conditions.unwrap().remove(0);

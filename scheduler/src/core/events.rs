@@ -76,7 +76,7 @@ impl Core {
         }
     }
 
-    /// Its binding is under way. If the pod is going the API refuses that, and its room is free at once.
+    /// Its binding is under way. If the pod is going the API refuses that, and its room on the node is free at once.
     fn assumed_pod_updated(&mut self, new: &Arc<Pod>, now: Timestamp) {
         if !new.is_terminating() {
             return self.queue.update(new.clone(), now, |_, _| false);
