@@ -40,11 +40,12 @@ impl Plugin for ResourceQuota {
         // The commit before this turn may still be on its way into the cache.
         request.api.consistent().await?;
         let now = request.api.clock.now().as_second();
-        if let Evaluator::DeviceClaims(known) = &mut evaluator {
-            *known = devices(request, object, now)?;
+        let current = read(request, quotas)?;
+        if needs_devices(&evaluator, &current) {
+            evaluator = Evaluator::DeviceClaims(devices(request, object, now)?);
         }
         let mut commit = Commit::default();
-        for quota in read(request, quotas)? {
+        for quota in current {
             let charge = Charge { evaluator: &evaluator, request, object, now };
             let Some(used) = charge.apply(&quota.object)? else { continue };
             write(request, quotas, &quota, &used, &mut commit)?;
@@ -89,6 +90,12 @@ fn read(request: &Request<'_>, quotas: &Served) -> Result<Vec<Current>, Status> 
     request.api.cache.list(quotas.id, &prefix).iter().map(|item| Current::from_item(item)).collect()
 }
 
+/// Whether a quota limits what only a DeviceClass can say is counted.
+fn needs_devices(evaluator: &Evaluator, quotas: &[Current]) -> bool {
+    let mut limited = quotas.iter().flat_map(|quota| meta::map(&quota.object, "status.hard").keys());
+    limited.any(|name| evaluator.may_count(name) && !evaluator.counts(name))
+}
+
 /// What matters to the use of this claim, and of what it was.
 fn devices(request: &Request<'_>, claim: &Value, now: i64) -> Result<Devices, Status> {
     let all = |group: &str, plural: &str, namespace: &str| -> Result<Vec<Value>, Status> {
@@ -98,14 +105,19 @@ fn devices(request: &Request<'_>, claim: &Value, now: i64) -> Result<Devices, St
         items.iter().map(|item| Ok(Current::from_item(item)?.object)).collect()
     };
     let mut devices = Devices::new(&all("resource.k8s.io", "deviceclasses", "")?);
-    for claim in [Some(claim), request.old].into_iter().flatten() {
-        let Some((name, _)) = Devices::pod_of(claim) else { continue };
-        let Some(pods) = request.api.catalogue.find("", "v1", "pods") else { continue };
-        let key = request.api.catalogue.key(pods, request.namespace(), name);
-        if let Some(pod) = request.api.cache.get(pods.id, &key) {
-            let claims = all("resource.k8s.io", "resourceclaims", request.namespace())?;
-            devices.charge(claim, &Current::from_item(&pod)?.object, &claims, now);
-        }
+    let versions = [Some(claim), request.old];
+    let pod_name = versions.into_iter().flatten().find_map(|claim| Some(Devices::pod_of(claim)?.0));
+    let pod = pod_name.and_then(|name| {
+        let pods = request.api.catalogue.find("", "v1", "pods")?;
+        request.api.cache.get(pods.id, &request.api.catalogue.key(pods, request.namespace(), name))
+    });
+    if let Some(pod) = pod {
+        let pod = Current::from_item(&pod)?.object;
+        let others = match Devices::claim_of(&pod) {
+            Some(_) => Vec::new(),
+            None => all("resource.k8s.io", "resourceclaims", request.namespace())?,
+        };
+        devices.charge([&pod], others.iter().chain(versions.into_iter().flatten()), now);
     }
     Ok(devices)
 }

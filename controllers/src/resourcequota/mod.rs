@@ -142,15 +142,19 @@ impl Controller {
     async fn sync(&self, key: Key) -> Result<(), Error> {
         let Some(cached) = self.quotas.get_key(&key) else { return Ok(()) };
         let quota = value(&cached);
-        let known = |all: &[Resource]| plan::all_known(&quota, &plan::counted(&quota, all, &Devices::default()));
+        let known = |all: &[Resource]| plan::all_known(&quota, &plan::counted(&quota, all));
         let resources = self.kinds.with(&self.ctx.client, known).await?;
         let mut used = ResourceList::default();
         let mut failure = Ok(());
-        for (resource, evaluator) in plan::counted(&quota, &resources, &Devices::default()) {
+        let mut pods = None;
+        for (resource, evaluator) in plan::counted(&quota, &resources) {
             self.watches.follow(resource);
-            match self.count(resource, evaluator, &resources, &key.namespace).await {
+            match self.count(resource, evaluator, &resources, pods.as_deref(), &key.namespace).await {
                 Ok((evaluator, objects)) => {
                     plan::add(&mut used, &quota, &evaluator, &objects, self.ctx.clock.now().as_second());
+                    if evaluator == Evaluator::Pods {
+                        pods = Some(objects);
+                    }
                 }
                 // What could be counted is still worth writing.
                 Err(e) => failure = Err(e),
@@ -179,23 +183,32 @@ impl Controller {
         written.map(drop).doing("update status of resource quota", key)
     }
 
-    /// All of a kind in the namespace, and how they count with what else there is.
+    /// All of a kind in the namespace, and how they count with what else there is. `pods` are the namespace's, if known.
     async fn count(
         &self,
         resource: &Resource,
         evaluator: Evaluator,
         resources: &[Resource],
+        pods: Option<&[Value]>,
         namespace: &str,
     ) -> Result<(Evaluator, Vec<Value>), Error> {
         let objects = self.list(resource, !matches!(evaluator, Evaluator::Objects(_)), namespace).await?;
         let evaluator = match evaluator {
-            Evaluator::DeviceClaims(_) => Evaluator::DeviceClaims(self.devices(resources, &objects, namespace).await?),
+            Evaluator::DeviceClaims(_) => {
+                Evaluator::DeviceClaims(self.devices(resources, &objects, pods, namespace).await?)
+            }
             other => other,
         };
         Ok((evaluator, objects))
     }
 
-    async fn devices(&self, resources: &[Resource], claims: &[Value], namespace: &str) -> Result<Devices, Error> {
+    async fn devices(
+        &self,
+        resources: &[Resource],
+        claims: &[Value],
+        pods: Option<&[Value]>,
+        namespace: &str,
+    ) -> Result<Devices, Error> {
         let all = async |group: &str, plural: &str, namespace: &str| match resources
             .iter()
             .find(|r| r.group == group && r.resource == plural)
@@ -204,14 +217,11 @@ impl Controller {
             None => Ok(Vec::new()),
         };
         let mut devices = Devices::new(&all("resource.k8s.io", "deviceclasses", "").await?);
-        let made: Vec<_> = claims.iter().filter_map(|claim| Some((claim, Devices::pod_of(claim)?.1))).collect();
-        if made.is_empty() {
-            return Ok(devices);
-        }
-        let (pods, now) = (all("", "pods", namespace).await?, self.ctx.clock.now().as_second());
-        for (claim, uid) in made {
-            if let Some(pod) = pods.iter().find(|pod| machinery::meta::uid(pod) == uid) {
-                devices.charge(claim, pod, claims, now);
+        if claims.iter().any(|claim| Devices::pod_of(claim).is_some()) {
+            let now = self.ctx.clock.now().as_second();
+            match pods {
+                Some(pods) => devices.charge(pods, claims, now),
+                None => devices.charge(&all("", "pods", namespace).await?, claims, now),
             }
         }
         Ok(devices)

@@ -3,20 +3,16 @@
 //! Pure. What one object uses is `machinery::quota`'s to say, which admission charges by too.
 
 use machinery::meta;
-use machinery::quota::{Devices, Evaluator};
+use machinery::quota::Evaluator;
 use machinery::resources::ResourceList;
 use serde_json::{Value, json};
 
 use crate::common::discovery::Resource;
 
 /// The resources that `spec.hard` counts, or may come to count, each with how it is counted.
-pub(super) fn counted<'a>(
-    quota: &Value,
-    resources: &'a [Resource],
-    devices: &Devices,
-) -> Vec<(&'a Resource, Evaluator)> {
+pub(super) fn counted<'a>(quota: &Value, resources: &'a [Resource]) -> Vec<(&'a Resource, Evaluator)> {
     let hard = meta::map(quota, "spec.hard");
-    let of = |r: &'a Resource| Evaluator::of(&r.group, &r.resource).map(|evaluator| (r, evaluator.knowing(devices)));
+    let of = |r: &'a Resource| Evaluator::of(&r.group, &r.resource).map(|evaluator| (r, evaluator));
     let listable = resources.iter().filter(|r| r.namespaced && r.supports("list"));
     listable.filter_map(of).filter(|(_, evaluator)| hard.keys().any(|name| evaluator.may_count(name))).collect()
 }
@@ -66,6 +62,8 @@ pub(super) fn is_urgent(quota: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use machinery::quota::Devices;
+
     use super::*;
 
     fn resource(group: &str, plural: &str) -> Resource {
@@ -103,7 +101,7 @@ mod tests {
         ];
         for (hard, want, known) in rows {
             let quota = quota(hard.clone(), json!({}));
-            let got = counted(&quota, &all, &Devices::default());
+            let got = counted(&quota, &all);
             assert_eq!(got.iter().map(|(r, _)| r.resource.as_str()).collect::<Vec<_>>(), want, "{hard}");
             assert_eq!(all_known(&quota, &got), known, "{hard}");
         }
@@ -136,7 +134,7 @@ mod tests {
     fn pods_and_claims_share_the_name_of_an_extended_resource() {
         let quota = quota(json!({"requests.example.com/gpu": "9"}), json!({}));
         let classes = [json!({"metadata": {"name": "gpu"}, "spec": {"extendedResourceName": "example.com/gpu"}})];
-        let claims = Evaluator::of("resource.k8s.io", "resourceclaims").unwrap().knowing(&Devices::new(&classes));
+        let claims = Evaluator::DeviceClaims(Devices::new(&classes));
         let pod = json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"example.com/gpu": "2"}}}]}});
         let exactly = json!({"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 3});
         let claim = json!({"spec": {"devices": {"requests": [{"name": "r", "exactly": exactly}]}}});

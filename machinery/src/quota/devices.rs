@@ -4,7 +4,7 @@
 //! so the claim counts only with what its pod is not charged for (Kubernetes concept: "Dynamic Resource Allocation",
 //! extended resources).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
@@ -42,24 +42,36 @@ impl Devices {
         is_pod.then(|| (meta::text(owner, "name"), meta::text(owner, "uid")))
     }
 
-    /// Takes into account that a claim's pod is charged already. `claims` are those of the namespace; of several for one
-    /// pod that names none of them, the oldest is the pod's. `now` is in seconds since the epoch.
-    pub fn charge(&mut self, claim: &Value, pod: &Value, claims: &[Value], now: i64) {
-        let Some((name, uid)) = Self::pod_of(claim) else { return };
-        if meta::name(pod) != name || meta::text(pod, "metadata.uid") != uid {
-            return;
-        }
-        let age =
-            |claim: &Value| (meta::text(claim, "metadata.creationTimestamp").to_owned(), meta::name(claim).to_owned());
-        let is_its = match meta::at(pod, "status.extendedResourceClaimStatus") {
-            Value::Null => {
-                let mut others = claims.iter().filter(|other| Self::pod_of(other).is_some_and(|(_, of)| of == uid));
-                !others.any(|other| age(other) < age(claim))
+    /// The claim for extended resources that the pod's status names.
+    pub fn claim_of(pod: &Value) -> Option<&str> {
+        let status = meta::at(pod, "status.extendedResourceClaimStatus");
+        (!status.is_null()).then(|| meta::text(status, "resourceClaimName"))
+    }
+
+    /// Takes into account that these pods of a namespace are charged already. Of several claims for one pod that names none
+    /// of them, the oldest is the pod's. `now` is in seconds since the epoch.
+    pub fn charge<'a>(
+        &mut self,
+        pods: impl IntoIterator<Item = &'a Value>,
+        claims: impl IntoIterator<Item = &'a Value>,
+        now: i64,
+    ) {
+        let mut by_pod: HashMap<_, Vec<&Value>> = HashMap::new();
+        for claim in claims {
+            if let Some(pod) = Self::pod_of(claim) {
+                by_pod.entry(pod).or_default().push(claim);
             }
-            status => status["resourceClaimName"] == meta::name(claim),
-        };
-        if is_its {
-            self.charged.insert(meta::name(claim).to_owned(), pod::usage(pod, now));
+        }
+        for pod in pods {
+            let Some(claims) = by_pod.get(&(meta::name(pod), meta::uid(pod))) else { continue };
+            let mut claims = claims.iter().copied();
+            let its = match Self::claim_of(pod) {
+                None => claims.min_by_key(|&claim| age(claim)),
+                Some(named) => claims.find(|claim| meta::name(claim) == named),
+            };
+            if let Some(its) = its {
+                self.charged.insert(meta::name(its).to_owned(), pod::usage(pod, now));
+            }
         }
     }
 
@@ -90,6 +102,11 @@ impl Devices {
             }
         }
     }
+}
+
+/// The older, the less.
+fn age(claim: &Value) -> (&str, &str) {
+    (meta::text(claim, "metadata.creationTimestamp"), meta::name(claim))
 }
 
 /// Whether this may be a quota's name of an extended resource that devices serve.

@@ -87,14 +87,6 @@ impl Evaluator {
         self.counts(name) || matches!(self, Self::DeviceClaims(_) if devices::is_name(name))
     }
 
-    /// The same with what is known beside ResourceClaims, if it is theirs.
-    pub fn knowing(self, devices: &Devices) -> Self {
-        match self {
-            Self::DeviceClaims(_) => Self::DeviceClaims(devices.clone()),
-            other => other,
-        }
-    }
-
     /// Whether the quota is about the object: by what it limits (`status.hard`) and by its scopes.
     pub fn matches(&self, quota: &Value, object: &Value) -> bool {
         meta::map(quota, "status.hard").keys().any(|name| self.counts(name)) && self.matches_scopes(quota, object)

@@ -139,7 +139,7 @@ fn devices_count_as_extended_resources_unless_their_pod_does() {
     ];
     for (what, claim, pod, all, want) in rows {
         let mut devices = devices.clone();
-        devices.charge(claim, &pod, &all, 0);
+        devices.charge([&pod], all.iter().chain([claim]), 0);
         let usage = Evaluator::DeviceClaims(devices).usage(claim, 0);
         let used = |name: &str| usage.get(name).map_or(0, |quantity| quantity.value());
         assert_eq!(used("requests.example.com/gpu"), want, "{what}");
