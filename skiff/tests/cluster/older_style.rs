@@ -41,7 +41,12 @@ fn every_part_takes_a_master_without_credentials() -> Result<()> {
     let socket = cluster.data().join("containerd/containerd.sock");
     running.push(start(
         "kubelet",
-        &[MASTER.to_owned(), format!("--container-runtime-endpoint=unix://{}", socket.display())],
+        &[
+            MASTER.to_owned(),
+            format!("--container-runtime-endpoint=unix://{}", socket.display()),
+            // Pods are refused where a disk is nearly full, and this machine's may be.
+            "--eviction-hard=memory.available<100Mi".to_owned(),
+        ],
     )?);
 
     let kubectl =
