@@ -2,8 +2,8 @@
 //!
 //! Enter at [`run`]. `policy` says what NetworkPolicies let through (pure), `nft` writes it as rules (pure) and applies
 //! them; `routes` leads to other nodes' pods, `outside` out of the cluster (through a host that forwards nothing by
-//! default: `forwarding`), and `cni` is the configuration of this node's pods. `run` is the shell: watches in, rules and routes out. Knows Nodes, Pods, Namespaces and NetworkPolicies; no
-//! Services, no container runtime.
+//! default: `forwarding`), and `cni` is the configuration of this node's pods. `run` is the shell: watches in, rules and
+//! routes out. Knows Nodes, Pods, Namespaces and NetworkPolicies; no Services, no container runtime.
 
 mod cni;
 mod flags;
