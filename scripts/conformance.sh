@@ -11,6 +11,8 @@ if [ "$(id -u)" != 0 ]; then
     host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
     export "CARGO_TARGET_${host}_RUNNER=sudo --preserve-env"
 fi
+# What an earlier run left says nothing of this one.
+rm -f "$target"/conformance.json "$target"/conformance.xml
 cargo build --workspace --bins
 # An argument a line: patterns have blanks.
 CONFORMANCE_ARGUMENTS=$(printf '%s\n' "$@")

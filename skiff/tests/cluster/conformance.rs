@@ -1,9 +1,9 @@
 //! The acceptance program against a cluster of ours: its quick cases in every run of the tests, all by `make conformance`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use testbed::{Cluster, Machine, SOON, eventually, images};
 
 use crate::support::SKIFF;
@@ -72,12 +72,32 @@ fn all_cases_pass() -> Result<()> {
     cases.arg("--json").arg(&json).arg("--junit").arg(&junit);
     let run = succeeds(&cluster, cases);
     // The bed's own folder is what inside and outside see alike; and a run that failed has results, too.
-    if let Some(folder) = std::env::var_os("CONFORMANCE_RESULTS").map(PathBuf::from) {
-        for file in [json, junit].iter().filter(|file| file.exists()) {
-            std::fs::copy(file, folder.join(file.file_name().unwrap_or_default()))?;
-        }
+    match std::env::var_os("CONFORMANCE_RESULTS") {
+        Some(folder) => keep(run, &[json, junit], Path::new(&folder)),
+        None => run,
     }
-    run
+}
+
+/// Copies what there is of a run's results; why the run failed is told whatever becomes of them.
+fn keep(run: Result<()>, results: &[PathBuf], folder: &Path) -> Result<()> {
+    let kept = results.iter().filter(|file| file.exists()).try_for_each(|file| {
+        let copy = folder.join(file.file_name().unwrap_or_default());
+        std::fs::copy(file, &copy).map(drop).with_context(|| format!("keep the results as {}", copy.display()))
+    });
+    match (run, kept) {
+        (Err(run), Err(kept)) => Err(run.context(format!("{kept:#}"))),
+        (run, kept) => run.and(kept),
+    }
+}
+
+#[test]
+fn a_failed_run_says_so_when_its_results_are_lost() {
+    let there = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/conformance.rs");
+    let nowhere = Path::new("/nowhere");
+    let told = |run: Result<()>| format!("{:#}", keep(run, std::slice::from_ref(&there), nowhere).unwrap_err());
+    assert!(told(Err(anyhow!("2 cases failed"))).contains("2 cases failed"));
+    assert!(told(Ok(())).contains("keep the results as /nowhere/conformance.rs"));
+    assert!(keep(Ok(()), &["/nowhere/at-all".into()], nowhere).is_ok());
 }
 
 /// The other half of `make conformance`.
