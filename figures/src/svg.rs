@@ -10,6 +10,8 @@ const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 280.0;
 const MARGIN: f64 = 50.0;
 const COLUMNS: usize = 3;
+/// Widest of the letters that names are made of, at the size that they are written in.
+const LETTER: f64 = 7.0;
 const COLOURS: [&str; 4] = ["#1f6feb", "#d1242f", "#2da44e", "#bf8700"];
 
 /// One picture of all of them.
@@ -73,6 +75,7 @@ fn one(panel: &Panel) -> String {
         let _ = writeln!(svg, "<text x=\"{label}\" y=\"{:.1}\" text-anchor=\"end\">{mark}</text>", y + 4.0);
     }
     let _ = writeln!(svg, "<text x=\"{right}\" y=\"{}\" text-anchor=\"end\">{}</text>", bottom + 30.0, panel.across);
+    let mut legend = left;
     for (index, line) in panel.lines.iter().enumerate() {
         let (name, colour) = (&line.name, COLOURS[index % COLOURS.len()]);
         let dots: Vec<String> =
@@ -82,8 +85,9 @@ fn one(panel: &Panel) -> String {
             "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
             dots.join(" ")
         );
-        let legend = top + 14.0 * (index as f64 + 1.0);
-        let _ = writeln!(svg, "<text x=\"{}\" y=\"{legend}\" fill=\"{colour}\">{name}</text>", left + 8.0);
+        // Beside each other above the curves, which may be anywhere.
+        let _ = writeln!(svg, "<text x=\"{legend:.1}\" y=\"{}\" fill=\"{colour}\">{name}</text>", top - 10.0);
+        legend += LETTER * (name.chars().count() as f64 + 2.0);
     }
     svg
 }
