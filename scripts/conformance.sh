@@ -13,7 +13,8 @@ if [ "$(id -u)" != 0 ]; then
 fi
 # What an earlier run left says nothing of this one.
 rm -f "$target"/conformance.json "$target"/conformance.xml
-cargo build --workspace --bins
+# Programs and test together, or all is built twice: scripts/test.sh says why.
+cargo build --workspace --bins --test cluster
 # An argument a line: patterns have blanks.
 CONFORMANCE_ARGUMENTS=$(printf '%s\n' "$@")
 export CONFORMANCE_ARGUMENTS CONFORMANCE_RESULTS=$target

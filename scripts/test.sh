@@ -32,8 +32,8 @@ part_tests() {
 }
 
 stage "install what is missing" scripts/prepare.sh run build test
-stage "build the programs" cargo build --workspace --bins
-stage "build the tests" cargo test --workspace --lib --bins --tests --no-run
+# Together: tests want more of tokio than programs do, and cargo would build all that uses it for each of the two.
+stage "build the programs and the tests" cargo build --workspace --bins --tests
 stage "unit tests" cargo test --workspace --lib --bins
 stage "documentation's examples" cargo test --workspace --doc
 stage "rules of the house" cargo test --workspace --test tidy
