@@ -12,7 +12,7 @@ use component::recorder::Source;
 use component::serve::{Endpoints, Gate};
 use component::shutdown::Shutdown;
 use component::{client, serve};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt as _;
 use tokio::net::TcpListener;
@@ -25,7 +25,7 @@ use crate::metrics;
 use crate::nft::{render, tool};
 use crate::options::Options;
 use crate::outside::{self, Way};
-use crate::policy::{self, Cluster, Plan, Policy};
+use crate::policy::{self, Cluster, Plan, Pod, Policy};
 use crate::routes::{self, Backend, Keeper, NodeView};
 
 /// Why skiff-router could not start, or had to stop.
@@ -254,8 +254,8 @@ impl Loop {
         let (pods, namespaces) = self.peers().await;
         let namespaces: BTreeMap<String, policy::Namespace> =
             namespaces.list().iter().map(|one| (one.name_any(), policy::Namespace::from(&**one))).collect();
-        let pods = pods.list().iter().map(|pod| policy::Pod::from(&**pod)).collect();
-        policy::plan(&Cluster { pods, namespaces }, &policies, &self.options.node_name, &self.options.name_servers)
+        let cluster = Cluster { pods: pods.list(), namespaces };
+        policy::plan(&cluster, &policies, &self.options.node_name, &self.options.name_servers)
     }
 
     /// The watches of pods and namespaces, started when first asked for, and with their first lists.
@@ -265,7 +265,12 @@ impl Loop {
             None => {
                 let peers = (self.context.informers.of::<Pod>(), self.context.informers.of::<Namespace>());
                 let (on_pod, on_namespace) = (self.changed.clone(), self.changed.clone());
-                peers.0.on_event(move |_| on_pod.notify_one());
+                // Most of what becomes of a pod is nothing to policies.
+                peers.0.on_event(move |event| {
+                    if event.old().is_none_or(|old| !old.looks_like(event.object())) {
+                        on_pod.notify_one();
+                    }
+                });
                 peers.1.on_event(move |_| on_namespace.notify_one());
                 self.peers = Some(peers.clone());
                 peers

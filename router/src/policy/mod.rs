@@ -1,11 +1,12 @@
 //! NetworkPolicies as what each pod of this node lets through. Pure: objects in, a [`Plan`] out.
 //!
-//! `view` reduces API objects to what policies look at, `resolve` finds out who the peers of a rule are. Nothing here
-//! knows the packet filter's language. Rule: NetworkPolicy, networking.k8s.io/v1.
+//! `pod` and `view` reduce API objects to what policies look at, `resolve` finds out who the peers of a rule are. Nothing
+//! here knows the packet filter's language. Rule: NetworkPolicy, networking.k8s.io/v1.
 //!
 //! A pod that no policy selects for a direction lets all of it through. One that is selected lets through what any rule
 //! of any of its policies allows, and nothing else; policies only ever add.
 
+mod pod;
 mod resolve;
 mod view;
 
@@ -14,7 +15,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-pub(crate) use view::{Cluster, Namespace, Pod, Policy};
+pub(crate) use pod::Pod;
+pub(crate) use view::{Cluster, Namespace, Policy};
 
 /// One thing that is let through: from or to these addresses, at these ports.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +56,16 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
+    /// Of what the API calls it, which is TCP where it says nothing.
+    fn of(name: Option<&str>) -> Option<Protocol> {
+        match name.unwrap_or("TCP") {
+            "TCP" => Some(Protocol::Tcp),
+            "UDP" => Some(Protocol::Udp),
+            "SCTP" => Some(Protocol::Sctp),
+            _ => None,
+        }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Protocol::Tcp => "tcp",
@@ -86,7 +98,7 @@ impl Plan {
 /// The plan for the pods of `node`; `name_servers` are the addresses at which cluster DNS is asked.
 pub(crate) fn plan(cluster: &Cluster, policies: &[Policy], node: &str, name_servers: &BTreeSet<IpAddr>) -> Plan {
     let mut plan = Plan::default();
-    let restricted = cluster.pods.iter().filter(|pod| pod.node == node && !pod.is_host_network && !pod.is_finished);
+    let restricted = cluster.pods.iter().filter(|pod| *pod.node == *node && !pod.is_host_network && !pod.is_finished);
     for pod in restricted {
         let selecting = policies.iter().filter(|policy| policy.selects(pod));
         for policy in selecting {
@@ -104,7 +116,7 @@ pub(crate) fn plan(cluster: &Cluster, policies: &[Policy], node: &str, name_serv
                     Direction::Ingress => &mut plan.ingress,
                     Direction::Egress => &mut plan.egress,
                 };
-                for address in &pod.addresses {
+                for address in pod.addresses.iter() {
                     table.entry(*address).or_default().extend(allows.iter().cloned());
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{NetworkPolicyPeer, NetworkPolicyPort};
@@ -69,7 +70,7 @@ fn block(peer: &NetworkPolicyPeer) -> Option<Peers> {
 fn is_peer(cluster: &Cluster, policy: &Policy, rule: &Rule, pod: &Pod) -> bool {
     !pod.is_host_network
         && !pod.is_finished
-        && rule.peers.iter().any(|peer| selects(cluster, policy, peer, &pod.namespace, &pod.labels))
+        && rule.peers.iter().any(|peer| selects(cluster, policy, peer, pod.namespace(), &pod.labels))
 }
 
 /// Without a namespace selector pods of the policy's namespace are meant, without a pod selector all of a namespace.
@@ -95,7 +96,7 @@ fn ports(ports: &[NetworkPolicyPort], number_of: impl Fn(&str, Protocol) -> Opti
     let mut found = Vec::new();
     let mut ranges: BTreeMap<Protocol, BTreeSet<(u16, u16)>> = BTreeMap::new();
     for port in ports {
-        let Some(protocol) = view::protocol(port.protocol.as_deref()) else { continue };
+        let Some(protocol) = Protocol::of(port.protocol.as_deref()) else { continue };
         let number = |value: i32| u16::try_from(value).ok();
         let range = match &port.port {
             None => {
@@ -115,17 +116,17 @@ fn ports(ports: &[NetworkPolicyPort], number_of: impl Fn(&str, Protocol) -> Opti
 }
 
 fn named(pod: &Pod, name: &str, protocol: Protocol) -> Option<u16> {
-    pod.ports.iter().find(|(known, of, _)| known == name && *of == protocol).map(|(_, _, number)| *number)
+    pod.ports.iter().find(|(known, of, _)| **known == *name && *of == protocol).map(|(_, _, number)| *number)
 }
 
 /// For egress: each peer by the numbers that it gives the rule's names.
 fn named_at_peers(cluster: &Cluster, policy: &Policy, rule: &Rule) -> Vec<Allow> {
     let names = rule.ports.iter().filter_map(|port| match &port.port {
-        Some(IntOrString::String(name)) => Some((name, view::protocol(port.protocol.as_deref())?)),
+        Some(IntOrString::String(name)) => Some((name, Protocol::of(port.protocol.as_deref())?)),
         _ => None,
     });
     let names: Vec<_> = names.collect();
-    let is_peer = |pod: &&Pod| match rule.peers.is_empty() {
+    let is_peer = |pod: &&Arc<Pod>| match rule.peers.is_empty() {
         true => !pod.is_host_network && !pod.is_finished,
         false => is_peer(cluster, policy, rule, pod),
     };
@@ -133,7 +134,7 @@ fn named_at_peers(cluster: &Cluster, policy: &Policy, rule: &Rule) -> Vec<Allow>
     for pod in cluster.pods.iter().filter(|_| !names.is_empty()).filter(is_peer) {
         for (name, protocol) in &names {
             if let Some(number) = named(pod, name, *protocol) {
-                found.entry((*protocol, number)).or_default().extend(&pod.addresses);
+                found.entry((*protocol, number)).or_default().extend(pod.addresses.iter());
             }
         }
     }

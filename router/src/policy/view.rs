@@ -1,39 +1,27 @@
-//! What policies look at: pods, namespaces and the policies themselves, without all else.
+//! What policies look at beside pods: namespaces and the policies themselves, without all else.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Namespace as ApiNamespace, Pod as ApiPod};
+use k8s_openapi::api::core::v1::Namespace as ApiNamespace;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
 
-use super::{Direction, Protocol};
+use super::{Direction, Pod};
 
 pub(crate) type Labels = BTreeMap<String, String>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
-    pub(crate) pods: Vec<Pod>,
+    pub(crate) pods: Vec<Arc<Pod>>,
     pub(crate) namespaces: BTreeMap<String, Namespace>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Namespace {
     pub(crate) labels: Labels,
-}
-
-#[derive(Debug)]
-pub(crate) struct Pod {
-    pub(crate) namespace: String,
-    pub(crate) labels: Labels,
-    pub(crate) node: String,
-    pub(crate) addresses: Vec<IpAddr>,
-    pub(crate) is_host_network: bool,
-    /// Its addresses may be others' by now.
-    pub(crate) is_finished: bool,
-    pub(crate) ports: Vec<(String, Protocol, u16)>,
 }
 
 #[derive(Debug)]
@@ -60,32 +48,6 @@ impl Cluster {
 impl From<&ApiNamespace> for Namespace {
     fn from(object: &ApiNamespace) -> Namespace {
         Namespace { labels: object.labels().clone() }
-    }
-}
-
-impl From<&ApiPod> for Pod {
-    fn from(object: &ApiPod) -> Pod {
-        let spec = object.spec.as_ref();
-        let status = object.status.as_ref();
-        let all = status.iter().flat_map(|status| status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str()));
-        let first = status.and_then(|status| status.pod_ip.as_deref());
-        let mut addresses: Vec<IpAddr> = all.chain(first).filter_map(|text| text.parse().ok()).collect();
-        addresses.sort_unstable();
-        addresses.dedup();
-        let sidecars = spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
-        let containers = sidecars.chain(spec.iter().flat_map(|spec| &spec.containers));
-        let ports = containers.flat_map(|container| container.ports.iter().flatten()).filter_map(|port| {
-            Some((port.name.clone()?, protocol(port.protocol.as_deref())?, u16::try_from(port.container_port).ok()?))
-        });
-        Pod {
-            namespace: object.namespace().unwrap_or_default(),
-            labels: object.labels().clone(),
-            node: spec.and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
-            addresses,
-            is_host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),
-            is_finished: matches!(status.and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed")),
-            ports: ports.collect(),
-        }
     }
 }
 
@@ -116,7 +78,7 @@ impl From<&NetworkPolicy> for Policy {
 
 impl Policy {
     pub(crate) fn selects(&self, pod: &Pod) -> bool {
-        pod.namespace == self.namespace && matches(self.selector.as_ref(), &pod.labels)
+        pod.namespace() == self.namespace && matches(self.selector.as_ref(), &pod.labels)
     }
 
     /// `None` when the policy is not for this direction.
@@ -135,13 +97,4 @@ pub(super) fn selector(selector: &LabelSelector) -> Option<Selector> {
 
 pub(super) fn matches(selector: Option<&Selector>, labels: &Labels) -> bool {
     selector.is_some_and(|selector| selector.matches(labels))
-}
-
-pub(super) fn protocol(name: Option<&str>) -> Option<Protocol> {
-    match name.unwrap_or("TCP") {
-        "TCP" => Some(Protocol::Tcp),
-        "UDP" => Some(Protocol::Udp),
-        "SCTP" => Some(Protocol::Sctp),
-        _ => None,
-    }
 }

@@ -3,24 +3,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::transaction;
 use crate::policy::{Cluster, Namespace, Pod, Policy, plan};
 
-fn pod(namespace: &str, labels: Value, node: &str, addresses: &[&str], more: Value) -> Pod {
+fn pod(namespace: &str, labels: Value, node: &str, addresses: &[&str], more: Value) -> Arc<Pod> {
     let addresses: Vec<Value> = addresses.iter().map(|ip| json!({"ip": ip})).collect();
     let mut spec = json!({"nodeName": node, "containers": [{"name": "c", "ports": [
         {"name": "web", "containerPort": 8080}, {"name": "dns", "containerPort": 5353, "protocol": "UDP"}]}]});
     for (key, value) in more.as_object().unwrap() {
         spec[key] = value.clone();
     }
-    let object: k8s_openapi::api::core::v1::Pod = serde_json::from_value(json!({
-        "metadata": {"namespace": namespace, "name": "x", "labels": labels}, "spec": spec,
-        "status": {"podIPs": addresses}}))
-    .unwrap();
-    Pod::from(&object)
+    let object = json!({"metadata": {"namespace": namespace, "name": "x", "labels": labels}, "spec": spec,
+        "status": {"podIPs": addresses}});
+    Arc::new(serde_json::from_value(object).unwrap())
 }
 
 fn cluster() -> Cluster {
