@@ -138,7 +138,7 @@ impl Controller {
             }
         }
         if !made.is_empty() {
-            self.tell(key, made).await?;
+            self.tell(key, plan::told(&pod, made)).await?;
         }
         self.reserve(&pod).await
     }
@@ -194,9 +194,9 @@ impl Controller {
         Ok(Some(created.doing("create ResourceClaim for", Key::of(pod)).map_err(refused)?.name_any()))
     }
 
-    async fn tell(&self, key: &Key, made: Vec<(String, String)>) -> Result<(), Error> {
+    async fn tell(&self, key: &Key, all: Vec<(String, String)>) -> Result<(), Error> {
         let told = |(name, claim): (String, String)| json!({"name": name, "resourceClaimName": claim});
-        let statuses: Vec<Value> = made.into_iter().map(told).collect();
+        let statuses: Vec<Value> = all.into_iter().map(told).collect();
         let patch = json!({"apiVersion": "v1", "kind": "Pod", "status": {"resourceClaimStatuses": statuses}});
         let api = Api::<Pod>::namespaced(self.ctx.client.clone(), &key.namespace);
         let params = PatchParams::apply(FIELD_MANAGER).force();

@@ -9,7 +9,7 @@ use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimConsumerReferen
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::ResourceExt;
 
-use crate::common::device_claims::is_made_for;
+use crate::common::device_claims::{claims_of, is_made_for, name_of};
 use crate::common::owner::{controller_of, controller_ref};
 use crate::common::pod::Pod;
 use crate::common::{map, pods};
@@ -26,6 +26,18 @@ pub(super) fn made_for(pod: &Pod, entry: &PodResourceClaim, claims: &[Arc<Resour
     let made = claims.iter().filter(|claim| is_made_for(pod, claim));
     let mut named = made.filter(|claim| map(&claim.metadata.annotations).get(POD_CLAIM) == Some(&entry.name));
     named.next().map(|claim| claim.name_any())
+}
+
+/// All that the pod's status is to say of claims by templates: what was `made` just now, and what it says already. An
+/// apply takes back what it said before and does not say again.
+pub(super) fn told(pod: &Pod, made: Vec<(String, String)>) -> Vec<(String, String)> {
+    let is_new = |entry: &PodResourceClaim| made.iter().any(|(name, _)| *name == entry.name);
+    let by_template = claims_of(pod).iter().filter(|entry| entry.resource_claim_template_name.is_some());
+    let known = by_template
+        .filter(|entry| !is_new(entry))
+        .filter_map(|entry| Some((entry.name.clone(), name_of(pod, entry)?.to_owned())));
+    let known: Vec<_> = known.collect();
+    known.into_iter().chain(made).collect()
 }
 
 pub(super) fn claim_from(template: &ResourceClaimTemplate, pod: &Pod, entry: &PodResourceClaim) -> ResourceClaim {

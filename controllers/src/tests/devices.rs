@@ -1,5 +1,7 @@
 //! ResourceClaims of pods, and devices with taints, over the API server in memory: what is done, and what is told of it.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceSlice};
 use serde_json::Value;
@@ -55,8 +57,39 @@ async fn a_pod_that_needs_no_claim_gets_none() {
     tokio::spawn(resourceclaim::run(world.ctx.clone(), 1));
     world.fake.put(&template());
     world.fake.put(&pod(from_template(), json!({"resourceClaimStatuses": [{"name": "gpu"}]})));
+    // One that needs a claim comes later, and gets it: then the first was looked at.
+    let mut other = pod(from_template(), json!({}));
+    other["metadata"] = json!({"name": "q", "namespace": "n", "uid": "v"});
+    world.fake.put(&other);
+    world.until("the other has its claim", |f| claims_told(f, "q").contains_key("gpu")).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert!(world.fake.list::<ResourceClaim>().is_empty());
+    let made = world.fake.list::<ResourceClaim>();
+    let owners = made.iter().flat_map(|claim| claim.metadata.owner_references.iter().flatten());
+    assert_eq!(owners.map(|owner| &*owner.name).collect::<Vec<_>>(), ["q"]);
+}
+
+/// By the pod's names for them.
+fn claims_told(fake: &FakeApi, pod: &str) -> BTreeMap<String, String> {
+    let status = fake.get::<Pod>("n", pod).and_then(|pod| pod.status);
+    let told = status.and_then(|status| status.resource_claim_statuses).into_iter().flatten();
+    told.filter_map(|told| Some((told.name, told.resource_claim_name?))).collect()
+}
+
+#[tokio::test]
+async fn a_claim_that_is_made_again_does_not_take_the_others_off_the_pod() {
+    let world = World::new();
+    tokio::spawn(resourceclaim::run(world.ctx.clone(), 1));
+    world.fake.put(&template());
+    let entry = |name: &str| json!({"name": name, "resourceClaimTemplateName": "t"});
+    world.fake.put(&pod(json!({"resourceClaims": [entry("gpu"), entry("net")]}), json!({})));
+    world.until("both are told", |f| claims_told(f, "p").len() == 2).await;
+    let first = claims_told(&world.fake, "p");
+    world.fake.remove::<ResourceClaim>("n", &first["gpu"]);
+    let net = first["net"].clone();
+    let is_new = move |told: &BTreeMap<String, String>| told["gpu"] != first["gpu"] && told["net"] == net;
+    world
+        .until("told anew", |f| Some(claims_told(f, "p")).filter(|told| told.len() == 2).is_some_and(|t| is_new(&t)))
+        .await;
 }
 
 fn claim(allocated: bool) -> Value {
