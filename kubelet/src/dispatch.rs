@@ -271,6 +271,7 @@ impl Dispatcher {
                 pods.entry(identity).or_insert_with(Vec::new).push((id.clone(), state));
             }
         }
+        self.0.node.index.found(pods.keys().map(|identity| &identity.uid));
         let before = std::mem::replace(&mut *self.0.seen.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
         for (identity, items) in pods {
             let known = self.lock().contains_key(&identity.uid);

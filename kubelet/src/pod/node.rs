@@ -60,11 +60,37 @@ pub struct Network {
     pub message: String,
 }
 
-/// Which pod a container or sandbox belongs to.
+/// Which pod a container or sandbox belongs to, and which pods the runtime may hold anything of.
 #[derive(Debug, Default)]
-pub struct Index(Mutex<HashMap<String, String>>);
+pub struct Index {
+    pods: Mutex<HashMap<String, String>>,
+    held: Mutex<Held>,
+}
+
+/// UIDs of the pods that the runtime had when everything was first looked at, and of those that came to this kubelet.
+#[derive(Debug, Default)]
+struct Held {
+    has_looked: bool,
+    uids: HashSet<String>,
+}
 
 impl Index {
+    /// Notes whose containers and sandboxes there were at a look at everything. The first one counts: what comes later is
+    /// made by this kubelet's own workers.
+    pub fn found<'a>(&self, pod_uids: impl IntoIterator<Item = &'a String>) {
+        let mut held = self.lock_held();
+        if !std::mem::replace(&mut held.has_looked, true) {
+            held.uids.extend(pod_uids.into_iter().cloned());
+        }
+    }
+
+    /// Notes that a pod comes, and tells whether the runtime may hold something of it already.
+    pub fn may_hold(&self, pod_uid: &str) -> bool {
+        let mut held = self.lock_held();
+        let is_new = held.uids.insert(pod_uid.to_owned());
+        !(held.has_looked && is_new)
+    }
+
     pub fn note(&self, ids: impl IntoIterator<Item = String>, pod_uid: &str) {
         let mut map = self.lock();
         for id in ids {
@@ -76,12 +102,18 @@ impl Index {
         self.lock().get(id).cloned()
     }
 
+    /// Nothing of the pod is left.
     pub fn forget_pod(&self, pod_uid: &str) {
         self.lock().retain(|_, uid| uid != pod_uid);
+        self.lock_held().uids.remove(pod_uid);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

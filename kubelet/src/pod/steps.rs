@@ -18,7 +18,7 @@ use super::{
 use crate::{
     env, metrics,
     paths::Paths,
-    runtime::{ContainerRecord, ContainerState, Observed, observe::Item},
+    runtime::{ContainerState, Observed, observe::Item},
     volumes::mounts,
 };
 
@@ -314,12 +314,16 @@ pub async fn remove_container(node: &Node, id: &str, log_path: &str) -> Result<(
 
 /// Removes everything that the runtime and the log folder still hold of a pod that is gone.
 pub async fn remove_pod(node: &Node, pod: &Pod) -> Result<(), String> {
-    let uid = spec::uid(pod);
-    let observed = Observed::of_pod(node.runtime.as_ref(), uid).await.map_err(|error| error.to_string())?;
-    for ContainerRecord { id, log_path, .. } in &observed.containers {
-        remove_container(node, id, log_path).await?;
+    let (runtime, uid) = (node.runtime.as_ref(), spec::uid(pod));
+    let told = |error: crate::runtime::Error| error.to_string();
+    for container in runtime.list_containers(Some(uid)).await.map_err(told)? {
+        let log_path = match runtime.container_status(&container.id).await {
+            Err(error) if error.is_not_found() => continue,
+            status => status.map_err(told)?.log_path,
+        };
+        remove_container(node, &container.id, &log_path).await?;
     }
-    for sandbox in &observed.sandboxes {
+    for sandbox in runtime.list_sandboxes(Some(uid)).await.map_err(told)? {
         match node.runtime.remove_sandbox(&sandbox.id).await {
             Err(error) if !error.is_not_found() => return Err(error.to_string()),
             _ => {}

@@ -135,7 +135,7 @@ pub async fn run(node: Arc<Node>, inbox: Inbox, pod: Arc<Pod>, gone: bool, shutd
         gone,
         admission: Admission::Unasked,
         ending: Ending::No,
-        look: Look::Everything,
+        look: if node.index.may_hold(&uid) || gone { Look::Everything } else { Look::Nothing },
         exited: HashMap::new(),
         look_again_at: None,
         refresh: false,

@@ -158,16 +158,43 @@ async fn a_pod_comes_runs_and_leaves_nothing() {
 
 #[tokio::test]
 async fn a_kubelet_that_comes_back_starts_nothing_twice() {
-    let bed = Bed::new();
+    let mut bed = Bed::new();
     let (node, shutdown) = (bed.node(), Shutdown::new());
     let task = tokio::spawn(worker::run(node.clone(), Inbox::default(), pod("Always"), false, shutdown.clone()));
     until("the pod runs", || phase(&node) == "Running").await;
     shutdown.trigger();
     tokio::time::timeout(PATIENCE, task).await.expect("in time").expect("no panic");
-    let again = bed.node();
-    let _task = tokio::spawn(worker::run(again.clone(), Inbox::default(), pod("Always"), false, Shutdown::new()));
-    until("the pod runs", || phase(&again) == "Running").await;
-    assert_eq!(bed.calls(), START);
+    for has_looked in [false, true] {
+        let (again, dispatch) = bed.dispatcher();
+        if has_looked {
+            dispatch.look_at_all(false).await.expect("a look");
+        }
+        let _task = tokio::spawn(worker::run(again.clone(), Inbox::default(), pod("Always"), false, Shutdown::new()));
+        until("the pod runs", || phase(&again) == "Running").await;
+        assert_eq!(bed.calls(), START);
+    }
+}
+
+#[tokio::test]
+async fn the_runtime_is_not_asked_what_it_has_of_a_pod_that_is_new() {
+    let mut bed = Bed::new();
+    let (node, dispatch) = bed.dispatcher();
+    dispatch.look_at_all(false).await.expect("a look");
+    let run = |gone| tokio::spawn(worker::run(node.clone(), Inbox::default(), pod("Always"), gone, Shutdown::new()));
+    let task = run(false);
+    until("the pod runs", || phase(&node) == "Running").await;
+    assert_eq!((bed.calls(), bed.runtime.state().lists), (START.map(str::to_owned).to_vec(), 1), "looked once, at all");
+    task.abort();
+    let _ = task.await;
+    let task = run(false);
+    until("one that follows a worker that failed asks", || bed.runtime.state().lists == 2).await;
+    task.abort();
+    let _ = task.await;
+    let end = tokio::time::timeout(PATIENCE, run(true)).await;
+    end.expect("in time").expect("no panic");
+    assert!(bed.runtime.state().sandboxes.is_empty() && bed.runtime.state().containers.is_empty());
+    // Asked for what is left, and nothing is: its like would be new again.
+    assert!(!node.index.may_hold("u") && node.index.may_hold("u"));
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ pub(crate) struct State {
     pub(crate) containers: BTreeMap<String, (String, v1::ContainerStatus)>,
     /// Every changing call with its object, in order.
     pub(crate) calls: Vec<String>,
+    pub(crate) lists: usize,
     /// Calls that fail the next time, by name.
     pub(crate) failing: BTreeSet<&'static str>,
     /// Containers that were started while another of their name ran in the same pod.
@@ -171,10 +172,10 @@ impl Runtime for FakeRuntime {
     }
 
     async fn list_sandboxes(&self, pod_uid: Option<&str>) -> Result<Vec<v1::PodSandbox>> {
-        let state = self.state();
+        let mut state = self.state();
+        state.lists += 1;
         let own = state.sandboxes.values().filter(|it| is_of(&it.labels, pod_uid));
-        let one = |it: &v1::PodSandboxStatus| v1::PodSandbox { id: it.id.clone(), ..Default::default() };
-        Ok(own.map(one).collect())
+        Ok(own.map(|it| v1::PodSandbox { id: it.id.clone(), ..Default::default() }).collect())
     }
 
     async fn sandbox_status(&self, id: &str) -> Result<v1::PodSandboxStatus> {
@@ -240,8 +241,7 @@ impl Runtime for FakeRuntime {
     }
 
     async fn container_status(&self, id: &str) -> Result<v1::ContainerStatus> {
-        let found = self.state().containers.get(id).map(|(_, status)| status.clone());
-        found.ok_or_else(|| missing("ContainerStatus", id))
+        self.state().containers.get(id).map(|(_, it)| it.clone()).ok_or_else(|| missing("ContainerStatus", id))
     }
 
     async fn create_container(
