@@ -7,6 +7,8 @@ use std::{
 };
 
 use nix::mount::{MntFlags, MsFlags, mount as sys_mount, umount2};
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+use rustix::io::Errno;
 
 /// All mount points of this mount namespace, in the order that they were made.
 pub(super) fn mount_points() -> io::Result<Vec<PathBuf>> {
@@ -39,8 +41,16 @@ fn unescape(field: &str) -> String {
     out
 }
 
+/// The kernel tells of one path; the table of all grows with the node's pods. Kernels before 5.8 have only the table.
 pub(super) fn is_mounted(folder: &Path) -> io::Result<bool> {
-    Ok(mount_points()?.iter().any(|point| point == folder))
+    match statx(CWD, folder, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, StatxFlags::empty()) {
+        Ok(found) if found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
+            Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+        }
+        Err(Errno::NOENT) => Ok(false),
+        // A mount whose server is gone cannot be looked at, but it is in the table.
+        _ => Ok(mount_points()?.iter().any(|point| point == folder)),
+    }
 }
 
 pub(super) fn mount_tmpfs(folder: &Path, size_bytes: Option<i64>) -> io::Result<()> {
@@ -116,7 +126,12 @@ fn finish(command: &mut Command) -> io::Result<()> {
 /// # Errors
 /// A mount that is still there afterwards: removing the folder then would remove what is mounted.
 pub(super) fn unmount_below(folder: &Path) -> io::Result<()> {
-    for point in mount_points()?.iter().rev().filter(|point| point.starts_with(folder)) {
+    let mut below = mount_points()?;
+    below.retain(|point| point.starts_with(folder));
+    if below.is_empty() {
+        return Ok(());
+    }
+    for point in below.iter().rev() {
         if let Err(error) = umount2(point, MntFlags::MNT_DETACH) {
             tracing::warn!(path = %point.display(), %error, "a volume's mount cannot be undone");
         }
@@ -143,6 +158,14 @@ mod tests {
         ] {
             assert_eq!(remount_options(is_read_only, &options(given)), wanted);
         }
+    }
+
+    #[test]
+    fn the_kernel_and_its_table_agree_on_what_is_mounted() {
+        let points = mount_points().unwrap();
+        assert!(is_mounted(Path::new("/proc")).unwrap() && points.contains(&PathBuf::from("/proc")));
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!is_mounted(folder.path()).unwrap() && !is_mounted(&folder.path().join("none")).unwrap());
     }
 
     #[test]
