@@ -12,6 +12,7 @@ pub mod context;
 pub mod delegated;
 pub mod file_watch;
 pub mod flags;
+pub mod gates;
 pub mod informer;
 pub mod key;
 pub mod leader;

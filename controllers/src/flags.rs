@@ -60,8 +60,7 @@ fn generic() -> Group {
                 .without_effect(NO_CLOUD),
             flag("leader-migration-config", String, "", "The configuration of leader migration.")
                 .without_effect(NO_CLOUD),
-            flag("feature-gates", Map, "", "Features to turn on or off.")
-                .without_effect("behaviour is that of the default gates"),
+            flag("feature-gates", Map, "", "Features: name=true or name=false; all are as upstream's defaults."),
             flag("emulated-version", Strings, "", "The version to behave like.").without_effect("only v1.36 is known"),
             flag("emulation-forward-compatible", Bool, "false", "Take APIs newer than the emulated version.")
                 .without_effect("only v1.36 is known"),
@@ -153,6 +152,8 @@ fn networking() -> Group {
     Group::new(
         "Networking flags",
         [
+            flag("concurrent-service-syncs", Int, "1", "Services whose load balancers are worked on at the same time.")
+                .without_effect("addresses of the pool are given out one after the other"),
             flag(
                 "load-balancer-pool",
                 Strings,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use component::client::{self, ServiceAccountClients};
 use component::context::{Context, Seams};
 use component::leader::{self, Identity};
-use component::recorder::Source;
+use component::recorder::{Recorder, Source};
 use component::serve;
 use component::shutdown::Shutdown;
 use futures::future::{BoxFuture, FutureExt, join_all};
@@ -48,6 +48,7 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     let election = leader::Settings::from_flags(&options.values, NAME, identity)?;
     let endpoints = || serve::secure_endpoints(NAME, &options.values, &ctx.client, &ctx.informers, ctx.clock);
     let serving = serve::serve_secure(NAME, listener, &options.values, endpoints, seams.shutdown.clone())?;
+    options.idle.iter().for_each(|what| tracing::warn!("{what}"));
     for name in options.controllers.missing() {
         tracing::warn!(controller = name, "is not built yet and will not run");
     }
@@ -91,18 +92,28 @@ fn account(controller: &str) -> &str {
     }
 }
 
-/// The context for one controller: with `--use-service-account-credentials` it writes under its own identity. What is
-/// shared, the caches and the events, stays the manager's.
-fn context(name: &str, ctx: &Context, accounts: Option<&ServiceAccountClients>) -> Result<Context, client::Error> {
+/// The context for one controller, until leading ends: with `--use-service-account-credentials` it writes and tells its
+/// events under its own identity. The caches are shared, and stay the manager's.
+fn context(
+    name: &str,
+    ctx: &Context,
+    leading: &Shutdown,
+    accounts: Option<&ServiceAccountClients>,
+) -> Result<Context, client::Error> {
+    let ctx = ctx.clone();
     // Upstream's is started before there are accounts to be, and stays the manager.
     let accounts = accounts.filter(|_| name != "serviceaccount-token-controller");
     let client = accounts.map(|accounts| accounts.client("kube-system", account(name))).transpose()?;
-    Ok(Context { client: client.unwrap_or_else(|| ctx.client.clone()), ..ctx.clone() })
+    let shutdown = leading.clone();
+    let Some(client) = client else { return Ok(Context { shutdown, ..ctx }) };
+    // What controllers tell while they end is still written: events end with the manager.
+    let recorder =
+        Recorder::start(client.clone(), Source::new(NAME), ctx.clock, ctx.random.clone(), ctx.shutdown.clone());
+    Ok(Context { client, recorder, shutdown, ..ctx })
 }
 
 /// Runs the controllers until leading ends; then they have a moment to finish what they are at.
 async fn lead(ctx: &Context, options: &Options, leading: Shutdown) -> Result<(), Error> {
-    let ctx = Context { shutdown: leading.clone(), ..ctx.clone() };
     let options = Arc::new(options.clone());
     let accounts = match options.values.bool("use-service-account-credentials") {
         true => Some(ServiceAccountClients::new(&options.client, ctx.client.clone())?),
@@ -110,7 +121,7 @@ async fn lead(ctx: &Context, options: &Options, leading: Shutdown) -> Result<(),
     };
     let mut tasks = Vec::new();
     for (name, _) in CONTROLLERS.iter().filter(|(name, _)| options.controllers.wants(name)) {
-        tasks.extend(start(name, &context(name, &ctx, accounts.as_ref())?, &options).map(tokio::spawn));
+        tasks.extend(start(name, &context(name, ctx, &leading, accounts.as_ref())?, &options).map(tokio::spawn));
     }
     tracing::info!(controllers = tasks.len(), "started");
     let all = join_all(tasks);
@@ -224,4 +235,92 @@ fn start_storage(name: &'static str, ctx: &Context, options: &Options) -> Option
 
 fn speaking_as(component: &str, ctx: &Context) -> Context {
     Context { recorder: ctx.recorder.with_source(Source::new(component)), ..ctx.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use component::clock::Clock;
+    use component::random::Random;
+    use component::testing::FakeApi;
+
+    use super::*;
+
+    /// Of upstream's v1.36, whatever controllers are on.
+    const QUEUES: [&str; 50] = [
+        "ClusterRoleAggregator",
+        "bootstrap_signer_queue",
+        "certificate",
+        "cidrallocator_node",
+        "claims",
+        "cronjob",
+        "daemonset",
+        "daemonset-node-updates",
+        "deployment",
+        "disruption",
+        "disruption_recheck",
+        "endpoint",
+        "endpoint_slice",
+        "endpoint_slice_mirroring",
+        "ephemeral_volume",
+        "garbage_collector_attempt_to_delete",
+        "garbage_collector_attempt_to_orphan",
+        "garbage_collector_graph_changes",
+        "horizontalpodautoscaler",
+        "ipaddresses",
+        "job",
+        "job_orphan_pod",
+        "namespace",
+        "node_lifecycle_controller",
+        "node_lifecycle_controller_pods",
+        "noexec_taint_node",
+        "noexec_taint_pod",
+        "orphaned_pods_nodes",
+        "pvcprotection",
+        "pvcs",
+        "pvprotection",
+        "replicaset",
+        "replicationmanager",
+        "resource_claim",
+        "resource_quota_controller_resource_changes",
+        "resourcequota_primary",
+        "resourcequota_priority",
+        "root_ca_cert_publisher",
+        "service",
+        "serviceaccount",
+        "serviceaccount_tokens_service",
+        "stale_pod_disruption",
+        "statefulset",
+        "csrcleaner",
+        "token_cleaner",
+        "ttl_jobs_to_delete",
+        "ttlcontroller",
+        "vacprotection",
+        "volume_expand",
+        "volumes",
+    ];
+    /// Where upstream has no queue.
+    const OWN_QUEUES: [&str; 2] = ["device-taint-eviction-controller", "legacy_service_account_token_cleaner"];
+
+    #[tokio::test]
+    async fn queues_have_upstreams_names() {
+        let (fake, source) = (FakeApi::new(), Source::new("test"));
+        let ctx = Context::with(fake.client(), source, Clock::system(), Random::seeded(1), Shutdown::new());
+        let options = Arc::new(Options::from_flags(&crate::flags().parse(Vec::<String>::new()).unwrap()).unwrap());
+        let started = CONTROLLERS.iter().filter_map(|(name, _)| start(name, &ctx, &options));
+        // The queues are made before anything is waited for.
+        let started: Vec<_> = started.map(|mut controller| (&mut controller).now_or_never()).collect();
+        assert!(started.len() > 30, "{}", started.len());
+        ctx.shutdown.trigger();
+        let text = String::from_utf8(component::metrics::text()).unwrap();
+        let names =
+            text.lines().filter_map(|line| line.strip_prefix("workqueue_adds_total{name=\"")?.split('"').next());
+        let names: Vec<&str> = names.collect();
+        let known = QUEUES.iter().chain(&OWN_QUEUES);
+        let known: Vec<&str> = known.copied().collect();
+        let strange: Vec<_> = names.iter().filter(|name| !known.contains(*name)).collect();
+        assert!(strange.is_empty(), "not upstream's: {strange:?}");
+        for name in ["certificate", "vacprotection", "pvcs", "claims", "replicationmanager", "noexec_taint_pod"] {
+            assert!(names.contains(&name), "{name} is missing among {names:?}");
+        }
+    }
 }

@@ -15,6 +15,8 @@ use crate::{
 /// The settings of the controller manager.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What was asked for and does nothing, each in a sentence.
+    pub(crate) idle: Vec<String>,
     pub(crate) values: Values,
     pub(crate) client: ClientConfig,
     pub(crate) controllers: Selection,
@@ -72,7 +74,9 @@ impl Options {
             count @ 1..=1000 => count as usize,
             _ => return Err(Error::Options("max-endpoints-per-slice must be between 1 and 1000".into())),
         };
+        let idle = component::gates::check(&values.map("feature-gates")).map_err(Error::Options)?;
         Ok(Options {
+            idle,
             client: ClientConfig::from_flags("kube-controller-manager", values),
             controllers,
             workers: Workers {

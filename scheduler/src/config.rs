@@ -9,6 +9,7 @@ mod spread;
 #[cfg(test)]
 mod tests;
 mod validation;
+mod whole;
 
 use std::time::Duration;
 
@@ -67,7 +68,7 @@ impl Default for Configuration {
 impl Configuration {
     /// The whole configuration as a file.
     pub fn to_yaml(&self) -> String {
-        let body = serde_yaml_ng::to_string(self).unwrap_or_default();
+        let body = serde_yaml_ng::to_string(&self.whole()).unwrap_or_default();
         format!("apiVersion: {}\nkind: KubeSchedulerConfiguration\n{body}", API_VERSIONS[0])
     }
 }

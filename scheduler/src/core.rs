@@ -6,7 +6,6 @@
 mod consult;
 mod devices;
 mod events;
-mod metrics;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -23,7 +22,8 @@ use rand::{RngExt, SeedableRng};
 
 pub use self::consult::Consultation;
 use crate::extender::{Interest, Room};
-use crate::framework::{Diagnosis, Nominated, Profile, Walk, schedule};
+use crate::framework::{Diagnosis, Message, Nominated, Profile, Walk, schedule};
+use crate::metrics;
 use crate::objects::{Pod, PodDisruptionBudget};
 use crate::plugins::volume_binding;
 use crate::preemption::{self, Candidate, Preemption, Refusal};
@@ -34,12 +34,12 @@ use crate::snapshot::{DevicePlan, Slot, Snapshot, VolumePlan};
 #[derive(Debug)]
 pub enum Step {
     /// Bind `pod` to `node`; it already counts there. Answer with [`Core::bound`] or [`Core::binding_failed`].
-    Bind { pod: Arc<Pod>, node: Box<str>, attempts: u32, arrived: Timestamp, preparation: Preparation },
+    Bind { pod: Arc<Pod>, node: Box<str>, attempt: Attempt, preparation: Preparation },
     /// No node takes the pod; tell so, and, where others can make room, ask them to. With `rooms`, extenders have to be
     /// asked about these first: [`Core::make_room_in`].
     Unschedulable {
         pod: Arc<Pod>,
-        message: String,
+        message: Message,
         preemption: Option<Preemption>,
         nominated: Nominate,
         rooms: Vec<Room>,
@@ -50,6 +50,16 @@ pub enum Step {
     Consult(Box<Consultation>),
     /// Nothing to do before this time; without one, before the next event.
     Idle(Option<Timestamp>),
+}
+
+/// What is counted of an attempt once its pod is bound, or cannot be.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// Which of the pod's this is, from 1 on.
+    pub number: u32,
+    /// When the pod first came.
+    pub arrived: Timestamp,
+    pub started: Timestamp,
 }
 
 /// What has to be done before a pod is bound.
@@ -143,7 +153,7 @@ impl Core {
         match result {
             Ok(placement) => self.place(popped, placement.slot, started),
             Err(diagnosis) => {
-                metrics::attempt("unschedulable", &pod, self.snapshot.clock.since(started));
+                metrics::attempt(metrics::UNSCHEDULABLE, &pod, self.snapshot.clock.since(started));
                 Some(self.turn_away(pod, *diagnosis, now))
             }
         }
@@ -154,6 +164,7 @@ impl Core {
         let Popped { pod, attempts, arrived } = popped;
         let profile = self.profiles.iter().find(|profile| profile.scheduler_name == pod.scheduler_name)?;
         let node: Box<str> = self.snapshot.node(slot).name().into();
+        let reserving = self.snapshot.clock.now();
         let preparation = Preparation {
             volumes: volumes_for(profile, &pod, &self.snapshot, slot),
             devices: devices::plan(profile, &pod, &self.snapshot, slot, &mut self.random),
@@ -167,8 +178,9 @@ impl Core {
         let placed = Arc::new(Pod { node_name: node.clone(), ..Pod::clone(&pod) });
         self.snapshot.assume(slot, placed);
         self.forget_nomination(pod.uid());
-        metrics::attempt("scheduled", &pod, self.snapshot.clock.since(started));
-        Some(Step::Bind { pod, node, attempts, arrived, preparation })
+        metrics::point_done("Reserve", true, &pod.scheduler_name, self.snapshot.clock.since(reserving));
+        let attempt = Attempt { number: attempts, arrived, started };
+        Some(Step::Bind { pod, node, attempt, preparation })
     }
 
     fn turn_away(&mut self, pod: Arc<Pod>, mut diagnosis: Diagnosis, now: Timestamp) -> Step {
@@ -193,17 +205,16 @@ impl Core {
         }
         let stuck = self.stuck_claim(&pod, &diagnosis);
         self.queue.unschedulable(pod.uid(), diagnosis.rejected_by, now);
-        let mut message = diagnosis.message();
-        if let Some((slot, shortfall)) = &diagnosis.nearest {
-            let node = self.snapshot.node(*slot).name();
-            message.push_str(&format!(" The nearest node, {node}, lacks {shortfall}."));
-        }
+        let nearest = diagnosis.nearest.as_ref();
+        let nearest = nearest.map(|(slot, lacking)| (self.snapshot.node(*slot).name(), &**lacking));
+        let message = diagnosis.to_tell(nearest);
         Step::Unschedulable { message, pod, preemption, nominated, rooms, stuck }
     }
 
     /// Chooses whose room the pod gets, and promises it the node.
     fn make_room(&mut self, pod: &Arc<Pod>, candidates: Vec<Candidate>) -> Option<Preemption> {
         let mut found = preemption::choose(&self.snapshot, candidates)?;
+        metrics::preempted(found.victims.len());
         found.displaced = self.nominate(pod, &found.node);
         Some(found)
     }
@@ -216,7 +227,13 @@ impl Core {
         }
         let budgets: Vec<_> = self.budgets.values().cloned().collect();
         let offset = self.random.random::<u32>() as usize;
-        Some(preemption::candidates(profile, pod, &mut self.snapshot, diagnosis, &self.nominated, &budgets, offset))
+        metrics::preemption_tried();
+        let started = self.snapshot.clock.now();
+        let found =
+            preemption::candidates(profile, pod, &mut self.snapshot, diagnosis, &self.nominated, &budgets, offset);
+        let status = if found.is_ok() { "Success" } else { "Unschedulable" };
+        metrics::point("PostFilter", status, &pod.scheduler_name, self.snapshot.clock.since(started));
+        Some(found)
     }
 
     /// The API took the binding; the placed pod's own event follows or came already.

@@ -55,30 +55,52 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// Upstream's label for metrics.
+    /// Upstream's label for metrics. Of several changes at once the first counts.
     pub fn label(&self) -> &'static str {
         match self {
             Self::NodeAdd(_) => "NodeAdd",
-            Self::NodeUpdate { .. } => "NodeUpdate",
+            Self::NodeUpdate { old, new } if old.unschedulable != new.unschedulable => "NodeUpdateNodeTaint",
+            Self::NodeUpdate { old, new } if old.allocatable != new.allocatable => "NodeUpdateNodeAllocatable",
+            Self::NodeUpdate { old, new } if old.metadata.labels != new.metadata.labels => "NodeUpdateNodeLabel",
+            Self::NodeUpdate { old, new } if old.taints != new.taints => "NodeUpdateNodeTaint",
+            Self::NodeUpdate { .. } => "NodeUpdateNodeDeclaredFeature",
             Self::NodeDelete(_) => "NodeDelete",
             Self::PodAdd(_) => "AssignedPodAdd",
+            Self::PodUpdate { old, new } if old.metadata.labels != new.metadata.labels => "AssignedPodUpdatePodLabel",
+            Self::PodUpdate { old, new } if old.requests != new.requests => "AssignedPodUpdatePodScaleDown",
             Self::PodUpdate { .. } => "AssignedPodUpdate",
             Self::PodDelete(_) => "AssignedPodDelete",
-            Self::Claim { old: None, .. } => "PvcAdd",
-            Self::Claim { .. } => "PvcUpdate",
-            Self::Volume(_) => "PvAdd",
-            Self::StorageClass(_) => "StorageClassAdd",
-            Self::CsiNode { old: None, .. } => "CSINodeAdd",
-            Self::CsiNode { .. } => "CSINodeUpdate",
-            Self::AttachmentDelete(_) => "VolumeAttachmentDelete",
-            Self::CsiDriver(_) => "CSIDriverAdd",
-            Self::Capacity(_) => "CSIStorageCapacityAdd",
-            Self::ResourceClaim { old: None, .. } => "ResourceClaimAdd",
-            Self::ResourceClaim { .. } => "ResourceClaimUpdate",
-            Self::DeviceClass(_) => "DeviceClassAdd",
-            Self::ResourceSlice(_) => "ResourceSliceAdd",
-            Self::OwnUpdate { .. } => "UnscheduledPodUpdate",
+            Self::Claim { old: None, .. } => "PersistentVolumeClaimAdd",
+            Self::Claim { .. } => "PersistentVolumeClaimUpdate",
+            Self::Volume(_) => "PersistentVolumeAdd",
+            Self::StorageClass(_) => "storage.k8s.io/StorageClassAdd",
+            Self::CsiNode { old: None, .. } => "storage.k8s.io/CSINodeAdd",
+            Self::CsiNode { .. } => "storage.k8s.io/CSINodeUpdate",
+            Self::AttachmentDelete(_) => "storage.k8s.io/VolumeAttachmentDelete",
+            Self::CsiDriver(_) => "storage.k8s.io/CSIDriverUpdate",
+            Self::Capacity(_) => "storage.k8s.io/CSIStorageCapacityAdd",
+            Self::ResourceClaim { old: None, .. } => "resource.k8s.io/ResourceClaimAdd",
+            Self::ResourceClaim { .. } => "resource.k8s.io/ResourceClaimUpdate",
+            Self::DeviceClass(_) => "resource.k8s.io/DeviceClassAdd",
+            Self::ResourceSlice(_) => "resource.k8s.io/ResourceSliceAdd",
+            Self::OwnUpdate { old, new } => own_label(old, new),
         }
+    }
+}
+
+fn own_label(old: &Pod, new: &Pod) -> &'static str {
+    if old.metadata.labels != new.metadata.labels {
+        "UnschedulablePodUpdatePodLabel"
+    } else if old.requests != new.requests {
+        "UnschedulablePodUpdatePodScaleDown"
+    } else if !old.gates.is_empty() && new.gates.is_empty() {
+        "UnschedulablePodUpdatePodSchedulingGatesEliminated"
+    } else if old.tolerations != new.tolerations {
+        "UnschedulablePodUpdatePodToleration"
+    } else if old.device_claims != new.device_claims {
+        "UnschedulablePodUpdatePodGeneratedResourceClaim"
+    } else {
+        "UnschedulablePodUpdate"
     }
 }
 

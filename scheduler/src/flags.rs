@@ -45,8 +45,7 @@ pub fn flags() -> FlagSet {
     let set = set.group(
         "Feature gate flags",
         [
-            flag("feature-gates", Map, "", "Features to switch on or off: name=true or name=false.")
-                .without_effect(NO_GATES),
+            flag("feature-gates", Map, "", "Features: name=true or name=false; all are as upstream's defaults."),
             flag("emulated-version", StringArray, "", "The version to behave as.").without_effect(NO_GATES),
             flag("emulation-forward-compatible", Bool, "false", "Also take newer APIs.").without_effect(NO_GATES),
             flag("min-compatibility-version", StringArray, "", "The oldest version to work with.")

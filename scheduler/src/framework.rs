@@ -9,9 +9,10 @@ mod score;
 #[cfg(test)]
 mod tests;
 
-pub use diagnosis::{Diagnosis, NO_NODES, Tally};
-pub use filter::{Walk, fits_beside};
+pub use diagnosis::{Diagnosis, Message, NO_NODES, Tally, cut};
+pub use filter::{Walk, fits_beside, still_take};
 pub use profile::{Enabled, PluginSet, Profile};
+pub use score::choose;
 
 use rand::rngs::SmallRng;
 
@@ -75,9 +76,4 @@ pub fn candidates(
 /// What the plugins think of nodes that take the pod: the higher the better.
 pub fn scores(profile: &Profile, pod: &Pod, snapshot: &Snapshot, feasible: &[Slot]) -> Vec<i64> {
     score::totals(profile, pod, snapshot, feasible)
-}
-
-/// Whether a node that took the pod a moment ago still does.
-pub fn still_takes(profile: &Profile, pod: &Pod, snapshot: &mut Snapshot, nominated: &Nominated, slot: Slot) -> bool {
-    fits_beside(profile, pod, snapshot, nominated, slot).is_ok()
 }

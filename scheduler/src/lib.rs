@@ -12,6 +12,7 @@ pub mod event;
 pub mod extender;
 mod flags;
 pub mod framework;
+pub mod metrics;
 pub mod objects;
 mod options;
 pub mod plugins;

@@ -21,6 +21,8 @@ pub struct Options {
     pub extenders: Vec<Extender>,
     pub(crate) values: Values,
     pub(crate) configuration: Configuration,
+    /// What was asked for and does nothing, each in a sentence.
+    pub(crate) idle: Vec<String>,
     pub(crate) write_config_to: Option<PathBuf>,
 }
 
@@ -37,6 +39,7 @@ impl Options {
         if values.opt_str("config").is_some() {
             configuration.client_connection.apply(&mut client);
         }
+        let idle_gates = component::gates::check(&values.map("feature-gates")).map_err(Error::Options)?;
         let (extenders, ignored) = config::extenders(&configuration.extenders).map_err(Error::Options)?;
         let profiles = config::profiles(&configuration, &ignored).map_err(Error::Options)?;
         Ok(Self {
@@ -49,6 +52,7 @@ impl Options {
                 leftover_after: values.duration("pod-max-in-unschedulable-pods-duration"),
             },
             write_config_to: values.opt_str("write-config-to").map(PathBuf::from),
+            idle: idle_gates.into_iter().chain(configuration.without_effect()).collect(),
             configuration,
             values,
         })

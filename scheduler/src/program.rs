@@ -40,6 +40,7 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
         return std::fs::write(path, options.configuration.to_yaml())
             .map_err(|source| Error::WriteConfiguration { path: shown, source });
     }
+    options.idle.iter().for_each(|what| tracing::warn!("{what}"));
     let client = seams.client.map_or_else(|| client::connect(options.client.clone()), Ok)?;
     let source = Source::new("default-scheduler");
     let context = Context::with(client, source, seams.clock, seams.random, seams.shutdown.clone());
@@ -49,7 +50,7 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     let endpoints = || {
         let (values, informers) = (&options.values, &context.informers);
         let endpoints = serve::secure_endpoints(NAME, values, &context.client, informers, context.clock)?;
-        Ok(endpoints.with_configz(serde_json::json!({ "componentconfig": options.configuration })))
+        Ok(endpoints.with_configz(serde_json::json!({ "componentconfig": options.configuration.whole() })))
     };
     let serving = serve::serve_secure(NAME, listener, &options.values, endpoints, seams.shutdown.clone())?;
     let serving = tokio::spawn(serving);

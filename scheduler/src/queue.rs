@@ -15,9 +15,15 @@ use jiff::Timestamp;
 
 pub use backoff::Backoff;
 
+use crate::event::Event;
 use crate::framework::PluginSet;
+use crate::metrics;
 use crate::objects::Pod;
 use crate::plugins::priority_sort::Rank;
+
+/// What brings a pod into a part of the queue, by upstream's labels.
+const ADDED: &str = "UnschedulablePodAdd";
+const FAILED: &str = "ScheduleAttemptFailure";
 
 /// No number of events.
 const CHANGED_IN_FLIGHT: u64 = u64::MAX;
@@ -131,17 +137,18 @@ impl Queue {
         };
         let gated = !entry.pod.gates.is_empty();
         self.entries.insert(uid.clone(), entry);
-        if gated { self.put(&uid, Place::Gated) } else { self.activate(&uid, now) }
+        if gated { self.put(&uid, Place::Gated, ADDED) } else { self.activate(&uid, now, ADDED) }
     }
 
     /// A waiting pod changed. `wakes` says, for its old and new state, whether a turned-away pod may now fit.
     pub fn update(&mut self, pod: Arc<Pod>, now: Timestamp, wakes: impl FnOnce(&Pod, PluginSet) -> bool) {
+        let new = pod.clone();
         let Some((uid, entry)) = self.known(pod.uid()) else { return };
         let old = std::mem::replace(&mut entry.pod, pod);
         let (place, rejected_by, ungated) = (entry.place, entry.rejected_by, entry.pod.gates.is_empty());
         match place {
-            Place::Gated if ungated => self.activate(&uid, now),
-            Place::Unschedulable { .. } if wakes(&old, rejected_by) => self.wake(&uid, now),
+            Place::Gated if ungated => self.activate(&uid, now, own_update(&old, &new)),
+            Place::Unschedulable { .. } if wakes(&old, rejected_by) => self.wake(&uid, now, own_update(&old, &new)),
             // What is being judged is the old pod.
             Place::InFlight => entry.events_before = CHANGED_IN_FLIGHT,
             _ => {}
@@ -165,10 +172,12 @@ impl Queue {
                 let early = |uid: &Uid| {
                     self.entries.get(uid).is_some_and(|entry| entry.error_count == 0 && !entry.missed_events)
                 };
-                self.backoff.iter().find(|(_, _, uid)| early(uid)).map(|(_, _, uid)| uid.clone())?
+                let uid = self.backoff.iter().find(|(_, _, uid)| early(uid)).map(|(_, _, uid)| uid.clone())?;
+                metrics::incoming("active", "PopFromBackoffQ");
+                uid
             }
         };
-        self.put(&uid, Place::InFlight);
+        self.put(&uid, Place::InFlight, "");
         let events_before = self.events;
         let entry = self.entries.get_mut(&uid)?;
         entry.events_before = events_before;
@@ -188,8 +197,8 @@ impl Queue {
         entry.rejected_by = rejected_by;
         entry.missed_events = entry.events_before != events;
         match entry.missed_events {
-            true => self.wake(&uid, now),
-            false => self.put(&uid, Place::Unschedulable { leftover_at }),
+            true => self.wake(&uid, now, FAILED),
+            false => self.put(&uid, Place::Unschedulable { leftover_at }, FAILED),
         }
     }
 
@@ -199,11 +208,11 @@ impl Queue {
         entry.since = now;
         entry.error_count += 1;
         entry.rejected_by = PluginSet::default();
-        self.wake(&uid, now);
+        self.wake(&uid, now, FAILED);
     }
 
-    /// An event happened. `wakes` says of each turned-away pod whether it may now fit.
-    pub fn event(&mut self, now: Timestamp, wakes: impl Fn(&Pod, PluginSet) -> bool) {
+    /// An event of this label happened. `wakes` says of each turned-away pod whether it may now fit.
+    pub fn event(&mut self, label: &str, now: Timestamp, wakes: impl Fn(&Pod, PluginSet) -> bool) {
         self.events += 1;
         let woken: Vec<Uid> = self
             .unschedulable
@@ -214,7 +223,7 @@ impl Queue {
             })
             .map(|(_, uid)| uid.clone())
             .collect();
-        woken.iter().for_each(|uid| self.wake(uid, now));
+        woken.iter().for_each(|uid| self.wake(uid, now, label));
     }
 
     /// When [`Queue::pop`] may have something without any further event; `None` when only events can help.
@@ -230,32 +239,32 @@ impl Queue {
             && *until <= now
         {
             let uid = uid.clone();
-            self.activate(&uid, now);
+            self.activate(&uid, now, "BackoffComplete");
         }
         while let Some((leftover_at, uid)) = self.unschedulable.first()
             && *leftover_at <= now
         {
             let uid = uid.clone();
-            self.wake(&uid, now);
+            self.wake(&uid, now, "UnschedulableTimeout");
         }
     }
 
     /// To active, or to backoff for the rest of its pause.
-    fn wake(&mut self, uid: &Uid, now: Timestamp) {
+    fn wake(&mut self, uid: &Uid, now: Timestamp, event: &str) {
         let Some(entry) = self.entries.get(uid) else { return };
         let failures = if entry.error_count > 0 { entry.error_count } else { entry.unschedulable_count };
         let until = later(entry.since, self.pauses.after(failures));
         if until <= now {
-            self.activate(uid, now);
+            self.activate(uid, now, event);
         } else {
             let rank = self.rank(uid, now);
-            self.put(uid, Place::Backoff { until, rank });
+            self.put(uid, Place::Backoff { until, rank }, event);
         }
     }
 
-    fn activate(&mut self, uid: &Uid, now: Timestamp) {
+    fn activate(&mut self, uid: &Uid, now: Timestamp, event: &str) {
         let rank = self.rank(uid, now);
-        self.put(uid, Place::Active(rank));
+        self.put(uid, Place::Active(rank), event);
     }
 
     fn rank(&mut self, uid: &Uid, now: Timestamp) -> Rank {
@@ -271,8 +280,15 @@ impl Queue {
         Some((uid, entry))
     }
 
-    fn put(&mut self, uid: &Uid, place: Place) {
+    /// `event` is what brings it there, for metrics.
+    fn put(&mut self, uid: &Uid, place: Place, event: &str) {
         self.take_out(uid);
+        match place {
+            Place::Active(_) => metrics::incoming("active", event),
+            Place::Backoff { .. } => metrics::incoming("backoff", event),
+            Place::Unschedulable { .. } | Place::Gated => metrics::incoming("unschedulable", event),
+            Place::InFlight => {}
+        }
         match place {
             Place::Active(rank) => drop(self.active.insert((rank, uid.clone()))),
             Place::Backoff { until, rank } => drop(self.backoff.insert((until, rank, uid.clone()))),
@@ -296,6 +312,10 @@ impl Queue {
             Place::InFlight => {}
         }
     }
+}
+
+fn own_update(old: &Pod, new: &Pod) -> &'static str {
+    Event::OwnUpdate { old, new }.label()
 }
 
 fn later(from: Timestamp, by: Duration) -> Timestamp {

@@ -21,6 +21,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::core::{Core, Nominate, Step};
 use crate::extender::Extenders;
+use crate::metrics;
 
 /// How many decisions may be on their way to the API at once. More would only queue there.
 const IN_FLIGHT_MAX: usize = 256;
@@ -63,6 +64,7 @@ pub async fn run(core: Core, extenders: Extenders, context: Context) -> bool {
     if shutdown.run_until(feed::start(&shared)).await.is_none() {
         return false;
     }
+    metrics::show();
     tracing::info!("scheduling");
     shutdown.run_until(decide(&shared)).await;
     true
@@ -89,11 +91,11 @@ fn carry_out(shared: &Arc<Shared>, step: Step, slot: OwnedSemaphorePermit) {
     let shared = shared.clone();
     match step {
         Step::Idle(_) => {}
-        Step::Bind { pod, node, attempts, arrived, preparation } => {
+        Step::Bind { pod, node, attempt, preparation } => {
             // Claims can take minutes: a pod that waits for them is not in anybody's way.
             let slot = (!preparation.waits()).then_some(slot);
             tokio::spawn(async move {
-                bind::bind(&shared, pod, &node, preparation, attempts, arrived).await;
+                bind::bind(&shared, pod, &node, preparation, attempt).await;
                 drop(slot);
             });
         }
@@ -115,10 +117,10 @@ fn carry_out(shared: &Arc<Shared>, step: Step, slot: OwnedSemaphorePermit) {
                             nominated = Nominate::Node(found.node.clone());
                             preemption = Some(found);
                         }
-                        Err(why) => message.push_str(&format!(" preemption: {why}")),
+                        Err(why) => message.add_preemption(&why),
                     }
                 }
-                report::unschedulable(&shared, pod, message, preemption, nominated).await;
+                report::unschedulable(&shared, pod, &message, preemption, nominated).await;
                 drop(slot);
             });
         }

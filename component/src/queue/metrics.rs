@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::{Item, state::State};
 use crate::metrics::{counter, gauge, histogram, int_gauge};
 
-/// Seconds; upstream's exponential buckets from 10 ns to 1000 s, without the parts no run reaches.
-const BUCKETS: &[f64] = &[1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1000.0];
+/// Seconds, as upstream's.
+const BUCKETS: &[f64] = &[1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];
 
 struct Families {
     depth: IntGaugeVec,
@@ -75,8 +75,9 @@ impl Metrics {
         }
     }
 
-    pub(super) fn depth(&self, depth: usize) {
-        self.depth.set(depth as i64);
+    /// By differences: two queues may share a name, as upstream's do.
+    pub(super) fn depth(&self, before: usize, after: usize) {
+        self.depth.add(after as i64 - before as i64);
     }
 
     /// How long work takes that has not ended. Upstream refreshes these twice a second; here it is done when asked.

@@ -90,8 +90,9 @@ impl<T: Item> Queue<T> {
 
     fn with<R>(&self, f: impl FnOnce(&mut State<T>) -> R) -> R {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = state.len();
         let result = f(&mut state);
-        self.0.metrics.depth(state.len());
+        self.0.metrics.depth(before, state.len());
         result
     }
 

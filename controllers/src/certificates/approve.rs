@@ -32,7 +32,7 @@ struct Controller {
 /// Runs until the context's shutdown.
 pub(crate) async fn run(ctx: Context) {
     let controller = Arc::new(Controller { requests: ctx.informers.of(), nodes: ctx.informers.of(), ctx });
-    let queue = Queue::with_backoff("csrapproving", BACKOFF);
+    let queue = Queue::with_backoff("certificate", BACKOFF);
     let events = queue.clone();
     controller.requests.on_event(move |event| events.add(Key::of(&**event.object())));
     // A kubelet may ask for its serving certificate before its Node tells addresses.

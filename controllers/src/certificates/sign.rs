@@ -88,7 +88,7 @@ struct Controller {
 /// Runs until the context's shutdown.
 pub(crate) async fn run(ctx: Context, settings: Settings) {
     let controller = Arc::new(Controller { requests: ctx.informers.of(), ctx, settings });
-    let queue = Queue::new("csrsigning");
+    let queue = Queue::new("certificate");
     let events = queue.clone();
     controller.requests.on_event(move |event| events.add(Key::of(&**event.object())));
     let shutdown = controller.ctx.shutdown.clone();

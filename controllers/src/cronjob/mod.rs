@@ -224,8 +224,7 @@ impl Controller {
 
     fn may_start(&self, cron: &CronJob, spec: &CronJobSpec, run: Timestamp, now: Timestamp) -> bool {
         if plan::is_too_late(spec, run, now) {
-            let when = run.strftime("%a, %d %b %Y %H:%M:%S UTC");
-            self.tell(cron, Type::Warning, "MissSchedule", format!("Missed scheduled time to start a job: {when}"));
+            self.tell(cron, Type::Warning, "MissSchedule", plan::missed(run));
             return false;
         }
         let last = cron.status.as_ref().and_then(|s| s.last_schedule_time.as_ref()).map(|t| t.0);

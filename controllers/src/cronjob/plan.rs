@@ -98,6 +98,11 @@ pub(super) fn is_too_late(spec: &CronJobSpec, run: Timestamp, now: Timestamp) ->
     seconds.and_then(|s| run.checked_add(s).ok()).is_some_and(|latest| latest < now)
 }
 
+/// What is told of a run whose time has passed.
+pub(super) fn missed(run: Timestamp) -> String {
+    format!("Missed scheduled time to start a job: {}", run.strftime("%a, %d %b %Y %H:%M:%S +0000"))
+}
+
 /// The same for the same run: a second try cannot make a second Job.
 pub(super) fn job_name(cron: &CronJob, run: Timestamp) -> String {
     format!("{}-{}", cron.metadata.name.as_deref().unwrap_or_default(), run.as_second().div_euclid(60))

@@ -68,6 +68,8 @@ fn lateness() {
         let cron = cron(json!({"startingDeadlineSeconds": deadline}), "2026-01-01T00:00:00Z", None);
         assert_eq!(plan::is_too_late(&cron.spec, at(1000), at(1000 + late)), want);
     }
+    let run: Timestamp = "2026-03-02T23:04:05+02:00".parse().unwrap();
+    assert_eq!(plan::missed(run), "Missed scheduled time to start a job: Mon, 02 Mar 2026 21:04:05 +0000");
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub(super) fn group() -> Group {
             flag(
                 "concurrent-device-taint-eviction-syncs",
                 Int,
-                "10",
+                "8",
                 "Pods of tainted devices evicted at the same time.",
             ),
             flag("concurrent-deployment-syncs", Int, "5", "Deployments worked on at the same time."),

@@ -68,7 +68,7 @@ pub(crate) async fn run(ctx: Context, settings: Settings, config: ClientConfig) 
         root_ca: root_ca.into_bytes(),
         accounts: ctx.informers.of(),
         secrets: ctx.informers.selected(Selection::fields(format!("type={TYPE}"))),
-        queue: Queue::new("serviceaccount_tokens_secret"),
+        queue: Queue::new("serviceaccount_tokens_service"),
         ctx,
     });
     controller.subscribe();

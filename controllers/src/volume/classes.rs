@@ -33,7 +33,7 @@ pub(crate) async fn run(ctx: Context) {
         classes: ctx.informers.of(),
         volumes: ctx.informers.of(),
         claims: ctx.informers.of(),
-        queue: Queue::new("volumeattributesclass"),
+        queue: Queue::new("vacprotection"),
         ctx,
     });
     let queue = this.queue.clone();

@@ -10,6 +10,7 @@ use crate::framework::{Enabled, Profile};
 
 /// Plugins that are part of the scheduler itself and always on.
 const BUILT_IN: [&str; 2] = ["PrioritySort", "DefaultBinder"];
+pub(super) const DEFAULT_NAME: &str = "default-scheduler";
 pub(super) const PREEMPTION: &str = "DefaultPreemption";
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -61,11 +62,11 @@ pub struct RawPluginConfig {
 }
 
 impl RawPluginSet {
-    fn disables(&self, name: &str) -> bool {
+    pub(super) fn disables(&self, name: &str) -> bool {
         self.disabled.iter().any(|plugin| plugin.name == name || plugin.name == "*")
     }
 
-    fn enables(&self, name: &str) -> Option<&RawPlugin> {
+    pub(super) fn enables(&self, name: &str) -> Option<&RawPlugin> {
         self.enabled.iter().find(|plugin| plugin.name == name)
     }
 }
@@ -99,6 +100,7 @@ pub fn profiles(configuration: &Configuration, ignored: &[String]) -> Result<Vec
         profiles => profiles,
     };
     let mut problems = tell(validation::check(configuration));
+    problems.extend(raw.iter().filter_map(incomplete));
     let mut profiles: Vec<Profile> = Vec::new();
     for (index, raw) in raw.iter().enumerate() {
         match merged(raw, &Path::new("profiles").index(index), ignored) {
@@ -119,7 +121,7 @@ pub fn profiles(configuration: &Configuration, ignored: &[String]) -> Result<Vec
 }
 
 fn merged(raw: &RawProfile, path: &Path, ignored: &[String]) -> Result<Profile, Problems> {
-    let mut profile = Profile::default_named(raw.scheduler_name.as_deref().unwrap_or("default-scheduler"));
+    let mut profile = Profile::default_named(raw.scheduler_name.as_deref().unwrap_or(DEFAULT_NAME));
     let names: Vec<_> = profile.plugins.iter().map(|enabled| enabled.plugin.name()).collect();
     let known = |name: &str| names.contains(&name) || BUILT_IN.contains(&name) || name == PREEMPTION;
     for plugin in raw.plugins.points().into_iter().flat_map(|(_, set)| &set.enabled) {
@@ -157,6 +159,25 @@ fn merged(raw: &RawProfile, path: &Path, ignored: &[String]) -> Result<Profile, 
     let preemption = |set: &RawPluginSet| set.disables(PREEMPTION) && set.enables(PREEMPTION).is_none();
     profile.preempts = !preemption(&raw.plugins.multi_point) && !preemption(&raw.plugins.post_filter);
     Ok(profile)
+}
+
+/// A profile that cannot work, in upstream's words.
+fn incomplete(raw: &RawProfile) -> Option<String> {
+    let is_off = |name: &str, own: &RawPluginSet| {
+        let many = &raw.plugins.multi_point;
+        let is_off = own.disables(name) || (many.disables(name) && many.enables(name).is_none());
+        is_off && own.enables(name).is_none()
+    };
+    let name = raw.scheduler_name.as_deref().unwrap_or(DEFAULT_NAME);
+    let [sort, bind] = BUILT_IN;
+    let why = if is_off(sort, &raw.plugins.queue_sort) {
+        format!("only one queue sort plugin required for profile with scheduler name {name:?}, but got 0")
+    } else if is_off(bind, &raw.plugins.bind) {
+        format!("at least one bind plugin is needed for profile with scheduler name {name:?}")
+    } else {
+        return None;
+    };
+    Some(format!("initializing profiles: creating profile for scheduler name {name}: {why}"))
 }
 
 /// Upstream's order of precedence: a single extension point over `multiPoint` over the defaults.

@@ -44,7 +44,7 @@ fn an_empty_file_means_upstreams_defaults() {
             "VolumeZone",
             "PodTopologySpread*2",
             "InterPodAffinity*2",
-            "DynamicResources",
+            "DynamicResources*2",
             "-NodeResourcesBalancedAllocation*1",
             "-ImageLocality*1",
             "NodeDeclaredFeatures",
@@ -67,6 +67,65 @@ fn what_is_written_reads_back() {
     let read: Configuration =
         component::config::parse(&written, "KubeSchedulerConfiguration", &API_VERSIONS).expect("our own file");
     assert_eq!(read.to_yaml(), written);
+}
+
+#[test]
+fn what_is_written_names_all_plugins_and_means_the_same() {
+    let given = "profiles:
+- schedulerName: one
+  plugins:
+    multiPoint: {disabled: [{name: ImageLocality}], enabled: [{name: NodeAffinity, weight: 7}]}
+  pluginConfig: [{name: InterPodAffinity, args: {hardPodAffinityWeight: 5}}]
+";
+    for given in ["", given] {
+        let whole = file(given).unwrap().whole();
+        assert_eq!(whole.profiles.len(), 1);
+        assert_eq!(whole.profiles[0].plugin_config.len(), 8);
+        let (before, after) = (profiles_of(given).unwrap(), profiles(&whole, &[]).unwrap());
+        assert_eq!(plugins(&before[0]), plugins(&after[0]));
+        assert_eq!(whole.whole().to_yaml(), whole.to_yaml());
+    }
+    assert!(file(given).unwrap().to_yaml().contains("hardPodAffinityWeight: 5"));
+}
+
+#[test]
+fn a_profile_that_can_neither_order_nor_bind_is_refused() {
+    let profile = |plugins: &str| profiles_of(&format!("profiles: [{{plugins: {plugins}}}]")).map(|_| ());
+    let refused =
+        |why: &str| Err(format!("initializing profiles: creating profile for scheduler name default-scheduler: {why}"));
+    let no_bind = "at least one bind plugin is needed for profile with scheduler name \"default-scheduler\"";
+    let no_sort =
+        "only one queue sort plugin required for profile with scheduler name \"default-scheduler\", but got 0";
+    assert_eq!(profile("{bind: {disabled: [{name: DefaultBinder}]}}"), refused(no_bind));
+    assert_eq!(profile("{queueSort: {disabled: [{name: '*'}]}}"), refused(no_sort));
+    assert_eq!(profile("{multiPoint: {disabled: [{name: '*'}]}}"), refused(no_sort));
+    assert_eq!(
+        profile("{multiPoint: {disabled: [{name: '*'}], enabled: [{name: PrioritySort}, {name: DefaultBinder}]}}"),
+        Ok(())
+    );
+    assert_eq!(profile("{bind: {disabled: [{name: '*'}], enabled: [{name: DefaultBinder}]}}"), Ok(()));
+}
+
+#[test]
+fn what_has_no_effect_is_told_by_name() {
+    let told = |rest: &str| file(rest).unwrap().without_effect();
+    assert_eq!(
+        told("enableProfiling: false\nclientConnection: {contentType: application/json}\n"),
+        Vec::<String>::new()
+    );
+    let all = "parallelism: 4\ndelayCacheUntilActive: true\nclientConnection: {contentType: application/vnd.kubernetes.protobuf}\n\
+        profiles: [{plugins: {preEnqueue: {disabled: [{name: SchedulingGates}]}}}]\n";
+    let names: Vec<String> = told(all)
+        .iter()
+        .filter_map(|text| Some(text.strip_prefix("--config: ")?.split_once(" has")?.0.to_owned()))
+        .collect();
+    let wanted = [
+        "parallelism",
+        "delayCacheUntilActive",
+        "clientConnection.contentType",
+        "profiles[0].plugins.preEnqueue.disabled: SchedulingGates",
+    ];
+    assert_eq!(names, wanted);
 }
 
 #[test]

@@ -4,16 +4,19 @@
 //! [`Core::strike_out`] or [`Core::consultation_failed`]. Meanwhile the pod is in flight and others are placed: a node that
 //! no longer takes the pod is passed over.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Core, Step, metrics};
+use super::{Core, Step};
 use crate::extender::{Interest, Room};
-use crate::framework::{Diagnosis, candidates, scores, still_takes};
+use crate::framework::{Diagnosis, candidates, choose, scores, still_take};
+use crate::metrics;
 use crate::objects::Pod;
 use crate::preemption::{Candidate, Preemption};
 use crate::queue::Popped;
+use crate::snapshot::Slot;
 
 /// A pod, and the nodes that would take it.
 #[derive(Debug)]
@@ -22,7 +25,7 @@ pub struct Consultation {
     pub nodes: Vec<Box<str>>,
     popped: Popped,
     diagnosis: Box<Diagnosis>,
-    started: Timestamp,
+    pub(crate) started: Timestamp,
 }
 
 impl Core {
@@ -44,44 +47,38 @@ impl Core {
         let profile = self.profiles.iter().find(|profile| profile.scheduler_name == pod.scheduler_name)?;
         let (slots, diagnosis) = candidates(profile, &pod, &mut self.snapshot, &self.nominated, &mut self.walk);
         if slots.is_empty() {
-            metrics::attempt("unschedulable", &pod, self.snapshot.clock.since(started));
+            metrics::attempt(metrics::UNSCHEDULABLE, &pod, self.snapshot.clock.since(started));
             return Some(self.turn_away(pod, *diagnosis, now));
         }
         let nodes = slots.into_iter().map(|slot| self.snapshot.node(slot).name().into()).collect();
         Some(Step::Consult(Box::new(Consultation { pod, nodes, popped, diagnosis, started })))
     }
 
-    /// What the plugins think of nodes; those that are gone by now are left out.
-    pub fn weigh(&self, pod: &Pod, nodes: &[Box<str>]) -> Vec<(Box<str>, i64)> {
-        let Some(profile) = self.profile(pod) else { return Vec::new() };
-        let known: Vec<_> = nodes.iter().filter_map(|node| Some((node, self.snapshot.slot(node)?))).collect();
-        let slots: Vec<_> = known.iter().map(|(_, slot)| *slot).collect();
-        let scores = scores(profile, pod, &self.snapshot, &slots);
-        known.into_iter().zip(scores).map(|((node, _), score)| (node.clone(), score)).collect()
-    }
-
-    /// Places the pod on the best of these nodes that still takes it. `None` when there is nothing to do: the pod is
-    /// gone, or is tried again soon because no node takes it any more.
-    pub fn settle(
-        &mut self,
-        consultation: Consultation,
-        mut scored: Vec<(Box<str>, i64)>,
-        now: Timestamp,
-    ) -> Option<Step> {
+    /// Places the pod on the best of these nodes that still take it, as they are now, with what extenders think of them.
+    /// `None` when there is nothing to do: the pod is gone, or is tried again soon because no node takes it any more.
+    pub fn settle(&mut self, consultation: Consultation, opinions: &[(Box<str>, i64)], now: Timestamp) -> Option<Step> {
         let Consultation { pod, popped, started, .. } = consultation;
         if !self.still_waits(&pod) {
             return None;
         }
-        scored.sort_by_key(|(_, score)| std::cmp::Reverse(*score));
-        for (node, _) in scored {
-            let profile = self.profiles.iter().find(|profile| profile.scheduler_name == pod.scheduler_name)?;
-            let Some(slot) = self.snapshot.slot(&node) else { continue };
-            if still_takes(profile, &pod, &mut self.snapshot, &self.nominated, slot) {
-                return self.place(popped, slot, started);
+        let profile = self.profiles.iter().find(|profile| profile.scheduler_name == pod.scheduler_name)?;
+        let known = opinions.iter().filter_map(|(node, opinion)| Some((self.snapshot.slot(node)?, *opinion)));
+        let opinions: HashMap<Slot, i64> = known.collect();
+        // In the order of the nodes: a seed decides alike whatever order the extenders answered in.
+        let mut slots: Vec<Slot> = opinions.keys().copied().collect();
+        slots.sort_unstable();
+        still_take(profile, &pod, &mut self.snapshot, &self.nominated, &mut slots);
+        // Others were placed since the extenders were asked: scores of that time would send all to the same node.
+        let mut totals = scores(profile, &pod, &self.snapshot, &slots);
+        totals.iter_mut().zip(&slots).for_each(|(total, slot)| *total += opinions[slot]);
+        match choose(&totals, &slots, &mut self.random) {
+            Some(slot) => self.place(popped, slot, started),
+            None => {
+                metrics::attempt(metrics::ERROR, &pod, self.snapshot.clock.since(started));
+                self.queue.failed(pod.uid(), now);
+                None
             }
         }
-        self.queue.failed(pod.uid(), now);
-        None
     }
 
     /// Extenders left no node: each with its reason, and whether other pods might make room.
@@ -101,12 +98,13 @@ impl Core {
                 diagnosis.reject_extended(slot, reason, preemptable);
             }
         }
-        metrics::attempt("unschedulable", &pod, self.snapshot.clock.since(started));
+        metrics::attempt(metrics::UNSCHEDULABLE, &pod, self.snapshot.clock.since(started));
         Some(self.turn_away(pod, *diagnosis, now))
     }
 
     /// An extender could not be asked: the pod is tried again after a pause.
-    pub fn consultation_failed(&mut self, pod: &Pod, now: Timestamp) {
+    pub fn consultation_failed(&mut self, pod: &Pod, started: Timestamp, now: Timestamp) {
+        metrics::attempt(metrics::ERROR, pod, self.snapshot.clock.since(started));
         self.queue.failed(pod.uid(), now);
     }
 

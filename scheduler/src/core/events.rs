@@ -137,7 +137,7 @@ impl Core {
     /// Lets waiting pods try again that this event may help.
     pub(super) fn wake(&mut self, event: &Event<'_>, now: Timestamp) {
         let (snapshot, profiles) = (&self.snapshot, &self.profiles);
-        self.queue.event(now, |pod, rejected_by| {
+        self.queue.event(event.label(), now, |pod, rejected_by| {
             let Some(profile) = profiles.iter().find(|p| p.scheduler_name == pod.scheduler_name) else { return false };
             let helps = |index: usize| profile.wakes(index, pod, event, snapshot);
             // A pod that was promised a node waits for those that go from it, whatever turned it away.

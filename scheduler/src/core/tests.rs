@@ -56,8 +56,8 @@ fn pods_go_by_priority_and_count_at_once() {
     assert_eq!(world.step(), "high -> n");
     assert_eq!(
         world.step(),
-        "low: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims \
-         found for incoming pod. The nearest node, n, lacks 2 cpu."
+        "low: 0/1 nodes are available: 1 Insufficient cpu. The nearest node, n, lacks 2 cpu. preemption: 0/1 nodes are \
+         available: 1 No preemption victims found for incoming pod."
     );
     assert_eq!(world.step(), "idle");
 }

@@ -8,6 +8,7 @@
 
 mod extended;
 mod pools;
+mod preference;
 pub mod readiness;
 mod requests;
 mod result;
@@ -28,6 +29,7 @@ use k8s_openapi::api::resource::v1::{AllocationResult, DeviceRequestAllocationRe
 use machinery::quantity::Quantity;
 
 pub use self::extended::{ANNOTATION, Extended, counts, is_backed, is_by_device};
+pub use self::preference::preference;
 use self::readiness::Readiness;
 pub use self::selectors::Selectors;
 use self::shares::Amounts;

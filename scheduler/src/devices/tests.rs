@@ -141,6 +141,25 @@ fn the_first_alternative_that_can_be_had() {
 }
 
 #[test]
+fn earlier_alternatives_are_better() {
+    let mut world = World::new();
+    let two = json!({"name": "two", "deviceClassName": "gpu", "count": 2});
+    let one = json!({"name": "one", "deviceClassName": "gpu"});
+    world.asks("either", json!([{"name": "r", "firstAvailable": [two, one]}]));
+    world.asks("plain", json!([exactly("r", json!({}))]));
+    let score = |claims: &[&str], at: &str| {
+        let pod = using(claims);
+        let wanted = wanted(&pod, &world.0).unwrap();
+        let given = allocations(&wanted, &taken(&world.0), &world.0, &node(at, json!({})), 0).unwrap();
+        (wanted.has_alternatives(), preference(&wanted, &given))
+    };
+    assert_eq!(
+        [score(&["either"], "a"), score(&["either"], "b"), score(&["plain"], "a")],
+        [(true, 8), (true, 7), (false, 0)]
+    );
+}
+
+#[test]
 fn devices_that_belong_together() {
     let mut world = World::new();
     let devices = json!([gpu("0", "x", json!({})), gpu("1", "y", json!({})), gpu("2", "x", json!({})),

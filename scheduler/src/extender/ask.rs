@@ -73,7 +73,7 @@ impl Extenders {
         Ok(filtered)
     }
 
-    /// Adds what extenders think of nodes to what the plugins do. One that fails has no opinion.
+    /// Adds up what extenders think of nodes. One that fails has no opinion.
     pub(crate) async fn prioritize(&self, shared: &Shared, pod: &Pod, scores: &mut [(Box<str>, i64)]) {
         let nodes: Vec<Box<str>> = scores.iter().map(|(node, _)| node.clone()).collect();
         let Ok(whole) = whole(shared, pod).await else { return };

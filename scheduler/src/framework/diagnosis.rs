@@ -75,30 +75,82 @@ impl Diagnosis {
         }
     }
 
-    /// Upstream's sentence: `0/3 nodes are available: 1 Insufficient memory, 2 node(s) were unschedulable.`
+    /// Upstream's sentences, `0/3 nodes are available: 2 Insufficient memory, 1 node(s) were unschedulable.`, but the reason
+    /// of most nodes comes first, where upstream sorts the counts as text.
     pub fn message(&self) -> String {
-        if self.nodes == 0 {
-            return NO_NODES.to_owned();
-        }
-        let mut message = format!("0/{} nodes are available:", self.nodes);
-        match &self.refused {
-            Some(refused) => message.push_str(&format!(" {refused}.")),
-            None => {
-                let unseen = self.nodes.saturating_sub(self.rejected_nodes);
-                let unseen = self.unseen.as_ref().filter(|_| unseen > 0).map(|reason| format!("{unseen} {reason}"));
-                let counted = self.reasons.iter().map(|(reason, count)| format!("{count} {reason}"));
-                let mut reasons: Vec<String> = counted.chain(unseen).collect();
-                reasons.sort_unstable();
-                if !reasons.is_empty() {
-                    message.push_str(&format!(" {}.", reasons.join(", ")));
-                }
-            }
-        }
-        if let Some(preemption) = &self.preemption {
-            message.push_str(&format!(" {preemption}"));
-        }
-        message
+        self.to_tell(None).to_string()
     }
+
+    /// The same, with the node that lacks the least, and what.
+    pub fn to_tell(&self, nearest: Option<(&str, &Shortfall)>) -> Message {
+        if self.nodes == 0 {
+            return Message { reasons: NO_NODES.to_owned(), ..Message::default() };
+        }
+        Message {
+            reasons: format!("0/{} nodes are available:{}", self.nodes, self.reasons()),
+            nearest: nearest.map(|(node, lacking)| format!("The nearest node, {node}, lacks {lacking}.")),
+            preemption: self.preemption.clone(),
+        }
+    }
+
+    /// Counted, and grouped by text.
+    fn reasons(&self) -> String {
+        if let Some(refused) = &self.refused {
+            return format!(" {refused}.");
+        }
+        let unseen = self.nodes.saturating_sub(self.rejected_nodes);
+        let unseen = self.unseen.as_deref().filter(|_| unseen > 0).map(|reason| (unseen, reason));
+        let counted = self.reasons.iter().map(|(reason, count)| (*count, &**reason));
+        let mut all: Vec<_> = counted.chain(unseen).collect();
+        all.sort_unstable_by_key(|(count, reason)| (std::cmp::Reverse(*count), *reason));
+        let all: Vec<String> = all.into_iter().map(|(count, reason)| format!("{count} {reason}")).collect();
+        if all.is_empty() { String::new() } else { format!(" {}.", all.join(", ")) }
+    }
+}
+
+/// Why a pod waits, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    reasons: String,
+    nearest: Option<String>,
+    preemption: Option<String>,
+}
+
+impl Message {
+    /// Preemption found something that was given up later.
+    pub fn add_preemption(&mut self, why: &str) {
+        self.preemption = Some(format!("preemption: {why}"));
+    }
+
+    /// At most `bytes_max`: what preemption says goes first, then the end of the reasons; what the nearest node lacks stays.
+    pub fn cut_to(&self, bytes_max: usize) -> String {
+        let whole = self.to_string();
+        if whole.len() <= bytes_max {
+            return whole;
+        }
+        let Some(nearest) = &self.nearest else { return cut(&whole, bytes_max) };
+        if self.reasons.len() + 1 + nearest.len() <= bytes_max {
+            return cut(&whole, bytes_max);
+        }
+        format!("{} {nearest}", cut(&self.reasons, bytes_max.saturating_sub(1 + nearest.len())))
+    }
+}
+
+impl std::fmt::Display for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.reasons)?;
+        self.nearest.iter().chain(&self.preemption).try_for_each(|more| write!(f, " {more}"))
+    }
+}
+
+/// The beginning of a text, at most so long, with a sign where something is missing.
+pub fn cut(text: &str, bytes_max: usize) -> String {
+    const END: &str = " ...";
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(bytes_max.saturating_sub(END.len()));
+    format!("{}{END}", &text[..end])
 }
 
 /// A message of `preemption` itself, which counts nodes in the same form.

@@ -1,6 +1,7 @@
 //! Which nodes take a pod.
 
 use super::{Diagnosis, Nominated, Profile};
+use crate::metrics;
 use crate::objects::Pod;
 use crate::plugins::{Candidate, Check, Filter, Rejection};
 use crate::snapshot::{Slot, Snapshot};
@@ -89,7 +90,12 @@ fn enough(percentage: usize, nodes: usize) -> usize {
 pub(super) fn feasible(profile: &Profile, pod: &Pod, snapshot: &Snapshot, walk: &mut Walk) -> Found {
     let diagnosis = Diagnosis::new(snapshot.len());
     let mut found = Found { feasible: Vec::new(), rejected: Vec::new(), diagnosis };
-    let checks = match Checks::collect(profile, pod, snapshot) {
+    let (clock, name) = (snapshot.clock, &*profile.scheduler_name);
+    let started = clock.now();
+    let collected = Checks::collect(profile, pod, snapshot);
+    let status = if collected.is_ok() { "Success" } else { "UnschedulableAndUnresolvable" };
+    metrics::point("PreFilter", status, name, clock.since(started));
+    let checks = match collected {
         Ok(checks) => checks,
         Err((plugin, rejection)) => {
             found.diagnosis.refuse(plugin, &rejection);
@@ -97,6 +103,7 @@ pub(super) fn feasible(profile: &Profile, pod: &Pod, snapshot: &Snapshot, walk: 
         }
     };
     // A node that was promised to the pod is taken when it will do, even if others would do better by now.
+    let started = clock.now();
     if let Some(slot) = snapshot.slot(&pod.nominated_node_name)
         && checks.try_node(snapshot, slot).is_ok()
     {
@@ -127,6 +134,7 @@ pub(super) fn feasible(profile: &Profile, pod: &Pod, snapshot: &Snapshot, walk: 
         }
     }
     walk.next = (walk.next + seen) % snapshot.len();
+    metrics::point_done("Filter", true, name, clock.since(started));
     found
 }
 
@@ -146,6 +154,15 @@ pub(super) fn respect_nominated(
         let verdict = with_rivals(profile, pod, snapshot, nominated, *slot);
         verdict.map_err(|(plugin, rejection)| rejected.push((*slot, plugin, rejection))).is_ok()
     });
+}
+
+/// Leaves those of the nodes that still take the pod, which took it a moment ago.
+pub fn still_take(profile: &Profile, pod: &Pod, snapshot: &mut Snapshot, nominated: &Nominated, slots: &mut Vec<Slot>) {
+    match Checks::collect(profile, pod, snapshot) {
+        Ok(checks) => slots.retain(|slot| checks.try_node(snapshot, *slot).is_ok()),
+        Err(_) => slots.clear(),
+    }
+    slots.retain(|slot| with_rivals(profile, pod, snapshot, nominated, *slot).is_ok());
 }
 
 /// Whether the node takes the pod beside those of at least its priority that were promised room there; without any it

@@ -84,7 +84,7 @@ impl Profile {
                 filter(Arc::new(VolumeZone)),
                 both(Arc::<PodTopologySpread>::default(), 2),
                 both(Arc::<InterPodAffinity>::default(), 2),
-                filter(Arc::<DynamicResources>::default()),
+                both(Arc::<DynamicResources>::default(), 2),
                 score(Arc::<NodeResourcesBalancedAllocation>::default()),
                 score(Arc::new(ImageLocality)),
                 filter(Arc::new(NodeDeclaredFeatures)),

@@ -33,18 +33,23 @@ fn tainted(name: &str) -> Arc<Node> {
 }
 
 #[test]
-fn reasons_are_counted_and_sorted_as_text() {
+fn reasons_are_counted_and_those_of_most_nodes_come_first() {
     let small = |name: &str| node(name, json!({"status": {"allocatable": {"memory": "1Gi"}}}));
     let nodes = [tainted("a"), tainted("b"), small("c")];
     assert_eq!(
         message(&pod("p", asks("1", "2Gi")), &nodes, &[]),
-        "0/3 nodes are available: 1 Insufficient memory, 2 node(s) had untolerated taint(s)."
+        "0/3 nodes are available: 2 node(s) had untolerated taint(s), 1 Insufficient memory."
     );
     let many: Vec<_> =
         (0..10).map(|i| tainted(&format!("t{i}"))).chain((0..2).map(|i| small(&format!("s{i}")))).collect();
     assert_eq!(
         message(&pod("p", asks("1", "2Gi")), &many, &[]),
         "0/12 nodes are available: 10 node(s) had untolerated taint(s), 2 Insufficient memory."
+    );
+    let many: Vec<_> = (0..11).map(|i| small(&format!("s{i}"))).chain([tainted("t")]).collect();
+    assert_eq!(
+        message(&pod("p", asks("1", "2Gi")), &many, &[]),
+        "0/12 nodes are available: 11 Insufficient memory, 1 node(s) had untolerated taint(s)."
     );
     let both = node("n", json!({"status": {"allocatable": {"cpu": "1", "memory": "1Gi"}}}));
     assert_eq!(
@@ -63,7 +68,7 @@ fn a_pod_pinned_to_a_node_names_the_plugin_that_hides_the_others() {
     let nodes = [tainted("a"), node("b", json!({})), node("c", json!({}))];
     assert_eq!(
         message(&pin("a"), &nodes, &[]),
-        "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 node(s) didn't satisfy plugin(s) [NodeAffinity]."
+        "0/3 nodes are available: 2 node(s) didn't satisfy plugin(s) [NodeAffinity], 1 node(s) had untolerated taint(s)."
     );
     assert_eq!(
         message(&pin("gone"), &nodes, &[]),
@@ -137,4 +142,25 @@ fn large_clusters_are_sampled_and_walked_in_turn() {
     assert_eq!((first.evaluated, first.feasible), (420, 420));
     assert!(first.slot < 420 && (420..840).contains(&second.slot));
     assert!(third.slot >= 840 || third.slot < 260);
+}
+
+#[test]
+fn what_the_nearest_node_lacks_is_never_cut_off() {
+    use crate::plugins::Shortfall;
+    let lacking = Shortfall { resource: "memory".into(), lacking: 1 << 20, wanted: 2 << 20 };
+    let told = |reasons: usize, bytes_max: usize| {
+        let mut diagnosis = Diagnosis::new(reasons);
+        diagnosis.preemption = Some("preemption: no".to_owned());
+        (0..reasons).for_each(|i| diagnosis.reject_extended(i, format!("node {i} is not green"), false));
+        diagnosis.to_tell(Some(("n", &lacking))).cut_to(bytes_max)
+    };
+    let nearest = "The nearest node, n, lacks 1Mi memory.";
+    let whole = format!("0/1 nodes are available: 1 node 0 is not green. {nearest} preemption: no");
+    assert_eq!(told(1, 1024), whole);
+    assert_eq!(
+        told(1, whole.len() - 1),
+        format!("0/1 nodes are available: 1 node 0 is not green. {nearest} preemptio ...")
+    );
+    let long = told(200, 1024);
+    assert!(long.len() == 1024 && long.ends_with(&format!(" ... {nearest}")), "{long}");
 }

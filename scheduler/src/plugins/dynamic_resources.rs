@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use super::{Candidate, Check, Filter, Plugin, Rejection};
-use crate::devices::{self, is_made_for};
+use super::{Candidate, Check, Filter, Normalize, Plugin, Rejection, Score};
+use crate::devices::{self, Wanted, is_made_for};
 use crate::event::Event;
 use crate::objects::{DeviceClaim, Pod};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Slot, Snapshot};
 
 pub const NAME: &str = "DynamicResources";
 
@@ -22,6 +22,14 @@ impl Default for DynamicResources {
     }
 }
 
+impl DynamicResources {
+    fn limited<'a>(&self, mut wanted: Wanted<'a>, snapshot: &Snapshot) -> Wanted<'a> {
+        let timeout = Some(self.filter_timeout).filter(|timeout| !timeout.is_zero());
+        wanted.limit = timeout.map(|timeout| devices::Limit { clock: snapshot.clock, timeout });
+        wanted
+    }
+}
+
 impl Plugin for DynamicResources {
     fn name(&self) -> &'static str {
         NAME
@@ -31,18 +39,34 @@ impl Plugin for DynamicResources {
         if pod.device_claims.is_empty() && !devices::is_backed(pod, &snapshot.devices) {
             return Filter::Skip;
         }
-        let mut wanted = match devices::wanted(pod, &snapshot.devices) {
-            Ok(wanted) => wanted,
+        let wanted = match devices::wanted(pod, &snapshot.devices) {
+            Ok(wanted) => self.limited(wanted, snapshot),
             Err(why) => return Filter::Refuse(Rejection::lasting(why)),
         };
-        let timeout = Some(self.filter_timeout).filter(|timeout| !timeout.is_zero());
-        wanted.limit = timeout.map(|timeout| devices::Limit { clock: snapshot.clock, timeout });
         let taken = devices::taken(&snapshot.devices);
         let check: Check<'a> = Box::new(move |candidate: Candidate<'_>| {
             let found = devices::allocations(&wanted, &taken, &snapshot.devices, candidate.node, 0);
             found.map(drop).map_err(Rejection::lasting)
         });
         Filter::Check(check)
+    }
+
+    fn score<'a>(&'a self, pod: &'a Pod, snapshot: &'a Snapshot, _: &'a [Slot]) -> Score<'a> {
+        if pod.device_claims.is_empty() {
+            return Score::Skip;
+        }
+        let devices = &snapshot.devices;
+        // Without a choice all nodes are equal: there is no need to search them again.
+        let Some(wanted) = devices::wanted(pod, devices).ok().filter(|wanted| wanted.has_alternatives()) else {
+            return Score::Skip;
+        };
+        let wanted = self.limited(wanted, snapshot);
+        let taken = devices::taken(devices);
+        let score = move |candidate: Candidate<'_>| {
+            let given = devices::allocations(&wanted, &taken, devices, candidate.node, 0);
+            given.map_or(0, |given| devices::preference(&wanted, &given))
+        };
+        Score::Run { score: Box::new(score), normalize: Normalize::Highest }
     }
 
     fn wakes(&self, pod: &Pod, event: &Event<'_>, _: &Snapshot) -> bool {

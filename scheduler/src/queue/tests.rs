@@ -45,9 +45,9 @@ fn a_turned_away_pod_waits_for_an_event_and_then_for_its_pause() {
     let mut queue = with(&[("a", 0, 0), ("busy", 0, 0)]);
     queue.pop(at(0));
     queue.unschedulable("a", rejected_by(3), at(0));
-    queue.event(at(0), |_, _| false);
+    queue.event("NodeAdd", at(0), |_, _| false);
     assert_eq!(queue.lengths(), Lengths { active: 1, unschedulable: 1, ..Lengths::default() });
-    queue.event(at(0), |pod, plugins| pod.name() == "a" && plugins.iter().eq([3]));
+    queue.event("NodeAdd", at(0), |pod, plugins| pod.name() == "a" && plugins.iter().eq([3]));
     assert_eq!(queue.lengths(), Lengths { active: 1, backoff: 1, ..Lengths::default() });
     assert_eq!(queue.next_wakeup(), Some(at(1)));
     queue.pop(at(0));
@@ -72,7 +72,7 @@ fn a_pause_that_is_over_is_not_waited_for_again() {
     let mut queue = with(&[("a", 0, 0)]);
     queue.pop(at(0));
     queue.unschedulable("a", rejected_by(0), at(0));
-    queue.event(at(1), |_, _| true);
+    queue.event("NodeAdd", at(1), |_, _| true);
     assert_eq!(queue.lengths().active, 1);
 }
 
@@ -81,7 +81,7 @@ fn no_plugin_to_ask_means_any_event_helps() {
     let mut queue = with(&[("a", 0, 0)]);
     queue.pop(at(0));
     queue.unschedulable("a", PluginSet::default(), at(0));
-    queue.event(at(5), |_, _| false);
+    queue.event("NodeAdd", at(5), |_, _| false);
     assert_eq!(popped(&mut queue, 5), ["a"]);
 }
 
@@ -89,7 +89,7 @@ fn no_plugin_to_ask_means_any_event_helps() {
 fn what_happens_while_others_are_asked_about_a_pod_is_not_missed() {
     let mut queue = with(&[("a", 0, 0)]);
     queue.pop(at(0));
-    queue.event(at(0), |_, _| false);
+    queue.event("NodeAdd", at(0), |_, _| false);
     queue.unschedulable("a", rejected_by(0), at(0));
     assert_eq!(queue.lengths(), Lengths { backoff: 1, ..Lengths::default() });
     assert!(queue.pop(at(0)).is_none(), "it may have been nothing to this pod: it goes when its pause is over");

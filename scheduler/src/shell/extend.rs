@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use component::recorder::Type;
+use jiff::Timestamp;
 
 use super::{Shared, bind, report};
 use crate::core::{Consultation, Step};
@@ -12,29 +13,29 @@ use crate::preemption::Preemption;
 
 /// What came of it; nothing when the pod waits no more, or has to be tried again.
 pub(super) async fn consult(shared: &Shared, consultation: Consultation) -> Option<Step> {
-    let pod = consultation.pod.clone();
+    let (pod, started) = (consultation.pod.clone(), consultation.started);
     let filtered = match shared.extenders.filter(shared, &pod, consultation.nodes.clone()).await {
         Ok(filtered) => filtered,
         Err(why) => {
-            failed(shared, &pod, &why).await;
+            failed(shared, &pod, started, &why).await;
             return None;
         }
     };
     if filtered.passed.is_empty() {
         return shared.core().strike_out(consultation, filtered.failed, shared.now());
     }
-    let mut scored = shared.core().weigh(&pod, &filtered.passed);
-    if scored.len() > 1 {
-        shared.extenders.prioritize(shared, &pod, &mut scored).await;
+    let mut opinions: Vec<_> = filtered.passed.into_iter().map(|node| (node, 0)).collect();
+    if opinions.len() > 1 {
+        shared.extenders.prioritize(shared, &pod, &mut opinions).await;
     }
-    shared.core().settle(consultation, scored, shared.now())
+    shared.core().settle(consultation, &opinions, shared.now())
 }
 
-async fn failed(shared: &Shared, pod: &Arc<Pod>, why: &str) {
+async fn failed(shared: &Shared, pod: &Arc<Pod>, started: Timestamp, why: &str) {
     tracing::warn!(pod = pod.name(), namespace = pod.namespace(), why, "an extender failed, trying the pod again");
     bind::recorder(shared, pod).event(&**pod, Type::Warning, "FailedScheduling", why);
     report::tell_error(shared, pod, why).await;
-    shared.change(|core, now| core.consultation_failed(pod, now));
+    shared.change(|core, now| core.consultation_failed(pod, started, now));
 }
 
 /// Whose room the pod gets, as far as extenders let it.

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{Shared, bind::recorder};
 use crate::core::Nominate;
+use crate::framework::{Message, cut};
 use crate::objects::Pod;
 use crate::preemption::Preemption;
 
@@ -18,13 +19,13 @@ const NOTE_BYTES_MAX: usize = 1024;
 pub(super) async fn unschedulable(
     shared: &Shared,
     pod: Arc<Pod>,
-    message: String,
+    message: &Message,
     preemption: Option<Preemption>,
     nominated: Nominate,
 ) {
-    tracing::info!(pod = pod.name(), namespace = pod.namespace(), reason = message, "unable to schedule pod; waiting");
-    recorder(shared, &pod).event(&*pod, Type::Warning, "FailedScheduling", cut(&message));
-    tell_condition(shared, &pod, "Unschedulable", &message, &nominated).await;
+    tracing::info!(pod = pod.name(), namespace = pod.namespace(), reason = %message, "unable to schedule pod; waiting");
+    recorder(shared, &pod).event(&*pod, Type::Warning, "FailedScheduling", message.cut_to(NOTE_BYTES_MAX));
+    tell_condition(shared, &pod, "Unschedulable", &message.to_string(), &nominated).await;
     if let Some(preemption) = preemption
         && let Err(error) = make_room(shared, &pod, &preemption).await
     {
@@ -45,7 +46,7 @@ pub(super) async fn nominate(shared: &Shared, pod: &Pod, node: &str) {
 
 /// A node was chosen, and the pod cannot go there: it is tried again.
 pub(super) async fn binding_failed(shared: &Shared, pod: &Pod, message: &str, is_nominated: bool) {
-    recorder(shared, pod).event(pod, Type::Warning, "FailedScheduling", cut(message));
+    recorder(shared, pod).event(pod, Type::Warning, "FailedScheduling", cut(message, NOTE_BYTES_MAX));
     // What the API was told since the pod was taken up.
     let node = if is_nominated { "nominated".into() } else { pod.nominated_node_name.clone() };
     let pod = Pod { nominated_node_name: node, ..pod.clone() };
@@ -119,16 +120,4 @@ fn gone_is_fine(result: kube::Result<()>) -> kube::Result<()> {
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         other => other,
     }
-}
-
-fn cut(message: &str) -> String {
-    const END: &str = " ...";
-    if message.len() <= NOTE_BYTES_MAX {
-        return message.to_owned();
-    }
-    let mut end = NOTE_BYTES_MAX - END.len();
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}{END}", &message[..end])
 }

@@ -36,13 +36,17 @@ impl Cluster {
     }
 
     fn start_with(objects: &[Value], extenders: Vec<Extender>) -> Self {
+        Self::start_as("default-scheduler", objects, extenders)
+    }
+
+    fn start_as(profile: &str, objects: &[Value], extenders: Vec<Extender>) -> Self {
         let (fake, shutdown) = (FakeApi::new(), Shutdown::new());
         objects.iter().for_each(|object| fake.put(object));
         fake.react(discovery);
         let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().unwrap());
         let source = Source::new("default-scheduler");
         let context = Context::with(fake.client(), source, clock, Random::seeded(1), shutdown.clone());
-        let core = Core::new(vec![Profile::default_named("default-scheduler")], Backoff::default(), clock, 1);
+        let core = Core::new(vec![Profile::default_named(profile)], Backoff::default(), clock, 1);
         let core = core.with_extenders(extenders.iter().map(Extender::interest).collect());
         tokio::spawn(run(core, Extenders::new(extenders).unwrap(), context));
         Self { fake, shutdown }
@@ -127,7 +131,8 @@ async fn a_pod_gets_its_node() {
 async fn a_pod_without_a_node_says_why_and_goes_when_there_is_one() {
     let cluster = Cluster::start(&[node("small", "1"), pod("p", "2", json!({}))]);
     let message = cluster.until_event("FailedScheduling").await;
-    assert!(message.starts_with("0/1 nodes are available: 1 Insufficient cpu. preemption: "), "{message}");
+    let start = "0/1 nodes are available: 1 Insufficient cpu. The nearest node, small, lacks 1 cpu. preemption: ";
+    assert!(message.starts_with(start), "{message}");
     cluster.until(|all| all.iter().any(|r| r.verb == "patch" && r.subresource == "status")).await;
     let status = cluster.fake.get::<api::Pod>("default", "p").unwrap().status.unwrap();
     let condition = &status.conditions.unwrap()[0];
@@ -265,4 +270,41 @@ async fn nothing_is_asked_while_nothing_happens() {
     let before = ours(&cluster.fake.received());
     tokio::time::sleep(Duration::from_secs(240)).await;
     assert_eq!(ours(&cluster.fake.received()), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_are_counted_when_they_are_over() {
+    let fields = json!({"spec": {"schedulerName": "counted"}});
+    let objects = [node("n", "2"), pod("fits", "1", fields.clone()), pod("large", "4", fields)];
+    let cluster = Cluster::start_as("counted", &objects, Vec::new());
+    let mut failures = 1;
+    cluster.fake.react(move |request| {
+        let hit = request.subresource == "binding" && failures > 0;
+        failures -= u32::from(hit);
+        let status =
+            json!({"kind": "Status", "status": "Failure", "code": 500, "reason": "InternalError", "message": "no"});
+        hit.then_some((500, status))
+    });
+    cluster.until_event("Scheduled").await;
+    cluster.until_event("FailedScheduling").await;
+    let text = String::from_utf8(component::metrics::text()).unwrap();
+    for line in [
+        "scheduler_schedule_attempts_total{profile=\"counted\",result=\"error\"} 1",
+        "scheduler_schedule_attempts_total{profile=\"counted\",result=\"scheduled\"} 1",
+        "scheduler_scheduling_attempt_duration_seconds_bucket{profile=\"counted\",result=\"scheduled\",le=\"16.384\"} 1",
+        "scheduler_framework_extension_point_duration_seconds_count{extension_point=\"Bind\",profile=\"counted\",status=\"Error\"} 1",
+        "scheduler_framework_extension_point_duration_seconds_count{extension_point=\"PostFilter\",profile=\"counted\",status=\"Unschedulable\"}",
+        "scheduler_framework_extension_point_duration_seconds_bucket{extension_point=\"Filter\",profile=\"counted\",status=\"Success\",le=\"0.2048\"}",
+        "scheduler_pod_scheduling_sli_duration_seconds_bucket{attempts=\"2\",le=\"5242.88\"}",
+        "scheduler_queue_incoming_pods_total{event=\"UnschedulablePodAdd\",queue=\"active\"}",
+        "scheduler_queue_incoming_pods_total{event=\"ScheduleAttemptFailure\",queue=\"unschedulable\"}",
+        "scheduler_queue_incoming_pods_total{event=\"ScheduleAttemptFailure\",queue=\"backoff\"}",
+        "scheduler_pending_pods{queue=\"unschedulable\"}",
+        "scheduler_preemption_attempts_total ",
+        "scheduler_preemption_victims_bucket{le=\"64\"}",
+        "scheduler_pod_scheduling_attempts_bucket{le=\"16\"}",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(text.contains("{profile=\"counted\",result=\"unschedulable\"}"), "{text}");
 }

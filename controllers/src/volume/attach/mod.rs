@@ -85,7 +85,7 @@ pub(crate) async fn run(ctx: Context, forces_by_time: bool) {
         volumes: ctx.informers.of(),
         attachments: ctx.informers.of(),
         drivers: ctx.informers.of(),
-        queue: Queue::new("attach_detach"),
+        queue: Queue::new("pvcs"),
         memory: Mutex::default(),
         forces_by_time,
         ctx,

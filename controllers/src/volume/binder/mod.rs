@@ -57,6 +57,26 @@ struct Binder {
     volume_queue: Queue<Key>,
 }
 
+/// Volumes by the claim that they name; those that name none by their class.
+const BY_USE: &str = "use";
+
+fn use_of(volume: &PersistentVolume) -> String {
+    match facts::claim_ref(volume) {
+        None => free_of(&facts::class_of_volume(volume)),
+        Some(claim) => {
+            named_by(&Key::new(claim.namespace.clone().unwrap_or_default(), claim.name.clone().unwrap_or_default()))
+        }
+    }
+}
+
+fn free_of(class: &str) -> String {
+    format!("free/{class}")
+}
+
+fn named_by(claim: &Key) -> String {
+    format!("claim/{}/{}", claim.namespace, claim.name)
+}
+
 /// Runs until the context's shutdown.
 pub(crate) async fn run(ctx: Context, settings: Settings) {
     let binder = Arc::new(Binder {
@@ -72,6 +92,7 @@ pub(crate) async fn run(ctx: Context, settings: Settings) {
         ctx,
     });
     pods::index_by_claim(&binder.pods);
+    binder.volumes.index(BY_USE, |volume| vec![use_of(volume)]);
     binder.subscribe();
     let synced = async {
         binder.volumes.synced().await;
@@ -96,6 +117,17 @@ impl Binder {
         self.volumes.get("", name).map(|volume| self.written_volumes.newest(volume))
     }
 
+    /// Those that the claim may get: the one it names, else the free ones of its class and those that name it.
+    fn volumes_for(&self, claim: &PersistentVolumeClaim) -> Vec<Arc<PersistentVolume>> {
+        let name = facts::volume_name(claim);
+        if !name.is_empty() {
+            return self.volume(name).into_iter().collect();
+        }
+        let (free, own) = (free_of(&facts::class_of_claim(claim)), named_by(&Key::of(claim)));
+        let cached = [free, own].into_iter().flat_map(|value| self.volumes.by_index(BY_USE, &value));
+        cached.map(|volume| self.written_volumes.newest(volume)).collect()
+    }
+
     fn claim_api(&self, namespace: &str) -> Api<PersistentVolumeClaim> {
         Api::namespaced(self.ctx.client.clone(), namespace)
     }
@@ -106,7 +138,7 @@ impl Binder {
 
     async fn sync_claim(&self, key: Key) -> Result<(), Error> {
         let Some(claim) = self.claim(&key) else { return Ok(()) };
-        let volumes: Vec<_> = self.volumes.list().into_iter().map(|v| self.written_volumes.newest(v)).collect();
+        let volumes = self.volumes_for(&claim);
         let waiting =
             |pod: &&Arc<Pod>| !crate::common::pods::is_terminal(pod) && crate::common::pods::node_name(pod).is_empty();
         let pods = pods::using(&self.pods, &key);

@@ -86,13 +86,8 @@ impl Binder {
     }
 
     fn wake_released(&self, claim: &Key) {
-        for volume in self.volumes.list() {
-            let reference = facts::claim_ref(&volume);
-            if reference
-                .is_some_and(|r| r.name.as_ref() == Some(&claim.name) && r.namespace.as_ref() == Some(&claim.namespace))
-            {
-                self.volume_queue.add(Key::cluster(volume.name_any()));
-            }
+        for volume in self.volumes.by_index(super::BY_USE, &super::named_by(claim)) {
+            self.volume_queue.add(Key::cluster(volume.name_any()));
         }
     }
 }

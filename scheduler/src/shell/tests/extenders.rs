@@ -203,3 +203,21 @@ async fn an_extender_chooses_whose_room_a_pod_gets() {
     let asked = server.asked("preempt").remove(0);
     assert_eq!(asked["NodeNameToMetaVictims"]["a"], json!({"Pods": [{"UID": "on-a"}], "NumPDBViolations": 0}));
 }
+
+#[tokio::test]
+async fn pods_that_are_asked_about_together_spread() {
+    let answers: Answers = |verb, asked| match verb {
+        "filter" => (200, json!({"NodeNames": asked["NodeNames"]})),
+        _ => (200, json!([])),
+    };
+    let server = Server::start(answers).await;
+    let nodes = (0..10).map(|i| node(&format!("n{i}"), "8"));
+    let pods = (0..20).map(|i| pod(&format!("p{i}"), "100m", json!({})));
+    let objects: Vec<Value> = nodes.chain(pods).collect();
+    let cluster = Cluster::start_with(&objects, vec![server.extender(["filter", "prioritize", "", ""])]);
+    cluster.until(|all| all.iter().filter(|r| r.subresource == "binding").count() == 20).await;
+    let mut on: Vec<String> = (0..20).filter_map(|i| cluster.node_of(&format!("p{i}"))).collect();
+    on.sort_unstable();
+    let twice: Vec<String> = (0..10).flat_map(|i| [format!("n{i}"), format!("n{i}")]).collect();
+    assert_eq!(on, twice, "two on each node");
+}
