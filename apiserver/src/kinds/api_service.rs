@@ -11,6 +11,7 @@ use super::{Hooks, RESETS_WITH_METADATA, text_column, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 pub static HOOKS: Hooks = Hooks {
+    takes_bare_finalizers: true,
     name: names::path_segment,
     default: |service| {
         let reference = service.pointer_mut("/spec/service").and_then(Value::as_object_mut);

@@ -13,6 +13,7 @@ const fn column(name: &'static str, kind: &'static str, description: &'static st
 }
 
 pub static HOOKS: Hooks = Hooks {
+    judges_metadata_last: true,
     prepare_create: |budget| {
         budget["status"] =
             json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});

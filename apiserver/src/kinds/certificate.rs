@@ -18,8 +18,8 @@ const fn column(name: &'static str, description: &'static str) -> Column {
 }
 
 pub static HOOKS: Hooks = Hooks {
-    // Upstream never judged these names, but for what a path cannot hold.
-    name: names::path_segment,
+    // Judged last alone, for what a path cannot hold.
+    name: |_| Vec::new(),
     resets: &[
         ("", &["spec", "status"]),
         ("status", &["spec", "status.conditions"]),

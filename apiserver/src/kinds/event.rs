@@ -16,8 +16,7 @@ const fn column(name: &'static str, priority: i32, description: &'static str) ->
 pub static CORE: Hooks = HOOKS;
 
 const HOOKS: Hooks = Hooks {
-    // Upstream never judged the names of core Events.
-    name: |_| Vec::new(),
+    judges_metadata_last: true,
     validate: |event| validate_event(event, "reportingComponent"),
     creates_on_update: true,
     time_to_live_seconds: Some(3600),
@@ -56,7 +55,7 @@ pub static NEW: Hooks = Hooks {
         to_stored: |event| rename(event, |(shown, stored)| (shown, stored)),
         from_stored: |event| rename(event, |(shown, stored)| (stored, shown)),
     }),
-    name: names::dns_subdomain,
+    judges_metadata_last: false,
     validate: |event| validate_event(event, "reportingController"),
     validate_against: |new, old| match old {
         Some(old) => validate_new_update(new, old),

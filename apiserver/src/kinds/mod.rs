@@ -86,6 +86,11 @@ pub enum Grace {
 /// `fields`.
 pub struct Hooks {
     pub name: NameCheck,
+    /// The kind's own rules leave `metadata` to the ones of all kinds, which run when nothing else is wrong and take
+    /// every name that can stand in a path.
+    pub judges_metadata_last: bool,
+    /// Finalizers without a group may be others than Kubernetes' own.
+    pub takes_bare_finalizers: bool,
     /// For a row that shows another row's objects (`stored_as` in the catalogue).
     pub conversion: Option<&'static Conversion>,
     /// Fills what the client left out. Runs on every decoded body and is idempotent.
@@ -148,6 +153,8 @@ pub struct Hooks {
 impl Hooks {
     pub const PLAIN: Hooks = Hooks {
         name: names::dns_subdomain,
+        judges_metadata_last: false,
+        takes_bare_finalizers: false,
         conversion: None,
         default: |_| {},
         prepare_create: |_| {},

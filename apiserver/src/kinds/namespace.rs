@@ -6,6 +6,7 @@ use machinery::names;
 use serde_json::{Value, json};
 
 use super::{Column, Hooks, validate};
+use crate::rest::system::standard_finalizer;
 use crate::rest::table::{AGE, NAME, age};
 
 const FINALIZER: &str = "kubernetes";
@@ -27,7 +28,10 @@ pub static HOOKS: Hooks = Hooks {
     validate: |namespace| {
         let path = Path::new("spec").child("finalizers");
         let finalizers = meta::list(namespace, "spec.finalizers").iter().filter_map(Value::as_str);
-        finalizers.flat_map(|finalizer| validate::named(finalizer, names::qualified_name, &path)).collect()
+        let told = |name| {
+            validate::named(name, names::qualified_name, &path).into_iter().chain(standard_finalizer(name, &path))
+        };
+        finalizers.flat_map(told).collect()
     },
     validate_status: |new, _| {
         let (wanted, when) = match meta::is_deleting(new) {

@@ -14,6 +14,12 @@ const fn column(name: &'static str, priority: i32, description: &'static str) ->
 
 pub static HOOKS: Hooks = Hooks {
     warnings: super::warnings::node,
+    // What was removed is kept where it was, and nowhere else.
+    prepare_create: |node| {
+        for (part, field) in [("spec", "configSource"), ("status", "config")] {
+            node[part].as_object_mut().map(|fields| fields.remove(field));
+        }
+    },
     // The old single CIDR and the list are kept in step.
     default: |node| {
         let cidr = meta::text(node, "spec.podCIDR").to_owned();

@@ -9,6 +9,7 @@ use super::{Hooks, node_labels, pod, text_column, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 pub static HOOKS: Hooks = Hooks {
+    takes_bare_finalizers: true,
     validate: validate_class,
     validate_update: |new, old| {
         validate::immutable(&new["handler"], &old["handler"], &Path::new("handler")).into_iter().collect()

@@ -44,9 +44,6 @@ pub async fn create_object(
     options: &WriteOptions,
 ) -> Result<Written, Status> {
     system::ensure_namespace(&mut object, &call.info.namespace)?;
-    if !meta::resource_version(&object).is_empty() && meta::resource_version(&object) != "0" {
-        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
-    }
     let generates = meta::name(&object).is_empty();
     for attempt_number in 1.. {
         match attempt(api, call, &object, options).await {
@@ -103,6 +100,9 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
     let mut invalid = system::validate_new(&object, served);
     invalid.extend((hooks.validate)(&object));
     invalid.extend((hooks.validate_against)(&object, None));
+    if invalid.is_empty() {
+        invalid = system::validate_last(&object, served);
+    }
     if !invalid.is_empty() {
         show_empty(&mut invalid, sent);
         return Err(Status::invalid(&home.row.group, &home.row.kind, meta::name(&object), &invalid).into());
@@ -110,6 +110,9 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
     let mut companions = api.companions(served, Some(&mut object), None).await?;
     api.admission.validate(&request, &object).await?;
     call.warnings.extend((hooks.warnings)(&object));
+    if meta::resource_version(sent).parse::<u64>().is_ok_and(|version| version != 0) {
+        return Err(Status::bad_request("resourceVersion should not be set on objects to be created").into());
+    }
     // Lives until the commit is over.
     let mut beside = request.beside();
     beside.join(&mut companions);

@@ -4,7 +4,7 @@
 
 use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
-use machinery::names;
+use machinery::names::{self, NameCheck};
 use machinery::status::Status;
 use serde_json::{Value, json};
 
@@ -25,10 +25,11 @@ pub struct Stamp {
     pub suffix: u64,
 }
 
-/// Puts the request's namespace in and checks that the body does not name another.
+/// Puts the request's namespace in and checks that the body does not name another. What stands in no namespace loses the
+/// one it names.
 pub fn ensure_namespace(object: &mut Value, namespace: &str) -> Result<(), Status> {
     let given = meta::namespace(object);
-    if !given.is_empty() && given != namespace {
+    if !given.is_empty() && !namespace.is_empty() && given != namespace {
         return Err(Status::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
@@ -46,7 +47,7 @@ pub fn ensure_namespace(object: &mut Value, namespace: &str) -> Result<(), Statu
 pub fn stamp_new(object: &mut Value, served: &Served, stamp: &Stamp) {
     let generated = generated_name(object, stamp);
     let metadata = meta::metadata_mut(object);
-    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"] {
+    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
         metadata.remove(name);
     }
     metadata.insert("uid".into(), stamp.uid.clone().into());
@@ -54,6 +55,7 @@ pub fn stamp_new(object: &mut Value, served: &Served, stamp: &Stamp) {
     if let Some(name) = generated {
         metadata.insert("name".into(), name.into());
     }
+    // Kinds that do not count from the beginning keep what they were sent.
     if served.hooks.has_generation && served.hooks.first_generation > 0 {
         metadata.insert("generation".into(), json!(served.hooks.first_generation));
     }
@@ -132,8 +134,23 @@ pub fn dedup_owners(object: &mut Value, warnings: &Warnings) {
     }
 }
 
-/// Rules of `metadata` on a create. `generateName` is checked by the name that was made of it.
+/// Rules of `metadata` on a create, for kinds whose own rules begin with them.
 pub fn validate_new(object: &Value, served: &Served) -> ErrorList {
+    if served.hooks.judges_metadata_last {
+        return ErrorList::new();
+    }
+    let path = Path::new("metadata");
+    let mut errors = validate_metadata(object, served, served.hooks.name);
+    errors.extend(validate_standard_finalizers(object, served, &path.child("finalizers")));
+    errors
+}
+
+/// What holds for every kind once nothing else is wrong: a name can stand in a path.
+pub fn validate_last(object: &Value, served: &Served) -> ErrorList {
+    validate_metadata(object, served, names::path_segment)
+}
+
+fn validate_metadata(object: &Value, served: &Served, check: NameCheck) -> ErrorList {
     let path = Path::new("metadata");
     let mut errors = ErrorList::new();
     let name = meta::name(object);
@@ -141,13 +158,13 @@ pub fn validate_new(object: &Value, served: &Served) -> ErrorList {
     if !prefix.is_empty() {
         let masked = names::mask_trailing_dash(prefix);
         let child = path.child("generateName");
-        errors.extend((served.hooks.name)(&masked).into_iter().map(|words| Error::invalid(&child, prefix, words)));
+        errors.extend(check(&masked).into_iter().map(|words| Error::invalid(&child, prefix, words)));
     }
     if name.is_empty() {
         errors.push(Error::required(&path.child("name"), "name or generateName is required"));
     } else {
         let child = path.child("name");
-        errors.extend((served.hooks.name)(name).into_iter().map(|words| Error::invalid(&child, name, words)));
+        errors.extend(check(name).into_iter().map(|words| Error::invalid(&child, name, words)));
     }
     validate_namespace(object, served, &path, &mut errors);
     errors.extend(validate_common(object, &path));
@@ -167,9 +184,14 @@ fn validate_namespace(object: &Value, served: &Served, path: &Path, errors: &mut
     }
 }
 
-/// Labels, annotations, owner references and finalizers: the same on create and update, and inside templates.
-pub fn validate_common(object: &Value, path: &Path) -> ErrorList {
-    let mut errors = validate_labels(meta::at(object, "metadata.labels"), &path.child("labels"));
+/// Generation, labels, annotations, owner references and finalizers: the same on create and update.
+fn validate_common(object: &Value, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let generation = meta::generation(object);
+    if generation < 0 {
+        errors.push(Error::invalid(&path.child("generation"), generation, "must be greater than or equal to 0"));
+    }
+    errors.extend(validate_labels(meta::at(object, "metadata.labels"), &path.child("labels")));
     errors.extend(validate_annotations(meta::at(object, "metadata.annotations"), &path.child("annotations")));
     errors.extend(validate_owners(meta::list(object, "metadata.ownerReferences"), &path.child("ownerReferences")));
     errors.extend(validate_finalizers(object, &path.child("finalizers")));
@@ -205,21 +227,21 @@ pub fn validate_annotations(annotations: &Value, path: &Path) -> ErrorList {
 fn validate_owners(owners: &[Value], path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     let mut controller: Option<String> = None;
-    for (position, owner) in owners.iter().enumerate() {
-        let at = path.index(position);
+    for owner in owners {
         let text = |name: &str| owner[name].as_str().unwrap_or_default();
         let version = text("apiVersion");
-        if version.rsplit('/').next().unwrap_or_default().is_empty() {
-            errors.push(Error::invalid(&at.child("apiVersion"), version, "version must not be empty"));
+        // `group/version`; more parts are none.
+        if version.rsplit('/').next().unwrap_or_default().is_empty() || version.matches('/').count() > 1 {
+            errors.push(Error::invalid(&path.child("apiVersion"), version, "version must not be empty"));
         }
         for name in ["kind", "name", "uid"] {
             if text(name).is_empty() {
-                errors.push(Error::invalid(&at.child(name), "", "must not be empty"));
+                errors.push(Error::invalid(&path.child(name), "", "must not be empty"));
             }
         }
         if version == "v1" && text("kind") == "Event" {
             let why = "/v1, Kind=Event is disallowed from being an owner";
-            errors.push(Error::invalid(&at, owner.clone(), why));
+            errors.push(Error::invalid(path, owner.clone(), why));
         }
         if owner["controller"].as_bool() == Some(true) {
             let named = format!("{}/{}", text("kind"), text("name"));
@@ -249,6 +271,22 @@ fn validate_finalizers(object: &Value, path: &Path) -> ErrorList {
     errors
 }
 
+fn validate_standard_finalizers(object: &Value, served: &Served, path: &Path) -> ErrorList {
+    meta::finalizers(object)
+        .enumerate()
+        .filter(|_| !served.hooks.takes_bare_finalizers)
+        .filter_map(|(position, name)| standard_finalizer(name, &path.index(position)))
+        .collect()
+}
+
+/// A finalizer without a group is one of Kubernetes' own.
+pub fn standard_finalizer(name: &str, path: &Path) -> Option<Error> {
+    let is_known = name.contains('/') || [KUBERNETES_FINALIZER, ORPHAN_FINALIZER, FOREGROUND_FINALIZER].contains(&name);
+    let why = "name is neither a standard finalizer name nor is it fully qualified";
+    (!is_known).then(|| Error::invalid(path, name, why))
+}
+
+const KUBERNETES_FINALIZER: &str = "kubernetes";
 pub const ORPHAN_FINALIZER: &str = "orphan";
 pub const FOREGROUND_FINALIZER: &str = "foregroundDeletion";
 
@@ -271,6 +309,7 @@ pub fn validate_update(new: &Value, old: &Value, served: &Served) -> ErrorList {
     }
     validate_namespace(new, served, &path, &mut errors);
     errors.extend(validate_common(new, &path));
+    errors.extend(validate_standard_finalizers(new, served, &path.child("finalizers")));
     errors
 }
 
@@ -304,5 +343,31 @@ mod tests {
         assert!(!desired_changed(&json!({"metadata": {}, "spec": {"x": 1}, "status": {"y": 1}}), &old));
         assert!(desired_changed(&json!({"metadata": {}, "spec": {"x": 2}, "status": {}}), &old));
         assert!(desired_changed(&json!({"metadata": {}}), &old));
+    }
+
+    #[test]
+    fn finalizers_without_a_group_are_kubernetes_own() {
+        let told = |name: &str| standard_finalizer(name, &Path::new("f").index(0)).map(|error| error.to_string());
+        assert_eq!(["orphan", "foregroundDeletion", "kubernetes", "x.io/mine"].map(told), [const { None }; 4]);
+        let why = "f[0]: Invalid value: \"mine\": name is neither a standard finalizer name nor is it fully qualified";
+        assert_eq!(told("mine").as_deref(), Some(why));
+    }
+
+    #[test]
+    fn owners_have_a_version_and_are_told_without_their_place() {
+        let told = |version: &str| {
+            let owner = json!({"apiVersion": version, "kind": "K", "name": "n", "uid": "u"});
+            validate_owners(&[owner], &Path::new("o")).into_iter().map(|error| error.field).collect::<Vec<_>>()
+        };
+        assert_eq!(["v1", "apps/v1"].map(told), [const { Vec::<String>::new() }; 2]);
+        assert_eq!(["", "apps/", "a/b/c"].map(told), [["o.apiVersion"]; 3]);
+    }
+
+    #[test]
+    fn what_stands_in_no_namespace_loses_the_one_it_names() {
+        let mut object = json!({"metadata": {"namespace": "a"}});
+        ensure_namespace(&mut object, "").unwrap();
+        assert_eq!(object, json!({"metadata": {}}));
+        assert!(ensure_namespace(&mut json!({"metadata": {"namespace": "a"}}), "b").is_err());
     }
 }

@@ -15,6 +15,10 @@ const fn flag(name: &'static str, description: &'static str) -> Column {
 }
 
 pub static DRIVER: Hooks = Hooks {
+    // The scaling of volume limits is a gate that is off.
+    prepare_create: |driver| {
+        spec(driver).remove("preventPodSchedulingIfMissing");
+    },
     default: |driver| {
         let fields = spec(driver);
         set(fields, "attachRequired", true);
