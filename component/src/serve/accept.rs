@@ -17,7 +17,7 @@ use hyper_util::{
 use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpListener, TcpStream},
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -37,7 +37,6 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 const MAX_PENDING_RESETS: usize = 200;
 /// As upstream's API server.
 const MAX_STREAMS: u32 = 1000;
-const LISTEN_BACKLOG: u32 = 1024;
 
 /// Who is on the other end of a connection; an extension of each of its requests.
 #[derive(Clone, Debug)]
@@ -47,15 +46,6 @@ pub struct PeerInfo {
     pub tls: bool,
     /// The client's certificate and its chain, if it showed any: it holds the first one's key, nothing else is checked.
     pub certificates: Arc<[CertificateDer<'static>]>,
-}
-
-/// Listens, with the errors upstream's servers give: they name the address.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("listen tcp {address}: {error}"));
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(named)?;
-    socket.set_reuseaddr(true).map_err(named)?;
-    socket.bind(address).map_err(named)?;
-    socket.listen(LISTEN_BACKLOG).map_err(named)
 }
 
 /// Serves connections until `shutdown`, then lets running requests end for a while.

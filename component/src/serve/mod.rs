@@ -7,12 +7,14 @@
 mod accept;
 mod endpoints;
 mod health;
+mod listen;
 mod secure;
 
 pub(crate) use self::endpoints::text;
 pub use self::{
-    accept::{PeerInfo, accept, bind},
+    accept::{PeerInfo, accept},
     endpoints::{Endpoints, Gate},
     health::{Checks, Outcome},
+    listen::{bind, bind_family},
     secure::{SecureError, secure_address, secure_endpoints, secure_listener, secure_tls, serve_secure},
 };

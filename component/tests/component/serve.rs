@@ -92,8 +92,20 @@ async fn behind_the_gate_only_the_probes_are_open() {
 async fn an_address_in_use_is_named() {
     let listener = serve::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let error = serve::bind(address).unwrap_err().to_string();
-    assert!(error.starts_with(&format!("listen tcp {address}: ")), "{error}");
+    let why = |again: std::io::Result<TcpListener>| again.unwrap_err().to_string();
+    assert_eq!(why(serve::bind(address)), format!("listen tcp {address}: bind: address already in use"));
+    assert_eq!(why(serve::bind_family(address)), format!("listen tcp4 {address}: bind: address already in use"));
+}
+
+#[tokio::test]
+async fn both_families_can_have_one_port() {
+    if std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default().is_empty() {
+        println!("SKIPPED: this host has no IPv6");
+        return;
+    }
+    let listener = serve::bind_family("[::]:0".parse().unwrap()).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    serve::bind_family(format!("0.0.0.0:{port}").parse().unwrap()).unwrap();
 }
 
 fn listen() -> (TcpListener, SocketAddr) {

@@ -1,22 +1,17 @@
 //! One address on which a Service's health is asked: opened, tried again where that fails, served until it goes.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use component::serve;
 use component::shutdown::Shutdown;
-use nix::errno::Errno;
-use nix::sys::socket::{setsockopt, sockopt};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
 use super::Shared;
 use super::answer::Answers;
 
-/// Load balancers ask each node every few seconds.
-const LISTEN_BACKLOG: u32 = 128;
 /// Before that nobody is told: an address that is new may only be checked for another host that has it.
 const TOLD_AFTER: Duration = Duration::from_secs(2);
 /// Whoever had a port a moment ago (an address that went and came back) needs so long to let go of it.
@@ -36,7 +31,8 @@ async fn open(address: SocketAddr, shared: &Shared) -> TcpListener {
     loop {
         // Before the try: what changes during it counts, too.
         let changed = shared.changed.notified();
-        match bind(address) {
+        // Each family has its own, so that both can have the same port.
+        match serve::bind_family(address) {
             Ok(listener) => {
                 if told.is_some() {
                     tracing::info!(%address, "a healthcheck that could not be started is served now");
@@ -51,32 +47,4 @@ async fn open(address: SocketAddr, shared: &Shared) -> TcpListener {
             () = sleep(pause) => pause = (2 * pause).min(LONGEST_PAUSE),
         }
     }
-}
-
-/// Each family's own, so that both can have the same port. Its errors are in Go's words, as upstream's tell them.
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let network = if address.is_ipv4() { "tcp4" } else { "tcp6" };
-    let named = |error: io::Error| {
-        let why = error.raw_os_error().map_or_else(|| error.to_string(), |number| go(Errno::from_raw(number)));
-        io::Error::new(error.kind(), format!("listen {network} {address}: bind: {why}"))
-    };
-    let listen = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        socket.set_reuseaddr(true)?;
-        if address.is_ipv6() {
-            setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
-        }
-        socket.bind(address)?;
-        socket.listen(LISTEN_BACKLOG)
-    };
-    listen().map_err(named)
-}
-
-/// C's words for an error begin with a capital, Go's do not.
-fn go(errno: Errno) -> String {
-    let mut text = errno.desc().to_owned();
-    if let Some(first) = text.get_mut(..1) {
-        first.make_ascii_lowercase();
-    }
-    text
 }
