@@ -13,12 +13,12 @@ use crate::nft::tool;
 
 const TABLE: &str = "inet skiff-router-nat";
 
-/// Where programs are on a host that does not say.
-const PROGRAMS: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where the C library looks for programs without a `PATH`: what is found elsewhere would not be started.
+const PROGRAMS: &str = "/bin:/usr/bin";
 
-/// The folders of programs, from the value of `PATH`.
+/// The folders in which a program is found that is started by its name, from the value of `PATH`.
 pub(crate) fn programs(path: Option<OsString>) -> OsString {
-    path.filter(|path| !path.is_empty()).unwrap_or_else(|| PROGRAMS.into())
+    path.unwrap_or_else(|| PROGRAMS.into())
 }
 
 /// The way to have no such table.
@@ -190,9 +190,10 @@ mod tests {
     }
 
     #[test]
-    fn without_a_path_programs_are_where_they_always_are() {
+    fn programs_are_looked_for_where_they_are_started_from() {
         let found = [None, Some(""), Some("/opt/bin")].map(|path| programs(path.map(OsString::from)));
-        assert_eq!(found, ["/usr/sbin:/usr/bin:/sbin:/bin", "/usr/sbin:/usr/bin:/sbin:/bin", "/opt/bin"]);
+        let library = std::process::Command::new("getconf").arg("PATH").output().unwrap().stdout;
+        assert_eq!(found, [String::from_utf8(library).unwrap().trim(), "", "/opt/bin"]);
     }
 
     #[test]
