@@ -170,22 +170,33 @@ mod tests {
         assert_eq!(graces, [0, 1, 4, 4, 8, 18, 598]);
     }
 
-    /// Of an API that is not there, and of a pod that does not end, nobody hears within a second.
+    /// The first group has a pod that does not end, the second one of whose end the API never hears.
     #[tokio::test(start_paused = true)]
     async fn no_group_takes_longer_than_its_period() {
         let mut bed = Bed::new();
         let (node, dispatch) = bed.dispatcher();
-        for (name, priority) in [("deaf", 0), ("untold", SYSTEM_CRITICAL_PRIORITY)] {
+        let in_phase = |name: &str, priority: i32, phase: &str| {
             let mut object = (*pod(name, priority)).clone();
             object.metadata.uid = Some(name.into());
-            object.status = Some(serde_json::from_value(json!({"phase": "Running"})).expect("a status"));
-            node.running.put(Arc::new(object));
-            node.running.note_told(name, false);
-        }
+            object.status = Some(serde_json::from_value(json!({"phase": phase})).expect("a status"));
+            Arc::new(object)
+        };
+        node.running.put(in_phase("deaf", 0, "Running"));
+        node.running.put(in_phase("untold", SYSTEM_CRITICAL_PRIORITY, "Running"));
+        node.running.note_told("untold", false);
         let of = |priority, seconds| PeriodByPriority { priority, shutdown_grace_period_seconds: seconds };
         let begun = tokio::time::Instant::now();
-        end_groups(&[of(0, 20), of(SYSTEM_CRITICAL_PRIORITY, 10)], &node, &dispatch).await;
-        assert_eq!(begun.elapsed().as_secs(), 30, "all periods, and no more");
+        let ends = async {
+            tokio::time::sleep_until(begun + Duration::from_secs(22)).await;
+            node.running.put(in_phase("untold", SYSTEM_CRITICAL_PRIORITY, "Failed"));
+        };
+        let periods = [of(0, 20), of(SYSTEM_CRITICAL_PRIORITY, 10)];
+        let groups = async {
+            end_groups(&periods, &node, &dispatch).await;
+            begun.elapsed().as_secs()
+        };
+        let (taken, ()) = tokio::join!(groups, ends);
+        assert_eq!(taken, 30, "all periods, and no more");
     }
 
     #[tokio::test]
