@@ -19,11 +19,11 @@ use crate::settings::{RouterBackend, Settings};
 pub(super) async fn read(client: &kube::Client, settings: &mut Settings) -> Result<()> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
     let (name, key) = CLUSTER_CONFIGURATION;
-    let map = answer("read the cluster's settings", maps.get(name)).await?;
+    let map = answer("read the cluster's settings", || maps.get(name)).await?;
     let text =
         map.data.unwrap_or_default().remove(key).with_context(|| format!("the ConfigMap {name} has no {key}"))?;
     of_cluster(&text, settings).with_context(|| format!("{key} in the ConfigMap {name}"))?;
-    let map = answer("read Skiff's settings", maps.get_opt(SKIFF_CONFIGURATION)).await?;
+    let map = answer("read Skiff's settings", || maps.get_opt(SKIFF_CONFIGURATION)).await?;
     of_skiff(&map.and_then(|map| map.data).unwrap_or_default(), settings)
 }
 

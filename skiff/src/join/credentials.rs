@@ -132,7 +132,7 @@ async fn ask(layout: &Layout, identity: PathBuf, part: Part, binding: &Binding) 
     let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
     let what = format!("ask for a token of the {}", part.name());
     let post = PostParams::default();
-    let made = answer(&what, accounts.create_token_request(part.name(), &post, &request)).await?;
+    let made = answer(&what, || accounts.create_token_request(part.name(), &post, &request)).await?;
     let token = made.status.and_then(|status| status.token).context("an answer without a token")?;
     files::write_secret(&layout.token(part), token.as_bytes())
 }

@@ -17,6 +17,7 @@ use component::bootstrap_token::{
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::answer;
 use crate::pki::Pin;
@@ -58,10 +59,10 @@ async fn fetch(scratch: &Path, endpoint: &str, authority: Value, token: &Token) 
     let maps: Api<ConfigMap> = Api::namespaced(node::client_of(scratch.to_owned())?, CLUSTER_INFO_NAMESPACE);
     let what = format!("ask {endpoint} for {CLUSTER_INFO}");
     let signed = format!("{SIGNATURE_PREFIX}{}", token.id);
-    let start = tokio::time::Instant::now();
+    let mut first = None;
     loop {
-        let map = answer(&what, async { not_yet_is_none(maps.get(CLUSTER_INFO).await) }).await?;
-        let is_late = start.elapsed() >= SIGNED_WITHIN;
+        let map = answer(&what, || async { not_yet_is_none(maps.get(CLUSTER_INFO).await) }).await?;
+        let is_late = first.get_or_insert_with(Instant::now).elapsed() >= SIGNED_WITHIN;
         match map.map(|map| map.data.unwrap_or_default()) {
             Some(data) if data.contains_key(&signed) => return Ok(data),
             Some(_) if is_late => bail!(
@@ -72,7 +73,7 @@ async fn fetch(scratch: &Path, endpoint: &str, authority: Value, token: &Token) 
                 "the cluster at {endpoint} shows nobody its {CLUSTER_INFO}: skiff and kubeadm make it in {CLUSTER_INFO_NAMESPACE}, \
                  with the right for system:anonymous to get it"
             ),
-            _ => tokio::time::sleep(PAUSE).await,
+            _ => sleep(PAUSE).await,
         }
     }
 }
