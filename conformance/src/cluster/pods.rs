@@ -3,8 +3,8 @@
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use super::{Call, LATER, Resource, Scope};
-use crate::expect::show;
+use super::{Call, LATER, Resource, SOON, Scope};
+use crate::expect::{eventually, show};
 
 /// A container that runs a shell script.
 pub(crate) fn container(name: &str, image: &str, script: &str) -> Value {
@@ -16,6 +16,19 @@ pub(crate) fn pod(name: &str, image: &str, script: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": {
         "restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
         "containers": [container("main", image, script)]}})
+}
+
+/// Stands at the end of a log when a script has ended.
+const END: &str = "\nthe end of the log\n";
+
+/// Has a script say when it ends. Returns false for a command that is none.
+fn mark_end(command: &mut Value) -> bool {
+    let Some([shell, option, script]) = command.as_array_mut().map(Vec::as_mut_slice) else { return false };
+    let is_script = *shell == "sh" && *option == "-c";
+    if let (true, Some(text)) = (is_script, script.as_str()) {
+        *script = format!("(\n{text}\n); code=$?; echo; echo the end of the log; exit $code").into();
+    }
+    is_script
 }
 
 pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> &'a Value {
@@ -68,15 +81,23 @@ impl Scope {
         self.pods().until_within(LATER, name, "the pod has ended", has_ended).await
     }
 
-    /// Runs a pod that must succeed and returns what it printed.
+    /// Runs a pod that must succeed and returns what it printed: all of it, for a pod that ended may still be being logged.
     pub(crate) async fn output(&self, pod: &Value) -> Result<String> {
-        let ended = self.finish(pod).await?;
+        let mut pod = pod.clone();
+        let is_marked = mark_end(&mut pod["spec"]["containers"][0]["command"]);
+        let ended = self.finish(&pod).await?;
         let name = ended["metadata"]["name"].as_str().unwrap_or_default();
-        let log = self.log(name).await?;
         if ended["status"]["phase"] != "Succeeded" {
-            bail!("{name}: expected success, saw {} and the log {log:?}", show(&ended));
+            bail!("{name}: expected success, saw {} and the log {:?}", show(&ended), self.log(name).await?);
         }
-        Ok(log)
+        if !is_marked {
+            return self.log(name).await;
+        }
+        eventually("the end of the log", SOON, async || {
+            let log = self.log(name).await?;
+            log.strip_suffix(END).map(str::to_owned).with_context(|| format!("{name}: saw the log {log:?}"))
+        })
+        .await
     }
 
     pub(crate) async fn log(&self, pod: &str) -> Result<String> {
