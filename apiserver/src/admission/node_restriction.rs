@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{Operation, Plugin, Request};
 use crate::api::Api;
+use crate::kinds::certificate;
 use crate::request::NODES;
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -38,6 +39,11 @@ impl Plugin for NodeRestriction {
             ("", "nodes", _) => judge_node(request, node, object, request.old),
             ("", "serviceaccounts", "token") => judge_token(request, node, object),
             ("coordination.k8s.io", "leases", _) => judge_lease(request, node, object),
+            ("", "persistentvolumeclaims", "status") => judge_claim(request, node, object),
+            ("", "persistentvolumeclaims", _) => Err("may only update PVC status".to_owned()),
+            ("storage.k8s.io", "csinodes", _) => judge_drivers(request, node, object),
+            ("resource.k8s.io", "resourceslices", _) => judge_slice(request, node, object),
+            ("certificates.k8s.io", "certificatesigningrequests", _) => judge_signing(request, node, object),
             _ => Ok(()),
         };
         judged.map_err(|why| request.forbidden_object(object, &why))
@@ -224,6 +230,65 @@ fn judge_lease(request: &Request<'_>, node: &str, lease: &Value) -> Result<(), S
         return Err("can only access node lease with the same name as the requesting node".to_owned());
     }
     Ok(())
+}
+
+/// Only what tells of the volume's growth.
+fn judge_claim(request: &Request<'_>, node: &str, claim: &Value) -> Result<(), String> {
+    let Some(old) = request.old.filter(|_| request.operation == Operation::Update) else {
+        return Err(format!("unexpected operation {}", quote(&format!("{:?}", request.operation).to_uppercase())));
+    };
+    let without = |claim: &Value| {
+        let mut claim = claim.clone();
+        for field in ["resourceVersion", "managedFields"] {
+            meta::metadata_mut(&mut claim).remove(field);
+        }
+        for field in ["capacity", "conditions", "allocatedResources", "allocatedResourceStatuses"] {
+            meta::object_mut(&mut claim, "status").remove(field);
+        }
+        claim
+    };
+    if without(claim) == without(old) {
+        return Ok(());
+    }
+    Err(format!(
+        "node {} is not allowed to update fields other than status.quantity and status.conditions",
+        quote(node)
+    ))
+}
+
+fn judge_drivers(request: &Request<'_>, node: &str, object: &Value) -> Result<(), String> {
+    let asked = &request.info().name;
+    let name = if request.operation == Operation::Create { meta::name(object) } else { asked };
+    match name == node {
+        true => Ok(()),
+        false => Err("can only access CSINode with the same name as the requesting node".to_owned()),
+    }
+}
+
+fn judge_slice(request: &Request<'_>, node: &str, object: &Value) -> Result<(), String> {
+    let (verb, slice) = match request.operation {
+        Operation::Create => ("create", object),
+        Operation::Delete => ("delete", request.old.unwrap_or(object)),
+        _ => return Ok(()),
+    };
+    match meta::text(slice, "spec.nodeName") == node {
+        true => Ok(()),
+        false => Err(format!("can only {verb} ResourceSlice with the same NodeName as the requesting node")),
+    }
+}
+
+/// A kubelet asks for certificates in its own name only.
+fn judge_signing(request: &Request<'_>, node: &str, object: &Value) -> Result<(), String> {
+    const SIGNERS: [&str; 2] = ["kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet"];
+    if request.operation != Operation::Create || !SIGNERS.contains(&meta::text(object, "spec.signerName")) {
+        return Ok(());
+    }
+    let wanted = format!("system:node:{node}");
+    let name = certificate::common_name(meta::text(object, "spec.request"));
+    match name.map_err(|why| format!("unable to parse csr: {why}"))? == wanted {
+        true => Ok(()),
+        false => Err(format!("can only create a node CSR with CN={wanted}")),
+    }
 }
 
 #[cfg(test)]

@@ -270,6 +270,14 @@ pub fn organizations(encoded: &str) -> Result<Vec<String>, String> {
     Ok(names.filter_map(|name| name.as_str().ok()).map(str::to_owned).collect())
 }
 
+/// The name that a signing request asks for.
+pub fn common_name(encoded: &str) -> Result<String, String> {
+    let block = pem(encoded)?;
+    let (_, request) = X509CertificationRequest::from_der(&block.contents).map_err(|error| error.to_string())?;
+    let name = request.certification_request_info.subject.iter_common_name().last().and_then(|name| name.as_str().ok());
+    Ok(name.unwrap_or_default().to_owned())
+}
+
 /// `domain/path`, such as `kubernetes.io/kubelet-serving`.
 fn signer_name(name: &str, path: &Path) -> ErrorList {
     if name.is_empty() {

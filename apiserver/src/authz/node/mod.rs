@@ -3,6 +3,8 @@
 //! Upstream keeps a graph of nodes, pods and what they refer to. Here the question is asked of the pods in the watch
 //! cache when it comes: they are few per node, and nothing has to be kept in step.
 
+mod references;
+
 use machinery::field::quote;
 use machinery::meta;
 use serde_json::Value;
@@ -25,10 +27,16 @@ pub fn authorize(api: &Api, user: &User, attributes: &Attributes) -> Decision {
     if info.is_resource {
         match (info.group.as_str(), info.resource.as_str()) {
             ("", "secrets" | "configmaps") => return read_of_own_pods(api, node, info),
-            ("", "persistentvolumeclaims") => return get_of_own_pods(api, node, info),
+            ("", "persistentvolumeclaims") if info.subresource == "status" => return claim_status(api, node, info),
+            ("", "persistentvolumeclaims") | ("resource.k8s.io", "resourceclaims") => {
+                return get_of_own_pods(api, node, info);
+            }
             ("", "persistentvolumes") => return get_of_own_claims(api, node, info),
             ("", "serviceaccounts") => return service_account(api, node, info),
             ("coordination.k8s.io", "leases") => return lease(node, info),
+            ("storage.k8s.io", "csinodes") => return drivers(node, info),
+            ("storage.k8s.io", "volumeattachments") => return attachment(api, node, info),
+            ("resource.k8s.io", "resourceslices") => return slice(api, node, attributes),
             ("", "nodes") => return own_node(node, info),
             ("", "pods") => return own_pods(api, node, attributes),
             _ => {}
@@ -50,6 +58,7 @@ fn deny(why: impl Into<String>) -> Decision {
 }
 
 const READ: &[&str] = &["get", "list", "watch"];
+const WRITE: &[&str] = &["get", "create", "update", "patch", "delete"];
 
 /// What every kubelet may do besides: verbs, groups, resources.
 const RULES: &[(&[&str], &[&str], &[&str])] = &[
@@ -59,11 +68,8 @@ const RULES: &[(&[&str], &[&str], &[&str])] = &[
     (&["create", "update", "patch"], &["", "events.k8s.io"], &["events"]),
     (&["get"], &[""], &["endpoints"]),
     (&["create", "get", "list", "watch"], &["certificates.k8s.io"], &["certificatesigningrequests"]),
-    (&["get"], &["storage.k8s.io"], &["volumeattachments"]),
     (READ, &["storage.k8s.io"], &["csidrivers"]),
-    (&["get", "create", "update", "patch", "delete"], &["storage.k8s.io"], &["csinodes"]),
     (READ, &["node.k8s.io"], &["runtimeclasses"]),
-    (&["get"], &["resource.k8s.io"], &["resourceclaims"]),
 ];
 
 fn covers(verbs: &[&str], groups: &[&str], resources: &[&str], info: &RequestInfo) -> bool {
@@ -88,7 +94,74 @@ fn get_of_own_pods(api: &Api, node: &str, info: &RequestInfo) -> Decision {
     if info.verb != "get" {
         return deny("can only get individual resources of this type");
     }
+    if !info.subresource.is_empty() {
+        return deny("cannot get subresource");
+    }
     related(api, node, info)
+}
+
+/// A volume that grew on its node is told by the node.
+fn claim_status(api: &Api, node: &str, info: &RequestInfo) -> Decision {
+    match info.verb.as_str() {
+        "update" | "patch" => related(api, node, info),
+        _ => deny("can only get/update/patch this type"),
+    }
+}
+
+fn drivers(node: &str, info: &RequestInfo) -> Decision {
+    if !WRITE.contains(&info.verb.as_str()) {
+        return deny("can only get, create, update, patch, or delete a CSINode");
+    }
+    if !info.subresource.is_empty() {
+        return deny("cannot authorize CSINode subresources");
+    }
+    // The name of a new one is admission's to judge.
+    if info.verb != "create" && info.name != node {
+        return deny("can only access CSINode with the same name as the requesting node");
+    }
+    allow()
+}
+
+fn attachment(api: &Api, node: &str, info: &RequestInfo) -> Decision {
+    if info.verb != "get" {
+        return deny("can only get individual resources of this type");
+    }
+    if !info.subresource.is_empty() {
+        return deny("cannot get subresource");
+    }
+    names_node(api, node, info)
+}
+
+/// Whether the object says that it is the node's.
+fn names_node(api: &Api, node: &str, info: &RequestInfo) -> Decision {
+    if info.name.is_empty() {
+        return deny("No Object name found");
+    }
+    match api.peek_named(&info.group, &info.resource, "", &info.name) {
+        Some(object) if meta::text(&object, "spec.nodeName") == node => allow(),
+        _ => deny(no_relationship(node)),
+    }
+}
+
+/// Devices of the node, which its drivers tell of in its name. What a new one says is admission's to judge.
+fn slice(api: &Api, node: &str, attributes: &Attributes) -> Decision {
+    let info = &attributes.info;
+    if !info.subresource.is_empty() {
+        return deny("cannot authorize ResourceSlice subresources");
+    }
+    match info.verb.as_str() {
+        "create" => allow(),
+        "get" | "update" | "patch" | "delete" => names_node(api, node, info),
+        "watch" | "list" | "deletecollection" if attributes.fields.exact_match("spec.nodeName") == Some(node) => {
+            allow()
+        }
+        "watch" | "list" | "deletecollection" => {
+            deny("can only list/watch/deletecollection resourceslices with nodeName field selector")
+        }
+        _ => deny(
+            "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection",
+        ),
+    }
 }
 
 /// A volume is a node's by the claim that it is bound to.
@@ -118,7 +191,7 @@ fn service_account(api: &Api, node: &str, info: &RequestInfo) -> Decision {
 }
 
 fn lease(node: &str, info: &RequestInfo) -> Decision {
-    if !["get", "create", "update", "patch", "delete"].contains(&info.verb.as_str()) {
+    if !WRITE.contains(&info.verb.as_str()) {
         return deny("can only get, create, update, patch, or delete a node lease");
     }
     if info.namespace != "kube-node-lease" {
@@ -172,85 +245,39 @@ fn related(api: &Api, node: &str, info: &RequestInfo) -> Decision {
     if info.name.is_empty() {
         return deny("No Object name found");
     }
-    let Some(pods) = api.catalogue.find("", "v1", "pods") else { return deny("") };
+    let is_related = pods_on(api, node, &info.namespace).iter().any(|pod| references::in_pod(pod, info))
+        || (info.resource == "secrets" && of_volumes(api, node, info));
+    if is_related { allow() } else { deny(no_relationship(node)) }
+}
+
+fn pods_on(api: &Api, node: &str, namespace: &str) -> Vec<Value> {
+    let Some(pods) = api.catalogue.find("", "v1", "pods") else { return Vec::new() };
     let position = field_position(pods, "spec.nodeName");
-    let snapshot = api.cache.list(pods.id, &api.catalogue.prefix(pods, &info.namespace));
+    let snapshot = api.cache.list(pods.id, &api.catalogue.prefix(pods, namespace));
     let on_node = snapshot.iter().filter(|item| position.and_then(|position| item.fields.get(position)) == Some(node));
-    let mut found = on_node.filter_map(|item| Current::from_item(item).ok());
-    if found.any(|pod| refers_to(&pod.object, info)) { allow() } else { deny(no_relationship(node)) }
+    on_node.filter_map(|item| Current::from_item(item).ok()).map(|pod| pod.object).collect()
 }
 
-fn refers_to(pod: &Value, info: &RequestInfo) -> bool {
-    let name = info.name.as_str();
-    match info.resource.as_str() {
-        "serviceaccounts" => meta::text(pod, "spec.serviceAccountName") == name,
-        "secrets" => {
-            names_pull_secret(pod, name) || refers_by(pod, name, "secretKeyRef", "secretRef", ("secret", "secretName"))
-        }
-        "configmaps" => refers_by(pod, name, "configMapKeyRef", "configMapRef", ("configMap", "name")),
-        "persistentvolumeclaims" => meta::list(pod, "spec.volumes").iter().any(|volume| {
-            let own = || format!("{}-{}", meta::name(pod), meta::text(volume, "name"));
-            meta::text(volume, "persistentVolumeClaim.claimName") == name
-                || (volume["ephemeral"].is_object() && own() == name)
-        }),
-        _ => false,
-    }
-}
-
-fn names_pull_secret(pod: &Value, name: &str) -> bool {
-    meta::list(pod, "spec.imagePullSecrets").iter().any(|secret| secret["name"] == name)
-}
-
-/// In environment variables, whole environments, volumes, or sources of projected volumes.
-fn refers_by(pod: &Value, name: &str, key_ref: &str, env_ref: &str, (volume, volume_name): (&str, &str)) -> bool {
-    let containers = ["initContainers", "containers", "ephemeralContainers"];
-    let mut containers = containers.iter().flat_map(|list| meta::list(&pod["spec"], list));
-    let in_container = containers.any(|container| {
-        meta::list(container, "env").iter().any(|env| env["valueFrom"][key_ref]["name"] == name)
-            || meta::list(container, "envFrom").iter().any(|from| from[env_ref]["name"] == name)
-    });
-    in_container
-        || meta::list(pod, "spec.volumes").iter().any(|entry| {
-            entry[volume][volume_name] == name
-                || meta::list(entry, "projected.sources").iter().any(|source| source[volume]["name"] == name)
+/// Whether the secret is one of a volume that is bound to a claim of a pod on the node.
+fn of_volumes(api: &Api, node: &str, info: &RequestInfo) -> bool {
+    pods_on(api, node, "").iter().any(|pod| {
+        let namespace = meta::namespace(pod);
+        references::claims(pod).iter().any(|name| {
+            let claim = api.peek_named("", "persistentvolumeclaims", namespace, name);
+            let volume = claim
+                .and_then(|claim| api.peek_named("", "persistentvolumes", "", meta::text(&claim, "spec.volumeName")));
+            volume.is_some_and(|volume| {
+                let of = |field: &str| meta::text(&volume, &format!("spec.claimRef.{field}")).to_owned();
+                (of("namespace").as_str(), &of("name")) == (namespace, name)
+                    && references::in_volume(&volume, namespace, &info.namespace, &info.name)
+            })
         })
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    fn ask(resource: &str, name: &str) -> RequestInfo {
-        RequestInfo { resource: resource.into(), name: name.into(), ..RequestInfo::default() }
-    }
-
-    #[test]
-    fn finds_every_way_to_refer() {
-        let pod = json!({"spec": {
-            "serviceAccountName": "sa",
-            "imagePullSecrets": [{"name": "pull"}],
-            "volumes": [
-                {"secret": {"secretName": "vol"}},
-                {"projected": {"sources": [{"configMap": {"name": "root"}}]}},
-            ],
-            "containers": [{
-                "env": [{"valueFrom": {"secretKeyRef": {"name": "env"}}}],
-                "envFrom": [{"configMapRef": {"name": "all"}}],
-            }],
-        }});
-        for (resource, name) in [
-            ("serviceaccounts", "sa"),
-            ("secrets", "pull"),
-            ("secrets", "vol"),
-            ("secrets", "env"),
-            ("configmaps", "root"),
-            ("configmaps", "all"),
-        ] {
-            assert!(refers_to(&pod, &ask(resource, name)), "{resource}/{name}");
-        }
-        assert!(!refers_to(&pod, &ask("secrets", "root")));
-    }
 
     #[test]
     fn a_lease_belongs_to_its_node() {
@@ -263,5 +290,15 @@ mod tests {
         assert_eq!(lease("a", &info), allow());
         info.name = "b".into();
         assert_ne!(lease("a", &info), allow());
+    }
+
+    #[test]
+    fn a_node_has_its_own_drivers_only() {
+        let ask = |verb: &str, name: &str| {
+            drivers("a", &RequestInfo { verb: verb.into(), name: name.into(), ..RequestInfo::default() })
+        };
+        assert_eq!((ask("get", "a"), ask("create", "")), (allow(), allow()));
+        assert_ne!(ask("update", "b"), allow());
+        assert_ne!(ask("list", "a"), allow());
     }
 }

@@ -1,0 +1,88 @@
+//! What a kubelet may do with what is its own, and with what is another's.
+
+use serde_json::{Value, json};
+
+use crate::client::{delete, get, patch, post};
+use crate::pods::{PODS, account, pod};
+use crate::secure::Secure;
+
+const SECRETS: &str = "/api/v1/namespaces/default/secrets";
+const CLAIMS: &str = "/api/v1/namespaces/default/persistentvolumeclaims";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drivers_attachments_and_devices_are_their_nodes() {
+    let server = Secure::with_roles().await;
+    let (master, node) = (server.master(), server.client("system:node:n1", &["system:nodes"]));
+    let drivers = "/apis/storage.k8s.io/v1/csinodes";
+    let driver = |name: &str| json!({"metadata": {"name": name}, "spec": {"drivers": []}});
+    post(&node, drivers, &driver("n1")).await.expect(201);
+    let refused = post(&node, drivers, &driver("n2")).await;
+    refused.refused(403, "Forbidden");
+    let told = refused.body["message"].as_str().unwrap();
+    assert!(told.ends_with("can only access CSINode with the same name as the requesting node"), "{told}");
+    post(&master, drivers, &driver("n2")).await.expect(201);
+    get(&node, &format!("{drivers}/n1")).await.expect(200);
+    get(&node, &format!("{drivers}/n2")).await.refused(403, "Forbidden");
+    delete(&node, &format!("{drivers}/n2"), &Value::Null).await.refused(403, "Forbidden");
+
+    let attachments = "/apis/storage.k8s.io/v1/volumeattachments";
+    for name in ["n1", "n2"] {
+        let source = json!({"persistentVolumeName": "v"});
+        let spec = json!({"attacher": "a.io", "nodeName": name, "source": source});
+        post(&master, attachments, &json!({"metadata": {"name": name}, "spec": spec})).await.expect(201);
+    }
+    get(&node, &format!("{attachments}/n1")).await.expect(200);
+    get(&node, &format!("{attachments}/n2")).await.refused(403, "Forbidden");
+
+    let slices = "/apis/resource.k8s.io/v1/resourceslices";
+    let pool = json!({"name": "p", "generation": 1, "resourceSliceCount": 1});
+    let slice =
+        |name: &str| json!({"metadata": {"name": name}, "spec": {"driver": "d.io", "nodeName": name, "pool": pool}});
+    post(&node, slices, &slice("n1")).await.expect(201);
+    post(&node, slices, &slice("n2")).await.refused(403, "Forbidden");
+    post(&master, slices, &slice("n2")).await.expect(201);
+    get(&node, slices).await.refused(403, "Forbidden");
+    get(&node, &format!("{slices}/n2")).await.refused(403, "Forbidden");
+    let own = format!("{slices}?fieldSelector=spec.nodeName%3Dn1");
+    get(&node, &own).await.expect(200);
+    delete(&node, &own, &Value::Null).await.expect(200);
+    get(&master, &format!("{slices}/n1")).await.refused(404, "NotFound");
+    get(&master, &format!("{slices}/n2")).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_grows_on_its_node_and_its_secrets_are_read_there() {
+    let server = Secure::with_roles().await;
+    let (master, node) = (server.master(), server.client("system:node:n1", &["system:nodes"]));
+    account(&master).await;
+    for name in ["published", "staged", "other"] {
+        post(&master, SECRETS, &json!({"metadata": {"name": name}})).await.expect(201);
+    }
+    let amount = json!({"storage": "1Gi"});
+    let modes = json!(["ReadWriteOnce"]);
+    let volume = json!({"metadata": {"name": "v"}, "spec": {
+        "accessModes": modes, "capacity": amount, "claimRef": {"namespace": "default", "name": "c"},
+        "csi": {"driver": "d.io", "volumeHandle": "h", "nodeStageSecretRef": {"name": "staged", "namespace": "default"}},
+    }});
+    post(&master, "/api/v1/persistentvolumes", &volume).await.expect(201);
+    for name in ["c", "unused"] {
+        let spec = json!({"accessModes": modes, "resources": {"requests": amount}, "volumeName": "v"});
+        post(&master, CLAIMS, &json!({"metadata": {"name": name}, "spec": spec})).await.expect(201);
+    }
+    let mut own = pod("own");
+    own["spec"]["nodeName"] = json!("n1");
+    own["spec"]["volumes"] = json!([
+        {"name": "c", "persistentVolumeClaim": {"claimName": "c"}},
+        {"name": "i", "csi": {"driver": "d.io", "nodePublishSecretRef": {"name": "published"}}},
+    ]);
+    post(&master, PODS, &own).await.expect(201);
+    for (name, code) in [("published", 200), ("staged", 200), ("other", 403)] {
+        assert_eq!(get(&node, &format!("{SECRETS}/{name}")).await.code, code, "{name}");
+    }
+    let grown = json!({"status": {"capacity": {"storage": "2Gi"}}});
+    patch(&node, &format!("{CLAIMS}/c/status"), "merge", &grown).await.expect(200);
+    patch(&node, &format!("{CLAIMS}/unused/status"), "merge", &grown).await.refused(403, "Forbidden");
+    let lost = json!({"status": {"phase": "Lost"}});
+    patch(&node, &format!("{CLAIMS}/c/status"), "merge", &lost).await.refused(403, "Forbidden");
+    patch(&node, &format!("{CLAIMS}/c"), "merge", &grown).await.refused(403, "Forbidden");
+}
