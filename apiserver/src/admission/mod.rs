@@ -18,6 +18,7 @@ mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
 mod opt_in;
+mod owner_references;
 pub mod plugins;
 mod pod_security;
 mod priority;

@@ -11,8 +11,8 @@ use super::configuration::Configuration;
 use super::event_rate_limit::EventRateLimit;
 use super::{
     Admission, Plugin, always, certificates, default_class, default_tolerations, limit_ranger, namespace_lifecycle,
-    node_restriction, node_taint, opt_in, pod_security, priority, resource_quota, runtime_class, service_account,
-    storage, topology_labels,
+    node_restriction, node_taint, opt_in, owner_references, pod_security, priority, resource_quota, runtime_class,
+    service_account, storage, topology_labels,
 };
 
 /// Makes a plug-in of the server's flags.
@@ -85,7 +85,7 @@ static PLUGINS: &[Entry] = &[
     on!("DefaultStorageClass", default_class::DefaultStorageClass),
     on!("StorageObjectInUseProtection", storage::StorageObjectInUseProtection),
     later("PodGroupProtection"),
-    later("OwnerReferencesPermissionEnforcement"),
+    off!("OwnerReferencesPermissionEnforcement", owner_references::OwnerReferencesPermissionEnforcement),
     on!("PersistentVolumeClaimResize", storage::PersistentVolumeClaimResize),
     on!("RuntimeClass", runtime_class::RuntimeClass),
     on!("CertificateApproval", certificates::CertificateApproval),
@@ -107,6 +107,10 @@ static PLUGINS: &[Entry] = &[
     off!("AlwaysDeny", opt_in::AlwaysDeny),
 ];
 
+/// Of those that are not built, the ones whose absence would let in what whoever names them means to keep out. The server
+/// does not start with them.
+const RESTRICTIONS: [&str; 3] = ["ImagePolicyWebhook", "PodNodeSelector", "PodTolerationRestriction"];
+
 /// What runs whatever the flags say.
 static ALWAYS: &[OfFlags] =
     &[|_| Box::new(always::Requestor), |values| Box::new(always::Privileged::from_flags(values))];
@@ -120,6 +124,10 @@ pub fn check(enabled: &[String], disabled: &[String]) -> Vec<String> {
     for (flag, names) in [("enable-admission-plugins", enabled), ("disable-admission-plugins", disabled)] {
         wrong.extend(unknown(names).into_iter().map(|name| format!("{flag} plugin {name:?} is unknown")));
     }
+    let dangerous = enabled.iter().filter(|name| RESTRICTIONS.contains(&name.as_str()) && !disabled.contains(name));
+    wrong.extend(dangerous.map(|name| {
+        format!("enable-admission-plugins plugin {name:?} cannot be honoured by this server: it is not built")
+    }));
     let both: Vec<&str> = enabled.iter().filter(|name| disabled.contains(name)).map(String::as_str).collect();
     if !both.is_empty() {
         wrong
@@ -170,6 +178,19 @@ mod tests {
                 "[Priority] in enable-admission-plugins and disable-admission-plugins overlapped"
             ]
         );
+    }
+
+    #[test]
+    fn restrictions_that_would_not_hold_are_refused() {
+        for name in RESTRICTIONS {
+            assert!(PLUGINS.iter().any(|entry| entry.name == name && matches!(entry.make, Make::Later)), "{name}");
+            assert_eq!(
+                check(&[name.to_owned()], &[]),
+                [format!(
+                    "enable-admission-plugins plugin {name:?} cannot be honoured by this server: it is not built"
+                )]
+            );
+        }
     }
 
     #[test]

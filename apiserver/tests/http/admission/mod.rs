@@ -3,5 +3,6 @@
 mod certificates;
 mod classes;
 mod limits;
+mod owner_references;
 mod pod_security;
 mod switches;
