@@ -61,14 +61,7 @@ fn merge_string_data(secret: &mut Value) {
     }
 }
 
-pub static SERVICE_ACCOUNT: Hooks = Hooks {
-    warnings: warnings::service_account,
-    columns: &[NAME, column("Secrets", "string", "Number of secrets that pods of the account may mount."), AGE],
-    cells: |account, now| {
-        vec![meta::name(account).into(), meta::list(account, "secrets").len().into(), age(account, now).into()]
-    },
-    ..Hooks::PLAIN
-};
+pub static SERVICE_ACCOUNT: Hooks = Hooks { warnings: warnings::service_account, ..Hooks::PLAIN };
 
 /// The sum of all values, in bytes.
 const DATA_BYTES_MAX: usize = 1024 * 1024;

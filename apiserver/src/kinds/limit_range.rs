@@ -23,7 +23,7 @@ pub static LIMIT_RANGE: Hooks = Hooks {
     },
     validate: judge,
     creates_on_update: true,
-    columns: &[NAME, Column { name: "Created At", ..AGE }],
+    columns: &[NAME, Column { name: "Created At", kind: "date", ..AGE }],
     cells: |object, _| vec![meta::name(object).into(), meta::at(object, "metadata.creationTimestamp").clone()],
     ..Hooks::PLAIN
 };

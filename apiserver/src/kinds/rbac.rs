@@ -20,6 +20,7 @@ pub static ROLE: Hooks = Hooks {
     name: names::path_segment,
     columns: &[NAME, CREATED],
     validate: validate_role,
+    creates_on_update: true,
     cells: |role, _| vec![meta::name(role).into(), meta::text(role, "metadata.creationTimestamp").into()],
     ..Hooks::PLAIN
 };
@@ -32,6 +33,7 @@ pub static BINDING: Hooks = Hooks {
     name: names::path_segment,
     default: default_binding,
     validate: validate_binding,
+    creates_on_update: true,
     validate_update: |new, old| {
         const ROLE: Form = Form::Struct(&[("apiGroup", Form::As("APIGroup", &TEXT)), ("kind", TEXT), ("name", TEXT)]);
         let (role, before) = (&new["roleRef"], &old["roleRef"]);

@@ -20,6 +20,7 @@ pub static HOOKS: Hooks = Hooks {
             .filter_map(|label| Some(format!("scheduling.nodeSelector: {}", node_labels::deprecation(label)?)))
             .collect()
     },
+    creates_on_update: true,
     updates_unconditionally: false,
     columns: &[NAME, text_column("Handler", "What the runtime calls it."), AGE],
     cells: |class, now| vec![meta::name(class).into(), meta::text(class, "handler").into(), age(class, now).into()],

@@ -1,6 +1,6 @@
 //! Which encoding and which shape a client asks for, and which encoding its body has.
 //!
-//! Kubernetes API concept: "Alternate representations of resources"; the first acceptable clause of `Accept` wins.
+//! Kubernetes API concept: "Alternate representations of resources"; the most wanted clause of `Accept` that can be served wins.
 
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
@@ -61,10 +61,9 @@ impl Accept {
     fn choose(headers: &HeaderMap, pretty: bool, is_served: impl Fn(Shape) -> bool) -> Result<Self, Status> {
         let pretty = pretty || is_typed(headers);
         let asked = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let clauses = asked.split(',').map(str::trim).filter(|clause| !clause.is_empty());
-        let mut any = false;
+        let clauses = by_preference(asked);
+        let any = !clauses.is_empty();
         for clause in clauses {
-            any = true;
             if let Some((format, shape)) = parse_clause(clause).filter(|(_, shape)| is_served(*shape)) {
                 return Ok(Self { format, shape, pretty });
             }
@@ -77,6 +76,28 @@ impl Accept {
             Ok(Self { pretty, ..Self::default() })
         }
     }
+}
+
+/// The clauses of an `Accept`, the most wanted first: by `q`, and what names a type before what takes any. Put in order
+/// as upstream's library does it, whose order is none where both disagree.
+fn by_preference(accepted: &str) -> Vec<&str> {
+    let mut clauses: Vec<(&str, f64)> = Vec::new();
+    for clause in accepted.split(',').map(str::trim).filter(|clause| !clause.is_empty()) {
+        let quality = clause.split(';').skip(1).find_map(|part| part.trim().strip_prefix("q="));
+        let wanted = (clause, quality.map_or(1.0, |text| text.parse().unwrap_or(0.0)));
+        let place = clauses.iter().rposition(|before| !goes_before(wanted, *before)).map_or(0, |last| last + 1);
+        clauses.insert(place, wanted);
+    }
+    clauses.into_iter().map(|(clause, _)| clause).collect()
+}
+
+fn goes_before((clause, quality): (&str, f64), (other, other_quality): (&str, f64)) -> bool {
+    let parts = |clause: &str| {
+        let (kind, subtype) = clause.split(';').next().unwrap_or_default().split_once('/').unwrap_or_default();
+        (kind.trim() == "*", subtype.trim() == "*")
+    };
+    let ((any, any_subtype), (other_any, other_any_subtype)) = (parts(clause), parts(other));
+    quality > other_quality || (!any && other_any) || (!any_subtype && other_any_subtype)
 }
 
 fn parse_clause(clause: &str) -> Option<(Format, Shape)> {
@@ -135,6 +156,10 @@ mod tests {
         assert_eq!(accept("application/vnd.kubernetes.protobuf,application/json").unwrap().format, Format::Protobuf);
         assert_eq!(accept("text/html").unwrap_err().code, 406);
         assert_eq!(accept("text/html, */*").unwrap().format, Format::Json);
+        assert_eq!(accept("application/json;q=0.1, application/yaml").unwrap().format, Format::Yaml);
+        assert_eq!(accept("*/*, application/yaml").unwrap().format, Format::Yaml);
+        assert_eq!(accept("application/yaml;q=0.5, */*").unwrap().format, Format::Json);
+        assert_eq!(accept("application/yaml, application/json").unwrap().format, Format::Yaml);
     }
 
     #[test]

@@ -297,9 +297,6 @@ pub fn validate_update(new: &Value, old: &Value, served: &Served) -> ErrorList {
     if meta::is_deleting(old) {
         errors.extend(refuse_new_finalizers(new, old, &path.child("finalizers")));
     }
-    if meta::resource_version(new).is_empty() {
-        errors.push(Error::invalid(&path.child("resourceVersion"), "", "must be specified for an update"));
-    }
     for name in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         let (now, before) = (&new["metadata"][name], &old["metadata"][name]);
         let zero = |value: &Value| value.is_null() || value == "";

@@ -85,13 +85,25 @@ impl PortRange {
         if errors.is_empty() { Ok(()) } else { Err(Status::invalid("", "Service", meta::name(service), &errors)) }
     }
 
-    /// A free port, looked for from a random place, and taken.
+    /// The lower part is left for ports that people choose, as long as the upper has a free one.
+    fn reserved(&self) -> u16 {
+        let size = u32::from(self.last - self.first) + 1;
+        if size <= 16 { 0 } else { (size / 32).clamp(16, 128) as u16 }
+    }
+
+    /// A free port, looked for from a random place in the upper part, then in the lower, and taken.
     fn take_free(&self, api: &Api, bitmap: &mut Bitmap) -> Option<u16> {
-        let size = u64::from(self.last - self.first) + 1;
-        let begin = api.random.below(size);
-        let offset = (0..size).map(|step| ((begin + step) % size) as u16).find(|offset| !bitmap.is_set(*offset))?;
+        let offset = self.choose(api.random.u64(), |offset| !bitmap.is_set(offset))?;
         bitmap.set(offset, true);
         Some(self.first + offset)
+    }
+
+    fn choose(&self, random: u64, is_free: impl Fn(u16) -> bool) -> Option<u16> {
+        let (size, reserved) = (u64::from(self.last - self.first) + 1, u64::from(self.reserved()));
+        let upper = size - reserved;
+        let begin = random % upper;
+        let upper = (0..upper).map(|step| reserved + (begin + step) % upper);
+        upper.chain(0..reserved).map(|offset| offset as u16).find(|offset| is_free(*offset))
     }
 
     /// Chooses a free port for each entry that has none; the same port number over two protocols shares one.
@@ -217,6 +229,18 @@ impl Bitmap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lower_ports_are_left_to_people_while_others_are_free() {
+        let range = PortRange::parse("30000-32767").unwrap();
+        assert_eq!(range.reserved(), 86);
+        let chosen = |random: u64| range.choose(random, |_| true).unwrap();
+        assert!((0..10_000).map(chosen).all(|offset| (86..2768).contains(&offset)));
+        assert_eq!(range.choose(7, |offset| offset < 86), Some(0));
+        assert_eq!(range.choose(7, |_| false), None);
+        let reserved = |text: &str| PortRange::parse(text).unwrap().reserved();
+        assert_eq!((reserved("1-16"), reserved("1-17"), reserved("1-65535")), (0, 16, 128));
+    }
 
     #[test]
     fn the_bitmap_survives_its_stored_form() {

@@ -28,8 +28,8 @@ pub static DEPLOYMENT: Hooks = Hooks {
     columns: &[
         NAME,
         column("Ready", "string", 0, "Number of the pod with ready state"),
-        column("Up-to-date", "integer", 0, "Number of pods of the newest template."),
-        column("Available", "integer", 0, "Number of pods that have been ready for long enough."),
+        column("Up-to-date", "string", 0, "Number of pods of the newest template."),
+        column("Available", "string", 0, "Number of pods that have been ready for long enough."),
         AGE,
         CONTAINERS,
         IMAGES,
