@@ -16,6 +16,7 @@ use crate::audit::Auditor;
 use crate::authn::Authenticator;
 use crate::authn::tokens::Tokens;
 use crate::authz::Authorizer;
+use crate::browsers::Browsers;
 use crate::cache::{Cache, EventKind, WatchFrom};
 use crate::catalogue::{Catalogue, Served};
 use crate::connect::kubelet::KubeletClient;
@@ -48,6 +49,9 @@ pub struct Api {
     pub limits: Limits,
     /// In which form objects are stored.
     pub storage_media: Media,
+    /// How long objects that the store forgets are kept; zero: for ever.
+    pub event_ttl: Duration,
+    pub browsers: Browsers,
 }
 
 impl Api {

@@ -20,6 +20,7 @@ use crate::aggregation::documents;
 use crate::aggregation::extension::Extension;
 use crate::catalogue::Catalogue;
 use crate::http_body::{Response, empty, full};
+use crate::paths;
 use crate::rest::negotiate::Accept;
 use crate::rest::respond;
 
@@ -42,7 +43,7 @@ pub fn answer(
     let accept = Accept::of(headers, false);
     Some(match (document, accept) {
         (Some(document), Ok(accept)) => respond::encoded(accept, 200, &document),
-        (None, _) => Err(Status::unknown_path()),
+        (None, _) => paths::unknown(catalogue, path),
         (_, Err(status)) => Err(status),
     })
 }

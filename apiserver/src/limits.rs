@@ -29,6 +29,8 @@ pub struct Limits {
     pub fairness: Option<Arc<Fairness>>,
     request_timeout: Duration,
     watch_min: Duration,
+    /// How many objects of a collection are deleted at a time.
+    pub collection_workers: usize,
 }
 
 /// Requests of one kind.
@@ -72,6 +74,7 @@ impl Limits {
             fairness: fairness.clone(),
             request_timeout: values.duration("request-timeout"),
             watch_min: Duration::from_secs(values.int("min-request-timeout").unsigned_abs()),
+            collection_workers: places("delete-collection-workers").max(1),
         }
     }
 

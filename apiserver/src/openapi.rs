@@ -6,9 +6,13 @@
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH, LOCATION, VARY,
+};
 use http::{Request, StatusCode};
+use jiff::Timestamp;
 use machinery::catalogue::Resource;
 use machinery::openapi::{self, Custom};
 use machinery::status::Status;
@@ -19,6 +23,8 @@ use crate::aggregation::extension::Extension;
 use crate::catalogue::Catalogue;
 use crate::compress;
 use crate::http_body::{Response, empty, full};
+use crate::paths;
+use crate::request::Query;
 
 const JSON: &str = "application/json";
 /// What older clients ask for and newer ones are answered with: `@` is not allowed in a media type.
@@ -30,6 +36,7 @@ pub fn answer<B>(
     extensions: &[Arc<Extension>],
     path: &str,
     request: &Request<B>,
+    now: Timestamp,
 ) -> Option<Result<Response, Status>> {
     let below = path.strip_prefix("/openapi/")?;
     let rows: Vec<&Resource> = catalogue.rows().iter().map(|served| &served.row).collect();
@@ -38,9 +45,9 @@ pub fn answer<B>(
         "v3" => index(&rows, extensions, request),
         _ => match below.strip_prefix("v3/").and_then(group_version) {
             Some((group, version)) if rows.iter().any(|row| row.group == group && row.version == version) => {
-                v3(&rows, &group, &version, request)
+                v3(&rows, (&group, &version), request, now)
             }
-            _ => Err(Status::unknown_path()),
+            _ => paths::unknown(catalogue, path),
         },
     })
 }
@@ -58,14 +65,53 @@ fn v2<B>(rows: &[&Resource], extensions: &[Arc<Extension>], request: &Request<B>
     respond(JSON, &name, request, || openapi::v2(rows, &custom, &extra))
 }
 
-fn v3<B>(rows: &[&Resource], group: &str, version: &str, request: &Request<B>) -> Result<Response, Status> {
+fn v3<B>(
+    rows: &[&Resource],
+    (group, version): (&str, &str),
+    request: &Request<B>,
+    now: Timestamp,
+) -> Result<Response, Status> {
     let custom = Custom::default();
     let name = name_of(openapi::fingerprint(Some((group, version)), rows, &custom));
+    if !takes_json(request) {
+        let mut response = Response::new(empty());
+        *response.status_mut() = StatusCode::NOT_ACCEPTABLE;
+        return Ok(response);
+    }
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let given = query.text("hash").filter(|hash| !hash.is_empty());
+    if given.is_some_and(|hash| hash != name) {
+        let path = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
+        return moved(&format!("/openapi/v3/{path}?hash={name}"));
+    }
+    let named = given.is_some();
     let mut response = respond(JSON, &name, request, || openapi::v3(group, version, rows, &custom))?;
     // The index names documents by hash, so a client that brings the right one may keep what it gets.
-    if request.uri().query().unwrap_or_default() == format!("hash={name}") {
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+    if named {
+        let expires = now + Duration::from_secs(365 * 24 * 3600);
+        let expires = expires.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let set = response.headers_mut();
+        set.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+        set.insert(EXPIRES, HeaderValue::from_str(&expires).map_err(Status::internal_error)?);
     }
+    Ok(response)
+}
+
+/// Documents of a group are served as JSON only.
+fn takes_json<B>(request: &Request<B>) -> bool {
+    let accepted = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kinds = accepted.split(',').filter_map(|clause| clause.split(';').next()).map(str::trim);
+    let mut kinds = kinds.filter(|kind| !kind.is_empty()).peekable();
+    kinds.peek().is_none() || kinds.any(|kind| matches!(kind, "*/*" | "application/*" | JSON))
+}
+
+/// Whoever kept an old name of a document is told the one that it has now.
+fn moved(place: &str) -> Result<Response, Status> {
+    let mut response = Response::new(full(format!("<a href=\"{place}\">Moved Permanently</a>.\n\n")));
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    let set = response.headers_mut();
+    set.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    set.insert(LOCATION, HeaderValue::from_str(place).map_err(Status::internal_error)?);
     Ok(response)
 }
 

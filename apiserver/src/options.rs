@@ -7,8 +7,10 @@ use component::flags::Values;
 
 use crate::admission;
 use crate::authz::Mode;
+use crate::browsers::Browsers;
 use crate::services::{AddressRange, PortRange, ServiceRanges};
 use crate::stored::Media;
+use crate::unbuilt;
 
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -25,12 +27,13 @@ pub struct Options {
     pub store: StoreChoice,
     pub modes: Vec<Mode>,
     pub anonymous: bool,
-    pub issuer: String,
+    pub issuers: Vec<String>,
     pub ranges: ServiceRanges,
     pub advertise: IpAddr,
     pub secure: SocketAddr,
     pub insecure: Option<SocketAddr>,
     pub storage_media: Media,
+    pub browsers: Browsers,
 }
 
 impl Options {
@@ -45,6 +48,9 @@ impl Options {
         let plugins = ["enable-admission-plugins", "disable-admission-plugins"].map(|flag| values.strings(flag));
         wrong.extend(admission::plugins::check(&plugins[0], &plugins[1]));
         check_places(values, &mut wrong);
+        unbuilt::check(values, &mut wrong);
+        check_token_life(values, &mut wrong);
+        let browsers = Browsers::from_flags(values, &mut wrong);
         let insecure = insecure(values, &modes, &mut wrong);
         let storage_media = storage_media(values, &mut wrong);
         let secure = SocketAddr::new(
@@ -61,11 +67,12 @@ impl Options {
             values: values.clone(),
             store,
             modes,
-            issuer: issuers.into_iter().next().unwrap_or_default(),
+            issuers,
             ranges,
             secure,
             insecure,
             storage_media,
+            browsers,
         })
     }
 }
@@ -103,6 +110,13 @@ fn check_token_request(values: &Values, issuers: &[String], wrong: &mut Vec<Stri
         true => "--service-account-signing-key-file and --service-account-issuer are required flags".to_owned(),
         false => "--service-account-signing-key-file, --service-account-issuer, and --api-audiences should be specified together".to_owned(),
     });
+}
+
+fn check_token_life(values: &Values, wrong: &mut Vec<String>) {
+    let longest = values.duration("service-account-max-token-expiration").as_secs();
+    if longest != 0 && !(3600..=1 << 32).contains(&longest) {
+        wrong.push("the service-account-max-token-expiration must be between 1 hour and 2^32 seconds".to_owned());
+    }
 }
 
 fn check_places(values: &Values, wrong: &mut Vec<String>) {
@@ -187,7 +201,12 @@ fn modes(values: &Values, wrong: &mut Vec<String>) -> Vec<Mode> {
     let parsed = given.iter().filter_map(|name| match Mode::parse(name) {
         Some(mode) => Some(mode),
         None => {
-            wrong.push(format!("authorization-mode {name:?} is not a valid mode"));
+            wrong.push(match name.as_str() {
+                "ABAC" | "Webhook" => {
+                    format!("authorization-mode {name:?} cannot be honoured by this server: it is not built")
+                }
+                _ => format!("authorization-mode {name:?} is not a valid mode"),
+            });
             None
         }
     });

@@ -4,13 +4,12 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use component::clock::Clock;
 use component::delegated::ClientAuthority;
 use component::flags::Values;
 use component::random::Random;
-use component::serve::{Endpoints, Gate};
+use component::serve::Endpoints;
 use component::shutdown::Shutdown;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
@@ -24,13 +23,14 @@ use crate::authn::Authenticator;
 use crate::authn::openid::Documents;
 use crate::authn::request_header::RequestHeader;
 use crate::authn::static_tokens::StaticTokens;
-use crate::authn::tokens::Tokens;
+use crate::authn::tokens::{Lives, Tokens};
 use crate::authz::{self, Authorizer, Mode};
 use crate::bootstrap::{self, Advertised};
 use crate::cache::{self, Cache};
 use crate::catalogue::Catalogue;
 use crate::connect::kubelet::KubeletClient;
 use crate::fairness;
+use crate::health::Health;
 use crate::index::CatalogueIndexer;
 use crate::limits::Limits;
 use crate::metrics;
@@ -45,9 +45,24 @@ use crate::store::{Store, compactor};
 pub struct Parts {
     api: Arc<Api>,
     endpoints: Endpoints,
+    health: Arc<Health>,
     openid: Option<Arc<Documents>>,
     pub tasks: JoinSet<()>,
     _cache_end: CacheEnd,
+}
+
+/// How a server ends.
+pub struct End {
+    /// It is to end: it says that it is not ready.
+    pub ending: Shutdown,
+    /// It ends.
+    pub shutdown: Shutdown,
+}
+
+impl From<Shutdown> for End {
+    fn from(shutdown: Shutdown) -> Self {
+        Self { ending: shutdown.clone(), shutdown }
+    }
 }
 
 /// The watch cache ends with this, after the last request, which may have to read what the one before it wrote.
@@ -66,9 +81,11 @@ impl Parts {
         advertised: Advertised,
         clock: Clock,
         random: Random,
-        shutdown: Shutdown,
+        end: End,
     ) -> Result<Self, Error> {
+        let End { ending, shutdown } = end;
         let shutdown = shutdown.child();
+        let health = Arc::new(Health::new(&options.values, clock));
         let catalogue = Catalogue::builtin(options.values.str("etcd-prefix"));
         let store = metered(store, &catalogue);
         let indexer = Arc::new(CatalogueIndexer::new(catalogue.clone()));
@@ -87,15 +104,10 @@ impl Parts {
             auditor.start();
         }
         let openid = openid_documents(&api, keys_url.as_deref(), host, advertised);
-        let endpoints = endpoints(&api);
         // Before the port answers: a probe that comes first must not find the server ready.
-        let bootstrapped = Arc::new(AtomicBool::new(false));
-        let is_bootstrapped = bootstrapped.clone();
-        endpoints.readyz.add("poststarthook/bootstrap", move || match is_bootstrapped.load(Ordering::Acquire) {
-            true => Ok(()),
-            false => Err("the cluster's own objects are still being made".to_owned()),
-        });
+        let endpoints = health.endpoints(&api, ending);
         let mut tasks = JoinSet::new();
+        tasks.spawn(health.clone().follow_log(shutdown.clone()));
         let all_made = follow_fairness(&api, &mut tasks);
         tasks.spawn(authz::rbac::follow_when_ready(api.clone()));
         tasks.spawn(aggregation::run(api.clone()));
@@ -104,25 +116,25 @@ impl Parts {
             move |at| cache.forget_before(at)
         };
         tasks.spawn(compactor::run(store, interval, compacted, shutdown));
-        let booting = api.clone();
+        let (booting, bootstrapping) = (api.clone(), health.clone());
         tasks.spawn(async move {
             if !booting.is_loaded().await {
                 return;
             }
             let ready = move || {
-                bootstrapped.store(true, Ordering::Release);
+                bootstrapping.bootstrapped();
                 // Nobody listens where fairness is off.
                 let _ = all_made.send(());
             };
             bootstrap::run(booting, advertised, with_roles, ready).await;
         });
-        Ok(Self { api, endpoints, openid, tasks, _cache_end: cache_end })
+        Ok(Self { api, endpoints, health, openid, tasks, _cache_end: cache_end })
     }
 
     /// What answers requests.
     pub fn server(&self, insecure: bool) -> Arc<Server> {
         let (api, endpoints, openid) = (self.api.clone(), self.endpoints.clone(), self.openid.clone());
-        Arc::new(Server { api, endpoints, openid, insecure })
+        Arc::new(Server { api, endpoints, health: self.health.clone(), openid, insecure })
     }
 
     /// Returns when all tasks have ended; one that panics ends the others.
@@ -208,7 +220,7 @@ fn build(
         authorizer: Arc::new(Authorizer::new(options.modes)),
         admission: plugins::build(values).map_err(Error::Options)?,
         auditor: Auditor::from_flags(values, clock, &random).map_err(Error::Options)?,
-        tokens: Some(tokens(values, &options.issuer)?),
+        tokens: Some(tokens(values, options.issuers)?),
         services: options.ranges,
         kubelets: KubeletClient {
             tls: serving::kubelet_config(values)?,
@@ -220,6 +232,8 @@ fn build(
         shutdown,
         limits: Limits::from_flags(values),
         storage_media: options.storage_media,
+        event_ttl: values.duration("event-ttl"),
+        browsers: options.browsers,
     })
 }
 
@@ -260,20 +274,16 @@ fn published(values: &Values) -> Result<Map<String, Value>, Error> {
     Ok(published)
 }
 
-fn tokens(values: &Values, issuer: &str) -> Result<Tokens, Error> {
+fn tokens(values: &Values, issuers: Vec<String>) -> Result<Tokens, Error> {
     let read = |path: &str| std::fs::read(path).map_err(|error| Error::Tokens(format!("reading {path}: {error}")));
     let signing = read(values.str("service-account-signing-key-file"))?;
     let verifying = values.strings("service-account-key-file");
     let verifying = verifying.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
-    Tokens::new(issuer, values.strings("api-audiences"), &signing, &verifying)
+    let longest = values.duration("service-account-max-token-expiration").as_secs();
+    let lives = Lives {
+        seconds_max: i64::try_from(longest).ok().filter(|seconds| *seconds > 0),
+        extends: values.bool("service-account-extend-token-expiration"),
+    };
+    Tokens::new(issuers, values.strings("api-audiences"), lives, &signing, &verifying)
         .map_err(|error| Error::Tokens(error.to_string()))
-}
-
-fn endpoints(api: &Arc<Api>) -> Endpoints {
-    let endpoints = Endpoints::new(Gate::Open);
-    let cache = api.cache.clone();
-    endpoints.readyz.add("informer-sync", move || {
-        if cache.is_ready() { Ok(()) } else { Err("the watch cache is still loading".to_owned()) }
-    });
-    endpoints
 }

@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use component::clock::Clock;
@@ -22,7 +23,7 @@ use crate::authz::Mode;
 use crate::bootstrap::Advertised;
 use crate::http_body::{Body, BoxError, received};
 use crate::options::{Options, StoreChoice};
-use crate::parts::Parts;
+use crate::parts::{End, Parts};
 use crate::server::{Server, handle};
 use crate::serving;
 use crate::store::Store;
@@ -68,6 +69,8 @@ impl Seams {
 pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     warn_of_open_doors(&options);
     let Seams { shutdown, clock, random, listener, insecure_listener } = seams;
+    let end = delayed(shutdown, options.values.duration("shutdown-delay-duration"));
+    let shutdown = end.shutdown.clone();
     // The port is opened first: a server that cannot have it should say so before it does anything.
     let listener = match listener {
         Some(listener) => listener,
@@ -78,7 +81,7 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     let (store, embedded) = open_store(&options, &clock).await?;
     let insecure = options.insecure;
     let allows_all = options.modes == [Mode::AlwaysAllow];
-    let mut parts = Parts::start(options, store, advertised, clock, random, shutdown.clone())?;
+    let mut parts = Parts::start(options, store, advertised, clock, random, end)?;
     parts.tasks.spawn(serve_on(listener, Some(tls), parts.server(false), shutdown.clone()));
     let insecure_listener = match (insecure_listener, insecure) {
         (Some(listener), _) => Some(listener),
@@ -94,6 +97,25 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
         embedded.close().await;
     }
     Ok(())
+}
+
+/// The end, with time before it in which balancers learn that this server is not ready while it still serves.
+fn delayed(ending: Shutdown, delay: Duration) -> End {
+    if delay.is_zero() {
+        return ending.into();
+    }
+    let end = End { ending: ending.clone(), shutdown: Shutdown::new() };
+    let shutdown = end.shutdown.clone();
+    tokio::spawn(async move {
+        let over = async {
+            ending.cancelled().await;
+            tracing::info!(?delay, "serving on before the end");
+            tokio::time::sleep(delay).await;
+        };
+        let _ = shutdown.run_until(over).await;
+        shutdown.trigger();
+    });
+    end
 }
 
 fn warn_of_open_doors(options: &Options) {
@@ -145,7 +167,7 @@ impl InProcess {
     pub fn start(options: Options, store: Arc<dyn Store>, seams: Seams) -> Result<Self, Error> {
         let advertised = Advertised { address: options.advertise, port: options.secure.port() };
         let Seams { shutdown, clock, random, .. } = seams;
-        Parts::start(options, store, advertised, clock, random, shutdown).map(Self)
+        Parts::start(options, store, advertised, clock, random, shutdown.into()).map(Self)
     }
 
     /// What answers requests, such as those of a `kube::Client`.

@@ -17,15 +17,16 @@ use machinery::status::Status;
 use crate::aggregation;
 use crate::api::Api;
 use crate::audit::Trail;
-use crate::authn::openid::{self, Documents};
-use crate::authn::{Remarks, impersonation};
+use crate::authn::openid::Documents;
+use crate::authn::{Remarks, impersonation, web_socket};
 use crate::authz::{self, Decision};
+use crate::browsers::Browsers;
 use crate::compress;
-use crate::discovery;
-use crate::fairness::dump;
+use crate::health::Health;
 use crate::http_body::{RequestBody, Response, full, holding};
 use crate::limits::{Place, TooMany, is_long_running, objects_read, too_many};
 use crate::metrics::Observed;
+use crate::paths;
 use crate::request::{Query, RequestInfo, User};
 use crate::rest::body::BYTES_MAX;
 use crate::rest::negotiate::Accept;
@@ -43,6 +44,7 @@ const DRAINED_MAX: usize = 64 * 1024 * 1024;
 pub struct Server {
     pub api: Arc<Api>,
     pub endpoints: Endpoints,
+    pub health: Arc<Health>,
     /// The ServiceAccount issuer's documents, where its name allows them.
     pub openid: Option<Arc<Documents>>,
     /// The insecure port takes everyone as a master.
@@ -70,6 +72,7 @@ pub async fn handle(server: Arc<Server>, request: Request<RequestBody>) -> Respo
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let accept = Accept::of(request.headers(), query.is_true("pretty")).unwrap_or_default();
     let is_head = request.method() == Method::HEAD;
+    let origin = server.api.browsers.allowed(request.headers()).cloned();
     let (parts, mut body) = request.into_parts();
     let head = Request::from_parts(parts, ());
     let info = RequestInfo::parse(head.method(), head.uri().path(), &query);
@@ -97,6 +100,7 @@ pub async fn handle(server: Arc<Server>, request: Request<RequestBody>) -> Respo
         }
     };
     warnings.tell(&mut response);
+    server.api.browsers.mark(&mut response, origin);
     observed.mark(&mut response);
     if let Ok(id) = HeaderValue::from_str(&audit_id) {
         response.headers_mut().insert(AUDIT_ID, id);
@@ -142,6 +146,9 @@ async fn route(
     notes: &Notes,
 ) -> Result<Response, Status> {
     let (api, Notes { warnings, observed, trail }) = (&server.api, notes);
+    if request.method() == Method::OPTIONS && api.browsers.allowed(request.headers()).is_some() {
+        return Ok(Browsers::preflight());
+    }
     let user = identify(server, &request, &info, notes).await?;
     // Held until the answer is made; of a watch, until it has begun.
     let _place = match place(api, &info, &user, &query, observed).await? {
@@ -151,6 +158,7 @@ async fn route(
             return Ok(too_many(retry_after_seconds));
         }
     };
+    web_socket::strip(request.headers_mut());
     authorize(server, &user, &info, &query, trail)?;
     if let Some(extension) = api.aggregation.find(&info.path) {
         let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
@@ -159,9 +167,11 @@ async fn route(
         return Ok(aggregation::proxy::pass_on(api, &extension, &user, parts, full(body), upgrade).await);
     }
     if !info.is_resource {
-        return other(server, &request, &info.path).await;
+        return paths::answer(server, &request, &info.path).await;
     }
-    let served = api.catalogue.find(&info.group, &info.version, &info.resource).ok_or_else(Status::unknown_path)?;
+    let Some(served) = api.catalogue.find(&info.group, &info.version, &info.resource) else {
+        return paths::unknown(&api.catalogue, &info.path);
+    };
     check_scope(&info, served.row.namespaced)?;
     let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let (parts, ()) = request.into_parts();
@@ -246,7 +256,7 @@ async fn drain(mut body: RequestBody) {
 }
 
 /// The probe endpoints answer everyone, as a load balancer needs.
-fn is_probe(path: &str) -> bool {
+pub fn is_probe(path: &str) -> bool {
     ["/healthz", "/livez", "/readyz"]
         .iter()
         .any(|probe| path == *probe || path.strip_prefix(probe).is_some_and(|rest| rest.starts_with('/')))
@@ -300,89 +310,6 @@ fn authorize(server: &Server, user: &User, info: &RequestInfo, query: &Query, tr
         Decision::Allow(_) => Ok(()),
         Decision::NoOpinion(reason) => Err(authz::refusal(user, info, &reason)),
     }
-}
-
-/// Paths that are no resources: discovery, OpenAPI, version, health, metrics, the token keys.
-async fn other(server: &Server, request: &Request<()>, path: &str) -> Result<Response, Status> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(Status::unknown_path());
-    }
-    let (api, extensions) = (&server.api, server.api.aggregation.extensions());
-    if let Some(answer) = discovery::answer(&api.catalogue, &extensions, path, request.headers()) {
-        return answer;
-    }
-    if let Some(extension) = path.strip_prefix("/openapi/v3").and_then(|path| api.aggregation.find(path)) {
-        let document = extension.get(api, path).await.map_err(Status::service_unavailable)?;
-        return respond::encoded(Accept::default(), 200, &document);
-    }
-    if let Some(answer) = crate::openapi::answer(&api.catalogue, &extensions, path, request) {
-        return answer;
-    }
-    if let Some(answer) = dumped(api, path, &Query::parse(request.uri().query().unwrap_or_default())) {
-        return Ok(answer);
-    }
-    if let Some(answer) = server.openid.as_ref().and_then(|documents| documents.answer(path)) {
-        return Ok(answer);
-    }
-    let query = request.uri().query().unwrap_or_default();
-    if let Some(answer) = server.endpoints.answer(request.method(), path, query) {
-        return Ok(answer.map(full_body));
-    }
-    let accept = Accept::of(request.headers(), true)?;
-    match path.trim_end_matches('/') {
-        "" => respond::encoded(accept, 200, &serde_json::json!({"paths": paths(server)})),
-        "/version" => {
-            let info = serde_json::to_value(component::version::info()).map_err(Status::internal_error)?;
-            respond::encoded(accept, 200, &info)
-        }
-        _ => Err(Status::unknown_path()),
-    }
-}
-
-/// What priority and fairness has in hand.
-fn dumped(api: &Api, path: &str, query: &Query) -> Option<Response> {
-    let with_details = query.text("includeRequestDetails").is_some();
-    let table = api.limits.fairness.as_ref()?.dump(path.strip_prefix(dump::PATH)?, with_details, api.clock.now())?;
-    Some(respond::body_response(200, "text/plain; charset=utf-8", full(table)))
-}
-
-fn full_body(body: http_body_util::Full<Bytes>) -> crate::http_body::Body {
-    body.map_err(|never| match never {}).boxed_unsync()
-}
-
-/// The list of paths at `/`.
-fn paths(server: &Server) -> Vec<String> {
-    let mut paths: Vec<String> = [
-        "/api",
-        "/api/v1",
-        "/apis",
-        "/apis/",
-        "/healthz",
-        "/healthz/ping",
-        "/livez",
-        "/livez/ping",
-        "/metrics",
-        "/openapi/v2",
-        "/openapi/v3",
-        "/readyz",
-        "/readyz/ping",
-        "/version",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    if server.openid.is_some() {
-        paths.extend([openid::CONFIGURATION_PATH, openid::KEYS_PATH].map(str::to_owned));
-    }
-    for served in server.api.catalogue.rows() {
-        let row = &served.row;
-        if !row.group.is_empty() {
-            paths.push(format!("/apis/{}", row.group));
-            paths.push(format!("/apis/{}/{}", row.group, row.version));
-        }
-    }
-    paths.sort();
-    paths.dedup();
-    paths
 }
 
 #[cfg(test)]

@@ -190,6 +190,6 @@ fn write(
     managers::track_own(quotas, "status", &quota.object, &mut new, &request.api.now_text());
     let key = request.api.catalogue.key(quotas, request.namespace(), meta::name(&new));
     commit.conditions.push(Condition::Modified { key: key.clone(), revision: quota.revision });
-    commit.writes.push(put(key, request.api.encode_stored(&new)?, None));
+    commit.writes.push(put(request.api, quotas, key, request.api.encode_stored(&new)?));
     Ok(())
 }

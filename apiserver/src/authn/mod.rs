@@ -1,8 +1,8 @@
 //! Authentication: who sent a request (Kubernetes concept: "Authenticating").
 //!
-//! Enter at [`Authenticator::authenticate`]. A front proxy's word is taken first, then a client
-//! certificate, then a bearer token; a credential
-//! that is there and wrong is refused, never treated as anonymous.
+//! Enter at [`Authenticator::authenticate`]. A front proxy's word is taken first, then a client certificate, then a bearer
+//! token, then that of a WebSocket's opening: one that is good is enough. A request whose credentials are all wrong is
+//! refused, never treated as anonymous.
 
 pub mod bootstrap_tokens;
 pub mod impersonation;
@@ -14,6 +14,7 @@ mod signatures;
 pub mod static_tokens;
 pub mod tokens;
 mod uses;
+pub mod web_socket;
 
 use component::delegated::ClientAuthority;
 use http::HeaderMap;
@@ -62,31 +63,31 @@ impl Authenticator {
         if let Some(user) = proxied {
             return Ok(plain(user.authenticated()));
         }
-        if let (Some(authority), [_, ..]) = (&self.client_ca, peer) {
-            return match authority.user(peer, api.clock.now()) {
-                Some(user) => Ok(plain(from_certificate(user, &peer[0]))),
-                None => {
-                    tracing::warn!(
-                        "unable to authenticate the request: client certificate is not signed by the client CA, or not valid now"
-                    );
-                    Err(Status::unauthorized())
-                }
-            };
-        }
-        match bearer(headers) {
-            Some(token) => self.token(api, token).await.map(|(user, remarks)| (user.authenticated(), remarks)),
-            None if self.anonymous => Ok(plain(User::anonymous())),
-            None => Err(Status::unauthorized()),
-        }
-    }
-
-    async fn token(&self, api: &Api, token: &str) -> Result<(User, Remarks), Status> {
-        match self.of_token(api, token, &[]).await {
-            Ok(authenticated) => Ok((authenticated.user, authenticated.remarks)),
-            Err(error) => {
-                tracing::warn!(%error, "unable to authenticate the request: token refused");
-                Err(Status::unauthorized())
+        let mut refused = false;
+        if let (Some(authority), [first, ..]) = (&self.client_ca, peer) {
+            if let Some(user) = authority.user(peer, api.clock.now()) {
+                return Ok(plain(from_certificate(user, first)));
             }
+            tracing::warn!(
+                "unable to authenticate the request: client certificate is not signed by the client CA, or not valid now"
+            );
+            refused = true;
+        }
+        let of_socket = web_socket::token(headers).unwrap_or_else(|error| {
+            tracing::warn!(error, "unable to authenticate the request");
+            refused = true;
+            None
+        });
+        for token in bearer(headers).into_iter().chain(of_socket.as_deref()) {
+            match self.of_token(api, token, &[]).await {
+                Ok(found) => return Ok((found.user.authenticated(), found.remarks)),
+                Err(error) => tracing::warn!(%error, "unable to authenticate the request: token refused"),
+            }
+            refused = true;
+        }
+        match refused {
+            false if self.anonymous => Ok(plain(User::anonymous())),
+            _ => Err(Status::unauthorized()),
         }
     }
 

@@ -19,12 +19,23 @@ use crate::request::User;
 
 /// Signs and verifies tokens.
 pub struct Tokens {
-    issuer: String,
-    /// Audiences of the API server; the issuer when `--api-audiences` is not given.
+    /// The first issues, all are believed: so a cluster's issuer is changed without a token becoming void.
+    issuers: Vec<String>,
+    /// Audiences of the API server; the issuers when `--api-audiences` is not given.
     pub audiences: Vec<String>,
+    pub lives: Lives,
     signer: Signer,
     verifiers: Vec<Verifier>,
     good_signatures: GoodSignatures,
+}
+
+/// How long tokens may live.
+#[derive(Clone, Copy, Debug)]
+pub struct Lives {
+    /// `--service-account-max-token-expiration`; none: as long as is asked for.
+    pub seconds_max: Option<i64>,
+    /// Tokens of pods go on for a year, with a warning, for clients that do not read them anew.
+    pub extends: bool,
 }
 
 struct Signer {
@@ -94,8 +105,9 @@ pub struct Authenticated {
 impl Tokens {
     /// `signing_key` and `verifying_keys`: PEM; a private key is good for verifying too.
     pub fn new(
-        issuer: &str,
+        issuers: Vec<String>,
         audiences: Vec<String>,
+        lives: Lives,
         signing_key: &[u8],
         verifying_keys: &[Vec<u8>],
     ) -> Result<Self, Error> {
@@ -108,13 +120,13 @@ impl Tokens {
             }
         }
         verifiers.dedup_by(|a, b| a.key_id == b.key_id);
-        let audiences = if audiences.is_empty() { vec![issuer.to_owned()] } else { audiences };
+        let audiences = if audiences.is_empty() { issuers.clone() } else { audiences };
         let good_signatures = GoodSignatures::default();
-        Ok(Self { issuer: issuer.to_owned(), audiences, signer, verifiers, good_signatures })
+        Ok(Self { issuers, audiences, lives, signer, verifiers, good_signatures })
     }
 
     pub fn issuer(&self) -> &str {
-        &self.issuer
+        self.issuers.first().map_or("", String::as_str)
     }
 
     /// Signs claims; `exp`, `aud` and the rest are the caller's.
@@ -187,7 +199,7 @@ impl Tokens {
     fn check_claims(&self, claims: Claims, now: i64) -> Result<Claims, Error> {
         /// Clocks of servers differ a little.
         const LEEWAY_SECONDS: i64 = 60;
-        if claims.iss != self.issuer {
+        if !self.issuers.contains(&claims.iss) {
             return Err(Error::Token(format!("issued by {}, not by this cluster", claims.iss)));
         }
         if claims.exp + LEEWAY_SECONDS < now {

@@ -1,4 +1,4 @@
-//! Flags of upstream's server whose feature is not built here: taken, named when given, without effect.
+//! Flags of upstream's server whose feature is not built here: taken, named when given, without effect, or refused.
 
 use component::flags::Kind::{Bool, Duration, Int, Map, String, Strings};
 use component::flags::{Flag, Group, Kind, flag};
@@ -17,7 +17,6 @@ const GENERIC: &[Row] = &[
     ("shutdown-send-retry-after", Bool, "false", "Answer 429 while the server ends."),
     ("shutdown-watch-termination-grace-period", Duration, "0s", "How long watches may go on while the server ends."),
     ("storage-initialization-timeout", Duration, "1m0s", "How long the store may take to load."),
-    ("strict-transport-security-directives", Strings, "", "Directives of the HSTS header."),
     ("tracing-config-file", String, "", "Where traces are sent."),
     ("coordinated-leadership-lease-duration", Duration, "15s", "Life of leases of coordinated elections."),
     ("coordinated-leadership-renew-deadline", Duration, "10s", "Deadline of renewals of coordinated elections."),
@@ -36,41 +35,42 @@ const GENERIC: &[Row] = &[
 ];
 
 const IDENTITY: &[Row] = &[
-    ("authentication-config", String, "", "Authenticators of tokens, from a file."),
     ("authentication-token-webhook-cache-ttl", Duration, "2m0s", "How long its answers are kept."),
-    ("authentication-token-webhook-config-file", String, "", "Who is asked about bearer tokens."),
     ("authentication-token-webhook-version", String, "v1beta1", "The version of the reviews."),
-    ("service-account-signing-endpoint", String, "", "A socket of an external signer."),
     ("oidc-ca-file", String, "", "Authority of the OpenID server."),
     ("oidc-client-id", String, "", "The client that tokens must be for."),
     ("oidc-groups-claim", String, "", "The claim with a user's groups."),
     ("oidc-groups-prefix", String, "", "The prefix of groups."),
-    ("oidc-issuer-url", String, "", "The OpenID server."),
     ("oidc-required-claim", Map, "", "Claims that a token must have."),
     ("oidc-signing-algs", Strings, "RS256", "Algorithms of signatures."),
     ("oidc-username-claim", String, "sub", "The claim with a user's name."),
     ("oidc-username-prefix", String, "", "The prefix of names."),
-    ("authorization-config", String, "", "Authorizers, from a file."),
-    ("authorization-policy-file", String, "", "The policy of mode ABAC."),
     ("authorization-webhook-cache-authorized-ttl", Duration, "5m0s", "How long allowances are kept."),
     ("authorization-webhook-cache-unauthorized-ttl", Duration, "30s", "How long refusals are kept."),
-    ("authorization-webhook-config-file", String, "", "Who is asked in mode Webhook."),
     ("authorization-webhook-version", String, "v1beta1", "The version of the reviews."),
 ];
 
+/// Not built either, and too much hangs on them to go without: `crate::unbuilt` refuses them.
+const REFUSED: &[&str] = &[
+    "authentication-config",
+    "authentication-token-webhook-config-file",
+    "oidc-issuer-url",
+    "service-account-signing-endpoint",
+    "authorization-config",
+    "authorization-policy-file",
+    "authorization-webhook-config-file",
+];
+
 pub fn generic() -> Group {
-    group("Generic flags", GENERIC, "this feature is not built yet")
+    Group::new("Generic flags", without_effect(GENERIC, "this feature is not built yet").collect::<Vec<Flag>>())
 }
 
 pub fn identity() -> Group {
-    group(
-        "Authentication flags",
-        IDENTITY,
-        "only certificates, static tokens and ServiceAccount tokens are taken; Node and RBAC decide",
-    )
+    let reason = "only certificates, static tokens and ServiceAccount tokens are taken; Node and RBAC decide";
+    let refused = REFUSED.iter().map(|name| flag(name, String, "", "Not built: the server does not start with it."));
+    Group::new("Authentication flags", without_effect(IDENTITY, reason).chain(refused).collect::<Vec<Flag>>())
 }
 
-fn group(heading: &'static str, rows: &[Row], reason: &'static str) -> Group {
-    let flags = rows.iter().map(|(name, kind, default, help)| flag(name, *kind, default, help).without_effect(reason));
-    Group::new(heading, flags.collect::<Vec<Flag>>())
+fn without_effect(rows: &'static [Row], reason: &'static str) -> impl Iterator<Item = Flag> {
+    rows.iter().map(move |(name, kind, default, help)| flag(name, *kind, default, help).without_effect(reason))
 }

@@ -4,7 +4,7 @@ mod auditing;
 mod later;
 
 use component::flags::Kind::{Bool, Duration, Int, Ip, String, Strings};
-use component::flags::{FlagSet, flag, retired, serving};
+use component::flags::{FlagSet, Group, flag, retired, serving};
 
 pub fn flags() -> FlagSet {
     FlagSet::new(
@@ -15,18 +15,17 @@ pub fn flags() -> FlagSet {
         "Generic flags",
         [
             flag("advertise-address", Ip, "", "The address that members of the cluster reach this server by. Without it --bind-address, and when that is unspecified the machine's own address."),
-            flag("cors-allowed-origins", Strings, "", "Allowed origins for CORS.").without_effect("browsers are not served yet"),
             flag("enable-priority-and-fairness", Bool, "true", "Sort requests by FlowSchemas and let them wait by priority. Without it only the numbers of requests in flight are limited."),
             flag("external-hostname", String, "", "The host name in generated URLs, of the token keys for one."),
             flag("feature-gates", Strings, "", "Features to switch: name=true,….").without_effect("there are no switchable features"),
             flag("goaway-chance", component::flags::Kind::Float, "0", "Chance of closing a connection after a request.").without_effect("connections are kept"),
-            flag("livez-grace-period", Duration, "0s", "How long start may take before /livez fails.").without_effect("/livez tells the truth at once"),
+            flag("livez-grace-period", Duration, "0s", "How long start may take before /livez minds."),
             flag("max-mutating-requests-inflight", Int, "200", "Writes in flight. With priority and fairness this and --max-requests-inflight add up to the seats of all levels; without it 0 is no limit, and one user holds at most three quarters."),
             flag("max-requests-inflight", Int, "400", "Reads in flight; see --max-mutating-requests-inflight."),
             flag("min-request-timeout", Int, "1800", "Least seconds of a watch that names none; each lasts up to twice as long."),
             flag("request-timeout", Duration, "1m0s", "How long a request may take that is no watch and no stream."),
             flag("runtime-config", Strings, "", "APIs to switch on or off.").without_effect("all APIs that work are on"),
-            flag("shutdown-delay-duration", Duration, "0s", "Time to go on serving after SIGTERM.").without_effect("shutdown begins at once"),
+            flag("shutdown-delay-duration", Duration, "0s", "Time to go on serving after SIGTERM, not ready any more."),
             flag("storage-backend", String, "etcd3", "Where objects are kept: etcd3, or embedded (with --data-dir)."),
             flag("data-dir", String, "", "The folder of the embedded store (Skiff's own flag)."),
             flag("emulated-version", Strings, "", "Version to emulate.").without_effect("only this version"),
@@ -54,10 +53,10 @@ pub fn flags() -> FlagSet {
             flag("service-account-key-file", component::flags::Kind::StringArray, "", "Keys that verify ServiceAccount tokens."),
             flag("service-account-signing-key-file", String, "", "The key that signs ServiceAccount tokens."),
             flag("service-account-lookup", Bool, "true", "Check that a token's account still exists.").without_effect("always checked"),
-            flag("service-account-max-token-expiration", Duration, "0s", "Longest life of a token.").without_effect("not limited yet"),
-            flag("service-account-extend-token-expiration", Bool, "true", "Let tokens of old clients live longer.").without_effect("always on"),
+            flag("service-account-max-token-expiration", Duration, "0s", "Longest life of a token that is asked for; 0s is no limit."),
+            flag("service-account-extend-token-expiration", Bool, "true", "Let tokens of pods go on for a year with a warning, for clients that do not read them anew."),
             flag("service-account-jwks-uri", String, "", "Where the token keys are published; this server when not given."),
-            flag("api-audiences", Strings, "", "Audiences of this server; the issuer when not given."),
+            flag("api-audiences", Strings, "", "Audiences of this server; the issuers when not given."),
             flag("requestheader-client-ca-file", String, "", "The authority of front proxies."),
             flag("requestheader-allowed-names", Strings, "", "Names of front proxies."),
             flag("requestheader-extra-headers-prefix", Strings, "", "Headers with a user's extra."),
@@ -84,6 +83,7 @@ pub fn flags() -> FlagSet {
             flag("admission-control-config-file", String, "", "An AdmissionConfiguration; PodSecurity and EventRateLimit take one."),
         ],
     )
+    .include(browsers())
     .include(later::generic())
     .include(later::identity())
     .include(auditing::group())
@@ -94,8 +94,8 @@ pub fn flags() -> FlagSet {
             flag("apiserver-count", Int, "1", "Number of servers.").without_effect("servers find each other by lease"),
             flag("endpoint-reconciler-type", String, "lease", "How the kubernetes endpoints are kept.").without_effect("always lease"),
             flag("enable-aggregator-routing", Bool, "false", "Route to endpoints of extension servers."),
-            flag("encryption-provider-config", String, "", "Encryption at rest.").without_effect("encryption at rest is not built yet"),
-            flag("event-ttl", Duration, "1h0m0s", "How long events are kept.").without_effect("always an hour"),
+            flag("encryption-provider-config", String, "", "Encryption at rest. Only the provider identity is built: the server does not start with another."),
+            flag("event-ttl", Duration, "1h0m0s", "How long events are kept; 0s is for ever."),
             flag("kubelet-certificate-authority", String, "", "Authorities of kubelets' serving certificates."),
             flag("kubelet-client-certificate", String, "", "This server's certificate towards kubelets."),
             flag("kubelet-client-key", String, "", "The key of --kubelet-client-certificate."),
@@ -113,6 +113,21 @@ pub fn flags() -> FlagSet {
     .include(component::flags::global())
 }
 
+fn browsers() -> Group {
+    Group::new(
+        "Generic flags",
+        vec![
+            flag(
+                "cors-allowed-origins",
+                Strings,
+                "",
+                "Regular expressions of the origins whose pages may read answers; each must pin the host, as in //www\\.example\\.com(:|$).",
+            ),
+            flag("strict-transport-security-directives", Strings, "", "Directives of the HSTS header."),
+        ],
+    )
+}
+
 fn etcd() -> Vec<component::flags::Flag> {
     vec![
         flag("etcd-servers", Strings, "", "URLs of the etcd servers."),
@@ -125,10 +140,13 @@ fn etcd() -> Vec<component::flags::Flag> {
             .without_effect("counts come from the cache"),
         flag("etcd-db-metric-poll-interval", Duration, "30s", "How often the store's size is read.")
             .without_effect("not measured"),
-        flag("etcd-healthcheck-timeout", Duration, "2s", "Deadline of the etcd health check.")
-            .without_effect("health is told by the watch"),
-        flag("etcd-readycheck-timeout", Duration, "2s", "Deadline of the etcd ready check.")
-            .without_effect("readiness is told by the watch"),
+        flag(
+            "etcd-healthcheck-timeout",
+            Duration,
+            "2s",
+            "Deadline of the store's health check; the longer of this and --etcd-readycheck-timeout.",
+        ),
+        flag("etcd-readycheck-timeout", Duration, "2s", "See --etcd-healthcheck-timeout."),
         flag("etcd-servers-overrides", Strings, "", "etcd servers by resource.").without_effect("one store holds all"),
         flag(
             "storage-media-type",
@@ -136,7 +154,7 @@ fn etcd() -> Vec<component::flags::Flag> {
             "application/vnd.kubernetes.protobuf",
             "Encoding of stored objects: this, or application/json. Both are read. JSON on the embedded store unless given.",
         ),
-        flag("delete-collection-workers", Int, "1", "Workers of a deletecollection.").without_effect("one by one"),
+        flag("delete-collection-workers", Int, "1", "How many objects of a deletecollection are deleted at a time."),
         flag("enable-garbage-collector", Bool, "true", "Whether the controller manager collects garbage.")
             .without_effect("orphans are marked by the request"),
         flag("lease-reuse-duration-seconds", Int, "60", "How long an etcd lease is shared.")
@@ -169,7 +187,7 @@ mod tests {
         "--allow-privileged=true --audit-log-maxage=30 --audit-log-maxbackup=3 --audit-log-maxsize=100 \
          --audit-log-path=/var/log/audit.log --authorization-mode=Node,RBAC --bind-address=0.0.0.0 --client-ca-file=/k/ca.crt \
          --enable-admission-plugins=NamespaceLifecycle,NodeRestriction,LimitRanger,ServiceAccount,DefaultStorageClass,ResourceQuota \
-         --etcd-servers=http://127.0.0.1:2379 --event-ttl=1h --encryption-provider-config=/k/encryption-config.yaml \
+         --etcd-servers=http://127.0.0.1:2379 --event-ttl=1h \
          --kubelet-certificate-authority=/k/ca.crt --kubelet-client-certificate=/k/a.crt --kubelet-client-key=/k/a.key \
          --runtime-config=api/all=true --service-account-key-file=/k/sa.crt --service-account-signing-key-file=/k/sa.key \
          --service-account-issuer=https://server.kubernetes.local:6443 --service-node-port-range=30000-32767 \

@@ -19,7 +19,7 @@ const HOOKS: Hooks = Hooks {
     judges_metadata_last: true,
     validate: |event| validate_event(event, "reportingComponent"),
     creates_on_update: true,
-    time_to_live_seconds: Some(3600),
+    is_forgotten: true,
     fields: &[
         ("involvedObject.kind", "involvedObject.kind"),
         ("involvedObject.namespace", "involvedObject.namespace"),
@@ -42,7 +42,7 @@ const HOOKS: Hooks = Hooks {
         column("Source", 1, "Who tells it."),
         column("Message", 0, "What happened."),
         column("First Seen", 1, "Time when this event was first observed."),
-        Column { name: "Count", kind: "integer", priority: 1, description: "How often it was observed." },
+        Column { name: "Count", kind: "string", priority: 1, description: "How often it was observed." },
         Column { priority: 1, ..NAME },
     ],
     cells,

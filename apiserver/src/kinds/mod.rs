@@ -15,7 +15,7 @@ mod device;
 mod endpoints;
 mod event;
 mod flow;
-mod go_form;
+pub mod go_form;
 mod ip;
 mod lease;
 mod limit_range;
@@ -146,8 +146,8 @@ pub struct Hooks {
     pub updates_unconditionally: bool,
     /// Holds addresses and ports that are written in the same commit ([`crate::services`]).
     pub allocates: bool,
-    /// Seconds after which the store forgets the object.
-    pub time_to_live_seconds: Option<u64>,
+    /// The store forgets the object after `--event-ttl`.
+    pub is_forgotten: bool,
 }
 
 impl Hooks {
@@ -184,7 +184,7 @@ impl Hooks {
         creates_on_update: false,
         updates_unconditionally: true,
         allocates: false,
-        time_to_live_seconds: None,
+        is_forgotten: false,
     };
 }
 

@@ -169,7 +169,7 @@ async fn commit_new(
     let value = api.encode_stored(&object)?;
     let mut commit = Commit {
         conditions: vec![Condition::Absent { key: key.clone() }],
-        writes: vec![put(key.clone(), value.clone(), served.hooks.time_to_live_seconds)],
+        writes: vec![put(api, served, key.clone(), value.clone())],
     };
     commit.conditions.extend(companions.conditions);
     commit.writes.extend(companions.writes);
@@ -188,8 +188,10 @@ pub fn complete(object: &mut Value, served: &crate::catalogue::Served) {
     (served.hooks.default)(object);
 }
 
-pub fn put(key: String, value: Bytes, time_to_live_seconds: Option<u64>) -> Write {
-    Write::Put { key, value, ttl: time_to_live_seconds.map(std::time::Duration::from_secs) }
+/// The write of an object, which the store forgets in time where its kind says so.
+pub fn put(api: &Api, served: &crate::catalogue::Served, key: String, value: Bytes) -> Write {
+    let forgotten = served.hooks.is_forgotten && !api.event_ttl.is_zero();
+    Write::Put { key, value, ttl: forgotten.then_some(api.event_ttl) }
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 //! Kubernetes concepts: "Pod termination", "Finalizers", "Garbage Collection". A delete either removes the object, or
 //! marks it with `deletionTimestamp` and leaves the end to the update that takes the last finalizer away.
 
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, future, stream};
 use machinery::meta;
 use machinery::schema;
 use machinery::status::{self, Status};
@@ -13,6 +16,7 @@ use super::params::{DeleteOptions, Propagation};
 use super::{Call, list, respond, system};
 use crate::admission::{Operation, Request};
 use crate::api::Api;
+use crate::cache::Item;
 use crate::errors;
 use crate::http_body::Response;
 use crate::kinds::Grace;
@@ -96,7 +100,7 @@ async fn commit_step(
     };
     match step {
         Step::Mark(object) => {
-            commit.writes.push(super::create::put(key, api.encode_stored(object)?, served.hooks.time_to_live_seconds));
+            commit.writes.push(super::create::put(api, served, key, api.encode_stored(object)?));
         }
         Step::Remove(_) => {
             let companions = api.companions(served, None, Some(&current.object)).await?;
@@ -213,39 +217,45 @@ fn finalizers_after(object: &Value, propagation: Option<Propagation>) -> Vec<Str
     finalizers
 }
 
-/// Deletes all that a selector finds, one by one.
+/// Deletes all that a selector finds, as many at a time as the server's flag says.
 pub async fn delete_collection(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
     let options = parse_options(call)?;
     let selection = list::options(call, false)?;
     let found = list::select(api, call, &selection).await?;
-    for item in &found.items {
-        let current = Current::from_item(item)?;
-        let (name, namespace) = (meta::name(&current.object), meta::namespace(&current.object));
-        let one = Call {
-            method: call.method.clone(),
-            info: crate::request::RequestInfo {
-                name: name.to_owned(),
-                namespace: namespace.to_owned(),
-                verb: "delete".to_owned(),
-                ..call.info.clone()
-            },
-            query: crate::request::Query::default(),
-            headers: call.headers.clone(),
-            user: call.user.clone(),
-            served: call.served.clone(),
-            body: bytes::Bytes::new(),
-            upgrade: None,
-            warnings: call.warnings.clone(),
-            trail: call.trail.clone(),
-        };
-        match delete_object(api, &one, name, &options).await {
-            Ok(_) => {}
-            Err(status) if status.code == 404 => {}
-            Err(status) => return Err(status),
-        }
-    }
+    let deletions = stream::iter(found.items.clone()).map(|item| delete_one(api, call, &options, item));
+    deletions.buffer_unordered(api.limits.collection_workers).try_for_each(|()| future::ready(Ok(()))).await?;
     list::respond_list(api, call, accept, &found)
+}
+
+async fn delete_one(api: &Api, call: &Call, options: &DeleteOptions, item: Arc<Item>) -> Result<(), Status> {
+    let current = Current::from_item(&item)?;
+    let (name, namespace) = (meta::name(&current.object), meta::namespace(&current.object));
+    match delete_object(api, &of_collection(call, namespace, name), name, options).await {
+        Err(status) if status.code != 404 => Err(status),
+        _ => Ok(()),
+    }
+}
+
+/// The deletion of one object that the deletion of all comes to.
+fn of_collection(call: &Call, namespace: &str, name: &str) -> Call {
+    Call {
+        method: call.method.clone(),
+        info: crate::request::RequestInfo {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            verb: "delete".to_owned(),
+            ..call.info.clone()
+        },
+        query: crate::request::Query::default(),
+        headers: call.headers.clone(),
+        user: call.user.clone(),
+        served: call.served.clone(),
+        body: bytes::Bytes::new(),
+        upgrade: None,
+        warnings: call.warnings.clone(),
+        trail: call.trail.clone(),
+    }
 }
 
 #[cfg(test)]

@@ -84,7 +84,8 @@ fn table(metadata: Value, columns: &[Column], rows: Vec<Value>) -> Value {
 }
 
 fn definition(column: &Column) -> Value {
-    let format = if column.name == "Name" { "name" } else { "" };
+    // Upstream marks a VolumeAttachment's attacher so, too.
+    let format = if matches!(column.name, "Name" | "Attacher") { "name" } else { "" };
     json!({
         "name": column.name, "type": column.kind, "format": format,
         "description": column.description, "priority": column.priority,

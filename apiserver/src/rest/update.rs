@@ -3,6 +3,7 @@
 //! [`change`] is the loop behind every change of a stored object: update, patch, scale, binding, approval, graceful
 //! deletion. It reads the object, lets the caller say what it becomes, checks, and commits against the revision read.
 
+use machinery::field::{Error, Path};
 use machinery::meta;
 use machinery::status::Status;
 use serde_json::{Value, json};
@@ -70,7 +71,8 @@ pub async fn update(api: &Api, call: &Call) -> Result<Response, Status> {
         let created = create_object(api, call, object, &options).await?;
         return created.answer(accept, 201, served, api.clock.now().as_second());
     }
-    let changed = change(api, call, part, &options, |_| Ok(object.clone())).await?;
+    let changed =
+        change(api, call, part, &options, |_| check_versioned(&object, call).map(|()| object.clone())).await?;
     changed.answer(accept, 200, served, api.clock.now().as_second())
 }
 
@@ -209,7 +211,7 @@ async fn write(current: &Current, made: Made<'_>) -> Result<Attempt, Status> {
     let value = api.encode_stored(&new)?;
     let write = match removed {
         true => Write::Delete { key: key.clone() },
-        false => put(key.clone(), value.clone(), served.hooks.time_to_live_seconds),
+        false => put(api, served, key.clone(), value.clone()),
     };
     let mut commit = Commit {
         conditions: vec![Condition::Modified { key: key.clone(), revision: current.revision }],
@@ -260,7 +262,21 @@ fn check_preconditions(new: &Value, current: &Current, call: &Call) -> Result<bo
     Ok(named)
 }
 
-/// Puts back what this request may not change, and the version where an update without one is fine.
+/// Where only an update that says what it was made from is taken, of the object or of a part of it, one that does not is
+/// refused before anything else is judged.
+fn check_versioned(object: &Value, call: &Call) -> Result<(), Status> {
+    let is_named = !matches!(meta::resource_version(object), "" | "0");
+    if is_named || call.served.hooks.updates_unconditionally {
+        return Ok(());
+    }
+    let path = Path::new("metadata").child("resourceVersion");
+    let error = Error::invalid(&path, 0, "must be specified for an update");
+    // Upstream names the resource here, where it names the kind of what is invalid otherwise.
+    let of = call.served.group_resource();
+    Err(Status::invalid(of.group, of.resource, call.name(), &vec![error]))
+}
+
+/// Puts back what this request may not change, and the version where an update came without one.
 fn carry_over(new: &mut Value, old: &Value, call: &Call, part: Part, now: &str) {
     let hooks = call.served.hooks;
     match part {
@@ -285,9 +301,7 @@ fn carry_over(new: &mut Value, old: &Value, call: &Call, part: Part, now: &str) 
         }
         Part::Portion(_) | Part::Raw => {}
     }
-    let unversioned = matches!(meta::resource_version(new), "" | "0");
-    // Only a whole object must say what it was made from; a patch was applied to what is stored.
-    if unversioned && (hooks.updates_unconditionally || !matches!(part, Part::Main) || call.info.verb == "patch") {
+    if matches!(meta::resource_version(new), "" | "0") {
         let version = old["metadata"]["resourceVersion"].clone();
         meta::metadata_mut(new).insert("resourceVersion".into(), version);
     }

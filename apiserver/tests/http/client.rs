@@ -34,6 +34,14 @@ impl Reply {
         assert_eq!(body["code"], code, "{body}");
     }
 
+    /// That nothing is served there, told in the words of a web server.
+    #[track_caller]
+    pub fn nowhere(&self) {
+        assert_eq!((self.code, &self.body), (404, &json!("404 page not found\n")));
+        assert_eq!(self.headers["content-type"], "text/plain; charset=utf-8");
+        assert_eq!(self.headers["x-content-type-options"], "nosniff");
+    }
+
     pub fn warnings(&self) -> Vec<&str> {
         self.headers.get_all("warning").iter().filter_map(|value| value.to_str().ok()).collect()
     }

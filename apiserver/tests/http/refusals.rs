@@ -80,10 +80,9 @@ async fn unknown_paths_views_and_methods() {
     let server = TestServer::start(&[]).await;
     let client = &server.client;
     let unknown = [
-        "/nothing",
         "/api/v2",
         "/api/v1/nothing",
-        "/apis/none.example/v1/things",
+        "/apis/apps/v9",
         "/api/v1/namespaces/default/nodes",
         "/api/v1/namespaces/default/pods/p/nothing",
         "/apis/apps/v9/deployments",
@@ -91,6 +90,9 @@ async fn unknown_paths_views_and_methods() {
     ];
     for path in unknown {
         get(client, path).await.refused(404, "NotFound");
+    }
+    for path in ["/nothing", "/apis/none.example", "/apis/none.example/v1/things", "/livez/nothing"] {
+        get(client, path).await.nowhere();
     }
     get_as(client, CONFIG_MAPS, "text/html").await.refused(406, "NotAcceptable");
     call(client, Method::PUT, CONFIG_MAPS, &[], "{}").await.refused(405, "MethodNotAllowed");

@@ -42,3 +42,52 @@ async fn access_is_reviewed() {
     let review = server.post(own, &json!({})).await.body;
     assert_eq!(review["status"]["userInfo"]["username"], "system:unsecured");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reviews_that_ask_wrongly_are_refused() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let tokens = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let refused = post(client, tokens, &json!({"spec": {}})).await;
+    refused.refused(400, "BadRequest");
+    assert_eq!(refused.body["message"], "token is required for TokenReview in authentication");
+    let rights = "/apis/authorization.k8s.io/v1";
+    let rules = format!("{rights}/selfsubjectrulesreviews");
+    let refused = post(client, &rules, &json!({"spec": {}})).await;
+    refused.refused(400, "BadRequest");
+    assert_eq!(refused.body["message"], "no namespace on request");
+    let listed = post(client, &rules, &json!({"spec": {"namespace": "default"}})).await.expect(201);
+    let everything = json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]);
+    assert_eq!((&listed["status"]["resourceRules"], &listed["spec"]), (&everything, &json!({})));
+    let named = json!({"metadata": {"name": "a"}, "spec": {"user": "u", "nonResourceAttributes": {"path": "/"}}});
+    let refused = post(client, &format!("{rights}/subjectaccessreviews"), &named).await;
+    refused.refused(422, "Invalid");
+    assert_eq!(
+        refused.body["message"],
+        "SubjectAccessReview.authorization.k8s.io \"\" is invalid: metadata: Invalid value: {\"name\":\"a\"}: must be empty"
+    );
+    let local = format!("{rights}/namespaces/default/localsubjectaccessreviews");
+    let asked = json!({"spec": {"user": "u", "resourceAttributes": {"namespace": "default", "verb": "get",
+        "labelSelector": {"requirements": [{"key": "a", "operator": "Like"}]}}}});
+    let review = post(client, &local, &asked).await.expect(201);
+    assert_eq!(review["status"]["evaluationError"], "spec.resourceAttributes.labelSelector ignored due to parse error");
+    let elsewhere = json!({"spec": {"user": "u", "resourceAttributes": {"namespace": "other"}}});
+    post(client, &local, &elsewhere).await.refused(422, "Invalid");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_issuer_leaves_old_tokens_good() {
+    let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    let server = TestServer::start(&[]).await;
+    account(&server.client).await;
+    let made = post(&server.client, path, &json!({"spec": {}})).await.expect(201);
+    let token = made["status"]["token"].as_str().expect("a token").to_owned();
+    let folder = server.stop().await;
+    let issuers = ["--service-account-issuer=https://new", "--service-account-issuer=https://kubernetes"];
+    let server = TestServer::start_in(folder, &issuers).await;
+    let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let review = post(&server.client, reviews, &json!({"spec": {"token": token}})).await.expect(201);
+    assert_eq!(review["status"]["authenticated"], true, "{review}");
+    let made = post(&server.client, path, &json!({"spec": {}})).await.expect(201);
+    assert_eq!(made["spec"]["audiences"], json!(["https://new", "https://kubernetes"]));
+}

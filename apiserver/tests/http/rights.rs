@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::client::{CONFIG_MAPS, Reply, apply, call, config_map, delete, get, patch, post};
+use crate::client::{CONFIG_MAPS, Reply, apply, call, config_map, delete, get, patch, post, put};
 use crate::pods::{PODS, account, pod};
 use crate::secure::{Authority, Secure};
 
@@ -33,7 +33,10 @@ async fn soon(client: &kube::Client, path: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_are_forbidden_and_false_ones_unauthorized() {
-    let server = Secure::with_roles().await;
+    let tokens = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(tokens.path(), "s3cret,robot,1,system:masters\n").expect("to write");
+    let flag = format!("--token-auth-file={}", tokens.path().display());
+    let server = Secure::start(&["--authorization-mode=Node,RBAC", &flag]).await;
     let anonymous = server.anonymous();
     let refused = get(&anonymous, PODS).await;
     refused.refused(403, "Forbidden");
@@ -47,6 +50,10 @@ async fn strangers_are_forbidden_and_false_ones_unauthorized() {
     get(&anonymous, "/metrics").await.refused(403, "Forbidden");
     let stranger = server.client_of(&Authority::new(), "admin", &["system:masters"]);
     get(&stranger, PODS).await.refused(401, "Unauthorized");
+    let token = "Bearer s3cret";
+    let listed = call(&stranger, Method::GET, PODS, &[("authorization", token)], "").await;
+    listed.expect(200);
+    call(&stranger, Method::GET, PODS, &[("authorization", "Bearer nonsense")], "").await.refused(401, "Unauthorized");
     get(&server.bearer("nonsense"), PODS).await.refused(401, "Unauthorized");
     get(&server.client("bob", &[]), PODS).await.refused(403, "Forbidden");
     get(&server.master(), PODS).await.expect(200);
@@ -182,4 +189,64 @@ async fn who_may_change_may_not_thereby_make() {
         refused.body["message"],
         "configmaps \"b\" is forbidden: User \"bob\" cannot create resource \"configmaps\" in API group \"\" in the namespace \"default\""
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_may_make_a_role_but_no_larger_one_than_its_maker_holds() {
+    let server = Secure::with_roles().await;
+    let (master, bob) = (server.master(), server.client("bob", &[]));
+    let roles = format!("{RBAC}/namespaces/default/roles");
+    let rights = json!(["get", "create", "update"]);
+    grant(
+        &master,
+        "writer",
+        "bob",
+        json!([
+            {"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]},
+            {"verbs": rights, "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"]},
+        ]),
+    )
+    .await;
+    account(&master).await;
+    post(&master, PODS, &pod("seen")).await.expect(201);
+    soon(&bob, &format!("{PODS}/seen")).await;
+    let role = |name: &str, verb: &str| json!({"metadata": {"name": name}, "rules": [{"verbs": [verb], "apiGroups": [""], "resources": ["pods"]}]});
+    put(&bob, &format!("{roles}/less"), &role("less", "get")).await.expect(201);
+    put(&bob, &format!("{roles}/less"), &role("less", "get")).await.expect(200);
+    put(&bob, &format!("{roles}/more"), &role("more", "delete")).await.refused(403, "Forbidden");
+    get(&master, &format!("{roles}/more")).await.refused(404, "NotFound");
+    let binding = json!({
+        "metadata": {"name": "b"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+    });
+    put(&master, &format!("{RBAC}/namespaces/default/rolebindings/b"), &binding).await.expect(201);
+    put(&master, &format!("{RBAC}/clusterrolebindings/b"), &binding).await.expect(201);
+    put(&master, &format!("{RBAC}/clusterroles/b"), &json!({"metadata": {"name": "b"}})).await.expect(201);
+    let class = json!({"metadata": {"name": "b"}, "handler": "h"});
+    put(&master, "/apis/node.k8s.io/v1/runtimeclasses/b", &class).await.expect(201);
+    let refused = put(&master, "/apis/node.k8s.io/v1/runtimeclasses/b", &class).await;
+    refused.refused(422, "Invalid");
+    assert_eq!(
+        refused.body["message"],
+        "runtimeclasses.node.k8s.io \"b\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update"
+    );
+    assert_eq!(refused.body["details"]["kind"], "runtimeclasses");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_is_not_written_over_what_was_not_seen() {
+    let server = Secure::with_roles().await;
+    let master = server.master();
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let budget = json!({"metadata": {"name": "b"}, "spec": {"maxUnavailable": 1, "selector": {}}});
+    let made = post(&master, budgets, &budget).await.expect(201);
+    for path in [format!("{budgets}/b"), format!("{budgets}/b/status")] {
+        let refused = put(&master, &path, &budget).await;
+        refused.refused(422, "Invalid");
+        assert_eq!(refused.body["details"]["causes"][0]["field"], "metadata.resourceVersion");
+    }
+    put(&master, &format!("{budgets}/b/status"), &made).await.expect(200);
+    patch(&master, &format!("{budgets}/b/status"), "merge", &json!({"status": {"disruptionsAllowed": 1}}))
+        .await
+        .expect(200);
 }

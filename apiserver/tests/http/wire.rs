@@ -243,6 +243,13 @@ async fn documents_are_named_by_what_they_say() {
     let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().expect("a URL");
     let (hashed, _) = raw(&server, url, &[]).await;
     assert!(hashed.headers["cache-control"].to_str().is_ok_and(|value| value.contains("immutable")));
+    assert!(hashed.headers["expires"].to_str().is_ok_and(|value| value.ends_with(" GMT")));
+    let (stale, _) = raw(&server, "/openapi/v3/apis/apps/v1?hash=OLD", &[]).await;
+    assert_eq!((stale.status.as_u16(), stale.headers["location"].to_str().expect("a place")), (301, url));
+    let (unnamed, _) = raw(&server, "/openapi/v3/apis/apps/v1", &[]).await;
+    assert!(unnamed.headers.get("expires").is_none());
+    let (other, _) = raw(&server, "/openapi/v3/apis/apps/v1", &[("accept", "text/html")]).await;
+    assert_eq!(other.status.as_u16(), 406);
 }
 
 /// A server that ends tells its watches so: they end whole, and at once.

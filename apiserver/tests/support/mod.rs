@@ -15,7 +15,8 @@ pub struct TestServer {
     pub address: std::net::SocketAddr,
     /// Of the port with TLS, whose certificate nobody vouches for.
     pub secure: std::net::SocketAddr,
-    shutdown: Shutdown,
+    /// What SIGTERM triggers.
+    pub shutdown: Shutdown,
     running: tokio::task::JoinHandle<()>,
     folder: Arc<tempfile::TempDir>,
 }
@@ -41,8 +42,10 @@ impl TestServer {
         let mut flags = vec![
             format!("--cert-dir={}", path("certs")),
             format!("--service-account-signing-key-file={}", path("sa.key")),
-            "--service-account-issuer=https://kubernetes".to_owned(),
         ];
+        if !more_flags.iter().any(|flag| flag.starts_with("--service-account-issuer")) {
+            flags.push("--service-account-issuer=https://kubernetes".to_owned());
+        }
         if !more_flags.iter().any(|flag| flag.starts_with("--etcd-servers")) {
             flags.push("--storage-backend=embedded".to_owned());
             flags.push(format!("--data-dir={}", path("store")));

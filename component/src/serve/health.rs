@@ -33,6 +33,14 @@ impl Checks {
         self.checks.lock().unwrap_or_else(PoisonError::into_inner).push((name.into(), Arc::new(check)));
     }
 
+    /// The paths that answer, the endpoint's own first.
+    pub fn paths(&self) -> Vec<String> {
+        let own = format!("/{}", self.endpoint);
+        let checks = self.snapshot();
+        let checks = checks.iter().map(|(name, _)| format!("{own}/{name}"));
+        std::iter::once(own.clone()).chain(checks).collect()
+    }
+
     fn snapshot(&self) -> Vec<(String, Check)> {
         self.checks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

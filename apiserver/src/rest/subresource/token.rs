@@ -37,6 +37,7 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     check(&request, call)?;
     let admitted = admission::Request::new(api, call, Operation::Create, options.dry_run, None);
     api.admission.validate(&admitted, &request).await?;
+    shorten(&mut request, tokens, call);
     let now = api.clock.now().as_second();
     let claims = claims(api, call, &request, &account.object, now).await?;
     let token = tokens.sign(&claims).map_err(Status::internal_error)?;
@@ -80,6 +81,15 @@ fn check(request: &Value, call: &Call) -> Result<(), Status> {
     Err(Status::invalid("authentication.k8s.io", "TokenRequest", call.name(), &errors))
 }
 
+/// No token lives longer than the server allows.
+fn shorten(request: &mut Value, tokens: &Tokens, call: &Call) {
+    let asked = meta::at(request, "spec.expirationSeconds").as_i64().unwrap_or(EXPIRATION_SECONDS);
+    if let Some(longest) = tokens.lives.seconds_max.filter(|longest| asked > *longest) {
+        call.warnings.add(format!("requested expiration of {asked} seconds shortened to {longest} seconds"));
+        request["spec"]["expirationSeconds"] = json!(longest);
+    }
+}
+
 async fn claims(api: &Api, call: &Call, request: &Value, account: &Value, now: i64) -> Result<Claims, Status> {
     let namespace = &call.info.namespace;
     let mut private = Private {
@@ -90,13 +100,17 @@ async fn claims(api: &Api, call: &Call, request: &Value, account: &Value, now: i
     bind(api, call, request, &mut private).await?;
     let asked = meta::at(request, "spec.expirationSeconds").as_i64().unwrap_or(EXPIRATION_SECONDS);
     let mut lifetime = asked;
-    if asked == WARN_ONLY_SECONDS && private.pod.is_some() {
+    let audiences = meta::list(request, "spec.audiences").iter().filter_map(Value::as_str).map(str::to_owned);
+    let audiences: Vec<String> = audiences.collect();
+    let extends = api.tokens.as_ref().is_some_and(|tokens| {
+        tokens.lives.extends && audiences.iter().all(|audience| tokens.audiences.contains(audience))
+    });
+    if extends && asked == WARN_ONLY_SECONDS && private.pod.is_some() {
         private.warnafter = Some(now + asked);
         lifetime = EXTENDED_SECONDS;
     }
-    let audiences = meta::list(request, "spec.audiences").iter().filter_map(Value::as_str).map(str::to_owned);
     Ok(Claims {
-        aud: audiences.collect(),
+        aud: audiences,
         exp: now + lifetime,
         iat: now,
         iss: api.tokens.as_ref().map(|tokens| tokens.issuer().to_owned()).unwrap_or_default(),

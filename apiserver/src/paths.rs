@@ -1,0 +1,113 @@
+//! What is served beside the resources: discovery, OpenAPI, version, health, metrics, the token keys, and the list of all
+//! that at `/`.
+//!
+//! Enter at [`answer`]; [`unknown`] answers what nobody knows.
+
+use bytes::Bytes;
+use http::header::X_CONTENT_TYPE_OPTIONS;
+use http::{HeaderValue, Method, Request};
+use http_body_util::BodyExt;
+use machinery::status::Status;
+
+use crate::api::Api;
+use crate::authn::openid;
+use crate::catalogue::Catalogue;
+use crate::discovery;
+use crate::fairness::dump;
+use crate::http_body::{Response, full};
+use crate::request::Query;
+use crate::rest::negotiate::Accept;
+use crate::rest::respond;
+use crate::server::{Server, is_probe};
+
+/// Paths that are no resources: discovery, OpenAPI, version, health, metrics, the token keys.
+pub async fn answer(server: &Server, request: &Request<()>, path: &str) -> Result<Response, Status> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return unknown(&server.api.catalogue, path);
+    }
+    let (api, extensions) = (&server.api, server.api.aggregation.extensions());
+    if let Some(answer) = discovery::answer(&api.catalogue, &extensions, path, request.headers()) {
+        return answer;
+    }
+    if let Some(extension) = path.strip_prefix("/openapi/v3").and_then(|path| api.aggregation.find(path)) {
+        let document = extension.get(api, path).await.map_err(Status::service_unavailable)?;
+        return respond::encoded(Accept::default(), 200, &document);
+    }
+    if let Some(answer) = crate::openapi::answer(&api.catalogue, &extensions, path, request, api.clock.now()) {
+        return answer;
+    }
+    if let Some(answer) = dumped(api, path, &Query::parse(request.uri().query().unwrap_or_default())) {
+        return Ok(answer);
+    }
+    if let Some(answer) = server.openid.as_ref().and_then(|documents| documents.answer(path)) {
+        return Ok(answer);
+    }
+    let query = request.uri().query().unwrap_or_default();
+    if is_probe(path) {
+        server.health.look(api.store.as_ref()).await;
+    }
+    if let Some(answer) = server.endpoints.answer(request.method(), path, query) {
+        return Ok(answer.map(full_body));
+    }
+    let accept = Accept::of(request.headers(), true)?;
+    match path.trim_end_matches('/') {
+        "" => respond::encoded(accept, 200, &serde_json::json!({"paths": paths(server)})),
+        "/version" => {
+            let info = serde_json::to_value(component::version::info()).map_err(Status::internal_error)?;
+            respond::encoded(accept, 200, &info)
+        }
+        _ => unknown(&api.catalogue, path),
+    }
+}
+
+/// What is said of a path that nobody answers: a Status below the API's own paths, and else the plain words of a web
+/// server, as upstream.
+pub fn unknown(catalogue: &Catalogue, path: &str) -> Result<Response, Status> {
+    let mut parts = path.trim_start_matches('/').split('/');
+    let is_known_group = |group: &str| catalogue.rows().iter().any(|served| served.row.group == group);
+    let is_api = match (parts.next(), parts.next()) {
+        (Some("api"), _) => true,
+        (Some("apis"), group) => group.is_none_or(|group| group.is_empty() || is_known_group(group)),
+        _ => false,
+    };
+    if is_api {
+        return Err(Status::unknown_path());
+    }
+    let mut response = respond::body_response(404, "text/plain; charset=utf-8", full("404 page not found\n"));
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Ok(response)
+}
+
+/// What priority and fairness has in hand.
+fn dumped(api: &Api, path: &str, query: &Query) -> Option<Response> {
+    let with_details = query.text("includeRequestDetails").is_some();
+    let table = api.limits.fairness.as_ref()?.dump(path.strip_prefix(dump::PATH)?, with_details, api.clock.now())?;
+    Some(respond::body_response(200, "text/plain; charset=utf-8", full(table)))
+}
+
+fn full_body(body: http_body_util::Full<Bytes>) -> crate::http_body::Body {
+    body.map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The list of paths at `/`.
+fn paths(server: &Server) -> Vec<String> {
+    let fixed =
+        ["/api", "/api/v1", "/apis", "/apis/", "/metrics", "/openapi/v2", "/openapi/v3", "/openapi/v3/", "/version"];
+    let mut paths: Vec<String> = fixed.map(str::to_owned).to_vec();
+    for checks in [&server.endpoints.healthz, &server.endpoints.livez, &server.endpoints.readyz] {
+        paths.extend(checks.paths());
+    }
+    if server.openid.is_some() {
+        paths.extend([openid::CONFIGURATION_PATH, openid::KEYS_PATH].map(str::to_owned));
+    }
+    for served in server.api.catalogue.rows() {
+        let row = &served.row;
+        if !row.group.is_empty() {
+            paths.push(format!("/apis/{}", row.group));
+            paths.push(format!("/apis/{}/{}", row.group, row.version));
+        }
+    }
+    paths.sort();
+    paths.dedup();
+    paths
+}
