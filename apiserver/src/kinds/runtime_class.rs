@@ -3,7 +3,7 @@
 use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use machinery::names;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Hooks, node_labels, pod, text_column, validate};
 use crate::rest::table::{AGE, NAME, age};
@@ -34,8 +34,7 @@ fn validate_class(class: &Value) -> ErrorList {
         handler => validate::named(handler, names::dns_label, &path),
     };
     if class["overhead"].is_object() {
-        let limits = json!({"limits": class["overhead"]["podFixed"]});
-        errors.extend(pod::validate::container_resources(&limits, &Path::new("overhead")));
+        errors.extend(pod::validate::overhead(&class["overhead"]["podFixed"], &Path::new("overhead")));
     }
     let (scheduling, path) = (&class["scheduling"], Path::new("scheduling"));
     errors.extend(validate::validate_labels(&scheduling["nodeSelector"], &path.child("nodeSelector")));
@@ -64,6 +63,8 @@ fn shown(toleration: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -257,3 +257,28 @@ pub fn app_protocol(port: &Value, path: &Path) -> ErrorList {
     let Some(name) = port["appProtocol"].as_str() else { return ErrorList::new() };
     named(name, names::qualified_name, &path.child("appProtocol"))
 }
+
+/// A path that does not climb out of where it begins.
+pub fn without_backsteps(target: &str, path: &Path) -> Option<Error> {
+    let climbs = target.split('/').any(|part| part == "..");
+    climbs.then(|| Error::invalid(path, target, "must not contain '..'"))
+}
+
+/// A path that stays below where it begins.
+pub fn local_descending(target: &str, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    if target.starts_with('/') {
+        errors.push(Error::invalid(path, target, "must be a relative path"));
+    }
+    errors.extend(without_backsteps(target, path));
+    errors
+}
+
+/// A file below a volume that cannot hide the volume's own bookkeeping (`..data`).
+pub fn local_file(target: &str, path: &Path) -> ErrorList {
+    let mut errors = local_descending(target, path);
+    if target.starts_with("..") && !target.starts_with("../") {
+        errors.push(Error::invalid(path, target, "must not start with '..'"));
+    }
+    errors
+}

@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::kinds::defaults::{each, set, set_number, within};
+use super::{disabled, together};
+use crate::kinds::defaults::{each, set, set_absent, set_number, within};
+use crate::kinds::volume::{claim, defaults as sources};
 
 type Fields = Map<String, Value>;
 
@@ -19,10 +21,16 @@ pub fn pod(spec: &mut Fields) {
             }
         }
     }
+    together::default(spec);
+    // A time below zero is from older days, and means the shortest.
+    if spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|seconds| seconds < 0) {
+        spec.insert("terminationGracePeriodSeconds".into(), 1.into());
+    }
 }
 
 /// The spec of a pod or of a template.
 pub fn spec(spec: &mut Fields) {
+    disabled::remove(spec);
     set(spec, "dnsPolicy", "ClusterFirst");
     set(spec, "restartPolicy", "Always");
     set(spec, "schedulerName", "default-scheduler");
@@ -61,8 +69,12 @@ fn container(container: &mut Fields) {
         set(port, "protocol", "TCP");
     }
     for env in each(container, "env") {
-        if let Some(field) = within(env, "valueFrom").and_then(|from| within(from, "fieldRef")) {
+        let Some(from) = within(env, "valueFrom") else { continue };
+        if let Some(field) = within(from, "fieldRef") {
             set(field, "apiVersion", "v1");
+        }
+        if let Some(key) = within(from, "fileKeyRef") {
+            set_absent(key, "optional", false);
         }
     }
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
@@ -135,10 +147,8 @@ fn probe(probe: &mut Fields) {
     if let Some(get) = within(probe, "httpGet") {
         http_get(get);
     }
-    if let Some(grpc) = within(probe, "grpc")
-        && grpc.get("service").is_none_or(Value::is_null)
-    {
-        grpc.insert("service".into(), "".into());
+    if let Some(grpc) = within(probe, "grpc") {
+        set_absent(grpc, "service", "");
     }
 }
 
@@ -162,10 +172,16 @@ fn volume(volume: &mut Fields) {
             }
         }
     }
-    if let Some(path) = within(volume, "hostPath")
-        && path.get("type").is_none_or(Value::is_null)
+    sources::source(volume);
+    if let Some(image) = within(volume, "image") {
+        let reference = image.get("reference").and_then(Value::as_str).unwrap_or_default();
+        let policy = if is_latest(reference) { "Always" } else { "IfNotPresent" };
+        set(image, "pullPolicy", policy);
+    }
+    if let Some(template) = within(volume, "ephemeral").and_then(|source| within(source, "volumeClaimTemplate"))
+        && let Some(spec) = template.entry("spec").or_insert_with(|| json!({})).as_object_mut()
     {
-        path.insert("type".into(), "".into());
+        claim::default_spec(spec);
     }
     if let Some(projected) = within(volume, "projected") {
         for source in each(projected, "sources") {

@@ -2,12 +2,14 @@
 
 mod columns;
 pub mod defaults;
+mod disabled;
 mod form;
 mod label_keys;
 mod paths;
 mod ports;
 mod profiles;
 mod subresources;
+mod together;
 pub mod validate;
 pub mod warnings;
 
@@ -25,6 +27,7 @@ pub static HOOKS: Hooks = Hooks {
     resets: &[("", &["status"]), ("status", &["spec", "metadata.deletionTimestamp", "metadata.ownerReferences"])],
     portions: &[subresources::EPHEMERAL_CONTAINERS, subresources::RESIZE],
     validate: validate::pod,
+    validate_against: |new, old| if old.is_none() { validate::new_pod(new) } else { Vec::new() },
     validate_update: validate::validate_update,
     validate_status: validate::validate_status,
     warnings_of_sent: profiles::of_new_pod,
@@ -97,10 +100,14 @@ fn prepare_status(new: &mut Value, old: &Value) {
 
 /// Kubernetes concept: "Pod Quality of Service Classes".
 pub fn quality_of_service(pod: &Value) -> &'static str {
-    let containers = ["initContainers", "containers"].into_iter().flat_map(|list| meta::list(&pod["spec"], list));
+    let spec = &pod["spec"];
+    let whole = !(meta::map(spec, "resources.requests").is_empty() && meta::map(spec, "resources.limits").is_empty());
+    let of_containers = ["initContainers", "containers"].into_iter().flat_map(|list| meta::list(spec, list));
+    // What the pod asks for as a whole decides, where it does.
+    let holders: Vec<&Value> = if whole { vec![spec] } else { of_containers.collect() };
     let mut guaranteed = true;
     let mut any = false;
-    for container in containers {
+    for container in holders {
         let (requests, limits) = (meta::map(container, "resources.requests"), meta::map(container, "resources.limits"));
         for name in ["cpu", "memory"] {
             let (request, limit) = (amount(requests.get(name)), amount(limits.get(name)));
@@ -150,6 +157,8 @@ mod tests {
         assert_eq!(class(json!({"requests": {"cpu": "1"}})), "Burstable");
         assert_eq!(class(json!({"limits": {"cpu": "1", "memory": "1Gi"}})), "Guaranteed");
         assert_eq!(class(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}})), "Burstable");
+        let whole = json!({"spec": {"resources": {"requests": {"cpu": "1"}}, "containers": [{}]}});
+        assert_eq!(quality_of_service(&whole), "Burstable");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 const SECCOMP: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
 const APP_ARMOR: &str = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
-const APP_ARMOR_PREFIX: &str = "container.apparmor.security.beta.kubernetes.io/";
+pub const APP_ARMOR_PREFIX: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 fn told(pod: &Value, name: &str, why: &str, path: &Path) -> Option<String> {
     meta::annotation(pod, name).map(|_| format!("{}: {why}", path.child("metadata").child("annotations").key(name)))

@@ -3,7 +3,10 @@
 //! Enter at [`HOOKS`] and [`validate_inline`].
 
 pub mod claim;
+pub mod defaults;
 pub mod form;
+pub mod inline;
+pub mod iscsi;
 mod source;
 
 use machinery::field::{Error, ErrorList, Path};
@@ -12,7 +15,7 @@ use machinery::names;
 use machinery::quantity::Quantity;
 use serde_json::{Value, json};
 
-use super::defaults::{set, spec, within};
+use super::defaults::{set, spec};
 use super::{Column, Hooks, go_form, node_labels, pod, text_column, validate};
 use crate::rest::table::{AGE, NAME, age};
 
@@ -31,9 +34,7 @@ pub static HOOKS: Hooks = Hooks {
         if fields.get("volumeMode").is_none_or(Value::is_null) {
             fields.insert("volumeMode".into(), "Filesystem".into());
         }
-        if let Some(path) = within(fields, "hostPath") {
-            path.entry("type").or_insert_with(|| "".into());
-        }
+        defaults::source(fields);
     },
     prepare_create: |volume| {
         let now = volume["metadata"]["creationTimestamp"].clone();

@@ -5,6 +5,7 @@ use machinery::meta;
 use machinery::names;
 use serde_json::Value;
 
+use super::iscsi;
 use crate::kinds::storage::driver_name;
 use crate::kinds::validate;
 
@@ -88,14 +89,18 @@ pub fn without_new_secret(new: &Value, old: &Value) -> Value {
     new
 }
 
-fn source(kind: &str, source: &Value, name: &str, path: &Path) -> ErrorList {
-    let required = |fields: &[&str]| -> ErrorList {
-        let absent = fields.iter().filter(|field| match &source[**field] {
-            Value::Array(items) => items.is_empty(),
-            other => other.as_str().unwrap_or_default().is_empty(),
-        });
-        absent.map(|field| Error::required(&path.child(field), "")).collect()
-    };
+/// What must not be empty.
+pub fn required(source: &Value, fields: &[&str], path: &Path) -> ErrorList {
+    let absent = fields.iter().filter(|field| match &source[**field] {
+        Value::Array(items) => items.is_empty(),
+        other => other.as_str().unwrap_or_default().is_empty(),
+    });
+    absent.map(|field| Error::required(&path.child(field), "")).collect()
+}
+
+/// The rules of one kind of source. `name` is the volume's.
+pub fn source(kind: &str, source: &Value, name: &str, path: &Path) -> ErrorList {
+    let required = |fields: &[&str]| required(source, fields, path);
     match kind {
         "hostPath" => host_path(source, path),
         "local" => local_path(source, path),
@@ -107,7 +112,7 @@ fn source(kind: &str, source: &Value, name: &str, path: &Path) -> ErrorList {
         "rbd" => required(&["monitors", "image"]),
         "quobyte" => [quobyte(source, path), required(&["volume"])].concat(),
         "cephfs" => required(&["monitors"]),
-        "iscsi" => iscsi(source, name, path),
+        "iscsi" => iscsi::persistent(source, name, path),
         "cinder" => [required(&["volumeID"]), named_secret(source, path)].concat(),
         "fc" => fibre_channel(source, path),
         "flexVolume" => [required(&["driver"]), flex_options(source, path)].concat(),
@@ -206,68 +211,6 @@ fn quobyte(source: &Value, path: &Path) -> ErrorList {
     (0..bad).map(|_| Error::invalid(&at, registry, PAIRS)).collect()
 }
 
-const PORTAL_LENGTH_MAX: usize = 64;
-
-fn iscsi(source: &Value, name: &str, path: &Path) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let portal = meta::text(source, "targetPortal");
-    if portal.is_empty() {
-        errors.push(Error::required(&path.child("targetPortal"), ""));
-    }
-    let initiator = source["initiatorName"].as_str();
-    if initiator.is_some() && name.len() + 1 + portal.len() > PORTAL_LENGTH_MAX {
-        let why = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.";
-        errors.push(Error::invalid(&path.child("targetportal"), portal, why));
-    }
-    match meta::text(source, "iqn") {
-        "" => errors.push(Error::required(&path.child("iqn"), "")),
-        iqn if !is_initiator(iqn) => errors.push(Error::invalid(&path.child("iqn"), iqn, "must be valid format")),
-        _ => {}
-    }
-    if let Some(lun) = source["lun"].as_i64().filter(|lun| !(0..=255).contains(lun)) {
-        errors.push(Error::invalid(&path.child("lun"), lun, names::range_error(0, 255)));
-    }
-    let secret = &source["secretRef"];
-    let wants_secret = meta::is_true(source, "chapAuthDiscovery") || meta::is_true(source, "chapAuthSession");
-    if wants_secret && secret.is_null() {
-        errors.push(Error::required(&path.child("secretRef"), ""));
-    }
-    if secret.is_object() && meta::text(secret, "name").is_empty() {
-        errors.push(Error::required(&path.child("secretRef").child("name"), ""));
-    }
-    if let Some(initiator) = initiator.filter(|initiator| !is_initiator(initiator)) {
-        errors.push(Error::invalid(&path.child("initiatorname"), initiator, "must be valid format"));
-    }
-    errors
-}
-
-/// `iqn.2001-04.com.example:name`, `eui.` with 16 or `naa.` with 32 letters and digits.
-fn is_initiator(name: &str) -> bool {
-    let is_code =
-        |code: &str, length: usize| code.len() == length && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    match name.get(..3) {
-        // The fourth is any character.
-        Some("eui") => name.get(4..).is_some_and(|code| is_code(code, 16)),
-        Some("naa") => name.get(4..).is_some_and(|code| is_code(code, 32)),
-        Some("iqn") => is_qualified(name),
-        _ => false,
-    }
-}
-
-fn is_qualified(name: &str) -> bool {
-    let digits = |text: &str, length: usize| text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
-    let Some((date, rest)) = name.strip_prefix("iqn.").and_then(|rest| rest.split_once('.')) else { return false };
-    let Some((year, month)) = date.split_once('-') else { return false };
-    let Some((authority, unique)) = rest.split_once(':') else { return false };
-    let in_authority = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-    digits(year, 4)
-        && digits(month, 2)
-        && !authority.is_empty()
-        && authority.bytes().all(in_authority)
-        && !unique.is_empty()
-        && !unique.contains(|c: char| ",;*&$|".contains(c) || c.is_ascii_whitespace())
-}
-
 /// A secret that is named by name and namespace, where there is one.
 fn named_secret(source: &Value, path: &Path) -> ErrorList {
     let secret = &source["secretRef"];
@@ -341,7 +284,7 @@ fn azure_disk(source: &Value, path: &Path) -> ErrorList {
     errors
 }
 
-fn storage_os(source: &Value, path: &Path) -> ErrorList {
+pub fn storage_os(source: &Value, path: &Path) -> ErrorList {
     let (name, namespace) = (meta::text(source, "volumeName"), meta::text(source, "volumeNamespace"));
     let mut errors = match name {
         "" => vec![Error::required(&path.child("volumeName"), "")],

@@ -26,7 +26,7 @@ pub fn warnings(template: &Value, path: &Path) -> Vec<String> {
 /// What holds for a template wherever it stands (upstream's `ValidatePodTemplateSpec`).
 pub fn validate(template: &Value, path: &Path) -> ErrorList {
     let mut errors = metadata(template, path);
-    errors.extend(pod::validate::spec(&template["spec"], &path.child("spec")));
+    errors.extend(pod::validate::template(template, path));
     if !meta::list(template, "spec.ephemeralContainers").is_empty() {
         let at = path.child("spec").child("ephemeralContainers");
         errors.push(Error::forbidden(&at, "ephemeral containers not allowed in pod template"));

@@ -70,7 +70,8 @@ async fn pods() {
             "v1/Pod",
             json!({"spec": {"containers": [{"name": "c", "image": "i", "imagePullPolicy": "Always"}]}}),
             json!({"spec": {"containers": [{"name": "c", "image": " j", "imagePullPolicy": "Always"}]}}),
-            &["spec.containers[0].image: Invalid value: \" j\": must not have leading or trailing whitespace"],
+            // Told by the rules of a container, and by those of a change.
+            &["spec.containers[0].image: Invalid value: \" j\": must not have leading or trailing whitespace"; 2],
         ),
         (
             PODS,

@@ -101,7 +101,7 @@ const PROBE: Form = Form::Struct(&[
 const HANDLER: Form = Form::Struct(&[EXEC, HTTP_GET, TCP_SOCKET, ("sleep", Form::Struct(&[("seconds", NUMBER)]))]);
 const LIFECYCLE: Form = Form::Struct(&[("postStart", HANDLER), ("preStop", HANDLER), ("stopSignal", POINTER)]);
 
-const SECURITY_CONTEXT: Form = Form::Struct(&[
+pub const SECURITY_CONTEXT: Form = Form::Struct(&[
     ("capabilities", Form::Struct(&[("add", POINTER), ("drop", POINTER)])),
     ("privileged", POINTER),
     ("seLinuxOptions", Form::As("SELinuxOptions", &SE_LINUX)),

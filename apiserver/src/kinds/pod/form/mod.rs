@@ -7,6 +7,7 @@ mod container;
 mod placement;
 mod volume;
 
+pub use container::{PROFILE, SECURITY_CONTEXT as SECURITY_CONTEXT_OF_CONTAINER};
 use machinery::meta;
 use serde_json::{Map, Value};
 
@@ -115,7 +116,7 @@ const DNS_CONFIG: Form = Form::Struct(&[
     ("searches", POINTER),
     ("options", Form::List(&Form::Struct(&[("name", TEXT), ("value", POINTER)]))),
 ]);
-const RESOURCE_CLAIM: Form =
+pub const RESOURCE_CLAIM: Form =
     Form::Struct(&[("name", TEXT), ("resourceClaimName", POINTER), ("resourceClaimTemplateName", POINTER)]);
 
 #[cfg(test)]

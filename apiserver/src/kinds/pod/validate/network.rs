@@ -5,25 +5,17 @@ use machinery::meta;
 use machinery::names;
 use serde_json::Value;
 
-use super::one_of;
 use crate::kinds::validate;
 
-const POLICIES: [&str; 4] = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
+pub const POLICIES: [&str; 4] = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
 const NAMESERVERS_MAX: usize = 3;
 const SEARCHES_MAX: usize = 32;
 const SEARCHES_LENGTH_MAX: usize = 2048;
 
-pub fn all(spec: &Value, path: &Path) -> ErrorList {
-    let mut errors: ErrorList = one_of(spec, "dnsPolicy", &POLICIES, path).into_iter().collect();
-    errors.extend(config(spec, &path.child("dnsConfig")));
-    for field in ["hostname", "subdomain"] {
-        let name = meta::text(spec, field);
-        if !name.is_empty() {
-            errors.extend(validate::named(name, names::dns_label, &path.child(field)));
-        }
-    }
+pub fn aliases(spec: &Value, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
     for (position, alias) in meta::list(spec, "hostAliases").iter().enumerate() {
-        let at = path.child("hostAliases").index(position);
+        let at = path.index(position);
         errors.extend(validate::address(meta::text(alias, "ip"), &at.child("ip")));
         for (number, name) in meta::list(alias, "hostnames").iter().enumerate() {
             let name = name.as_str().unwrap_or_default();
@@ -33,7 +25,7 @@ pub fn all(spec: &Value, path: &Path) -> ErrorList {
     errors
 }
 
-fn config(spec: &Value, path: &Path) -> ErrorList {
+pub fn config(spec: &Value, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     let config = &spec["dnsConfig"];
     let servers = meta::list(config, "nameservers");
@@ -46,6 +38,7 @@ fn config(spec: &Value, path: &Path) -> ErrorList {
         if servers.is_empty() {
             let why = "must provide at least one DNS nameserver when `dnsPolicy` is None";
             errors.push(Error::required(&path.child("nameservers"), why));
+            return errors;
         }
     }
     if servers.len() > NAMESERVERS_MAX {

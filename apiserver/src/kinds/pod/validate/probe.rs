@@ -7,16 +7,14 @@ use serde_json::Value;
 
 use crate::kinds::validate;
 
-pub fn of_container(container: &Value, path: &Path) -> ErrorList {
+/// `grace_seconds`: how long the pod has to end.
+pub fn of_container(container: &Value, grace_seconds: Option<i64>, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     for hook in ["postStart", "preStop"] {
         let handler = &container["lifecycle"][hook];
         if handler.is_object() {
-            errors.extend(self::handler(
-                handler,
-                &["exec", "httpGet", "tcpSocket", "sleep"],
-                &path.child("lifecycle").child(hook),
-            ));
+            let at = path.child("lifecycle").child(hook);
+            errors.extend(self::handler(handler, &["exec", "httpGet", "tcpSocket", "sleep"], grace_seconds, &at));
         }
     }
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
@@ -39,7 +37,7 @@ pub fn of_container(container: &Value, path: &Path) -> ErrorList {
 }
 
 fn probe(probe: &Value, path: &Path) -> ErrorList {
-    let mut errors = handler(probe, &["exec", "httpGet", "tcpSocket", "grpc"], path);
+    let mut errors = handler(probe, &["exec", "httpGet", "tcpSocket", "grpc"], None, path);
     for field in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"] {
         errors.extend(validate::not_negative(&probe[field], &path.child(field)));
     }
@@ -50,7 +48,7 @@ fn probe(probe: &Value, path: &Path) -> ErrorList {
 }
 
 /// Exactly one way to act.
-fn handler(handler: &Value, kinds: &[&str], path: &Path) -> ErrorList {
+fn handler(handler: &Value, kinds: &[&str], grace_seconds: Option<i64>, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     let given: Vec<&str> = kinds.iter().copied().filter(|kind| !handler[kind].is_null()).collect();
     for (position, kind) in given.iter().enumerate() {
@@ -64,6 +62,7 @@ fn handler(handler: &Value, kinds: &[&str], path: &Path) -> ErrorList {
             "httpGet" => http_get(&handler["httpGet"], &at),
             "tcpSocket" => validate::port(&handler["tcpSocket"]["port"], &at.child("port")),
             "grpc" => validate::port(&handler["grpc"]["port"], &at.child("port")),
+            "sleep" => sleep(&handler["sleep"], grace_seconds, &at).into_iter().collect(),
             _ => ErrorList::new(),
         });
     }
@@ -71,6 +70,13 @@ fn handler(handler: &Value, kinds: &[&str], path: &Path) -> ErrorList {
         errors.push(Error::required(path, "must specify a handler type"));
     }
     errors
+}
+
+/// A pod that ends does not sleep longer than it has time.
+fn sleep(sleep: &Value, grace_seconds: Option<i64>, path: &Path) -> Option<Error> {
+    let (seconds, most) = (sleep["seconds"].as_i64().unwrap_or(0), grace_seconds?);
+    let why = format!("must be non-negative and less than terminationGracePeriodSeconds ({most})");
+    (seconds < 0 || seconds > most).then(|| Error::invalid(path, seconds, why))
 }
 
 fn exec(exec: &Value, path: &Path) -> ErrorList {
@@ -90,4 +96,28 @@ fn http_get(get: &Value, path: &Path) -> ErrorList {
         errors.extend(validate::named(meta::text(header, "name"), names::http_header_name, &path.child("httpHeaders")));
     }
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_that_ends_has_no_time_to_sleep() {
+        let refused = |seconds: i64| {
+            let container = json!({"lifecycle": {"preStop": {"sleep": {"seconds": seconds}}}});
+            of_container(&container, Some(30), &Path::new("c"))
+                .into_iter()
+                .map(|error| error.body())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(refused(0), [""; 0]);
+        assert_eq!(refused(30), [""; 0]);
+        for seconds in [-1, 31] {
+            let why = "must be non-negative and less than terminationGracePeriodSeconds (30)";
+            assert_eq!(refused(seconds), [format!("Invalid value: {seconds}: {why}")]);
+        }
+    }
 }

@@ -10,20 +10,14 @@ use serde_json::Value;
 use crate::kinds::pod::label_keys;
 use crate::kinds::validate;
 
-pub fn all(spec: &Value, path: &Path) -> ErrorList {
-    let mut errors = validate::validate_labels(&spec["nodeSelector"], &path.child("nodeSelector"));
-    errors.extend(affinity(&spec["affinity"], &path.child("affinity")));
-    for (position, toleration) in meta::list(spec, "tolerations").iter().enumerate() {
-        errors.extend(self::toleration(toleration, &path.child("tolerations").index(position)));
-    }
-    errors.extend(spreading(spec, &path.child("topologySpreadConstraints")));
-    errors.extend(gates(spec, path));
-    errors
-}
-
-fn gates(spec: &Value, path: &Path) -> ErrorList {
+/// Gates of readiness and of scheduling.
+pub fn gates(spec: &Value, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     let mut known = HashSet::new();
+    for (position, gate) in meta::list(spec, "readinessGates").iter().enumerate() {
+        let at = path.child("readinessGates").index(position).child("conditionType");
+        errors.extend(validate::named(meta::text(gate, "conditionType"), names::qualified_name, &at));
+    }
     for (position, gate) in meta::list(spec, "schedulingGates").iter().enumerate() {
         let at = path.child("schedulingGates").index(position);
         let name = meta::text(gate, "name");
@@ -31,10 +25,6 @@ fn gates(spec: &Value, path: &Path) -> ErrorList {
         if !known.insert(name) {
             errors.push(Error::duplicate(&at, name));
         }
-    }
-    for (position, gate) in meta::list(spec, "readinessGates").iter().enumerate() {
-        let at = path.child("readinessGates").index(position).child("conditionType");
-        errors.extend(validate::named(meta::text(gate, "conditionType"), names::qualified_name, &at));
     }
     errors
 }
@@ -58,12 +48,22 @@ pub fn toleration(toleration: &Value, path: &Path) -> ErrorList {
     }
     let value = text("value");
     match operator {
-        "" | "Equal" => errors.extend(validate::named(value, names::label_value, &path.child("operator"))),
+        "" | "Equal" => {
+            let wrong = names::label_value(value);
+            if !wrong.is_empty() {
+                errors.push(Error::invalid(&path.child("operator"), value, wrong.join(";")));
+            }
+        }
         "Exists" if !value.is_empty() => {
             let why = "value must be empty when `operator` is 'Exists'";
             errors.push(Error::invalid(&path.child("operator"), value, why));
         }
         "Exists" => {}
+        // Comparisons are behind a gate that is off.
+        "Lt" | "Gt" => {
+            let known = ["Equal", "Exists", "Lt", "Gt"];
+            errors.push(Error::not_supported(&path.child("operator"), operator, &known));
+        }
         other => errors.push(Error::not_supported(&path.child("operator"), other, &["Equal", "Exists"])),
     }
     if !effect.is_empty() && !EFFECTS.contains(&effect) {
@@ -72,7 +72,7 @@ pub fn toleration(toleration: &Value, path: &Path) -> ErrorList {
     errors
 }
 
-fn spreading(spec: &Value, path: &Path) -> ErrorList {
+pub fn spreading(spec: &Value, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     let constraints = meta::list(spec, "topologySpreadConstraints");
     for (position, constraint) in constraints.iter().enumerate() {
@@ -121,7 +121,7 @@ fn minimum_domains(constraint: &Value, action: &str, path: &Path) -> Option<Erro
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
-fn affinity(affinity: &Value, path: &Path) -> ErrorList {
+pub fn affinity(affinity: &Value, path: &Path) -> ErrorList {
     let mut errors = node_affinity(&affinity["nodeAffinity"], &path.child("nodeAffinity"));
     for kind in ["podAffinity", "podAntiAffinity"] {
         let (affinity, path) = (&affinity[kind], path.child(kind));

@@ -2,20 +2,43 @@
 
 use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
+use machinery::names;
 use serde_json::Value;
 
+use super::container::image_for_pod;
+use super::{SECONDS_MAX, annotations, required_name, toleration};
 use crate::kinds::pod::form;
+use crate::kinds::validate;
 
 /// The fields of the spec that a client may change, in upstream's words.
 const CHANGEABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 pub fn validate_update(new: &Value, old: &Value) -> ErrorList {
     let path = Path::new("spec");
-    let mut errors = counts(new, old, &path);
-    if !errors.is_empty() {
+    let at = validate::path(&["metadata", "annotations"]);
+    let (now, before) = (meta::map(new, "metadata.annotations"), meta::map(old, "metadata.annotations"));
+    let mut errors = annotations::changed(now, before, &at);
+    // Upstream judges some of this twice.
+    errors.extend(annotations::all(now, &new["spec"], &at));
+    for list in ["containers", "initContainers"] {
+        let (containers, at) = (meta::list(&new["spec"], list), path.child(list));
+        if containers.len() != meta::list(&old["spec"], list).len() {
+            // The rest would be told of the wrong containers.
+            errors.push(Error::forbidden(&at, "pod updates may not add or remove containers"));
+            return errors;
+        }
+        for (position, container) in containers.iter().enumerate() {
+            let at = at.index(position);
+            errors.extend(required_name(container, "image", &at));
+            errors.extend(image_for_pod(container, &at));
+        }
+    }
+    let wrong = deadline(new, old, &path);
+    let ends_here = wrong.as_ref().is_some_and(|error| !error.value.as_ref().is_some_and(Value::is_null));
+    errors.extend(wrong);
+    if ends_here {
         return errors;
     }
-    errors.extend(deadline(new, old, &path));
     errors.extend(tolerations(new, old, &path));
     errors.extend(gates(new, old, &path));
     errors.extend(steering(new, old, &path));
@@ -27,19 +50,13 @@ pub fn validate_update(new: &Value, old: &Value) -> ErrorList {
     errors
 }
 
-fn counts(new: &Value, old: &Value, path: &Path) -> ErrorList {
-    let lists = ["containers", "initContainers"];
-    let changed =
-        lists.into_iter().filter(|list| meta::list(&new["spec"], list).len() != meta::list(&old["spec"], list).len());
-    let why = "pod updates may not add or remove containers";
-    // The rest would be told of the wrong containers.
-    changed.take(1).map(|list| Error::forbidden(&path.child(list), why)).collect()
-}
-
 fn deadline(new: &Value, old: &Value, path: &Path) -> Option<Error> {
     let (now, before) = (&new["spec"]["activeDeadlineSeconds"], &old["spec"]["activeDeadlineSeconds"]);
     let at = path.child("activeDeadlineSeconds");
     match (now.as_i64(), before.as_i64()) {
+        (Some(now), _) if !(0..=SECONDS_MAX).contains(&now) => {
+            Some(Error::invalid(&at, now, names::range_error(0, SECONDS_MAX)))
+        }
         (Some(now), Some(before)) if now > before => {
             Some(Error::invalid(&at, now, "must be less than or equal to previous value"))
         }
@@ -50,7 +67,7 @@ fn deadline(new: &Value, old: &Value, path: &Path) -> Option<Error> {
     }
 }
 
-fn tolerations(new: &Value, old: &Value, path: &Path) -> Option<Error> {
+fn tolerations(new: &Value, old: &Value, path: &Path) -> ErrorList {
     let now = meta::list(new, "spec.tolerations");
     let without_seconds = |toleration: &Value| {
         let mut toleration = toleration.clone();
@@ -63,19 +80,24 @@ fn tolerations(new: &Value, old: &Value, path: &Path) -> Option<Error> {
         .iter()
         .any(|before| !now.iter().any(|now| without_seconds(now) == without_seconds(before)));
     let why = "existing toleration can not be modified except its tolerationSeconds";
-    lost.then(|| Error::forbidden(&path.child("tolerations"), why))
+    let at = path.child("tolerations");
+    if lost {
+        return vec![Error::forbidden(&at, why)];
+    }
+    now.iter().enumerate().flat_map(|(position, entry)| toleration(entry, &at.index(position))).collect()
 }
 
 /// Gates go one by one and never come.
-fn gates(new: &Value, old: &Value, path: &Path) -> Option<Error> {
+fn gates(new: &Value, old: &Value, path: &Path) -> ErrorList {
     let before = meta::list(old, "spec.schedulingGates");
-    let added: Vec<&str> = meta::list(new, "spec.schedulingGates")
-        .iter()
-        .filter(|gate| !before.contains(gate))
-        .map(|gate| meta::text(gate, "name"))
-        .collect();
-    let why = format!("only deletion is allowed, but found new scheduling gates '{}'", added.join(", "));
-    (!added.is_empty()).then(|| Error::forbidden(&path.child("schedulingGates"), why))
+    let gates = meta::list(new, "spec.schedulingGates").iter().enumerate();
+    let added = gates.filter(|(_, gate)| !before.iter().any(|known| known["name"] == gate["name"]));
+    let refuse = |(position, gate): (usize, &Value)| {
+        let at = path.child("schedulingGates").index(position).child("name");
+        let why = format!("only deletion is allowed, but found new scheduling gate '{}'", meta::text(gate, "name"));
+        Error::forbidden(&at, why)
+    };
+    added.map(refuse).collect()
 }
 
 /// The new spec, with what may change as it was.
