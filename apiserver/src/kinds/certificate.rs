@@ -225,7 +225,7 @@ fn validate_request(request: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let encoded = meta::text(spec, "request");
     if let Err(why) = check_pem(encoded) {
-        errors.push(Error::invalid(&path.child("request"), encoded, why));
+        errors.push(Error::invalid(&path.child("request"), spec["request"].clone(), why));
     }
     let usages: Vec<&str> = meta::list(spec, "usages").iter().filter_map(Value::as_str).collect();
     if usages.is_empty() {

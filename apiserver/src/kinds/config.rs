@@ -7,6 +7,7 @@ use machinery::meta;
 use machinery::names;
 use serde_json::Value;
 
+use super::defaults::each;
 use super::{Column, Hooks, validate, warnings};
 use crate::rest::table::{AGE, NAME, age};
 
@@ -61,7 +62,20 @@ fn merge_string_data(secret: &mut Value) {
     }
 }
 
-pub static SERVICE_ACCOUNT: Hooks = Hooks { warnings: warnings::service_account, ..Hooks::PLAIN };
+pub static SERVICE_ACCOUNT: Hooks = Hooks {
+    warnings: warnings::service_account,
+    prepare_create: keep_names_of_secrets,
+    prepare_update: |new, _| keep_names_of_secrets(new),
+    ..Hooks::PLAIN
+};
+
+/// A ServiceAccount's Secrets stand in its namespace: of a reference only the name means anything.
+fn keep_names_of_secrets(account: &mut Value) {
+    let Some(fields) = account.as_object_mut() else { return };
+    for secret in each(fields, "secrets") {
+        secret.retain(|field, _| field == "name");
+    }
+}
 
 /// The sum of all values, in bytes.
 const DATA_BYTES_MAX: usize = 1024 * 1024;

@@ -2,10 +2,10 @@
 
 use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
-use machinery::names;
+use machinery::names::{self, NameCheck};
 use serde_json::Value;
 
-use super::defaults::{each, set};
+use super::defaults::{each, set, set_absent};
 use super::{Column, Hooks, validate, warnings};
 use crate::rest::table::{AGE, NAME, age};
 
@@ -45,10 +45,15 @@ pub static SLICE: Hooks = Hooks {
     default: |slice| {
         let Some(fields) = slice.as_object_mut() else { return };
         for port in each(fields, "ports") {
-            set(port, "protocol", "TCP");
-            if port.get("name").is_none_or(Value::is_null) {
-                port.insert("name".into(), "".into());
-            }
+            set_absent(port, "protocol", "TCP");
+            set_absent(port, "name", "");
+        }
+    },
+    prepare_create: forget_topology,
+    // What nobody changed may keep what older servers took.
+    prepare_update: |new, old| {
+        if new["endpoints"] != old["endpoints"] {
+            forget_topology(new);
         }
     },
     has_generation: true,
@@ -157,9 +162,19 @@ fn validate_address(address: &Value, path: &Path) -> ErrorList {
     errors
 }
 
+/// Of zones, and of nodes.
+const HINTS_MAX: usize = 8;
 const ENDPOINTS_MAX: usize = 1000;
 const ADDRESSES_MAX: usize = 100;
 const PORTS_MAX: usize = 20000;
+
+/// The node's name and the zone have fields of their own.
+fn forget_topology(slice: &mut Value) {
+    let Some(fields) = slice.as_object_mut() else { return };
+    each(fields, "endpoints").for_each(|endpoint| {
+        endpoint.remove("deprecatedTopology");
+    });
+}
 
 fn validate_slice(slice: &Value) -> ErrorList {
     let kind = meta::text(slice, "addressType");
@@ -201,10 +216,15 @@ fn validate_slice_ports(slice: &Value, path: &Path) -> ErrorList {
         } else {
             known.push(name);
         }
-        errors.extend(validate::protocol(port, &at));
+        errors.extend(validate_protocol(meta::text(port, "protocol"), &at.child("protocol")));
         errors.extend(validate::app_protocol(port, &at));
     }
     errors
+}
+
+fn validate_protocol(protocol: &str, path: &Path) -> Option<Error> {
+    let is_known = validate::PROTOCOLS.contains(&protocol);
+    (!is_known).then(|| Error::not_supported(path, protocol, &validate::PROTOCOLS))
 }
 
 fn validate_endpoint(endpoint: &Value, kind: &str, path: &Path) -> ErrorList {
@@ -218,8 +238,11 @@ fn validate_endpoint(endpoint: &Value, kind: &str, path: &Path) -> ErrorList {
     }
     for (position, address) in addresses.iter().enumerate() {
         let address = address.as_str().unwrap_or_default();
-        if matches!(kind, "IPv4" | "IPv6") {
-            errors.extend(validate_slice_address(address, kind, &at, &at.index(position)));
+        let place = at.index(position);
+        match kind {
+            "IPv4" | "IPv6" => errors.extend(validate_slice_address(address, kind, &at, &place)),
+            "FQDN" => errors.extend(validate_domain(address, &place)),
+            _ => {}
         }
     }
     if let Some(node) = endpoint["nodeName"].as_str() {
@@ -228,7 +251,47 @@ fn validate_endpoint(endpoint: &Value, kind: &str, path: &Path) -> ErrorList {
     if let Some(hostname) = endpoint["hostname"].as_str() {
         errors.extend(validate::named(hostname, names::dns_label, &path.child("hostname")));
     }
+    let (hints, at) = (&endpoint["hints"], path.child("hints"));
+    errors.extend(validate_hints(hints, "forZones", names::label_value, &at));
+    errors.extend(validate_hints(hints, "forNodes", names::dns_subdomain, &at));
     errors
+}
+
+fn validate_hints(hints: &Value, field: &str, check: NameCheck, path: &Path) -> ErrorList {
+    let (list, path) = (meta::list(hints, field), path.child(field));
+    if list.len() > HINTS_MAX {
+        return vec![Error::too_many(&path, list.len(), HINTS_MAX)];
+    }
+    let mut errors = ErrorList::new();
+    let mut known = Vec::new();
+    for (position, hint) in list.iter().enumerate() {
+        let (name, at) = (meta::text(hint, "name"), path.index(position).child("name"));
+        match known.contains(&name) {
+            true => errors.push(Error::duplicate(&at, name)),
+            false => known.push(name),
+        }
+        errors.extend(validate::named(name, check, &at));
+    }
+    errors
+}
+
+/// A domain of two labels at least; a dot may end it.
+fn validate_domain(name: &str, path: &Path) -> Option<Error> {
+    if name.is_empty() {
+        return Some(Error::required(path, ""));
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let wrong = names::dns_subdomain(name);
+    if !wrong.is_empty() {
+        return Some(Error::invalid(path, name, wrong.join(",")));
+    }
+    if !name.contains('.') {
+        return Some(Error::invalid(path, name, "should be a domain with at least two segments separated by dots"));
+    }
+    name.split('.').find_map(|label| {
+        let wrong = names::dns_label(label);
+        (!wrong.is_empty()).then(|| Error::invalid(path, label, wrong.join(",")))
+    })
 }
 
 fn validate_slice_address(address: &str, kind: &str, list: &Path, at: &Path) -> ErrorList {
@@ -242,4 +305,63 @@ fn validate_slice_address(address: &str, kind: &str, list: &Path, at: &Path) -> 
     }
     errors.extend(validate::endpoint_address(address, at));
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(slice: Value) -> Vec<String> {
+        validate_slice(&slice).iter().map(Error::to_string).collect()
+    }
+
+    #[test]
+    fn hints_name_each_zone_and_node_once() {
+        let slice =
+            |hints: Value| json!({"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"], "hints": hints}]});
+        let zone = json!({"name": "a"});
+        assert_eq!(told(slice(json!({"forZones": [zone], "forNodes": [zone]}))), [""; 0]);
+        assert_eq!(
+            told(slice(json!({"forZones": [zone, zone]}))),
+            ["endpoints[0].hints.forZones[1].name: Duplicate value: \"a\""]
+        );
+        let many = told(slice(json!({"forNodes": vec![zone; 9]})));
+        assert_eq!(many, ["endpoints[0].hints.forNodes: Too many: 9: must have at most 8 items"]);
+        assert!(told(slice(json!({"forNodes": [{"name": "A"}]})))[0].contains("RFC 1123 subdomain"));
+    }
+
+    #[test]
+    fn domains_have_two_labels_at_least() {
+        let domain = |name: &str| told(json!({"addressType": "FQDN", "endpoints": [{"addresses": [name]}]}));
+        assert_eq!(["a.b", "a.b."].map(domain), [const { Vec::<String>::new() }; 2]);
+        let why = "endpoints[0].addresses[0]: Invalid value: \"a\": should be a domain with at least two segments separated by dots";
+        assert_eq!(domain("a"), [why]);
+        assert_eq!(domain(""), ["endpoints[0].addresses[0]: Required value"]);
+    }
+
+    #[test]
+    fn a_protocol_is_left_out_or_named() {
+        let slice = |port: Value| {
+            let mut slice = json!({"addressType": "IPv4", "ports": [port]});
+            (SLICE.default)(&mut slice);
+            told(slice)
+        };
+        assert_eq!(slice(json!({"port": 1})), [""; 0]);
+        let why = "ports[0].protocol: Unsupported value: \"\": supported values: \"SCTP\", \"TCP\", \"UDP\"";
+        assert_eq!(slice(json!({"port": 1, "protocol": ""})), [why]);
+    }
+
+    #[test]
+    fn topology_goes_unless_nothing_changed() {
+        let old = json!({"endpoints": [{"addresses": ["a"], "deprecatedTopology": {"x": "y"}}]});
+        let mut same = old.clone();
+        (SLICE.prepare_update)(&mut same, &old);
+        assert_eq!(same, old);
+        let mut new = old.clone();
+        new["endpoints"][0]["addresses"] = json!(["b"]);
+        (SLICE.prepare_update)(&mut new, &old);
+        assert_eq!(new, json!({"endpoints": [{"addresses": ["b"]}]}));
+    }
 }

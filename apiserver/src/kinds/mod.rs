@@ -146,6 +146,8 @@ pub struct Hooks {
     pub updates_unconditionally: bool,
     /// Holds addresses and ports that are written in the same commit ([`crate::services`]).
     pub allocates: bool,
+    /// Rules of what a new object asks for, before anything is allocated.
+    pub validate_asked: fn(&Value) -> ErrorList,
     /// The store forgets the object after `--event-ttl`.
     pub is_forgotten: bool,
 }
@@ -184,6 +186,7 @@ impl Hooks {
         creates_on_update: false,
         updates_unconditionally: true,
         allocates: false,
+        validate_asked: |_| Vec::new(),
         is_forgotten: false,
     };
 }

@@ -15,8 +15,10 @@ pub static HOOKS: Hooks = Hooks {
     name: names::dns_label,
     default: label_with_name,
     prepare_create: |namespace| {
-        // A generated name is known only now.
-        label_with_name(namespace);
+        // A generated name is known only now; one that is wrong is told once, not as a label too.
+        if names::dns_label(meta::name(namespace)).is_empty() {
+            label_with_name(namespace);
+        }
         namespace["status"] = json!({"phase": "Active"});
         let held = meta::list(namespace, "spec.finalizers").iter().any(|finalizer| finalizer == FINALIZER);
         if !held {

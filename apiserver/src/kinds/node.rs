@@ -117,7 +117,15 @@ fn validate_node(node: &Value) -> ErrorList {
     for (position, cidr) in cidrs.iter().enumerate() {
         errors.extend(ip::legacy_cidr(cidr, &[], &path.index(position)));
     }
-    if cidrs.len() > 2 || (cidrs.len() == 2 && ip::is_one_family(&cidrs)) {
+    if let Some((place, cidr)) =
+        cidrs.iter().enumerate().find(|(_, cidr)| cidrs.len() > 1 && ip::parse_sloppy_range(cidr).is_none())
+    {
+        let why = format!(
+            "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[{place}]: <nil> (invalid CIDR address: {cidr})"
+        );
+        errors.push(Error::internal(&path, why));
+        errors.push(Error::invalid(&path, json!(cidrs), "may specify no more than one CIDR for each IP family"));
+    } else if cidrs.len() > 2 || (cidrs.len() == 2 && ip::is_one_family(&cidrs)) {
         let why = "may specify no more than one CIDR for each IP family";
         errors.push(Error::invalid(&path, json!(cidrs), why));
     }

@@ -13,7 +13,7 @@ const fn column(name: &'static str, kind: &'static str, description: &'static st
 
 pub static HOOKS: Hooks = Hooks {
     default: |class| {
-        if meta::text(class, "preemptionPolicy").is_empty() {
+        if class["preemptionPolicy"].is_null() {
             class["preemptionPolicy"] = "PreemptLowerPriority".into();
         }
     },
@@ -24,7 +24,8 @@ pub static HOOKS: Hooks = Hooks {
         let (policy, before) = (&new["preemptionPolicy"], &old["preemptionPolicy"]);
         value.into_iter().chain(validate::immutable(policy, before, &Path::new("preemptionPolicy"))).collect()
     },
-    has_generation: true,
+    // It stays the first.
+    prepare_create: |class| class["metadata"]["generation"] = 1.into(),
     columns: &[
         NAME,
         column("Value", "integer", "The priority of pods of this class."),
@@ -73,7 +74,9 @@ fn validate_class(class: &Value) -> ErrorList {
     }
     let policy = meta::text(class, "preemptionPolicy");
     let policies = ["PreemptLowerPriority", "Never"];
-    if !policies.contains(&policy) {
+    if policy.is_empty() {
+        errors.push(Error::required(&Path::new("preemptionPolicy"), ""));
+    } else if !policies.contains(&policy) {
         errors.push(Error::not_supported(&Path::new("preemptionPolicy"), policy, &policies));
     }
     errors

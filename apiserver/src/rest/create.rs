@@ -13,6 +13,7 @@ use super::written::Written;
 use super::{Call, managers, system};
 use crate::admission::{Operation, Request};
 use crate::api::Api;
+use crate::catalogue::Served;
 use crate::errors;
 use crate::http_body::Response;
 use crate::store::{Commit, CommitError, Condition, Write};
@@ -97,17 +98,17 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
     (hooks.prepare_create)(&mut object);
     (hooks.prepare_create_as_sent)(&mut object, sent);
     machinery::schema::normalize(home.schema, &mut object);
-    let mut invalid = system::validate_new(&object, served);
-    invalid.extend((hooks.validate)(&object));
-    invalid.extend((hooks.validate_against)(&object, None));
+    // Upstream allocates before it judges the rest, and tells of what cannot be had alone.
+    let mut invalid = (hooks.validate_asked)(&object);
+    let mut companions = Commit::default();
     if invalid.is_empty() {
-        invalid = system::validate_last(&object, served);
+        companions = api.companions(served, Some(&mut object), None).await?;
+        invalid = judge(&object, served);
     }
     if !invalid.is_empty() {
         show_empty(&mut invalid, sent);
         return Err(Status::invalid(&home.row.group, &home.row.kind, meta::name(&object), &invalid).into());
     }
-    let mut companions = api.companions(served, Some(&mut object), None).await?;
     api.admission.validate(&request, &object).await?;
     call.warnings.extend((hooks.warnings)(&object));
     if meta::resource_version(sent).parse::<u64>().is_ok_and(|version| version != 0) {
@@ -117,6 +118,17 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
     let mut beside = request.beside();
     beside.join(&mut companions);
     commit_new(api, call, object, companions, options.dry_run, generated).await
+}
+
+/// All that is wrong with a new object.
+fn judge(object: &Value, served: &Served) -> ErrorList {
+    let mut invalid = system::validate_new(object, served);
+    invalid.extend((served.hooks.validate)(object));
+    invalid.extend((served.hooks.validate_against)(object, None));
+    match invalid.is_empty() {
+        true => system::validate_last(object, served),
+        false => invalid,
+    }
 }
 
 /// An empty list or map is kept as none at all, but messages show what the client sent.
@@ -182,7 +194,7 @@ async fn commit_new(
 }
 
 /// Defaults and the canonical form: what upstream's decoding does to every body.
-pub fn complete(object: &mut Value, served: &crate::catalogue::Served) {
+pub fn complete(object: &mut Value, served: &Served) {
     machinery::schema::normalize(served.schema, object);
     machinery::schema::default_static(served.schema, object);
     (served.hooks.default)(object);

@@ -181,8 +181,9 @@ fn next_step(object: &Value, options: &DeleteOptions, call: &Call, now: &str) ->
     if !was_deleting || before.is_some_and(|before| seconds < before) {
         metadata.insert("deletionTimestamp".into(), later(now, seconds).into());
         metadata.insert("deletionGracePeriodSeconds".into(), json!(seconds));
-        if call.served.hooks.has_generation && !was_deleting {
-            metadata.insert("generation".into(), json!(meta::generation(object) + 1));
+        let generation = meta::generation(object);
+        if generation > 0 && !was_deleting {
+            metadata.insert("generation".into(), json!(generation + 1));
         }
         (call.served.hooks.on_deletion)(&mut marked);
     }

@@ -191,10 +191,16 @@ fn validate_common(object: &Value, path: &Path) -> ErrorList {
     if generation < 0 {
         errors.push(Error::invalid(&path.child("generation"), generation, "must be greater than or equal to 0"));
     }
-    errors.extend(validate_labels(meta::at(object, "metadata.labels"), &path.child("labels")));
+    errors.extend(validate_notes(object, path));
+    errors.extend(validate_finalizers(object, &path.child("finalizers")));
+    errors
+}
+
+/// What people and controllers note on an object.
+fn validate_notes(object: &Value, path: &Path) -> ErrorList {
+    let mut errors = validate_labels(meta::at(object, "metadata.labels"), &path.child("labels"));
     errors.extend(validate_annotations(meta::at(object, "metadata.annotations"), &path.child("annotations")));
     errors.extend(validate_owners(meta::list(object, "metadata.ownerReferences"), &path.child("ownerReferences")));
-    errors.extend(validate_finalizers(object, &path.child("finalizers")));
     errors
 }
 
@@ -290,9 +296,20 @@ const KUBERNETES_FINALIZER: &str = "kubernetes";
 pub const ORPHAN_FINALIZER: &str = "orphan";
 pub const FOREGROUND_FINALIZER: &str = "foregroundDeletion";
 
-/// Rules of `metadata` on an update.
+/// Rules of `metadata` on an update. Upstream looks at the change for every kind and again with most kinds' own rules, and
+/// tells what is wrong each time.
 pub fn validate_update(new: &Value, old: &Value, served: &Served) -> ErrorList {
     let path = Path::new("metadata");
+    let mut errors = validate_metadata(new, served, names::path_segment);
+    errors.extend(validate_change(new, old, &path));
+    if !served.hooks.judges_metadata_last {
+        errors.extend(validate_change(new, old, &path));
+        errors.extend(validate_standard_finalizers(new, served, &path.child("finalizers")));
+    }
+    errors
+}
+
+fn validate_change(new: &Value, old: &Value, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     if meta::is_deleting(old) {
         errors.extend(refuse_new_finalizers(new, old, &path.child("finalizers")));
@@ -304,9 +321,7 @@ pub fn validate_update(new: &Value, old: &Value, served: &Served) -> ErrorList {
             errors.push(Error::invalid(&path.child(name), now.clone(), "field is immutable"));
         }
     }
-    validate_namespace(new, served, &path, &mut errors);
-    errors.extend(validate_common(new, &path));
-    errors.extend(validate_standard_finalizers(new, served, &path.child("finalizers")));
+    errors.extend(validate_notes(new, path));
     errors
 }
 

@@ -3,6 +3,7 @@
 //! [`change`] is the loop behind every change of a stored object: update, patch, scale, binding, approval, graceful
 //! deletion. It reads the object, lets the caller say what it becomes, checks, and commits against the revision read.
 
+use http::Method;
 use machinery::field::{Error, Path};
 use machinery::meta;
 use machinery::status::Status;
@@ -246,7 +247,8 @@ fn is_finished(object: &Value) -> bool {
         && meta::at(object, "metadata.deletionGracePeriodSeconds").as_i64().unwrap_or(0) == 0
 }
 
-/// Whether the new object names the version it was made from. It must then be the stored one; so must a uid.
+/// Whether the new object names the version it was made from. It must then be the stored one; so must the uid of a whole
+/// object, where a patch that names another is wrong.
 fn check_preconditions(new: &Value, current: &Current, call: &Call) -> Result<bool, Status> {
     let of = call.served.group_resource();
     let version = meta::resource_version(new);
@@ -255,7 +257,7 @@ fn check_preconditions(new: &Value, current: &Current, call: &Call) -> Result<bo
         return Err(Status::conflict(of, call.name(), MODIFIED));
     }
     let (given, stored) = (meta::uid(new), meta::uid(&current.object));
-    if !given.is_empty() && given != stored {
+    if call.method == Method::PUT && !given.is_empty() && given != stored {
         let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {stored}");
         return Err(Status::conflict(of, call.name(), &why));
     }

@@ -29,6 +29,7 @@ pub static HOOKS: Hooks = Hooks {
     prepare_create: |service| service["status"] = json!({"loadBalancer": {}}),
     creates_on_update: true,
     allocates: true,
+    validate_asked: validate::asked,
     fields: &[("spec.clusterIP", "spec.clusterIP"), ("spec.type", "spec.type")],
     columns: &[
         NAME,

@@ -53,6 +53,15 @@ pub fn service(service: &Value, old: Option<&Value>) -> ErrorList {
     errors
 }
 
+/// What a new Service says of its addresses.
+pub fn asked(service: &Value) -> ErrorList {
+    let spec = &service["spec"];
+    match meta::text(spec, "type") {
+        "ExternalName" => ErrorList::new(),
+        _ => addresses(spec, &[], &Path::new("spec")),
+    }
+}
+
 const MODES: [&str; 2] = ["Proxy", "VIP"];
 
 /// What a load balancer has told of itself.

@@ -76,10 +76,19 @@ fn selector(spec: &Value, owner: &str, words: &str, path: &Path) -> (Option<Sele
     match Selector::from_label_selector(Some(selector)) {
         Ok(parsed) => (Some(parsed), errors),
         Err(_) => {
-            errors.push(Error::invalid(path, selector.clone(), words));
+            errors.push(Error::invalid(path, selector.clone(), words).showing(shown_selector(selector)));
             (None, errors)
         }
     }
+}
+
+/// As upstream's type has its fields: labels before expressions.
+fn shown_selector(selector: &Value) -> String {
+    let parts = ["matchLabels", "matchExpressions"].into_iter().filter_map(|field| {
+        let value = selector.get(field).filter(|value| !value.is_null())?;
+        Some(format!("\"{field}\":{value}"))
+    });
+    format!("{{{}}}", parts.collect::<Vec<_>>().join(","))
 }
 
 fn empty_selector(selector: &Value, owner: &str, path: &Path) -> Option<Error> {

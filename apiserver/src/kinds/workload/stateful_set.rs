@@ -129,7 +129,7 @@ fn judge_spec(spec: &Value, with_template: bool, is_update: bool, path: &Path) -
     for field in ["whenDeleted", "whenScaled"] {
         let policy = meta::text(&spec["persistentVolumeClaimRetentionPolicy"], field);
         if !matches!(policy, "Retain" | "Delete") {
-            errors.push(Error::not_supported(&at.child(field), policy, &["Delete", "Retain"]));
+            errors.push(Error::not_supported(&at.child(field), policy, &["Retain", "Delete"]));
         }
     }
     if !is_update {
