@@ -91,7 +91,11 @@ impl Recorder {
 
     /// Tells nobody: for tests and for a component without an API server.
     pub fn silent() -> Self {
-        let (queue, _) = mpsc::channel(1);
+        Self::to(mpsc::channel(1).0)
+    }
+
+    /// Hands every event on as it is made: for tests of what is told.
+    pub fn to(queue: mpsc::Sender<Event>) -> Self {
         Self { queue, source: Source::default(), clock: Clock::system(), last_name: Arc::default() }
     }
 

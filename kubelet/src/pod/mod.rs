@@ -19,6 +19,7 @@ mod make_sandbox;
 pub mod memory;
 pub mod node;
 pub mod plan;
+mod plan_backoff;
 mod plan_init;
 pub mod plan_reset;
 mod plan_stop;

@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::{
-    backoff::go_duration,
     fate::Stop,
     memory::{ImageState, Memory, Volumes},
     plan_stop,
@@ -88,6 +87,8 @@ pub struct Plan {
     /// Waiting reasons by container name; where there is none, the status has its default.
     pub waiting: BTreeMap<String, Waiting>,
     pub wake_at: Option<Timestamp>,
+    /// Containers that wait before they run again, with the ends of the runs that they wait after.
+    pub held_back: BTreeMap<String, Timestamp>,
     /// Every container of the pod has ended for good: the pod is to be stopped.
     pub completed: bool,
     /// A stop is through: nothing of the pod is alive, its network is given back.
@@ -286,20 +287,11 @@ impl Planner<'_> {
     /// Starts `container` unless back-off, its image, an earlier failure or another start says to wait.
     pub(super) fn start(&mut self, container: &Container, sandbox_id: &str, previous: Option<&ContainerRecord>) {
         let crashed_at = previous.and_then(|record| Timestamp::from_nanosecond(record.finished_at_ns.into()).ok());
-        if let Some(crashed_at) = crashed_at
-            && let Some((until, delay)) = self.s.memory.backoff.blocked_until(&container.name, crashed_at, self.s.now)
-        {
-            self.wake_at(until);
-            let identity = spec::identity(self.s.pod);
-            let message = format!(
-                "back-off {} restarting failed container={} pod={}_{}({})",
-                go_duration(delay),
-                container.name,
-                identity.name,
-                identity.namespace,
-                identity.uid
-            );
-            self.wait(&container.name, "CrashLoopBackOff", message);
+        let failed = |delay| {
+            let pod = spec::shown(self.s.pod);
+            format!("back-off {delay} restarting failed container={} pod={pod}", container.name)
+        };
+        if crashed_at.is_some_and(|at| self.holds_back(&container.name, at, failed)) {
             return;
         }
         let Some(image) = self.image(container) else { return };

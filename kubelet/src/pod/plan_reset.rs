@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Container;
 
 use super::{
-    backoff::go_duration,
     plan::{Action, Planner},
     spec::{self, Role},
 };
@@ -52,13 +51,7 @@ impl Planner<'_> {
 
     fn is_held_back(&mut self, source: &ContainerRecord) -> bool {
         let Some(crashed_at) = ended_at(source) else { return false };
-        let Some((until, delay)) = self.s.memory.backoff.blocked_until(&source.name, crashed_at, self.s.now) else {
-            return false;
-        };
-        self.wake_at(until);
-        let message = format!("back-off {} restarting all containers", go_duration(delay));
-        self.wait(&source.name, "CrashLoopBackOff", message);
-        true
+        self.holds_back(&source.name, crashed_at, |delay| format!("back-off {delay} restarting all containers"))
     }
 
     /// Removes a run, but not its log: the number of the next run is counted by it.

@@ -183,6 +183,7 @@ fn restarts_follow_policy_exit_code_and_back_off() {
             assert_eq!(held.wake_at, Some(at(NOW + 7)));
             assert_eq!(held.waiting["c"].reason, "CrashLoopBackOff");
             assert_eq!(held.waiting["c"].message, "back-off 10s restarting failed container=c pod=p_ns(u)");
+            assert_eq!((first.held_back.len(), held.held_back["c"]), (0, at(NOW - 3)));
         }
     }
 }

@@ -41,6 +41,12 @@ pub fn identity(pod: &Pod) -> Identity {
     }
 }
 
+/// As messages name a pod.
+pub fn shown(pod: &Pod) -> String {
+    let Identity { uid, namespace, name } = identity(pod);
+    format!("{name}_{namespace}({uid})")
+}
+
 pub fn uid(pod: &Pod) -> &str {
     pod.metadata.uid.as_deref().unwrap_or_default()
 }

@@ -106,6 +106,8 @@ pub(super) struct Worker {
     pub(super) retry_end_at: Option<Timestamp>,
     pub(super) told_killing: HashSet<String>,
     pub(super) told_network: bool,
+    /// By container: the end of the run whose back-off was told.
+    pub(super) told_back_off: HashMap<String, Timestamp>,
     pub(super) steps: JoinSet<Done>,
     pub(super) probes: probes::PodProbes,
 }
@@ -146,6 +148,7 @@ pub async fn run(node: Arc<Node>, inbox: Inbox, pod: Arc<Pod>, gone: bool, shutd
         retry_end_at: None,
         told_killing: HashSet::new(),
         told_network: false,
+        told_back_off: HashMap::new(),
         steps: JoinSet::new(),
         probes,
     };
@@ -194,6 +197,7 @@ impl Worker {
             self.order_stop(Stop { why: Why::Completed, since: self.now(), grace_period_seconds });
             plan = self.decide();
         }
+        self.tell_back_off(&plan);
         for action in std::mem::take(&mut plan.actions) {
             self.begin(action);
         }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::{
     make_sandbox,
     memory::{ImageState, Starting, Volumes},
-    plan::Action,
+    plan::{Action, Plan},
     spec, steps,
     worker::{Done, Ending, Worker},
 };
@@ -114,6 +114,16 @@ impl Worker {
                 });
             }
             _ => {}
+        }
+    }
+
+    /// Once for each wait of a container that failed.
+    pub(super) fn tell_back_off(&mut self, plan: &Plan) {
+        for (name, crashed_at) in &plan.held_back {
+            if self.told_back_off.insert(name.clone(), *crashed_at) != Some(*crashed_at) {
+                let message = format!("Back-off restarting failed container {name} in pod {}", spec::shown(&self.pod));
+                self.node.reporter.container(&self.pod, name, Type::Warning, "BackOff", message);
+            }
         }
     }
 

@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use component::{clock::Clock, random::Random, recorder::Recorder, shutdown::Shutdown};
+use k8s_cri::v1;
 use k8s_openapi::api::core::v1::{Node as ApiNode, Pod};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     configs::tests::facts,
@@ -31,11 +32,13 @@ pub(crate) struct Bed {
     pub(crate) runtime: Arc<FakeRuntime>,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) evict: Evict,
+    pub(crate) recorder: Recorder,
 }
 
 impl Bed {
     pub(crate) fn new() -> Self {
-        Self { runtime: Arc::default(), folder: tempfile::tempdir().expect("a folder"), evict: Arc::new(|_, _| {}) }
+        let folder = tempfile::tempdir().expect("a folder");
+        Self { runtime: Arc::default(), folder, evict: Arc::new(|_, _| {}), recorder: Recorder::silent() }
     }
 
     /// A kubelet's shared state over the bed's runtime and folders; a second one is the same node after a restart.
@@ -51,7 +54,7 @@ impl Bed {
             ..facts()
         };
         let sources = Arc::new(ObjectSources::new(None, Arc::new(|_: &str| {})));
-        let reporter = Reporter::new(Recorder::silent(), "node-1");
+        let reporter = Reporter::new(self.recorder.clone(), "node-1");
         let tokens = Tokens::new(None, clock);
         let settings = Settings::default();
         let (_, network) = watch::channel(Network { ready: true, message: String::new() });
@@ -244,4 +247,45 @@ async fn a_pod_whose_containers_have_all_ended_gives_its_sandbox_back() {
     until("the pod is over", || phase(&node) == "Succeeded").await;
     until("the sandbox stops", || bed.calls().iter().any(|call| call.starts_with("StopPodSandbox"))).await;
     assert!(bed.runtime.state().containers.len() == 2, "the containers stay for their logs");
+}
+
+#[tokio::test]
+async fn each_wait_of_a_container_that_fails_is_told_once() {
+    let (queue, mut events) = mpsc::channel(100);
+    let bed = Bed { recorder: Recorder::to(queue), ..Bed::new() };
+    let (node, inbox) = (bed.node(), Inbox::default());
+    let _task = tokio::spawn(worker::run(node.clone(), inbox.clone(), pod("Always"), false, Shutdown::new()));
+    until("the pod runs", || phase(&node) == "Running").await;
+    let running = || {
+        let state = bed.runtime.state();
+        let is_a = |status: &&v1::ContainerStatus| status.metadata.as_ref().is_some_and(|it| it.name == "a");
+        let mut all = state.containers.values().map(|(_, status)| status).filter(is_a);
+        all.find(|it| it.state() == v1::ContainerState::ContainerRunning).map(|it| it.id.clone())
+    };
+    // The first restart is made at once.
+    for _ in 0..2 {
+        until("it runs", || running().is_some()).await;
+        let id = running().expect("one");
+        bed.runtime.exit(&id, 1);
+        let now = i64::try_from(node.clock.now().as_nanosecond()).expect("in range");
+        bed.runtime.state().containers.get_mut(&id).expect("it").1.finished_at = now;
+        inbox.look();
+    }
+    let told = async {
+        loop {
+            let event = events.recv().await.expect("an event");
+            if event.reason.as_deref() == Some("BackOff") {
+                return event;
+            }
+        }
+    };
+    let event = tokio::time::timeout(PATIENCE, told).await.expect("in time");
+    assert_eq!(event.type_.as_deref(), Some("Warning"));
+    assert_eq!(event.message.as_deref(), Some("Back-off restarting failed container a in pod p_ns(u)"));
+    assert_eq!(event.involved_object.field_path.as_deref(), Some("spec.containers{a}"));
+    inbox.look();
+    inbox.tell(|news| news.gone = true);
+    until("the pod is gone", || bed.runtime.state().sandboxes.is_empty()).await;
+    let more = std::iter::from_fn(|| events.try_recv().ok()).filter(|it| it.reason.as_deref() == Some("BackOff"));
+    assert_eq!(more.count(), 0);
 }
