@@ -1,6 +1,6 @@
 //! Registry credentials from a pod's imagePullSecrets. Pure, over [`Sources`].
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use k8s_cri::v1::AuthConfig;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     access::{self, Credential, PullSecret},
-    name,
+    matching,
 };
 use crate::{env::Sources, pod::spec};
 
@@ -31,26 +31,37 @@ struct Entry {
     identity_token: String,
 }
 
-/// Every credential for the image's registry; empty for an anonymous pull. A secret that is missing or unreadable is
-/// passed over, as upstream does: the pull itself says what it lacks.
+/// Every credential for the image, the most specific one first; empty for an anonymous pull. A secret that is missing
+/// or unreadable is passed over, as upstream does: the pull itself says what it lacks.
 pub fn for_image(pod: &Pod, image: &str, sources: &dyn Sources) -> Vec<Credential> {
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let names = spec::spec(pod).image_pull_secrets.iter().flatten();
-    let secrets = names.filter_map(|reference| sources.secret(namespace, &reference.name).ok().flatten());
-    secrets.flat_map(|secret| of_secret(&secret, image)).collect()
+    let secrets = secrets(pod, sources).filter_map(|(_, secret)| secret);
+    matching::choose(secrets.flat_map(|secret| of_secret(&secret)).collect(), image)
 }
 
-fn of_secret(secret: &Secret, image: &str) -> Vec<Credential> {
+/// The names of the pod's pull secrets that are not to be had.
+pub fn missing(pod: &Pod, sources: &dyn Sources) -> Vec<String> {
+    secrets(pod, sources).filter(|(_, secret)| secret.is_none()).map(|(name, _)| name.to_owned()).collect()
+}
+
+fn secrets<'a>(pod: &'a Pod, sources: &dyn Sources) -> impl Iterator<Item = (&'a str, Option<Arc<Secret>>)> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let names = spec::spec(pod).image_pull_secrets.iter().flatten().map(|reference| reference.name.as_str());
+    // Older API servers took entries without a name.
+    let names = names.filter(|name| !name.is_empty());
+    names.map(move |name| (name, sources.secret(namespace, name).ok().flatten()))
+}
+
+/// With what the credentials are filed under.
+fn of_secret(secret: &Secret) -> Vec<(String, Credential)> {
     let meta = secret.metadata.clone();
     let (namespace, name) = (meta.namespace.unwrap_or_default(), meta.name.unwrap_or_default());
     let place = PullSecret { namespace, name, uid: meta.uid.unwrap_or_default(), credential_hash: String::new() };
-    let fitting = entries(secret).into_iter().filter(|(at, _)| is_for(at, image));
     let one = |(at, it): (String, Entry)| {
         let auth = auth(&at, it);
         let secret = PullSecret { credential_hash: access::hash(&auth), ..place.clone() };
-        Credential { auth, secret: Some(secret) }
+        (at, Credential { auth, secret: Some(secret) })
     };
-    fitting.map(one).collect()
+    entries(secret).into_iter().map(one).collect()
 }
 
 fn entries(secret: &Secret) -> Vec<(String, Entry)> {
@@ -62,21 +73,10 @@ fn entries(secret: &Secret) -> Vec<(String, Entry)> {
     old.unwrap_or_default().into_iter().collect()
 }
 
-/// The credentials for an image in a file as `docker login` writes it.
-pub(super) fn of_login_file(json: &[u8], image: &str) -> Vec<AuthConfig> {
+/// The credentials in a file as `docker login` writes it, with what they are filed under.
+pub(super) fn of_login_file(json: &[u8]) -> Vec<(String, AuthConfig)> {
     let file = serde_json::from_slice::<DockerConfigJson>(json).unwrap_or_default();
-    file.auths.into_iter().filter(|(at, _)| is_for(at, image)).map(|(at, it)| auth(&at, it)).collect()
-}
-
-/// Credentials are filed under a registry, maybe as a URL, maybe with a path that the image's name must begin with.
-fn is_for(at: &str, image: &str) -> bool {
-    let at = at.trim_start_matches("https://").trim_start_matches("http://");
-    let at = at.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches("/v2");
-    let (host, path) = at.split_once('/').unwrap_or((at, ""));
-    let registry = name::registry(image);
-    let is_hub = |host: &str| matches!(host, "docker.io" | "index.docker.io" | "registry-1.docker.io");
-    let host_fits = host == registry || (is_hub(host) && is_hub(registry));
-    host_fits && (path.is_empty() || image.split_once('/').is_some_and(|(_, rest)| rest.starts_with(path)))
+    file.auths.into_iter().map(|(at, it)| (at.clone(), auth(&at, it))).collect()
 }
 
 fn auth(at: &str, entry: Entry) -> AuthConfig {

@@ -1,12 +1,14 @@
 //! Images for containers: pull policy, credentials, back-off, at most so many pulls at once, events in upstream's words.
 //!
 //! Enter at [`Puller::ensure`], which answers with what the decision core keeps in mind. Two pods that want the same image
-//! at once share one pull. [`auth`] finds a pod's credentials, [`providers`] the node's, [`access`] says who may use what
-//! is here already by the [`records`] of pulls, [`name`] reads image names, [`collect`] removes images that nothing uses.
+//! at once share one pull. [`auth`] finds a pod's credentials, [`providers`] the node's, `matching` those of an image,
+//! [`access`] says who may use what is here already by the [`records`] of pulls, [`name`] reads image names, [`collect`]
+//! removes images that nothing uses.
 
 pub mod access;
 pub mod auth;
 pub mod collect;
+mod matching;
 pub mod name;
 pub mod providers;
 pub mod rate;
@@ -131,6 +133,7 @@ impl Puller {
         let tell = |kind, reason: &str, message: String| {
             self.reporter.container(pod, &container.name, kind, reason, message);
         };
+        self.tell_missing_secrets(pod);
         let image = match name::with_default_tag(&requested) {
             Ok(image) => image,
             Err(error) => {
@@ -169,6 +172,17 @@ impl Puller {
                 self.failed(pod, container, "ErrImageNeverPull", message, Duration::from_secs(10))
             }
             _ => self.pull(pod, container, &requested, &image).await,
+        }
+    }
+
+    fn tell_missing_secrets(&self, pod: &Pod) {
+        let missing = auth::missing(pod, self.sources.as_ref());
+        if !missing.is_empty() {
+            let message = format!(
+                "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+                missing.join(", ")
+            );
+            self.reporter.pod(pod, Type::Warning, "FailedToRetrieveImagePullSecret", message);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Image names: registry, path, tag and digest. Pure.
 
+use std::borrow::Cow;
+
 /// Adds `:latest` to a name without tag and digest, and refuses what is no name.
 ///
 /// # Errors
@@ -33,10 +35,24 @@ pub fn with_default_tag(image: &str) -> Result<String, String> {
     if tag.is_none() && digest.is_none() { Ok(format!("{image}:latest")) } else { Ok(image.to_owned()) }
 }
 
+/// The registry of names that name none.
+pub const HUB: &str = "docker.io";
+
 /// The registry that a name is pulled from, as credentials are filed under.
 pub fn registry(image: &str) -> &str {
-    let name = image.split('@').next().unwrap_or(image);
-    split_registry(split_tag(name).0).0.unwrap_or("docker.io")
+    match split_registry(without_tag(image)).0 {
+        None | Some("index.docker.io") => HUB,
+        Some(registry) => registry,
+    }
+}
+
+/// The path of the image in its registry: one word is short for an image of Docker Hub's own.
+pub fn repository(image: &str) -> Cow<'_, str> {
+    let repository = split_registry(without_tag(image)).1;
+    if registry(image) == HUB && !repository.contains('/') {
+        return Cow::Owned(format!("library/{repository}"));
+    }
+    Cow::Borrowed(repository)
 }
 
 /// The name alone, as it is written, without tag and digest.

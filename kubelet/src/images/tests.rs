@@ -24,7 +24,17 @@ impl Sources for Secrets {
 }
 
 fn puller(runtime: &Arc<FakeRuntime>, folder: &Path, secrets: Secrets, settings: Settings) -> Puller {
-    let (clock, reporter) = (Clock::system(), Reporter::new(Recorder::silent(), "node-1"));
+    telling_puller(runtime, folder, secrets, settings, Recorder::silent())
+}
+
+fn telling_puller(
+    runtime: &Arc<FakeRuntime>,
+    folder: &Path,
+    secrets: Secrets,
+    settings: Settings,
+    recorder: Recorder,
+) -> Puller {
+    let (clock, reporter) = (Clock::system(), Reporter::new(recorder, "node-1"));
     let records = Arc::new(Records::new(folder, clock));
     Puller::new(runtime.clone(), Arc::new(secrets), reporter, clock, settings, Providers::none(clock), records)
 }
@@ -117,4 +127,30 @@ fn the_runtimes_first_word_is_the_reason() {
     assert_eq!(found.reason, "RegistryUnavailable");
     assert_eq!(found.message, "image pull failed for a:1 because the registry is unavailable: it is down");
     assert_eq!(super::pull_error("a:1", &["x".to_owned(), "y".to_owned()]).message, "[x, y]");
+}
+
+#[tokio::test]
+async fn missing_pull_secrets_are_told_about_the_pod() {
+    let runtime = Arc::new(FakeRuntime::default());
+    let folder = tempfile::tempdir().expect("a folder");
+    let (queue, mut events) = tokio::sync::mpsc::channel(10);
+    let secrets = Secrets(BTreeMap::from([("here".to_owned(), Arc::default())]));
+    let puller = telling_puller(&runtime, folder.path(), secrets, Settings::default(), Recorder::to(queue));
+    let container = Container { image: Some("a:1".into()), ..Container::default() };
+    for (names, wanted) in [(vec!["", "here"], None), (vec!["gone", "here", "lost"], Some("gone, lost"))] {
+        let names: Vec<_> = names.iter().map(|name| json!({"name": name})).collect();
+        let pod = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"},
+            "spec": {"containers": [], "imagePullSecrets": names}});
+        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        assert!(matches!(puller.ensure(&pod, &container).await, ImageState::Ready(_)), "it is tried all the same");
+        let told = std::iter::from_fn(|| events.try_recv().ok());
+        let mut told = told.filter(|event| event.reason.as_deref() == Some("FailedToRetrieveImagePullSecret"));
+        let event = told.next().map(|event| (event.type_, event.message, event.involved_object.field_path));
+        let words = wanted.map(|names| {
+            format!(
+                "Unable to retrieve some image pull secrets ({names}); attempting to pull the image may not succeed."
+            )
+        });
+        assert_eq!(event, words.map(|words| (Some("Warning".to_owned()), Some(words), None)));
+    }
 }
