@@ -18,7 +18,7 @@ use std::{
 use component::{clock::Clock, random::Random, recorder::Type};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus, Probe};
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::{sync::watch, task::AbortHandle, time::MissedTickBehavior};
 
 use self::{
     handlers::{Outcome, Target},
@@ -220,7 +220,11 @@ impl ProbeTask {
             }
         }
         let mut tally = Tally::new(self.kind, &self.probe);
+        let mut ticks = tokio::time::interval(period);
+        // Periods count from begin to begin: a check that outlasts its own is followed by the next one at once.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
+            ticks.tick().await;
             let outcome = self.check().await;
             self.tell(&outcome);
             // A check that could not be made says nothing of the container.
@@ -232,7 +236,6 @@ impl ProbeTask {
                     return;
                 }
             }
-            tokio::time::sleep(period).await;
         }
     }
 

@@ -236,3 +236,19 @@ async fn what_has_started_is_ready_at_once_and_not_asked_again() {
     assert_eq!(probed(fails.clone(), false).await.startup, Some(false));
     assert_eq!(probed(fails, true).await, both, "a kubelet that comes back");
 }
+
+/// Checks of a server that never answers take longer than their period.
+#[tokio::test(start_paused = true)]
+async fn periods_count_from_begin_to_begin() {
+    let port = server(false).await;
+    let started = tokio::time::Instant::now();
+    let probe = json!({"httpGet": {"host": "127.0.0.1", "path": "/silent", "port": port},
+        "periodSeconds": 4, "timeoutSeconds": 5, "failureThreshold": 3});
+    assert_eq!(probed(probe, false).await.startup, Some(false));
+    assert_eq!(started.elapsed().as_secs(), 15, "one after the other");
+    let started = tokio::time::Instant::now();
+    let probe = json!({"httpGet": {"host": "127.0.0.1", "path": "/silent", "port": port},
+        "periodSeconds": 6, "timeoutSeconds": 5, "failureThreshold": 3});
+    assert_eq!(probed(probe, false).await.startup, Some(false));
+    assert_eq!(started.elapsed().as_secs(), 17, "begun at 0, 6 and 12 seconds");
+}
