@@ -39,6 +39,9 @@ pub(crate) fn spawn(
     let collector = Collector::new(node.runtime.clone(), seams.clock, policy, node.reporter.clone(), records);
     let collector = Arc::new(collector);
     tasks.spawn(collector.clone().run(node.clone(), seams.shutdown.clone()));
+    for warning in c.evictions().warnings() {
+        tracing::warn!("{warning}");
+    }
     let settings = eviction::Settings {
         thresholds: eviction::signal::thresholds(&c.evictions()).unwrap_or_default(),
         transition: c.eviction_pressure_transition_period.0,

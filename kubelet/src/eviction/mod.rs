@@ -44,6 +44,9 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// The least time that an evicted pod is given before another must go.
 const END_WAIT_MIN: Duration = Duration::from_secs(10);
 
+/// What pods are given that must go at once, as upstream has it: preStop hooks still run.
+const IMMEDIATE_GRACE_PERIOD_SECONDS: i64 = 1;
+
 /// How evictions go.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -156,7 +159,7 @@ impl Manager {
         for pod in pods.iter().filter(|pod| !spec::is_critical(pod)) {
             let own = usage.get(spec::uid(pod));
             if let Some(excess) = own.and_then(|own| rank::over_limits(pod, own, self.observer.has_own_image_disk())) {
-                self.evict(pod, excess.signal, excess.message, 0);
+                self.evict(pod, excess.signal, excess.message, IMMEDIATE_GRACE_PERIOD_SECONDS);
                 any = true;
             }
         }
@@ -193,10 +196,7 @@ impl Manager {
         let list = pods.iter().map(|pod| (&**pod, usage.get(spec::uid(pod))));
         match rank::first(list, signal) {
             Some((pod, own)) => {
-                let grace = match starving.threshold.grace {
-                    None => 0,
-                    Some(_) => self.settings.grace_period_seconds_max.min(spec::termination_grace_period_seconds(pod)),
-                };
+                let grace = grace_period_seconds(&starving.threshold, pod, self.settings.grace_period_seconds_max);
                 self.evict(pod, signal.name(), rank::message(pod, own, starving), grace);
             }
             None => tracing::error!(?signal, "the node is short of a resource, and there is no pod to evict"),
@@ -212,6 +212,14 @@ impl Manager {
         self.node.reporter.pod(pod, Type::Warning, rank::REASON, message.clone());
         let eviction = Eviction { reason: rank::REASON.to_owned(), message, grace_period_seconds };
         self.dispatch.tell(spec::uid(pod), |news| news.evict = Some(eviction));
+    }
+}
+
+/// What a threshold leaves a pod for its end.
+fn grace_period_seconds(threshold: &Threshold, pod: &Pod, max: i64) -> i64 {
+    match threshold.grace {
+        None => IMMEDIATE_GRACE_PERIOD_SECONDS,
+        Some(_) => max.min(spec::termination_grace_period_seconds(pod)),
     }
 }
 

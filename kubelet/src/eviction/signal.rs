@@ -43,6 +43,9 @@ const SIGNALS: [(Signal, &str); 6] = [
     (Signal::PidAvailable, "pid.available"),
 ];
 
+/// Upstream takes these, and puts those of the node's or the images' disk in their place: containers write to one of them.
+const IGNORED: [&str; 2] = ["containerfs.available", "containerfs.inodesFree"];
+
 /// Upstream's hard thresholds where the configuration has none.
 const DEFAULTS: [(&str, &str); 5] = [
     ("memory.available", "100Mi"),
@@ -158,6 +161,15 @@ impl Wanted {
         }
         hard
     }
+
+    /// What of the given thresholds has no effect, in upstream's words.
+    pub fn warnings(&self) -> Vec<String> {
+        let of = |list: &BTreeMap<String, String>, kind: &str| -> Vec<String> {
+            let ignored = IGNORED.iter().filter(|name| list.contains_key(**name));
+            ignored.map(|name| format!("found {name} for {kind} eviction. ignoring")).collect()
+        };
+        [of(&self.hard, "hard"), of(&self.soft, "soft")].concat()
+    }
 }
 
 /// All thresholds, or everything that is wrong with them.
@@ -181,9 +193,12 @@ pub fn thresholds(wanted: &Wanted) -> Result<Vec<Threshold>, Vec<String>> {
     if problems.is_empty() { Ok(found) } else { Err(problems) }
 }
 
-/// None where 0 % or 100 % turn the threshold off.
+/// None where 0 % or 100 % turn the threshold off, or its signal is no one's.
 fn one(name: &str, text: &str, is_soft: bool, wanted: &Wanted) -> Result<Option<Threshold>, String> {
-    let signal = Signal::parse(name).ok_or_else(|| format!("unsupported eviction signal {name}"))?;
+    let signal = Signal::parse(name);
+    if signal.is_none() && !IGNORED.contains(&name) {
+        return Err(format!("unsupported eviction signal {name}"));
+    }
     let limit = Limit::parse(text)?;
     if limit.is_off() {
         return Ok(None);
@@ -198,7 +213,7 @@ fn one(name: &str, text: &str, is_soft: bool, wanted: &Wanted) -> Result<Option<
         }
     };
     let min_reclaim = wanted.min_reclaim.get(name).map(|text| Limit::parse(text)).transpose()?;
-    Ok(Some(Threshold { signal, limit, grace, min_reclaim }))
+    Ok(signal.map(|signal| Threshold { signal, limit, grace, min_reclaim }))
 }
 
 #[cfg(test)]
@@ -225,6 +240,21 @@ mod tests {
         assert_eq!((found[0].limit.of(1000), found[1].grace), (50, Some(Duration::from_secs(90))));
         let merged = Wanted { merge_defaults: true, ..own };
         assert_eq!(thresholds(&merged).expect("thresholds").len(), 6);
+    }
+
+    #[test]
+    fn thresholds_of_the_containers_disk_are_taken_and_ignored() {
+        let own = Wanted {
+            hard: map(&[("containerfs.available", "5%"), ("pid.available", "10%")]),
+            soft: map(&[("containerfs.inodesFree", "5%")]),
+            soft_grace: map(&[("containerfs.inodesFree", "1m")]),
+            ..Wanted::default()
+        };
+        assert_eq!(thresholds(&own).expect("thresholds").len(), 1);
+        let words = ["containerfs.available for hard", "containerfs.inodesFree for soft"];
+        assert_eq!(own.warnings(), words.map(|it| format!("found {it} eviction. ignoring")));
+        let wrong = Wanted { soft_grace: BTreeMap::new(), ..own };
+        assert_eq!(thresholds(&wrong).expect_err("no grace").len(), 1);
     }
 
     #[test]

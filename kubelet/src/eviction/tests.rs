@@ -124,3 +124,17 @@ async fn who_takes_more_disk_than_it_may_goes_without_any_pressure() {
     assert_eq!(told.message.as_deref(), Some(words));
     assert_eq!(status(&machine.node, "empty"), "Running");
 }
+
+#[test]
+fn who_must_go_at_once_has_a_second_for_it() {
+    let mut pod = Pod::clone(&pod("p", "1Mi", 0));
+    pod.spec.get_or_insert_default().termination_grace_period_seconds = Some(30);
+    let of = |grace: Option<Duration>, max| {
+        let threshold =
+            Threshold { signal: Signal::MemoryAvailable, limit: Limit::Amount(1), grace, min_reclaim: None };
+        super::grace_period_seconds(&threshold, &pod, max)
+    };
+    assert_eq!(of(None, 600), 1);
+    let soft = Some(Duration::from_secs(60));
+    assert_eq!((of(soft, 600), of(soft, 10), of(soft, 0)), (30, 10, 0));
+}
