@@ -203,8 +203,8 @@ fn check(configuration: &KubeletConfiguration, machine: &Machine, hierarchy: &Hi
 fn identity(options: &Options, machine: Machine, connected: &Connected) -> Result<Identity, Error> {
     let version = &connected.version;
     let c = &options.configuration;
-    let space = Space::of(&options.root_dir);
-    let capacity = capacity::capacity(&machine, &space, c.max_pods, c.pods_per_core);
+    let space = c.local_storage_capacity_isolation.then(|| Space::of(&options.root_dir));
+    let capacity = capacity::capacity(&machine, space.as_ref(), c.max_pods, c.pods_per_core);
     let hard = c.evictions().all_hard();
     let allocatable = capacity::allocatable(&capacity, [&c.kube_reserved, &c.system_reserved], &hard);
     Ok(Identity {

@@ -16,3 +16,28 @@ pub const SAFE: [&str; 12] = [
     "net.ipv4.tcp_rmem",
     "net.ipv4.tcp_wmem",
 ];
+
+/// A name with dots between its parts. Who writes slashes there writes the dots of a name as dots, and has them as slashes.
+pub fn dotted(name: &str) -> String {
+    let swapped = |c| match c {
+        '/' => '.',
+        '.' => '/',
+        c => c,
+    };
+    match name.find(['.', '/']) {
+        Some(at) if name[at..].starts_with('/') => name.chars().map(swapped).collect(),
+        _ => name.to_owned(),
+    }
+}
+
+#[test]
+fn names_have_dots() {
+    for (name, wanted) in [
+        ("net.ipv4.conf.eth0/100.rp_filter", "net.ipv4.conf.eth0/100.rp_filter"),
+        ("net/ipv4/conf/eth0.100/rp_filter", "net.ipv4.conf.eth0/100.rp_filter"),
+        ("kernel/*", "kernel.*"),
+        ("kernel", "kernel"),
+    ] {
+        assert_eq!(dotted(name), wanted);
+    }
+}

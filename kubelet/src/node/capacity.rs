@@ -9,8 +9,8 @@ use super::machine::{Machine, Space};
 /// Amounts by resource name.
 pub type Amounts = BTreeMap<String, Quantity>;
 
-/// The machine's resources.
-pub fn capacity(machine: &Machine, space: &Space, max_pods: i64, pods_per_core: i64) -> Amounts {
+/// The machine's resources; those of its disk where `space` is given.
+pub fn capacity(machine: &Machine, space: Option<&Space>, max_pods: i64, pods_per_core: i64) -> Amounts {
     let pods = if pods_per_core > 0 { max_pods.min(pods_per_core.saturating_mul(machine.cpus)) } else { max_pods };
     let whole = |value| Quantity::new(value, Format::DecimalSi);
     let binary = |value| Quantity::new(value, Format::BinarySi);
@@ -18,9 +18,11 @@ pub fn capacity(machine: &Machine, space: &Space, max_pods: i64, pods_per_core: 
     let mut amounts = Amounts::from([
         ("cpu".into(), whole(machine.cpus)),
         ("memory".into(), kib(machine.memory_bytes)),
-        ("ephemeral-storage".into(), kib(space.total_bytes)),
         ("pods".into(), whole(pods)),
     ]);
+    if let Some(space) = space {
+        amounts.insert("ephemeral-storage".into(), kib(space.total_bytes));
+    }
     for (size_kib, count) in &machine.hugepages {
         amounts.insert(hugepage_name(*size_kib), binary(size_kib.saturating_mul(1024).saturating_mul(*count)));
     }

@@ -35,7 +35,7 @@ fn machine_root() -> tempfile::TempDir {
 
 fn identity(machine: Machine) -> Identity {
     let space = Space { total_bytes: 1 << 30, ..Space::default() };
-    let capacity = capacity::capacity(&machine, &space, 110, 0);
+    let capacity = capacity::capacity(&machine, Some(&space), 110, 0);
     Identity {
         name: "node-1".into(),
         addresses: vec!["192.0.2.1".into()],
@@ -70,6 +70,8 @@ fn allocatable_is_what_reservations_and_thresholds_leave() {
     let root = machine_root();
     let capacity = identity(Machine::read(root.path())).capacity;
     assert_eq!(capacity["hugepages-2Mi"].to_string(), "8Mi");
+    let bare = capacity::capacity(&Machine::read(root.path()), None, 110, 0);
+    assert!(!bare.contains_key("ephemeral-storage") && bare.len() + 1 == capacity.len(), "{bare:?}");
     let kube = BTreeMap::from([("cpu".to_owned(), "500m".to_owned()), ("memory".to_owned(), "100Mi".to_owned())]);
     let none = BTreeMap::new();
     let hard = crate::eviction::signal::Wanted::default().all_hard();

@@ -165,6 +165,10 @@ fn judge(volume: &PersistentVolume, node: &Node, read_only: bool) -> Result<Foun
     let spec = volume.spec.clone().unwrap_or_default();
     let refused = |step, message: &str| Problem::Step { step, volume: Some(name.clone()), message: message.to_owned() };
     let is_block = spec.volume_mode.as_deref() == Some("Block");
+    if is_block && spec.host_path.is_some() {
+        let message = "failed to find BlockVolumeMapper plugin. Volume plugin is nil.";
+        return Err(refused("MapVolume.FindMapperPluginBySpec", message));
+    }
     let required = spec.node_affinity.as_ref().and_then(|affinity| affinity.required.as_ref());
     if required.is_some_and(|selector| !node_affinity::selects(selector, node)) {
         let step = if is_block { "MapVolume.NodeAffinity check" } else { AFFINITY };
@@ -309,5 +313,8 @@ mod tests {
         let block =
             json!({"claimRef": reference, "local": local, "volumeMode": "Block", "accessModes": ["ReadOnlyMany"]});
         assert!(of(block).is_ok_and(|found| found.is_block && found.is_read_only));
+        let folder = json!({"claimRef": reference, "hostPath": {"path": "/dev/sda"}, "volumeMode": "Block"});
+        let words = "MapVolume.FindMapperPluginBySpec failed for volume \"pv\" : failed to find BlockVolumeMapper plugin. Volume plugin is nil.";
+        assert_eq!(says(of(folder)), words);
     }
 }

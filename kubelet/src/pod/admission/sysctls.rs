@@ -2,7 +2,7 @@
 //! the host (`pkg/kubelet/sysctl`). Pure.
 
 use k8s_openapi::api::core::v1::Pod;
-use machinery::sysctls;
+use machinery::sysctls::{self, dotted};
 
 use super::Refusal;
 use crate::pod::spec;
@@ -12,26 +12,6 @@ pub(super) fn refuse(pod: &Pod, allowed: &[String]) -> Option<Refusal> {
     let names = context.sysctls.iter().flatten().map(|sysctl| dotted(&sysctl.name));
     let why = names.into_iter().find_map(|name| problem(pod, &name, allowed))?;
     Some(Refusal::new("SysctlForbidden", format!("forbidden sysctl: {why}")))
-}
-
-/// A name as the kernel's files have it; users may write slashes for dots (and then dots for slashes).
-fn dotted(name: &str) -> String {
-    let first = name.find(['.', '/']);
-    match first.map(|at| &name[at..=at]) {
-        Some("/") => name
-            .chars()
-            .map(|c| {
-                if c == '/' {
-                    '.'
-                } else if c == '.' {
-                    '/'
-                } else {
-                    c
-                }
-            })
-            .collect(),
-        _ => name.to_owned(),
-    }
 }
 
 fn problem(pod: &Pod, name: &str, allowed: &[String]) -> Option<String> {

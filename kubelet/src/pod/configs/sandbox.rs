@@ -55,8 +55,7 @@ pub fn config(pod: &Pod, attempt: u32, facts: &NodeFacts) -> Result<v1::PodSandb
 fn sysctls(pod: &Pod) -> HashMap<String, String> {
     let context = spec::spec(pod).security_context.as_ref();
     let list = context.and_then(|it| it.sysctls.as_deref()).unwrap_or_default();
-    // The kernel's files are named with dots, users may write slashes.
-    list.iter().map(|sysctl| (sysctl.name.replace('/', "."), sysctl.value.clone())).collect()
+    list.iter().map(|sysctl| (machinery::sysctls::dotted(&sysctl.name), sysctl.value.clone())).collect()
 }
 
 fn port_mappings(pod: &Pod) -> Vec<v1::PortMapping> {
