@@ -22,6 +22,7 @@ mod log_rotation;
 mod metrics;
 mod net_usage;
 pub mod node;
+mod node_labels;
 mod node_shutdown;
 mod oom;
 mod options;

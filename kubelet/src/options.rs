@@ -78,12 +78,16 @@ impl Options {
     /// # Errors
     /// Files that cannot be read, and every setting that is wrong.
     pub fn from_flags(values: &Values) -> Result<Self, Error> {
+        let node_labels = values.map("node-labels");
+        if let Some(problem) = crate::node_labels::problem(&node_labels) {
+            return Err(Error::Options(format!("failed to validate kubelet flags: {problem}")));
+        }
         let mut configuration = match values.opt_str("config") {
             Some(path) => config::load(Path::new(path))?,
             None => KubeletConfiguration::default(),
         };
         if let Some(folder) = values.opt_str("config-dir") {
-            configuration = drop_ins(configuration, Path::new(folder))?;
+            configuration = config::drop_ins(configuration, Path::new(folder)).map_err(Error::Options)?;
         }
         configuration.complete();
         apply(values, &mut configuration)?;
@@ -104,45 +108,12 @@ impl Options {
             bootstrap_kubeconfig: values.opt_str("bootstrap-kubeconfig").map(PathBuf::from),
             hostname_override: values.opt_str("hostname-override").map(str::to_owned),
             node_ips: values.strings("node-ip"),
-            node_labels: values.map("node-labels"),
+            node_labels,
             cloud_provider: values.str("cloud-provider").to_owned(),
             root_dir: values.str("root-dir").into(),
             cert_dir: values.str("cert-dir").into(),
             configuration,
         })
-    }
-}
-
-/// Merges the files `*.conf` of a folder over the configuration, in the order of their names; fields of a later file win.
-fn drop_ins(base: KubeletConfiguration, folder: &Path) -> Result<KubeletConfiguration, Error> {
-    let failed =
-        |error: &dyn std::fmt::Display| Error::Options(format!("failed to read {}: {error}", folder.display()));
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
-        .map_err(|error| failed(&error))?
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "conf"))
-        .collect();
-    files.sort();
-    let mut merged = serde_json::to_value(base).map_err(|error| failed(&error))?;
-    for path in files {
-        // Decoded once for its strictness, merged as it is written: absent fields must not bring their defaults.
-        config::load(&path)?;
-        let text = std::fs::read_to_string(&path).map_err(|error| failed(&error))?;
-        let own: serde_json::Value = serde_yaml_ng::from_str(&text).map_err(|error| failed(&error))?;
-        merge(&mut merged, own);
-    }
-    serde_json::from_value(merged).map_err(|error| failed(&error))
-}
-
-fn merge(into: &mut serde_json::Value, from: serde_json::Value) {
-    match (into, from) {
-        (serde_json::Value::Object(into), serde_json::Value::Object(from)) => {
-            for (key, value) in from {
-                merge(into.entry(key).or_insert(serde_json::Value::Null), value);
-            }
-        }
-        (into, from) => *into = from,
     }
 }
 

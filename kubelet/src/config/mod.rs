@@ -4,6 +4,7 @@
 //! [`KubeletConfiguration::without_effect`] when a file sets them, and those that ask for what is not built are refused
 //! by [`validate`]. Flags that were given override the file in [`crate::options`].
 
+mod drop_ins;
 mod duration;
 mod fields;
 mod gates;
@@ -14,6 +15,7 @@ mod validate;
 
 use std::path::Path;
 
+pub use drop_ins::drop_ins;
 pub use duration::GoDuration;
 pub use fields::{Authentication, Authorization, KubeletConfiguration, PeriodByPriority};
 pub use validate::validate;

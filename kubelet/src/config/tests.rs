@@ -208,8 +208,16 @@ fn drop_ins_change_only_what_they_name() {
     write("10-a.conf", "maxPods: 20\nclusterDomain: a\n");
     write("20-b.conf", "maxPods: 30\n");
     write("ignored.yaml", "maxPods: 99\n");
+    std::fs::create_dir(folder.path().join("30-more")).expect("a folder");
+    write("30-more/c.conf", "evictionHard: {memory.available: 1Gi}\nport: 1\nserializeImagePulls: true\n");
+    write("40-d.conf", "port: null\nserializeImagePulls: null\n");
     let merged = options(&[&format!("--config-dir={}", folder.path().display())]).configuration;
     assert_eq!((merged.max_pods, merged.cluster_domain.as_str(), merged.port), (30, "a", 10250));
+    assert_eq!(merged.eviction_hard["memory.available"], "1Gi", "out of a folder below");
+    assert!(!merged.serialize_image_pulls, "back to the default");
+    let refused = crate::flags().parse(["--node-labels=node-role.kubernetes.io/a=b"]).expect("flags");
+    let refused = Options::from_flags(&refused).expect_err("not for a kubelet to set").to_string();
+    assert!(refused.contains("unknown 'kubernetes.io' or 'k8s.io' labels"), "{refused}");
 }
 
 #[test]
