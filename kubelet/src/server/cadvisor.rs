@@ -10,6 +10,7 @@ use k8s_cri::v1::{ContainerStats, UInt64Value};
 use super::body::{self, Body, text};
 use crate::{
     net_usage::{self, Interface},
+    node::machine::Space,
     pod::{node::Node, spec},
     runtime::labels::{CONTAINER_NAME, Identity},
 };
@@ -18,6 +19,8 @@ use crate::{
 struct Row {
     labels: String,
     stats: ContainerStats,
+    /// How many inodes the disk of its own layer has; None where that is not known.
+    inodes: Option<i64>,
 }
 
 /// The interfaces of one pod, with the labels of its series.
@@ -64,10 +67,12 @@ fn row(node: &Node, stats: ContainerStats, images: &BTreeMap<String, String>) ->
         identity.namespace,
         identity.name
     );
-    Some(Row { labels, stats })
+    let disk = stats.writable_layer.as_ref().and_then(|layer| layer.fs_id.as_ref());
+    let inodes = disk.filter(|id| !id.mountpoint.is_empty()).map(|id| Space::of(id.mountpoint.as_ref()).inodes);
+    Some(Row { labels, stats, inodes: inodes.filter(|inodes| *inodes > 0) })
 }
 
-type Value = fn(&ContainerStats) -> Option<(f64, i64)>;
+type Value = fn(&Row) -> Option<(f64, i64)>;
 
 fn number(value: &Option<UInt64Value>) -> Option<f64> {
     value.as_ref().map(|value| value.value as f64)
@@ -81,20 +86,20 @@ const OF_CONTAINERS: [(&str, &str, &str, &str, Value); 8] = [
         "counter",
         ",cpu=\"total\"",
         |it| {
-            let cpu = it.cpu.as_ref()?;
+            let cpu = it.stats.cpu.as_ref()?;
             Some((number(&cpu.usage_core_nano_seconds)? / 1e9, cpu.timestamp))
         },
     ),
     ("container_memory_working_set_bytes", "Current working set in bytes.", "gauge", "", |it| {
-        let memory = it.memory.as_ref()?;
+        let memory = it.stats.memory.as_ref()?;
         Some((number(&memory.working_set_bytes)?, memory.timestamp))
     }),
     ("container_memory_usage_bytes", "Current memory usage in bytes, including all memory.", "gauge", "", |it| {
-        let memory = it.memory.as_ref()?;
+        let memory = it.stats.memory.as_ref()?;
         Some((number(&memory.usage_bytes)?, memory.timestamp))
     }),
     ("container_memory_rss", "Size of RSS in bytes.", "gauge", "", |it| {
-        let memory = it.memory.as_ref()?;
+        let memory = it.stats.memory.as_ref()?;
         Some((number(&memory.rss_bytes)?, memory.timestamp))
     }),
     (
@@ -103,7 +108,7 @@ const OF_CONTAINERS: [(&str, &str, &str, &str, Value); 8] = [
         "counter",
         ",failure_type=\"pgmajfault\",scope=\"container\"",
         |it| {
-            let memory = it.memory.as_ref()?;
+            let memory = it.stats.memory.as_ref()?;
             Some((number(&memory.major_page_faults)?, memory.timestamp))
         },
     ),
@@ -113,16 +118,16 @@ const OF_CONTAINERS: [(&str, &str, &str, &str, Value); 8] = [
         "gauge",
         "",
         |it| {
-            let layer = it.writable_layer.as_ref()?;
+            let layer = it.stats.writable_layer.as_ref()?;
             Some((number(&layer.used_bytes)?, layer.timestamp))
         },
     ),
     ("container_fs_inodes_total", "Number of Inodes", "gauge", "", |it| {
-        let layer = it.writable_layer.as_ref()?;
-        Some((number(&layer.inodes_used)?, layer.timestamp))
+        let layer = it.stats.writable_layer.as_ref()?;
+        Some((it.inodes? as f64, layer.timestamp))
     }),
     ("container_last_seen", "Last time a container was seen by the exporter", "gauge", "", |it| {
-        let at = it.cpu.as_ref()?.timestamp;
+        let at = it.stats.cpu.as_ref()?.timestamp;
         Some(((at / 1_000_000_000) as f64, at))
     }),
 ];
@@ -145,7 +150,7 @@ fn render(rows: Vec<Row>, networks: Vec<Network>, cores: i64, memory_bytes: i64)
     for (name, help, kind, more, value) in OF_CONTAINERS {
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
         for row in &rows {
-            if let Some((value, at)) = value(&row.stats) {
+            if let Some((value, at)) = value(row) {
                 let _ = writeln!(out, "{name}{{{}{more}}} {value} {}", row.labels, at / 1_000_000);
             }
         }
@@ -189,13 +194,19 @@ mod tests {
             usage_core_nano_seconds: Some(UInt64Value { value: 1_500_000_000 }),
             ..CpuUsage::default()
         };
-        let stats = ContainerStats { cpu: Some(cpu), ..ContainerStats::default() };
-        let rows = vec![Row { labels: "container=\"c\",pod=\"p\"".into(), stats }];
+        let layer = k8s_cri::v1::FilesystemUsage {
+            timestamp: 5_000_000_000,
+            inodes_used: Some(UInt64Value { value: 7 }),
+            ..Default::default()
+        };
+        let stats = ContainerStats { cpu: Some(cpu), writable_layer: Some(layer), ..ContainerStats::default() };
+        let rows = vec![Row { labels: "container=\"c\",pod=\"p\"".into(), stats, inodes: Some(1000) }];
         let received = Traffic { bytes: 7, ..Traffic::default() };
         let interface = Interface { name: "eth0".into(), received, sent: Traffic::default() };
         let networks = vec![Network { namespace: "ns".into(), pod: "p".into(), interfaces: vec![interface] }];
         let text = render(rows, networks, 2, 1024);
         for wanted in [
+            "container_fs_inodes_total{container=\"c\",pod=\"p\"} 1000 5000\n",
             "container_cpu_usage_seconds_total{container=\"c\",pod=\"p\",cpu=\"total\"} 1.5 5000\n",
             "container_network_receive_bytes_total{container=\"\",interface=\"eth0\",namespace=\"ns\",pod=\"p\"} 7\n",
             "machine_cpu_cores 2\n",
