@@ -1,5 +1,6 @@
 //! Services (Kubernetes concept: "Service").
 
+mod addresses;
 mod change;
 mod update;
 mod validate;
@@ -29,7 +30,7 @@ pub static HOOKS: Hooks = Hooks {
     prepare_create: |service| service["status"] = json!({"loadBalancer": {}}),
     creates_on_update: true,
     allocates: true,
-    validate_asked: validate::asked,
+    validate_asked: addresses::asked,
     fields: &[("spec.clusterIP", "spec.clusterIP"), ("spec.type", "spec.type")],
     columns: &[
         NAME,
