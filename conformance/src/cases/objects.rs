@@ -233,7 +233,7 @@ async fn what_the_server_sets_cannot_be_set(scope: &Scope) -> Result<()> {
         "expected the server's time"
     );
     let other = json!({"metadata": {"uid": "22222222-2222-2222-2222-222222222222"}});
-    refused(maps.patch("one", Patch::Merge(other)).await, 409, "Conflict")?;
+    refused(maps.patch("one", Patch::Merge(other)).await, 422, "Invalid")?;
     let time = json!({"metadata": {"creationTimestamp": "2001-01-01T00:00:00Z"}});
     let kept = maps.patch("one", Patch::Merge(time)).await?;
     equal("creationTimestamp", &kept["metadata"]["creationTimestamp"], &made["metadata"]["creationTimestamp"])
