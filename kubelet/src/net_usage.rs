@@ -31,6 +31,16 @@ pub fn of_pod(node: &Node, pod: &Pod) -> Option<Vec<Interface>> {
     Some(parse(&text)).filter(|interfaces| !interfaces.is_empty())
 }
 
+/// Interfaces that begin so are no node's own, as cAdvisor has it.
+const NOT_THE_NODES: [&str; 4] = ["lo", "veth", "docker", "nerdctl"];
+
+/// Those of the network that the kubelet itself is in: the node's.
+pub fn of_node() -> Vec<Interface> {
+    let mut interfaces = parse(&fs::read_to_string("/proc/self/net/dev").unwrap_or_default());
+    interfaces.retain(|interface| !NOT_THE_NODES.iter().any(|prefix| interface.name.starts_with(prefix)));
+    interfaces
+}
+
 /// Reads /proc/net/dev; the loopback is left out.
 fn parse(text: &str) -> Vec<Interface> {
     let one = |line: &str| {

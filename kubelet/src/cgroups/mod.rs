@@ -3,6 +3,9 @@
 //! Enter at [`Cgroups`]. The roots are arguments: the folder of each v1 controller, or the one unified v2 root. The
 //! runtime makes the containers' own cgroups below. Nothing here knows CRI.
 
+pub mod figures;
+#[cfg(test)]
+mod figures_tests;
 mod limits;
 pub mod naming;
 #[cfg(test)]
@@ -20,6 +23,7 @@ use crate::{
     pod::{configs::resources::PodTotal, spec},
     status::qos,
 };
+pub use figures::Figures;
 pub use limits::Limits;
 use naming::{Name, Naming};
 
@@ -99,6 +103,15 @@ impl Cgroups {
 
     pub fn naming(&self) -> &Naming {
         &self.naming
+    }
+
+    pub fn hierarchy(&self) -> &Hierarchy {
+        &self.hierarchy
+    }
+
+    /// Where a container stands, if it does; `pod` is its pod's folder.
+    pub fn folder_of_container(&self, pod: &Path, id: &str) -> Option<PathBuf> {
+        figures::of_container(&self.hierarchy, pod, id)
     }
 
     /// Makes `kubepods` and the folders of the QoS classes.

@@ -15,6 +15,7 @@ use super::{
     spec, worker,
 };
 use crate::{
+    cgroups::Cgroups,
     dispatch::{Dispatcher, LateDispatcher},
     images::{Puller, Settings, providers::Providers, records::Records},
     node::{conditions::Health, own::OwnNode},
@@ -33,12 +34,19 @@ pub(crate) struct Bed {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) evict: Evict,
     pub(crate) recorder: Recorder,
+    pub(crate) cgroups: Option<Cgroups>,
 }
 
 impl Bed {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self { runtime: Arc::default(), folder, evict: Arc::new(|_, _| {}), recorder: Recorder::silent() }
+        Self {
+            runtime: Arc::default(),
+            folder,
+            evict: Arc::new(|_, _| {}),
+            recorder: Recorder::silent(),
+            cgroups: None,
+        }
     }
 
     /// A kubelet's shared state over the bed's runtime and folders; a second one is the same node after a restart.
@@ -79,7 +87,7 @@ impl Bed {
                 Arc::new(Records::new(&facts.paths.root, clock)),
             ),
             facts: Arc::new(facts),
-            cgroups: None,
+            cgroups: self.cgroups.clone(),
             pod_pids_limit: None,
             sources,
             client: None,

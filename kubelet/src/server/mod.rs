@@ -8,6 +8,7 @@ pub mod body;
 mod cadvisor;
 pub mod certificate;
 pub mod logs;
+mod look;
 mod node_logs;
 pub mod query;
 mod resource_metrics;
@@ -29,6 +30,7 @@ use self::{
     body::{Body, text},
     query::Query,
     route::Route,
+    stats::rates::Rates,
 };
 use crate::pod::node::Node;
 
@@ -42,6 +44,7 @@ struct Inner {
     /// None: everybody may do everything (the read-only port's server allows reading only).
     gate: Option<Arc<Delegated>>,
     offers: Offers,
+    rates: Arc<Rates>,
 }
 
 /// What of the server is open at all.
@@ -54,7 +57,7 @@ pub struct Offers {
 
 /// The service for [`component::serve::accept`].
 pub fn service(node: Arc<Node>, endpoints: Endpoints, gate: Option<Arc<Delegated>>, offers: Offers) -> Server {
-    Server(Arc::new(Inner { node, endpoints, gate, offers }))
+    Server(Arc::new(Inner { node, endpoints, gate, offers, rates: Arc::default() }))
 }
 
 impl tower::Service<Request<Incoming>> for Server {
@@ -104,7 +107,7 @@ impl Inner {
             Route::Exec(container) => streams::exec(&self.node, request, &container, &query).await,
             Route::Attach(container) => streams::attach(&self.node, request, &container, &query).await,
             Route::PortForward(pod) => streams::port_forward(&self.node, request, &pod, &query).await,
-            Route::StatsSummary => stats::summary(&self.node).await,
+            Route::StatsSummary => stats::summary(&self.node, &self.rates, &query).await,
             Route::MetricsResource => resource_metrics::metrics(&self.node).await,
             Route::MetricsCadvisor => cadvisor::metrics(&self.node).await,
             Route::NodeLogs(path) => match &self.offers.node_logs {

@@ -11,7 +11,8 @@ use k8s_cri::v1::ContainerStats;
 
 use super::{
     body::{self, Body},
-    stats::{self, Measured, number},
+    look::number,
+    stats::{self, measured::Measured},
 };
 use crate::{pod::node::Node, runtime::labels::Identity};
 
@@ -25,7 +26,7 @@ struct Machine {
 type Pods = BTreeMap<Identity, Vec<Measured>>;
 
 pub(super) async fn metrics(node: &Node) -> Response<Body> {
-    let measured = stats::measured(node).await;
+    let measured = stats::measured::measured(node).await;
     let (cpu_ns, (total, available)) = stats::of_machine();
     let at_ms = node.clock.now().as_millisecond();
     let machine = Machine { cpu_ns, memory_bytes: total - available, at_ms };
