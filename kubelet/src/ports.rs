@@ -13,7 +13,12 @@ use component::{
 };
 use tokio::task::JoinSet;
 
-use crate::{Error, Options, Seams, certificates, config::KubeletConfiguration, pod::node::Node, server};
+use crate::{
+    Error, Options, Seams, certificates,
+    config::{self, KubeletConfiguration},
+    pod::node::Node,
+    server,
+};
 
 /// Opens the ports.
 pub(crate) fn open(
@@ -23,7 +28,7 @@ pub(crate) fn open(
     tasks: &mut JoinSet<()>,
 ) -> Result<(), Error> {
     let c = &options.configuration;
-    let configz = serde_json::json!({"kubeletconfig": c});
+    let configz = config::configz(c);
     if c.healthz_port != 0 {
         let listener = serve::bind(SocketAddr::new(ip(&c.healthz_bind_address)?, c.healthz_port))?;
         tasks.spawn(serve::accept(listener, None, Endpoints::new(Gate::Open), seams.shutdown.clone()));

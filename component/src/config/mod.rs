@@ -26,11 +26,32 @@ pub fn load<T: DeserializeOwned>(path: &Path, kind: &str, versions: &[&str]) -> 
     parse(&text, kind, versions).map_err(|problem| Error::Invalid { path: shown, problem })
 }
 
+/// As [`load`], but what only strictness refuses is told instead: an older file with a field that is gone goes on working.
+pub fn load_leniently<T: DeserializeOwned>(
+    path: &Path,
+    kind: &str,
+    versions: &[&str],
+) -> Result<(T, Option<String>), Error> {
+    let shown = path.display().to_string();
+    let text = fs::read_to_string(path).map_err(|source| Error::Read { path: shown.clone(), source })?;
+    parse_leniently(&text, kind, versions).map_err(|problem| Error::Invalid { path: shown, problem })
+}
+
 /// As [`load`], from text.
 pub fn parse<T: DeserializeOwned>(text: &str, kind: &str, versions: &[&str]) -> Result<T, String> {
-    // Through YAML's own tree: it refuses duplicate keys, where JSON's would take the last.
-    let tree: serde_yaml_ng::Value = serde_yaml_ng::from_str(text).map_err(|error| yaml_problem(&error))?;
-    let value = serde_json::to_value(tree).map_err(|error| error.to_string())?;
+    match parse_leniently(text, kind, versions)? {
+        (typed, None) => Ok(typed),
+        (_, Some(complaint)) => Err(complaint),
+    }
+}
+
+/// As [`load_leniently`], from text: unknown fields are left out, and of a field that is there twice the last counts.
+pub fn parse_leniently<T: DeserializeOwned>(
+    text: &str,
+    kind: &str,
+    versions: &[&str],
+) -> Result<(T, Option<String>), String> {
+    let (value, doubled) = tree(text)?;
     let (found_kind, found_version) = (member(&value, "kind")?, member(&value, "apiVersion")?);
     if found_kind != kind || !versions.contains(&found_version) {
         return Err(format!("no kind {found_kind:?} is registered for version {found_version:?}"));
@@ -41,11 +62,18 @@ pub fn parse<T: DeserializeOwned>(text: &str, kind: &str, versions: &[&str]) -> 
     let note = |path: serde_ignored::Path<'_>| unknown.push(shown(&path));
     let typed: T = serde_ignored::deserialize(value, note).map_err(|error| error.to_string())?;
     unknown.retain(|name: &String| !envelope(name));
-    match unknown.is_empty() {
-        true => Ok(typed),
-        false => {
-            let unknown: Vec<_> = unknown.iter().map(|name| format!("unknown field {name:?}")).collect();
-            Err(format!("strict decoding error: {}", unknown.join(", ")))
+    let unknown = unknown.iter().map(|name| format!("unknown field {name:?}"));
+    let complaints: Vec<String> = doubled.into_iter().chain(unknown).collect();
+    Ok((typed, (!complaints.is_empty()).then(|| format!("strict decoding error: {}", complaints.join(", ")))))
+}
+
+/// The text as a tree, and what is there twice. YAML's own tree refuses the second, where JSON's takes the last.
+fn tree(text: &str) -> Result<(Value, Option<String>), String> {
+    match serde_yaml_ng::from_str::<serde_yaml_ng::Value>(text) {
+        Ok(tree) => Ok((serde_json::to_value(tree).map_err(|error| error.to_string())?, None)),
+        Err(error) => {
+            let doubled = doubled_key(&error).ok_or_else(|| not_yaml(&error))?;
+            Ok((serde_yaml_ng::from_str(text).map_err(|error| not_yaml(&error))?, Some(doubled)))
         }
     }
 }
@@ -55,15 +83,15 @@ fn member<'a>(value: &'a Value, name: &str) -> Result<&'a str, String> {
     text.ok_or_else(|| format!("Object '{}' is missing", if name == "kind" { "Kind" } else { name }))
 }
 
-fn yaml_problem(error: &serde_yaml_ng::Error) -> String {
+fn doubled_key(error: &serde_yaml_ng::Error) -> Option<String> {
     let text = error.to_string();
     let line = error.location().map(|location| location.line()).unwrap_or_default();
-    match text.split_once("duplicate entry with key ").and_then(|(_, rest)| rest.split('"').nth(1)) {
-        Some(key) => {
-            format!("strict decoding error: yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map")
-        }
-        None => format!("error converting YAML to JSON: yaml: {text}"),
-    }
+    let key = text.split_once("duplicate entry with key ")?.1.split('"').nth(1)?;
+    Some(format!("yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map"))
+}
+
+fn not_yaml(error: &serde_yaml_ng::Error) -> String {
+    format!("error converting YAML to JSON: yaml: {error}")
 }
 
 /// A field's path as upstream writes it: `a.b[0].c`.
@@ -124,5 +152,19 @@ mod tests {
         assert!(parse::<Example>(HEAD, "Other", &["example/v1"]).unwrap_err().starts_with("no kind"));
         assert!(parse::<Example>("maxPods: 1", "Example", &[]).unwrap_err().contains("'Kind' is missing"));
         assert!(parsed("maxPods: 1\nmaxPods: 2\n").unwrap_err().contains("key \"maxPods\" already set in map"));
+    }
+
+    #[test]
+    fn leniently_unknown_fields_go_and_the_last_of_two_counts() {
+        let lenient = |rest: &str| parse_leniently::<Example>(&format!("{HEAD}{rest}"), "Example", &["example/v1"]);
+        let (example, complaint) = lenient("maxPods: 1\ngone: {a: b}\nmaxPods: 2\n").unwrap();
+        assert_eq!(example.max_pods, 2);
+        let words = "strict decoding error: yaml: unmarshal errors:\n  line ";
+        let complaint = complaint.expect("told");
+        assert!(complaint.starts_with(words), "{complaint}");
+        assert!(complaint.ends_with("key \"maxPods\" already set in map, unknown field \"gone\""), "{complaint}");
+        assert_eq!(lenient("maxPods: 7\n").unwrap().1, None);
+        assert!(lenient("maxPods: many\n").unwrap_err().contains("invalid type"), "a wrong value stays an error");
+        assert!(lenient("maxPods: [\n").unwrap_err().starts_with("error converting YAML to JSON"));
     }
 }

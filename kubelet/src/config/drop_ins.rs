@@ -21,17 +21,21 @@ pub fn drop_ins(base: KubeletConfiguration, folder: &Path) -> Result<KubeletConf
     let mut merged = serde_json::to_value(base).map_err(|error| failed(folder, &error))?;
     for path in files {
         let own = read(&path).map_err(|problem| failed(&path, &problem))?;
-        // Decoded alone for its strictness, merged as it is written: absent fields must not bring their defaults.
+        // Decoded alone for what is wrong with it, merged as it is written: absent fields must not bring their defaults.
         let mut alone = Value::Null;
         merge(&mut alone, own.clone());
-        component::config::parse::<KubeletConfiguration>(&alone.to_string(), KIND, &API_VERSIONS)
+        let text = alone.to_string();
+        let (_, complaint) = component::config::parse_leniently::<KubeletConfiguration>(&text, KIND, &API_VERSIONS)
             .map_err(|problem| failed(&path, &problem))?;
+        if let Some(complaint) = complaint {
+            tracing::warn!(path = %path.display(), complaint, "a drop-in says what nobody knows");
+        }
         merge(&mut merged, own);
     }
     serde_json::from_value(merged).map_err(|error| failed(folder, &error))
 }
 
-/// Through YAML's own tree, which refuses fields that are there twice.
+/// Through YAML's own tree, which refuses fields that are there twice; upstream's drop-ins are strict in that, too.
 fn read(path: &Path) -> Result<Value, String> {
     let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
     let tree: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text).map_err(|error| error.to_string())?;

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Taint;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{GoDuration, refused};
+use super::{GoDuration, configz, refused};
 
 /// `authentication`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -110,7 +110,8 @@ macro_rules! configuration {
             pub fn without_effect(&self) -> Vec<&'static str> {
                 let mut names = Vec::new();
                 $( if ![<$checked_type>::default(), $checked_default].contains(&self.$checked) { names.push($checked_name); } )*
-                $( if self.$other.as_ref().is_some_and(|value| !refused::is_off(value, &["0s"])) { names.push($name); } )*
+                let sets = |name: &str, value: &Value| !refused::is_off(value, &["0s"]) && !configz::is_default(name, value);
+                $( if self.$other.as_ref().is_some_and(|value| sets($name, value)) { names.push($name); } )*
                 names
             }
 

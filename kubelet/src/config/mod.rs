@@ -4,6 +4,7 @@
 //! [`KubeletConfiguration::without_effect`] when a file sets them, and those that ask for what is not built are refused
 //! by [`validate`]. Flags that were given override the file in [`crate::options`].
 
+mod configz;
 mod drop_ins;
 mod duration;
 mod fields;
@@ -15,6 +16,7 @@ mod validate;
 
 use std::path::Path;
 
+pub use configz::configz;
 pub use drop_ins::drop_ins;
 pub use duration::GoDuration;
 pub use fields::{Authentication, Authorization, KubeletConfiguration, PeriodByPriority};
@@ -81,10 +83,15 @@ impl KubeletConfiguration {
     }
 }
 
-/// Reads a configuration file strictly.
+/// Reads a configuration file. As upstream has it for v1beta1, fields that nobody knows, or that come twice, are only
+/// warned of: files outlive the fields that they name.
 ///
 /// # Errors
 /// Upstream's words for files that cannot be read or decoded.
 pub fn load(path: &Path) -> Result<KubeletConfiguration, component::config::Error> {
-    component::config::load(path, KIND, &API_VERSIONS)
+    let (configuration, complaint) = component::config::load_leniently(path, KIND, &API_VERSIONS)?;
+    if let Some(complaint) = complaint {
+        tracing::warn!(path = %path.display(), complaint, "Using lenient decoding as strict decoding failed");
+    }
+    Ok(configuration)
 }

@@ -14,7 +14,7 @@ use k8s_openapi::{
 };
 use tokio::net::TcpStream;
 
-use super::grpc;
+use super::{grpc, path::escaped};
 use crate::{env::expand, pod::backoff::go_duration, runtime::Runtime};
 
 /// Of an answer's body no more is read.
@@ -167,8 +167,7 @@ fn url(get: &HTTPGetAction, container: &Container, pod_ip: &str) -> Result<Uri, 
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     let scheme = get.scheme.as_deref().unwrap_or("HTTP").to_lowercase();
     let path = get.path.as_deref().unwrap_or("/");
-    let slash = if path.starts_with('/') { "" } else { "/" };
-    let text = format!("{scheme}://{host}:{}{slash}{path}", port(&get.port, container)?);
+    let text = format!("{scheme}://{host}:{}{}", port(&get.port, container)?, escaped(path));
     text.parse().map_err(|error| format!("parse {text:?}: {error}"))
 }
 

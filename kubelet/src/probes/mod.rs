@@ -5,6 +5,7 @@
 
 pub mod grpc;
 pub mod handlers;
+mod path;
 pub mod tally;
 #[cfg(test)]
 pub(crate) mod tests;
