@@ -6,7 +6,7 @@ use machinery::{
     schema::{self, Decoded},
 };
 
-use super::references;
+use super::{references, validate};
 use crate::pod::spec::{CONFIG_HASH, CONFIG_SEEN, CONFIG_SOURCE};
 
 /// Reads YAML or JSON. `source` is the file's path: with the content and the node it makes the pod's UID.
@@ -27,15 +27,9 @@ pub(super) fn parse(text: &str, source: &str, node_name: &str) -> Result<Pod, St
     }
     schema::default_static(schema, &mut object);
     let mut pod: Pod = serde_json::from_value(object).map_err(|error| error.to_string())?;
-    if pod.spec.as_ref().is_none_or(|spec| spec.containers.is_empty()) {
-        return Err("invalid pod: spec.containers: Required value".into());
-    }
     let Some(name) = pod.metadata.name.clone().filter(|name| !name.is_empty()) else {
-        return Err("invalid pod: metadata.name: Required value".into());
+        return Err("invalid pod: name is needed for the pod".into());
     };
-    if let Some(objects) = references::first(&pod) {
-        return Err(format!("static pods may not reference {objects}"));
-    }
     let uid = pod.metadata.uid.clone().filter(|uid| !uid.is_empty());
     let uid = uid.unwrap_or_else(|| hash(&[text, source, node_name]));
     pod.metadata.name = Some(format!("{name}-{node_name}"));
@@ -47,7 +41,15 @@ pub(super) fn parse(text: &str, source: &str, node_name: &str) -> Result<Pod, St
     pod.metadata.uid = Some(uid);
     pod.status = None;
     complete(pod.spec.get_or_insert_default(), node_name);
-    Ok(pod)
+    let whole = serde_json::to_value(&pod).map_err(|error| error.to_string())?;
+    let errors: Vec<String> = validate::all(&whole).iter().map(ToString::to_string).collect();
+    if !errors.is_empty() {
+        return Err(format!("invalid pod: [{}]", errors.join(", ")));
+    }
+    match references::first(&pod) {
+        Some(objects) => Err(format!("static pods may not reference {objects}")),
+        None => Ok(pod),
+    }
 }
 
 /// The defaults that look at more than one field.
@@ -110,6 +112,65 @@ mod tests {
         assert_eq!(pod.metadata.uid, again.metadata.uid, "the same manifest is the same pod");
         let changed = parse(&MANIFEST.replace("image: i", "image: j"), "/etc/pods/web.yaml", "node-1").expect("a pod");
         assert_ne!(pod.metadata.uid, changed.metadata.uid);
+    }
+
+    #[test]
+    fn what_could_not_run_is_told_as_the_api_server_would() {
+        let of = |spec: &str| {
+            let text = format!("{{apiVersion: v1, kind: Pod, metadata: {{name: web}}, spec: {{{spec}}}}}");
+            parse(&text, "f", "n").err().unwrap_or_default()
+        };
+        let c = "name: c, image: i";
+        for (spec, wanted) in [
+            (format!("containers: [{{{c}}}, {{{c}}}]"), "spec.containers[1].name: Duplicate value: \"c\""),
+            (
+                format!("containers: [{{{c}}}], initContainers: [{{{c}}}]"),
+                "spec.initContainers[0].name: Duplicate value",
+            ),
+            ("containers: []".into(), "spec.containers: Required value"),
+            ("containers: [{name: C, image: i}]".into(), "spec.containers[0].name: Invalid value: \"C\": a lowercase"),
+            ("containers: [{name: c}]".into(), "spec.containers[0].image: Required value"),
+            (
+                format!("containers: [{{{c}, volumeMounts: [{{name: v, mountPath: /v}}]}}]"),
+                "spec.containers[0].volumeMounts[0].name: Not found: \"v\"",
+            ),
+            (
+                format!(
+                    "volumes: [{{name: v, emptyDir: {{}}}}], containers: [{{{c}, volumeMounts: [{{name: v, mountPath: /v}}, \
+                {{name: v, mountPath: /v}}]}}]"
+                ),
+                "volumeMounts[1].mountPath: Invalid value: \"/v\": must be unique",
+            ),
+            (
+                format!("containers: [{{{c}, ports: [{{containerPort: 70000}}]}}]"),
+                "ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive",
+            ),
+            (
+                format!("containers: [{{{c}, ports: [{{containerPort: 1, protocol: IP}}]}}]"),
+                "ports[0].protocol: Unsupported value: \"IP\": supported values: \"SCTP\", \"TCP\", \"UDP\"",
+            ),
+            (
+                format!(
+                    "containers: [{{{c}, ports: [{{containerPort: 1, hostPort: 9}}, {{containerPort: 2, hostPort: 9}}]}}]"
+                ),
+                "spec.containers[0].ports[1].hostPort: Duplicate value: \"TCP//9\"",
+            ),
+            (format!("restartPolicy: Sometimes, containers: [{{{c}}}]"), "spec.restartPolicy: Unsupported value"),
+            (format!("containers: [{{{c}, imagePullPolicy: Now}}]"), "spec.containers[0].imagePullPolicy: Unsupported"),
+            (
+                format!("containers: [{{{c}, livenessProbe: {{periodSeconds: 1}}}}]"),
+                "spec.containers[0].livenessProbe: Required value: must specify a handler type",
+            ),
+            (
+                format!("containers: [{{{c}, resources: {{requests: {{cpu: 2}}, limits: {{cpu: 1}}}}}}]"),
+                "spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1",
+            ),
+            (format!("containers: [{{{c}, env: [{{name: 'a=b', value: c}}]}}]"), "env[0].name: Invalid value: \"a=b\""),
+        ] {
+            let found = of(&spec);
+            assert!(found.starts_with("invalid pod: [") && found.contains(wanted), "{spec}: {found}");
+        }
+        assert_eq!(of(&format!("containers: [{{{c}, ports: [{{containerPort: 80, name: http}}]}}]")), "");
     }
 
     #[test]
