@@ -79,6 +79,7 @@ impl KubeletConfiguration {
             soft_grace: self.eviction_soft_grace_period.clone(),
             min_reclaim: self.eviction_minimum_reclaim.clone(),
             merge_defaults: self.merge_default_eviction_settings,
+            enforces_pods: self.enforce_node_allocatable.iter().any(|it| it == "pods"),
         }
     }
 }

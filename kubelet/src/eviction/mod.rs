@@ -81,7 +81,7 @@ pub async fn run(
     health: watch::Sender<Health>,
     shutdown: Shutdown,
 ) {
-    let observer = Observer::new(settings.root.clone(), node.facts.paths.root.clone());
+    let observer = Observer::new(settings.root.clone(), node.facts.paths.root.clone(), node.cgroups.clone());
     let state = State::new(settings.thresholds.clone(), settings.transition);
     let mut manager = Manager { settings, node, dispatch, images, state, observer, health, ending: HashMap::new() };
     loop {
@@ -174,7 +174,7 @@ impl Manager {
         let frees_by_images = match signal {
             Signal::ImagefsAvailable | Signal::ImagefsInodesFree => true,
             Signal::NodefsAvailable | Signal::NodefsInodesFree => !self.observer.has_own_image_disk(),
-            Signal::MemoryAvailable | Signal::PidAvailable => false,
+            Signal::MemoryAvailable | Signal::AllocatableMemoryAvailable | Signal::PidAvailable => false,
         };
         if frees_by_images {
             self.images.delete_unused().await;

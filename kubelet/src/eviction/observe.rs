@@ -11,6 +11,7 @@ use super::{
     state::{Observation, Observations},
 };
 use crate::{
+    cgroups::{Cgroups, figures::is_limit},
     node::machine::{Space, meminfo_kib},
     runtime::Runtime,
 };
@@ -21,12 +22,13 @@ pub(super) struct Observer {
     node_folder: PathBuf,
     /// The folder of the runtime's images, once the runtime has told it.
     image_folder: Option<PathBuf>,
+    cgroups: Option<Cgroups>,
 }
 
 impl Observer {
     /// `root` is where /proc is read, `node_folder` a folder on the node's disk.
-    pub(super) fn new(root: PathBuf, node_folder: PathBuf) -> Self {
-        Self { root, node_folder, image_folder: None }
+    pub(super) fn new(root: PathBuf, node_folder: PathBuf, cgroups: Option<Cgroups>) -> Self {
+        Self { root, node_folder, image_folder: None, cgroups }
     }
 
     /// Images have another disk than the pods' files.
@@ -55,8 +57,19 @@ impl Observer {
             (Signal::PidAvailable, pids - processes(&text("proc/loadavg")), pids),
         ]
         .into_iter()
+        .chain(self.share_of_pods())
         .map(|(signal, available, capacity)| (signal, Observation { available, capacity }))
         .collect()
+    }
+
+    /// Nothing where pods have no share of their own.
+    fn share_of_pods(&self) -> Option<(Signal, i64, i64)> {
+        let cgroups = self.cgroups.as_ref()?;
+        let folder = cgroups.naming().kubepods().folder();
+        let memory = cgroups.hierarchy().figures(&folder)?.memory?;
+        let limit = i64::try_from(memory.limit.filter(|limit| is_limit(*limit))?).ok()?;
+        let used = i64::try_from(memory.working_set).ok()?;
+        Some((Signal::AllocatableMemoryAvailable, limit.saturating_sub(used), limit))
     }
 }
 
@@ -76,7 +89,13 @@ pub(crate) fn processes(loadavg: &str) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::fake::FakeRuntime;
+    use crate::{
+        cgroups::{
+            Hierarchy,
+            naming::{Driver, Naming},
+        },
+        runtime::fake::FakeRuntime,
+    };
 
     #[tokio::test]
     async fn the_machine_is_read() {
@@ -86,17 +105,27 @@ mod tests {
             ("proc/loadavg", "0.1 0.2 0.3 1/250 4000\n"),
             ("proc/sys/kernel/pid_max", "4000\n"),
             ("proc/sys/kernel/threads-max", "1000\n"),
+            ("cgroup/cgroup.controllers", "memory\n"),
+            ("cgroup/kubepods/memory.current", "700\n"),
+            ("cgroup/kubepods/memory.stat", "inactive_file 100\n"),
+            ("cgroup/kubepods/memory.max", "1000\n"),
         ] {
             let path = root.path().join(path);
             fs::create_dir_all(path.parent().expect("a parent")).expect("folders");
             fs::write(path, text).expect("a file");
         }
-        let mut observer = Observer::new(root.path().into(), root.path().into());
+        let naming = Naming::new(Driver::Cgroupfs, "");
+        let cgroups = Cgroups::new(Hierarchy::detect(&root.path().join("cgroup")), naming, None);
+        let mut observer = Observer::new(root.path().into(), root.path().into(), Some(cgroups));
         let seen = observer.look(&FakeRuntime::default()).await;
         let of = |signal| seen[&signal];
         assert_eq!(of(Signal::MemoryAvailable), Observation { available: 400 * 1024, capacity: 1000 * 1024 });
         assert_eq!(of(Signal::PidAvailable), Observation { available: 750, capacity: 1000 });
         assert_eq!(of(Signal::ImagefsAvailable).capacity, of(Signal::NodefsAvailable).capacity);
         assert!(!observer.has_own_image_disk());
+        assert_eq!(of(Signal::AllocatableMemoryAvailable), Observation { available: 400, capacity: 1000 });
+        fs::write(root.path().join("cgroup/kubepods/memory.max"), "max\n").expect("a file");
+        let seen = observer.look(&FakeRuntime::default()).await;
+        assert!(!seen.contains_key(&Signal::AllocatableMemoryAvailable), "without a limit there is no share");
     }
 }

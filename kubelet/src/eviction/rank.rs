@@ -41,7 +41,7 @@ pub fn first<'a>(
 
 fn taken(usage: &Usage, signal: Signal) -> i64 {
     match signal {
-        Signal::MemoryAvailable => usage.memory_bytes(),
+        Signal::MemoryAvailable | Signal::AllocatableMemoryAvailable => usage.memory_bytes(),
         Signal::NodefsAvailable | Signal::ImagefsAvailable => usage.disk_bytes(),
         Signal::NodefsInodesFree | Signal::ImagefsInodesFree => usage.inodes(),
         Signal::PidAvailable => usage.processes,
@@ -50,7 +50,9 @@ fn taken(usage: &Usage, signal: Signal) -> i64 {
 
 fn requested(pod: &Pod, signal: Signal) -> i64 {
     match signal {
-        Signal::MemoryAvailable => resources::PodTotal::of(pod).memory_request_bytes,
+        Signal::MemoryAvailable | Signal::AllocatableMemoryAvailable => {
+            resources::PodTotal::of(pod).memory_request_bytes
+        }
         Signal::NodefsAvailable | Signal::ImagefsAvailable => of_containers(pod, |it| request(it, "ephemeral-storage")),
         _ => 0,
     }
@@ -78,7 +80,7 @@ pub fn message(pod: &Pod, usage: Option<&Usage>, starving: &Starving) -> String 
     for container in spec::spec(pod).containers.iter().chain(spec::init_containers(pod)) {
         let Some(own) = usage.containers.get(&container.name) else { continue };
         let (taken, name) = match signal {
-            Signal::MemoryAvailable => (own.memory_bytes, "memory"),
+            Signal::MemoryAvailable | Signal::AllocatableMemoryAvailable => (own.memory_bytes, "memory"),
             Signal::NodefsAvailable | Signal::ImagefsAvailable => {
                 (own.rootfs_bytes + own.log_bytes, "ephemeral-storage")
             }

@@ -8,6 +8,8 @@ use machinery::quantity::{Format, Quantity};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Signal {
     MemoryAvailable,
+    /// What is left of the share of all pods together.
+    AllocatableMemoryAvailable,
     NodefsAvailable,
     NodefsInodesFree,
     ImagefsAvailable,
@@ -34,8 +36,9 @@ impl Pressure {
     }
 }
 
-const SIGNALS: [(Signal, &str); 6] = [
+const SIGNALS: [(Signal, &str); 7] = [
     (Signal::MemoryAvailable, "memory.available"),
+    (Signal::AllocatableMemoryAvailable, "allocatableMemory.available"),
     (Signal::NodefsAvailable, "nodefs.available"),
     (Signal::NodefsInodesFree, "nodefs.inodesFree"),
     (Signal::ImagefsAvailable, "imagefs.available"),
@@ -67,7 +70,7 @@ impl Signal {
 
     pub fn pressure(self) -> Pressure {
         match self {
-            Self::MemoryAvailable => Pressure::Memory,
+            Self::MemoryAvailable | Self::AllocatableMemoryAvailable => Pressure::Memory,
             Self::PidAvailable => Pressure::Pid,
             _ => Pressure::Disk,
         }
@@ -76,7 +79,7 @@ impl Signal {
     /// The resource that is short, as events and messages name it.
     pub fn resource(self) -> &'static str {
         match self {
-            Self::MemoryAvailable => "memory",
+            Self::MemoryAvailable | Self::AllocatableMemoryAvailable => "memory",
             Self::NodefsAvailable | Self::ImagefsAvailable => "ephemeral-storage",
             Self::NodefsInodesFree | Self::ImagefsInodesFree => "inodes",
             Self::PidAvailable => "pids",
@@ -86,8 +89,8 @@ impl Signal {
     /// Bytes are shown in powers of two, numbers plainly.
     pub fn shown(self, value: i64) -> String {
         let format = match self {
-            Self::MemoryAvailable | Self::NodefsAvailable | Self::ImagefsAvailable => Format::BinarySi,
-            _ => Format::DecimalSi,
+            Self::NodefsInodesFree | Self::ImagefsInodesFree | Self::PidAvailable => Format::DecimalSi,
+            _ => Format::BinarySi,
         };
         Quantity::new(value, format).to_string()
     }
@@ -148,6 +151,8 @@ pub struct Wanted {
     pub min_reclaim: BTreeMap<String, String>,
     /// Defaults stand beside what is given, instead of going when anything is given.
     pub merge_defaults: bool,
+    /// All pods together are held to their share: then what is left of that counts like the node's memory.
+    pub enforces_pods: bool,
 }
 
 impl Wanted {
@@ -188,6 +193,10 @@ pub fn thresholds(wanted: &Wanted) -> Result<Vec<Threshold>, Vec<String>> {
     }
     for name in wanted.soft_grace.keys().filter(|name| !wanted.soft.contains_key(*name)) {
         problems.push(format!("grace period for soft eviction threshold {name} without a threshold"));
+    }
+    if wanted.enforces_pods {
+        let hard = found.iter().find(|it| it.signal == Signal::MemoryAvailable && it.grace.is_none()).copied();
+        found.extend(hard.map(|hard| Threshold { signal: Signal::AllocatableMemoryAvailable, ..hard }));
     }
     found.sort_by_key(|threshold| (threshold.signal, threshold.grace.is_some()));
     if problems.is_empty() { Ok(found) } else { Err(problems) }
@@ -255,6 +264,22 @@ mod tests {
         assert_eq!(own.warnings(), words.map(|it| format!("found {it} eviction. ignoring")));
         let wrong = Wanted { soft_grace: BTreeMap::new(), ..own };
         assert_eq!(thresholds(&wrong).expect_err("no grace").len(), 1);
+    }
+
+    #[test]
+    fn pods_that_are_held_to_their_share_have_a_threshold_there() {
+        let own = Wanted {
+            hard: map(&[("memory.available", "5%")]),
+            soft: map(&[("memory.available", "10%")]),
+            soft_grace: map(&[("memory.available", "1m")]),
+            enforces_pods: true,
+            ..Wanted::default()
+        };
+        let found = thresholds(&own).expect("thresholds");
+        assert_eq!(found.len(), 3);
+        let share = found.iter().find(|it| it.signal == Signal::AllocatableMemoryAvailable).expect("the hard one's");
+        assert_eq!((share.limit, share.grace, share.signal.pressure()), (Limit::Percent(5.0), None, Pressure::Memory));
+        assert_eq!(share.signal.name(), "allocatableMemory.available");
     }
 
     #[test]

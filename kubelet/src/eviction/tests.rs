@@ -63,7 +63,7 @@ async fn machine(pods: &[Arc<Pod>]) -> Machine {
     let images = Collector::new(bed.runtime.clone(), node.clock, policy, node.reporter.clone(), pulls);
     let manager = Manager {
         state: State::new(settings.thresholds.clone(), settings.transition),
-        observer: Observer::new(root, bed.folder.path().into()),
+        observer: Observer::new(root, bed.folder.path().into(), None),
         settings,
         node: node.clone(),
         dispatch,
