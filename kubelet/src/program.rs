@@ -22,7 +22,7 @@ use crate::{
     connect::{self, Connected},
     dispatch::{Dispatcher, LateDispatcher},
     enforcement, facts,
-    images::{self, Puller, access, providers::Providers, rate::Rate, records::Records},
+    images::{self, Puller, access, logins::Logins, providers::Providers, rate::Rate, records::Records},
     keepers, metrics,
     node::{
         self, capacity,
@@ -324,7 +324,7 @@ fn puller(
         access: access::Policy::parse(policy, allowed).map_err(Error::Options)?,
     };
     let (configuration, programs) = (options.credential_providers.as_deref(), &options.credential_provider_programs);
-    let providers = Providers::load(configuration, programs, &options.root_dir, clock)?;
+    let providers = Providers::load(configuration, programs, Logins::of_process(&options.root_dir), clock)?;
     Ok(Puller::new(runtime.clone(), sources.clone(), reporter.clone(), clock, pulls, providers, records.clone()))
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use k8s_cri::v1::AuthConfig;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use serde::Deserialize;
@@ -73,14 +73,24 @@ fn entries(secret: &Secret) -> Vec<(String, Entry)> {
     old.unwrap_or_default().into_iter().collect()
 }
 
-/// The credentials in a file as `docker login` writes it, with what they are filed under.
-pub(super) fn of_login_file(json: &[u8]) -> Vec<(String, AuthConfig)> {
-    let file = serde_json::from_slice::<DockerConfigJson>(json).unwrap_or_default();
-    file.auths.into_iter().map(|(at, it)| (at.clone(), auth(&at, it))).collect()
+/// The credentials in a file as `docker login` writes it, with what they are filed under; None where it is none.
+pub(super) fn of_login_file(json: &[u8]) -> Option<Vec<(String, AuthConfig)>> {
+    Some(filed(serde_json::from_slice::<DockerConfigJson>(json).ok()?.auths))
+}
+
+/// The same of a `.dockercfg`.
+pub(super) fn of_old_login_file(json: &[u8]) -> Option<Vec<(String, AuthConfig)>> {
+    Some(filed(serde_json::from_slice(json).ok()?))
+}
+
+fn filed(entries: BTreeMap<String, Entry>) -> Vec<(String, AuthConfig)> {
+    entries.into_iter().map(|(at, it)| (at.clone(), auth(&at, it))).collect()
 }
 
 fn auth(at: &str, entry: Entry) -> AuthConfig {
-    let decoded = BASE64_STANDARD.decode(entry.auth.trim()).ok().and_then(|it| String::from_utf8(it).ok());
+    // Some write it without its padding.
+    let decoded = BASE64_STANDARD_NO_PAD.decode(entry.auth.trim().trim_end_matches('='));
+    let decoded = decoded.ok().and_then(|it| String::from_utf8(it).ok());
     let pair = decoded.as_deref().and_then(|text| text.split_once(':'));
     let (username, password) = match pair {
         Some((username, password)) if entry.username.is_empty() => (username.to_owned(), password.to_owned()),

@@ -8,6 +8,7 @@
 pub mod access;
 pub mod auth;
 pub mod collect;
+pub mod logins;
 mod matching;
 pub mod name;
 pub mod providers;

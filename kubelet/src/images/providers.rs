@@ -1,11 +1,11 @@
-//! Credentials of the node: `config.json` in the kubelet's folder, and programs that are asked for them
+//! Credentials of the node: its logins, and programs that are asked for them
 //! (`kubelet.config.k8s.io/v1 CredentialProviderConfig`, KEP-2133).
 //!
 //! Enter at [`Providers::load`] and [`Providers::for_image`]. A program answers for an image; how long its answer holds,
 //! and for what else, it says itself.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
     process::Stdio,
     sync::{Mutex, PoisonError},
@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
 use super::{
-    auth,
+    logins::Logins,
     matching::{self, fits},
     name,
 };
@@ -42,6 +42,10 @@ const RUN_LIMIT: Duration = Duration::from_secs(60);
 pub enum Error {
     #[error(transparent)]
     Configuration(#[from] component::config::Error),
+    #[error("{operation} {path}: {problem}", path = path.display())]
+    Files { operation: &'static str, path: PathBuf, problem: String },
+    #[error("duplicate provider name {0:?} found in configuration file(s)")]
+    Twice(String),
     #[error("credential provider {name}: {problem}")]
     Provider { name: String, problem: String },
 }
@@ -97,20 +101,19 @@ type Cache = HashMap<(String, String), (BTreeMap<String, Login>, Timestamp)>;
 pub struct Providers {
     providers: Vec<Provider>,
     programs: PathBuf,
-    /// `config.json`, as `docker login` writes it; read when asked for.
-    login_file: PathBuf,
+    logins: Logins,
     clock: Clock,
     cache: Mutex<Cache>,
 }
 
 impl Providers {
-    /// `configuration` names the providers, `programs` is the folder of their programs, `root` the kubelet's folder.
+    /// `configuration` is a file, or a folder of files, that names the providers, `programs` the folder of their programs.
     ///
     /// # Errors
     /// A configuration that cannot be read, and everything in it that is wrong.
-    pub fn load(configuration: Option<&Path>, programs: &Path, root: &Path, clock: Clock) -> Result<Self, Error> {
+    pub fn load(configuration: Option<&Path>, programs: &Path, logins: Logins, clock: Clock) -> Result<Self, Error> {
         let configuration: Configuration = match configuration {
-            Some(path) => component::config::load(path, KIND, &API_VERSIONS)?,
+            Some(path) => read(path)?,
             None => Configuration::default(),
         };
         for provider in &configuration.providers {
@@ -119,7 +122,7 @@ impl Providers {
         Ok(Self {
             providers: configuration.providers,
             programs: programs.to_owned(),
-            login_file: root.join("config.json"),
+            logins,
             clock,
             cache: Mutex::default(),
         })
@@ -127,14 +130,13 @@ impl Providers {
 
     /// A node without credentials of its own.
     pub fn none(clock: Clock) -> Self {
-        let (programs, login_file) = (PathBuf::new(), PathBuf::new());
-        Self { providers: Vec::new(), programs, login_file, clock, cache: Mutex::default() }
+        let (programs, logins) = (PathBuf::new(), Logins::default());
+        Self { providers: Vec::new(), programs, logins, clock, cache: Mutex::default() }
     }
 
     /// Every credential of the node for an image. A provider that fails is told and passed over.
     pub async fn for_image(&self, image: &str) -> Vec<AuthConfig> {
-        let logins = std::fs::read(&self.login_file).map(|json| auth::of_login_file(&json)).unwrap_or_default();
-        let mut found = matching::choose(logins, image);
+        let mut found = matching::choose(self.logins.read(), image);
         let mut answers = Vec::new();
         for provider in self.providers.iter().filter(|it| it.match_images.iter().any(|pattern| fits(pattern, image))) {
             match self.ask(provider, image).await {
@@ -204,6 +206,32 @@ impl Providers {
     }
 }
 
+/// A file, or all `*.json`, `*.yaml` and `*.yml` of a folder in the order of their names.
+fn read(path: &Path) -> Result<Configuration, Error> {
+    let mut files = vec![path.to_owned()];
+    if path.is_dir() {
+        let failed = |problem: String| Error::Files { operation: "read directory", path: path.to_owned(), problem };
+        let entries = std::fs::read_dir(path).map_err(|error| failed(error.to_string()))?;
+        let entries = entries.collect::<Result<Vec<_>, _>>().map_err(|error| failed(error.to_string()))?;
+        let is_ours = |path: &PathBuf| path.extension().is_some_and(|it| it == "json" || it == "yaml" || it == "yml");
+        files = entries.into_iter().map(|entry| entry.path()).filter(|path| is_ours(path) && !path.is_dir()).collect();
+        files.sort();
+        if files.is_empty() {
+            return Err(failed("no configuration files found in directory".into()));
+        }
+    }
+    let mut whole = Configuration::default();
+    for file in files {
+        let own: Configuration = component::config::load(&file, KIND, &API_VERSIONS)?;
+        whole.providers.extend(own.providers);
+    }
+    let mut known = HashSet::new();
+    match whole.providers.iter().find(|provider| !known.insert(provider.name.as_str())) {
+        Some(twice) => Err(Error::Twice(twice.name.clone())),
+        None => Ok(whole),
+    }
+}
+
 fn check(provider: &Provider, programs: &Path) -> Result<(), String> {
     if provider.name.is_empty() || provider.name.contains(['/', ' ']) || provider.name.starts_with('.') {
         return Err("name must be the name of a program".into());
@@ -246,7 +274,7 @@ mod tests {
                     - {name: login, matchImages: ['*.example'], defaultCacheDuration: 10m, \
                     apiVersion: credentialprovider.kubelet.k8s.io/v1}\n";
         fs::write(&configuration, text).expect("a file");
-        let load = || Providers::load(Some(&configuration), folder.path(), folder.path(), Clock::system());
+        let load = || Providers::load(Some(&configuration), folder.path(), Logins::default(), Clock::system());
         let providers = load().expect("providers");
         for image in ["registry.example/a:1", "registry.example/b:1"] {
             let found = providers.for_image(image).await;
@@ -256,5 +284,25 @@ mod tests {
         assert_eq!(fs::read_to_string(folder.path().join("count")).expect("a count"), "asked\n");
         fs::write(&configuration, text.replace("name: login", "name: missing")).expect("a file");
         assert!(load().is_err_and(|error| error.to_string().contains("no such program")));
+    }
+    #[test]
+    fn a_folder_of_files_is_one_configuration() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |file: &str, names: &[&str]| {
+            let providers: Vec<_> = names.iter().map(|name| serde_json::json!({"name": name})).collect();
+            let text = serde_json::json!({"apiVersion": API_VERSIONS[0], "kind": KIND, "providers": providers});
+            fs::write(folder.path().join(file), text.to_string()).expect("a file");
+        };
+        let error = read(folder.path()).expect_err("there is nothing");
+        assert!(error.to_string().ends_with("no configuration files found in directory"), "{error}");
+        write("20.yml", &["c"]);
+        write("10.yaml", &["a", "b"]);
+        write("30.json", &["d"]);
+        write("40.conf", &["e"]);
+        let names = |found: Configuration| found.providers.into_iter().map(|it| it.name).collect::<Vec<_>>();
+        assert_eq!(names(read(folder.path()).expect("files")), ["a", "b", "c", "d"]);
+        write("30.json", &["a"]);
+        let error = read(folder.path()).expect_err("one is there twice");
+        assert_eq!(error.to_string(), "duplicate provider name \"a\" found in configuration file(s)");
     }
 }
