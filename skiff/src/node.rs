@@ -1,4 +1,5 @@
-//! The one thing `skiff` asks the API about: this machine's Node, whether it is Ready and which pod addresses it has.
+//! The one thing `skiff` asks the API about: this machine's Node, whether it is Ready and which pod addresses it has. It marks
+//! it, too, as one that has a DNS server.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,9 +13,12 @@ use component::shutdown::Shutdown;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::cni;
+use crate::flags::DNS_LABEL;
 use crate::layout::Layout;
 use crate::part::Part;
 use crate::settings::Settings;
@@ -42,12 +46,20 @@ pub(crate) async fn keep_configured(
     ready: impl FnOnce(),
 ) -> Result<()> {
     let start = Timestamp::now();
-    let mut nodes = watch_node(client(layout, settings)?, &settings.node_name, shutdown);
+    let client = client(layout, settings)?;
+    let mut nodes = watch_node(client.clone(), &settings.node_name, shutdown);
     let mut ready = Some(ready);
     let mut written = None;
     while let Some(changed) = shutdown.run_until(nodes.changed()).await {
         changed.context("watch the node")?;
         let Some(node) = nodes.borrow_and_update().clone() else { continue };
+        if let Some(patch) = dns_label(&node, settings.runs(Part::SkiffDns)) {
+            let nodes: Api<Node> = Api::all(client.clone());
+            // Tried again at the Node's next change, its next heartbeat at the latest.
+            if let Err(error) = nodes.patch(&settings.node_name, &PatchParams::default(), &Patch::Merge(patch)).await {
+                tracing::warn!(%error, "the Node is not marked as one that has a DNS server, or has none");
+            }
+        }
         let cidr = pod_cidr(&node);
         if cidr.is_some() && cidr != written {
             written = cidr;
@@ -103,6 +115,13 @@ pub(crate) fn is_ready(node: &Node) -> bool {
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
+/// What makes the label that leads to this node's DNS server true. The kubelet sets it only when it registers the Node.
+fn dns_label(node: &Node, has_server: bool) -> Option<Value> {
+    let is_marked = node.metadata.labels.as_ref().and_then(|labels| labels.get(DNS_LABEL)).map(String::as_str);
+    let wanted = has_server.then_some("true");
+    (is_marked != wanted).then(|| json!({"metadata": {"labels": {DNS_LABEL: wanted}}}))
+}
+
 /// When the kubelet last told how it is. Until it does so anew, a stored node is as it was when the cluster stopped.
 fn heartbeat(node: &Node) -> Option<Timestamp> {
     let mut conditions = node.status.as_ref()?.conditions.iter().flatten();
@@ -112,4 +131,14 @@ fn heartbeat(node: &Node) -> Option<Timestamp> {
 
 fn pod_cidr(node: &Node) -> Option<IpNet> {
     node.spec.as_ref()?.pod_cidr.as_ref()?.parse().ok()
+}
+
+#[test]
+fn a_node_is_marked_by_whether_it_has_a_dns_server() {
+    let node = |labels: Value| serde_json::from_value::<Node>(json!({"metadata": {"labels": labels}})).expect("a node");
+    let patch = |value: Value| Some(json!({"metadata": {"labels": {"skiff.internal/dns": value}}}));
+    assert_eq!(dns_label(&node(json!({})), true), patch(json!("true")));
+    assert_eq!(dns_label(&node(json!({"skiff.internal/dns": "true"})), true), None);
+    assert_eq!(dns_label(&node(json!({"skiff.internal/dns": "true"})), false), patch(Value::Null));
+    assert_eq!(dns_label(&node(json!({"a": "b"})), false), None);
 }

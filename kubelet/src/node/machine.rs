@@ -18,6 +18,7 @@ pub struct Machine {
     /// Huge page sizes in KiB, with their number.
     pub hugepages: Vec<(i64, i64)>,
     pub has_swap: bool,
+    pub swap_bytes: i64,
 }
 
 impl Machine {
@@ -40,6 +41,7 @@ impl Machine {
             os_image: os_image(&text("etc/os-release")),
             hugepages: hugepages(&root.join("sys/kernel/mm/hugepages")),
             // The first line is the heading.
+            swap_bytes: meminfo_kib(&meminfo, "SwapTotal") * 1024,
             has_swap: text("proc/swaps").lines().skip(1).any(|line| !line.contains("/dev/zram")),
         }
     }

@@ -7,11 +7,12 @@ use k8s_cri::v1::{Image, RuntimeFeatures, RuntimeHandler};
 use k8s_openapi::{
     api::core::v1::{
         ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeDaemonEndpoints, NodeFeatures, NodeRuntimeHandler,
-        NodeRuntimeHandlerFeatures, NodeSpec, NodeStatus, NodeSystemInfo, Taint,
+        NodeRuntimeHandlerFeatures, NodeSpec, NodeStatus, NodeSwapStatus, NodeSystemInfo, Taint,
     },
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
 };
 use kube::api::ObjectMeta;
+use serde_json::{Map, Value};
 
 use super::{
     capacity::Amounts,
@@ -84,6 +85,33 @@ pub fn labels(identity: &Identity) -> BTreeMap<String, String> {
     ]);
     labels.extend(identity.labels.clone());
     labels
+}
+
+/// Those that are kept as the kubelet has them at each start. What else `--node-labels` gave is the API's from the
+/// registration on: others may have changed it, or taken it away.
+const KEPT_LABELS: [&str; 11] = [
+    "kubernetes.io/hostname",
+    "topology.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region",
+    "node.kubernetes.io/instance-type",
+    "beta.kubernetes.io/instance-type",
+    "kubernetes.io/os",
+    "kubernetes.io/arch",
+    "beta.kubernetes.io/os",
+    "beta.kubernetes.io/arch",
+];
+
+/// What a registered Node's labels must change in; null takes one away that is to be empty.
+pub fn relabelled(identity: &Identity, has: &BTreeMap<String, String>) -> Map<String, Value> {
+    let kept = labels(identity).into_iter().filter(|(key, _)| KEPT_LABELS.contains(&key.as_str()));
+    let changed = kept.filter_map(|(key, value)| match (has.get(&key), value.is_empty()) {
+        (None, true) => None,
+        (Some(_), true) => Some((key, Value::Null)),
+        (now, false) => (now != Some(&value)).then(|| (key, value.into())),
+    });
+    changed.collect()
 }
 
 /// What schedulers and API servers look for before they rely on it.
@@ -168,7 +196,7 @@ fn info(identity: &Identity) -> NodeSystemInfo {
         kube_proxy_version: String::new(),
         operating_system: "linux".into(),
         architecture: component::version::ARCHITECTURE.into(),
-        ..NodeSystemInfo::default()
+        swap: (machine.swap_bytes > 0).then_some(NodeSwapStatus { capacity: Some(machine.swap_bytes) }),
     }
 }
 

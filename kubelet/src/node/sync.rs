@@ -104,7 +104,7 @@ pub async fn run(
 }
 
 impl Keeper {
-    /// Tries until the node is there. Its labels are brought up to date, as upstream does at start.
+    /// Tries until the node is there. Some of its labels are brought up to date, as upstream does at start.
     async fn registered(&mut self, health: &watch::Receiver<Health>) -> Node {
         let mut pause = RETRY_MIN;
         loop {
@@ -149,19 +149,14 @@ impl Keeper {
     }
 
     async fn relabel(&self, node: Node) -> Result<Node, kube::Error> {
-        let wanted = object::labels(&self.settings.identity);
         let has = node.metadata.labels.clone().unwrap_or_default();
-        let missing: Map<String, Value> = wanted
-            .into_iter()
-            .filter(|(key, value)| has.get(key) != Some(value))
-            .map(|(key, value)| (key, Value::String(value)))
-            .collect();
+        let changed = object::relabelled(&self.settings.identity, &has);
         let [annotation, value] = object::ATTACHES;
         let attaches = node.metadata.annotations.as_ref().and_then(|it| it.get(annotation)).map(String::as_str);
-        if (missing.is_empty() && attaches == Some(value)) || !self.settings.register {
+        if (changed.is_empty() && attaches == Some(value)) || !self.settings.register {
             return Ok(node);
         }
-        let patch = json!({"metadata": {"labels": missing, "annotations": {annotation: value}}});
+        let patch = json!({"metadata": {"labels": changed, "annotations": {annotation: value}}});
         self.api.patch(&self.settings.identity.name, &PatchParams::default(), &Patch::Strategic(patch)).await
     }
 

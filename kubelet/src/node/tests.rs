@@ -21,7 +21,7 @@ fn write(root: &Path, path: &str, text: &str) {
 
 fn machine_root() -> tempfile::TempDir {
     let root = tempfile::tempdir().expect("a folder");
-    write(root.path(), "proc/meminfo", "MemTotal:    2048000 kB\nMemAvailable:  90000 kB\n");
+    write(root.path(), "proc/meminfo", "MemTotal:    2048000 kB\nMemAvailable:  90000 kB\nSwapTotal: 4 kB\n");
     write(root.path(), "proc/cpuinfo", "processor : 0\nmodel : x\n\nprocessor : 1\n");
     write(root.path(), "proc/swaps", "Filename Type Size Used Priority\n");
     write(root.path(), "proc/sys/kernel/pid_max", "1000\n");
@@ -148,6 +148,7 @@ fn the_object_keeps_what_others_wrote() {
         |id: &str, size| k8s_cri::v1::Image { id: id.into(), size, repo_tags: vec![id.into()], ..Default::default() };
     let images = [image("small", 1), image("large", 9)];
     let status = object::status(&identity, &known, &Health::default(), Some(&images), Timestamp::UNIX_EPOCH);
+    assert_eq!(status.node_info.as_ref().and_then(|it| it.swap.as_ref()?.capacity), Some(4096));
     let capacity = status.capacity.clone().expect("capacity");
     assert_eq!((capacity["example.com/gpu"].0.as_str(), capacity["cpu"].0.as_str()), ("2", "2"));
     assert_eq!(status.conditions.as_ref().map(Vec::len), Some(5));
@@ -158,4 +159,27 @@ fn the_object_keeps_what_others_wrote() {
     assert_eq!((labels["kubernetes.io/hostname"].as_str(), labels["tier"].as_str()), ("node-1", "a"));
     let taints = node.spec.and_then(|spec| spec.taints).expect("taints");
     assert_eq!(taints[0].key, "node.cloudprovider.kubernetes.io/uninitialized");
+}
+
+/// `updateDefaultLabels`: of what `--node-labels` gave only some come back at a start.
+#[test]
+fn a_start_mends_the_default_labels_only() {
+    let mut identity = identity(Machine::read(machine_root().path()));
+    identity.labels.insert("topology.kubernetes.io/zone".into(), "z".into());
+    identity.labels.insert("topology.kubernetes.io/region".into(), String::new());
+    let whole = object::labels(&identity);
+    let mut has = whole.clone();
+    has.remove("topology.kubernetes.io/region");
+    assert_eq!(object::relabelled(&identity, &has), serde_json::Map::new());
+    has.remove("tier");
+    assert_eq!(object::relabelled(&identity, &has), serde_json::Map::new(), "who took it away wants it gone");
+    has.insert("kubernetes.io/hostname".into(), "other".into());
+    has.remove("topology.kubernetes.io/zone");
+    has.insert("topology.kubernetes.io/region".into(), "r".into());
+    let wanted = json!({
+        "kubernetes.io/hostname": "node-1",
+        "topology.kubernetes.io/region": null,
+        "topology.kubernetes.io/zone": "z",
+    });
+    assert_eq!(serde_json::Value::Object(object::relabelled(&identity, &has)), wanted);
 }
