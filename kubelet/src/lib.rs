@@ -19,6 +19,7 @@ mod flags;
 pub mod images;
 mod keepers;
 mod log_rotation;
+mod logind;
 mod metrics;
 mod net_usage;
 pub mod node;

@@ -1,17 +1,25 @@
 //! The machine goes down: pods are ended in the order of their importance, each group with a grace of its own
 //! (`pkg/kubelet/nodeshutdown`).
 //!
-//! Enter at [`end_pods`], when the kubelet was told to stop and graceful shutdown is configured. Whether the machine goes
-//! down, or only the kubelet is started anew, is asked of systemd; without systemd it is taken to go down.
+//! Enter at [`follow_logind`], where graceful shutdown is configured, and at [`end_pods`], when the kubelet was told to stop.
+//! Whether the machine goes down then, or only the kubelet is started anew, is asked of systemd; without systemd it is taken
+//! to go down.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use component::recorder::Type;
+use component::{recorder::Type, shutdown::Shutdown};
 use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::watch;
 
 use crate::{
     config::{KubeletConfiguration, PeriodByPriority},
     dispatch::Dispatcher,
+    logind,
+    node::conditions::Health,
     pod::{inbox::Eviction, node::Node, spec},
 };
 
@@ -40,14 +48,60 @@ pub(crate) fn periods(c: &KubeletConfiguration) -> Vec<PeriodByPriority> {
     by_priority
 }
 
-/// Ends all pods where that is configured and the machine goes down.
-pub(crate) async fn end_pods(periods: Vec<PeriodByPriority>, node: &Node, dispatch: &Dispatcher) {
-    if periods.is_empty() || !is_machine_going_down().await {
+/// Ends all pods when logind says that the machine goes down, which waits for it. Until shutdown.
+pub(crate) async fn follow_logind(
+    periods: Vec<PeriodByPriority>,
+    (node, dispatch): (Arc<Node>, Dispatcher),
+    health: watch::Sender<Health>,
+    root: PathBuf,
+    shutdown: Shutdown,
+) {
+    let whole: i64 = periods.iter().map(|period| period.shutdown_grace_period_seconds).sum();
+    let period = Duration::from_secs(u64::try_from(whole).unwrap_or(0));
+    let on_word = on_word(periods, node, dispatch, health);
+    logind::keep(period, root, on_word, shutdown).await;
+}
+
+fn on_word(
+    periods: Vec<PeriodByPriority>,
+    node: Arc<Node>,
+    dispatch: Dispatcher,
+    health: watch::Sender<Health>,
+) -> logind::OnWord {
+    let state = Arc::new((periods, node, dispatch));
+    Box::new(move |is_going_down| {
+        health.send_modify(|health| health.is_shutting_down = is_going_down);
+        let state = state.clone();
+        Box::pin(async move {
+            let (periods, node, dispatch) = &*state;
+            match is_going_down {
+                true => end_all(periods, node, dispatch).await,
+                false => {
+                    let message = "Shutdown manager detected shutdown cancellation";
+                    node.reporter.node(Type::Normal, "Shutdown", message);
+                }
+            }
+        })
+    })
+}
+
+/// Ends all pods where that is configured and the machine goes down; `is_known` where logind has told so already.
+pub(crate) async fn end_pods(periods: Vec<PeriodByPriority>, node: &Node, dispatch: &Dispatcher, is_known: bool) {
+    if periods.is_empty() {
         return;
     }
+    if is_known {
+        // Whatever logind did not wait for.
+        end_groups(&periods, node, dispatch).await;
+    } else if is_machine_going_down().await {
+        end_all(&periods, node, dispatch).await;
+    }
+}
+
+async fn end_all(periods: &[PeriodByPriority], node: &Node, dispatch: &Dispatcher) {
     tracing::info!("the machine goes down: pods are ended in the order of their priority");
     node.reporter.node(Type::Normal, "Shutdown", "Shutdown manager detected shutdown event");
-    end_groups(&periods, node, dispatch).await;
+    end_groups(periods, node, dispatch).await;
 }
 
 /// What the pods of a group have of its period: systemd waits no longer than all periods together, so that what the API
@@ -230,5 +284,23 @@ mod tests {
             assert_eq!(told.message.as_deref(), Some(MESSAGE));
             assert!(told.conditions.iter().flatten().any(|it| it.type_ == "DisruptionTarget" && it.status == "True"));
         }
+    }
+    #[tokio::test]
+    async fn logind_has_pods_ended_and_may_take_its_word_back() {
+        let mut bed = Bed::new();
+        let (node, dispatch) = bed.dispatcher();
+        let object = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec":
+            {"containers": [{"name": "c", "image": "i:1"}]}});
+        dispatch.put(Arc::new(serde_json::from_value(object).expect("a pod")));
+        until("the pod runs", || status(&node, "u") == "Running").await;
+        let (health, seen) = watch::channel(Health::default());
+        let periods = vec![PeriodByPriority { priority: 0, shutdown_grace_period_seconds: 20 }];
+        let on_word = on_word(periods, node.clone(), dispatch, health);
+        let word = on_word(true);
+        assert!(seen.borrow().is_shutting_down, "said at once: no pod may come any more");
+        word.await;
+        assert_eq!(status(&node, "u"), "Failed Terminated");
+        on_word(false).await;
+        assert!(!seen.borrow().is_shutting_down);
     }
 }

@@ -178,12 +178,19 @@ pub async fn run(mut options: Options, mut seams: Seams) -> Result<(), Error> {
     tasks.spawn(events::follow(channel, move |wake| follow.wake(wake), seams.shutdown.clone()));
     keepers::spawn(&mut tasks, &options.configuration, &seams, &node, &dispatch, (records, health_sender.clone()));
     let periods = node_shutdown::periods(&options.configuration);
+    if !periods.is_empty() {
+        let (ends, root) = ((node.clone(), dispatch.clone()), seams.root.clone());
+        let follow =
+            node_shutdown::follow_logind(periods.clone(), ends, health_sender.clone(), root, seams.shutdown.clone());
+        tasks.spawn(follow);
+    }
     tasks.spawn(pods(options, node.clone(), informers, dispatch.clone(), seams.shutdown.clone()));
     tracing::info!(node = identity.name, runtime = identity.runtime_version, "the kubelet has started");
     asked_to_stop.cancelled().await;
     if !periods.is_empty() {
+        let is_known = health_sender.borrow().is_shutting_down;
         health_sender.send_modify(|health| health.is_shutting_down = true);
-        node_shutdown::end_pods(periods, &node, &dispatch).await;
+        node_shutdown::end_pods(periods, &node, &dispatch, is_known).await;
     }
     seams.shutdown.trigger();
     while tasks.join_next().await.is_some() {}
