@@ -3,8 +3,14 @@
 //! Enter at [`Observed`] for a request; `docs/metrics.md` lists the series. What changes with time alone is brought up to
 //! date when it is read ([`follow`]).
 
+pub mod admission;
+pub mod aggregation;
+pub mod authentication;
+pub mod store;
+pub mod watches;
+
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use component::metrics::{counter, gauge, histogram, int_gauge};
 use http::header::CONTENT_TYPE;
@@ -315,30 +321,4 @@ pub fn follow(api: &Arc<Api>) {
         }
         true
     });
-}
-
-/// How long the store took, by what it did and to whose objects; upstream's names, whichever store it is.
-pub mod store {
-    use super::{Duration, HistogramVec, IntCounterVec, LATENCY_BUCKETS, LazyLock, counter, histogram};
-
-    const LABELS: [&str; 3] = ["operation", "group", "resource"];
-
-    static DURATIONS: LazyLock<HistogramVec> = LazyLock::new(|| {
-        let help = "Etcd request latency in seconds for each operation and object type.";
-        histogram("etcd_request_duration_seconds", help, &LABELS, &LATENCY_BUCKETS)
-    });
-    static COUNTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
-        counter("etcd_requests_total", "Etcd request counts for each operation and object type.", &LABELS)
-    });
-    static ERRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
-        counter("etcd_request_errors_total", "Etcd failed request counts for each operation and object type.", &LABELS)
-    });
-
-    pub fn asked(labels: [&str; 3], took: Duration, failed: bool) {
-        DURATIONS.with_label_values(&labels).observe(took.as_secs_f64());
-        COUNTS.with_label_values(&labels).inc();
-        if failed {
-            ERRORS.with_label_values(&labels).inc();
-        }
-    }
 }

@@ -174,12 +174,13 @@ fn follow_fairness(api: &Arc<Api>, tasks: &mut JoinSet<()>) -> oneshot::Sender<(
 
 /// The store, with the times of its requests told.
 fn metered(store: Arc<dyn Store>, catalogue: &Catalogue) -> Arc<dyn Store> {
+    let received = Arc::new(metrics::store::received(catalogue));
     let catalogue = catalogue.clone();
     let owner = move |key: &str| match catalogue.find_key(key) {
         Some(served) => (served.row.group.to_string(), served.row.plural.to_string()),
         None => (String::new(), String::new()),
     };
-    Arc::new(Metered::new(store, Box::new(owner)))
+    Arc::new(Metered::new(store, Box::new(owner), received))
 }
 
 /// The issuer's documents; an issuer that OpenID does not allow has none, as upstream.

@@ -15,6 +15,7 @@ use crate::catalogue::Catalogue;
 use crate::discovery;
 use crate::fairness::dump;
 use crate::http_body::{Response, full};
+use crate::metrics;
 use crate::request::Query;
 use crate::rest::negotiate::Accept;
 use crate::rest::respond;
@@ -45,6 +46,9 @@ pub async fn answer(server: &Server, request: &Request<()>, path: &str) -> Resul
     let query = request.uri().query().unwrap_or_default();
     if is_probe(path) {
         server.health.look(api.store.as_ref()).await;
+    }
+    if path == "/metrics" {
+        metrics::store::look(api.store.as_ref()).await;
     }
     if let Some(answer) = server.endpoints.answer(request.method(), path, query) {
         return Ok(answer.map(full_body));

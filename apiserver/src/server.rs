@@ -205,8 +205,18 @@ async fn place(
 
 /// Whether metrics may name what a request asks for.
 fn is_known(server: &Server, info: &RequestInfo) -> bool {
-    const PATHS: [&str; 9] =
-        ["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+    const PATHS: [&str; 10] = [
+        "/api",
+        "/apis",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/metrics/slis",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/readyz",
+        "/version",
+    ];
     match info.is_resource {
         true => server.api.catalogue.find(&info.group, &info.version, &info.resource).is_some(),
         false => PATHS.contains(&info.path.as_str()),

@@ -30,12 +30,15 @@ mod storage;
 mod template;
 mod topology_labels;
 
+use std::time::Instant;
+
 use async_trait::async_trait;
 use machinery::status::Status;
 use serde_json::Value;
 
 pub use self::request::{Operation, Request};
 use crate::authz::escalation;
+use crate::metrics::admission::{self as metrics, Step};
 
 /// One admission controller.
 #[async_trait]
@@ -59,6 +62,20 @@ pub struct Admission {
 
 impl Admission {
     pub async fn mutate(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
+        let begun = Instant::now();
+        let admitted = self.mutate_by_all(request, object).await;
+        metrics::took(Step::Admit, request.operation, begun, admitted.is_err());
+        admitted
+    }
+
+    pub async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
+        let begun = Instant::now();
+        let admitted = self.validate_by_all(request, object).await;
+        metrics::took(Step::Validate, request.operation, begun, admitted.is_err());
+        admitted
+    }
+
+    async fn mutate_by_all(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
         for plugin in &self.plugins {
             plugin.mutate(request, object).await?;
         }
@@ -67,7 +84,7 @@ impl Admission {
         escalation::check(request.api, &call.served, &call.info, &call.user, object, request.old)
     }
 
-    pub async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
+    async fn validate_by_all(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
         for plugin in &self.plugins {
             plugin.validate(request, object).await?;
         }

@@ -13,6 +13,7 @@ use super::GROUP;
 use super::extension::{Extension, is_ready, slices_of};
 use crate::api::Api;
 use crate::bootstrap::own_call;
+use crate::metrics::aggregation as metrics;
 use crate::rest::params::WriteOptions;
 use crate::rest::update::{Part, change};
 
@@ -107,6 +108,7 @@ fn judge(extension: &Extension, service: Option<&Value>, slices: &[Value]) -> Ju
 
 /// Writes the condition where it says something new.
 pub(super) async fn tell(api: &Api, object: &Value, judged: &Judged) {
+    metrics::is_available(meta::name(object), judged.is_ok());
     let (status, reason, message) = match judged {
         Ok(()) => ("True", "Passed", "all checks passed"),
         Err(why) => ("False", why.reason, why.message.as_str()),
@@ -119,6 +121,7 @@ pub(super) async fn tell(api: &Api, object: &Value, judged: &Judged) {
     else {
         return;
     };
+    let was_available = said.is_some_and(|condition| condition["status"] == "True");
     let turned = said.filter(|condition| condition["status"] == status);
     let since = turned.map_or_else(|| json!(api.now_text()), |condition| condition["lastTransitionTime"].clone());
     let condition = json!({
@@ -137,6 +140,7 @@ pub(super) async fn tell(api: &Api, object: &Value, judged: &Judged) {
         Ok(new)
     });
     match told.await {
+        Ok(_) if was_available && judged.is_err() => metrics::became_unavailable(meta::name(object), reason),
         // It may have been deleted meanwhile.
         Err(status) if status.code != 404 => {
             tracing::error!(%status, name = meta::name(object), "the condition of an APIService cannot be written");

@@ -23,6 +23,7 @@ use self::extension::Extension;
 use crate::api::Api;
 use crate::cache::{EventKind, WatchEnd, WatchFrom, Watcher};
 use crate::catalogue::Served;
+use crate::metrics::aggregation as metrics;
 use crate::rest::current::Current;
 
 const GROUP: &str = "apiregistration.k8s.io";
@@ -130,9 +131,16 @@ async fn round(api: &Api, rows: &Served) -> Result<(), Status> {
     let snapshot = api.cache.list(rows.id, &api.catalogue.prefix(rows, ""));
     let objects: Result<Vec<Value>, Status> =
         snapshot.iter().map(|item| Current::from_item(item).map(|current| current.object)).collect();
-    let mut remote = objects?;
-    remote.retain(|object| object["spec"]["service"].is_object());
+    let (remote, local): (Vec<Value>, Vec<Value>) =
+        objects?.into_iter().partition(|object| object["spec"]["service"].is_object());
+    for object in &local {
+        metrics::is_available(meta::name(object), true);
+    }
     let before = api.aggregation.extensions();
+    let is_gone = |known: &&Arc<Extension>| !remote.iter().chain(&local).any(|object| known.name == meta::name(object));
+    for known in before.iter().filter(is_gone) {
+        metrics::forget(&known.name);
+    }
     let look = |object| availability::look(api, object, before.iter().find(|known| known.is_of(object)).cloned());
     let (extensions, judged): (Vec<_>, Vec<_>) = join_all(remote.iter().map(look)).await.into_iter().unzip();
     api.aggregation.replace(extensions);

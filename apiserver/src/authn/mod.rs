@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 
 pub use self::remarks::Remarks;
 use crate::api::Api;
+use crate::metrics::authentication::{self, Attempt};
 use crate::request::User;
 
 /// How requests are authenticated.
@@ -58,6 +59,20 @@ impl Authenticator {
         headers: &HeaderMap,
         peer: &[CertificateDer<'static>],
     ) -> Result<(User, Remarks), Status> {
+        let found = self.look(api, headers, peer).await;
+        match &found {
+            Ok((user, _)) => authentication::came(&user.name),
+            Err(attempt) => authentication::attempted(*attempt),
+        }
+        found.map_err(|_| Status::unauthorized())
+    }
+
+    async fn look(
+        &self,
+        api: &Api,
+        headers: &HeaderMap,
+        peer: &[CertificateDer<'static>],
+    ) -> Result<(User, Remarks), Attempt> {
         let plain = |user| (user, Remarks::default());
         let proxied = self.front_proxy.as_ref().and_then(|proxy| proxy.user(peer, headers, api.clock.now()));
         if let Some(user) = proxied {
@@ -65,7 +80,12 @@ impl Authenticator {
         }
         let mut refused = false;
         if let (Some(authority), [first, ..]) = (&self.client_ca, peer) {
-            if let Some(user) = authority.user(peer, api.clock.now()) {
+            let now = api.clock.now();
+            let judged = authority.judge(peer, now);
+            if let Some(ends) = judged.ends {
+                authentication::certificate_shown(ends - now.as_second());
+            }
+            if let Some(user) = judged.user {
                 return Ok(plain(from_certificate(user, first)));
             }
             tracing::warn!(
@@ -87,7 +107,8 @@ impl Authenticator {
         }
         match refused {
             false if self.anonymous => Ok(plain(User::anonymous())),
-            _ => Err(Status::unauthorized()),
+            false => Err(Attempt::Failure),
+            true => Err(Attempt::Error),
         }
     }
 

@@ -27,8 +27,9 @@ use crate::catalogue::Served;
 use crate::connect::websocket::is_asked_for;
 use crate::errors;
 use crate::http_body::{Response, stream};
-use crate::metrics::WatchSeries;
+use crate::metrics::{WatchSeries, watches};
 use crate::protobuf;
+use crate::request::RequestInfo;
 use crate::store::Revision;
 
 /// How often a quiet watch is told how far it is.
@@ -65,6 +66,7 @@ pub async fn open(
     accept: Accept,
     options: ListOptions,
 ) -> Result<impl Stream<Item = Bytes> + Send + use<>, Status> {
+    let begun = Instant::now();
     let timeout = match options.timeout_seconds {
         Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
         // Spread, so that clients do not return together.
@@ -72,6 +74,8 @@ pub async fn open(
     };
     let prefix = api.catalogue.prefix(&call.served, &call.info.namespace);
     let (initial, bookmark_initial, after) = begin(&api, call, &prefix, &options).await?;
+    watches::began(&call.served.row, initial.len());
+    let is_list = bookmark_initial && options.send_initial_events == Some(true);
     let deadline = Instant::now() + timeout;
     let due = match options.allow_bookmarks {
         true => next_bookmark(Instant::now(), api.random.jitter(BOOKMARK_PERIOD, 0.25), deadline),
@@ -88,6 +92,8 @@ pub async fn open(
             series: WatchSeries::of(&call.served.row),
             api: api.clone(),
         },
+        list: is_list.then(|| (call.info.clone(), begun)),
+        after,
         options,
         watcher,
         initial: initial.into_iter(),
@@ -141,6 +147,10 @@ struct Watch {
     initial: std::vec::IntoIter<Arc<Item>>,
     /// Set until the bookmark that ends the initial events was sent.
     initial_end: Option<Revision>,
+    /// Of a streamed list, until it is sent: what was asked for, and when.
+    list: Option<(RequestInfo, Instant)>,
+    /// Where the watch began.
+    after: Revision,
     deadline: Instant,
     /// The next bookmark, or the deadline. It and the end of the server are waited for as long as the watch lasts: to
     /// begin that anew for each event would cost more than the event.
@@ -197,6 +207,9 @@ impl Watch {
         }
         if let Some(revision) = self.initial_end.take() {
             chunk.extend_from_slice(&self.encoder.bookmark(revision, true)?);
+            if let Some((info, begun)) = self.list.take() {
+                watches::listed(&info, begun.elapsed());
+            }
         }
         (!chunk.is_empty()).then(|| chunk.freeze())
     }
@@ -244,7 +257,13 @@ impl Watch {
     fn finish(&mut self, end: &WatchEnd) -> Option<Bytes> {
         self.ended = true;
         match end {
-            WatchEnd::Expired { .. } => self.encoder.error(&errors::watch(end)),
+            WatchEnd::Expired { after, .. } => {
+                // Whoever asked for what is gone has not been too slow.
+                if *after > self.after {
+                    watches::left_behind(&self.encoder.served.row);
+                }
+                self.encoder.error(&errors::watch(end))
+            }
             WatchEnd::Closed { reason } => {
                 tracing::debug!(reason, "watch closed");
                 None

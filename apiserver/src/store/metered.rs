@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
+use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use super::{
@@ -15,14 +16,18 @@ use crate::metrics::store::asked;
 /// Says whose objects lie at a key: group and resource, for the labels.
 pub type Owner = Box<dyn Fn(&str) -> (String, String) + Send + Sync>;
 
+/// Is told the key of each change that a watch brings.
+pub type Received = Arc<dyn Fn(&str) + Send + Sync>;
+
 pub struct Metered {
     inner: Arc<dyn Store>,
     owner: Owner,
+    received: Received,
 }
 
 impl Metered {
-    pub fn new(inner: Arc<dyn Store>, owner: Owner) -> Self {
-        Self { inner, owner }
+    pub fn new(inner: Arc<dyn Store>, owner: Owner, received: Received) -> Self {
+        Self { inner, owner, received }
     }
 
     fn tell(&self, operation: &'static str, key: &str, begun: Instant, failed: bool) {
@@ -66,7 +71,13 @@ impl Store for Metered {
     }
 
     fn watch(&self, from: Revision, previous: Previous) -> BoxStream<'static, Result<Batch, WatchError>> {
-        self.inner.watch(from, previous)
+        let received = self.received.clone();
+        let count = move |batch: &Result<Batch, WatchError>| {
+            for change in batch.iter().flat_map(|batch| &batch.changes) {
+                received(&change.key);
+            }
+        };
+        self.inner.watch(from, previous).inspect(count).boxed()
     }
 
     async fn compact(&self, at: Revision) -> Result<(), Error> {
@@ -74,5 +85,9 @@ impl Store for Metered {
         let done = self.inner.compact(at).await;
         self.tell("compact", "", begun, done.is_err());
         done
+    }
+
+    async fn size_bytes(&self) -> Result<u64, Error> {
+        self.inner.size_bytes().await
     }
 }

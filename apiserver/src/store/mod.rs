@@ -273,4 +273,7 @@ pub trait Store: Send + Sync + 'static {
     /// Forgets history before `at`: reads at `at` and newer stay possible, watches from `at` on too. Compacting what is
     /// compacted does nothing.
     async fn compact(&self, at: Revision) -> Result<(), Error>;
+
+    /// What the store takes on the disk.
+    async fn size_bytes(&self) -> Result<u64, Error>;
 }

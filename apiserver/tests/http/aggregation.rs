@@ -169,6 +169,14 @@ async fn another_server_answers_for_its_group() {
     delete(client, "/api/v1/namespaces/default/services/things", &Value::Null).await.expect(200);
     until(client, "ServiceNotFound").await;
     assert_eq!(get(client, &path).await.code, 503);
+    let series = format!("aggregator_unavailable_apiservice_total{{name=\"v1.{GROUP}\",reason=\"ServiceNotFound\"}} 1");
+    let told = async {
+        // Once: that it was not available at first is no turn.
+        while !get(client, "/metrics").await.expect(200).as_str().expect("text").lines().any(|line| line == series) {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), told).await.expect("the turn is counted");
 }
 
 async fn is_discovered(client: &kube::Client) {

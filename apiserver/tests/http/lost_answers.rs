@@ -52,6 +52,10 @@ impl Store for Forgetful {
     async fn compact(&self, at: Revision) -> Result<(), Error> {
         self.store.compact(at).await
     }
+
+    async fn size_bytes(&self) -> Result<u64, Error> {
+        self.store.size_bytes().await
+    }
 }
 
 /// What is said of a write whose end is not known, and nothing that makes a client send it again by itself.

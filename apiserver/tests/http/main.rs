@@ -25,6 +25,7 @@ mod limits;
 mod lists;
 mod lost_answers;
 mod nodes;
+mod metrics;
 mod objects;
 mod patches;
 mod pods;

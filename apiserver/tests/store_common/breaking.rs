@@ -42,4 +42,8 @@ impl Store for Breaking {
     async fn compact(&self, at: Revision) -> Result<(), Error> {
         self.store.compact(at).await
     }
+
+    async fn size_bytes(&self) -> Result<u64, Error> {
+        self.store.size_bytes().await
+    }
 }

@@ -24,19 +24,20 @@ pub(super) struct Known(RwLock<HashMap<Chain, Entry>>);
 
 #[derive(Debug)]
 struct Entry {
-    user: User,
+    /// With the end of the first certificate.
+    user: (User, i64),
     /// Seconds since the epoch.
     holds: RangeInclusive<i64>,
 }
 
 impl Known {
-    pub(super) fn find(&self, chain: &[CertificateDer<'static>], now: Timestamp) -> Option<User> {
+    pub(super) fn find(&self, chain: &[CertificateDer<'static>], now: Timestamp) -> Option<(User, i64)> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         known.get(chain).filter(|entry| entry.holds.contains(&now.as_second())).map(|entry| entry.user.clone())
     }
 
     /// `holds` in seconds since the epoch.
-    pub(super) fn remember(&self, chain: &[CertificateDer<'static>], user: User, holds: RangeInclusive<i64>) {
+    pub(super) fn remember(&self, chain: &[CertificateDer<'static>], user: (User, i64), holds: RangeInclusive<i64>) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= CHAINS_MAX {
             known.clear();

@@ -23,7 +23,7 @@ use kube::{Api, Client, api::PostParams};
 use self::{authority::Authorities, cache::Cache, subject::review_spec};
 pub use self::{
     subject::{Attributes, Decision, Refusal, User},
-    x509::ClientAuthority,
+    x509::{ClientAuthority, Judged},
 };
 use crate::{client::shown, clock::Clock, flags::Values, informer::Informers, serve::PeerInfo, tls};
 

@@ -22,6 +22,14 @@ pub struct ClientAuthority {
     known: Arc<Known>,
 }
 
+/// What a client's certificate came to.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    pub user: Option<User>,
+    /// Its last second since the epoch; none of what is no certificate.
+    pub ends: Option<i64>,
+}
+
 impl ClientAuthority {
     pub fn new(authorities: impl Into<Arc<[CertificateDer<'static>]>>) -> Self {
         Self { authorities: authorities.into(), known: Arc::default() }
@@ -37,15 +45,28 @@ impl ClientAuthority {
     /// The user of the first certificate, if its chain ends at one of the authorities at the time `now`. Possession of
     /// the key was proved in the handshake.
     pub fn user(&self, chain: &[CertificateDer<'static>], now: Timestamp) -> Option<User> {
-        if let Some(user) = self.known.find(chain, now) {
-            return Some(user);
+        self.judge(chain, now).user
+    }
+
+    /// As [`ClientAuthority::user`], and when the first certificate ends, whether or not anybody vouches for it.
+    pub fn judge(&self, chain: &[CertificateDer<'static>], now: Timestamp) -> Judged {
+        if let Some((user, ends)) = self.known.find(chain, now) {
+            return Judged { user: Some(user), ends: Some(ends) };
         }
-        let user = self.check(chain, now)?;
-        // As long as nothing ends that it may rest on; when the clock goes back, it is looked at anew.
-        let ends = chain.iter().chain(self.authorities.iter()).filter_map(|der| Some(parse(der)?.validity().not_after));
-        let end = ends.map(|end| end.timestamp()).filter(|end| *end >= now.as_second()).min()?;
-        self.known.remember(chain, user.clone(), now.as_second()..=end);
-        Some(user)
+        let ends = chain.first().and_then(|der| Some(parse(der)?.validity().not_after.timestamp()));
+        let user = self.check(chain, now);
+        if let (Some(user), Some(ends)) = (&user, ends) {
+            self.remember(chain, user, ends, now);
+        }
+        Judged { user, ends }
+    }
+
+    /// As long as nothing ends that the user may rest on; when the clock goes back, it is looked at anew.
+    fn remember(&self, chain: &[CertificateDer<'static>], user: &User, ends: i64, now: Timestamp) {
+        let all = chain.iter().chain(self.authorities.iter()).filter_map(|der| Some(parse(der)?.validity().not_after));
+        if let Some(end) = all.map(|end| end.timestamp()).filter(|end| *end >= now.as_second()).min() {
+            self.known.remember(chain, (user.clone(), ends), now.as_second()..=end);
+        }
     }
 
     fn check(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> Option<User> {

@@ -3,6 +3,7 @@
 //! [`counter`], [`gauge`] and [`histogram`] make a family and register it; [`text`] is what `/metrics` answers.
 
 mod process;
+pub mod slis;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 

@@ -55,6 +55,11 @@ struct Usage {
     start_seconds: f64,
 }
 
+/// When this process was started, in seconds since the epoch.
+pub(super) fn start_time_seconds() -> Option<f64> {
+    Usage::read().map(|usage| usage.start_seconds)
+}
+
 impl Usage {
     fn read() -> Option<Self> {
         let (stat, boot) = (fs::read_to_string("/proc/self/stat").ok()?, fs::read_to_string("/proc/stat").ok()?);

@@ -73,6 +73,9 @@ impl Endpoints {
             ("livez", _) => &self.livez,
             ("readyz", _) => &self.readyz,
             ("metrics", None) => return Some(reading(method, || text(StatusCode::OK, PROMETHEUS, metrics::text()))),
+            ("metrics", Some("slis")) => {
+                return Some(reading(method, || text(StatusCode::OK, PROMETHEUS, metrics::slis::text())));
+            }
             ("configz", None) => return Some(reading(method, || json(&*self.configz))),
             ("version", None) => return Some(reading(method, || json(&version::info()))),
             _ => return None,

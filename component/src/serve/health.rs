@@ -8,6 +8,8 @@ use std::{
 
 use http::StatusCode;
 
+use crate::metrics::slis;
+
 /// A check's verdict; the text of a failure is logged and never sent.
 pub type Outcome = Result<(), String>;
 
@@ -59,6 +61,13 @@ impl Checks {
         }
     }
 
+    /// Runs a check and tells of it.
+    fn run(&self, name: &str, check: &Check) -> Outcome {
+        let outcome = check();
+        slis::checked(name, self.endpoint, outcome.is_ok());
+        outcome
+    }
+
     fn answer_all(&self, query: &str) -> (StatusCode, String) {
         let parameters: Vec<_> = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect();
         let verbose = parameters.iter().any(|(name, _)| *name == "verbose");
@@ -68,7 +77,7 @@ impl Checks {
         for (name, check) in self.snapshot() {
             let _ = if excluded.remove(&*name) {
                 writeln!(report, "[+]{name} excluded: ok")
-            } else if let Err(problem) = check() {
+            } else if let Err(problem) = self.run(&name, &check) {
                 failed.push(format!("{name}: {problem}"));
                 writeln!(report, "[-]{name} failed: reason withheld")
             } else {

@@ -207,6 +207,10 @@ impl Store for Embedded {
         drop(merging);
         merged.map_err(|error| failed("merge", &error.into()))?.map_err(|error| failed("merge", &error))
     }
+
+    async fn size_bytes(&self) -> Result<u64, Error> {
+        Ok(self.sizes().log_bytes)
+    }
 }
 
 /// The limits of a commit.

@@ -231,6 +231,14 @@ impl Store for Etcd {
             },
         }
     }
+
+    async fn size_bytes(&self) -> Result<u64, Error> {
+        let operation = "status";
+        let mut maintenance = self.client.maintenance_client();
+        let status = tokio::time::timeout(self.timeout, maintenance.status()).await;
+        let status = status.map_err(|_| Error::Timeout { operation })?;
+        Ok(unsigned(status.map_err(|error| error::of_read(operation, error))?.db_size()))
+    }
 }
 
 fn tls(options: &Options) -> Result<TlsOptions, String> {
