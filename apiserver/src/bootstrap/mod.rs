@@ -7,6 +7,7 @@ mod api_services;
 mod authentication;
 mod flow;
 mod follow;
+mod identity;
 mod namespaces;
 mod policy;
 mod priorities;
@@ -25,6 +26,8 @@ use serde_json::Value;
 
 pub use service::Advertised;
 
+use self::identity::Identity;
+
 use crate::api::Api;
 use crate::audit::Trail;
 use crate::catalogue::Served;
@@ -39,8 +42,9 @@ use crate::rest::warnings::Warnings;
 /// Makes what is missing, then keeps the `kubernetes` Service's endpoints true until shutdown.
 /// `ready` is called once everything stands.
 pub async fn run(api: Arc<Api>, advertised: Advertised, with_roles: bool, ready: impl FnOnce() + Send) {
+    let identity = Identity::new(&api, &advertised);
     let mut wait = Duration::from_millis(100);
-    while let Err(status) = converge(&api, &advertised, with_roles).await {
+    while let Err(status) = converge(&api, &advertised, &identity, with_roles).await {
         tracing::error!(%status, "bootstrapping the cluster failed; trying again");
         tokio::select! {
             biased;
@@ -49,10 +53,20 @@ pub async fn run(api: Arc<Api>, advertised: Advertised, with_roles: bool, ready:
         }
     }
     ready();
-    tokio::join!(service::keep(&api, &advertised), authentication::keep(&api), token_tracking::keep(&api));
+    tokio::join!(
+        service::keep(&api, &advertised),
+        authentication::keep(&api),
+        token_tracking::keep(&api),
+        identity::keep(&api, &identity),
+    );
 }
 
-async fn converge(api: &Api, advertised: &Advertised, with_roles: bool) -> Result<(), Status> {
+async fn converge(
+    api: &Api,
+    advertised: &Advertised,
+    identity: &Identity,
+    with_roles: bool,
+) -> Result<(), Status> {
     namespaces::ensure(api).await?;
     authentication::publish(api).await?;
     if with_roles {
@@ -62,6 +76,7 @@ async fn converge(api: &Api, advertised: &Advertised, with_roles: bool) -> Resul
     flow::ensure(api).await?;
     api_services::ensure(api).await?;
     service::ensure(api, advertised).await?;
+    identity::ensure(api, identity).await?;
     // Whoever is told that the server is ready has its rights already.
     api.consistent().await?;
     crate::authz::rbac::rebuild(api);

@@ -19,6 +19,7 @@ mod discovery;
 mod ending;
 mod fairness;
 mod generic;
+mod identity;
 mod in_process;
 mod kinds;
 mod limits;
