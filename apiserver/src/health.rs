@@ -18,7 +18,7 @@ use crate::api::Api;
 use crate::store::Store;
 
 /// What upstream's server does after its start and is done here before the server is ready.
-const HOOKS: [&str; 12] = [
+const HOOKS: [&str; 13] = [
     "priority-and-fairness-config-consumer",
     "start-system-namespaces-controller",
     "start-cluster-authentication-info-controller",
@@ -26,6 +26,7 @@ const HOOKS: [&str; 12] = [
     "scheduling/bootstrap-system-priority-classes",
     "priority-and-fairness-config-producer",
     "bootstrap-controller",
+    "start-service-ip-repair-controllers",
     "start-kube-apiserver-identity-lease-controller",
     "start-kube-apiserver-identity-lease-garbage-collector",
     "start-kubernetes-service-cidr-controller",

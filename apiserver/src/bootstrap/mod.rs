@@ -38,13 +38,15 @@ use crate::rest::create::create_object;
 use crate::rest::params::WriteOptions;
 use crate::rest::update::{Part, change};
 use crate::rest::warnings::Warnings;
+use crate::services::repair::{self, Repair};
 
 /// Makes what is missing, then keeps the `kubernetes` Service's endpoints true until shutdown.
 /// `ready` is called once everything stands.
 pub async fn run(api: Arc<Api>, advertised: Advertised, with_roles: bool, ready: impl FnOnce() + Send) {
     let identity = Identity::new(&api, &advertised);
+    let repair = Repair::default();
     let mut wait = Duration::from_millis(100);
-    while let Err(status) = converge(&api, &advertised, &identity, with_roles).await {
+    while let Err(status) = converge(&api, &advertised, &identity, &repair, with_roles).await {
         tracing::error!(%status, "bootstrapping the cluster failed; trying again");
         tokio::select! {
             biased;
@@ -54,6 +56,7 @@ pub async fn run(api: Arc<Api>, advertised: Advertised, with_roles: bool, ready:
     }
     ready();
     tokio::join!(
+        repair::keep(&api, &repair),
         service::keep(&api, &advertised),
         authentication::keep(&api),
         token_tracking::keep(&api),
@@ -65,6 +68,7 @@ async fn converge(
     api: &Api,
     advertised: &Advertised,
     identity: &Identity,
+    repair: &Repair,
     with_roles: bool,
 ) -> Result<(), Status> {
     namespaces::ensure(api).await?;
@@ -77,6 +81,7 @@ async fn converge(
     api_services::ensure(api).await?;
     service::ensure(api, advertised).await?;
     identity::ensure(api, identity).await?;
+    repair.once(api).await?;
     // Whoever is told that the server is ready has its rights already.
     api.consistent().await?;
     crate::authz::rbac::rebuild(api);

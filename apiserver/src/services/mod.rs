@@ -6,6 +6,7 @@
 
 mod addresses;
 mod ports;
+pub mod repair;
 
 use std::net::IpAddr;
 

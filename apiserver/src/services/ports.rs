@@ -38,7 +38,7 @@ impl PortRange {
         if complete && healthy && asked == held {
             return Ok(());
         }
-        let key = format!("{}/ranges/servicenodeports", api.catalogue.store_prefix());
+        let key = key(api);
         let (entry, _) = api.store.get(&key, None).await.map_err(|error| errors::store(&error))?;
         let mut bitmap = match &entry {
             Some(entry) => Bitmap::parse(&crate::stored::decode(&entry.value).map_err(Status::internal_error)?)?,
@@ -132,6 +132,11 @@ impl PortRange {
     }
 }
 
+/// Where the bitmap lies.
+pub(super) fn key(api: &Api) -> String {
+    format!("{}/ranges/servicenodeports", api.catalogue.store_prefix())
+}
+
 fn full(service: &Value, path: &Path) -> Status {
     let error = Error::internal(path, "failed to allocate a nodePort: range is full");
     Status::invalid("", "Service", meta::name(service), &vec![error])
@@ -183,24 +188,24 @@ fn keep_ports(new: &mut Value, old: &Value) {
 
 /// Bit n is the n-th port of the range; kept, like Go's big integers, as big-endian bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Bitmap {
+pub(super) struct Bitmap {
     /// Little-endian bytes: byte 0 holds bits 0 to 7.
     bytes: Vec<u8>,
 }
 
 impl Bitmap {
-    fn parse(object: &Value) -> Result<Self, Status> {
+    pub(super) fn parse(object: &Value) -> Result<Self, Status> {
         let data = meta::text(object, "data");
         let mut bytes = STANDARD.decode(data).map_err(Status::internal_error)?;
         bytes.reverse();
         Ok(Self { bytes })
     }
 
-    fn is_set(&self, bit: u16) -> bool {
+    pub(super) fn is_set(&self, bit: u16) -> bool {
         self.bytes.get(usize::from(bit / 8)).is_some_and(|byte| byte & (1 << (bit % 8)) != 0)
     }
 
-    fn set(&mut self, bit: u16, value: bool) {
+    pub(super) fn set(&mut self, bit: u16, value: bool) {
         let at = usize::from(bit / 8);
         if self.bytes.len() <= at {
             self.bytes.resize(at + 1, 0);
@@ -213,7 +218,7 @@ impl Bitmap {
         }
     }
 
-    fn object(&self, range: &PortRange) -> Value {
+    pub(super) fn object(&self, range: &PortRange) -> Value {
         let mut bytes = self.bytes.clone();
         while bytes.last() == Some(&0) {
             bytes.pop();

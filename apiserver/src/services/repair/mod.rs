@@ -1,0 +1,271 @@
+//! Sets right what is written of Services' addresses and node ports where it does not agree with the Services: IPAddress
+//! objects that people deleted or changed, and what came out of a backup.
+//!
+//! Enter at [`keep`]. What is wrong is told in events of upstream's words (`ipallocator-repair-controller`,
+//! `portallocator-repair-controller`). [`addresses`] and [`ports`] judge, pure; here it is written. Nothing is looked at for
+//! each write of a Service: that one is right by itself (`super`).
+
+mod addresses;
+mod ports;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use machinery::meta;
+use machinery::status::Status;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use self::addresses::{Act, Finding};
+use crate::api::Api;
+use crate::bootstrap::own_call;
+use crate::cache::{EventKind, WatchEnd, WatchFrom, Watcher};
+use crate::catalogue::Served;
+use crate::errors;
+use crate::rest::create::create_object;
+use crate::rest::current::Current;
+use crate::rest::params::WriteOptions;
+use crate::store::{Commit, CommitError, Condition, Revision, Write};
+
+const GROUP: &str = "networking.k8s.io";
+
+/// Everything is looked at once in so long.
+const PERIOD: Duration = Duration::from_secs(180);
+/// Where that failed.
+const RETRY: Duration = Duration::from_secs(10);
+/// How often another writer may be faster.
+const ATTEMPTS_MAX: usize = 8;
+
+/// What is remembered between two looks.
+#[derive(Default)]
+pub struct Repair {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Ports in the bitmap that no Service has, with the looks that they are still kept for.
+    leaks: BTreeMap<u16, u32>,
+    /// What was told and is still wrong, so that it is not told at each look.
+    told: BTreeSet<(String, String)>,
+    /// How soon something wants to be looked at again.
+    soon: Duration,
+}
+
+/// An event about an object.
+struct Note {
+    about: Value,
+    controller: &'static str,
+    reason: &'static str,
+    action: &'static str,
+    text: String,
+}
+
+/// Services and IPAddresses as they are now, with their revisions.
+struct World {
+    services: BTreeMap<(String, String), Current>,
+    addresses: BTreeMap<String, Current>,
+}
+
+impl Repair {
+    /// Looks at everything once, and mends it. Returns how soon it wants to be done again.
+    pub async fn once(&self, api: &Api) -> Result<Duration, Status> {
+        let mut state = self.state.lock().await;
+        let (soon, mut notes) = mend_addresses(api).await?;
+        notes.extend(mend_ports(api, &mut state.leaks).await?);
+        let told = notes.iter().map(|note| (meta::uid(&note.about).to_owned(), note.text.clone())).collect();
+        let before = std::mem::replace(&mut state.told, told);
+        for note in &notes {
+            if !before.contains(&(meta::uid(&note.about).to_owned(), note.text.clone())) {
+                tell(api, note).await;
+            }
+        }
+        state.soon = soon.min(PERIOD);
+        Ok(state.soon)
+    }
+}
+
+/// Keeps looking, until shutdown: now and then, and when somebody deletes or changes an IPAddress.
+pub async fn keep(api: &Api, repair: &Repair) {
+    let Some(served) = api.catalogue.find(GROUP, "v1", "ipaddresses") else { return };
+    let watch = || api.cache.watch(served.id, &api.catalogue.prefix(served, ""), WatchFrom::Now);
+    let mut watcher = watch();
+    // What was touched since the server made its own objects.
+    let mut wait = repair.state.lock().await.soon;
+    loop {
+        match api.shutdown.run_until(tokio::time::timeout(wait, address_touched(api, &mut watcher))).await {
+            None => return,
+            Some(Ok(Err(_))) if api.shutdown.is_triggered() || !api.is_loaded().await => return,
+            Some(Ok(Err(_))) => watcher = watch(),
+            Some(_) => {}
+        }
+        wait = repair.once(api).await.unwrap_or_else(|status| {
+            tracing::error!(%status, "what is written of Services' addresses and ports cannot be checked");
+            RETRY
+        });
+    }
+}
+
+/// Returns when an IPAddress was changed, or is gone while its Service is there.
+async fn address_touched(api: &Api, watcher: &mut Watcher) -> Result<(), WatchEnd> {
+    loop {
+        let event = watcher.next().await?;
+        let Ok(Current { object, .. }) = Current::from_item(&event.item) else { continue };
+        let (namespace, name) =
+            (meta::text(&object, "spec.parentRef.namespace"), meta::text(&object, "spec.parentRef.name"));
+        let is_needed = match event.kind {
+            EventKind::Added => false,
+            EventKind::Modified => true,
+            // With its Service it goes rightly.
+            EventKind::Deleted => api
+                .peek_named("", "services", namespace, name)
+                .is_some_and(|service| super::cluster_ips(&service).iter().any(|held| held == meta::name(&object))),
+        };
+        if is_needed {
+            return Ok(());
+        }
+    }
+}
+
+fn served<'a>(api: &'a Api, group: &str, plural: &str) -> Result<&'a std::sync::Arc<Served>, Status> {
+    let found = api.catalogue.find(group, "v1", plural);
+    found.ok_or_else(|| Status::internal_error(format!("{plural} are not served")))
+}
+
+async fn world(api: &Api) -> Result<World, Status> {
+    api.consistent().await?;
+    let all = |group: &str, plural: &str| -> Result<Vec<Current>, Status> {
+        let served = served(api, group, plural)?;
+        let snapshot = api.cache.list(served.id, &api.catalogue.prefix(served, ""));
+        snapshot.iter().map(|item| Current::from_item(item)).collect()
+    };
+    let key = |service: &Value| (meta::namespace(service).to_owned(), meta::name(service).to_owned());
+    let services = all("", "services")?.into_iter().map(|service| (key(&service.object), service)).collect();
+    let addresses = all(GROUP, "ipaddresses")?.into_iter();
+    let addresses = addresses.map(|address| (meta::name(&address.object).to_owned(), address)).collect();
+    Ok(World { services, addresses })
+}
+
+async fn mend_addresses(api: &Api) -> Result<(Duration, Vec<Note>), Status> {
+    let world = world(api).await?;
+    let ranges = api.services.current(api);
+    let in_range = |address: &std::net::IpAddr| ranges.iter().any(|range| range.contains(address));
+    let mut findings = Vec::new();
+    for service in world.services.values() {
+        findings.extend(addresses::of_service(&service.object, &world, &in_range));
+    }
+    let mut soon = PERIOD;
+    for address in world.addresses.values() {
+        match addresses::of_address(&address.object, &world, api.clock.now()) {
+            addresses::Judged::Right => {}
+            addresses::Judged::Later(wait) => soon = soon.min(wait),
+            addresses::Judged::Wrong(finding) => findings.push(finding),
+        }
+    }
+    let mut notes = Vec::new();
+    for Finding { note, act } in findings {
+        if let Some(act) = act {
+            write(api, &world, act).await?;
+        }
+        notes.extend(note);
+    }
+    Ok((soon, notes))
+}
+
+/// Writes, if all that it rests on is still so; else the next look finds what is then.
+async fn write(api: &Api, world: &World, act: Act) -> Result<(), Status> {
+    let of = served(api, GROUP, "ipaddresses")?;
+    let (name, service) = match act {
+        Act::Make { address, service } => (address, Some(service)),
+        Act::Remove { address } => (address, None),
+    };
+    let key = api.catalogue.key(of, "", &name);
+    let mut commit = Commit::default();
+    commit.conditions.push(match world.addresses.get(&name) {
+        Some(there) => Condition::Modified { key: key.clone(), revision: there.revision },
+        None => Condition::Absent { key: key.clone() },
+    });
+    match service.and_then(|service| world.services.get(&service)) {
+        Some(service) => {
+            let Ok(address) = name.parse() else { return Ok(()) };
+            let (namespace, of_service) = (meta::namespace(&service.object), served(api, "", "services")?);
+            let service_key = api.catalogue.key(of_service, namespace, meta::name(&service.object));
+            commit.conditions.push(Condition::Modified { key: service_key, revision: service.revision });
+            let object = super::addresses::object(&service.object, &address, &api.new_uid(), &api.now_text());
+            commit.writes.push(Write::Put { key, value: api.encode_stored(&object)?, ttl: None });
+        }
+        None => commit.writes.push(Write::Delete { key }),
+    }
+    match api.store.commit(commit).await {
+        Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
+        Err(error) => Err(errors::commit(&error, of.group_resource(), &name)),
+    }
+}
+
+async fn mend_ports(api: &Api, leaks: &mut BTreeMap<u16, u32>) -> Result<Vec<Note>, Status> {
+    let key = super::ports::key(api);
+    let range = &api.services.ports;
+    for _ in 0..ATTEMPTS_MAX {
+        let (entry, _) = api.store.get(&key, None).await.map_err(|error| errors::store(&error))?;
+        let stored = entry.as_ref().map(|entry| crate::stored::decode(&entry.value)).transpose();
+        let stored = stored.map_err(Status::internal_error)?;
+        // Read after the bitmap: who takes a port after this changes the bitmap, and the commit fails.
+        let world = world(api).await?;
+        let services: Vec<&Value> = world.services.values().map(|service| &service.object).collect();
+        let mut looked = ports::look(range, stored.as_ref(), &services, leaks)?;
+        let is_same = stored.as_ref().is_some_and(|stored| {
+            stored["data"] == looked.object["data"] && stored["range"] == looked.object["range"]
+        });
+        let revision = entry.map_or(Revision(0), |entry| entry.modified);
+        if !is_same {
+            let condition = match stored {
+                Some(_) => Condition::Modified { key: key.clone(), revision },
+                None => Condition::Absent { key: key.clone() },
+            };
+            let value = api.encode_stored(&looked.object)?;
+            let commit = Commit {
+                conditions: vec![condition],
+                writes: vec![Write::Put { key: key.clone(), value, ttl: None }],
+            };
+            match api.store.commit(commit).await {
+                Ok(_) => {}
+                Err(CommitError::Conflict { .. }) => continue,
+                Err(CommitError::Store(error)) => return Err(errors::store(&error)),
+            }
+        }
+        *leaks = std::mem::take(&mut looked.leaks);
+        return Ok(looked.notes);
+    }
+    Err(Status::internal_error("the node ports in use are changed too often to be checked"))
+}
+
+/// Writes an event. That it is told is not worth failing for.
+async fn tell(api: &Api, note: &Note) {
+    tracing::error!(reason = note.reason, "{}", note.text);
+    let about = &note.about;
+    let namespace = if meta::namespace(about).is_empty() { "default" } else { meta::namespace(about) };
+    let now = api.clock.now();
+    let event = json!({
+        "apiVersion": "events.k8s.io/v1", "kind": "Event",
+        "metadata": {"name": format!("{}.{:x}", meta::name(about), now.as_nanosecond()), "namespace": namespace},
+        "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
+        "reportingController": note.controller, "reportingInstance": format!("{}-{}", note.controller, hostname()),
+        "action": note.action, "reason": note.reason, "type": "Warning", "note": note.text,
+        "regarding": {
+            "apiVersion": about["apiVersion"], "kind": about["kind"], "name": meta::name(about),
+            "namespace": about["metadata"]["namespace"], "uid": meta::uid(about),
+            "resourceVersion": meta::resource_version(about),
+        },
+    });
+    let made = async {
+        let call = own_call(served(api, "events.k8s.io", "events")?, "create", namespace, "");
+        create_object(api, &call, event, &WriteOptions::default()).await.map(drop)
+    };
+    if let Err(status) = made.await {
+        tracing::warn!(%status, reason = note.reason, "an event cannot be written");
+    }
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
