@@ -44,6 +44,20 @@ impl Configuration {
         self.plugins.iter().map(|entry| entry.name.as_str())
     }
 
+    /// The configuration, if there is one, of a plug-in whose file upstream reads without kind and version.
+    pub fn plain<T: DeserializeOwned>(&self, plugin: &str) -> Result<Option<T>, String> {
+        let Some(entry) = self.plugins.iter().find(|entry| entry.name == plugin) else { return Ok(None) };
+        let problem = |error: &dyn std::fmt::Display| format!("configuration of admission plugin {plugin}: {error}");
+        if let Some(inner) = &entry.configuration {
+            return serde_json::from_value(inner.clone()).map(Some).map_err(|error| problem(&error));
+        }
+        if entry.path.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        let text = std::fs::read(&entry.path).map_err(|error| problem(&error))?;
+        serde_yaml_ng::from_slice(&text).map(Some).map_err(|error| problem(&error))
+    }
+
     /// A plug-in's configuration, if there is one.
     pub fn of<T: DeserializeOwned>(&self, plugin: &str, kind: &str, versions: &[&str]) -> Result<Option<T>, String> {
         let Some(entry) = self.plugins.iter().find(|entry| entry.name == plugin) else { return Ok(None) };

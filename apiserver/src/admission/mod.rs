@@ -3,7 +3,7 @@
 //!
 //! Enter at [`Admission::mutate`] and [`Admission::validate`]; which plug-ins there are, in which order, is in
 //! [`plugins`]. Plug-ins bear upstream's names and see a [`Request`] and the object. They read other objects from the
-//! watch cache and write none: what must be written beside the object goes into the object's own commit
+//! watch cache and write none, but for `NamespaceAutoProvision`: what must be written beside the object goes into the object's own commit
 //! ([`Request::beside`]).
 
 mod always;
@@ -14,13 +14,16 @@ mod default_tolerations;
 mod device_admin;
 mod event_rate_limit;
 mod limit_ranger;
+mod mountable_secrets;
 mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
 mod opt_in;
 mod owner_references;
 pub mod plugins;
+mod pod_node_selector;
 mod pod_security;
+mod pod_tolerations;
 mod priority;
 mod request;
 mod resource_quota;

@@ -9,6 +9,9 @@ use machinery::status::Status;
 use serde_json::{Value, json};
 
 use super::{Operation, Plugin, Request};
+use crate::bootstrap::own_call;
+use crate::rest::create::create_object;
+use crate::rest::params::WriteOptions;
 
 /// Deprecated upstream, and still named in old command lines.
 pub struct AlwaysAdmit;
@@ -25,6 +28,29 @@ impl Plugin for AlwaysDeny {
 
     async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
         Err(request.forbidden_object(object, "admission control is denying all modifications"))
+    }
+}
+
+/// Whoever may make something in a namespace gets the namespace too.
+pub struct NamespaceAutoProvision;
+
+#[async_trait]
+impl Plugin for NamespaceAutoProvision {
+    async fn mutate(&self, request: &Request<'_>, _object: &mut Value) -> Result<(), Status> {
+        let (api, name) = (request.api, request.namespace());
+        if request.operation != Operation::Create || request.dry_run || name.is_empty() {
+            return Ok(());
+        }
+        if request.find("", "namespaces", name).await?.is_some() {
+            return Ok(());
+        }
+        let Some(served) = api.catalogue.find("", "v1", "namespaces") else { return Ok(()) };
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        let call = own_call(served, "create", "", "");
+        match create_object(api, &call, namespace, &WriteOptions::default()).await {
+            Err(status) if status.reason != "AlreadyExists" => Err(request.forbidden(&status.message)),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use component::flags::Values;
 
 use super::configuration::Configuration;
 use super::event_rate_limit::EventRateLimit;
+use super::pod_node_selector::PodNodeSelector;
+use super::pod_tolerations::PodTolerationRestriction;
 use super::{
     Admission, Plugin, always, certificates, default_class, default_tolerations, limit_ranger, namespace_lifecycle,
     node_restriction, node_taint, opt_in, owner_references, pod_security, priority, resource_quota, runtime_class,
@@ -53,7 +55,7 @@ const fn later(name: &'static str) -> Entry {
 /// Quota comes last: what a later plug-in refused must not have been charged.
 static PLUGINS: &[Entry] = &[
     off!("AlwaysAdmit", opt_in::AlwaysAdmit),
-    later("NamespaceAutoProvision"),
+    off!("NamespaceAutoProvision", opt_in::NamespaceAutoProvision),
     on!("NamespaceLifecycle", namespace_lifecycle::NamespaceLifecycle),
     off!("NamespaceExists", opt_in::NamespaceExists),
     off!("LimitPodHardAntiAffinityTopology", opt_in::LimitPodHardAntiAffinityTopology),
@@ -68,14 +70,22 @@ static PLUGINS: &[Entry] = &[
         by_default: true,
         make: Make::Configured(|configuration| Ok(Box::new(pod_security::PodSecurity::configured(configuration)?))),
     },
-    later("PodNodeSelector"),
+    Entry {
+        name: "PodNodeSelector",
+        by_default: false,
+        make: Make::Configured(|configuration| Ok(Box::new(PodNodeSelector::configured(configuration)?))),
+    },
     on!("Priority", priority::Priority),
     Entry {
         name: "DefaultTolerationSeconds",
         by_default: true,
         make: Make::Plain(|values| Box::new(default_tolerations::DefaultTolerationSeconds::from_flags(values))),
     },
-    later("PodTolerationRestriction"),
+    Entry {
+        name: "PodTolerationRestriction",
+        by_default: false,
+        make: Make::Configured(|configuration| Ok(Box::new(PodTolerationRestriction::configured(configuration)?))),
+    },
     Entry {
         name: "EventRateLimit",
         by_default: false,
@@ -109,7 +119,7 @@ static PLUGINS: &[Entry] = &[
 
 /// Of those that are not built, the ones whose absence would let in what whoever names them means to keep out. The server
 /// does not start with them.
-const RESTRICTIONS: [&str; 3] = ["ImagePolicyWebhook", "PodNodeSelector", "PodTolerationRestriction"];
+const RESTRICTIONS: [&str; 1] = ["ImagePolicyWebhook"];
 
 /// What runs whatever the flags say.
 static ALWAYS: &[OfFlags] =

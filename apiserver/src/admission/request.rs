@@ -129,6 +129,11 @@ impl<'a> Request<'a> {
     }
 }
 
+/// A refusal of a plug-in of upstream's that does not say that it forbids: an error with no reason.
+pub fn bare_error(message: String) -> Status {
+    Status { code: 500, reason: "", message, details: None, continue_token: None }
+}
+
 impl Beside {
     /// Puts this in the commit.
     pub fn join(&mut self, commit: &mut Commit) {

@@ -10,7 +10,9 @@ use machinery::meta;
 use machinery::status::Status;
 use serde_json::{Value, json};
 
-use super::{Plugin, Request};
+use super::mountable_secrets::Limit;
+use super::request::bare_error;
+use super::{Operation, Plugin, Request};
 
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const VOLUME_PREFIX: &str = "kube-api-access-";
@@ -45,7 +47,21 @@ impl Plugin for ServiceAccount {
         if meta::list(pod, "spec.imagePullSecrets").is_empty() && !secrets.is_empty() {
             pod["spec"]["imagePullSecrets"] = json!(secrets);
         }
-        Ok(())
+        match Limit::of(&account).and_then(|limit| limit.refusal(pod)) {
+            Some(why) => Err(request.forbidden_object(pod, &why)),
+            None => Ok(()),
+        }
+    }
+
+    async fn validate(&self, request: &Request<'_>, pod: &Value) -> Result<(), Status> {
+        if request.operation != Operation::Update || !request.is("", "pods", "ephemeralcontainers") {
+            return Ok(());
+        }
+        let account = find(request, pod, meta::text(pod, "spec.serviceAccountName")).await?;
+        match Limit::of(&account).and_then(|limit| limit.refusal_of_ephemeral(pod)) {
+            Some(why) => Err(bare_error(why)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -80,7 +80,7 @@ pub fn flags() -> FlagSet {
             flag("disable-admission-plugins", Strings, "", "Admission plug-ins to leave out."),
             flag("default-not-ready-toleration-seconds", Int, "300", "How long pods stay on a node that is not ready."),
             flag("default-unreachable-toleration-seconds", Int, "300", "How long pods stay on a node that is not reachable."),
-            flag("admission-control-config-file", String, "", "An AdmissionConfiguration; PodSecurity and EventRateLimit take one."),
+            flag("admission-control-config-file", String, "", "An AdmissionConfiguration; EventRateLimit, PodNodeSelector, PodSecurity and PodTolerationRestriction take one."),
         ],
     )
     .include(browsers())

@@ -23,7 +23,7 @@ mod namespace;
 mod network;
 mod node;
 mod node_labels;
-mod pod;
+pub mod pod;
 mod priority_class;
 mod rbac;
 mod resource_names;

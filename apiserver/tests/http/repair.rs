@@ -20,8 +20,7 @@ fn service(name: &str, node_port: u16) -> Value {
 }
 
 fn address(name: &str, service: &str, created: &str) -> Value {
-    let labels =
-        json!({"ipaddress.kubernetes.io/ip-family": "IPv4", "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"});
+    let labels = json!({"ipaddress.kubernetes.io/ip-family": "IPv4", "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"});
     json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "IPAddress",
         "metadata": {"name": name, "uid": name, "creationTimestamp": created, "labels": labels},
@@ -48,7 +47,8 @@ async fn an_address_that_people_delete_is_written_down_again() {
     let held = made["spec"]["clusterIP"].as_str().expect("an address").to_owned();
     let path = format!("{ADDRESSES}/{held}");
     let before = get(&server.client, &path).await.expect(200);
-    let mut watch = Watch::open(&server.client, &format!("{ADDRESSES}?watch=1&fieldSelector=metadata.name%3D{held}")).await;
+    let mut watch =
+        Watch::open(&server.client, &format!("{ADDRESSES}?watch=1&fieldSelector=metadata.name%3D{held}")).await;
     assert_eq!(watch.told().await, format!("ADDED {held}"));
     delete(&server.client, &path, &Value::Null).await.expect(200);
     assert_eq!(watch.told().await, format!("DELETED {held}"));
@@ -92,7 +92,9 @@ async fn what_a_backup_brings_is_put_right_at_the_start() {
     get(client, &format!("{ADDRESSES}/10.0.0.202")).await.refused(404, "NotFound");
     // Its Service may still be on its way.
     get(client, &format!("{ADDRESSES}/10.0.0.203")).await.expect(200);
-    let refused = post(client, SERVICES, &service("b", 30100)).await;
+    let mut other = service("b", 30100);
+    other["spec"]["clusterIP"] = Value::Null;
+    let refused = post(client, SERVICES, &other).await;
     refused.refused(422, "Invalid");
     assert!(refused.body["message"].as_str().is_some_and(|words| words.contains("provided port is already allocated")));
     told(client, "PortNotAllocated", "Port 30100 is not allocated; repairing").await;

@@ -3,6 +3,8 @@
 mod certificates;
 mod classes;
 mod limits;
+mod mountable_secrets;
 mod owner_references;
+mod places;
 mod pod_security;
 mod switches;
