@@ -13,7 +13,9 @@ use machinery::status::GroupResource;
 use serde_json::Value;
 
 use crate::cache;
+use crate::gates::Gates;
 use crate::kinds::{Conversion, Hooks, hooks_of};
+use crate::runtime_config::RuntimeConfig;
 
 /// A row with all that hangs on it.
 pub struct Served {
@@ -26,6 +28,8 @@ pub struct Served {
     pub resets: Vec<(&'static str, FieldSet)>,
     /// `{"apiVersion":"v1","kind":"Pod",`: how a stored body begins, which items of a list leave out.
     pub body_prefix: String,
+    /// Whether clients can ask for it (`--runtime-config`). The server's own parts use it all the same.
+    pub is_offered: bool,
     /// The row whose objects these are in another shape ([`Resource::stored_as`]).
     stored_by: Option<Arc<Served>>,
 }
@@ -41,12 +45,16 @@ pub struct Catalogue {
 
 impl Catalogue {
     /// The built-in rows below `store_prefix` (`/registry`).
-    pub fn builtin(store_prefix: &str) -> Self {
+    pub fn builtin(store_prefix: &str, gates: Gates, config: &RuntimeConfig) -> Self {
         let mut served: Vec<Arc<Served>> = BUILTIN
             .iter()
             .filter_map(|row| Some((row, schema::builtin(&row.gvk())?)))
             .enumerate()
-            .map(|(id, (row, schema))| Arc::new(Served::new(cache::Resource(id as u32), row.clone(), schema)))
+            .map(|(id, (row, schema))| {
+                let hooks = hooks_of(row, gates);
+                let served = Served::new(cache::Resource(id as u32), row.clone(), schema, hooks);
+                Arc::new(Served { is_offered: config.serves(row), ..served })
+            })
             .collect();
         let by_storage: BTreeMap<String, Arc<Served>> = served
             .iter()
@@ -55,7 +63,7 @@ impl Catalogue {
             .collect();
         for view in served.iter_mut().filter(|served| served.row.stored_as.is_some()) {
             if let Some(home) = by_storage.get(view.row.storage.as_deref().unwrap_or_default()) {
-                *view = Arc::new(Served::view(view.row.clone(), view.schema, home));
+                *view = Arc::new(Served::view(view, home));
             }
         }
         let mut by_plural: HashMap<String, Vec<Arc<Served>>> = HashMap::new();
@@ -72,6 +80,16 @@ impl Catalogue {
 
     pub fn rows(&self) -> &[Arc<Served>] {
         &self.served
+    }
+
+    /// What clients can ask for.
+    pub fn offered(&self) -> impl Iterator<Item = &Arc<Served>> {
+        self.served.iter().filter(|served| served.is_offered)
+    }
+
+    /// As [`Catalogue::find`], for a client.
+    pub fn find_offered(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Served>> {
+        self.find(group, version, plural).filter(|served| served.is_offered)
     }
 
     pub fn row(&self, id: cache::Resource) -> Option<&Arc<Served>> {
@@ -115,16 +133,16 @@ impl Catalogue {
 }
 
 impl Served {
-    fn new(id: cache::Resource, row: Resource, schema: &'static Schema) -> Self {
+    fn new(id: cache::Resource, row: Resource, schema: &'static Schema, hooks: &'static Hooks) -> Self {
         let body_prefix = format!("{{\"apiVersion\":\"{}\",\"kind\":\"{}\",", row.api_version(), row.kind);
-        let hooks = hooks_of(&row);
         let resets = hooks.resets.iter().map(|(subresource, paths)| (*subresource, FieldSet::of(paths)));
         let resets = resets.filter(|_| row.has_status()).collect();
-        Self { id, hooks, body_prefix, resets, row, schema, stored_by: None }
+        Self { id, hooks, body_prefix, resets, row, schema, is_offered: true, stored_by: None }
     }
 
-    fn view(row: Resource, schema: &'static Schema, home: &Arc<Served>) -> Self {
-        Self { stored_by: Some(home.clone()), ..Self::new(home.id, row, schema) }
+    fn view(view: &Served, home: &Arc<Served>) -> Self {
+        let same = Self::new(home.id, view.row.clone(), view.schema, view.hooks);
+        Self { stored_by: Some(home.clone()), is_offered: view.is_offered, ..same }
     }
 
     /// The row in whose shape the objects are stored, cached and judged: this one, unless it is a view of another.

@@ -87,7 +87,7 @@ fn aggregated_version(accepted: &str) -> Option<&'static str> {
 /// Groups with their versions, each in the order in which clients are to take them.
 fn groups(catalogue: &Catalogue) -> Vec<(String, Vec<String>)> {
     let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for served in catalogue.rows() {
+    for served in catalogue.offered() {
         let versions = groups.entry(served.row.group.to_string()).or_default();
         if !versions.contains(&served.row.version.to_string()) {
             versions.push(served.row.version.to_string());
@@ -123,7 +123,7 @@ fn group_document(catalogue: &Catalogue, group: &str) -> Option<Value> {
 }
 
 fn rows<'a>(catalogue: &'a Catalogue, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Resource> {
-    catalogue.rows().iter().map(|served| &served.row).filter(move |row| row.group == group && row.version == version)
+    catalogue.offered().map(|served| &served.row).filter(move |row| row.group == group && row.version == version)
 }
 
 fn resource_list(catalogue: &Catalogue, group: &str, version: &str) -> Option<Value> {

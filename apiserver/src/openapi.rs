@@ -39,7 +39,7 @@ pub fn answer<B>(
     now: Timestamp,
 ) -> Option<Result<Response, Status>> {
     let below = path.strip_prefix("/openapi/")?;
-    let rows: Vec<&Resource> = catalogue.rows().iter().map(|served| &served.row).collect();
+    let rows: Vec<&Resource> = catalogue.offered().map(|served| &served.row).collect();
     Some(match below.trim_end_matches('/') {
         "v2" => v2(&rows, extensions, request),
         "v3" => index(&rows, extensions, request),

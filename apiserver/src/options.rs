@@ -8,6 +8,8 @@ use component::flags::Values;
 use crate::admission;
 use crate::authz::Mode;
 use crate::browsers::Browsers;
+use crate::gates::Gates;
+use crate::runtime_config::RuntimeConfig;
 use crate::services::{AddressRange, PortRange, ServiceRanges};
 use crate::stored::Media;
 use crate::unbuilt;
@@ -34,6 +36,8 @@ pub struct Options {
     pub insecure: Option<SocketAddr>,
     pub storage_media: Media,
     pub browsers: Browsers,
+    pub gates: Gates,
+    pub runtime_config: RuntimeConfig,
 }
 
 impl Options {
@@ -51,6 +55,8 @@ impl Options {
         unbuilt::check(values, &mut wrong);
         check_token_life(values, &mut wrong);
         let browsers = Browsers::from_flags(values, &mut wrong);
+        let gates = Gates::from_flags(values, &mut wrong);
+        let runtime_config = runtime_config(values, &mut wrong);
         let insecure = insecure(values, &modes, &mut wrong);
         let storage_media = storage_media(values, &mut wrong);
         let secure = SocketAddr::new(
@@ -73,8 +79,17 @@ impl Options {
             insecure,
             storage_media,
             browsers,
+            gates,
+            runtime_config,
         })
     }
+}
+
+fn runtime_config(values: &Values, wrong: &mut Vec<String>) -> RuntimeConfig {
+    RuntimeConfig::parse(&values.strings("runtime-config")).unwrap_or_else(|errors| {
+        wrong.extend(errors);
+        RuntimeConfig::default()
+    })
 }
 
 /// Upstream's arrangement of several errors.

@@ -25,7 +25,7 @@ use crate::authn::request_header::RequestHeader;
 use crate::authn::static_tokens::StaticTokens;
 use crate::authn::tokens::{Lives, Tokens};
 use crate::authz::{self, Authorizer, Mode};
-use crate::bootstrap::{self, Advertised};
+use crate::bootstrap::{self, Advertised, Wishes};
 use crate::cache::{self, Cache};
 use crate::catalogue::Catalogue;
 use crate::connect::kubelet::KubeletClient;
@@ -86,7 +86,8 @@ impl Parts {
         let End { ending, shutdown } = end;
         let shutdown = shutdown.child();
         let health = Arc::new(Health::new(&options.values, clock));
-        let catalogue = Catalogue::builtin(options.values.str("etcd-prefix"));
+        let catalogue = Catalogue::builtin(options.values.str("etcd-prefix"), options.gates, &options.runtime_config);
+        component::gates::tell(&options.gates.by_name());
         let store = metered(store, &catalogue);
         let indexer = Arc::new(CatalogueIndexer::new(catalogue.clone()));
         let cache_options =
@@ -96,6 +97,7 @@ impl Parts {
         let interval = options.values.duration("etcd-compaction-interval");
         let with_roles = options.modes.contains(&Mode::Rbac);
         let keys_url = options.values.opt_str("service-account-jwks-uri").map(str::to_owned);
+        let with_identity = options.gates.api_server_identity;
         let host = options.values.opt_str("external-hostname").map(str::to_owned);
         let api = Arc::new(build(options, catalogue, store.clone(), cache, clock, random, shutdown.clone())?);
 
@@ -126,7 +128,7 @@ impl Parts {
                 // Nobody listens where fairness is off.
                 let _ = all_made.send(());
             };
-            bootstrap::run(booting, advertised, with_roles, ready).await;
+            bootstrap::run(booting, advertised, Wishes { roles: with_roles, identity: with_identity }, ready).await;
         });
         Ok(Self { api, endpoints, health, openid, tasks, _cache_end: cache_end })
     }

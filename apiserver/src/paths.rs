@@ -68,7 +68,7 @@ pub async fn answer(server: &Server, request: &Request<()>, path: &str) -> Resul
 /// server, as upstream.
 pub fn unknown(catalogue: &Catalogue, path: &str) -> Result<Response, Status> {
     let mut parts = path.trim_start_matches('/').split('/');
-    let is_known_group = |group: &str| catalogue.rows().iter().any(|served| served.row.group == group);
+    let is_known_group = |group: &str| catalogue.offered().any(|served| served.row.group == group);
     let is_api = match (parts.next(), parts.next()) {
         (Some("api"), _) => true,
         (Some("apis"), group) => group.is_none_or(|group| group.is_empty() || is_known_group(group)),
@@ -104,7 +104,7 @@ fn paths(server: &Server) -> Vec<String> {
     if server.openid.is_some() {
         paths.extend([openid::CONFIGURATION_PATH, openid::KEYS_PATH].map(str::to_owned));
     }
-    for served in server.api.catalogue.rows() {
+    for served in server.api.catalogue.offered() {
         let row = &served.row;
         if !row.group.is_empty() {
             paths.push(format!("/apis/{}", row.group));

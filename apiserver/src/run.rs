@@ -68,6 +68,12 @@ impl Seams {
 /// Runs until shutdown.
 pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     warn_of_open_doors(&options);
+    for idle in &options.runtime_config.idle {
+        tracing::warn!("{idle}");
+    }
+    if options.values.is_given("profiling") && options.values.bool("profiling") {
+        tracing::warn!("--profiling: profiles are not built; nothing is served below /debug/pprof");
+    }
     let Seams { shutdown, clock, random, listener, insecure_listener } = seams;
     let end = delayed(shutdown, options.values.duration("shutdown-delay-duration"));
     let shutdown = end.shutdown.clone();

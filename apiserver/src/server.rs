@@ -169,7 +169,7 @@ async fn route(
     if !info.is_resource {
         return paths::answer(server, &request, &info.path).await;
     }
-    let Some(served) = api.catalogue.find(&info.group, &info.version, &info.resource) else {
+    let Some(served) = api.catalogue.find_offered(&info.group, &info.version, &info.resource) else {
         return paths::unknown(&api.catalogue, &info.path);
     };
     check_scope(&info, served.row.namespaced)?;
@@ -218,7 +218,7 @@ fn is_known(server: &Server, info: &RequestInfo) -> bool {
         "/version",
     ];
     match info.is_resource {
-        true => server.api.catalogue.find(&info.group, &info.version, &info.resource).is_some(),
+        true => server.api.catalogue.find_offered(&info.group, &info.version, &info.resource).is_some(),
         false => PATHS.contains(&info.path.as_str()),
     }
 }

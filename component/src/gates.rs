@@ -1,9 +1,16 @@
 //! `--feature-gates`: which of upstream's features there are in v1.36, and what asking for one comes to.
 //!
 //! Enter at [`check`]. Behaviour here is that of upstream's defaults: what asks for that is taken, what asks for else is
-//! told by name. Pure.
+//! told by name.
+
+mod stage;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use prometheus::IntGaugeVec;
+
+use crate::metrics;
 
 /// On, and upstream can switch them off.
 const ON: [&str; 96] = [
@@ -280,6 +287,35 @@ pub fn check(gates: &BTreeMap<String, String>) -> Result<Vec<String>, String> {
         idle.push(format!("--feature-gates: {name} cannot be switched here; it stays {state}, as upstream's default"));
     }
     Ok(idle)
+}
+
+/// A feature of upstream's.
+#[derive(Clone, Copy, Debug)]
+pub struct Feature {
+    pub name: &'static str,
+    pub is_on: bool,
+    /// `ALPHA`, `BETA`, `DEPRECATED`, or empty.
+    pub stage: &'static str,
+}
+
+/// Every feature with upstream's default.
+pub fn all() -> impl Iterator<Item = Feature> {
+    let tables: [(&[&'static str], bool); 3] = [(&ON, true), (&OFF, false), (&ALWAYS_ON, true)];
+    let names = tables.into_iter().flat_map(|(names, is_on)| names.iter().map(move |name| (*name, is_on)));
+    names.map(|(name, is_on)| Feature { name, is_on, stage: stage::of(name) })
+}
+
+static ENABLED: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help = "This metric records the data about the stage and enablement of a k8s feature.";
+    metrics::int_gauge("kubernetes_feature_enabled", help, &["name", "stage"])
+});
+
+/// Tells in the metrics which features are on: those by default, but for what `switched` says.
+pub fn tell(switched: &BTreeMap<&str, bool>) {
+    for Feature { name, is_on, stage } in all() {
+        let is_on = switched.get(name).copied().unwrap_or(is_on);
+        ENABLED.with_label_values(&[name, stage]).set(i64::from(is_on));
+    }
 }
 
 /// Whether the feature is on, and whether that is for good.

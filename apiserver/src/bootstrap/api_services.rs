@@ -14,7 +14,7 @@ const AUTOMANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
 
 pub async fn ensure(api: &Api) -> Result<(), Status> {
     let mut versions: Vec<(&str, &str)> =
-        api.catalogue.rows().iter().map(|served| (served.row.group.as_ref(), served.row.version.as_ref())).collect();
+        api.catalogue.offered().map(|served| (served.row.group.as_ref(), served.row.version.as_ref())).collect();
     versions.sort_unstable();
     versions.dedup();
     for (group, version) in versions {

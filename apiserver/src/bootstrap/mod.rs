@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::OptionFuture;
 use http::{HeaderMap, Method};
 use machinery::meta;
 use machinery::status::Status;
@@ -40,13 +41,22 @@ use crate::rest::update::{Part, change};
 use crate::rest::warnings::Warnings;
 use crate::services::repair::{self, Repair};
 
+/// What of all that is wanted only sometimes.
+#[derive(Clone, Copy, Debug)]
+pub struct Wishes {
+    /// The roles and bindings of RBAC.
+    pub roles: bool,
+    /// The Lease that tells of this server.
+    pub identity: bool,
+}
+
 /// Makes what is missing, then keeps the `kubernetes` Service's endpoints true until shutdown.
 /// `ready` is called once everything stands.
-pub async fn run(api: Arc<Api>, advertised: Advertised, with_roles: bool, ready: impl FnOnce() + Send) {
-    let identity = Identity::new(&api, &advertised);
+pub async fn run(api: Arc<Api>, advertised: Advertised, wishes: Wishes, ready: impl FnOnce() + Send) {
+    let identity = wishes.identity.then(|| Identity::new(&api, &advertised));
     let repair = Repair::default();
     let mut wait = Duration::from_millis(100);
-    while let Err(status) = converge(&api, &advertised, &identity, &repair, with_roles).await {
+    while let Err(status) = converge(&api, &advertised, identity.as_ref(), &repair, wishes.roles).await {
         tracing::error!(%status, "bootstrapping the cluster failed; trying again");
         tokio::select! {
             biased;
@@ -60,14 +70,14 @@ pub async fn run(api: Arc<Api>, advertised: Advertised, with_roles: bool, ready:
         service::keep(&api, &advertised),
         authentication::keep(&api),
         token_tracking::keep(&api),
-        identity::keep(&api, &identity),
+        OptionFuture::from(identity.as_ref().map(|identity| identity::keep(&api, identity))),
     );
 }
 
 async fn converge(
     api: &Api,
     advertised: &Advertised,
-    identity: &Identity,
+    identity: Option<&Identity>,
     repair: &Repair,
     with_roles: bool,
 ) -> Result<(), Status> {
@@ -80,7 +90,9 @@ async fn converge(
     flow::ensure(api).await?;
     api_services::ensure(api).await?;
     service::ensure(api, advertised).await?;
-    identity::ensure(api, identity).await?;
+    if let Some(identity) = identity {
+        identity::ensure(api, identity).await?;
+    }
     repair.once(api).await?;
     // Whoever is told that the server is ready has its rights already.
     api.consistent().await?;

@@ -3,7 +3,7 @@
 mod auditing;
 mod later;
 
-use component::flags::Kind::{Bool, Duration, Int, Ip, String, Strings};
+use component::flags::Kind::{Bool, Duration, Int, Ip, Map, String, Strings};
 use component::flags::{FlagSet, Group, flag, retired, serving};
 
 pub fn flags() -> FlagSet {
@@ -17,14 +17,14 @@ pub fn flags() -> FlagSet {
             flag("advertise-address", Ip, "", "The address that members of the cluster reach this server by. Without it --bind-address, and when that is unspecified the machine's own address."),
             flag("enable-priority-and-fairness", Bool, "true", "Sort requests by FlowSchemas and let them wait by priority. Without it only the numbers of requests in flight are limited."),
             flag("external-hostname", String, "", "The host name in generated URLs, of the token keys for one."),
-            flag("feature-gates", Strings, "", "Features to switch: name=true,….").without_effect("there are no switchable features"),
+            flag("feature-gates", Map, "", "Features: name=true or name=false. APIServerIdentity, HPAScaleToZero and MaxUnavailableStatefulSet can be switched; all others are as upstream's defaults, and the server does not start where they should not be."),
             flag("goaway-chance", component::flags::Kind::Float, "0", "Chance of closing a connection after a request.").without_effect("connections are kept"),
             flag("livez-grace-period", Duration, "0s", "How long start may take before /livez minds."),
             flag("max-mutating-requests-inflight", Int, "200", "Writes in flight. With priority and fairness this and --max-requests-inflight add up to the seats of all levels; without it 0 is no limit, and one user holds at most three quarters."),
             flag("max-requests-inflight", Int, "400", "Reads in flight; see --max-mutating-requests-inflight."),
             flag("min-request-timeout", Int, "1800", "Least seconds of a watch that names none; each lasts up to twice as long."),
             flag("request-timeout", Duration, "1m0s", "How long a request may take that is no watch and no stream."),
-            flag("runtime-config", Strings, "", "APIs to switch on or off.").without_effect("all APIs that work are on"),
+            flag("runtime-config", Strings, "", "APIs to switch on or off: group/version=false, group/version/resource=false, or all of a kind by api/all, api/ga, api/beta, api/alpha. Versions that are beta or alpha are not built."),
             flag("shutdown-delay-duration", Duration, "0s", "Time to go on serving after SIGTERM, not ready any more."),
             flag("storage-backend", String, "etcd3", "Where objects are kept: etcd3, or embedded (with --data-dir)."),
             flag("data-dir", String, "", "The folder of the embedded store (Skiff's own flag)."),
@@ -104,7 +104,7 @@ pub fn flags() -> FlagSet {
             flag("kubernetes-service-node-port", Int, "0", "Node port of the kubernetes Service.").without_effect("it is a ClusterIP"),
             flag("service-cluster-ip-range", String, "10.0.0.0/24", "Addresses of Services: one CIDR, or one a family."),
             flag("service-node-port-range", String, "30000-32767", "Ports of Services of type NodePort."),
-            flag("profiling", Bool, "true", "Serve profiles.").without_effect("profiles are not built yet"),
+            flag("profiling", Bool, "true", "Serve profiles. There are none to serve, so that false is all that can be had."),
             flag("watch-cache", Bool, "true", "Cache what is watched.").without_effect("the cache is part of the design"),
             flag("watch-cache-sizes", Strings, "", "Cache sizes.").without_effect("the cache is bounded by bytes"),
         ],
@@ -202,7 +202,7 @@ mod tests {
          --profiling=false --v=1 --kubelet-certificate-authority=/k/ca.crt --enable-admission-plugins=NodeRestriction \
          --allow-privileged=true --requestheader-extra-headers-prefix=X-Remote-Extra- --requestheader-group-headers=X-Remote-Group \
          --requestheader-username-headers=X-Remote-User --api-audiences=https://kubernetes.default.svc \
-         --egress-selector-config-file=/k/konnectivity.conf --anonymous-auth=true --feature-gates=A=true \
+         --egress-selector-config-file=/k/konnectivity.conf --anonymous-auth=true --feature-gates=SidecarContainers=true \
          --tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 --etcd-servers=https://127.0.0.1:2379 --etcd-cafile=/k/e \
          --etcd-certfile=/k/e.crt --etcd-keyfile=/k/e.key --kubelet-timeout=5s",
     ];

@@ -42,6 +42,8 @@ use machinery::field::ErrorList;
 use machinery::names::{self, NameCheck};
 use serde_json::Value;
 
+use crate::gates::Gates;
+
 /// A column of `kubectl get` (Kubernetes API concept: "Receiving resources as Tables").
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
@@ -209,7 +211,7 @@ fn reset_status(object: &mut Value) {
 static PLAIN: Hooks = Hooks::PLAIN;
 
 /// The hooks of a row.
-pub fn hooks_of(row: &Resource) -> &'static Hooks {
+pub fn hooks_of(row: &Resource, gates: Gates) -> &'static Hooks {
     match (row.group.as_ref(), row.plural.as_ref()) {
         ("", "componentstatuses") => &component_status::HOOKS,
         ("", "configmaps") => &config::CONFIG_MAP,
@@ -231,9 +233,14 @@ pub fn hooks_of(row: &Resource) -> &'static Hooks {
         ("apps", "daemonsets") => &workload::DAEMON_SET,
         ("apps", "deployments") => &workload::DEPLOYMENT,
         ("apps", "replicasets") => &workload::REPLICA_SET,
+        ("apps", "statefulsets") if gates.max_unavailable_stateful_set => &workload::STATEFUL_SET_BY_SEVERAL,
         ("apps", "statefulsets") => &workload::STATEFUL_SET,
-        ("autoscaling", "horizontalpodautoscalers") if row.version == "v1" => &autoscaler::V1,
-        ("autoscaling", "horizontalpodautoscalers") => &autoscaler::V2,
+        ("autoscaling", "horizontalpodautoscalers") => match (row.version.as_ref(), gates.hpa_scale_to_zero) {
+            ("v1", false) => &autoscaler::V1,
+            ("v1", true) => &autoscaler::V1_TO_ZERO,
+            (_, false) => &autoscaler::V2,
+            (_, true) => &autoscaler::V2_TO_ZERO,
+        },
         ("batch", "cronjobs") => &batch::CRON_JOB,
         ("batch", "jobs") => &batch::JOB,
         ("apiregistration.k8s.io", "apiservices") => &api_service::HOOKS,

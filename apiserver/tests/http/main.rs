@@ -18,6 +18,7 @@ mod deletes;
 mod discovery;
 mod ending;
 mod fairness;
+mod features;
 mod generic;
 mod identity;
 mod in_process;

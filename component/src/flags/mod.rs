@@ -28,12 +28,11 @@ mod tests;
 mod value;
 mod values;
 
-pub(crate) use self::value::parse_bool;
 pub use self::{
     check::{check_effective, check_program, check_table},
     common::{client, global, leader_election, logging, secure_serving, serving},
     error::Error,
-    value::parse_duration,
+    value::{parse_bool, parse_duration},
     values::Values,
 };
 

@@ -37,11 +37,23 @@ fn keep_no_policies(new: &mut Value, sent: &Value) {
     }
 }
 
-pub static V1: Hooks = Hooks {
-    default: |autoscaler| set(spec(autoscaler), "minReplicas", 1),
-    conversion: Some(&Conversion { to_stored: convert::to_v2, from_stored: convert::to_v1 }),
+static CONVERSION: Conversion = Conversion { to_stored: convert::to_v2, from_stored: convert::to_v1 };
+
+pub static V1: Hooks = Hooks { default: default_v1, conversion: Some(&CONVERSION), ..HOOKS };
+
+/// Of servers with the feature HPAScaleToZero.
+pub static V2_TO_ZERO: Hooks =
+    Hooks { prepare_create_as_sent: keep_no_policies, validate_against: validate::autoscaler_to_zero, ..HOOKS };
+pub static V1_TO_ZERO: Hooks = Hooks {
+    default: default_v1,
+    conversion: Some(&CONVERSION),
+    validate_against: validate::autoscaler_to_zero,
     ..HOOKS
 };
+
+fn default_v1(autoscaler: &mut Value) {
+    set(spec(autoscaler), "minReplicas", 1);
+}
 
 /// The share of its CPU request that a pod is to use where nothing is said.
 const CPU_UTILIZATION_PERCENT: i64 = 80;

@@ -23,9 +23,20 @@ enum Version {
 
 /// What an older version of the object already had may stay.
 pub fn autoscaler(object: &Value, old: Option<&Value>) -> ErrorList {
+    // Scaling to nothing is a feature that upstream has off; who has it keeps it.
+    let lowest = i64::from(old.is_none_or(|old| old["spec"]["minReplicas"] != 0));
+    judge(object, old, lowest)
+}
+
+/// As [`autoscaler`], where nothing may be the least.
+pub fn autoscaler_to_zero(object: &Value, old: Option<&Value>) -> ErrorList {
+    judge(object, old, 0)
+}
+
+fn judge(object: &Value, old: Option<&Value>, lowest: i64) -> ErrorList {
     let (path, spec) = (Path::new("spec"), &object["spec"]);
     let old = old.map(|old| &old["spec"]);
-    let mut errors = replicas(spec, old, &path);
+    let mut errors = replicas(spec, lowest, &path);
     let target = &spec["scaleTargetRef"];
     let is_same = |old: &Value| {
         let old = &old["scaleTargetRef"];
@@ -47,11 +58,9 @@ pub fn autoscaler(object: &Value, old: Option<&Value>) -> ErrorList {
     errors
 }
 
-fn replicas(spec: &Value, old: Option<&Value>, path: &Path) -> ErrorList {
+fn replicas(spec: &Value, lowest: i64, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     let (min, max) = (spec["minReplicas"].as_i64(), spec["maxReplicas"].as_i64().unwrap_or(0));
-    // Scaling to nothing is a feature that upstream has off; who has it keeps it.
-    let lowest = i64::from(old.is_none_or(|old| old["minReplicas"] != 0));
     if let Some(min) = min.filter(|min| *min < lowest) {
         let why = format!("must be greater than or equal to {lowest}");
         errors.push(Error::invalid(&path.child("minReplicas"), min, why));

@@ -28,7 +28,7 @@ pub use pod_template::POD_TEMPLATE;
 pub use replica_set::REPLICA_SET;
 pub use replication_controller::REPLICATION_CONTROLLER;
 pub use revision::CONTROLLER_REVISION;
-pub use stateful_set::STATEFUL_SET;
+pub use stateful_set::{STATEFUL_SET, STATEFUL_SET_BY_SEVERAL};
 
 pub const fn column(name: &'static str, kind: &'static str, priority: i32, description: &'static str) -> Column {
     Column { name, kind, priority, description }

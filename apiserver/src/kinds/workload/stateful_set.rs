@@ -15,7 +15,7 @@ use crate::kinds::volume::claim;
 use crate::kinds::{Hooks, validate};
 use crate::rest::table::{AGE, NAME, age};
 
-pub static STATEFUL_SET: Hooks = Hooks {
+const HOOKS: Hooks = Hooks {
     name: names::dns_label,
     default,
     prepare_create: |object| {
@@ -31,6 +31,23 @@ pub static STATEFUL_SET: Hooks = Hooks {
     columns: &[NAME, column("Ready", "string", 0, "Number of the pod with ready state"), AGE, CONTAINERS, IMAGES],
     cells,
     ..Hooks::PLAIN
+};
+
+pub static STATEFUL_SET: Hooks = HOOKS;
+
+/// Of servers with the feature MaxUnavailableStatefulSet.
+pub static STATEFUL_SET_BY_SEVERAL: Hooks = Hooks {
+    default: |object| {
+        default(object);
+        if let Some(rolling) =
+            within(spec(object), "updateStrategy").and_then(|strategy| within(strategy, "rollingUpdate"))
+        {
+            set(rolling, "maxUnavailable", 1);
+        }
+    },
+    prepare_create: super::reset_status,
+    prepare_update: |_, _| {},
+    ..HOOKS
 };
 
 fn warnings(object: &Value) -> Vec<String> {
