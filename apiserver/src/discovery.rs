@@ -28,13 +28,14 @@ use crate::rest::respond;
 pub fn answer(
     catalogue: &Catalogue,
     extensions: &[Arc<Extension>],
+    address: &str,
     path: &str,
     headers: &HeaderMap,
 ) -> Option<Result<Response, Status>> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let document = match parts.as_slice() {
-        ["api"] => return Some(root(catalogue, &[], headers, true)),
-        ["apis"] => return Some(root(catalogue, extensions, headers, false)),
+        ["api"] => return Some(root(catalogue, &[], headers, Some(address))),
+        ["apis"] => return Some(root(catalogue, extensions, headers, None)),
         ["api", "v1"] => resource_list(catalogue, "", "v1"),
         ["apis", group] => group_document(catalogue, group).or_else(|| documents::group(group, extensions)),
         ["apis", group, version] => resource_list(catalogue, group, version),
@@ -48,19 +49,21 @@ pub fn answer(
     })
 }
 
+/// The versions of the core, with the server's address (`of_core`), or all other groups.
 fn root(
     catalogue: &Catalogue,
     extensions: &[Arc<Extension>],
     headers: &HeaderMap,
-    is_core: bool,
+    of_core: Option<&str>,
 ) -> Result<Response, Status> {
     let accepted = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if let Some(version) = aggregated_version(accepted) {
-        return aggregated(catalogue, extensions, headers, is_core, version);
+        return aggregated(catalogue, extensions, headers, of_core.is_some(), version);
     }
     let accept = Accept::of(headers, false)?;
-    let document = if is_core {
-        json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
+    let document = if let Some(address) = of_core {
+        let everybody = json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]);
+        json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": everybody})
     } else {
         let mut groups: Vec<Value> = groups(catalogue)
             .iter()

@@ -35,6 +35,7 @@ use crate::index::CatalogueIndexer;
 use crate::limits::Limits;
 use crate::metrics;
 use crate::options::Options;
+use crate::paths::About;
 use crate::run::Error;
 use crate::server::Server;
 use crate::serving;
@@ -47,6 +48,7 @@ pub struct Parts {
     endpoints: Endpoints,
     health: Arc<Health>,
     openid: Option<Arc<Documents>>,
+    about: Arc<About>,
     pub tasks: JoinSet<()>,
     _cache_end: CacheEnd,
 }
@@ -95,17 +97,17 @@ impl Parts {
         let cache_end = CacheEnd(Shutdown::new());
         let cache = Cache::start(store.clone(), indexer, cache_options, cache_end.0.clone());
         let interval = options.values.duration("etcd-compaction-interval");
+        let with_identity = options.gates.api_server_identity;
         let with_roles = options.modes.contains(&Mode::Rbac);
         let keys_url = options.values.opt_str("service-account-jwks-uri").map(str::to_owned);
-        let with_identity = options.gates.api_server_identity;
-        let host = options.values.opt_str("external-hostname").map(str::to_owned);
+        let about = about(&options.values, advertised);
         let api = Arc::new(build(options, catalogue, store.clone(), cache, clock, random, shutdown.clone())?);
 
         metrics::follow(&api);
         if let Some(auditor) = &api.auditor {
             auditor.start();
         }
-        let openid = openid_documents(&api, keys_url.as_deref(), host, advertised);
+        let openid = openid_documents(&api, keys_url.as_deref(), &about.address);
         // Before the port answers: a probe that comes first must not find the server ready.
         let endpoints = health.endpoints(&api, ending);
         let mut tasks = JoinSet::new();
@@ -130,13 +132,14 @@ impl Parts {
             };
             bootstrap::run(booting, advertised, Wishes { roles: with_roles, identity: with_identity }, ready).await;
         });
-        Ok(Self { api, endpoints, health, openid, tasks, _cache_end: cache_end })
+        Ok(Self { api, endpoints, health, openid, about: Arc::new(about), tasks, _cache_end: cache_end })
     }
 
     /// What answers requests.
     pub fn server(&self, insecure: bool) -> Arc<Server> {
         let (api, endpoints, openid) = (self.api.clone(), self.endpoints.clone(), self.openid.clone());
-        Arc::new(Server { api, endpoints, health: self.health.clone(), openid, insecure })
+        let (health, about) = (self.health.clone(), self.about.clone());
+        Arc::new(Server { api, endpoints, health, about, openid, insecure })
     }
 
     /// Returns when all tasks have ended; one that panics ends the others.
@@ -185,18 +188,17 @@ fn metered(store: Arc<dyn Store>, catalogue: &Catalogue) -> Arc<dyn Store> {
     Arc::new(Metered::new(store, Box::new(owner), received))
 }
 
-/// The issuer's documents; an issuer that OpenID does not allow has none, as upstream.
-fn openid_documents(
-    api: &Api,
-    keys_url: Option<&str>,
-    host: Option<String>,
-    advertised: Advertised,
-) -> Option<Arc<Documents>> {
-    let address = match host {
+fn about(values: &Values, advertised: Advertised) -> About {
+    let address = match values.opt_str("external-hostname") {
         Some(host) => format!("{host}:{}", advertised.port),
         None => SocketAddr::new(advertised.address, advertised.port).to_string(),
     };
-    match Documents::new(api.tokens.as_ref()?, keys_url, &address) {
+    About { address, flags: values.all() }
+}
+
+/// The issuer's documents; an issuer that OpenID does not allow has none, as upstream.
+fn openid_documents(api: &Api, keys_url: Option<&str>, address: &str) -> Option<Arc<Documents>> {
+    match Documents::new(api.tokens.as_ref()?, keys_url, address) {
         Ok(documents) => Some(Arc::new(documents)),
         Err(error) => {
             tracing::warn!(error, "the documents for verifying this cluster's tokens are not served");

@@ -3,6 +3,8 @@
 //!
 //! Enter at [`answer`]; [`unknown`] answers what nobody knows.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use http::header::X_CONTENT_TYPE_OPTIONS;
 use http::{HeaderValue, Method, Request};
@@ -20,6 +22,15 @@ use crate::request::Query;
 use crate::rest::negotiate::Accept;
 use crate::rest::respond;
 use crate::server::{Server, is_probe};
+use crate::zpages;
+
+/// What the server tells of itself.
+pub struct About {
+    /// Host and port by which clients reach it.
+    pub address: String,
+    /// What it was started with.
+    pub flags: BTreeMap<&'static str, String>,
+}
 
 /// Paths that are no resources: discovery, OpenAPI, version, health, metrics, the token keys.
 pub async fn answer(server: &Server, request: &Request<()>, path: &str) -> Result<Response, Status> {
@@ -27,7 +38,8 @@ pub async fn answer(server: &Server, request: &Request<()>, path: &str) -> Resul
         return unknown(&server.api.catalogue, path);
     }
     let (api, extensions) = (&server.api, server.api.aggregation.extensions());
-    if let Some(answer) = discovery::answer(&api.catalogue, &extensions, path, request.headers()) {
+    if let Some(answer) = discovery::answer(&api.catalogue, &extensions, &server.about.address, path, request.headers())
+    {
         return answer;
     }
     if let Some(extension) = path.strip_prefix("/openapi/v3").and_then(|path| api.aggregation.find(path)) {
@@ -52,6 +64,10 @@ pub async fn answer(server: &Server, request: &Request<()>, path: &str) -> Resul
     }
     if let Some(answer) = server.endpoints.answer(request.method(), path, query) {
         return Ok(answer.map(full_body));
+    }
+    let listed = || paths(server);
+    if let Some(answer) = zpages::answer(&server.about, api.clock.now(), path, request.headers(), listed) {
+        return answer;
     }
     let accept = Accept::of(request.headers(), true)?;
     match path.trim_end_matches('/') {
@@ -95,9 +111,21 @@ fn full_body(body: http_body_util::Full<Bytes>) -> crate::http_body::Body {
 
 /// The list of paths at `/`.
 fn paths(server: &Server) -> Vec<String> {
-    let fixed =
-        ["/api", "/api/v1", "/apis", "/apis/", "/metrics", "/openapi/v2", "/openapi/v3", "/openapi/v3/", "/version"];
-    let mut paths: Vec<String> = fixed.map(str::to_owned).to_vec();
+    let fixed = [
+        "/api",
+        "/apis",
+        "/apis/",
+        "/metrics",
+        "/metrics/slis",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openapi/v3/",
+        "/version",
+    ];
+    let mut paths: Vec<String> = fixed.into_iter().chain(zpages::PATHS).map(str::to_owned).collect();
+    if server.api.limits.fairness.is_some() {
+        paths.extend(dump::TABLES.map(|table| format!("{}{table}", dump::PATH)));
+    }
     for checks in [&server.endpoints.healthz, &server.endpoints.livez, &server.endpoints.readyz] {
         paths.extend(checks.paths());
     }
@@ -106,10 +134,15 @@ fn paths(server: &Server) -> Vec<String> {
     }
     for served in server.api.catalogue.offered() {
         let row = &served.row;
+        let below = match row.group.as_ref() {
+            "" => format!("/api/{}", row.version),
+            group => format!("/apis/{group}/{}", row.version),
+        };
         if !row.group.is_empty() {
             paths.push(format!("/apis/{}", row.group));
-            paths.push(format!("/apis/{}/{}", row.group, row.version));
         }
+        paths.push(format!("/openapi/v3{below}"));
+        paths.push(below);
     }
     paths.sort();
     paths.dedup();

@@ -26,7 +26,7 @@ use crate::health::Health;
 use crate::http_body::{RequestBody, Response, full, holding};
 use crate::limits::{Place, TooMany, is_long_running, objects_read, too_many};
 use crate::metrics::Observed;
-use crate::paths;
+use crate::paths::{self, About};
 use crate::request::{Query, RequestInfo, User};
 use crate::rest::body::BYTES_MAX;
 use crate::rest::negotiate::Accept;
@@ -45,6 +45,7 @@ pub struct Server {
     pub api: Arc<Api>,
     pub endpoints: Endpoints,
     pub health: Arc<Health>,
+    pub about: Arc<About>,
     /// The ServiceAccount issuer's documents, where its name allows them.
     pub openid: Option<Arc<Documents>>,
     /// The insecure port takes everyone as a master.

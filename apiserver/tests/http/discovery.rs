@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::client::{get, get_as};
 use crate::support::{TestServer, oracle};
@@ -132,5 +132,49 @@ async fn documents_of_the_api_are_there() {
     let version = get(client, "/version").await.expect(200);
     assert_eq!((&version["major"], &version["minor"]), (&Value::from("1"), &Value::from("36")));
     let paths = get(client, "/").await.expect(200);
-    assert!(paths["paths"].as_array().is_some_and(|paths| paths.contains(&Value::from("/apis/apps/v1"))));
+    let paths = paths["paths"].as_array().expect("a list");
+    for path in ["/apis/apps/v1", "/api/v1", "/openapi/v3/apis/apps/v1", "/readyz/etcd", "/metrics/slis", "/flagz"] {
+        assert!(paths.contains(&Value::from(path)), "{path}");
+    }
+    // Each of them answers.
+    for path in paths.iter().filter_map(Value::as_str) {
+        assert_eq!(get_as(client, path, "*/*").await.code, 200, "{path}");
+    }
+    let core = get(client, "/api").await.expect(200);
+    let [everybody] = &core["serverAddressByClientCIDRs"].as_array().expect("a list")[..] else { panic!("{core}") };
+    assert_eq!(everybody["clientCIDR"], "0.0.0.0/0");
+    let port = format!(":{}", server.secure.port());
+    assert!(everybody["serverAddress"].as_str().is_some_and(|address| address.ends_with(&port)), "{core}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_tells_how_it_was_started() {
+    let server = TestServer::start(&["--event-ttl=7m0s"]).await;
+    let client = &server.client;
+    let flags = get_as(client, "/flagz", "application/json, */*").await;
+    assert_eq!(flags.headers["content-type"], "text/plain; charset=utf-8");
+    let text = flags.expect(200);
+    let text = text.as_str().expect("text");
+    assert!(
+        text.starts_with("\nkube-apiserver flagz\nWarning: ") && text.lines().any(|line| line == "event-ttl=7m0s"),
+        "{text}"
+    );
+    let named = |kind: &str, version: &str| format!("application/json;as={kind};v={version};g=config.k8s.io");
+    let flags = get_as(client, "/flagz", &named("Flagz", "v1beta1")).await.expect(200);
+    assert_eq!((&flags["kind"], &flags["apiVersion"]), (&json!("Flagz"), &json!("config.k8s.io/v1beta1")));
+    assert_eq!((&flags["metadata"]["name"], &flags["flags"]["event-ttl"]), (&json!("kube-apiserver"), &json!("7m0s")));
+    let old = get_as(client, "/flagz", &named("Flagz", "v1alpha1")).await;
+    let word = "299 - \"This version of the flagz endpoint is deprecated. Please use a newer version.\"";
+    assert_eq!(old.warnings(), [word]);
+    get_as(client, "/flagz", "application/json").await.refused(406, "NotAcceptable");
+    let status = get_as(client, "/statusz", &named("Statusz", "v1beta1")).await.expect(200);
+    assert_eq!(status["emulationVersion"], "1.36");
+    assert!(status["uptimeSeconds"].as_i64().is_some_and(|seconds| seconds >= 0));
+    assert!(
+        status["paths"]
+            .as_array()
+            .is_some_and(|paths| paths.contains(&json!("/livez")) && !paths.contains(&json!("/api")))
+    );
+    let text = get_as(client, "/statusz", "text/plain").await.expect(200);
+    assert!(text.as_str().is_some_and(|text| text.contains("\nBinary version: 1.36")), "{text}");
 }

@@ -26,7 +26,10 @@ async fn a_server_tells_that_it_is_there_as_long_as_it_is() {
     let name = lease["metadata"]["name"].as_str().expect("a name");
     let hash = name.strip_prefix("apiserver-").expect("upstream's name");
     assert!(hash.len() == 26 && hash.chars().all(|letter| matches!(letter, 'a'..='z' | '2'..='7')), "{name}");
-    assert_eq!(lease["metadata"]["annotations"]["kubernetes.io/peer-advertise-address"].as_str().map(str::is_empty), Some(false));
+    assert_eq!(
+        lease["metadata"]["annotations"]["kubernetes.io/peer-advertise-address"].as_str().map(str::is_empty),
+        Some(false)
+    );
     assert!(lease["metadata"]["labels"]["kubernetes.io/hostname"].is_string());
     let spec = &lease["spec"];
     assert_eq!(spec["leaseDurationSeconds"], 3600);
@@ -63,7 +66,8 @@ async fn what_servers_that_died_have_left_is_cleared_away() {
         post(&server.client, LEASES, &lease(name, renewed, label)).await.expect(201);
     }
     let server = TestServer::start_in(server.stop().await, &[]).await;
-    let mut watch = Watch::open(&server.client, &format!("{LEASES}?watch=1&fieldSelector=metadata.name%3Dapiserver-dead")).await;
+    let mut watch =
+        Watch::open(&server.client, &format!("{LEASES}?watch=1&fieldSelector=metadata.name%3Dapiserver-dead")).await;
     while get(&server.client, &format!("{LEASES}/apiserver-dead")).await.code == 200 {
         // It was there when the watch began, or is gone.
         watch.next().await.expect("its end");

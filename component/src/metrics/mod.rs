@@ -7,6 +7,7 @@ pub mod slis;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use prometheus::{
     Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
     core::Collector,
@@ -81,6 +82,11 @@ fn registered<C: Collector + Clone + 'static>(name: &str, made: prometheus::Resu
         panic!("metric {name}: {error}");
     }
     family
+}
+
+/// When this process was started.
+pub fn started_at() -> Option<Timestamp> {
+    Timestamp::from_second(process::start_time_seconds()? as i64).ok()
 }
 
 type Hook = Box<dyn Fn() -> bool + Send>;

@@ -86,9 +86,8 @@ fn of_held(service: &Value, text: &str, world: &World, in_range: &impl Fn(&IpAdd
     if parent != key {
         let Some(other) = world.services.get(&parent) else { return wrong_reference() };
         if cluster_ips(&other.object).iter().any(|held| held == meta::name(object)) {
-            let words = format!(
-                "Cluster IP [{family}]:{address} was assigned to multiple services; please recreate service"
-            );
+            let words =
+                format!("Cluster IP [{family}]:{address} was assigned to multiple services; please recreate service");
             return Some(Finding { note: allocation("ClusterIPAlreadyAllocated", words), act: None });
         }
     }
@@ -210,7 +209,8 @@ mod tests {
         assert_eq!(told(&world(&[a.clone()], &[]), "a"), Some((Some(missing.into()), make)));
         let outside = "ClusterIPOutOfRange: Cluster IP [IPv4]: 192.0.2.1 is not within any configured Service CIDR; please recreate service";
         assert_eq!(told(&world(&[service("a", "192.0.2.1")], &[]), "a"), Some((Some(outside.into()), None)));
-        let strange = "ClusterIPNotAllocated: the ClusterIP [IPv4]: 10.0.0.1 for Service n/a has a wrong reference; repairing";
+        let strange =
+            "ClusterIPNotAllocated: the ClusterIP [IPv4]: 10.0.0.1 for Service n/a has a wrong reference; repairing";
         let found = told(&world(&[a.clone()], &[address("10.0.0.1", "gone", EARLY)]), "a").expect("a finding");
         assert!(found.0.as_deref() == Some(strange) && found.1.is_some());
         let shared = "ClusterIPAlreadyAllocated: Cluster IP [IPv4]:10.0.0.1 was assigned to multiple services; please recreate service";

@@ -213,9 +213,9 @@ async fn mend_ports(api: &Api, leaks: &mut BTreeMap<u16, u32>) -> Result<Vec<Not
         let world = world(api).await?;
         let services: Vec<&Value> = world.services.values().map(|service| &service.object).collect();
         let mut looked = ports::look(range, stored.as_ref(), &services, leaks)?;
-        let is_same = stored.as_ref().is_some_and(|stored| {
-            stored["data"] == looked.object["data"] && stored["range"] == looked.object["range"]
-        });
+        let is_same = stored
+            .as_ref()
+            .is_some_and(|stored| stored["data"] == looked.object["data"] && stored["range"] == looked.object["range"]);
         let revision = entry.map_or(Revision(0), |entry| entry.modified);
         if !is_same {
             let condition = match stored {
@@ -223,10 +223,8 @@ async fn mend_ports(api: &Api, leaks: &mut BTreeMap<u16, u32>) -> Result<Vec<Not
                 None => Condition::Absent { key: key.clone() },
             };
             let value = api.encode_stored(&looked.object)?;
-            let commit = Commit {
-                conditions: vec![condition],
-                writes: vec![Write::Put { key: key.clone(), value, ttl: None }],
-            };
+            let commit =
+                Commit { conditions: vec![condition], writes: vec![Write::Put { key: key.clone(), value, ttl: None }] };
             match api.store.commit(commit).await {
                 Ok(_) => {}
                 Err(CommitError::Conflict { .. }) => continue,
