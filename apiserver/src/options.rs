@@ -55,6 +55,10 @@ impl Options {
         unbuilt::check(values, &mut wrong);
         check_token_life(values, &mut wrong);
         let browsers = Browsers::from_flags(values, &mut wrong);
+        let chance = values.float("goaway-chance");
+        if !(0.0..=0.02).contains(&chance) {
+            wrong.push("--goaway-chance can not be less than 0 or greater than 0.02".to_owned());
+        }
         let gates = Gates::from_flags(values, &mut wrong);
         let runtime_config = runtime_config(values, &mut wrong);
         let insecure = insecure(values, &modes, &mut wrong);

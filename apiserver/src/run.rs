@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use component::clock::Clock;
 use component::random::Random;
-use component::serve;
+use component::serve::{self, Leave};
 use component::shutdown::Shutdown;
 use component::tls;
 use futures::future::BoxFuture;
@@ -86,16 +86,18 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     let tls = serving::server_config(&options)?;
     let (store, embedded) = open_store(&options, &clock).await?;
     let insecure = options.insecure;
+    let goaway_chance = options.values.float("goaway-chance");
     let allows_all = options.modes == [Mode::AlwaysAllow];
-    let mut parts = Parts::start(options, store, advertised, clock, random, end)?;
-    parts.tasks.spawn(serve_on(listener, Some(tls), parts.server(false), shutdown.clone()));
+    let mut parts = Parts::start(options, store, advertised, clock, random.clone(), end)?;
+    let leave = (goaway_chance > 0.0).then(|| Leave { chance: goaway_chance, random: random.clone() });
+    parts.tasks.spawn(serve_on(listener, Some(tls), parts.server(false), shutdown.clone(), leave));
     let insecure_listener = match (insecure_listener, insecure) {
         (Some(listener), _) => Some(listener),
         (None, Some(address)) => Some(serve::bind(address)?),
         (None, None) => None,
     };
     if let Some(listener) = insecure_listener.filter(|_| allows_all) {
-        parts.tasks.spawn(serve_on(listener, None, parts.server(true), shutdown.clone()));
+        parts.tasks.spawn(serve_on(listener, None, parts.server(true), shutdown.clone(), None));
     }
     parts.ended(&shutdown).await;
     if let Some(embedded) = embedded {
@@ -156,13 +158,14 @@ async fn serve_on(
     tls: Option<Arc<rustls::ServerConfig>>,
     server: Arc<Server>,
     shutdown: Shutdown,
+    leave: Option<Leave>,
 ) {
     let service = tower::service_fn(move |request: Request<Incoming>| {
         let server = server.clone();
         let request = request.map(received);
         async move { Ok::<_, std::convert::Infallible>(handle(server, request).await) }
     });
-    serve::accept(listener, tls, service, shutdown).await;
+    serve::accept_for_a_while(listener, tls, service, shutdown, leave).await;
 }
 
 /// A server without ports, over a store that the caller brings. Whoever has it is a master. Ends when dropped.

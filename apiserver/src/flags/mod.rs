@@ -18,7 +18,7 @@ pub fn flags() -> FlagSet {
             flag("enable-priority-and-fairness", Bool, "true", "Sort requests by FlowSchemas and let them wait by priority. Without it only the numbers of requests in flight are limited."),
             flag("external-hostname", String, "", "The host name in generated URLs, of the token keys for one."),
             flag("feature-gates", Map, "", "Features: name=true or name=false. APIServerIdentity, HPAScaleToZero and MaxUnavailableStatefulSet can be switched; all others are as upstream's defaults, and the server does not start where they should not be."),
-            flag("goaway-chance", component::flags::Kind::Float, "0", "Chance of closing a connection after a request.").without_effect("connections are kept"),
+            flag("goaway-chance", component::flags::Kind::Float, "0", "How likely a request over HTTP/2 is the last one of its connection, so that clients spread over several servers; 0 is never, 0.02 the most."),
             flag("livez-grace-period", Duration, "0s", "How long start may take before /livez minds."),
             flag("max-mutating-requests-inflight", Int, "200", "Writes in flight. With priority and fairness this and --max-requests-inflight add up to the seats of all levels; without it 0 is no limit, and one user holds at most three quarters."),
             flag("max-requests-inflight", Int, "400", "Reads in flight; see --max-mutating-requests-inflight."),

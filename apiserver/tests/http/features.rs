@@ -1,6 +1,14 @@
 //! What flags switch: groups, versions and resources that are served, and features.
 
+use std::sync::Arc;
+
+use component::tls::{Trust, client_config};
+use http::Request;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::client::{get, post};
 use crate::support::TestServer;
@@ -89,6 +97,41 @@ async fn features_are_switched() {
     assert!(told("kubernetes_feature_enabled{name=\"ClusterTrustBundle\",stage=\"BETA\"} 0"));
 }
 
+/// How many requests one connection over HTTP/2 takes before the server sends its client away; at most `most`.
+async fn taken(server: &TestServer, most: usize) -> usize {
+    let mut config = client_config(&Trust::Anyone, None).expect("a configuration");
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = TcpStream::connect(server.secure).await.expect("a connection");
+    let name = ServerName::try_from("127.0.0.1").expect("a name");
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS");
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await.expect("HTTP/2");
+    tokio::spawn(connection);
+    for request in 0..most {
+        if sender.ready().await.is_err() {
+            return request;
+        }
+        let url = format!("https://{}/livez/ping", server.secure);
+        let answer = sender.send_request(Request::get(url).body(String::new()).expect("a request")).await;
+        // Also the last one is answered, and only one that comes after the word to leave is not.
+        match answer {
+            Ok(answer) => assert_eq!(answer.status().as_u16(), 200),
+            Err(_) => return request,
+        }
+    }
+    most
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_are_sent_away_by_chance() {
+    let server = TestServer::start(&["--goaway-chance=0.02"]).await;
+    // That all of so many stay happens once in 10^17.
+    let taken_by_one = taken(&server, 2000).await;
+    assert!((1..2000).contains(&taken_by_one), "{taken_by_one}");
+    let server = TestServer::start(&[]).await;
+    assert_eq!(taken(&server, 500).await, 500);
+}
+
 #[test]
 fn what_cannot_be_had_is_refused_at_the_start() {
     let error = |flag: &str| {
@@ -111,4 +154,6 @@ fn what_cannot_be_had_is_refused_at_the_start() {
     assert!(error("--feature-gates=ClusterTrustBundle=true").is_some_and(|error| error.contains("cannot be switched")));
     assert_eq!(error("--feature-gates=SidecarContainers=true,HPAScaleToZero=true"), None);
     assert_eq!(error("--profiling=false"), None);
+    let chance = "--goaway-chance can not be less than 0 or greater than 0.02";
+    assert_eq!(error("--goaway-chance=0.5").as_deref(), Some(chance));
 }

@@ -12,7 +12,7 @@ mod secure;
 
 pub(crate) use self::endpoints::text;
 pub use self::{
-    accept::{PeerInfo, accept},
+    accept::{Leave, PeerInfo, accept, accept_for_a_while},
     endpoints::{Endpoints, Gate},
     health::{Checks, Outcome},
     listen::{bind, bind_family},
