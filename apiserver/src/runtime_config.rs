@@ -185,7 +185,7 @@ mod tests {
         let without = served("batch/v1=false,batch/v1/jobs=true");
         assert!(without.contains(&"batch/v1/jobs".to_owned()) && !without.contains(&"batch/v1/cronjobs".to_owned()));
         assert_eq!(without.len(), all - 1);
-        assert_eq!(served("api/all=false,batch/v1"), ["batch/v1/jobs", "batch/v1/cronjobs"]);
+        assert_eq!(served("api/all=false,batch/v1"), ["batch/v1/cronjobs", "batch/v1/jobs"]);
         assert!(served("api/ga=false").is_empty());
         assert_eq!(served("api/beta=false,resource.k8s.io/v1beta1=false").len(), all);
         assert_eq!(parse("api/all=true").unwrap().idle.len(), 1);

@@ -1,15 +1,13 @@
 //! What is told of the store, whichever it is: its requests, its size, what its watches bring.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use component::metrics::{counter, histogram, int_gauge};
 use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 
 use super::LATENCY_BUCKETS;
-use crate::cache::Resource;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Served};
 use crate::store::Store;
 
 const LABELS: [&str; 3] = ["operation", "group", "resource"];
@@ -47,15 +45,16 @@ pub fn asked(labels: [&str; 3], took: Duration, failed: bool) {
 
 /// Counts a change that a watch brought, by its key. The series are looked up once: changes are many.
 pub fn received(catalogue: &Catalogue) -> impl Fn(&str) + Send + Sync + 'static {
-    let stored = catalogue.rows().iter().filter(|served| served.row.storage.is_some() && !served.is_view());
-    let series = stored.map(|served| {
-        let labels = [served.row.group.as_ref(), served.row.plural.as_ref()];
-        (served.id, RECEIVED.with_label_values(&labels))
+    // By the resources' ids, which are positions in the catalogue.
+    let series = catalogue.rows().iter().map(|served| {
+        let is_stored = served.row.storage.is_some() && !served.is_view();
+        is_stored.then(|| RECEIVED.with_label_values(&[served.row.group.as_ref(), served.row.plural.as_ref()]))
     });
-    let series: HashMap<Resource, IntCounter> = series.collect();
+    let series: Vec<Option<IntCounter>> = series.collect();
     let catalogue = catalogue.clone();
     move |key| {
-        if let Some(counter) = catalogue.find_key(key).and_then(|served| series.get(&served.id)) {
+        let of = |served: &Arc<Served>| series.get(served.id.0 as usize)?.as_ref();
+        if let Some(counter) = catalogue.find_key(key).and_then(of) {
             counter.inc();
         }
     }

@@ -71,8 +71,20 @@ impl Repair {
     /// Looks at everything once, and mends it. Returns how soon it wants to be done again.
     pub async fn once(&self, api: &Api) -> Result<Duration, Status> {
         let mut state = self.state.lock().await;
-        let (soon, mut notes) = mend_addresses(api).await?;
-        notes.extend(mend_ports(api, &mut state.leaks).await?);
+        let (mut soon, mut notes) = (PERIOD, Vec::new());
+        for attempt in 0..ATTEMPTS_MAX {
+            // The bitmap first: who takes a port after that changes it, and what is written here does not hold.
+            let stored = stored_ports(api).await?;
+            let world = world(api).await?;
+            if attempt == 0 {
+                (soon, notes) = mend_addresses(api, &world).await?;
+            }
+            if let Some(looked) = mend_ports(api, &stored, &world, &state.leaks).await? {
+                state.leaks = looked.leaks;
+                notes.extend(looked.notes);
+                break;
+            }
+        }
         let told = notes.iter().map(|note| (meta::uid(&note.about).to_owned(), note.text.clone())).collect();
         let before = std::mem::replace(&mut state.told, told);
         for note in &notes {
@@ -146,17 +158,16 @@ async fn world(api: &Api) -> Result<World, Status> {
     Ok(World { services, addresses })
 }
 
-async fn mend_addresses(api: &Api) -> Result<(Duration, Vec<Note>), Status> {
-    let world = world(api).await?;
+async fn mend_addresses(api: &Api, world: &World) -> Result<(Duration, Vec<Note>), Status> {
     let ranges = api.services.current(api);
     let in_range = |address: &std::net::IpAddr| ranges.iter().any(|range| range.contains(address));
     let mut findings = Vec::new();
     for service in world.services.values() {
-        findings.extend(addresses::of_service(&service.object, &world, &in_range));
+        findings.extend(addresses::of_service(&service.object, world, &in_range));
     }
     let mut soon = PERIOD;
     for address in world.addresses.values() {
-        match addresses::of_address(&address.object, &world, api.clock.now()) {
+        match addresses::of_address(&address.object, world, api.clock.now()) {
             addresses::Judged::Right => {}
             addresses::Judged::Later(wait) => soon = soon.min(wait),
             addresses::Judged::Wrong(finding) => findings.push(finding),
@@ -165,7 +176,7 @@ async fn mend_addresses(api: &Api) -> Result<(Duration, Vec<Note>), Status> {
     let mut notes = Vec::new();
     for Finding { note, act } in findings {
         if let Some(act) = act {
-            write(api, &world, act).await?;
+            write(api, world, act).await?;
         }
         notes.extend(note);
     }
@@ -202,39 +213,43 @@ async fn write(api: &Api, world: &World, act: Act) -> Result<(), Status> {
     }
 }
 
-async fn mend_ports(api: &Api, leaks: &mut BTreeMap<u16, u32>) -> Result<Vec<Note>, Status> {
-    let key = super::ports::key(api);
-    let range = &api.services.ports;
-    for _ in 0..ATTEMPTS_MAX {
-        let (entry, _) = api.store.get(&key, None).await.map_err(|error| errors::store(&error))?;
-        let stored = entry.as_ref().map(|entry| crate::stored::decode(&entry.value)).transpose();
-        let stored = stored.map_err(Status::internal_error)?;
-        // Read after the bitmap: who takes a port after this changes the bitmap, and the commit fails.
-        let world = world(api).await?;
-        let services: Vec<&Value> = world.services.values().map(|service| &service.object).collect();
-        let mut looked = ports::look(range, stored.as_ref(), &services, leaks)?;
-        let is_same = stored
-            .as_ref()
-            .is_some_and(|stored| stored["data"] == looked.object["data"] && stored["range"] == looked.object["range"]);
-        let revision = entry.map_or(Revision(0), |entry| entry.modified);
-        if !is_same {
-            let condition = match stored {
-                Some(_) => Condition::Modified { key: key.clone(), revision },
-                None => Condition::Absent { key: key.clone() },
-            };
-            let value = api.encode_stored(&looked.object)?;
-            let commit =
-                Commit { conditions: vec![condition], writes: vec![Write::Put { key: key.clone(), value, ttl: None }] };
-            match api.store.commit(commit).await {
-                Ok(_) => {}
-                Err(CommitError::Conflict { .. }) => continue,
-                Err(CommitError::Store(error)) => return Err(errors::store(&error)),
-            }
-        }
-        *leaks = std::mem::take(&mut looked.leaks);
-        return Ok(looked.notes);
+/// What is stored of the node ports in use.
+struct Stored {
+    object: Option<Value>,
+    revision: Revision,
+}
+
+async fn stored_ports(api: &Api) -> Result<Stored, Status> {
+    let (entry, _) = api.store.get(&super::ports::key(api), None).await.map_err(|error| errors::store(&error))?;
+    let object = entry.as_ref().map(|entry| crate::stored::decode(&entry.value)).transpose();
+    let object = object.map_err(Status::internal_error)?;
+    Ok(Stored { object, revision: entry.map_or(Revision(0), |entry| entry.modified) })
+}
+
+/// `None` when another writer was faster.
+async fn mend_ports(
+    api: &Api,
+    stored: &Stored,
+    world: &World,
+    leaks: &BTreeMap<u16, u32>,
+) -> Result<Option<ports::Looked>, Status> {
+    let services: Vec<&Value> = world.services.values().map(|service| &service.object).collect();
+    let looked = ports::look(&api.services.ports, stored.object.as_ref(), &services, leaks)?;
+    let is_same = |object: &Value| ["data", "range"].iter().all(|field| object[field] == looked.object[field]);
+    if stored.object.as_ref().is_some_and(is_same) {
+        return Ok(Some(looked));
     }
-    Err(Status::internal_error("the node ports in use are changed too often to be checked"))
+    let key = super::ports::key(api);
+    let condition = match stored.object {
+        Some(_) => Condition::Modified { key: key.clone(), revision: stored.revision },
+        None => Condition::Absent { key: key.clone() },
+    };
+    let writes = vec![Write::Put { key, value: api.encode_stored(&looked.object)?, ttl: None }];
+    match api.store.commit(Commit { conditions: vec![condition], writes }).await {
+        Ok(_) => Ok(Some(looked)),
+        Err(CommitError::Conflict { .. }) => Ok(None),
+        Err(CommitError::Store(error)) => Err(errors::store(&error)),
+    }
 }
 
 /// Writes an event. That it is told is not worth failing for.
