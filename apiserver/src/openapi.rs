@@ -30,6 +30,9 @@ const JSON: &str = "application/json";
 /// What older clients ask for and newer ones are answered with: `@` is not allowed in a media type.
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
+const V3_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+const V3_PROTOBUF_OLD: &str = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
+
 /// Answers `/openapi/…`; `None` for other paths.
 pub fn answer<B>(
     catalogue: &Catalogue,
@@ -73,11 +76,11 @@ fn v3<B>(
 ) -> Result<Response, Status> {
     let custom = Custom::default();
     let name = name_of(openapi::fingerprint(Some((group, version)), rows, &custom));
-    if !takes_json(request) {
+    let Some(form) = form_of_v3(request) else {
         let mut response = Response::new(empty());
         *response.status_mut() = StatusCode::NOT_ACCEPTABLE;
         return Ok(response);
-    }
+    };
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let given = query.text("hash").filter(|hash| !hash.is_empty());
     if given.is_some_and(|hash| hash != name) {
@@ -85,7 +88,13 @@ fn v3<B>(
         return moved(&format!("/openapi/v3/{path}?hash={name}"));
     }
     let named = given.is_some();
-    let mut response = respond(JSON, &name, request, || openapi::v3(group, version, rows, &custom))?;
+    let mut response = match form {
+        V3Form::Json => respond(JSON, &name, request, || openapi::v3(group, version, rows, &custom))?,
+        V3Form::Protobuf => {
+            let make = || openapi::v3_protobuf(group, version, rows, &custom);
+            respond(V3_PROTOBUF, &format!("{name}P"), request, make)?
+        }
+    };
     // The index names documents by hash, so a client that brings the right one may keep what it gets.
     if named {
         let expires = now + Duration::from_secs(365 * 24 * 3600);
@@ -97,12 +106,24 @@ fn v3<B>(
     Ok(response)
 }
 
-/// Documents of a group are served as JSON only.
-fn takes_json<B>(request: &Request<B>) -> bool {
+/// How a document of a group is wanted.
+enum V3Form {
+    Json,
+    Protobuf,
+}
+
+fn form_of_v3<B>(request: &Request<B>) -> Option<V3Form> {
     let accepted = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kinds = accepted.split(',').filter_map(|clause| clause.split(';').next()).map(str::trim);
     let mut kinds = kinds.filter(|kind| !kind.is_empty()).peekable();
-    kinds.peek().is_none() || kinds.any(|kind| matches!(kind, "*/*" | "application/*" | JSON))
+    if kinds.peek().is_none() {
+        return Some(V3Form::Json);
+    }
+    kinds.find_map(|kind| match kind {
+        "*/*" | "application/*" | JSON => Some(V3Form::Json),
+        V3_PROTOBUF | V3_PROTOBUF_OLD => Some(V3Form::Protobuf),
+        _ => None,
+    })
 }
 
 /// Whoever kept an old name of a document is told the one that it has now.

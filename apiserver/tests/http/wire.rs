@@ -252,6 +252,52 @@ async fn documents_are_named_by_what_they_say() {
     assert_eq!(other.status.as_u16(), 406);
 }
 
+/// Numbers and contents of a protobuf message whose fields all have a length.
+fn parts(mut message: &[u8]) -> Vec<(u64, &[u8])> {
+    fn varint(message: &mut &[u8]) -> u64 {
+        let (mut value, mut shift) = (0, 0);
+        loop {
+            let (byte, rest) = message.split_first().expect("a whole number");
+            *message = rest;
+            value |= u64::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                return value;
+            }
+        }
+    }
+    let mut parts = Vec::new();
+    while !message.is_empty() {
+        let tag = varint(&mut message);
+        assert_eq!(tag & 7, 2, "a field with a length");
+        let length = varint(&mut message) as usize;
+        let (part, rest) = message.split_at(length);
+        message = rest;
+        parts.push((tag >> 3, part));
+    }
+    parts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_of_groups_are_told_in_protobuf() {
+    let server = TestServer::start(&[]).await;
+    let document = get(&server.client, "/openapi/v3/apis/apps/v1").await.expect(200);
+    let names = |place: &Value| -> Vec<String> { place.as_object().expect("names").keys().cloned().collect() };
+    for asked in ["v3.v1.0", "v3@v1.0"] {
+        let accept = format!("application/com.github.proto-openapi.spec.{asked}+protobuf, application/json");
+        let (head, body) = raw(&server, "/openapi/v3/apis/apps/v1", &[("accept", &accept)]).await;
+        assert_eq!(head.headers["content-type"], "application/com.github.proto-openapi.spec.v3.v1.0+protobuf");
+        let whole = parts(&body);
+        assert_eq!(whole.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2, 4, 5]);
+        assert_eq!(whole[0].1, b"3.0.0");
+        let named = |list: &[u8]| -> Vec<String> {
+            parts(list).into_iter().map(|(_, entry)| String::from_utf8_lossy(parts(entry)[0].1).into_owned()).collect()
+        };
+        assert_eq!(named(whole[2].1), names(&document["paths"]));
+        assert_eq!(named(parts(whole[3].1)[0].1), names(&document["components"]["schemas"]));
+    }
+}
+
 /// A server that ends tells its watches so: they end whole, and at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_ends_ends_its_watches() {

@@ -7,6 +7,7 @@ mod definitions;
 mod descriptions;
 mod fingerprint;
 mod gnostic;
+mod gnostic3;
 mod operations;
 mod paths;
 
@@ -152,6 +153,13 @@ pub fn v3(group: &str, version: &str, rows: &[&Resource], custom: &Custom) -> Ve
     write_entries(&mut out, |emit| all_definitions(&own, custom, Dialect::V3, emit));
     out.extend_from_slice(format!(r#","securitySchemes":{}}}}}"#, bearer_token()).as_bytes());
     out
+}
+
+/// The same in protobuf.
+pub fn v3_protobuf(group: &str, version: &str, rows: &[&Resource], custom: &Custom) -> Vec<u8> {
+    // What was just written is JSON.
+    let document = serde_json::from_slice(&v3(group, version, rows, custom)).unwrap_or_default();
+    gnostic3::document(&document)
 }
 
 /// The OpenAPI v2 document of everything, JSON.
