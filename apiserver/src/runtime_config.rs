@@ -27,8 +27,10 @@ const UNBUILT: [(&str, &[&str]); 15] = [
     ("flowcontrol.apiserver.k8s.io", &["v1beta1", "v1beta2", "v1beta3"]),
 ];
 
+type OfVersion = fn(&str) -> bool;
+
 /// Keys that stand for all versions of a kind, in the order in which they are followed.
-const LEVELS: [(&str, fn(&str) -> bool); 4] = [
+const LEVELS: [(&str, OfVersion); 4] = [
     ("api/all", |_| true),
     ("api/ga", |version| Level::of(version) == Level::Ga),
     ("api/beta", |version| Level::of(version) == Level::Beta),
@@ -94,7 +96,7 @@ impl RuntimeConfig {
         if wrong.is_empty() { Ok(config) } else { Err(wrong) }
     }
 
-    fn switch_all(&mut self, level: &str, matches: fn(&str) -> bool) {
+    fn switch_all(&mut self, level: &str, matches: OfVersion) {
         self.disabled.retain(|(_, version)| !matches(version));
         if level != "api/ga" {
             self.idle.push(format!("--runtime-config={level}=true: versions that are beta or alpha are not built"));

@@ -92,7 +92,7 @@ fn base32(bytes: &[u8]) -> String {
 }
 
 /// Makes the Lease, or takes over the one that an earlier run has left.
-pub async fn ensure(api: &Api, identity: &Identity) -> Result<(), Status> {
+async fn ensure(api: &Api, identity: &Identity) -> Result<(), Status> {
     if ensure_object(api, GROUP, "leases", identity.fresh(api.clock.now())).await? {
         return Ok(());
     }
@@ -106,6 +106,13 @@ pub async fn ensure(api: &Api, identity: &Identity) -> Result<(), Status> {
         // Somebody took it away in between: the next time makes it.
         Err(status) if status.code == 404 => Ok(()),
         renewed => renewed.map(|_| ()),
+    }
+}
+
+/// As [`ensure`]. A Lease that cannot be made, as where the machine's name is no label, keeps no server from serving.
+pub async fn ensure_or_tell(api: &Api, identity: &Identity) {
+    if let Err(status) = ensure(api, identity).await {
+        tracing::error!(%status, "the Lease of this server cannot be renewed");
     }
 }
 
@@ -124,9 +131,7 @@ pub async fn keep(api: &Api, identity: &Identity) {
             () = tokio::time::sleep(RENEW_PERIOD) => {}
             () = api.shutdown.cancelled() => break,
         }
-        if let Err(status) = ensure(api, identity).await {
-            tracing::error!(%status, "the Lease of this server cannot be renewed");
-        }
+        ensure_or_tell(api, identity).await;
     }
     match tokio::time::timeout(END_DEADLINE, take_away(api, &identity.name, &DeleteOptions::default())).await {
         Ok(Ok(())) => {}

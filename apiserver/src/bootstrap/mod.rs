@@ -91,7 +91,7 @@ async fn converge(
     api_services::ensure(api).await?;
     service::ensure(api, advertised).await?;
     if let Some(identity) = identity {
-        identity::ensure(api, identity).await?;
+        identity::ensure_or_tell(api, identity).await;
     }
     repair.once(api).await?;
     // Whoever is told that the server is ready has its rights already.

@@ -234,7 +234,7 @@ async fn mend_ports(
     leaks: &BTreeMap<u16, u32>,
 ) -> Result<Option<ports::Looked>, Status> {
     let services: Vec<&Value> = world.services.values().map(|service| &service.object).collect();
-    let looked = ports::look(&api.services.ports, stored.object.as_ref(), &services, leaks)?;
+    let looked = ports::look(&api.services.ports, stored.object.as_ref(), &services, leaks);
     let is_same = |object: &Value| ["data", "range"].iter().all(|field| object[field] == looked.object[field]);
     if stored.object.as_ref().is_some_and(is_same) {
         return Ok(Some(looked));

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use machinery::meta;
-use machinery::status::Status;
 use serde_json::Value;
 
 use super::Note;
@@ -25,8 +24,8 @@ pub(super) fn look(
     stored: Option<&Value>,
     services: &[&Value],
     leaks: &BTreeMap<u16, u32>,
-) -> Result<Looked, Status> {
-    let mut left = stored.map(|stored| stored_ports(range, stored)).transpose()?.unwrap_or_default();
+) -> Looked {
+    let mut left = stored.map(|stored| stored_ports(range, stored)).unwrap_or_default();
     let (mut rebuilt, mut notes) = (BTreeSet::new(), Vec::new());
     for service in services {
         for port in held(service) {
@@ -60,14 +59,18 @@ pub(super) fn look(
     for port in rebuilt {
         bitmap.set(port - range.first, true);
     }
-    Ok(Looked { object: bitmap.object(range), notes, leaks: kept })
+    Looked { object: bitmap.object(range), notes, leaks: kept }
 }
 
 /// The bits count from the first port of the range that they were written with.
-fn stored_ports(range: &PortRange, stored: &Value) -> Result<BTreeSet<u16>, Status> {
+fn stored_ports(range: &PortRange, stored: &Value) -> BTreeSet<u16> {
     let written = PortRange::parse(meta::text(stored, "range")).unwrap_or(*range);
-    let bitmap = Bitmap::parse(stored)?;
-    Ok((written.first..=written.last).filter(|port| bitmap.is_set(port - written.first)).collect())
+    // One that cannot be read is written anew from what Services have.
+    let bitmap = Bitmap::parse(stored).unwrap_or_else(|status| {
+        tracing::error!(%status, "the node ports in use cannot be read");
+        Bitmap::default()
+    });
+    (written.first..=written.last).filter(|port| bitmap.is_set(port - written.first)).collect()
 }
 
 /// The node ports of a Service: once for all protocols that share one, twice where one protocol has it twice.
@@ -111,7 +114,7 @@ mod tests {
 
     fn check(before: Option<&Value>, services: &[Value], wanted: &[u16], notes: &[&str]) -> BTreeMap<u16, u32> {
         let services: Vec<&Value> = services.iter().collect();
-        let looked = look(&range(), before, &services, &BTreeMap::new()).unwrap();
+        let looked = look(&range(), before, &services, &BTreeMap::new());
         assert_eq!(looked.object, stored(wanted));
         let told: Vec<String> = looked.notes.iter().map(|note| format!("{}: {}", note.reason, note.text)).collect();
         assert_eq!(told, notes);
@@ -136,11 +139,18 @@ mod tests {
         let mut leaks = BTreeMap::new();
         let mut kept = Vec::new();
         for _ in 0..4 {
-            let looked = look(&range(), Some(&before), &[], &leaks).unwrap();
+            let looked = look(&range(), Some(&before), &[], &leaks);
             kept.push(looked.object == before);
             leaks = looked.leaks;
         }
         assert_eq!(kept, [true, true, false, true]);
+    }
+
+    #[test]
+    fn a_bitmap_that_cannot_be_read_is_written_anew() {
+        let broken = json!({"range": "30000-30099", "data": "?"});
+        let told = "PortNotAllocated: Port 30001 is not allocated; repairing";
+        check(Some(&broken), &[service("a", &[(30001, "TCP")])], &[30001], &[told]);
     }
 
     #[test]
