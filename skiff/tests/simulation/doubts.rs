@@ -1,12 +1,12 @@
 //! What was asked for and not answered: it may have been done, unknown to who asked.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
 use crate::network::Process;
+use crate::truth::controller;
 
 /// Clones are the same.
 #[derive(Clone, Default)]
@@ -15,9 +15,9 @@ pub(crate) struct Doubts {
     pub(crate) bindings: Bindings,
 }
 
-/// How many pods there may be more than their makers know of.
+/// How many pods there may be more than their makers know of, by the UID of their controller.
 #[derive(Clone, Default)]
-pub(crate) struct Pods(Arc<AtomicU64>);
+pub(crate) struct Pods(Arc<Mutex<BTreeMap<String, u64>>>);
 
 /// The pods whose binding was asked for, by UID: another pod may get the name before it is known that the first is gone.
 #[derive(Clone, Default)]
@@ -31,7 +31,7 @@ enum Asked {
 
 /// One that is being asked for.
 pub(crate) enum Doubt {
-    Pod(Pods),
+    Pod { all: Pods, owner: String },
     Binding(Binding),
 }
 
@@ -48,8 +48,10 @@ impl Doubts {
     /// Of a POST of this body to this path; `None` where nothing can be in doubt.
     pub(crate) fn begin(&self, path: &str, body: &[u8], by: &Process) -> Option<Doubt> {
         if path.ends_with("/pods") {
-            self.pods.0.fetch_add(1, Ordering::Relaxed);
-            return Some(Doubt::Pod(self.pods.clone()));
+            let pod: Value = serde_json::from_slice(body).expect("a pod is JSON");
+            let (all, owner) = (self.pods.clone(), controller(&pod).to_owned());
+            *all.0.lock().unwrap().entry(owner.clone()).or_default() += 1;
+            return Some(Doubt::Pod { all, owner });
         }
         if !path.ends_with("/binding") {
             return None;
@@ -66,8 +68,8 @@ impl Doubts {
 }
 
 impl Pods {
-    pub(crate) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    pub(crate) fn of(&self, owner: &str) -> u64 {
+        self.0.lock().unwrap().get(owner).copied().unwrap_or_default()
     }
 }
 
@@ -99,7 +101,7 @@ impl Doubt {
     /// The answer came: it was done, or refused. A refusal does not say where the pod is.
     pub(crate) fn resolve(self, done: bool) {
         match self {
-            Self::Pod(pods) => drop(pods.0.fetch_sub(1, Ordering::Relaxed)),
+            Self::Pod { all, owner } => *all.0.lock().unwrap().entry(owner).or_default() -= 1,
             Self::Binding(mut binding) => {
                 binding.answered = true;
                 if done || !binding.doubtful_before {

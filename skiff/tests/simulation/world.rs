@@ -230,7 +230,7 @@ impl World {
             }
             sleep(Duration::from_secs(if pods.is_empty() { 5 } else { 1 })).await;
         }
-        self.truth.check_end(self.server.doubts().pods.count() > 0)?;
+        self.truth.check_end(self.server.doubts())?;
         self.check_lists().await
     }
 

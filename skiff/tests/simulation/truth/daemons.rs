@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{World, is_acknowledged, is_going, is_ready, is_terminal, node_of, number, text};
+use crate::doubts::Pods;
 use crate::user::NODES;
 
 /// Whether each set has been on every node.
@@ -21,9 +22,10 @@ struct Count {
 }
 
 impl Daemons {
-    pub(super) fn check(&mut self, world: &World, doubts: u64) -> Result<(), String> {
+    pub(super) fn check(&mut self, world: &World, doubts: &Pods) -> Result<(), String> {
         for (name, set) in &world.daemon_sets {
-            let held = self.0.entry(text(set, "/metadata/uid").to_owned()).or_default();
+            let uid = text(set, "/metadata/uid");
+            let (held, doubts) = (self.0.entry(uid.to_owned()).or_default(), doubts.of(uid) as usize);
             let counts = counts(world, set);
             let rolling = |field: &str| number(set, &format!("/spec/updateStrategy/rollingUpdate/{field}")) as usize;
             let without = NODES.len() - counts.values().filter(|count| count.ready > 0).count();
@@ -32,7 +34,7 @@ impl Daemons {
                 let allowed = rolling("maxUnavailable");
                 return Err(format!("DaemonSet {name}: {without} nodes are without a pod that serves, of {allowed}"));
             }
-            if twice > rolling("maxSurge") + doubts as usize {
+            if twice > rolling("maxSurge") + doubts {
                 let allowed = rolling("maxSurge");
                 return Err(format!("DaemonSet {name}: {twice} pods are second ones, of {allowed} (and {doubts})"));
             }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{World, controller, is_terminal, number, text};
+use crate::doubts::Pods;
 
 const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
 const INDEX: &str = "/metadata/annotations/batch.kubernetes.io~1job-completion-index";
@@ -27,11 +28,14 @@ struct Counts {
 }
 
 impl Jobs {
-    pub(super) fn check(&mut self, world: &World, doubts: u64) -> Result<(), String> {
+    pub(super) fn check(&mut self, world: &World, doubts: &Pods) -> Result<(), String> {
         for (name, job) in &world.jobs {
-            let counts = self.0.entry(text(job, "/metadata/uid").to_owned()).or_default();
+            let uid = text(job, "/metadata/uid");
+            let counts = self.0.entry(uid.to_owned()).or_default();
             counts.see(world, job);
-            counts.check(world, job, doubts).map_err(|broken| format!("Job {name}: {broken}: {}", job["status"]))?;
+            counts
+                .check(world, job, doubts.of(uid))
+                .map_err(|broken| format!("Job {name}: {broken}: {}", job["status"]))?;
         }
         Ok(())
     }
@@ -43,9 +47,10 @@ impl Jobs {
         open.chain(tracked.map(|pod| format!("pod {} has its finalizer", pod["metadata"]["name"]))).collect()
     }
 
-    pub(super) fn check_end(&self, world: &World, doubted: bool) -> Result<(), String> {
+    pub(super) fn check_end(&self, world: &World, doubts: &Pods) -> Result<(), String> {
         for (name, job) in &world.jobs {
-            let really = self.0[text(job, "/metadata/uid")].succeeded.len() as i64;
+            let uid = text(job, "/metadata/uid");
+            let (really, doubted) = (self.0[uid].succeeded.len() as i64, doubts.of(uid) > 0);
             let (told, wanted) = (number(job, "/status/succeeded"), number(job, "/spec/completions"));
             if told < wanted || (!doubted && (told != wanted || told != really)) {
                 return Err(format!("Job {name}: {told} succeeded by its status, {really} really, of {wanted}"));

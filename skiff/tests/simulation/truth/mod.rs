@@ -140,11 +140,11 @@ impl Truth {
             };
         }
         if matters {
-            self.rollouts.check(&self.world, doubts.pods.count())?;
-            self.jobs.check(&self.world, doubts.pods.count())?;
+            self.rollouts.check(&self.world, &doubts.pods)?;
+            self.jobs.check(&self.world, &doubts.pods)?;
             self.places.check(&self.world, &doubts.bindings)?;
             self.rows.check(&self.world)?;
-            self.daemons.check(&self.world, doubts.pods.count())?;
+            self.daemons.check(&self.world, &doubts.pods)?;
         }
         Ok(())
     }
@@ -185,8 +185,8 @@ impl Truth {
     }
 
     /// What must hold of what has converged.
-    pub(crate) fn check_end(&self, doubted: bool) -> Result<(), String> {
-        self.jobs.check_end(&self.world, doubted)
+    pub(crate) fn check_end(&self, doubts: &Doubts) -> Result<(), String> {
+        self.jobs.check_end(&self.world, &doubts.pods)
     }
 }
 

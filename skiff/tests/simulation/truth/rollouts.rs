@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{World, controller, is_acknowledged, is_going, is_ready, is_terminal, number, text};
+use crate::doubts::Pods;
 
 #[derive(Default)]
 pub(super) struct Rollouts {
@@ -32,14 +33,15 @@ struct Sizes {
 }
 
 impl Rollouts {
-    pub(super) fn check(&mut self, world: &World, doubts: u64) -> Result<(), String> {
+    pub(super) fn check(&mut self, world: &World, doubts: &Pods) -> Result<(), String> {
         for (name, deployment) in &world.deployments {
             let bounds = self.deployments.entry(text(deployment, "/metadata/uid").to_owned()).or_default();
             bounds.check(world, deployment).map_err(|broken| format!("Deployment {name}: {broken}"))?;
         }
         for (name, set) in &world.replica_sets {
-            let sizes = self.sets.entry(text(set, "/metadata/uid").to_owned()).or_default();
-            sizes.check(world, set, doubts as i64).map_err(|broken| format!("ReplicaSet {name}: {broken}"))?;
+            let uid = text(set, "/metadata/uid");
+            let sizes = self.sets.entry(uid.to_owned()).or_default();
+            sizes.check(world, set, doubts.of(uid) as i64).map_err(|broken| format!("ReplicaSet {name}: {broken}"))?;
         }
         Ok(())
     }
