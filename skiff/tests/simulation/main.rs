@@ -5,8 +5,11 @@
 //! compacted, controllers and scheduler die between any two writes, the power fails at any write to the disk. After each revision
 //! [`truth`] checks what must always hold; when all has been calm for a while, everything must have converged.
 //!
+//! That the rules notice is shown by [`breaks`].
+//!
 //! `make simulate SEED=7` repeats one seed and tells what happened at its end; `make simulate SECONDS=600` tries new ones.
 
+mod breaks;
 mod dice;
 #[path = "../../../apiserver/tests/store_crash/disk.rs"]
 mod disk;
@@ -23,7 +26,7 @@ mod world;
 
 use std::time::{Duration, Instant};
 
-use world::{Report, run};
+use world::{Report, alone, run};
 
 /// The seeds that every run of the tests tries, as far as the time allows.
 const SEEDS: std::ops::Range<u64> = 0..1000;
@@ -36,6 +39,7 @@ fn number(variable: &str) -> Option<u64> {
 
 /// Runs seeds until the time is over; panics at the first that breaks a rule.
 fn explore(seeds: impl IntoIterator<Item = u64>, time: Duration) {
+    let _alone = alone();
     let (start, mut total, mut tried) = (Instant::now(), Report::default(), 0);
     for seed in seeds {
         match run(seed) {

@@ -114,8 +114,7 @@ impl Line {
         let body = body.collect_bytes().await?;
         let is_post = method == Method::POST;
         let doubt = is_post.then(|| self.server.doubts().begin(uri.path(), &body, &self.process)).flatten();
-        let request = Request::from_parts(head, body.into());
-        let response = self.server.call(request).await?;
+        let response = self.ask(Request::from_parts(head, body)).await?;
         if dies {
             self.process.kill();
         }
@@ -135,6 +134,21 @@ impl Line {
         }
     }
 
+    /// Of the server, unless something is broken on purpose on the way to it.
+    async fn ask(&self, request: Request<Bytes>) -> Result<Response<Body>, BoxError> {
+        let Some(fault) = self.server.fault() else { return self.server.call(request.map(Into::into)).await };
+        if fault.refuses(&request) {
+            return Ok(failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"));
+        }
+        let request = fault.asked(request);
+        if fault.repeats(&request) {
+            self.server.call(request.clone().map(Into::into)).await?;
+        }
+        let asked = request.uri().to_string();
+        let response = self.server.call(request.map(Into::into)).await?;
+        fault.told(&asked, response).await
+    }
+
     fn alive(&self) -> Result<(), BoxError> {
         if self.process.is_dead() { Err("the process is dead".into()) } else { Ok(()) }
     }
@@ -150,15 +164,11 @@ impl Line {
 
     /// What an overloaded server answers without doing anything.
     fn refusal(&self) -> Option<Response<Body>> {
-        let (code, reason) = match () {
-            () if self.dice.strikes("refusal", 80) => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
-            () if self.dice.strikes("failure", 80) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
-            () => return None,
-        };
-        let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": "an accident", "reason": reason, "code": code.as_u16()});
-        let body = Full::new(Bytes::from(status.to_string())).map_err(|never| match never {}).boxed_unsync();
-        Some(Response::builder().status(code).header("content-type", "application/json").body(body).unwrap())
+        match () {
+            () if self.dice.strikes("refusal", 80) => Some(failure(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests")),
+            () if self.dice.strikes("failure", 80) => Some(failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalError")),
+            () => None,
+        }
     }
 
     /// A watch whose events are late and told twice, and that breaks off. Events never change their order: each
@@ -187,4 +197,11 @@ impl Line {
         let shutdown = self.process.0.lock().unwrap().shutdown.clone();
         shutdown.run_until(future).await.flatten()
     }
+}
+
+fn failure(code: StatusCode, reason: &str) -> Response<Body> {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": "an accident", "reason": reason, "code": code.as_u16()});
+    let body = Full::new(Bytes::from(status.to_string())).map_err(|never| match never {}).boxed_unsync();
+    Response::builder().status(code).header("content-type", "application/json").body(body).unwrap()
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use apiserver::store::Store;
+use apiserver::store::embedded::disk::Disk;
 use apiserver::store::embedded::{self, Embedded};
 use component::clock::Clock;
 use component::random::Random;
@@ -14,6 +15,9 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, StreamBody};
 use tower::Service;
 
+use crate::breaks::Fault;
+use crate::breaks::disk::Forgetful;
+use crate::breaks::store::Spoilt;
 use crate::disk::Faulty;
 use crate::doubts::Doubts;
 use crate::network::{Body, BoxError};
@@ -32,6 +36,8 @@ pub(crate) struct Server {
     random: Random,
     doubts: Doubts,
     trace: Trace,
+    /// What is broken on purpose.
+    fault: Option<Fault>,
     /// The key that signs tokens; nobody asks for any.
     folder: Arc<tempfile::TempDir>,
 }
@@ -44,20 +50,25 @@ struct Life {
 
 impl Server {
     /// Nothing runs yet.
-    pub(crate) fn new(clock: Clock, random: Random, trace: Trace) -> Self {
+    pub(crate) fn new(clock: Clock, random: Random, trace: Trace, fault: Option<Fault>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("key"), rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
         let (life, disk, doubts) = (Arc::default(), Arc::default(), Doubts::default());
-        Self { life, disk, clock, random, doubts, trace, folder: Arc::new(folder) }
+        Self { life, disk, clock, random, doubts, trace, fault, folder: Arc::new(folder) }
     }
 
     pub(crate) fn doubts(&self) -> &Doubts {
         &self.doubts
     }
 
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.fault
+    }
+
     /// Reads the log and serves.
     pub(crate) async fn start(&self) -> Result<(), String> {
-        let disk = Arc::new(self.disk.lock().unwrap().clone());
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.lock().unwrap().clone());
+        let disk = if matches!(self.fault, Some(Fault::Unsynced)) { Arc::new(Forgetful(disk)) } else { disk };
         let store = Embedded::start(disk, self.clock, SIZES).await.map_err(|error| format!("the store: {error}"))?;
         self.serve(Arc::new(store))
     }
@@ -79,7 +90,11 @@ impl Server {
             random: self.random.clone(),
             ..apiserver::Seams::system(shutdown.clone())
         };
-        let api = apiserver::InProcess::start(options, store.clone(), seams).map_err(|error| error.to_string())?;
+        let served: Arc<dyn Store> = match self.fault {
+            Some(Fault::Served(spoil)) => Arc::new(Spoilt { inner: store.clone(), spoil }),
+            _ => store.clone(),
+        };
+        let api = apiserver::InProcess::start(options, served, seams).map_err(|error| error.to_string())?;
         *self.life.lock().unwrap() = Some(Life { api, store, shutdown });
         Ok(())
     }
@@ -119,7 +134,11 @@ impl Server {
 
     /// The store while the server lives.
     pub(crate) fn store(&self) -> Option<Arc<dyn Store>> {
-        self.life.lock().unwrap().as_ref().map(|life| life.store.clone() as Arc<dyn Store>)
+        let inner: Arc<dyn Store> = self.life.lock().unwrap().as_ref()?.store.clone();
+        Some(match self.fault {
+            Some(Fault::Looked(spoil)) => Arc::new(Spoilt { inner, spoil }),
+            _ => inner,
+        })
     }
 
     /// A request without accidents; it fails only while the server is down, or when it goes down.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
 use component::clock::Clock;
@@ -11,6 +11,7 @@ use kube::Client;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use crate::breaks::Fault;
 use crate::dice::Dice;
 use crate::entropy;
 use crate::kubelet::{self, Fate};
@@ -57,30 +58,38 @@ impl Report {
     }
 }
 
+/// Two at a time would find each other's traces in what a process keeps: held while seeds run that must be able to replay.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs a seed; an error tells the rule that was broken and what happened before.
 pub(crate) fn run(seed: u64) -> Result<Report, String> {
     // What is made once in a process, tables and the like, is made with numbers of the thread that is first to need it.
     // No run that counts may be the first, or it would go another way than the same seed later.
     static WARM: Once = Once::new();
-    WARM.call_once(|| drop(run_in_thread(0)));
-    // Two at a time would find each other's traces in what a process keeps.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    run_in_thread(seed)
+    WARM.call_once(|| drop(run_in_thread(0, None)));
+    run_in_thread(seed, None)
 }
 
-fn run_in_thread(seed: u64) -> Result<Report, String> {
+/// The same with something broken on purpose.
+pub(crate) fn run_broken(seed: u64, fault: Fault) -> Result<Report, String> {
+    run_in_thread(seed, Some(fault))
+}
+
+fn run_in_thread(seed: u64, fault: Option<Fault>) -> Result<Report, String> {
     let ran = std::thread::spawn(move || {
         entropy::seed_this_thread(seed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        runtime.unwrap().block_on(run_here(seed))
+        runtime.unwrap().block_on(run_here(seed, fault))
     });
     ran.join().unwrap_or_else(|_| Err("it panicked".to_owned()))
 }
 
-async fn run_here(seed: u64) -> Result<Report, String> {
+async fn run_here(seed: u64, fault: Option<Fault>) -> Result<Report, String> {
     let start = Instant::now();
-    let mut world = World::new(seed);
+    let mut world = World::new(seed, fault);
     let ended = world.run().await;
     let (trace, simulated) = (world.trace.hash(), start.elapsed());
     let report = Report { accidents: world.dice.counts(), revisions: world.truth.revisions, simulated, trace };
@@ -99,11 +108,11 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, fault: Option<Fault>) -> Self {
         let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().unwrap());
         let random = Random::seeded(seed);
         let (dice, trace) = (Dice::new(Random::seeded(random.u64())), Trace::new());
-        let server = Server::new(clock, random, trace.clone());
+        let server = Server::new(clock, random, trace.clone(), fault);
         let client = Client::new(server.clone(), "default");
         Self {
             clock,
