@@ -36,11 +36,9 @@ impl Logins {
 
     /// The logins of the first file, with what they are filed under.
     pub(super) fn read(&self) -> Vec<(String, AuthConfig)> {
-        let first = |files: &[PathBuf], of: fn(&[u8]) -> Option<Vec<(String, AuthConfig)>>| {
-            files.iter().find_map(|file| of(&std::fs::read(file).ok()?))
-        };
-        let now = first(&self.files, auth::of_login_file);
-        now.or_else(|| first(&self.files_of_old, auth::of_old_login_file)).unwrap_or_default()
+        let now = self.files.iter().find_map(|file| auth::of_login_file(&std::fs::read(file).ok()?));
+        let of_old = || self.files_of_old.iter().find_map(|file| auth::of_old_login_file(&std::fs::read(file).ok()?));
+        now.or_else(of_old).unwrap_or_default()
     }
 }
 

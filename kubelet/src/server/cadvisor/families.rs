@@ -7,6 +7,8 @@ use crate::{
 };
 
 type Of = fn(&Row) -> Option<f64>;
+/// Name, explanation and value.
+type Named<T, V> = (&'static str, &'static str, fn(&T) -> V);
 
 pub(super) struct Family {
     pub(super) name: &'static str,
@@ -230,7 +232,7 @@ pub(super) const PLAIN: &[Family] = &[
 ];
 
 /// Only of cgroups with a limit of CPU.
-pub(super) const CPU_LIMITED: [(&str, &str, fn(&Cpu) -> f64); 3] = [
+pub(super) const CPU_LIMITED: [Named<Cpu, f64>; 3] = [
     ("container_cpu_cfs_periods_total", "Number of elapsed enforcement period intervals.", |it| it.periods as f64),
     ("container_cpu_cfs_throttled_periods_total", "Number of throttled period intervals.", |it| {
         it.throttled_periods as f64
@@ -241,7 +243,7 @@ pub(super) const CPU_LIMITED: [(&str, &str, fn(&Cpu) -> f64); 3] = [
 ];
 
 /// By device.
-pub(super) const DISKS: [(&str, &str, fn(&Disk) -> u64); 4] = [
+pub(super) const DISKS: [Named<Disk, u64>; 4] = [
     ("container_fs_reads_bytes_total", "Cumulative count of bytes read", |it| it.read_bytes),
     ("container_fs_reads_total", "Cumulative count of reads completed", |it| it.reads),
     ("container_fs_writes_bytes_total", "Cumulative count of bytes written", |it| it.written_bytes),
@@ -249,7 +251,7 @@ pub(super) const DISKS: [(&str, &str, fn(&Disk) -> u64); 4] = [
 ];
 
 /// By interface; the names stand between `container_network_` and `_total`.
-pub(super) const NETWORKS: [(&str, &str, fn(&Interface) -> u64); 8] = [
+pub(super) const NETWORKS: [Named<Interface, u64>; 8] = [
     ("receive_bytes", "Cumulative count of bytes received", |it| it.received.bytes),
     ("receive_packets", "Cumulative count of packets received", |it| it.received.packets),
     ("receive_errors", "Cumulative count of errors encountered while receiving", |it| it.received.errors),

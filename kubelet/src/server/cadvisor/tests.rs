@@ -10,8 +10,8 @@ use crate::{
     node::machine::Space,
 };
 
-#[test]
-fn families_have_cadvisors_names_and_labels() {
+/// A container with a limit of CPU, and a pod without.
+fn rows() -> [Row; 2] {
     let cpu = Cpu {
         usage_ns: 1_500_000_000,
         periods: 10,
@@ -43,14 +43,18 @@ fn families_have_cadvisors_names_and_labels() {
     let space = Space { total_bytes: 4096, inodes: 1000, ..Space::default() };
     let layer = Some(Layer { used_bytes: Some(7), space: Some(space) });
     let free = Figures { cpu: Some(Cpu::default()), ..Figures::default() };
-    let rows = [
+    [
         Row { labels: "container=\"c\",pod=\"p\"".into(), at_ms: 5000, figures, layer },
         Row { labels: "container=\"\",pod=\"q\"".into(), at_ms: 5000, figures: free, layer: None },
-    ];
+    ]
+}
+
+#[test]
+fn families_have_cadvisors_names_and_labels() {
     let received = Traffic { bytes: 7, ..Traffic::default() };
     let interfaces = vec![Interface { name: "eth0".into(), received, sent: Traffic::default() }];
     let networks = [Network { labels: "container=\"\",pod=\"p\"".into(), at_ms: 5000, interfaces }];
-    let text = render(&rows, &networks, 2, 1024);
+    let text = render(&rows(), &networks, 2, 1024);
     for wanted in [
         "container_last_seen{container=\"c\",pod=\"p\"} 5 5000\n",
         "container_start_time_seconds{container=\"c\",pod=\"p\"} 1700000000\n",

@@ -33,7 +33,6 @@ fn stats(id: &str) -> ContainerStats {
             timestamp: 5_000_000_000,
             usage_core_nano_seconds: value(70),
             usage_nano_cores: value(3),
-            ..CpuUsage::default()
         }),
         memory: Some(MemoryUsage { working_set_bytes: value(50), ..MemoryUsage::default() }),
         writable_layer: Some(FilesystemUsage {
