@@ -161,6 +161,8 @@ fn is_managed(address: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use serde_json::json;
 
     use super::*;
@@ -204,14 +206,14 @@ mod tests {
     fn a_services_addresses_are_its_own() {
         let make = Some(Act::Make { address: "10.0.0.1".into(), service: ("n".into(), "a".into()) });
         let a = service("a", "10.0.0.1");
-        assert_eq!(told(&world(&[a.clone()], &[address("10.0.0.1", "a", EARLY)]), "a"), None);
+        assert_eq!(told(&world(from_ref(&a), &[address("10.0.0.1", "a", EARLY)]), "a"), None);
         let missing = "ClusterIPNotAllocated: Cluster IP [IPv4]: 10.0.0.1 is not allocated; repairing";
-        assert_eq!(told(&world(&[a.clone()], &[]), "a"), Some((Some(missing.into()), make)));
+        assert_eq!(told(&world(from_ref(&a), &[]), "a"), Some((Some(missing.into()), make)));
         let outside = "ClusterIPOutOfRange: Cluster IP [IPv4]: 192.0.2.1 is not within any configured Service CIDR; please recreate service";
         assert_eq!(told(&world(&[service("a", "192.0.2.1")], &[]), "a"), Some((Some(outside.into()), None)));
         let strange =
             "ClusterIPNotAllocated: the ClusterIP [IPv4]: 10.0.0.1 for Service n/a has a wrong reference; repairing";
-        let found = told(&world(&[a.clone()], &[address("10.0.0.1", "gone", EARLY)]), "a").expect("a finding");
+        let found = told(&world(from_ref(&a), &[address("10.0.0.1", "gone", EARLY)]), "a").expect("a finding");
         assert!(found.0.as_deref() == Some(strange) && found.1.is_some());
         let shared = "ClusterIPAlreadyAllocated: Cluster IP [IPv4]:10.0.0.1 was assigned to multiple services; please recreate service";
         let both = world(&[a.clone(), service("b", "10.0.0.1")], &[address("10.0.0.1", "b", EARLY)]);

@@ -92,6 +92,8 @@ fn held(service: &Value) -> Vec<u16> {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use serde_json::json;
 
     use super::*;
@@ -124,9 +126,9 @@ mod tests {
     #[test]
     fn the_bitmap_is_what_services_have() {
         let both = service("a", &[(30001, "TCP"), (30001, "UDP")]);
-        check(Some(&stored(&[30001])), &[both.clone()], &[30001], &[]);
+        check(Some(&stored(&[30001])), from_ref(&both), &[30001], &[]);
         let missing = "PortNotAllocated: Port 30001 is not allocated; repairing";
-        check(None, &[both.clone()], &[30001], &[missing]);
+        check(None, from_ref(&both), &[30001], &[missing]);
         let twice = "PortAlreadyAllocated: Port 30001 was assigned to multiple services; please recreate service";
         check(Some(&stored(&[30001])), &[both, service("b", &[(30001, "TCP")])], &[30001], &[twice]);
         let outside = "PortOutOfRange: Port 31000 is not within the port range 30000-30099; please recreate service";
