@@ -1,7 +1,8 @@
 //! `--feature-gates`: which of upstream's features there are in v1.36, and what asking for one comes to.
 //!
-//! Enter at [`check`]. Behaviour here is that of upstream's defaults: what asks for that is taken, what asks for else is
-//! told by name.
+//! Enter at [`check`] where behaviour is that of upstream's defaults: what asks for that is taken, what asks for else is told
+//! by name. A component that differs from them asks [`parse`] and [`known`], and says itself what it has. [`tell`] shows in
+//! the metrics what is on.
 
 mod stage;
 
@@ -271,12 +272,10 @@ const ALWAYS_ON: [&str; 77] = [
 /// features that cannot be switched any more.
 pub fn check(gates: &BTreeMap<String, String>) -> Result<Vec<String>, String> {
     let mut idle = Vec::new();
-    for (name, text) in gates {
+    for (name, wanted) in parse(gates)? {
         // The flag takes the component before the name, too.
-        let name = name.strip_prefix("kube:").unwrap_or(name);
-        let wanted =
-            crate::flags::parse_bool(text).map_err(|_| format!("invalid value of {name}={text}, err: not a bool"))?;
-        let (is_on, is_locked) = default_of(name).ok_or_else(|| format!("unrecognized feature gate: {name}"))?;
+        let name = name.strip_prefix("kube:").unwrap_or(&name);
+        let FeatureSpec { is_on, is_locked } = known(name)?;
         if wanted == is_on {
             continue;
         }
@@ -289,6 +288,35 @@ pub fn check(gates: &BTreeMap<String, String>) -> Result<Vec<String>, String> {
     Ok(idle)
 }
 
+/// The flag's value: what is wanted of each gate.
+pub fn parse(gates: &BTreeMap<String, String>) -> Result<BTreeMap<String, bool>, String> {
+    let one = |(name, text): (&String, &String)| match crate::flags::parse_bool(text) {
+        Ok(wanted) => Ok((name.clone(), wanted)),
+        Err(_) => Err(format!("invalid value of {name}={text}, err: not a bool")),
+    };
+    gates.iter().map(one).collect()
+}
+
+/// What a feature is by default.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FeatureSpec {
+    pub is_on: bool,
+    /// For good.
+    pub is_locked: bool,
+}
+
+/// Of a feature that upstream has; the error is upstream's for any other.
+pub fn known(name: &str) -> Result<FeatureSpec, String> {
+    let found = TABLES.into_iter().find(|(names, _)| names.contains(&name)).map(|(_, spec)| spec);
+    found.ok_or_else(|| format!("unrecognized feature gate: {name}"))
+}
+
+const TABLES: [(&[&str], FeatureSpec); 3] = [
+    (&ON, FeatureSpec { is_on: true, is_locked: false }),
+    (&OFF, FeatureSpec { is_on: false, is_locked: false }),
+    (&ALWAYS_ON, FeatureSpec { is_on: true, is_locked: true }),
+];
+
 /// A feature of upstream's.
 #[derive(Clone, Copy, Debug)]
 pub struct Feature {
@@ -300,9 +328,10 @@ pub struct Feature {
 
 /// Every feature with upstream's default.
 pub fn all() -> impl Iterator<Item = Feature> {
-    let tables: [(&[&'static str], bool); 3] = [(&ON, true), (&OFF, false), (&ALWAYS_ON, true)];
-    let names = tables.into_iter().flat_map(|(names, is_on)| names.iter().map(move |name| (*name, is_on)));
-    names.map(|(name, is_on)| Feature { name, is_on, stage: stage::of(name) })
+    let of = |(names, spec): (&'static [&'static str], FeatureSpec)| {
+        names.iter().map(move |name| Feature { name, is_on: spec.is_on, stage: stage::of(name) })
+    };
+    TABLES.into_iter().flat_map(of)
 }
 
 static ENABLED: LazyLock<IntGaugeVec> = LazyLock::new(|| {
@@ -316,13 +345,6 @@ pub fn tell(switched: &BTreeMap<&str, bool>) {
         let is_on = switched.get(name).copied().unwrap_or(is_on);
         ENABLED.with_label_values(&[name, stage]).set(i64::from(is_on));
     }
-}
-
-/// Whether the feature is on, and whether that is for good.
-fn default_of(name: &str) -> Option<(bool, bool)> {
-    let tables: [(&[&str], (bool, bool)); 3] =
-        [(&ON, (true, false)), (&OFF, (false, false)), (&ALWAYS_ON, (true, true))];
-    tables.into_iter().find(|(names, _)| names.contains(&name)).map(|(_, default)| default)
 }
 
 #[cfg(test)]

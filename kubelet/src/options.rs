@@ -246,11 +246,7 @@ fn apply_lists(values: &Values, c: &mut KubeletConfiguration) -> Result<(), Erro
     if values.is_given("tls-cipher-suites") {
         c.tls_cipher_suites = values.strings("tls-cipher-suites");
     }
-    for (name, text) in values.map("feature-gates") {
-        let wanted =
-            text.parse().map_err(|_| Error::Options(format!("invalid value of {name}={text}, err: not a bool")))?;
-        c.feature_gates.insert(name, wanted);
-    }
+    c.feature_gates.extend(component::gates::parse(&values.map("feature-gates")).map_err(Error::Options)?);
     apply_eviction(values, c)?;
     if values.is_given("register-with-taints") {
         c.register_with_taints =

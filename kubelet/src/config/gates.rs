@@ -1,4 +1,8 @@
-//! `featureGates`: which of upstream's features are there and which are not. None of them can be switched. Pure.
+//! `featureGates`: which of upstream's features are in this kubelet, and which are not. None of them can be switched. Pure.
+//!
+//! What upstream knows is known by [`component::gates`]: gates that are named there only are other components' business, or
+//! could not be told from outside this kubelet (the health of devices where there are no device plugins). A cluster's one
+//! list of gates may name them.
 
 use std::collections::BTreeMap;
 
@@ -97,167 +101,6 @@ const OFF: [&str; 50] = [
     "UserNamespacesSupport",
 ];
 
-/// Features that are other components' business, or that nobody could tell from outside this kubelet (the health of devices
-/// where there are no device plugins): a cluster's one list of gates may name them.
-const EITHER: [&str; 156] = [
-    "APIResponseCompression",
-    "APIServerIdentity",
-    "APIServerTracing",
-    "APIServingWithRoutine",
-    "AggregatedDiscoveryRemoveBetaType",
-    "AllowInsecureKubeletCertificateSigningRequests",
-    "AllowOverwriteTerminationGracePeriodSeconds",
-    "AllowParsingUserUIDFromCertAuth",
-    "AllowServiceExternalIPs",
-    "AllowUnsafeMalformedObjectDeletion",
-    "AnonymousAuthConfigurableEndpoints",
-    "AnyVolumeDataSource",
-    "AtomicFIFO",
-    "AuthorizeNodeWithSelectors",
-    "AuthorizePodWebsocketUpgradeCreatePermission",
-    "AuthorizeWithSelectors",
-    "BtreeWatchCache",
-    "CBORServingAndStorage",
-    "CRDObservedGenerationTracking",
-    "CRDValidationRatcheting",
-    "CSIServiceAccountTokenSecrets",
-    "ClearingNominatedNodeNameAfterBinding",
-    "ClientsAllowCARotation",
-    "ClientsAllowCBOR",
-    "ClientsAllowTLSCacheGC",
-    "ClientsPreferCBOR",
-    "CloudControllerManagerWatchBasedRoutesReconciliation",
-    "CloudControllerManagerWebhook",
-    "ConcurrentWatchObjectDecode",
-    "ConsistentListFromCache",
-    "ConstrainedImpersonation",
-    "ContextualLogging",
-    "ControllerManagerReleaseLeaderElectionLockOnExit",
-    "CoordinatedLeaderElection",
-    "CrossNamespaceVolumeDataSource",
-    "CustomResourceFieldSelectors",
-    "DRAAdminAccess",
-    "DRADeviceBindingConditions",
-    "DRADeviceTaintRules",
-    "DRADeviceTaints",
-    "DRAListTypeAttributes",
-    "DRANodeAllocatableResources",
-    "DRAPartitionableDevices",
-    "DRAPrioritizedList",
-    "DRAResourceClaimDeviceStatus",
-    "DRAResourceClaimGranularStatusAuthorization",
-    "DRAResourcePoolStatus",
-    "DRASchedulerFilterTimeout",
-    "DeclarativeValidation",
-    "DeclarativeValidationBeta",
-    "DeclarativeValidationTakeover",
-    "DeploymentReplicaSetTerminatingReplicas",
-    "DetectCacheInconsistency",
-    "DisableAllocatorDualWrite",
-    "DisableCPUQuotaWithExclusiveCPUs",
-    "EventedPLEG",
-    "ExtendWebSocketsToKubelet",
-    "ExternalServiceAccountTokenSigner",
-    "GangScheduling",
-    "GenericWorkload",
-    "HPAConfigurableTolerance",
-    "HPAScaleToZero",
-    "InOrderInformers",
-    "InOrderInformersBatchProcess",
-    "InformerResourceVersion",
-    "JobBackoffLimitPerIndex",
-    "JobManagedBy",
-    "JobPodReplacementPolicy",
-    "JobSuccessPolicy",
-    "KMSv1",
-    "KubeletSeparateDiskGC",
-    "ListFromCacheSnapshot",
-    "LogarithmicScaleDown",
-    "LoggingAlphaOptions",
-    "LoggingBetaOptions",
-    "LoggingStableOptions",
-    "ManifestBasedAdmissionControlConfig",
-    "MatchLabelKeysInPodAffinity",
-    "MatchLabelKeysInPodTopologySpread",
-    "MatchLabelKeysInPodTopologySpreadSelectorMerge",
-    "MaxUnavailableStatefulSet",
-    "MultiCIDRServiceAllocator",
-    "MutableCSINodeAllocatableCount",
-    "MutablePVNodeAffinity",
-    "MutablePodResourcesForSuspendedJobs",
-    "MutableSchedulingDirectivesForSuspendedJobs",
-    "MutatingAdmissionPolicy",
-    "NFTablesProxyMode",
-    "NodeInclusionPolicyInPodTopologySpread",
-    "NominatedNodeNameForExpectation",
-    "OpenAPIEnums",
-    "OpportunisticBatching",
-    "OrderedNamespaceDeletion",
-    "PLEGOnDemandRelist",
-    "PersistentVolumeClaimUnusedSinceTime",
-    "PodDeletionCost",
-    "PodSchedulingReadiness",
-    "PodTopologyLabelsAdmission",
-    "PortForwardWebsockets",
-    "PreferSameTrafficDistribution",
-    "RecoverVolumeExpansionFailure",
-    "RelaxedServiceNameValidation",
-    "RemoteRequestHeaderUID",
-    "ResilientWatchCacheInitialization",
-    "ResourceHealthStatus",
-    "ResourceHealthStatusMessage",
-    "RetryGenerateName",
-    "SELinuxChangePolicy",
-    "SELinuxMountReadWriteOncePod",
-    "SchedulerAsyncAPICalls",
-    "SchedulerAsyncPreemption",
-    "SchedulerPopFromBackoffQ",
-    "SchedulerQueueingHints",
-    "SeparateCacheWatchRPC",
-    "ServiceAccountNodeAudienceRestriction",
-    "ServiceAccountTokenJTI",
-    "ServiceAccountTokenNodeBinding",
-    "ServiceAccountTokenNodeBindingValidation",
-    "ServiceAccountTokenPodNodeInfo",
-    "ServiceCIDRStatusFieldWiping",
-    "ShardedListAndWatch",
-    "SizeBasedListCostEstimate",
-    "StaleControllerConsistencyDaemonSet",
-    "StaleControllerConsistencyJob",
-    "StaleControllerConsistencyReplicaSet",
-    "StaleControllerConsistencyStatefulSet",
-    "StatefulSetSemanticRevisionComparison",
-    "StorageCapacityScoring",
-    "StorageNamespaceIndex",
-    "StorageVersionAPI",
-    "StorageVersionHash",
-    "StorageVersionMigrator",
-    "StreamingCollectionEncodingToJSON",
-    "StreamingCollectionEncodingToProtobuf",
-    "StrictIPCIDRValidation",
-    "StructuredAuthenticationConfiguration",
-    "StructuredAuthenticationConfigurationEgressSelector",
-    "StructuredAuthenticationConfigurationJWKSMetrics",
-    "TokenRequestServiceAccountUIDValidation",
-    "TopologyAwareWorkloadScheduling",
-    "TranslateStreamCloseWebsocketRequests",
-    "UnauthenticatedHTTP2DOSMitigation",
-    "UnknownVersionInteroperabilityProxy",
-    "UnlockWhileProcessingFIFO",
-    "VolumeAttributesClass",
-    "VolumeLimitScaling",
-    "WatchCacheInitializationPostStartHook",
-    "WatchList",
-    "WatchListClient",
-    "WinDSR",
-    "WinOverlay",
-    "WindowsCPUAndMemoryAffinity",
-    "WindowsGracefulNodeShutdown",
-    "WindowsHostNetwork",
-    "WorkloadAwarePreemption",
-    "WorkloadWithJob",
-];
-
 /// What cannot be as the gates want it.
 pub(super) fn problems(gates: &BTreeMap<String, bool>) -> Vec<String> {
     let problem = |(name, wanted): (&String, &bool)| {
@@ -268,9 +111,25 @@ pub(super) fn problems(gates: &BTreeMap<String, bool>) -> Vec<String> {
             (false, wanted) if OFF.contains(&name.as_str()) => {
                 wanted.then(|| format!("featureGates: {name} is not supported by this kubelet"))
             }
-            (false, _) if EITHER.contains(&name.as_str()) => None,
-            (false, _) => Some(format!("unrecognized feature gate: {name}")),
+            (false, _) => component::gates::known(name).err(),
         }
     };
     gates.iter().filter_map(problem).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_upstreams_and_each_is_there_or_not() {
+        let mut names: Vec<_> = [&ON[..], &OFF].concat();
+        assert!(names.iter().all(|name| component::gates::known(name).is_ok()));
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+        let wanted = BTreeMap::from([("EnvFiles".to_owned(), false), ("EnvFile".to_owned(), true)]);
+        let told =
+            ["unrecognized feature gate: EnvFile", "featureGates: EnvFiles cannot be turned off in this kubelet"];
+        assert_eq!(problems(&wanted), told);
+    }
 }

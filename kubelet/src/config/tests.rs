@@ -171,6 +171,7 @@ fn flags_for_what_is_not_built_are_refused_too() {
     let once = crate::flags().parse(["--runonce"]).expect("flags");
     assert!(Options::from_flags(&once).expect_err("refused").to_string().contains("Runonce mode has been deprecated"));
     options(&["--cpu-manager-policy=none", "--topology-manager-policy=none", "--topology-manager-scope=container"]);
+    options(&["--feature-gates=NodeSwap=F,EnvFiles=1"]);
     options(&["--enable-controller-attach-detach", "--contention-profiling=false", "--runonce=false"]);
 }
 
