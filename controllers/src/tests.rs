@@ -23,6 +23,8 @@ use crate::{
 mod autoscaling;
 mod batch;
 mod devices;
+mod nodes;
+mod revisions;
 mod tokens;
 mod volumes;
 mod workloads;

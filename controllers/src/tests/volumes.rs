@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use component::testing::FakeApi;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use serde_json::{Value, json};
 
 use super::World;
-use crate::volume::{binder, classes, ephemeral, protection};
+use crate::volume::{binder, classes, ephemeral, expand, protection};
 
 fn settings(root: Option<&Path>) -> binder::Settings {
     let timeout = binder::Timeout { minimum_seconds: 60, increment_seconds: 30 };
@@ -186,4 +187,53 @@ async fn what_is_used_stays() {
     assert!(claim_of(&world, "c").metadata.deletion_timestamp.is_some(), "the claim is used");
     world.fake.remove::<Pod>("n", "p");
     world.until("the claim goes", |f| f.get::<PersistentVolumeClaim>("n", "c").is_none()).await;
+}
+
+fn told(fake: &FakeApi, about: &str, reason: &str) -> Option<String> {
+    let told = fake.received();
+    let mut events = told.iter().filter(|r| r.resource == "events" && r.body["involvedObject"]["name"] == about);
+    events.find(|r| r.body["reason"] == reason).map(|r| r.body["message"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn a_claim_that_grew_waits_for_somebody_else() {
+    let world = World::new();
+    for (name, asked, owner) in [("grown", "2Gi", "grown"), ("stolen", "2Gi", "thief"), ("same", "1Gi", "same")] {
+        let mut claim = claim(name, json!("manual"));
+        claim["metadata"]["uid"] = name.into();
+        claim["spec"]["resources"]["requests"]["storage"] = asked.into();
+        claim["spec"]["volumeName"] = format!("v-{name}").into();
+        claim["status"] = json!({"phase": "Bound", "capacity": {"storage": "1Gi"}});
+        world.fake.put(&claim);
+        let mut volume = volume(&format!("v-{name}"), "1Gi", "Retain");
+        volume["spec"]["claimRef"] = json!({"namespace": "n", "name": name, "uid": owner});
+        world.fake.put(&volume);
+    }
+    tokio::spawn(expand::run(world.ctx.clone()));
+    let told = |name: &str| told(&world.fake, name, "ExternalExpanding");
+    world.until("the resizer is waited for", |_| told("grown").is_some()).await;
+    assert_eq!(told("grown").as_deref(), Some("waiting for an external controller to expand this PVC"));
+    let looks = |f: &FakeApi, volume: &str| f.received().iter().filter(|r| r.verb == "get" && r.name == volume).count();
+    world.until("a volume of another is looked at again", |f| looks(f, "v-stolen") > 1).await;
+    assert_eq!((told("stolen"), told("same"), looks(&world.fake, "v-same")), (None, None, 0));
+    let mut given_back = volume("v-stolen", "1Gi", "Retain");
+    given_back["spec"]["claimRef"] = json!({"namespace": "n", "name": "stolen", "uid": "stolen"});
+    world.fake.put(&given_back);
+    world.until("its own is waited for", |_| told("stolen").is_some()).await;
+}
+
+#[tokio::test]
+async fn a_claim_of_somebody_else_is_not_the_pods() {
+    let world = World::new();
+    world.fake.put(&claim("p-scratch", json!("manual")));
+    world.fake.put(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n", "uid": "p"},
+        "spec": {"containers": [], "volumes": [{"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}]}}));
+    tokio::spawn(ephemeral::run(world.ctx.clone(), 1));
+    world.until("it is told", |f| told(f, "p", "FailedBinding").is_some()).await;
+    let conflict = "ephemeral volume scratch: PVC n/p-scratch was not created for pod n/p (pod is not owner)";
+    assert_eq!(told(&world.fake, "p", "FailedBinding").as_deref(), Some(conflict));
+    assert_eq!(claim_of(&world, "p-scratch").metadata.owner_references, None, "it stays as it is");
+    world.fake.remove::<PersistentVolumeClaim>("n", "p-scratch");
+    let owner = |f: &FakeApi| f.get::<PersistentVolumeClaim>("n", "p-scratch")?.metadata.owner_references?.pop();
+    world.until("the pod's own", |f| owner(f).is_some_and(|owner| owner.uid == "p")).await;
 }

@@ -11,13 +11,13 @@ fn template(image: &str) -> Value {
     json!({"metadata": {"labels": {"app": "d"}}, "spec": {"containers": [{"name": "c", "image": image}]}})
 }
 
-fn daemon_set(image: &str) -> Value {
+pub(super) fn daemon_set(image: &str) -> Value {
     json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "d", "namespace": "n", "uid": "d"},
         "spec": {"selector": {"matchLabels": {"app": "d"}}, "revisionHistoryLimit": 10, "template": template(image),
             "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}}}})
 }
 
-fn stateful_set(image: &str, replicas: i32) -> Value {
+pub(super) fn stateful_set(image: &str, replicas: i32) -> Value {
     json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "web", "namespace": "n", "uid": "web"},
         "spec": {"selector": {"matchLabels": {"app": "d"}}, "serviceName": "web", "replicas": replicas, "template": template(image),
             "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}],
@@ -46,7 +46,7 @@ fn run_pods(world: &World) {
 }
 
 /// Runs pods until the server's objects satisfy the condition.
-async fn until(world: &World, what: &str, condition: impl Fn() -> bool) {
+pub(super) async fn until(world: &World, what: &str, condition: impl Fn() -> bool) {
     let deadline = tokio::time::Instant::now() + super::DEADLINE;
     while !condition() {
         run_pods(world);
