@@ -171,6 +171,16 @@ pub(super) const BREAKS: &[Break] = &[
         says: "expected db-1 once db-0 is ready",
     },
     Break {
+        case: "daemonsets/taken_names_are_left_alone",
+        what: "each collision of names is counted twice",
+        requests: "^GET .*/daemonsets",
+        fault: Answered(|daemons| {
+            let twice = daemons["status"]["collisionCount"].as_u64().unwrap_or_default() * 2;
+            set(daemons, "/status/collisionCount", twice.into());
+        }),
+        says: "collisionCount: expected 1, saw 2",
+    },
+    Break {
         case: "daemonsets/every_node_has_a_pod",
         what: "pods are said to be where they should not",
         requests: "^GET .*/daemonsets",

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{STAY, template};
 use crate::catalogue::{Area, Group, case};
 use crate::cluster::{LATER, Patch, Resource, Scope};
-use crate::expect::{equal, same};
+use crate::expect::{equal, matches, same};
 
 pub(super) const GROUP: Group = Group {
     name: "daemonsets",
@@ -19,6 +19,7 @@ pub(super) const GROUP: Group = Group {
         case!(updates_replace_pods, "an update replaces pods, and revisions are counted"),
         case!(rollbacks_restart_nothing_in_vain, "undo leaves a pod that has the old template already", two_nodes),
         case!(revisions_are_patches, "a revision holds the template as a patch that replaces"),
+        case!(taken_names_are_left_alone, "a revision whose name is taken gets another, and that is counted"),
         case!(status_is_a_subresource, "/status takes conditions, and a collection can be deleted"),
     ],
 };
@@ -144,6 +145,31 @@ async fn revisions_are_patches(scope: &Scope) -> Result<()> {
     template["$patch"] = "replace".into();
     equal("data", &revisions[0]["data"], &json!({"spec": {"template": template}}))?;
     equal("owner", &revisions[0]["metadata"]["ownerReferences"][0]["uid"], &done["metadata"]["uid"])
+}
+
+async fn taken_names_are_left_alone(scope: &Scope) -> Result<()> {
+    const OF_AGENT: &str = "labelSelector=app%3Dagent";
+    let revisions = scope.resource("apps/v1", "controllerrevisions");
+    let mut object = set(scope);
+    // No node fits: its revision is all that is made.
+    object["spec"]["template"]["spec"]["nodeSelector"] = json!({"conformance-colour": "none"});
+    sets(scope).create(&object).await?;
+    let one = |all: &[Value]| all.len() == 1;
+    let own = revisions.until_all(OF_AGENT, "a revision", one).await?.remove(0);
+    let name = own["metadata"]["name"].as_str().context("no name")?;
+    sets(scope).delete("agent").await?;
+    revisions.until_gone_within(LATER, name).await?;
+    let stranger = json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": {"name": name},
+        "data": {"spec": {"template": {}}}, "revision": 1});
+    revisions.create(&stranger).await?;
+    sets(scope).create(&object).await?;
+    let other = revisions.until_all_within(LATER, OF_AGENT, "a revision of another name", one).await?.remove(0);
+    ensure!(other["metadata"]["name"] != name, "{name} was taken");
+    equal("what it records", &other["data"], &own["data"])?;
+    let set = sets(scope).until("agent", "it has a status", |set| set["status"]["collisionCount"].is_u64()).await?;
+    equal("collisionCount", &set["status"]["collisionCount"], &json!(1))?;
+    equal("what the stranger records", &revisions.get(name).await?["data"], &stranger["data"])?;
+    matches("history", &scope.kubectl(&["rollout", "history", "daemonset/agent"]).await?, r"(?m)^1\s")
 }
 
 async fn status_is_a_subresource(scope: &Scope) -> Result<()> {

@@ -17,6 +17,7 @@ pub(super) const GROUP: Group = Group {
         case!(secrets, "Secrets live as every kind does; stringData becomes data"),
         case!(service_accounts, "ServiceAccounts live as every kind does"),
         case!(pod_templates, "PodTemplates live as every kind does"),
+        case!(controller_revisions, "ControllerRevisions live as every kind does, and what they record stays"),
         case!(endpoints, "Endpoints live as every kind does"),
         case!(endpoint_slices, "EndpointSlices live as every kind does"),
         case!(leases, "Leases live as every kind does, with times in microseconds"),
@@ -79,6 +80,20 @@ async fn pod_templates(scope: &Scope) -> Result<()> {
     let object = json!({"apiVersion": "v1", "kind": "PodTemplate",
         "template": {"spec": {"containers": [{"name": "c", "image": "none"}]}}});
     life(scope, Kind::new("podtemplates", object)).await
+}
+
+async fn controller_revisions(scope: &Scope) -> Result<()> {
+    let object =
+        json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "data": {"spec": {"a": "b"}}, "revision": 1});
+    life(scope, Kind::new("controllerrevisions", object.clone())).await?;
+    let revisions = scope.resource("apps/v1", "controllerrevisions");
+    let mut named = object;
+    named["metadata"] = json!({"name": "x"});
+    revisions.create(&named).await?;
+    let later = revisions.patch("x", Patch::Merge(json!({"revision": 2}))).await?;
+    equal("revision", &later["revision"], &json!(2))?;
+    let other = revisions.patch("x", Patch::Merge(json!({"data": {"spec": {"a": "c"}}}))).await;
+    refused(other, 422, "Invalid").map(drop)
 }
 
 async fn endpoints(scope: &Scope) -> Result<()> {
