@@ -58,7 +58,8 @@ const SEEDS: std::ops::Range<u64> = 0..30;
 
 /// What the first run says that breaks a rule.
 fn noticed(one: &Break) -> Result<String, String> {
-    let failed = SEEDS.into_iter().find_map(|seed| Some((seed, world::run_broken(seed, one.fault).err()?)));
+    let mut seeds = SEEDS;
+    let failed = seeds.find_map(|seed| Some((seed, world::run_broken(seed, one.fault).err()?)));
     let (seed, reason) = failed.ok_or("no rule notices it")?;
     let broken = reason.split("\nwhat happened last").next().unwrap_or_default();
     match one.says.iter().all(|part| broken.contains(part)) {
