@@ -147,7 +147,7 @@ impl Health {
     pub async fn follow_log(self: Arc<Self>, shutdown: Shutdown) {
         let follow = async {
             loop {
-                let flushed = tokio::task::spawn_blocking(|| std::io::stderr().flush()).await;
+                let flushed = crate::blocking::run(|| std::io::stderr().flush()).await;
                 if matches!(flushed, Ok(Ok(()))) {
                     self.log_moved.store(self.clock.now().as_second(), Ordering::Release);
                 }
