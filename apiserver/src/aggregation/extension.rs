@@ -131,7 +131,8 @@ impl Extension {
 
     /// Asks it for a JSON document as the aggregator itself, which may read everything.
     pub async fn get(&self, api: &Api, path: &str) -> Result<Value, String> {
-        let url = self.endpoint(api).map(|endpoint| format!("https://{}{path}", endpoint.authority()))?;
+        let authority = self.endpoint(api)?.authority();
+        let url = format!("https://{authority}{path}");
         let failing = |error: String| format!("failing or missing response from {url}: {error}");
         let user =
             User { name: "system:kube-aggregator".to_owned(), groups: vec![MASTERS.to_owned()], ..User::default() };
@@ -140,6 +141,8 @@ impl Extension {
         *request.uri_mut() = path.parse().map_err(|error: http::uri::InvalidUri| failing(error.to_string()))?;
         identity::set(request.headers_mut(), &user);
         request.headers_mut().insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
+        // Without one, servers of HTTP/1.1 answer 400.
+        request.headers_mut().extend(HeaderValue::from_str(&authority).ok().map(|host| (http::header::HOST, host)));
         let answer = self.send(api, request).await.map_err(|error| failing(error.to_string()))?;
         let code = answer.status().as_u16();
         if !(200..300).contains(&code) {

@@ -35,7 +35,10 @@ pub async fn pass_on(
     request.headers_mut().remove(http::header::CONTENT_LENGTH);
     identity::set(request.headers_mut(), user);
     let host = extension.endpoint(api).ok().and_then(|endpoint| HeaderValue::from_str(&endpoint.authority()).ok());
-    request.headers_mut().extend(host.map(|host| (HOST, host)));
+    // Never beside the one that was asked for: servers refuse two.
+    if let Some(host) = host {
+        request.headers_mut().insert(HOST, host);
+    }
     match extension.send(api, request).await {
         Err(error) => {
             tracing::warn!(%error, name = extension.name, "an extension server cannot be reached");
