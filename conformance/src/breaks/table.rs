@@ -97,6 +97,13 @@ pub(super) const BREAKS: &[Break] = &[
         says: "expected 409 Conflict, saw success",
     },
     Break {
+        case: "aggregation/another_server_answers",
+        what: "another server is told of somebody else",
+        requests: "^GET /apis/.*/things",
+        fault: Header("impersonate-user", "bob"),
+        says: "user: expected Some(\"alice\")",
+    },
+    Break {
         case: "kinds/config_maps",
         what: "a kind does not list a verb",
         requests: "^GET /api/v1$",

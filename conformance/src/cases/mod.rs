@@ -4,6 +4,7 @@
 //! for granted is Kubernetes' own contract and nothing of any server's inside, so it must pass against upstream too.
 
 mod access;
+mod aggregation;
 mod apply;
 mod containers;
 mod daemonsets;
@@ -50,6 +51,7 @@ pub(crate) const GROUPS: &[&Group] = &[
     &fields::GROUP,
     &patches::GROUP,
     &apply::GROUP,
+    &aggregation::GROUP,
     // Kinds, and who may do what with them.
     &kinds::GROUP,
     &events::GROUP,
