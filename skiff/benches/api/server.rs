@@ -143,10 +143,10 @@ impl Server {
         Ok((missing, start.elapsed()))
     }
 
-    /// Leaves nothing on a server that is not our own. Pods that no node has are gone at once.
+    /// Ends an own server, and leaves nothing on another. Pods that no node has are gone at once.
     pub(crate) async fn clean_up(&mut self) -> Result<()> {
-        if self.is_own() {
-            return Ok(());
+        if let Some(own) = &mut self.own {
+            return own.stop(nix::sys::signal::Signal::SIGTERM).await;
         }
         let client = self.client()?;
         for (plural, held) in NOTHING.map(|(plural, _)| (plural, self.held(plural))) {
