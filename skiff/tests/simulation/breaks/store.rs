@@ -70,4 +70,8 @@ impl Store for Spoilt {
     async fn compact(&self, at: Revision) -> Result<(), Error> {
         self.inner.compact(at).await
     }
+
+    async fn size_bytes(&self) -> Result<u64, Error> {
+        self.inner.size_bytes().await
+    }
 }
