@@ -1,7 +1,7 @@
 //! The machine goes down: pods are ended in the order of their importance, each group with a grace of its own
 //! (`pkg/kubelet/nodeshutdown`).
 //!
-//! Enter at [`follow_logind`], where graceful shutdown is configured, and at [`end_pods`], when the kubelet was told to stop.
+//! Enter at [`NodeShutdown`]: [`NodeShutdown::follow_logind`], and [`NodeShutdown::end_pods`] when the kubelet was told to stop.
 //! Whether the machine goes down then, or only the kubelet is started anew, is asked of systemd; without systemd it is taken
 //! to go down.
 
@@ -13,7 +13,7 @@ use std::{
 
 use component::{recorder::Type, shutdown::Shutdown};
 use k8s_openapi::api::core::v1::Pod;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::{
     config::{KubeletConfiguration, PeriodByPriority},
@@ -48,60 +48,70 @@ pub(crate) fn periods(c: &KubeletConfiguration) -> Vec<PeriodByPriority> {
     by_priority
 }
 
-/// Ends all pods when logind says that the machine goes down, which waits for it. Until shutdown.
-pub(crate) async fn follow_logind(
-    periods: Vec<PeriodByPriority>,
-    (node, dispatch): (Arc<Node>, Dispatcher),
-    health: watch::Sender<Health>,
-    root: PathBuf,
-    shutdown: Shutdown,
-) {
-    let whole: i64 = periods.iter().map(|period| period.shutdown_grace_period_seconds).sum();
-    let period = Duration::from_secs(u64::try_from(whole).unwrap_or(0));
-    let on_word = on_word(periods, node, dispatch, health);
-    logind::keep(period, root, on_word, shutdown).await;
-}
-
-fn on_word(
+/// Graceful shutdown, by whichever word comes: logind's, or the one to stop.
+pub(crate) struct NodeShutdown {
     periods: Vec<PeriodByPriority>,
     node: Arc<Node>,
     dispatch: Dispatcher,
     health: watch::Sender<Health>,
-) -> logind::OnWord {
-    let state = Arc::new((periods, node, dispatch));
-    Box::new(move |is_going_down| {
-        health.send_modify(|health| health.is_shutting_down = is_going_down);
-        let state = state.clone();
-        Box::pin(async move {
-            let (periods, node, dispatch) = &*state;
-            match is_going_down {
-                true => end_all(periods, node, dispatch).await,
-                false => {
-                    let message = "Shutdown manager detected shutdown cancellation";
-                    node.reporter.node(Type::Normal, "Shutdown", message);
+    /// Whether the pods have been ended. Held meanwhile: of two words the second waits for the work on the first.
+    is_done: Mutex<bool>,
+}
+
+impl NodeShutdown {
+    /// None where it is off.
+    pub(crate) fn new(
+        periods: Vec<PeriodByPriority>,
+        (node, dispatch): (Arc<Node>, Dispatcher),
+        health: watch::Sender<Health>,
+    ) -> Option<Arc<Self>> {
+        if periods.is_empty() {
+            return None;
+        }
+        Some(Arc::new(Self { periods, node, dispatch, health, is_done: Mutex::default() }))
+    }
+
+    /// Ends all pods when logind says that the machine goes down, which waits for it. Until shutdown.
+    pub(crate) async fn follow_logind(self: Arc<Self>, root: PathBuf, shutdown: Shutdown) {
+        let whole: i64 = self.periods.iter().map(|period| period.shutdown_grace_period_seconds).sum();
+        let period = Duration::from_secs(u64::try_from(whole).unwrap_or(0));
+        logind::keep(period, root, self.on_word(), shutdown).await;
+    }
+
+    fn on_word(self: Arc<Self>) -> logind::OnWord {
+        Box::new(move |is_going_down| {
+            self.health.send_modify(|health| health.is_shutting_down = is_going_down);
+            let shutdown = self.clone();
+            Box::pin(async move {
+                if is_going_down {
+                    return shutdown.end_all().await;
                 }
-            }
+                *shutdown.is_done.lock().await = false;
+                let message = "Shutdown manager detected shutdown cancellation";
+                shutdown.node.reporter.node(Type::Normal, "Shutdown", message);
+            })
         })
-    })
-}
-
-/// Ends all pods where that is configured and the machine goes down; `is_known` where logind has told so already.
-pub(crate) async fn end_pods(periods: Vec<PeriodByPriority>, node: &Node, dispatch: &Dispatcher, is_known: bool) {
-    if periods.is_empty() {
-        return;
     }
-    if is_known {
-        // Whatever logind did not wait for.
-        end_groups(&periods, node, dispatch).await;
-    } else if is_machine_going_down().await {
-        end_all(&periods, node, dispatch).await;
-    }
-}
 
-async fn end_all(periods: &[PeriodByPriority], node: &Node, dispatch: &Dispatcher) {
-    tracing::info!("the machine goes down: pods are ended in the order of their priority");
-    node.reporter.node(Type::Normal, "Shutdown", "Shutdown manager detected shutdown event");
-    end_groups(periods, node, dispatch).await;
+    /// The kubelet was told to stop: ends all pods if the machine goes down, unless logind's word has had them ended.
+    pub(crate) async fn end_pods(&self) {
+        let is_known = self.health.borrow().is_shutting_down;
+        self.health.send_modify(|health| health.is_shutting_down = true);
+        if is_known || is_machine_going_down().await {
+            self.end_all().await;
+        }
+    }
+
+    async fn end_all(&self) {
+        let mut is_done = self.is_done.lock().await;
+        if *is_done {
+            return;
+        }
+        tracing::info!("the machine goes down: pods are ended in the order of their priority");
+        self.node.reporter.node(Type::Normal, "Shutdown", "Shutdown manager detected shutdown event");
+        end_groups(&self.periods, &self.node, &self.dispatch).await;
+        *is_done = true;
+    }
 }
 
 /// What the pods of a group have of its period: systemd waits no longer than all periods together, so that what the API
@@ -295,12 +305,33 @@ mod tests {
         until("the pod runs", || status(&node, "u") == "Running").await;
         let (health, seen) = watch::channel(Health::default());
         let periods = vec![PeriodByPriority { priority: 0, shutdown_grace_period_seconds: 20 }];
-        let on_word = on_word(periods, node.clone(), dispatch, health);
+        let on_word = NodeShutdown::new(periods, (node.clone(), dispatch), health).expect("it is on").on_word();
         let word = on_word(true);
         assert!(seen.borrow().is_shutting_down, "said at once: no pod may come any more");
         word.await;
         assert_eq!(status(&node, "u"), "Failed Terminated");
         on_word(false).await;
         assert!(!seen.borrow().is_shutting_down);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_word_to_stop_waits_for_the_work_on_loginds() {
+        let mut bed = Bed::new();
+        let (node, dispatch) = bed.dispatcher();
+        let mut deaf = (*pod("deaf", 0)).clone();
+        deaf.metadata.uid = Some("deaf".into());
+        node.running.put(Arc::new(deaf));
+        let periods = vec![PeriodByPriority { priority: 0, shutdown_grace_period_seconds: 20 }];
+        let shutdown = NodeShutdown::new(periods, (node, dispatch), watch::channel(Health::default()).0);
+        let shutdown = shutdown.expect("it is on");
+        let begun = tokio::time::Instant::now();
+        let word = shutdown.clone().on_word()(true);
+        let stop = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            shutdown.end_pods().await;
+            begun.elapsed().as_secs()
+        };
+        let ((), ended_at) = tokio::join!(word, stop);
+        assert_eq!(ended_at, 20, "the pods have one grace, not one more from the second word on");
     }
 }

@@ -31,7 +31,8 @@ use crate::{
         object::Identity,
         own::OwnNode,
     },
-    node_shutdown, orphans,
+    node_shutdown::{self, NodeShutdown},
+    orphans,
     pod::{
         configs::dns,
         node::{Index, Network, Node, Registry},
@@ -178,19 +179,15 @@ pub async fn run(mut options: Options, mut seams: Seams) -> Result<(), Error> {
     tasks.spawn(events::follow(channel, move |wake| follow.wake(wake), seams.shutdown.clone()));
     keepers::spawn(&mut tasks, &options.configuration, &seams, &node, &dispatch, (records, health_sender.clone()));
     let periods = node_shutdown::periods(&options.configuration);
-    if !periods.is_empty() {
-        let (ends, root) = ((node.clone(), dispatch.clone()), seams.root.clone());
-        let follow =
-            node_shutdown::follow_logind(periods.clone(), ends, health_sender.clone(), root, seams.shutdown.clone());
-        tasks.spawn(follow);
+    let graceful = NodeShutdown::new(periods, (node.clone(), dispatch.clone()), health_sender);
+    if let Some(graceful) = graceful.clone() {
+        tasks.spawn(graceful.follow_logind(seams.root.clone(), seams.shutdown.clone()));
     }
     tasks.spawn(pods(options, node.clone(), informers, dispatch.clone(), seams.shutdown.clone()));
     tracing::info!(node = identity.name, runtime = identity.runtime_version, "the kubelet has started");
     asked_to_stop.cancelled().await;
-    if !periods.is_empty() {
-        let is_known = health_sender.borrow().is_shutting_down;
-        health_sender.send_modify(|health| health.is_shutting_down = true);
-        node_shutdown::end_pods(periods, &node, &dispatch, is_known).await;
+    if let Some(graceful) = graceful {
+        graceful.end_pods().await;
     }
     seams.shutdown.trigger();
     while tasks.join_next().await.is_some() {}
