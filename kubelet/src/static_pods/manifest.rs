@@ -44,7 +44,7 @@ pub(super) fn parse(text: &str, source: &str, node_name: &str) -> Result<Pod, St
     let whole = serde_json::to_value(&pod).map_err(|error| error.to_string())?;
     let errors: Vec<String> = validate::all(&whole).iter().map(ToString::to_string).collect();
     if !errors.is_empty() {
-        return Err(format!("invalid pod: [{}]", errors.join(", ")));
+        return Err(format!("invalid pod: [{}]", errors.join(" ")));
     }
     match references::first(&pod) {
         Some(objects) => Err(format!("static pods may not reference {objects}")),
@@ -114,12 +114,14 @@ mod tests {
         assert_ne!(pod.metadata.uid, changed.metadata.uid);
     }
 
+    /// What is wrong with a pod of this spec; empty where it may run.
+    fn of(spec: &str) -> String {
+        let text = format!("{{apiVersion: v1, kind: Pod, metadata: {{name: web}}, spec: {{{spec}}}}}");
+        parse(&text, "f", "n").err().unwrap_or_default()
+    }
+
     #[test]
     fn what_could_not_run_is_told_as_the_api_server_would() {
-        let of = |spec: &str| {
-            let text = format!("{{apiVersion: v1, kind: Pod, metadata: {{name: web}}, spec: {{{spec}}}}}");
-            parse(&text, "f", "n").err().unwrap_or_default()
-        };
         let c = "name: c, image: i";
         for (spec, wanted) in [
             (format!("containers: [{{{c}}}, {{{c}}}]"), "spec.containers[1].name: Duplicate value: \"c\""),
@@ -171,6 +173,26 @@ mod tests {
             assert!(found.starts_with("invalid pod: [") && found.contains(wanted), "{spec}: {found}");
         }
         assert_eq!(of(&format!("containers: [{{{c}, ports: [{{containerPort: 80, name: http}}]}}]")), "");
+    }
+
+    #[test]
+    fn ports_of_the_node_are_taken_once_by_what_runs_together() {
+        let port = "{containerPort: 1, hostPort: 9}";
+        let c = format!("containers: [{{name: c, image: i, ports: [{port}]}}]");
+        let one_after_the_other = format!(
+            "initContainers: [{{name: i, image: i, ports: [{port}]}}, {{name: j, image: i, ports: [{port}]}}], {c}"
+        );
+        assert_eq!(of(&one_after_the_other), "");
+        let twice = format!("initContainers: [{{name: i, image: i, ports: [{port}, {port}]}}], {c}");
+        assert_eq!(of(&twice), "invalid pod: [spec.initContainers[0].ports[1].hostPort: Duplicate value: \"TCP//9\"]");
+    }
+
+    #[test]
+    fn errors_are_listed_as_go_does() {
+        let found = of("containers: [{name: c, image: i, livenessProbe: {exec: {}}}, {name: d}]");
+        let wanted =
+            "[spec.containers[0].livenessProbe.exec.command: Required value spec.containers[1].image: Required value]";
+        assert_eq!(found, format!("invalid pod: {wanted}"));
     }
 
     #[test]

@@ -113,17 +113,22 @@ fn ports(container: &Value, path: &Path) -> ErrorList {
     errors
 }
 
-/// A port of the node can be taken once; init containers run one after the other.
+/// A port of the node can be taken once; init containers run one after the other, each with ports of its own.
 fn host_ports(spec: &Value, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     let mut taken = HashSet::new();
-    for (index, container) in list(spec, "containers").iter().enumerate() {
-        for (position, port) in list(container, "ports").iter().enumerate() {
-            let Some(number) = port["hostPort"].as_i64().filter(|number| *number != 0) else { continue };
-            let shown = format!("{}/{}/{number}", text(port, "protocol"), text(port, "hostIP"));
-            if !taken.insert(shown.clone()) {
-                let at = path.child("containers").index(index).child("ports").index(position);
-                errors.push(Error::duplicate(&at.child("hostPort"), shown));
+    for field in ["containers", "initContainers"] {
+        for (index, container) in list(spec, field).iter().enumerate() {
+            if field == "initContainers" {
+                taken.clear();
+            }
+            for (position, port) in list(container, "ports").iter().enumerate() {
+                let Some(number) = port["hostPort"].as_i64().filter(|number| *number != 0) else { continue };
+                let shown = format!("{}/{}/{number}", text(port, "protocol"), text(port, "hostIP"));
+                if !taken.insert(shown.clone()) {
+                    let at = path.child(field).index(index).child("ports").index(position);
+                    errors.push(Error::duplicate(&at.child("hostPort"), shown));
+                }
             }
         }
     }
@@ -148,6 +153,9 @@ fn handlers(container: &Value, goes_on: bool, path: &Path) -> ErrorList {
         }
         for kind in given.iter().skip(1) {
             errors.push(Error::forbidden(&at.child(kind), "may not specify more than 1 handler type"));
+        }
+        if handler["exec"].is_object() && list(&handler["exec"], "command").is_empty() {
+            errors.push(Error::required(&at.child("exec").child("command"), ""));
         }
         let ports = ["httpGet", "tcpSocket", "grpc"].into_iter().map(|kind| (kind, &handler[kind]["port"]));
         for (kind, number) in ports.filter_map(|(kind, port)| Some((kind, port.as_i64()?))) {
