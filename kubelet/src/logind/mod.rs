@@ -110,12 +110,14 @@ async fn ensure_delay(logind: &dyn Logind, period: Duration, root: &Path) -> Res
     let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, text));
     written.map_err(|source| Error::DropIn { path, source })?;
     logind.reload().await?;
-    for look in 0..LOOKS_MAX {
+    for look in 1..=LOOKS_MAX {
         found = logind.delay_max().await?;
         if found >= period {
             return Ok(());
         }
-        tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(look)).await;
+        if look < LOOKS_MAX {
+            tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(look - 1)).await;
+        }
     }
     Err(Error::Delay { wanted: period, found })
 }

@@ -106,7 +106,13 @@ async fn logind_is_made_to_wait_long_enough() {
 async fn a_logind_that_does_not_listen_is_told_of() {
     let root = tempfile::tempdir().expect("a folder");
     let (logind, _words) = Fake::new(&[5]);
+    let begun = tokio::time::Instant::now();
     let error = follow(&*logind, Duration::from_secs(30), root.path(), &noting(&logind)).await.expect_err("too short");
     assert!(error.to_string().contains("update to 30s (ShutdownGracePeriod), current value is 5s"), "{error}");
+    assert_eq!(
+        begun.elapsed(),
+        Duration::from_millis(100 + 200 + 400 + 800),
+        "nothing is waited for after the last look"
+    );
     assert_eq!(logind.log(), ["reload"], "no lock is taken that would not hold");
 }
