@@ -53,13 +53,6 @@ pub(crate) async fn keep_configured(
     while let Some(changed) = shutdown.run_until(nodes.changed()).await {
         changed.context("watch the node")?;
         let Some(node) = nodes.borrow_and_update().clone() else { continue };
-        if let Some(patch) = dns_label(&node, settings.runs(Part::SkiffDns)) {
-            let nodes: Api<Node> = Api::all(client.clone());
-            // Tried again at the Node's next change, its next heartbeat at the latest.
-            if let Err(error) = nodes.patch(&settings.node_name, &PatchParams::default(), &Patch::Merge(patch)).await {
-                tracing::warn!(%error, "the Node is not marked as one that has a DNS server, or has none");
-            }
-        }
         let cidr = pod_cidr(&node);
         if cidr.is_some() && cidr != written {
             written = cidr;
@@ -72,6 +65,15 @@ pub(crate) async fn keep_configured(
             && let Some(ready) = ready.take()
         {
             ready();
+        }
+        // Last: an API server that does not answer holds up nothing of the above.
+        if let Some(patch) = dns_label(&node, settings.runs(Part::SkiffDns)) {
+            let nodes: Api<Node> = Api::all(client.clone());
+            let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+            // Tried again at the Node's next change, its next heartbeat at the latest.
+            if let Some(Err(error)) = shutdown.run_until(nodes.patch(&settings.node_name, &params, &patch)).await {
+                tracing::warn!(%error, "the Node is not marked as one that has a DNS server, or has none");
+            }
         }
     }
     Ok(())
