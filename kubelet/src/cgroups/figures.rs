@@ -4,10 +4,12 @@
 //! Enter at [`Hierarchy::figures`]. What a kernel does not tell is None; nothing here knows pods.
 
 use std::{
+    array,
     collections::HashMap,
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use super::Hierarchy;
@@ -16,6 +18,15 @@ use super::Hierarchy;
 const TICK_NS: u64 = 10_000_000;
 /// From here on a limit is none: the kernel rounds what stands for "unlimited" to pages.
 const LIMIT_MAX: u64 = 1 << 62;
+
+/// The second since 1970 at which the machine started; zero where the kernel does not tell.
+static BOOT: LazyLock<i64> =
+    LazyLock::new(|| fs::read_to_string("/proc/stat").ok().and_then(|stat| boot_second(&stat)).unwrap_or(0));
+
+/// By `/proc/stat`.
+pub fn boot_second(stat: &str) -> Option<i64> {
+    stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
+}
 
 /// Whether a number is a limit at all.
 pub fn is_limit(limit: u64) -> bool {
@@ -78,7 +89,7 @@ pub struct Memory {
 /// What went from and to one device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Disk {
-    /// `/dev/sda`, or `major:minor` where the device has no name.
+    /// `major:minor`; [`DeviceNames`] has the names.
     pub device: String,
     pub read_bytes: u64,
     pub written_bytes: u64,
@@ -113,8 +124,9 @@ impl Hierarchy {
                 let [cpu, cpuacct, memory] = ["cpu", "cpuacct", "memory"].map(folder);
                 let any = cpu.clone().or_else(|| memory.clone())?;
                 let pids = folder("pids");
+                let folders = controllers.values().map(|root| root.join(name));
                 Some(Figures {
-                    made_at_seconds: modified(&any.join("cgroup.clone_children")),
+                    made_at_seconds: made_at(folders, "cgroup.clone_children", *BOOT),
                     cpu: cpu.map(|cpu| v1_cpu(&cpu, cpuacct.as_deref().unwrap_or(&cpu))),
                     memory: memory.and_then(|memory| v1_memory(&memory)),
                     disks: folder("blkio").map(|folder| v1_disks(&folder)).unwrap_or_default(),
@@ -127,7 +139,7 @@ impl Hierarchy {
             Self::V2(root) => {
                 let folder = root.join(name);
                 folder.is_dir().then(|| Figures {
-                    made_at_seconds: modified(&folder.join("cgroup.events")).or_else(|| modified(&folder)),
+                    made_at_seconds: made_at([folder.clone()], "cgroup.events", *BOOT),
                     cpu: v2_cpu(&folder),
                     memory: v2_memory(&folder),
                     disks: v2_disks(&folder),
@@ -142,14 +154,17 @@ impl Hierarchy {
 }
 
 fn v1_cpu(cpu: &Path, cpuacct: &Path) -> Cpu {
-    let (stat, ticks) = (table(cpu, "cpu.stat"), table(cpuacct, "cpuacct.stat"));
+    let [periods, throttled_periods, throttled_ns] =
+        rows(cpu, "cpu.stat", ["nr_periods", "nr_throttled", "throttled_time"]).map(Option::unwrap_or_default);
+    let [user_ns, system_ns] =
+        rows(cpuacct, "cpuacct.stat", ["user", "system"]).map(|ticks| Some(ticks?.saturating_mul(TICK_NS)));
     Cpu {
         usage_ns: number(cpuacct, "cpuacct.usage").unwrap_or(0),
-        user_ns: ticks.get("user").map(|ticks| ticks * TICK_NS),
-        system_ns: ticks.get("system").map(|ticks| ticks * TICK_NS),
-        periods: of(&stat, "nr_periods"),
-        throttled_periods: of(&stat, "nr_throttled"),
-        throttled_ns: of(&stat, "throttled_time"),
+        user_ns,
+        system_ns,
+        periods,
+        throttled_periods,
+        throttled_ns,
         shares: number(cpu, "cpu.shares"),
         period_us: number(cpu, "cpu.cfs_period_us"),
         // -1, which is no number of this kind, stands for none.
@@ -158,17 +173,18 @@ fn v1_cpu(cpu: &Path, cpuacct: &Path) -> Cpu {
 }
 
 fn v2_cpu(folder: &Path) -> Option<Cpu> {
-    let stat = table(folder, "cpu.stat");
-    let usage = *stat.get("usage_usec")?;
+    let names = ["usage_usec", "user_usec", "system_usec", "nr_periods", "nr_throttled", "throttled_usec"];
+    let [usage, user, system, periods, throttled_periods, throttled] = rows(folder, "cpu.stat", names);
+    let ns = |us: u64| us.saturating_mul(1000);
     let max = text(folder, "cpu.max").unwrap_or_default();
     let (quota, period) = max.split_once(' ').unwrap_or_default();
     Some(Cpu {
-        usage_ns: usage * 1000,
-        user_ns: stat.get("user_usec").map(|us| us * 1000),
-        system_ns: stat.get("system_usec").map(|us| us * 1000),
-        periods: of(&stat, "nr_periods"),
-        throttled_periods: of(&stat, "nr_throttled"),
-        throttled_ns: of(&stat, "throttled_usec") * 1000,
+        usage_ns: ns(usage?),
+        user_ns: user.map(ns),
+        system_ns: system.map(ns),
+        periods: periods.unwrap_or(0),
+        throttled_periods: throttled_periods.unwrap_or(0),
+        throttled_ns: ns(throttled.unwrap_or(0)),
         shares: number(folder, "cpu.weight").map(|weight| 2 + (weight.max(1) - 1) * 262_142 / 9999),
         period_us: period.parse().ok(),
         quota_us: quota.parse().ok(),
@@ -176,25 +192,31 @@ fn v2_cpu(folder: &Path) -> Option<Cpu> {
 }
 
 fn v1_memory(folder: &Path) -> Option<Memory> {
-    let stat = table(folder, "memory.stat");
+    let stat = text(folder, "memory.stat").unwrap_or_default();
     // Without `memory.use_hierarchy` there are sums of this cgroup alone.
-    let sum = |name: &str| stat.get(&format!("total_{name}")).or_else(|| stat.get(name)).copied();
+    let own = rows_of(&stat, ["cache", "rss", "swap", "mapped_file", "active_file", "inactive_file"]);
+    let names =
+        ["total_cache", "total_rss", "total_swap", "total_mapped_file", "total_active_file", "total_inactive_file"];
+    let whole = rows_of(&stat, names);
+    let [cache, rss, swap, mapped_file, active_file, inactive_file] = array::from_fn(|at| whole[at].or(own[at]));
+    let [page_faults, major_page_faults] = rows_of(&stat, ["pgfault", "pgmajfault"]);
+    let [oom_kills] = rows(folder, "memory.oom_control", ["oom_kill"]);
     let usage = number(folder, "memory.usage_in_bytes")?;
     Some(Memory {
         usage: Some(usage),
         usage_max: number(folder, "memory.max_usage_in_bytes"),
-        working_set: usage.saturating_sub(sum("inactive_file").unwrap_or(0)),
-        cache: sum("cache"),
-        rss: sum("rss"),
-        swap: sum("swap"),
-        mapped_file: sum("mapped_file"),
+        working_set: usage.saturating_sub(inactive_file.unwrap_or(0)),
+        cache,
+        rss,
+        swap,
+        mapped_file,
         kernel: number(folder, "memory.kmem.usage_in_bytes"),
-        active_file: sum("active_file"),
-        inactive_file: sum("inactive_file"),
+        active_file,
+        inactive_file,
         failcnt: number(folder, "memory.failcnt"),
-        page_faults: stat.get("pgfault").copied(),
-        major_page_faults: stat.get("pgmajfault").copied(),
-        oom_kills: table(folder, "memory.oom_control").get("oom_kill").copied(),
+        page_faults,
+        major_page_faults,
+        oom_kills,
         limit: limit(folder, "memory.limit_in_bytes"),
         swap_limit: limit(folder, "memory.memsw.limit_in_bytes"),
         reservation: limit(folder, "memory.soft_limit_in_bytes"),
@@ -202,25 +224,27 @@ fn v1_memory(folder: &Path) -> Option<Memory> {
 }
 
 fn v2_memory(folder: &Path) -> Option<Memory> {
-    let stat = table(folder, "memory.stat");
-    let of = |name: &str| stat.get(name).copied();
+    let names = ["file", "anon", "file_mapped", "kernel", "active_file", "inactive_file", "pgfault", "pgmajfault"];
+    let [cache, rss, mapped_file, kernel, active_file, inactive_file, page_faults, major_page_faults] =
+        rows(folder, "memory.stat", names);
+    let [oom_kills] = rows(folder, "memory.events", ["oom_kill"]);
     // The topmost cgroup has no `memory.current`: v1 counted these two there.
-    let usage = number(folder, "memory.current").or_else(|| Some(of("anon")? + of("file")?))?;
+    let usage = number(folder, "memory.current").or_else(|| Some(rss?.saturating_add(cache?)))?;
     Some(Memory {
         usage: Some(usage),
         usage_max: number(folder, "memory.peak"),
-        working_set: usage.saturating_sub(of("inactive_file").unwrap_or(0)),
-        cache: of("file"),
-        rss: of("anon"),
+        working_set: usage.saturating_sub(inactive_file.unwrap_or(0)),
+        cache,
+        rss,
         swap: number(folder, "memory.swap.current"),
-        mapped_file: of("file_mapped"),
-        kernel: of("kernel"),
-        active_file: of("active_file"),
-        inactive_file: of("inactive_file"),
+        mapped_file,
+        kernel,
+        active_file,
+        inactive_file,
         failcnt: None,
-        page_faults: of("pgfault"),
-        major_page_faults: of("pgmajfault"),
-        oom_kills: table(folder, "memory.events").get("oom_kill").copied(),
+        page_faults,
+        major_page_faults,
+        oom_kills,
         limit: limit(folder, "memory.max"),
         swap_limit: limit(folder, "memory.swap.max"),
         reservation: limit(folder, "memory.min"),
@@ -247,7 +271,7 @@ fn v1_disks(folder: &Path) -> Vec<Disk> {
             }
         }
     }
-    named(disks)
+    disks
 }
 
 /// Lines as `8:0 rbytes=4096 wbytes=0 rios=1 wios=0 dbytes=0 dios=0`.
@@ -267,7 +291,7 @@ fn v2_disks(folder: &Path) -> Vec<Disk> {
             }
         }
     }
-    named(disks)
+    disks
 }
 
 fn disk_of<'a>(disks: &'a mut Vec<Disk>, device: &str) -> &'a mut Disk {
@@ -278,18 +302,22 @@ fn disk_of<'a>(disks: &'a mut Vec<Disk>, device: &str) -> &'a mut Disk {
     &mut disks[at]
 }
 
-fn named(mut disks: Vec<Disk>) -> Vec<Disk> {
-    for disk in &mut disks {
-        disk.device = device_name(&disk.device);
-    }
-    disks
-}
+/// The names of devices, each asked for once.
+#[derive(Default)]
+pub struct DeviceNames(HashMap<String, String>);
 
-/// `8:0` as `/dev/sda`; as it is where the kernel has no such device.
-pub fn device_name(numbers: &str) -> String {
-    let link = fs::read_link(Path::new("/sys/dev/block").join(numbers));
-    let name = link.ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
-    name.map_or_else(|| numbers.to_owned(), |name| format!("/dev/{name}"))
+impl DeviceNames {
+    /// `8:0` as `/dev/sda`; as it is where the kernel has no such device.
+    pub fn name(&mut self, numbers: &str) -> String {
+        if let Some(name) = self.0.get(numbers) {
+            return name.clone();
+        }
+        let link = fs::read_link(Path::new("/sys/dev/block").join(numbers));
+        let name = link.ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+        let name = name.map_or_else(|| numbers.to_owned(), |name| format!("/dev/{name}"));
+        self.0.insert(numbers.to_owned(), name.clone());
+        name
+    }
 }
 
 /// None where the kernel does not measure it.
@@ -318,8 +346,17 @@ fn modified(file: &Path) -> Option<i64> {
     Some(fs::metadata(file).ok()?.mtime())
 }
 
+/// When a cgroup was made, no earlier than the machine's start: the lowest time of its folders and of a `file` in each. An
+/// inode of the kernel's has the time at which it was last looked up, and a folder's changes with the cgroups below it.
+pub(super) fn made_at(folders: impl IntoIterator<Item = PathBuf>, file: &str, boot: i64) -> Option<i64> {
+    let times = folders.into_iter().flat_map(|folder| [modified(&folder.join(file)), modified(&folder)]);
+    times.flatten().min().map(|lowest| lowest.max(boot))
+}
+
 fn text(folder: &Path, file: &str) -> Option<String> {
-    fs::read_to_string(folder.join(file)).ok().map(|text| text.trim().to_owned())
+    let mut text = fs::read_to_string(folder.join(file)).ok()?;
+    text.truncate(text.trim_end().len());
+    Some(text)
 }
 
 fn number(folder: &Path, file: &str) -> Option<u64> {
@@ -332,14 +369,19 @@ fn limit(folder: &Path, file: &str) -> Option<u64> {
     if text == "max" { Some(u64::MAX) } else { text.parse().ok() }
 }
 
-fn table(folder: &Path, file: &str) -> HashMap<String, u64> {
-    let text = text(folder, file).unwrap_or_default();
-    let rows = text.lines().filter_map(|line| line.split_once(' '));
-    rows.filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?))).collect()
+fn rows<const N: usize>(folder: &Path, file: &str, names: [&str; N]) -> [Option<u64>; N] {
+    rows_of(&text(folder, file).unwrap_or_default(), names)
 }
 
-fn of(table: &HashMap<String, u64>, name: &str) -> u64 {
-    table.get(name).copied().unwrap_or(0)
+/// The values of these names, of lines as `file 4096`.
+fn rows_of<const N: usize>(text: &str, names: [&str; N]) -> [Option<u64>; N] {
+    let mut values = [None; N];
+    for (name, value) in text.lines().filter_map(|line| line.split_once(' ')) {
+        if let Some(at) = names.iter().position(|it| *it == name) {
+            values[at] = value.trim().parse().ok();
+        }
+    }
+    values
 }
 
 /// The folder of a container below its pod's, by either driver's way to name it (`<id>`, `cri-containerd-<id>.scope`).

@@ -1,10 +1,14 @@
 //! What a cgroup uses, on fake roots of both versions.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use super::{
     Hierarchy,
-    figures::{Disk, Memory, Stall, of_container},
+    figures::{Disk, Memory, Stall, made_at, of_container},
 };
 
 fn write(root: &Path, files: &[(&str, &str)]) {
@@ -72,7 +76,6 @@ fn v1_is_read_from_its_controllers() {
     let disk = Disk { device: "999:9".into(), read_bytes: 4096, written_bytes: 8192, reads: 1, writes: 2 };
     assert_eq!(found.disks, [disk]);
     assert_eq!((found.processes, found.threads, found.threads_max), (Some(2), Some(3), Some(u64::MAX)));
-    assert!(found.made_at_seconds.is_none(), "its file is not there");
     let above = hierarchy.figures(Path::new("a")).expect("it is there");
     assert_eq!(above.cpu.expect("a controller").quota_us, None, "-1 is no limit");
     assert_eq!(hierarchy.figures(Path::new("none")), None);
@@ -146,4 +149,24 @@ fn containers_are_found_by_either_drivers_names() {
     assert_eq!(find("abc").as_deref(), Some(Path::new("pod/abc")));
     assert_eq!(find("def").as_deref(), Some(Path::new("pod/cri-containerd-def.scope")));
     assert_eq!(find("ghi"), None);
+}
+
+#[test]
+fn a_cgroup_is_as_old_as_the_oldest_of_its_times() {
+    let root = tempfile::tempdir().expect("a folder");
+    write(root.path(), &[("cpu/a/kernels", ""), ("memory/a/kernels", ""), ("pids/b/kernels", "")]);
+    let set = |path: &str, second: u64| {
+        let file = fs::File::open(root.path().join(path)).expect("it is there");
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(second)).expect("a time");
+    };
+    for (path, second) in [("cpu/a", 300), ("cpu/a/kernels", 400), ("memory/a", 900), ("memory/a/kernels", 200)] {
+        set(path, second);
+    }
+    let of = |controllers: &[&str], boot| {
+        made_at(controllers.iter().map(|controller| root.path().join(controller).join("a")), "kernels", boot)
+    };
+    assert_eq!(of(&["cpu"], 0), Some(300), "the folder's, lower than its file's");
+    assert_eq!(of(&["cpu", "memory", "pids"], 0), Some(200), "the file's of another controller");
+    assert_eq!(of(&["cpu", "memory"], 250), Some(250), "nothing is older than the machine's start");
+    assert_eq!(of(&["pids"], 0), None, "no such cgroup");
 }

@@ -40,8 +40,8 @@ impl Machine {
             kernel_version: text("proc/sys/kernel/osrelease"),
             os_image: os_image(&text("etc/os-release")),
             hugepages: hugepages(&root.join("sys/kernel/mm/hugepages")),
-            // The first line is the heading.
             swap_bytes: meminfo_kib(&meminfo, "SwapTotal") * 1024,
+            // The first line is the heading.
             has_swap: text("proc/swaps").lines().skip(1).any(|line| !line.contains("/dev/zram")),
         }
     }

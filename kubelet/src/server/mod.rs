@@ -11,6 +11,7 @@ pub mod logs;
 mod look;
 mod node_logs;
 pub mod query;
+mod quoted;
 mod resource_metrics;
 pub mod route;
 mod stats;

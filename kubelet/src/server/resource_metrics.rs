@@ -12,6 +12,7 @@ use k8s_cri::v1::ContainerStats;
 use super::{
     body::{self, Body},
     look::number,
+    quoted::Quoted,
     stats::{self, measured::Measured},
 };
 use crate::{pod::node::Node, runtime::labels::Identity};
@@ -107,8 +108,8 @@ fn sums(out: &mut String, (name, kind, help): (&str, &str, &str), of: Of, pods: 
         let values: Vec<(f64, i64)> = containers.iter().filter_map(|it| of(&it.stats)).collect();
         let Some(at) = values.iter().map(|(_, at)| *at).max() else { continue };
         let sum: f64 = values.iter().map(|(value, _)| value).sum();
-        let (namespace, pod) = (&identity.namespace, &identity.name);
-        let _ = writeln!(out, "pod_{name}{{namespace={namespace:?},pod={pod:?}}} {sum} {}", at / 1_000_000);
+        let [namespace, pod] = [&identity.namespace, &identity.name].map(|it| Quoted(it));
+        let _ = writeln!(out, "pod_{name}{{namespace={namespace},pod={pod}}} {sum} {}", at / 1_000_000);
     }
 }
 
@@ -117,8 +118,8 @@ fn each(pods: &Pods) -> impl Iterator<Item = (&Identity, &Measured)> {
 }
 
 fn labels(identity: &Identity, container: &Measured) -> String {
-    let (name, namespace, pod) = (&container.name, &identity.namespace, &identity.name);
-    format!("{{container={name:?},namespace={namespace:?},pod={pod:?}}}")
+    let [name, namespace, pod] = [&container.name, &identity.namespace, &identity.name].map(|it| Quoted(it));
+    format!("{{container={name},namespace={namespace},pod={pod}}}")
 }
 
 #[cfg(test)]

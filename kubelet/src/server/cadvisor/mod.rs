@@ -9,74 +9,98 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Write as _;
+use std::{array, fmt::Write as _, sync::Arc};
 
-use http::{Response, StatusCode};
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 
 use self::{
-    families::{CPU_LIMITED, DISKS, NETWORKS, PLAIN},
+    families::{CPU_LIMITED, DISKS, Family, NETWORKS, PLAIN},
     rows::{Network, Row},
 };
-use super::body::{self, Body, text};
+use super::{
+    body::{self, Body, text},
+    quoted::Quoted,
+};
 use crate::pod::node::Node;
 
-pub(super) async fn metrics(node: &std::sync::Arc<Node>) -> Response<Body> {
+/// What a scrape found.
+struct Scrape {
+    rows: Vec<Row>,
+    networks: Vec<Network>,
+    cores: i64,
+    memory_bytes: i64,
+}
+
+pub(super) async fn metrics(node: &Arc<Node>) -> Response<Body> {
     let (rows, networks) = match rows::gather(node).await {
         Ok(found) => found,
         Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, error.rpc()),
     };
-    let out = render(&rows, &networks, node.facts.capacity_cpus, node.facts.memory_capacity_bytes);
-    body::with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", out.into())
+    let (cores, memory_bytes) = (node.facts.capacity_cpus, node.facts.memory_capacity_bytes);
+    let families = render(Scrape { rows, networks, cores, memory_bytes });
+    let pieces = families.map(|family| Ok(Bytes::from(family)));
+    let mut response = Response::new(body::of_stream(futures::stream::iter(pieces)));
+    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
 }
 
-fn render(rows: &[Row], networks: &[Network], cores: i64, memory_bytes: i64) -> String {
-    let mut out = String::new();
-    for family in PLAIN {
-        head(&mut out, family.name, family.help, family.kind);
-        for row in rows {
-            for (labels, value) in family.values {
-                write_one(&mut out, family.name, row, labels, value(row), family.is_timed);
-            }
-        }
-    }
-    for (name, help, value) in CPU_LIMITED {
-        head(&mut out, name, help, "counter");
-        for row in rows {
+/// One family after the other, each made when it is asked for: on a large node they are megabytes together.
+fn render(scrape: Scrape) -> impl Iterator<Item = String> + Send + 'static {
+    let scrape = Arc::new(scrape);
+    let [plain, limited, disks, networks] = array::from_fn(|_| scrape.clone());
+    let plain = PLAIN.iter().map(move |family| of_family(&plain.rows, family));
+    let limited = CPU_LIMITED.into_iter().map(move |(name, help, value)| {
+        let mut out = head(name, help, "counter");
+        for row in &limited.rows {
             let cpu = row.figures.cpu.as_ref().filter(|cpu| cpu.quota_us.is_some());
             write_one(&mut out, name, row, "", cpu.map(value), true);
         }
-    }
-    for (name, help, value) in DISKS {
-        head(&mut out, name, help, "counter");
-        for row in rows {
+        out
+    });
+    let disks = DISKS.into_iter().map(move |(name, help, value)| {
+        let mut out = head(name, help, "counter");
+        for row in &disks.rows {
             for disk in &row.figures.disks {
-                let labels = format!(",device={:?}", disk.device);
+                let labels = format!(",device={}", Quoted(&disk.device));
                 write_one(&mut out, name, row, &labels, Some(value(disk) as f64), true);
             }
         }
-    }
-    for (name, help, value) in NETWORKS {
+        out
+    });
+    let networks = NETWORKS.into_iter().map(move |(name, help, value)| {
         let name = format!("container_network_{name}_total");
-        head(&mut out, &name, help, "counter");
-        for network in networks {
+        let mut out = head(&name, help, "counter");
+        for network in &networks.networks {
             for interface in &network.interfaces {
-                let labels = format!("{},interface={:?}", network.labels, interface.name);
+                let labels = format!("{},interface={}", network.labels, Quoted(&interface.name));
                 let _ = writeln!(out, "{name}{{{labels}}} {} {}", value(interface), network.at_ms);
             }
         }
-    }
-    for (name, help, value) in [
-        ("machine_cpu_cores", "Number of logical CPU cores.", cores),
-        ("machine_memory_bytes", "Amount of memory installed on the machine.", memory_bytes),
-    ] {
-        head(&mut out, name, help, "gauge");
-        let _ = writeln!(out, "{name} {value}");
+        out
+    });
+    let machine = [
+        ("machine_cpu_cores", "Number of logical CPU cores.", scrape.cores),
+        ("machine_memory_bytes", "Amount of memory installed on the machine.", scrape.memory_bytes),
+    ];
+    let machine =
+        machine.into_iter().map(|(name, help, value)| format!("{}{name} {value}\n", head(name, help, "gauge")));
+    plain.chain(limited).chain(disks).chain(networks).chain(machine)
+}
+
+fn of_family(rows: &[Row], family: &Family) -> String {
+    let mut out = head(family.name, family.help, family.kind);
+    for row in rows {
+        for (labels, value) in family.values {
+            write_one(&mut out, family.name, row, labels, value(row), family.is_timed);
+        }
     }
     out
 }
 
-fn head(out: &mut String, name: &str, help: &str, kind: &str) {
-    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+fn head(name: &str, help: &str, kind: &str) -> String {
+    format!("# HELP {name} {help}\n# TYPE {name} {kind}\n")
 }
 
 /// What is not known is not made up: no value, no line.

@@ -8,9 +8,12 @@ use std::{
 
 use k8s_cri::v1::{ContainerStats, PodSandboxState};
 
-use super::super::look::{self, number};
+use super::super::{
+    look::{self, number},
+    quoted::Quoted,
+};
 use crate::{
-    cgroups::Figures,
+    cgroups::{Figures, figures::DeviceNames},
     net_usage::{self, Interface},
     node::machine::Space,
     pod::{node::Node, spec},
@@ -57,8 +60,9 @@ struct Labels<'a> {
 impl Labels<'_> {
     fn text(&self) -> String {
         let id = format!("/{}", self.folder.display());
-        let Self { container, image, name, namespace, pod, .. } = self;
-        format!("container={container:?},id={id:?},image={image:?},name={name:?},namespace={namespace:?},pod={pod:?}")
+        let [container, id, image, name, namespace, pod] =
+            [self.container, &id, self.image, self.name, self.namespace, self.pod].map(Quoted);
+        format!("container={container},id={id},image={image},name={name},namespace={namespace},pod={pod}")
     }
 }
 
@@ -106,6 +110,10 @@ fn read(node: &Node, found: &Found) -> (Vec<Row>, Vec<Network>) {
         networks.push(Network { labels: labels.text(), at_ms, interfaces });
     }
     rows.extend(found.stats.iter().filter_map(|stats| of_container(node, stats, found, at_ms)));
+    let mut names = DeviceNames::default();
+    for disk in rows.iter_mut().flat_map(|row| &mut row.figures.disks) {
+        disk.device = names.name(&disk.device);
+    }
     (rows, networks)
 }
 

@@ -1,7 +1,7 @@
 //! The text of `/metrics/cadvisor`.
 
 use super::{
-    render,
+    Scrape, render,
     rows::{Layer, Network, Row},
 };
 use crate::{
@@ -54,7 +54,12 @@ fn families_have_cadvisors_names_and_labels() {
     let received = Traffic { bytes: 7, ..Traffic::default() };
     let interfaces = vec![Interface { name: "eth0".into(), received, sent: Traffic::default() }];
     let networks = [Network { labels: "container=\"\",pod=\"p\"".into(), at_ms: 5000, interfaces }];
-    let text = render(&rows(), &networks, 2, 1024);
+    let scrape = Scrape { rows: rows().into(), networks: networks.into(), cores: 2, memory_bytes: 1024 };
+    let families: Vec<String> = render(scrape).collect();
+    for family in &families {
+        assert_eq!(family.matches("# TYPE").count(), 1, "they are handed over one by one: {family}");
+    }
+    let text = families.concat();
     for wanted in [
         "container_last_seen{container=\"c\",pod=\"p\"} 5 5000\n",
         "container_start_time_seconds{container=\"c\",pod=\"p\"} 1700000000\n",

@@ -17,6 +17,7 @@ use std::{
 
 use http::{Response, StatusCode};
 use jiff::Timestamp;
+use k8s_cri::v1::FilesystemUsage;
 use serde_json::{Value, json};
 
 use self::{
@@ -32,7 +33,7 @@ use super::{
 use crate::{
     cgroups::{
         Hierarchy,
-        figures::{Cpu, Figures, Memory},
+        figures::{Cpu, Figures, Memory, boot_second},
     },
     eviction::{image_folder, processes as processes_of},
     net_usage,
@@ -64,15 +65,16 @@ pub(super) async fn summary(node: &Arc<Node>, rates: &Arc<Rates>, query: &Query)
         at_ns: i64::try_from(now.as_nanosecond()).unwrap_or(i64::MAX),
         at: crate::status::whole_second(now).to_string(),
     };
-    let images = if look.is_short { None } else { Some(look.images().await) };
+    let told = if look.is_short { None } else { Some(look.images_told().await) };
     // The kernel's files and folders are read, which may block.
     let work = move || {
         let mut own = look.of_node();
-        if let Some(images) = images {
+        if let Some(told) = told {
+            let images = look.images(told);
             own["runtime"] = json!({"imageFs": images, "containerFs": images});
         }
         let pods = pods::all(&look, &measured);
-        look.rates.forget_unseen();
+        look.rates.forget_old(look.at_ns);
         without_nulls(json!({"node": own, "pods": pods}))
     };
     match tokio::task::spawn_blocking(work).await {
@@ -89,14 +91,16 @@ impl Look {
         of_figures(figures, rate, &self.at)
     }
 
-    /// The disk of the images, with what the runtime says that they take.
-    async fn images(&self) -> Value {
+    /// The folder of the images, and what the runtime says that they take.
+    async fn images_told(&self) -> (Option<PathBuf>, Option<FilesystemUsage>) {
         let runtime = self.node.runtime.as_ref();
-        let space = match image_folder(runtime).await {
-            Some(folder) => Space::of(&folder),
-            None => Space::of(&self.node.facts.paths.root),
-        };
-        let told = runtime.image_filesystems().await.ok().and_then(|disks| disks.into_iter().next());
+        let told = runtime.image_filesystems().await.ok();
+        (image_folder(runtime).await, told.and_then(|disks| disks.into_iter().next()))
+    }
+
+    /// The disk of the images.
+    fn images(&self, (folder, told): (Option<PathBuf>, Option<FilesystemUsage>)) -> Value {
+        let space = Space::of(folder.as_ref().unwrap_or(&self.node.facts.paths.root));
         let Some(told) = told else { return whole_disk(&space, &self.at) };
         let signed = |value| number(value).and_then(|value| i64::try_from(value).ok());
         disk(&space, (signed(&told.used_bytes), signed(&told.inodes_used)), &self.at)
@@ -173,6 +177,5 @@ pub(super) fn of_machine() -> (u64, (i64, i64)) {
 }
 
 fn boot_time(stat: &str) -> Option<String> {
-    let second = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
-    Timestamp::from_second(second).ok().map(|at| at.to_string())
+    Timestamp::from_second(boot_second(stat)?).ok().map(|at| at.to_string())
 }

@@ -10,6 +10,8 @@ use std::{
 
 /// A window is at least so long where requests come often, and at most twice; upstream's looks are ten seconds apart.
 const WINDOW_NS: i64 = 10_000_000_000;
+/// After so long without a look a cgroup is taken to be gone.
+const KEPT_NS: i64 = 300_000_000_000;
 
 #[derive(Debug, Clone, Copy)]
 struct Look {
@@ -25,30 +27,33 @@ pub(in crate::server) struct Rates(Mutex<HashMap<String, Pair>>);
 struct Pair {
     before: Look,
     last: Look,
-    is_seen: bool,
+    seen_at_ns: i64,
 }
 
 impl Rates {
-    /// Nanoseconds of CPU a second since a look before this one. A counter that went back is another one's.
+    /// Nanoseconds of CPU a second since a look before this one. A counter that went back is another one's, unless
+    /// a request beside this one has looked later.
     pub(super) fn note(&self, name: &str, at_ns: i64, usage_ns: u64) -> Option<u64> {
         let now = Look { at_ns, usage_ns };
         let mut pairs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let pair = pairs.entry(name.to_owned()).or_insert(Pair { before: now, last: now, is_seen: true });
-        if pair.last.usage_ns > usage_ns {
-            *pair = Pair { before: now, last: now, is_seen: true };
+        let first = Pair { before: now, last: now, seen_at_ns: at_ns };
+        let pair = pairs.entry(name.to_owned()).or_insert(first);
+        if pair.last.usage_ns > usage_ns && pair.last.at_ns <= at_ns {
+            *pair = first;
         }
-        pair.is_seen = true;
+        pair.seen_at_ns = at_ns;
         if at_ns - pair.last.at_ns >= WINDOW_NS {
             (pair.before, pair.last) = (pair.last, now);
         }
         let window_ns = u128::try_from(at_ns - pair.before.at_ns).ok().filter(|window| *window > 0)?;
-        u64::try_from(u128::from(usage_ns - pair.before.usage_ns) * 1_000_000_000 / window_ns).ok()
+        let used_ns = u128::from(usage_ns.checked_sub(pair.before.usage_ns)?);
+        u64::try_from(used_ns * 1_000_000_000 / window_ns).ok()
     }
 
-    /// Forgets whatever was not looked at since the last call.
-    pub(super) fn forget_unseen(&self) {
+    /// Forgets what nobody has looked at for long. Others may be looking meanwhile.
+    pub(super) fn forget_old(&self, at_ns: i64) {
         let mut pairs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pairs.retain(|_, pair| std::mem::take(&mut pair.is_seen));
+        pairs.retain(|_, pair| at_ns - pair.seen_at_ns <= KEPT_NS);
     }
 }
 
@@ -62,8 +67,13 @@ fn rates_are_of_windows_between_ten_and_twenty_seconds() {
     assert_eq!(look(12, 12_000), Some(1_000_000_000));
     assert_eq!(look(17, 12_000), Some(705_882_352), "still since the first look: 12 of 17 seconds");
     assert_eq!(look(22, 12_000), Some(0), "since the look ten seconds ago");
+    assert_eq!(look(21, 11_900), None, "of a request that began before and comes after");
+    assert_eq!(look(22, 12_000), Some(0), "which changes nothing");
     assert_eq!(look(23, 10), None, "a counter that went back is a new one");
-    rates.forget_unseen();
-    rates.forget_unseen();
-    assert_eq!(look(24, 20), None, "forgotten");
+    for _ in 0..3 {
+        rates.forget_old(24 * SECOND);
+    }
+    assert_eq!(look(24, 20), Some(10_000_000), "several requests at once forget nothing of each other's");
+    rates.forget_old(400 * SECOND);
+    assert_eq!(look(401, 20), None, "forgotten");
 }
