@@ -35,12 +35,21 @@ impl ServiceRanges {
 
     /// Those of the flags, then those of ServiceCIDRs that are ready, in the order of their names.
     fn current(&self, api: &Api) -> Vec<AddressRange> {
+        self.with(api, is_ready)
+    }
+
+    /// Those of the flags, then those of all ServiceCIDRs: in one that is not ready, or goes, are addresses in use.
+    fn configured(&self, api: &Api) -> Vec<AddressRange> {
+        self.with(api, |_| true)
+    }
+
+    fn with(&self, api: &Api, counts: impl Fn(&Value) -> bool) -> Vec<AddressRange> {
         let mut ranges = self.addresses.clone();
         let Some(served) = api.catalogue.find("networking.k8s.io", "v1", "servicecidrs") else { return ranges };
         for item in api.cache.list(served.id, &api.catalogue.prefix(served, "")).iter() {
             let Ok(cidr) = serde_json::from_slice::<Value>(&item.body) else { continue };
             let texts = meta::list(&cidr, "spec.cidrs").iter().filter_map(Value::as_str);
-            let known = texts.filter_map(|text| AddressRange::parse(text).ok()).filter(|_| is_ready(&cidr));
+            let known = texts.filter_map(|text| AddressRange::parse(text).ok()).filter(|_| counts(&cidr));
             for range in known {
                 if !ranges.contains(&range) {
                     ranges.push(range);
@@ -60,12 +69,12 @@ impl ServiceRanges {
         if !new.is_null() {
             self.complete_addresses(api, new, old)?;
         }
-        let (held, wanted) = (cluster_ips(old), cluster_ips(new));
-        for address in wanted.iter().filter(|address| !held.contains(address)) {
+        for address in cluster_ips(new).iter().filter(|text| !text.parse().is_ok_and(|address| holds(old, &address))) {
             self.claim(api, new, address, &mut commit)?;
         }
-        for address in held.iter().filter(|address| !wanted.contains(address)) {
-            commit.writes.push(Write::Delete { key: address_key(api, address) });
+        let held = cluster_ips(old);
+        for address in held.iter().filter_map(|text| text.parse().ok()).filter(|address| !holds(new, address)) {
+            commit.writes.push(Write::Delete { key: address_key(api, &address) });
         }
         self.ports.companions(api, new, old, &mut commit).await?;
         Ok(commit)
@@ -176,7 +185,7 @@ impl ServiceRanges {
         if is_taken(api, &parsed) {
             return Err(refuse(format!("failed to allocate IP {address}: provided IP is already allocated")));
         }
-        let key = address_key(api, address);
+        let key = address_key(api, &parsed);
         let object = addresses::object(service, &parsed, &api.new_uid(), &api.now_text());
         let value = api.encode_stored(&object)?;
         commit.conditions.push(Condition::Absent { key: key.clone() });
@@ -195,7 +204,12 @@ fn cluster_ips(service: &Value) -> Vec<String> {
     listed.filter(|address| !address.is_empty() && *address != "None").map(str::to_owned).collect()
 }
 
-fn address_key(api: &Api, address: &str) -> String {
+/// Whether it is among the addresses of a Service, however it is spelt there.
+fn holds(service: &Value, address: &IpAddr) -> bool {
+    cluster_ips(service).iter().any(|held| held.parse() == Ok(*address))
+}
+
+fn address_key(api: &Api, address: &IpAddr) -> String {
     format!("{}/ipaddresses/{address}", api.catalogue.store_prefix())
 }
 

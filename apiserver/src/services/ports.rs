@@ -1,5 +1,7 @@
 //! Node ports: upstream's bitmap of the ports in use, changed in the commit that changes the Service.
 
+use std::fmt;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use machinery::field::{Error, ErrorList, Path};
@@ -34,18 +36,25 @@ impl PortRange {
         let asked = ports_of(new);
         let complete = !needs_ports(new)
             || meta::list(new, "spec.ports").iter().all(|port| port["nodePort"].as_u64().is_some_and(|port| port > 0));
-        let healthy = !needs_health_port(new);
-        if complete && healthy && asked == held {
+        // One outside was never in this bitmap.
+        let freed: Vec<u16> =
+            held.iter().copied().filter(|port| !asked.contains(port) && self.contains(*port)).collect();
+        let claims = !complete || needs_health_port(new) || asked.iter().any(|port| !held.contains(port));
+        if !claims && freed.is_empty() {
             return Ok(());
         }
         let key = key(api);
         let (entry, _) = api.store.get(&key, None).await.map_err(|error| errors::store(&error))?;
-        let mut bitmap = match &entry {
-            Some(entry) => Bitmap::parse(&crate::stored::decode(&entry.value).map_err(Status::internal_error)?)?,
-            None => Bitmap::default(),
+        let mut bitmap = match entry.as_ref().map(|entry| self.restore(&entry.value)).transpose() {
+            Ok(bitmap) => bitmap.unwrap_or_default(),
+            Err(status) if claims => return Err(status),
+            Err(status) => {
+                tracing::error!(%status, ?freed, "node ports are not given back; the repair will");
+                return Ok(());
+            }
         };
-        for port in held.iter().filter(|port| !asked.contains(port)) {
-            bitmap.set(port.saturating_sub(self.first), false);
+        for port in freed {
+            bitmap.set(port - self.first, false);
         }
         self.claim(new, &held, &asked, &mut bitmap)?;
         if needs_ports(new) {
@@ -65,16 +74,26 @@ impl PortRange {
         Ok(())
     }
 
+    pub(super) fn contains(&self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+
+    /// The stored bitmap. Bits that another server counted from another port would be other ports here.
+    fn restore(&self, stored: &[u8]) -> Result<Bitmap, Status> {
+        let object = crate::stored::decode(stored).map_err(Status::internal_error)?;
+        if meta::text(&object, "range") != self.to_string() {
+            return Err(Status::internal_error("the provided range does not match the current range"));
+        }
+        Bitmap::parse(&object)
+    }
+
     fn claim(&self, service: &Value, held: &[u16], asked: &[u16], bitmap: &mut Bitmap) -> Result<(), Status> {
         let mut errors = ErrorList::new();
         for port in asked.iter().filter(|port| !held.contains(port)) {
             let position = meta::list(service, "spec.ports").iter().position(|entry| entry["nodePort"] == json!(port));
             let path = Path::new("spec").child("ports").index(position.unwrap_or(0)).child("nodePort");
-            if !(self.first..=self.last).contains(port) {
-                let why = format!(
-                    "provided port is not in the valid range. The range of valid ports is {}-{}",
-                    self.first, self.last
-                );
+            if !self.contains(*port) {
+                let why = format!("provided port is not in the valid range. The range of valid ports is {self}");
                 errors.push(Error::invalid(&path, *port, why));
             } else if bitmap.is_set(port - self.first) {
                 errors.push(Error::invalid(&path, *port, "provided port is already allocated"));
@@ -129,6 +148,12 @@ impl PortRange {
             entry["nodePort"] = json!(port);
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
     }
 }
 
@@ -226,7 +251,7 @@ impl Bitmap {
         bytes.reverse();
         json!({
             "apiVersion": "v1", "kind": "RangeAllocation", "metadata": {},
-            "range": format!("{}-{}", range.first, range.last), "data": STANDARD.encode(bytes),
+            "range": range.to_string(), "data": STANDARD.encode(bytes),
         })
     }
 }
@@ -256,6 +281,16 @@ mod tests {
         let object = bitmap.object(&range);
         assert_eq!(object["data"], STANDARD.encode([2, 1]), "big-endian, as Go writes it");
         assert_eq!(Bitmap::parse(&object).unwrap(), bitmap);
+    }
+
+    #[test]
+    fn a_bitmap_of_another_range_is_not_read() {
+        let range = PortRange::parse("30000-32767").unwrap();
+        let stored = |of: &PortRange| Bitmap::default().object(of).to_string();
+        assert!(range.restore(stored(&range).as_bytes()).is_ok());
+        let refused = range.restore(stored(&PortRange { first: 29000, last: 32767 }).as_bytes()).unwrap_err();
+        assert_eq!(refused.code, 500);
+        assert!(refused.message.contains("the provided range does not match the current range"), "{refused}");
     }
 
     #[test]

@@ -62,14 +62,33 @@ async fn an_address_that_people_delete_is_written_down_again() {
     get(&server.client, &path).await.refused(404, "NotFound");
 }
 
+/// Writes beside the server, which is not running.
+async fn written(folder: &tempfile::TempDir, writes: Vec<Write>) {
+    let disk = Arc::new(Folder::open(&folder.path().join("store")).expect("the store's folder"));
+    let store = Embedded::start(disk, Clock::system(), Options::default()).await.expect("the store");
+    store.commit(Commit { conditions: Vec::new(), writes }).await.expect("to write");
+    store.close().await;
+}
+
+/// Fails unless somebody has the node port already.
+async fn is_taken(client: &kube::Client, node_port: u16) {
+    let mut claimant = service("claimant", node_port);
+    claimant["spec"]["clusterIP"] = Value::Null;
+    let refused = post(client, SERVICES, &claimant).await;
+    refused.refused(422, "Invalid");
+    let words = refused.body["message"].as_str().unwrap_or_default();
+    assert!(words.contains("provided port is already allocated"), "{words}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_backup_brings_is_put_right_at_the_start() {
     let server = TestServer::start(&[]).await;
     let made = post(&server.client, SERVICES, &service("a", 30100)).await.expect(201);
     let held = made["spec"]["clusterIP"].as_str().expect("an address").to_owned();
+    let mut other = service("c", 30101);
+    other["spec"]["clusterIP"] = "10.0.0.51".into();
+    post(&server.client, SERVICES, &other).await.expect(201);
     let folder = server.stop().await;
-    let disk = Arc::new(Folder::open(&folder.path().join("store")).expect("the store's folder"));
-    let store = Embedded::start(disk, Clock::system(), Options::default()).await.expect("the store");
     let put = |object: Value| Write::Put {
         key: format!("/registry/ipaddresses/{}", object["metadata"]["name"].as_str().expect("a name")),
         value: object.to_string().into(),
@@ -78,28 +97,65 @@ async fn what_a_backup_brings_is_put_right_at_the_start() {
     let writes = vec![
         Write::Delete { key: "/registry/ranges/servicenodeports".to_owned() },
         Write::Delete { key: format!("/registry/ipaddresses/{held}") },
+        put(address("10.0.0.51", "a", "2020-01-01T00:00:00Z")),
         put(address("10.0.0.201", "gone", "2020-01-01T00:00:00Z")),
         put(address("10.0.0.202", "a", "2020-01-01T00:00:00Z")),
         put(address("10.0.0.203", "gone", "2120-01-01T00:00:00Z")),
     ];
-    store.commit(Commit { conditions: Vec::new(), writes }).await.expect("to write");
-    store.close().await;
-    drop(store);
+    written(&folder, writes).await;
     let server = TestServer::start_in(folder, &[]).await;
     let client = &server.client;
     get(client, &format!("{ADDRESSES}/{held}")).await.expect(200);
     get(client, &format!("{ADDRESSES}/10.0.0.201")).await.refused(404, "NotFound");
     get(client, &format!("{ADDRESSES}/10.0.0.202")).await.refused(404, "NotFound");
+    // Of two Services, it belongs to the one that holds it.
+    let moved = get(client, &format!("{ADDRESSES}/10.0.0.51")).await.expect(200);
+    assert_eq!(moved["spec"]["parentRef"]["name"], "c");
     // Its Service may still be on its way.
     get(client, &format!("{ADDRESSES}/10.0.0.203")).await.expect(200);
-    let mut other = service("b", 30100);
-    other["spec"]["clusterIP"] = Value::Null;
-    let refused = post(client, SERVICES, &other).await;
-    refused.refused(422, "Invalid");
-    assert!(refused.body["message"].as_str().is_some_and(|words| words.contains("provided port is already allocated")));
+    is_taken(client, 30100).await;
     told(client, "PortNotAllocated", "Port 30100 is not allocated; repairing").await;
     let leaked = "IPAddress: 10.0.0.201 for Service default/gone appears to have leaked: cleaning up";
     told(client, "IPAddressNotAllocated", leaked).await;
     let strange = "IPAddress: 10.0.0.202 for Service default/a has a wrong reference; cleaning up";
     told(client, "IPAddressWrongReference", strange).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_outside_the_range_gives_back_none_within() {
+    let server = TestServer::start(&["--service-node-port-range=29000-32767"]).await;
+    let mut low = service("low", 29500);
+    low["spec"]["clusterIP"] = Value::Null;
+    post(&server.client, SERVICES, &low).await.expect(201);
+    post(&server.client, SERVICES, &service("first", 30000)).await.expect(201);
+    let folder = server.stop().await;
+    // A bitmap that cannot be read keeps no server from starting.
+    let put = Write::Put { key: "/registry/ranges/servicenodeports".to_owned(), value: "{".into(), ttl: None };
+    written(&folder, vec![put]).await;
+    let server = TestServer::start_in(folder, &[]).await;
+    is_taken(&server.client, 30000).await;
+    delete(&server.client, &format!("{SERVICES}/low"), &Value::Null).await.expect(200);
+    is_taken(&server.client, 30000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_nobody_has_outlives_looks_at_addresses() {
+    let server = TestServer::start(&[]).await;
+    let mut gone = service("gone", 30200);
+    gone["spec"]["clusterIP"] = "10.0.0.51".into();
+    post(&server.client, SERVICES, &gone).await.expect(201);
+    post(&server.client, SERVICES, &service("a", 30100)).await.expect(201);
+    let folder = server.stop().await;
+    written(&folder, vec![Write::Delete { key: "/registry/services/specs/default/gone".to_owned() }]).await;
+    let server = TestServer::start_in(folder, &[]).await;
+    let client = &server.client;
+    let (path, field) = (format!("{ADDRESSES}/10.0.0.50"), "fieldSelector=metadata.name%3D10.0.0.50");
+    let mut watch = Watch::open(client, &format!("{ADDRESSES}?watch=1&{field}")).await;
+    assert_eq!(watch.told().await, "ADDED 10.0.0.50");
+    for _ in 0..4 {
+        delete(client, &path, &Value::Null).await.expect(200);
+        assert_eq!(watch.told().await, "DELETED 10.0.0.50");
+        assert_eq!(watch.told().await, "ADDED 10.0.0.50");
+    }
+    is_taken(client, 30200).await;
 }

@@ -8,7 +8,7 @@ use machinery::meta;
 use serde_json::Value;
 
 use super::{Note, World};
-use crate::services::{cluster_ips, family_of};
+use crate::services::{cluster_ips, family_of, holds};
 
 const CONTROLLER: &str = "ipallocator-repair-controller";
 const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
@@ -25,7 +25,17 @@ pub(super) struct Finding {
     pub act: Option<Act>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+impl Finding {
+    /// The address that is to be written anew.
+    pub(super) fn makes(&self) -> Option<&str> {
+        match &self.act {
+            Some(Act::Make { address, .. }) => Some(address),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Act {
     /// In the place of what is there.
     Make {
@@ -56,11 +66,11 @@ fn of_held(service: &Value, text: &str, world: &World, in_range: &impl Fn(&IpAdd
         Some(Note { about: service.clone(), controller: CONTROLLER, reason, action, text })
     };
     let key = (meta::namespace(service).to_owned(), meta::name(service).to_owned());
-    let make = || Some(Act::Make { address: text.to_owned(), service: key.clone() });
     let Ok(address) = text.parse::<IpAddr>() else {
         let words = format!("Cluster IP {text} is not a valid IP; please recreate Service");
         return Some(Finding { note: told("ClusterIPNotValid", "ClusterIPValidation", words), act: None });
     };
+    let make = || Some(Act::Make { address: address.to_string(), service: key.clone() });
     let allocation = |reason, text: String| told(reason, "ClusterIPAllocation", text);
     let (family, name, namespace) = (family_of(&address), &key.1, &key.0);
     if !in_range(&address) {
@@ -84,12 +94,12 @@ fn of_held(service: &Value, text: &str, world: &World, in_range: &impl Fn(&IpAdd
     }
     let parent = parent_of(object);
     if parent != key {
-        let Some(other) = world.services.get(&parent) else { return wrong_reference() };
-        if cluster_ips(&other.object).iter().any(|held| held == meta::name(object)) {
-            let words =
-                format!("Cluster IP [{family}]:{address} was assigned to multiple services; please recreate service");
-            return Some(Finding { note: allocation("ClusterIPAlreadyAllocated", words), act: None });
+        if !world.services.get(&parent).is_some_and(|other| holds(&other.object, &address)) {
+            return wrong_reference();
         }
+        let words =
+            format!("Cluster IP [{family}]:{address} was assigned to multiple services; please recreate service");
+        return Some(Finding { note: allocation("ClusterIPAlreadyAllocated", words), act: None });
     }
     let has_labels = meta::label(object, FAMILY) == Some(family) && is_managed(object);
     (!has_labels).then(|| Finding { note: None, act: make() })
@@ -122,7 +132,7 @@ pub(super) fn of_address(object: &Value, world: &World, now: Timestamp) -> Judge
             None => wrong("IPAddressNotAllocated", words),
         };
     };
-    if cluster_ips(service).iter().any(|held| held == name) {
+    if name.parse().is_ok_and(|address| holds(service, &address)) {
         return Judged::Right;
     }
     let grace = match meta::text(service, "spec.type") {
@@ -155,12 +165,13 @@ fn parent_of(address: &Value) -> (String, String) {
     (part("namespace"), part("name"))
 }
 
-fn is_managed(address: &Value) -> bool {
+pub(super) fn is_managed(address: &Value) -> bool {
     meta::label(address, MANAGED_BY) == Some(ALLOCATOR)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::slice::from_ref;
 
     use serde_json::json;
@@ -208,13 +219,15 @@ mod tests {
         let a = service("a", "10.0.0.1");
         assert_eq!(told(&world(from_ref(&a), &[address("10.0.0.1", "a", EARLY)]), "a"), None);
         let missing = "ClusterIPNotAllocated: Cluster IP [IPv4]: 10.0.0.1 is not allocated; repairing";
-        assert_eq!(told(&world(from_ref(&a), &[]), "a"), Some((Some(missing.into()), make)));
+        assert_eq!(told(&world(from_ref(&a), &[]), "a"), Some((Some(missing.into()), make.clone())));
         let outside = "ClusterIPOutOfRange: Cluster IP [IPv4]: 192.0.2.1 is not within any configured Service CIDR; please recreate service";
         assert_eq!(told(&world(&[service("a", "192.0.2.1")], &[]), "a"), Some((Some(outside.into()), None)));
         let strange =
             "ClusterIPNotAllocated: the ClusterIP [IPv4]: 10.0.0.1 for Service n/a has a wrong reference; repairing";
         let found = told(&world(from_ref(&a), &[address("10.0.0.1", "gone", EARLY)]), "a").expect("a finding");
         assert!(found.0.as_deref() == Some(strange) && found.1.is_some());
+        let elsewhere = world(&[a.clone(), service("b", "10.0.0.2")], &[address("10.0.0.1", "b", EARLY)]);
+        assert_eq!(told(&elsewhere, "a"), Some((Some(strange.into()), make)), "its new owner is written at once");
         let shared = "ClusterIPAlreadyAllocated: Cluster IP [IPv4]:10.0.0.1 was assigned to multiple services; please recreate service";
         let both = world(&[a.clone(), service("b", "10.0.0.1")], &[address("10.0.0.1", "b", EARLY)]);
         assert_eq!(told(&both, "a"), Some((Some(shared.into()), None)));
@@ -222,6 +235,19 @@ mod tests {
         bare["metadata"]["labels"] = json!({});
         let found = told(&world(&[a], &[bare]), "a").expect("a finding");
         assert!(found.0.is_none() && found.1.is_some());
+    }
+
+    #[test]
+    fn an_address_is_the_same_however_it_is_spelt() {
+        let spelt = service("a", "fd00:0::1");
+        let mut written = address("fd00::1", "a", EARLY);
+        written["metadata"]["labels"][FAMILY] = "IPv6".into();
+        let world = world(from_ref(&spelt), from_ref(&written));
+        assert!(of_service(&spelt, &world, &|_| true).is_empty());
+        assert!(matches!(of_address(&written, &world, Timestamp::MAX), Judged::Right));
+        let made = of_service(&spelt, &World { addresses: BTreeMap::new(), ..world }, &|_| true).pop();
+        let act = made.and_then(|finding| finding.act);
+        assert_eq!(act, Some(Act::Make { address: "fd00::1".into(), service: ("n".into(), "a".into()) }));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod ports;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use machinery::meta;
 use machinery::status::Status;
 use serde_json::{Value, json};
@@ -33,6 +34,8 @@ const GROUP: &str = "networking.k8s.io";
 const PERIOD: Duration = Duration::from_secs(180);
 /// Where that failed.
 const RETRY: Duration = Duration::from_secs(10);
+/// Between two looks, however many IPAddresses are touched.
+const REST: Duration = Duration::from_secs(1);
 /// How often another writer may be faster.
 const ATTEMPTS_MAX: usize = 8;
 
@@ -46,11 +49,17 @@ pub struct Repair {
 struct State {
     /// Ports in the bitmap that no Service has, with the looks that they are still kept for.
     leaks: BTreeMap<u16, u32>,
-    /// What was told and is still wrong, so that it is not told at each look.
-    told: BTreeSet<(String, String)>,
+    /// When the ports were looked at last.
+    ports_looked: Option<Timestamp>,
+    /// What was found and is still wrong, so that it is not told at each look.
+    found: BTreeSet<Mark>,
+    untold: Vec<Note>,
     /// How soon something wants to be looked at again.
     soon: Duration,
 }
+
+/// Who tells what of the object with which UID.
+type Mark = (&'static str, String, String);
 
 /// An event about an object.
 struct Note {
@@ -61,6 +70,12 @@ struct Note {
     text: String,
 }
 
+impl Note {
+    fn mark(&self) -> Mark {
+        (self.controller, meta::uid(&self.about).to_owned(), self.text.clone())
+    }
+}
+
 /// Services and IPAddresses as they are now, with their revisions.
 struct World {
     services: BTreeMap<(String, String), Current>,
@@ -69,8 +84,11 @@ struct World {
 
 impl Repair {
     /// Looks at everything once, and mends it. Returns how soon it wants to be done again.
+    ///
+    /// At ports only once in [`PERIOD`]: how long one that nobody has is kept is counted in looks.
     pub async fn once(&self, api: &Api) -> Result<Duration, Status> {
         let mut state = self.state.lock().await;
+        let with_ports = state.ports_looked.is_none_or(|looked| api.clock.since(looked) >= PERIOD);
         let (mut soon, mut notes) = (PERIOD, Vec::new());
         for attempt in 0..ATTEMPTS_MAX {
             // The bitmap first: who takes a port after that changes it, and what is written here does not hold.
@@ -79,21 +97,33 @@ impl Repair {
             if attempt == 0 {
                 (soon, notes) = mend_addresses(api, &world).await?;
             }
+            if !with_ports {
+                break;
+            }
             if let Some(looked) = mend_ports(api, &stored, &world, &state.leaks).await? {
                 state.leaks = looked.leaks;
+                state.ports_looked = Some(api.clock.now());
                 notes.extend(looked.notes);
                 break;
             }
         }
-        let told = notes.iter().map(|note| (meta::uid(&note.about).to_owned(), note.text.clone())).collect();
-        let before = std::mem::replace(&mut state.told, told);
-        for note in &notes {
-            if !before.contains(&(meta::uid(&note.about).to_owned(), note.text.clone())) {
-                tell(api, note).await;
-            }
+        let mut found: BTreeSet<Mark> = notes.iter().map(Note::mark).collect();
+        if !with_ports {
+            found.extend(state.found.iter().filter(|(controller, ..)| *controller == ports::CONTROLLER).cloned());
         }
-        state.soon = soon.min(PERIOD);
+        let before = std::mem::replace(&mut state.found, found);
+        state.untold.extend(notes.into_iter().filter(|note| !before.contains(&note.mark())));
+        let ports_due = state.ports_looked.map(|looked| PERIOD.saturating_sub(api.clock.since(looked)));
+        state.soon = soon.min(ports_due.unwrap_or(PERIOD));
         Ok(state.soon)
+    }
+
+    /// Writes the events of what was found.
+    async fn tell(&self, api: &Api) {
+        let untold = std::mem::take(&mut self.state.lock().await.untold);
+        for note in &untold {
+            tell(api, note).await;
+        }
     }
 }
 
@@ -105,33 +135,46 @@ pub async fn keep(api: &Api, repair: &Repair) {
     // What was touched since the server made its own objects.
     let mut wait = repair.state.lock().await.soon;
     loop {
+        let rested = tokio::time::sleep(REST);
+        if api.shutdown.run_until(repair.tell(api)).await.is_none() {
+            return;
+        }
         match api.shutdown.run_until(tokio::time::timeout(wait, address_touched(api, &mut watcher))).await {
             None => return,
             Some(Ok(Err(_))) if api.shutdown.is_triggered() || !api.is_loaded().await => return,
             Some(Ok(Err(_))) => watcher = watch(),
             Some(_) => {}
         }
-        wait = repair.once(api).await.unwrap_or_else(|status| {
+        // What is written here is conditional, so that it may be broken off anywhere.
+        let looked = async {
+            rested.await;
+            repair.once(api).await
+        };
+        let Some(looked) = api.shutdown.run_until(looked).await else { return };
+        wait = looked.unwrap_or_else(|status| {
             tracing::error!(%status, "what is written of Services' addresses and ports cannot be checked");
             RETRY
         });
     }
 }
 
-/// Returns when an IPAddress was changed, or is gone while its Service is there.
+/// Returns when an IPAddress of the allocator's was changed, or one that its Service holds was changed or is gone.
 async fn address_touched(api: &Api, watcher: &mut Watcher) -> Result<(), WatchEnd> {
     loop {
         let event = watcher.next().await?;
         let Ok(Current { object, .. }) = Current::from_item(&event.item) else { continue };
         let (namespace, name) =
             (meta::text(&object, "spec.parentRef.namespace"), meta::text(&object, "spec.parentRef.name"));
+        let is_held = || {
+            let service = api.peek_named("", "services", namespace, name);
+            let address = meta::name(&object).parse();
+            service.is_some_and(|service| address.is_ok_and(|address| super::holds(&service, &address)))
+        };
         let is_needed = match event.kind {
             EventKind::Added => false,
-            EventKind::Modified => true,
+            EventKind::Modified => addresses::is_managed(&object) || is_held(),
             // With its Service it goes rightly.
-            EventKind::Deleted => api
-                .peek_named("", "services", namespace, name)
-                .is_some_and(|service| super::cluster_ips(&service).iter().any(|held| held == meta::name(&object))),
+            EventKind::Deleted => is_held(),
         };
         if is_needed {
             return Ok(());
@@ -159,22 +202,27 @@ async fn world(api: &Api) -> Result<World, Status> {
 }
 
 async fn mend_addresses(api: &Api, world: &World) -> Result<(Duration, Vec<Note>), Status> {
-    let ranges = api.services.current(api);
+    let ranges = api.services.configured(api);
     let in_range = |address: &std::net::IpAddr| ranges.iter().any(|range| range.contains(address));
     let mut findings = Vec::new();
     for service in world.services.values() {
         findings.extend(addresses::of_service(&service.object, world, &in_range));
     }
-    let mut soon = PERIOD;
-    for address in world.addresses.values() {
+    // Judging it as what it was would take it away.
+    let replaced: BTreeSet<&str> = findings.iter().filter_map(Finding::makes).collect();
+    let (mut soon, mut strays) = (PERIOD, Vec::new());
+    for (name, address) in &world.addresses {
+        if replaced.contains(name.as_str()) {
+            continue;
+        }
         match addresses::of_address(&address.object, world, api.clock.now()) {
             addresses::Judged::Right => {}
             addresses::Judged::Later(wait) => soon = soon.min(wait),
-            addresses::Judged::Wrong(finding) => findings.push(finding),
+            addresses::Judged::Wrong(finding) => strays.push(finding),
         }
     }
     let mut notes = Vec::new();
-    for Finding { note, act } in findings {
+    for Finding { note, act } in findings.into_iter().chain(strays) {
         if let Some(act) = act {
             write(api, world, act).await?;
         }
@@ -221,8 +269,13 @@ struct Stored {
 
 async fn stored_ports(api: &Api) -> Result<Stored, Status> {
     let (entry, _) = api.store.get(&super::ports::key(api), None).await.map_err(|error| errors::store(&error))?;
-    let object = entry.as_ref().map(|entry| crate::stored::decode(&entry.value)).transpose();
-    let object = object.map_err(Status::internal_error)?;
+    // One that cannot be read is written anew from what Services have.
+    let object = entry.as_ref().map(|entry| {
+        crate::stored::decode(&entry.value).unwrap_or_else(|error| {
+            tracing::error!(error, "the node ports in use cannot be read");
+            json!({})
+        })
+    });
     Ok(Stored { object, revision: entry.map_or(Revision(0), |entry| entry.modified) })
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Note;
 use crate::services::ports::{Bitmap, PortRange};
 
-const CONTROLLER: &str = "portallocator-repair-controller";
+pub(super) const CONTROLLER: &str = "portallocator-repair-controller";
 /// Upstream's servers take a port first, and write the Service then: a port that nobody has is kept for so many looks.
 const LOOKS_KEPT: u32 = 3;
 
@@ -29,9 +29,8 @@ pub(super) fn look(
     let (mut rebuilt, mut notes) = (BTreeSet::new(), Vec::new());
     for service in services {
         for port in held(service) {
-            let (reason, text) = if !(range.first..=range.last).contains(&port) {
-                let all = format!("{}-{}", range.first, range.last);
-                ("PortOutOfRange", format!("Port {port} is not within the port range {all}; please recreate service"))
+            let (reason, text) = if !range.contains(port) {
+                ("PortOutOfRange", format!("Port {port} is not within the port range {range}; please recreate service"))
             } else if !rebuilt.insert(port) {
                 let words = format!("Port {port} was assigned to multiple services; please recreate service");
                 ("PortAlreadyAllocated", words)
@@ -46,7 +45,7 @@ pub(super) fn look(
         }
     }
     let mut kept = BTreeMap::new();
-    for port in left.into_iter().filter(|port| (range.first..=range.last).contains(port)) {
+    for port in left.into_iter().filter(|port| range.contains(*port)) {
         match leaks.get(&port).copied().unwrap_or(LOOKS_KEPT - 1) {
             0 => tracing::error!(port, "the node port appears to have leaked: cleaning up"),
             looks => {
