@@ -133,6 +133,11 @@ pub async fn keep(api: &Api, identity: &Identity) {
         }
         ensure_or_tell(api, identity).await;
     }
+    leave(api, identity).await;
+}
+
+/// Takes the server's own Lease away, if it is there.
+pub async fn leave(api: &Api, identity: &Identity) {
     match tokio::time::timeout(END_DEADLINE, take_away(api, &identity.name, &DeleteOptions::default())).await {
         Ok(Ok(())) => {}
         Ok(Err(status)) => tracing::error!(%status, "the Lease of this server cannot be taken away"),

@@ -56,13 +56,18 @@ pub async fn run(api: Arc<Api>, advertised: Advertised, wishes: Wishes, ready: i
     let identity = wishes.identity.then(|| Identity::new(&api, &advertised));
     let repair = Repair::default();
     let mut wait = Duration::from_millis(100);
-    while let Err(status) = converge(&api, &advertised, identity.as_ref(), &repair, wishes.roles).await {
-        tracing::error!(%status, "bootstrapping the cluster failed; trying again");
-        tokio::select! {
-            biased;
-            () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(10)),
-            () = api.shutdown.cancelled() => return,
+    let converged = api.shutdown.run_until(async {
+        while let Err(status) = converge(&api, &advertised, identity.as_ref(), &repair, wishes.roles).await {
+            tracing::error!(%status, "bootstrapping the cluster failed; trying again");
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(10));
         }
+    });
+    if converged.await.is_none() {
+        if let Some(identity) = &identity {
+            identity::leave(&api, identity).await;
+        }
+        return;
     }
     ready();
     tokio::join!(
