@@ -10,6 +10,7 @@ pub mod extension;
 mod identity;
 pub mod proxy;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -79,12 +80,12 @@ pub async fn run(api: Arc<Api>) {
     if !api.is_loaded().await {
         return;
     }
-    let mut wait = RETRY;
+    let (mut wait, mut named) = (RETRY, BTreeSet::new());
     loop {
         let watch = |served: &Served| api.cache.watch(served.id, &api.catalogue.prefix(served, ""), WatchFrom::Now);
         let mut watchers = [watch(&rows), watch(&services), watch(&slices)];
         // After the watches are open, so that nothing that comes between is missed.
-        if let Err(status) = round(&api, &rows).await {
+        if let Err(status) = round(&api, &rows, &mut named).await {
             tracing::error!(%status, "APIServices cannot be read");
         }
         let all_answer = api.aggregation.extensions().iter().all(|extension| extension.available);
@@ -126,21 +127,21 @@ async fn wait_for_change(api: &Api, watchers: &mut [Watcher; 3]) -> Result<(), W
 }
 
 /// Judges each APIService that names a Service, takes up what it offers, and then tells it in its status: who reads
-/// there that it is available finds it so.
-async fn round(api: &Api, rows: &Served) -> Result<(), Status> {
+/// there that it is available finds it so. `named` are those of the round before, and then of this one.
+async fn round(api: &Api, rows: &Served, named: &mut BTreeSet<String>) -> Result<(), Status> {
     let snapshot = api.cache.list(rows.id, &api.catalogue.prefix(rows, ""));
     let objects: Result<Vec<Value>, Status> =
         snapshot.iter().map(|item| Current::from_item(item).map(|current| current.object)).collect();
+    let objects = objects?;
+    let names = objects.iter().map(|object| meta::name(object).to_owned()).collect();
+    let before = std::mem::replace(named, names);
+    before.difference(named).for_each(|gone| metrics::forget(gone));
     let (remote, local): (Vec<Value>, Vec<Value>) =
-        objects?.into_iter().partition(|object| object["spec"]["service"].is_object());
+        objects.into_iter().partition(|object| object["spec"]["service"].is_object());
     for object in &local {
         metrics::is_available(meta::name(object), true);
     }
     let before = api.aggregation.extensions();
-    let is_gone = |known: &&Arc<Extension>| !remote.iter().chain(&local).any(|object| known.name == meta::name(object));
-    for known in before.iter().filter(is_gone) {
-        metrics::forget(&known.name);
-    }
     let look = |object| availability::look(api, object, before.iter().find(|known| known.is_of(object)).cloned());
     let (extensions, judged): (Vec<_>, Vec<_>) = join_all(remote.iter().map(look)).await.into_iter().unzip();
     api.aggregation.replace(extensions);

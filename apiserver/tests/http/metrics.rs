@@ -112,12 +112,19 @@ async fn extension_servers_that_cannot_be_asked_are_told() {
         "spec": {"group": "told.example.com", "version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1,
             "insecureSkipTLSVerify": true, "service": {"namespace": "default", "name": "none", "port": 443}},
     });
+    let mut own = object.clone();
+    own["metadata"]["name"] = "v1.own.example.com".into();
+    own["spec"] = json!({"group": "own.example.com", "version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1});
+    post(&server.client, path, &own).await.expect(201);
     post(&server.client, path, &object).await.expect(201);
     let label = format!("name=\"{name}\"");
     until(&server, &label, Some(1.0)).await;
     until(&server, "name=\"v1.apps\"", Some(0.0)).await;
+    until(&server, "name=\"v1.own.example.com\"", Some(0.0)).await;
+    delete(&server.client, &format!("{path}/v1.own.example.com"), &Value::Null).await.expect(200);
     delete(&server.client, &format!("{path}/{name}"), &Value::Null).await.expect(200);
     until(&server, &label, None).await;
+    until(&server, "name=\"v1.own.example.com\"", None).await;
 }
 
 /// Waits until the gauge of APIServices says this.
