@@ -1,6 +1,7 @@
 //! `--admission-control-config-file`: what plug-ins are told beyond flags (`apiserver.config.k8s.io/v1`
 //! AdmissionConfiguration).
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -45,30 +46,60 @@ impl Configuration {
     }
 
     /// The configuration, if there is one, of a plug-in whose file upstream reads without kind and version.
+    /// One with nothing in it is none.
     pub fn plain<T: DeserializeOwned>(&self, plugin: &str) -> Result<Option<T>, String> {
-        let Some(entry) = self.plugins.iter().find(|entry| entry.name == plugin) else { return Ok(None) };
-        let problem = |error: &dyn std::fmt::Display| format!("configuration of admission plugin {plugin}: {error}");
-        if let Some(inner) = &entry.configuration {
-            return serde_json::from_value(inner.clone()).map(Some).map_err(|error| problem(&error));
-        }
-        if entry.path.as_os_str().is_empty() {
-            return Ok(None);
-        }
-        let text = std::fs::read(&entry.path).map_err(|error| problem(&error))?;
-        serde_yaml_ng::from_slice(&text).map(Some).map_err(|error| problem(&error))
+        self.read(plugin, |text| {
+            let tree: Value = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
+            serde_json::from_value(tree).map_err(|error| error.to_string())
+        })
+        .map(Option::flatten)
     }
 
     /// A plug-in's configuration, if there is one.
     pub fn of<T: DeserializeOwned>(&self, plugin: &str, kind: &str, versions: &[&str]) -> Result<Option<T>, String> {
+        self.read(plugin, |text| component::config::parse(text, kind, versions))
+    }
+
+    /// What is written here of a plug-in, or in a file of its own.
+    fn read<T>(&self, plugin: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
         let Some(entry) = self.plugins.iter().find(|entry| entry.name == plugin) else { return Ok(None) };
-        let problem = |error: &dyn std::fmt::Display| format!("configuration of admission plugin {plugin}: {error}");
-        if let Some(inner) = &entry.configuration {
-            let parsed = component::config::parse(&inner.to_string(), kind, versions);
-            return parsed.map(Some).map_err(|error| problem(&error));
+        let read = match &entry.configuration {
+            Some(inner) => parse(&inner.to_string()),
+            None if entry.path.as_os_str().is_empty() => return Ok(None),
+            None => {
+                let problem =
+                    |error: &dyn Display| format!("failed to load config file {}: {error}", entry.path.display());
+                let text = std::fs::read_to_string(&entry.path).map_err(|error| problem(&error));
+                text.and_then(|text| parse(&text).map_err(|error| problem(&error)))
+            }
+        };
+        read.map(Some).map_err(|error| format!("configuration of admission plugin {plugin}: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_file_with_nothing_in_it_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let plain = |text: &str| {
+            std::fs::write(folder.path().join("own.yaml"), text).unwrap();
+            let plugins = json!({"plugins": [{"name": "A", "path": folder.path().join("own.yaml")}]});
+            let configuration: Configuration = serde_json::from_value(plugins).unwrap();
+            configuration.plain::<BTreeMap<String, String>>("A")
+        };
+        for nothing in ["", "# nothing\n", "null\n"] {
+            assert_eq!(plain(nothing), Ok(None), "{nothing:?}");
         }
-        if entry.path.as_os_str().is_empty() {
-            return Ok(None);
-        }
-        component::config::load(&entry.path, kind, versions).map(Some).map_err(|error| problem(&error))
+        assert_eq!(plain("a: b\n").unwrap().unwrap()["a"], "b");
+        assert!(
+            plain("[]").unwrap_err().starts_with("configuration of admission plugin A: failed to load config file")
+        );
     }
 }

@@ -2,6 +2,7 @@
 //! (Kubernetes reference: "Admission Controllers"; `podtolerationrestriction.admission.k8s.io/v1alpha1` Configuration).
 
 use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Toleration;
 use machinery::field::Path;
 use machinery::meta;
 use machinery::status::{GroupResource, Status};
@@ -21,9 +22,22 @@ const ALLOWED: &str = "scheduler.alpha.kubernetes.io/tolerationsWhitelist";
 #[derive(Debug, Default, Deserialize)]
 pub struct PodTolerationRestriction {
     #[serde(default)]
-    default: Vec<Value>,
+    default: Tolerations,
     #[serde(default)]
-    whitelist: Vec<Value>,
+    whitelist: Tolerations,
+}
+
+/// Read as their type, for what is not of it would be stored.
+#[derive(Debug, Default, Deserialize)]
+#[serde(try_from = "Option<Vec<Toleration>>")]
+struct Tolerations(Vec<Value>);
+
+impl TryFrom<Option<Vec<Toleration>>> for Tolerations {
+    type Error = serde_json::Error;
+
+    fn try_from(read: Option<Vec<Toleration>>) -> Result<Self, Self::Error> {
+        read.unwrap_or_default().iter().map(serde_json::to_value).collect::<Result<_, _>>().map(Self)
+    }
 }
 
 impl PodTolerationRestriction {
@@ -33,7 +47,7 @@ impl PodTolerationRestriction {
         let mut wrong = Vec::new();
         for (field, list) in [("default", &configured.default), ("whitelist", &configured.whitelist)] {
             let path = Path::new("podtolerationrestriction").child(field);
-            let each = list.iter().enumerate();
+            let each = list.0.iter().enumerate();
             wrong.extend(each.flat_map(|(position, one)| validate::toleration(one, &path.index(position))));
         }
         match wrong.is_empty() {
@@ -54,7 +68,7 @@ impl Plugin for PodTolerationRestriction {
         }
         let mut more = Vec::new();
         if request.operation == Operation::Create {
-            more = of_namespace(request, DEFAULTS).await?.unwrap_or_else(|| self.default.clone());
+            more = of_namespace(request, DEFAULTS).await?.unwrap_or_else(|| self.default.0.clone());
         }
         if quality_of_service(pod) != "BestEffort" {
             let key = "node.kubernetes.io/memory-pressure";
@@ -74,7 +88,7 @@ impl Plugin for PodTolerationRestriction {
         }
         let own = of_namespace(request, ALLOWED).await?;
         let scope = if own.is_some() { "namespace" } else { "cluster" };
-        let allowed = own.as_ref().unwrap_or(&self.whitelist);
+        let allowed = own.as_ref().unwrap_or(&self.whitelist.0);
         let is_allowed = |toleration: &Value| allowed.iter().any(|allowed| covers(allowed, toleration));
         match allowed.is_empty() || tolerations.iter().all(is_allowed) {
             true => Ok(()),
@@ -98,7 +112,10 @@ async fn of_namespace(request: &Request<'_>, annotation: &str) -> Result<Option<
     match meta::annotation(&namespace, annotation) {
         None => Ok(None),
         Some("") => Ok(Some(Vec::new())),
-        Some(text) => serde_json::from_str(text).map(Some).map_err(|error| bare_error(error.to_string())),
+        Some(text) => {
+            let read = serde_json::from_str::<Tolerations>(text);
+            read.map(|read| Some(read.0)).map_err(|error| bare_error(error.to_string()))
+        }
     }
 }
 
@@ -168,6 +185,17 @@ mod tests {
         assert_eq!(merged(&list(&[&value, &key, &other, &key])), list(&[&key, &other]));
         assert_eq!(merged(&list(&[&value, &other, &all])), list(&[&all]));
         assert!(covers(&all, &value) && !covers(&value, &key) && !covers(&other, &value));
+    }
+
+    #[test]
+    fn tolerations_are_read_as_their_type() {
+        let read = |text: &str| serde_json::from_str::<Tolerations>(text).map(|read| read.0);
+        assert_eq!(read("null").unwrap(), Vec::<Value>::new());
+        let one = json!({"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5});
+        assert_eq!(read(&json!([one, {"unknown": 1}]).to_string()).unwrap(), [one, json!({})]);
+        for wrong in [r#"[{"tolerationSeconds": "5"}]"#, r#"[{"key": 5}]"#, r#"{"key": "a"}"#] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
