@@ -12,9 +12,9 @@ use super::level::{Counts, Known, Level};
 use super::plan::Plan;
 use super::queues::{Digest, RequestDigest, Ticket};
 
-/// What the tables' paths begin with.
 /// What is shown below [`PATH`].
 pub const TABLES: [&str; 3] = ["dump_priority_levels", "dump_queues", "dump_requests"];
+/// What the tables' paths begin with.
 pub const PATH: &str = "/debug/api_priority_and_fairness/";
 
 /// A column is at least so wide, and one blank wider than what is in it.
