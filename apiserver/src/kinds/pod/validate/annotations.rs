@@ -158,10 +158,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn told(errors: ErrorList) -> Vec<String> {
-        errors.into_iter().map(|error| format!("{}: {}", error.field, error.body())).collect()
-    }
+    use crate::kinds::pod::validate::told;
 
     fn map(value: &Value) -> &Map<String, Value> {
         value.as_object().unwrap()

@@ -237,10 +237,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn told(errors: ErrorList) -> Vec<String> {
-        errors.into_iter().map(|error| format!("{}: {}", error.field, error.body())).collect()
-    }
+    use crate::kinds::pod::validate::told;
 
     #[test]
     fn amounts_are_divided_by_units() {

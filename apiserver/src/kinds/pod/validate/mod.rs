@@ -214,3 +214,9 @@ fn one_of(object: &Value, field: &str, supported: &[&str], path: &Path) -> Optio
 fn required_name(object: &Value, field: &str, path: &Path) -> Option<Error> {
     meta::text(object, field).is_empty().then(|| Error::required(&path.child(field), ""))
 }
+
+/// What tests compare.
+#[cfg(test)]
+fn told(errors: ErrorList) -> Vec<String> {
+    errors.iter().map(Error::to_string).collect()
+}

@@ -145,6 +145,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::kinds::pod::validate::told;
 
     fn wrong(container: &Value) -> Vec<String> {
         let claim = json!({"name": "claim", "persistentVolumeClaim": {"claimName": "c"}});
@@ -152,7 +153,7 @@ mod tests {
         let volumes = Volumes::from([("claim", &claim), ("empty", &empty)]);
         let mut errors = mounts(container, &volumes, &Path::new("m"));
         errors.extend(devices(container, &volumes, &Path::new("d")));
-        errors.into_iter().map(|error| format!("{}: {}", error.field, error.body())).collect()
+        told(errors)
     }
 
     #[test]

@@ -206,10 +206,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn told(errors: ErrorList) -> Vec<String> {
-        errors.into_iter().map(|error| format!("{}: {}", error.field, error.body())).collect()
-    }
+    use crate::kinds::pod::validate::told;
 
     #[test]
     fn requests_stay_within_limits() {

@@ -223,10 +223,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn told(errors: ErrorList) -> Vec<String> {
-        errors.into_iter().map(|error| format!("{}: {}", error.field, error.body())).collect()
-    }
+    use crate::kinds::pod::validate::told;
 
     #[test]
     fn a_container_is_confined() {

@@ -3,12 +3,13 @@
 use serde_json::json;
 
 use super::*;
+use crate::kinds::pod::validate::told;
 
 fn wrong(volumes: Value) -> Vec<String> {
     let pod = json!({"metadata": {"name": "p"}, "spec": {"volumes": volumes}});
     let context = Context::of_pod(&pod);
     let (_, errors) = all(&pod["spec"], &context, &Path::root());
-    errors.into_iter().map(|error| format!("{}: {}", error.field, error.body())).collect()
+    told(errors)
 }
 
 fn one(source: Value) -> Vec<String> {
