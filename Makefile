@@ -17,7 +17,7 @@ help:
 	@echo "make check  format, lints, unit tests and what they reach, and the rules of ARCHITECTURE.md"
 	@echo "make simulate  the control plane in simulated time with everything going wrong: SECONDS=600, or SEED=7 again"
 	@echo "make conformance  run every acceptance case against a cluster of two nodes; ARGS=… goes to skiff-conformance run"
-	@echo "make bench  measure everything, in one table, with its budgets: AGAINST=other.kubeconfig for another API server beside ours, QUICK=1 for a look"
+	@echo "make bench  measure everything, in one table, with its budgets: AGAINST=other.kubeconfig for another API server beside ours (AGAINST_PIDS=\"1 2\": its store counts too), QUICK=1 for a look"
 	@echo "make chaos  strike a cluster at work with faults: SEED=7 MINUTES=10"
 	@echo "make swap   run a cluster with other implementations of parts: SWAP=\"--swap NAME=PATH\""
 
@@ -60,7 +60,7 @@ conformance:
 	@scripts/conformance.sh $(ARGS)
 
 bench:
-	@AGAINST='$(AGAINST)' QUICK='$(QUICK)' scripts/bench.sh
+	@AGAINST='$(AGAINST)' AGAINST_PIDS='$(AGAINST_PIDS)' QUICK='$(QUICK)' scripts/bench.sh
 
 # What the seed and the time stand for, and what --swap takes: docs/drills.md.
 chaos:

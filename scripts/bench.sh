@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Measures everything, and joins what the benches tell to one table, one JSON file and one picture: target/tmp/bench.
-# AGAINST=other.kubeconfig measures another API server beside ours. QUICK=1 measures little of everything: it shows
+# AGAINST=other.kubeconfig measures another API server beside ours: whoever listens on its port, or the processes of
+# AGAINST_PIDS="1 2", so that its store can be counted too. QUICK=1 measures little of everything: it shows
 # that all of it works, and its figures say little.
 set -euo pipefail
 if [ -n "${AGAINST:-}" ]; then
@@ -36,7 +37,8 @@ measure() {
     cargo bench --workspace --bench "$bench" -- "${sizes[@]}" "$@" || failed+=("$bench")
 }
 [ -z "${QUICK:-}" ] || export SERVICES=500
-measure api ${AGAINST:+--against "$AGAINST"}
+read -ra pids <<<"${AGAINST_PIDS:-}"
+measure api ${AGAINST:+--against "$AGAINST"} "${pids[@]/#/--against-pid=}"
 for bench in "${alone[@]:1}"; do measure "$bench"; done
 # The build, and its files, stay the caller's.
 if [ "$(id -u)" != 0 ]; then
