@@ -63,7 +63,7 @@ fn object(data: u64) -> Bytes {
 }
 
 fn served(data: u64, revision: Revision) -> String {
-    format!(r#"{{"metadata":{{"resourceVersion":"{revision}","name":"a"}},"data":{data}}}"#)
+    format!(r#"{{"metadata":{{"resourceVersion":"{revision}","name":"a"}},"data":{data}}}"#) + "\n"
 }
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -114,7 +114,10 @@ async fn lists_gets_and_watches() {
     let mut resumed = cache.watch(PODS, "/registry/pods/", WatchFrom::After(second));
     let event = within("a resumed event", resumed.next()).await.unwrap();
     assert_eq!(event.revision, changed);
-    assert_eq!(text(&event.frame()), format!("{{\"type\":\"MODIFIED\",\"object\":{}}}\n", served(3, changed)));
+    assert_eq!(
+        text(&event.frame()),
+        format!("{{\"type\":\"MODIFIED\",\"object\":{}}}\n", served(3, changed).trim_end())
+    );
 
     shutdown.trigger();
     assert!(matches!(within("the end", watcher.next()).await, Err(WatchEnd::Closed { .. })));

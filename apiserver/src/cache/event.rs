@@ -45,7 +45,7 @@ impl Event {
 
     /// The change as a JSON watch frame with its newline, made once for all watchers.
     pub fn frame(&self) -> Bytes {
-        self.frame.get_or_init(|| frame(self.kind, &self.item.body)).clone()
+        self.frame.get_or_init(|| frame(self.kind, self.item.text())).clone()
     }
 
     /// What it keeps in memory beyond the cache's own items, in bytes: its frame, and what the object was before. The

@@ -43,7 +43,7 @@ pub struct Item {
     /// The revision that last wrote it: its `resourceVersion`. In a deleted event, that of the deletion.
     pub revision: Revision,
     pub created: Revision,
-    /// The whole object as JSON, `metadata.resourceVersion` included.
+    /// The whole object as JSON, `metadata.resourceVersion` included, and a newline: as a client gets it.
     pub body: Bytes,
     pub labels: Labels,
     pub fields: Fields,
@@ -56,6 +56,11 @@ impl Item {
         let body = splice::resource_version(&indexed.body, revision)?;
         let Indexed { labels, fields, .. } = indexed;
         Ok(Self { key: key.into(), revision, created, body, labels, fields, tree: OnceLock::new() })
+    }
+
+    /// The body without its newline, as a part of something larger.
+    pub fn text(&self) -> &[u8] {
+        self.body.trim_ascii_end()
     }
 
     /// The object taken apart: once, and then kept as long as the item. For the few small objects that many requests

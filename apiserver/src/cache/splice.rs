@@ -13,7 +13,7 @@ use crate::store::Revision;
 #[error("not an object with metadata")]
 pub struct Malformed;
 
-/// The same object with its resourceVersion set to `revision`, replacing one that is there.
+/// The same object with its resourceVersion set to `revision`, replacing one that is there, and a newline at its end.
 pub fn resource_version(body: &[u8], revision: Revision) -> Result<Bytes, Malformed> {
     let metadata = member(body, 0, b"\"metadata\"").ok_or(Malformed)?;
     if body.get(metadata) != Some(&b'{') {
@@ -32,7 +32,8 @@ pub fn resource_version(body: &[u8], revision: Revision) -> Result<Bytes, Malfor
     Ok(join([&body[..metadata + 1], text.as_bytes(), &body[metadata + 1..]]))
 }
 
-fn join(parts: [&[u8]; 3]) -> Bytes {
+fn join([before, version, after]: [&[u8]; 3]) -> Bytes {
+    let parts = [before, version, after.trim_ascii_end(), b"\n"];
     let mut joined = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
     for part in parts {
         joined.extend_from_slice(part);
@@ -135,7 +136,9 @@ mod tests {
             (r#"{"metadata":{"resourceVersion":null}}"#, r#"{"metadata":{"resourceVersion":"7"}}"#),
         ] {
             let got = resource_version(body.as_bytes(), Revision(7)).map(|body| body.to_vec());
-            assert_eq!(got.as_deref(), Ok(want.as_bytes()), "{body}");
+            assert_eq!(got.as_deref(), Ok(format!("{want}\n").as_bytes()), "{body}");
+            // Once, however often it is set.
+            assert_eq!(resource_version(&got.unwrap(), Revision(7)).unwrap(), format!("{want}\n"));
         }
     }
 

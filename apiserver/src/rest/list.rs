@@ -300,19 +300,19 @@ impl Iterator for ListChunks {
         }
         while chunk.len() < CHUNK_BYTES {
             let Some(item) = self.items.get(self.at) else {
-                chunk.put_slice(b"]}");
+                chunk.put_slice(b"]}\n");
                 self.done = true;
                 break;
             };
             if self.at > 0 {
                 chunk.put_u8(b',');
             }
-            match item.body.strip_prefix(self.prefix.as_bytes()) {
+            match item.text().strip_prefix(self.prefix.as_bytes()) {
                 Some(rest) => {
                     chunk.put_u8(b'{');
                     chunk.put_slice(rest);
                 }
-                None => chunk.put_slice(&item.body),
+                None => chunk.put_slice(item.text()),
             }
             self.at += 1;
         }

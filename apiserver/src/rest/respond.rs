@@ -38,6 +38,7 @@ pub fn encoded(accept: Accept, code: u16, object: &Value) -> Result<Response, St
     Ok(bytes_response(code, accept.format, bytes))
 }
 
+/// Upstream ends what is written for programs with a newline, and what is written for people with none.
 pub fn encode(accept: Accept, object: &Value) -> Result<Bytes, Status> {
     let bytes = match accept.format {
         Format::Json if accept.pretty => serde_json::to_vec_pretty(object).map_err(Status::internal_error)?,
@@ -45,6 +46,7 @@ pub fn encode(accept: Accept, object: &Value) -> Result<Bytes, Status> {
             // Of most objects room enough: a buffer that grows is copied each time.
             let mut text = Vec::with_capacity(4096);
             serde_json::to_writer(&mut text, object).map_err(Status::internal_error)?;
+            text.push(b'\n');
             text
         }
         Format::Yaml => serde_yaml_ng::to_string(object).map_err(Status::internal_error)?.into_bytes(),

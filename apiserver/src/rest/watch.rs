@@ -289,7 +289,7 @@ impl Encoder {
 
     fn item(&mut self, kind: EventKind, item: &Item) -> Option<Bytes> {
         if self.shares_frames() {
-            let frame = frame(kind, &item.body);
+            let frame = frame(kind, item.text());
             self.series.sent(frame.len());
             return Some(frame);
         }

@@ -71,6 +71,32 @@ async fn objects_and_views_are_told_in_protobuf() {
     get_as(&server.client, &format!("{CONFIG_MAPS}?watch=1"), "application/yaml").await.expect(406);
 }
 
+/// What is written for programs ends with a newline, as Go's encoder writes it, and has no other; what is written for
+/// people has none at its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn json_ends_with_a_newline() {
+    let server = TestServer::start(&[]).await;
+    let spaces = "/api/v1/namespaces";
+    let table = "application/json;as=Table;g=meta.k8s.io;v=v1";
+    let one = [&format!("{spaces}/default"), spaces, &format!("{spaces}/none"), "/api/v1", "/apis"];
+    for (path, accept) in one.into_iter().flat_map(|path| [(path, "application/json"), (path, table)]) {
+        let (_, text) = raw(&server, path, &[("accept", accept)]).await;
+        assert_eq!(newlines(&text), [text.len() - 1], "{path} as {accept}");
+        let (_, pretty) = raw(&server, &format!("{path}?pretty=1"), &[("accept", accept)]).await;
+        assert!(pretty.ends_with(b"\n}"), "{path} as {accept}, pretty");
+    }
+    let (_, events) = raw(&server, &format!("{spaces}?watch=1&resourceVersion=0&timeoutSeconds=1"), &[]).await;
+    for event in events.split_inclusive(|byte| *byte == b'\n') {
+        assert!(event.starts_with(br#"{"type":"ADDED","object":{"#) && event.ends_with(b"}}\n"), "{event:?}");
+    }
+    assert!(newlines(&events).len() >= 4, "the namespaces that every cluster has");
+}
+
+/// Where the newlines are.
+fn newlines(text: &[u8]) -> Vec<usize> {
+    (0..text.len()).filter(|at| text[*at] == b'\n').collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn discovery_is_told_in_protobuf() {
     let server = TestServer::start(&[]).await;
