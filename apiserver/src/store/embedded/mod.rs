@@ -23,6 +23,7 @@ use crate::blocking;
 
 pub mod disk;
 mod expiry;
+mod gathering;
 mod history;
 mod index;
 mod merge;
@@ -33,6 +34,7 @@ mod state;
 mod writer;
 
 use disk::Disk;
+use gathering::Gathering;
 use state::Shared;
 use writer::{Request, Writer};
 
@@ -65,6 +67,7 @@ impl Default for Options {
 pub struct Embedded {
     shared: Arc<Shared>,
     requests: mpsc::Sender<Request>,
+    gathering: Arc<Gathering>,
     /// Held while files are merged.
     merging: Mutex<()>,
     /// The end of the thread, and the task that expires keys.
@@ -82,10 +85,11 @@ impl Embedded {
         let shared = Arc::new(Shared::new(disk, state, options));
         let (requests, received) = mpsc::channel(QUEUE);
         let (end, ended) = oneshot::channel();
+        let gathering = Arc::new(Gathering::new(gathering::WAIT_MAX));
         let writer = Writer::new(shared.clone(), clock, active, ready);
-        start_writer(writer, received, end).map_err(failed)?;
+        start_writer(writer, gathering.clone(), received, end).map_err(failed)?;
         let expiry = tokio::spawn(expiry::run(shared.clone(), clock, requests.clone()));
-        Ok(Self { shared, requests, merging: Mutex::new(()), ended: Mutex::new(Some((ended, expiry))) })
+        Ok(Self { shared, requests, gathering, merging: Mutex::new(()), ended: Mutex::new(Some((ended, expiry))) })
     }
 
     /// Ends watches, lets the commits that wait be written, and returns when the log is no longer touched. The disk is let go
@@ -116,12 +120,18 @@ impl Embedded {
         let (answer, answered) = oneshot::channel();
         let closed = || Error::Unavailable { operation, reason: "the store is closed".to_owned() };
         self.requests.send(request(answer)).await.map_err(|_| closed())?;
+        self.gathering.arrived(|| self.requests.max_capacity() - self.requests.capacity());
         answered.await.map_err(|_| Error::Timeout { operation })
     }
 }
 
 /// Tells `end` when the writer has ended; nobody waits for that unless the store is being closed.
-fn start_writer(writer: Writer, requests: mpsc::Receiver<Request>, end: oneshot::Sender<()>) -> std::io::Result<()> {
+fn start_writer(
+    writer: Writer,
+    gathering: Arc<Gathering>,
+    requests: mpsc::Receiver<Request>,
+    end: oneshot::Sender<()>,
+) -> std::io::Result<()> {
     if blocking::is_single_threaded() {
         tokio::spawn(async move {
             writer.run_in_place(requests).await;
@@ -131,7 +141,7 @@ fn start_writer(writer: Writer, requests: mpsc::Receiver<Request>, end: oneshot:
     }
     let thread = std::thread::Builder::new().name("store-writer".to_owned());
     let started = thread.spawn(move || {
-        writer.run(requests);
+        writer.run(requests, &gathering);
         let _ = end.send(());
     });
     started.map(drop)

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use component::clock::Clock;
 use tokio::sync::{mpsc, oneshot};
 
+use super::gathering::Gathering;
 use super::index::{Place, Version};
 use super::record::{self, Kind};
 use super::recovery;
@@ -83,25 +84,24 @@ impl Writer {
     }
 
     /// Runs until closed. Blocks its thread.
-    pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+    pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>, gathering: &Gathering) {
         while let Some(first) = requests.blocking_recv() {
-            if self.serve(first, &mut requests) {
-                break;
-            }
+            let Some(served) = self.serve(first, &mut requests) else { break };
+            gathering.gather(served, || requests.len());
         }
     }
 
     /// As [`Writer::run`], as a task: its writes block whoever else runs on the thread.
     pub(super) async fn run_in_place(mut self, mut requests: mpsc::Receiver<Request>) {
         while let Some(first) = requests.recv().await {
-            if self.serve(first, &mut requests) {
+            if self.serve(first, &mut requests).is_none() {
                 break;
             }
         }
     }
 
-    /// A group of what waits; whether it was the last.
-    fn serve(&mut self, first: Request, requests: &mut mpsc::Receiver<Request>) -> bool {
+    /// Writes a group of what waits: how many commits it had, or none when it was the last.
+    fn serve(&mut self, first: Request, requests: &mut mpsc::Receiver<Request>) -> Option<usize> {
         let mut group = Group::default();
         let mut next = Some(first);
         let mut close = false;
@@ -113,8 +113,9 @@ impl Writer {
             let full = group.commits.len() >= GROUP_COMMITS_MAX || self.buffer.len() >= GROUP_BYTES_MAX;
             next = if full || close { None } else { requests.try_recv().ok() };
         }
+        let served = group.commits.len();
         self.finish(group);
-        close
+        (!close).then_some(served)
     }
 
     fn decide(&mut self, group: &mut Group, request: Request) {
