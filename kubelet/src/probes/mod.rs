@@ -1,8 +1,12 @@
 //! Startup, readiness and liveness probes: a task per running container and probe.
 //!
 //! Enter at [`PodProbes::tend`], which a pod's worker calls on every turn; results come back through its inbox.
-//! [`handlers`] does one check, [`tally`] counts results to a verdict. Nothing here decides what a verdict leads to.
+//! [`handlers`] does one check, [`tally`] counts results to a verdict, [`figures`] has their numbers for
+//! `/metrics/probes`. Nothing here decides what a verdict leads to.
 
+pub mod figures;
+#[cfg(test)]
+mod figures_tests;
 pub mod grpc;
 pub mod handlers;
 mod path;
@@ -19,9 +23,14 @@ use std::{
 use component::{clock::Clock, random::Random, recorder::Type};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus, Probe};
-use tokio::{sync::watch, task::AbortHandle, time::MissedTickBehavior};
+use tokio::{
+    sync::watch,
+    task::AbortHandle,
+    time::{Instant, MissedTickBehavior},
+};
 
 use self::{
+    figures::{Figures, Series},
     handlers::{Outcome, Target},
     tally::Tally,
 };
@@ -43,7 +52,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As events name it.
+    /// As events and metrics name it.
     fn title(self) -> &'static str {
         match self {
             Self::Startup => "Startup",
@@ -76,16 +85,17 @@ pub struct Prober {
     random: Random,
     /// When this kubelet started: probes of containers older than that begin spread out, not all at once.
     started_at: Timestamp,
+    pub figures: Figures,
 }
 
 impl Prober {
     pub fn new(clock: Clock, random: Random) -> Self {
         let started_at = clock.now();
-        Self { clock, random, started_at }
+        Self { clock, random, started_at, figures: Figures::default() }
     }
 
     pub fn of_pod(&self, inbox: Inbox) -> PodProbes {
-        PodProbes { prober: self.clone(), inbox, tasks: HashMap::new(), probed: HashMap::new() }
+        PodProbes { prober: self.clone(), inbox, tasks: HashMap::new(), series: HashMap::new(), probed: HashMap::new() }
     }
 }
 
@@ -93,7 +103,10 @@ impl Prober {
 pub struct PodProbes {
     prober: Prober,
     inbox: Inbox,
+    /// By container ID.
     tasks: HashMap<(String, Kind), AbortHandle>,
+    /// By container name: they go on through its restarts.
+    series: HashMap<(String, Kind), Arc<Series>>,
     /// By container ID; shared with the probes, which each write their own field, and wait for what the startup probe says.
     probed: HashMap<String, Arc<watch::Sender<Probed>>>,
 }
@@ -138,6 +151,7 @@ impl PodProbes {
             keep
         });
         self.probed.retain(|id, _| wanted.iter().any(|(wanted, _)| wanted == id));
+        self.series.retain(|(name, kind), _| may_be_asked(pod, name, *kind, observed, stopping));
     }
 
     /// What the probe would have told: others wait for it, and so may the containers after a sidecar.
@@ -166,6 +180,8 @@ impl PodProbes {
         observed: &Observed,
     ) -> AbortHandle {
         let probed = self.probed.entry(record.id.clone()).or_default().clone();
+        let made = || self.prober.figures.series(&spec::identity(pod), &container.name, kind);
+        let series = self.series.entry((container.name.clone(), kind)).or_insert_with(made).clone();
         let ips = if spec::is_host_network(pod) { &node.facts.host_ips[..] } else { observed.ips() };
         let task = ProbeTask {
             node: node.clone(),
@@ -179,6 +195,7 @@ impl PodProbes {
             prober: self.prober.clone(),
             inbox: self.inbox.clone(),
             probed,
+            series,
         };
         tokio::spawn(task.run()).abort_handle()
     }
@@ -188,6 +205,16 @@ fn has_started(known: &PodStatus, record: &ContainerRecord) -> bool {
     let lists = known.init_container_statuses.iter().chain(&known.container_statuses);
     let is_same = |id: &str| id.split_once("://").is_some_and(|(_, id)| id == record.id);
     lists.flatten().any(|it| it.started == Some(true) && it.container_id.as_deref().is_some_and(is_same))
+}
+
+/// Is this probe asked now, or will it be when its container runs again?
+fn may_be_asked(pod: &Pod, name: &str, kind: Kind, observed: &Observed, stopping: bool) -> bool {
+    let Some((role, container)) = spec::find_container(pod, name) else { return false };
+    let is_over = observed.current(name).is_some_and(|record| {
+        record.state == ContainerState::Exited
+            && (stopping || !spec::restarts_after(&container, role, pod, record.exit_code))
+    });
+    !is_over && (!stopping || kind == Kind::Readiness)
 }
 
 struct ProbeTask {
@@ -202,6 +229,7 @@ struct ProbeTask {
     prober: Prober,
     inbox: Inbox,
     probed: Arc<watch::Sender<Probed>>,
+    series: Arc<Series>,
 }
 
 impl ProbeTask {
@@ -226,8 +254,10 @@ impl ProbeTask {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
+            let begun = Instant::now();
             let outcome = self.check().await;
             self.tell(&outcome);
+            self.series.count(&outcome, begun.elapsed().as_secs_f64());
             // A check that could not be made says nothing of the container.
             let is_result = !matches!(outcome, Outcome::Errored(_));
             if let Some(verdict) = is_result.then(|| tally.count(outcome.is_success())).flatten() {

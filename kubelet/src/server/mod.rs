@@ -111,6 +111,10 @@ impl Inner {
             Route::StatsSummary => stats::summary(&self.node, &self.rates, &query).await,
             Route::MetricsResource => resource_metrics::metrics(&self.node).await,
             Route::MetricsCadvisor => cadvisor::metrics(&self.node).await,
+            Route::MetricsProbes => {
+                let text = self.node.prober.figures.text();
+                body::with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into())
+            }
             Route::NodeLogs(path) => match &self.offers.node_logs {
                 Some(logs) => node_logs::answer(logs, &path, &query).await,
                 None => text(StatusCode::METHOD_NOT_ALLOWED, "logs endpoint is disabled.\n"),

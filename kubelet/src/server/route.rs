@@ -24,6 +24,7 @@ pub enum Route {
     StatsSummary,
     MetricsResource,
     MetricsCadvisor,
+    MetricsProbes,
     /// A path below the node's log folder.
     NodeLogs(String),
 }
@@ -50,6 +51,7 @@ impl Route {
             ["stats", "summary"] => Some(Self::StatsSummary),
             ["metrics", "resource"] => Some(Self::MetricsResource),
             ["metrics", "cadvisor"] => Some(Self::MetricsCadvisor),
+            ["metrics", "probes"] => Some(Self::MetricsProbes),
             ["logs", rest @ ..] => Some(Self::NodeLogs(rest.join("/"))),
             ["containerLogs", rest @ ..] if rest.len() == 3 => target(rest, true).map(Self::Logs),
             ["run", rest @ ..] => target(rest, true).map(Self::Run),
@@ -71,7 +73,9 @@ impl Route {
 
     /// Turned off by `enableDebuggingHandlers: false`.
     pub fn is_debugging(&self) -> bool {
-        !matches!(self, Self::Pods | Self::StatsSummary | Self::MetricsResource | Self::MetricsCadvisor)
+        let is_numbers =
+            matches!(self, Self::StatsSummary | Self::MetricsResource | Self::MetricsCadvisor | Self::MetricsProbes);
+        !is_numbers && *self != Self::Pods
     }
 }
 
@@ -131,10 +135,32 @@ mod tests {
             ("/portForward/ns/web/uid", Some(Route::PortForward(target("uid", "")))),
             ("/stats/summary", Some(Route::StatsSummary)),
             ("/metrics/cadvisor", Some(Route::MetricsCadvisor)),
+            ("/metrics/probes", Some(Route::MetricsProbes)),
             ("/logs/pods/a.log", Some(Route::NodeLogs("pods/a.log".into()))),
             ("/nothing", None),
         ] {
             assert_eq!(Route::parse(path), wanted, "{path}");
+        }
+    }
+    #[test]
+    fn any_one_of_a_paths_subresources_is_enough() {
+        for (method, path, wanted) in [
+            (Method::GET, "/metrics/probes", "get metrics"),
+            (Method::GET, "/metrics/cadvisor", "get metrics"),
+            (Method::GET, "/stats/summary", "get stats"),
+            (Method::GET, "/logs/", "get log"),
+            (Method::GET, "/pods", "get pods, get proxy"),
+            (Method::GET, "/configz", "get configz, get proxy"),
+            (Method::POST, "/run/ns/p/c", "create proxy"),
+        ] {
+            let shown = attributes(&method, path, "n").into_iter().map(|it| match it {
+                Attributes::Resource { verb, resource, subresource, name, .. } => {
+                    assert_eq!((resource.as_str(), name.as_str()), ("nodes", "n"), "{path}");
+                    format!("{verb} {subresource}")
+                }
+                other => panic!("{path}: {other:?}"),
+            });
+            assert_eq!(shown.collect::<Vec<_>>().join(", "), wanted, "{path}");
         }
     }
 }

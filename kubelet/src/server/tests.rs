@@ -88,6 +88,7 @@ async fn every_path_answers_what_it_is_for() {
         ("GET", "/metrics", 200, "kubernetes_build_info"),
         ("GET", "/metrics/resource", 200, "node_cpu_usage_seconds_total"),
         ("GET", "/metrics/cadvisor", 200, ""),
+        ("GET", "/metrics/probes", 200, "process_start_time_seconds"),
         ("GET", "/logs/", 200, "<a href=\"kubelet.log\">"),
         ("GET", "/logs/kubelet.log", 200, "hello"),
         ("GET", "/logs/none", 404, ""),
