@@ -17,7 +17,9 @@ use crate::{
     pod::{
         inbox::Inbox,
         node::{Evict, Node},
-        spec, worker,
+        spec,
+        wishes::Wish,
+        worker,
     },
     runtime::{Result, events},
     sources::Wake,
@@ -200,7 +202,9 @@ impl Dispatcher {
         }
         // What runs here already counts from the start, before the first look at it.
         if pod.status.as_ref().is_some_and(|status| status.start_time.is_some()) {
-            self.0.node.running.put(pod.clone());
+            let wish = Wish::recovered(&pod);
+            self.0.node.running.put(wish.given.apply(&pod));
+            self.0.node.wishes.note(wish);
         }
         let entry = Entry {
             inbox: inbox.clone(),
@@ -255,8 +259,11 @@ impl Dispatcher {
     }
 
     /// Looks at everything that the runtime holds: wakes the workers whose containers changed, and gives pods that no
-    /// source has (`adopt`) a worker that ends them.
+    /// source has a worker that ends them, once each source has told all of its pods (`adopt`).
     pub async fn look_at_all(&self, adopt: bool) -> Result<()> {
+        if adopt {
+            self.0.node.wishes.open(&self.0.node.running);
+        }
         let runtime = &self.0.node.runtime;
         let (sandboxes, containers) = (runtime.list_sandboxes(None).await?, runtime.list_containers(None).await?);
         let mut now = HashMap::new();

@@ -36,6 +36,7 @@ use crate::{
     pod::{
         configs::dns,
         node::{Index, Network, Node, Registry},
+        wishes::Wishes,
     },
     ports,
     probes::Prober,
@@ -298,6 +299,7 @@ async fn make_node(
         clock,
         random: seams.random.clone(),
         network,
+        wishes: Wishes::default(),
         health: health.clone(),
         index: Index::default(),
         running: Registry::default(),

@@ -5,12 +5,17 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use jiff::Timestamp;
 use k8s_openapi::{
-    api::core::v1::{Container, ContainerStatus, Pod, ResourceRequirements},
+    api::core::v1::{Container, ContainerStatus, Pod, PodStatus, ResourceRequirements},
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
 };
 
 use super::{admission, configs::NodeFacts, spec};
+
+/// The condition of a wish that waits, and its reason.
+pub const PENDING: &str = "PodResizePending";
+const DEFERRED: &str = "Deferred";
 
 type Amounts = Option<BTreeMap<String, ApiQuantity>>;
 
@@ -24,10 +29,26 @@ pub struct Allocation {
 /// Why a resize waits, as the condition `PodResizePending` tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
-    /// `Deferred` or `Infeasible`.
+    /// `Deferred`: nothing that is asked for here could never be granted.
     pub reason: &'static str,
     pub message: String,
     pub generation: i64,
+    /// Since when it has waited.
+    pub since: Timestamp,
+}
+
+impl Pending {
+    /// What an earlier kubelet told.
+    pub fn recovered(status: &PodStatus) -> Option<Self> {
+        let mut conditions = status.conditions.iter().flatten();
+        let told = conditions.find(|it| it.type_ == PENDING && it.reason.as_deref() == Some(DEFERRED))?;
+        Some(Self {
+            reason: DEFERRED,
+            message: told.message.clone().unwrap_or_default(),
+            generation: told.observed_generation.unwrap_or(0),
+            since: told.last_transition_time.as_ref()?.0,
+        })
+    }
 }
 
 /// What comes of the spec's wish.
@@ -37,6 +58,8 @@ pub enum Settled {
     Same,
     Granted(Allocation),
     Waits(Pending),
+    /// Nobody may judge yet.
+    Unjudged,
 }
 
 impl Allocation {
@@ -84,7 +107,7 @@ impl Allocation {
     }
 
     /// Does the spec ask for just this?
-    fn covers(&self, pod: &Pod) -> bool {
+    pub fn covers(&self, pod: &Pod) -> bool {
         let given = |container: &Container| self.containers.get(&container.name);
         let none = ResourceRequirements::default();
         same(self.pod.as_ref(), spec::spec(pod).resources.as_ref())
@@ -93,16 +116,16 @@ impl Allocation {
     }
 }
 
-/// Judges a spec against what was given. `others` tells the pods that are here, as they
-/// were given their resources.
-pub fn settle(given: &Allocation, pod: &Pod, others: impl FnOnce() -> Vec<Arc<Pod>>, facts: &NodeFacts) -> Settled {
+/// Judges a spec against what was given. `others` are the pods that are here, as they were given their resources; `since`
+/// is when this wish was first deferred.
+pub fn settle(given: &Allocation, pod: &Pod, others: &[Arc<Pod>], facts: &NodeFacts, since: Timestamp) -> Settled {
     if given.covers(pod) {
         return Settled::Same;
     }
     let generation = pod.metadata.generation.unwrap_or(0);
-    match admission::lacks_resources(pod, &others(), facts) {
+    match admission::lacks_resources(pod, others, facts) {
         None => Settled::Granted(Allocation::of_spec(pod)),
-        Some(message) => Settled::Waits(Pending { reason: "Deferred", message, generation }),
+        Some(message) => Settled::Waits(Pending { reason: DEFERRED, message, generation, since }),
     }
 }
 

@@ -77,6 +77,8 @@ pub struct InProgress {
 pub struct Resize {
     /// A wish that is not granted.
     pub pending: Option<Pending>,
+    /// More room may change what comes of the wish.
+    pub has_wish: bool,
     pub in_progress: Option<InProgress>,
     /// By container ID: what the runtime has accepted.
     pub actuated: HashMap<String, Having>,

@@ -33,6 +33,9 @@ mod resize_tests;
 pub mod spec;
 mod steps;
 mod termination;
+pub mod wishes;
+#[cfg(test)]
+mod wishes_tests;
 pub mod worker;
 mod worker_admit;
 mod worker_begin;

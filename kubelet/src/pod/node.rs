@@ -9,7 +9,7 @@ use component::{clock::Clock, informer::Informer, random::Random};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use tokio::sync::watch;
 
-use super::{admission::Verdict, configs::NodeFacts, inbox::Eviction};
+use super::{admission::Verdict, allocation::Allocation, configs::NodeFacts, inbox::Eviction, wishes::Wishes};
 use crate::{
     cgroups::Cgroups,
     images::Puller,
@@ -48,6 +48,8 @@ pub struct Node {
     pub index: Index,
     /// The pods as they run here, for the server's `/pods`.
     pub running: Registry,
+    /// Resizes that wait.
+    pub wishes: Wishes,
     /// The Node object, as the API has it.
     pub own: OwnNode,
     pub evict: Evict,
@@ -145,7 +147,7 @@ impl Registry {
         let before = self.lock().insert(uid, pod.clone());
         let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone());
         if before.is_some_and(|before| before.spec != pod.spec || phase(&before) != phase(&pod)) {
-            self.room.send_modify(|count| *count += 1);
+            self.tell_room();
         }
     }
 
@@ -155,7 +157,7 @@ impl Registry {
         if !is_told {
             untold.insert(pod_uid.to_owned());
         } else if untold.remove(pod_uid) {
-            self.room.send_modify(|count| *count += 1);
+            self.tell_room();
         }
     }
 
@@ -163,9 +165,20 @@ impl Registry {
         !self.untold.lock().unwrap_or_else(PoisonError::into_inner).contains(pod_uid)
     }
 
+    /// The pod holds other resources from now on.
+    pub fn give(&self, pod_uid: &str, given: &Allocation) {
+        let now = self.get(pod_uid).map(|pod| given.apply(&pod));
+        now.into_iter().for_each(|pod| self.put(pod));
+    }
+
     pub fn remove(&self, pod_uid: &str) {
         self.lock().remove(pod_uid);
         self.note_told(pod_uid, true);
+        self.tell_room();
+    }
+
+    /// Has those that wait for room look again.
+    pub fn tell_room(&self) {
         self.room.send_modify(|count| *count += 1);
     }
 

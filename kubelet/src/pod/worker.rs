@@ -16,12 +16,12 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::task::JoinSet;
 
 use super::{
-    allocation::Allocation,
+    allocation::{Allocation, Pending},
     backoff::{self, Backoff},
     fate::{Stop, Why},
     inbox::Inbox,
     look::Look,
-    memory::{ImageState, Memory},
+    memory::{ImageState, Memory, Resize},
     node::Node,
     plan::{self, Plan, Situation},
     spec, steps, termination,
@@ -118,6 +118,7 @@ pub async fn run(node: Arc<Node>, inbox: Inbox, pod: Arc<Pod>, gone: bool, shutd
     let probes = node.prober.of_pod(inbox.clone());
     let memory = Memory {
         allocation: Allocation::recovered(&pod),
+        resize: Resize { pending: pod.status.as_ref().and_then(Pending::recovered), ..Resize::default() },
         backoff: Backoff::new(backoff::INITIAL, node.facts.restart_delay_max),
         ..Memory::default()
     };
@@ -156,6 +157,7 @@ pub async fn run(node: Arc<Node>, inbox: Inbox, pod: Arc<Pod>, gone: bool, shutd
     worker.settle_resources();
     let ended = shutdown.run_until(worker.turn_until_removed()).await.is_some();
     if ended {
+        node.wishes.forget(&uid);
         node.running.remove(&uid);
         node.index.forget_pod(&uid);
         node.puller.forget(&uid);

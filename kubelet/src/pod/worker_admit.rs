@@ -40,7 +40,7 @@ impl Worker {
 
     /// Would news of other pods change what this one does?
     pub(super) fn waits_for_room(&self) -> bool {
-        self.memory.resize.pending.is_some() || matches!(self.admission, Admission::Waits(_))
+        self.memory.resize.has_wish || matches!(self.admission, Admission::Waits(_))
     }
 
     fn is_here(&self, pod: &Pod) -> bool {

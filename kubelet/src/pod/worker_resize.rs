@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::{
-    allocation::{self, Settled},
+    allocation::Settled,
     backoff::after,
     memory::InProgress,
     node::Node,
     resize::{self, Due, Having, Update},
     spec,
+    wishes::{Grant, Told, Wish},
     worker::{Done, Worker},
 };
 
@@ -28,20 +29,19 @@ pub(super) struct Resized {
 impl Worker {
     /// Judges the object's resources, and takes as the pod what was granted.
     pub(super) fn settle_resources(&mut self) {
-        let others = || self.node.running.list();
-        let settled = allocation::settle(&self.memory.allocation, &self.desired, others, &self.node.facts);
+        let node = self.node.clone();
+        let since = self.memory.resize.pending.as_ref().map(|pending| pending.since);
+        let wish = Wish { pod: self.desired.clone(), given: self.memory.allocation.clone(), since };
+        let Told { earlier, settled } = node.wishes.settle(wish, &node.running, &node.facts, self.now());
+        if let Some(grant) = earlier {
+            self.granted(grant);
+        }
         let generation = self.desired.metadata.generation.unwrap_or(0);
+        self.memory.resize.has_wish = matches!(settled, Settled::Waits(_) | Settled::Unjudged);
         match settled {
+            Settled::Unjudged => {}
             Settled::Same => self.memory.resize.pending = None,
-            Settled::Granted(given) => {
-                self.memory.allocation = given;
-                let resize = &mut self.memory.resize;
-                resize.pending = None;
-                resize.is_cgroup_due = true;
-                resize.retry_at = None;
-                resize.in_progress = Some(InProgress { generation, error: None });
-                self.tell_resize(Type::Normal, "ResizeStarted", "Pod resize started", generation, "");
-            }
+            Settled::Granted(given) => self.granted(Grant { given, generation }),
             Settled::Waits(pending) => {
                 let resize = &mut self.memory.resize;
                 let is_new = resize.pending.as_ref().is_none_or(|it| it.generation != generation);
@@ -53,6 +53,16 @@ impl Worker {
             }
         }
         self.pod = self.memory.allocation.apply(&self.desired);
+    }
+
+    fn granted(&mut self, Grant { given, generation }: Grant) {
+        self.memory.allocation = given;
+        let resize = &mut self.memory.resize;
+        resize.pending = None;
+        resize.is_cgroup_due = true;
+        resize.retry_at = None;
+        resize.in_progress = Some(InProgress { generation, error: None });
+        self.tell_resize(Type::Normal, "ResizeStarted", "Pod resize started", generation, "");
     }
 
     fn tell_resize(&self, kind: Type, reason: &str, title: &str, generation: i64, error: &str) {

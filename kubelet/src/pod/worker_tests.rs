@@ -12,7 +12,9 @@ use super::{
     configs::tests::facts,
     inbox::Inbox,
     node::{Evict, Index, Network, Node, Registry},
-    spec, worker,
+    spec,
+    wishes::Wishes,
+    worker,
 };
 use crate::{
     cgroups::Cgroups,
@@ -65,6 +67,8 @@ impl Bed {
         let reporter = Reporter::new(self.recorder.clone(), "node-1");
         let tokens = Tokens::new(None, clock);
         let settings = Settings::default();
+        let (running, wishes) = (Registry::default(), Wishes::default());
+        wishes.open(&running);
         let (_, network) = watch::channel(Network { ready: true, message: String::new() });
         Arc::new(Node {
             runtime: self.runtime.clone(),
@@ -99,7 +103,8 @@ impl Bed {
             network,
             health: watch::channel(Health::default()).1,
             index: Index::default(),
-            running: Registry::default(),
+            wishes,
+            running,
             own: OwnNode::of(ApiNode::default()),
             evict: self.evict.clone(),
         })

@@ -8,6 +8,7 @@ use k8s_openapi::{
 use super::{Inputs, whole_second};
 use crate::pod::{
     admission::preemption,
+    allocation,
     fate::{Stop, Why},
     plan_reset::RESTARTING,
     spec,
@@ -20,7 +21,7 @@ pub(super) const OWNED: [&str; 8] = [
     "Initialized",
     "ContainersReady",
     "PodReadyToStartContainers",
-    "PodResizePending",
+    allocation::PENDING,
     "PodResizeInProgress",
     "AllContainersRestarting",
 ];
@@ -61,7 +62,7 @@ pub(super) fn all(inputs: &Inputs<'_>, status: &PodStatus) -> Vec<PodCondition> 
     let resize = &inputs.memory.resize;
     if let Some(pending) = &resize.pending {
         let (reason, message) = (Some(pending.reason), Some(pending.message.clone()));
-        conditions.push(of_resize(inputs, "PodResizePending", pending.generation, reason, message));
+        conditions.push(of_resize(inputs, allocation::PENDING, pending.generation, reason, message));
     }
     if let Some(progress) = &resize.in_progress {
         let reason = progress.error.as_ref().map(|_| "Error");
