@@ -6,36 +6,54 @@ use component::recorder::Type;
 use machinery::quantity::Quantity;
 
 use crate::{
-    cgroups::{Cgroups, Error, Limits},
+    cgroups::{Cgroups, Error, Hierarchy, Limits},
     config::KubeletConfiguration,
-    node::capacity::{self, Amounts},
-    pod::configs::resources::cpu_shares,
+    node::{
+        capacity::{self, Amounts},
+        object::Identity,
+    },
+    pod::configs::{NodeFacts, resources::cpu_shares},
     reporting::Reporter,
 };
+
+/// Makes the cgroups of pods where the configuration wants them, with their limits.
+///
+/// # Errors
+/// The first cgroup that could not be made or written.
+pub(crate) fn cgroups(
+    c: &KubeletConfiguration,
+    hierarchy: Hierarchy,
+    facts: &NodeFacts,
+    identity: &Identity,
+    reporter: &Reporter,
+) -> Result<Option<Cgroups>, Error> {
+    if !c.cgroups_per_qos {
+        return Ok(None);
+    }
+    let sizes_kib = identity.machine.hugepages.iter().map(|(size_kib, _)| *size_kib);
+    let cgroups = Cgroups::new(hierarchy, facts.cgroups.clone(), facts.cpu_period_us).with_huge_pages(sizes_kib);
+    enforce(&cgroups, c, &identity.capacity, reporter)?;
+    Ok(Some(cgroups))
+}
 
 /// Makes the cgroups of pods, and holds all of them to their share.
 ///
 /// # Errors
 /// The first cgroup that could not be made or written.
-pub(crate) fn enforce(
-    cgroups: &Cgroups,
-    c: &KubeletConfiguration,
-    capacity: &Amounts,
-    reporter: &Reporter,
-) -> Result<(), Error> {
+fn enforce(cgroups: &Cgroups, c: &KubeletConfiguration, capacity: &Amounts, reporter: &Reporter) -> Result<(), Error> {
     let is_wanted = |option: &str| c.enforce_node_allocatable.iter().any(|it| it == option);
     // Eviction thresholds are not taken off here: pods are ended before they reach this limit.
     let reserved = [&c.kube_reserved, &c.system_reserved];
     let share = if is_wanted("pods") { capacity::less_reserved(capacity, reserved) } else { capacity.clone() };
-    cgroups.ensure_top(&limits(&share))?;
+    cgroups.ensure_top(&limits(&share, cgroups))?;
     reporter.node(Type::Normal, "NodeAllocatableEnforced", "Updated Node Allocatable limit across pods");
     for (option, words, name, reserved) in [
         ("system-reserved", "system", &c.system_reserved_cgroup, &c.system_reserved),
         ("kube-reserved", "kube", &c.kube_reserved_cgroup, &c.kube_reserved),
     ] {
         let limits = match (is_wanted(option), is_wanted(&format!("{option}-compressible"))) {
-            (true, _) => limits(&parsed(reserved)),
-            (_, true) => Limits { cpu_shares: limits(&parsed(reserved)).cpu_shares, ..Limits::default() },
+            (true, _) => limits(&parsed(reserved), cgroups),
+            (_, true) => Limits { cpu_shares: limits(&parsed(reserved), cgroups).cpu_shares, ..Limits::default() },
             (false, false) => continue,
         };
         cgroups.hold(name, &limits)?;
@@ -49,11 +67,13 @@ fn parsed(amounts: &BTreeMap<String, String>) -> Amounts {
     amounts.iter().filter_map(|(name, text)| Some((name.clone(), Quantity::parse(text).ok()?))).collect()
 }
 
-fn limits(amounts: &Amounts) -> Limits {
+fn limits(amounts: &Amounts, cgroups: &Cgroups) -> Limits {
+    let each = amounts.iter().map(|(name, amount)| (name.as_str(), amount.value()));
     Limits {
         cpu_shares: amounts.get("cpu").map(|cpu| cpu_shares(cpu.milli_value())),
         memory_bytes: amounts.get("memory").map(Quantity::value),
         pids_max: amounts.get("pid").map(Quantity::value),
+        huge_pages: cgroups.huge_pages().of_amounts(each),
         ..Limits::default()
     }
 }
@@ -66,10 +86,7 @@ mod tests {
     use machinery::quantity::Format;
 
     use super::*;
-    use crate::cgroups::{
-        Hierarchy,
-        naming::{Driver, Naming},
-    };
+    use crate::cgroups::naming::{Driver, Naming};
 
     #[test]
     fn each_share_is_written_where_it_is_asked_for() {

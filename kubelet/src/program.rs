@@ -17,7 +17,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     Options, certificates,
-    cgroups::{Cgroups, Hierarchy},
+    cgroups::Hierarchy,
     config::KubeletConfiguration,
     connect::{self, Connected},
     dispatch::{Dispatcher, LateDispatcher},
@@ -265,10 +265,7 @@ async fn make_node(
     if let Some(problem) = dns::host_problem(&facts.host_dns, resolv_conf, &c.cluster_domain) {
         reporter.node(Type::Warning, "CheckLimitsForResolvConf", problem);
     }
-    let cgroups = c.cgroups_per_qos.then(|| Cgroups::new(hierarchy, facts.cgroups.clone(), facts.cpu_period_us));
-    if let Some(cgroups) = &cgroups {
-        enforcement::enforce(cgroups, c, &identity.capacity, &reporter)?;
-    }
+    let cgroups = enforcement::cgroups(c, hierarchy, &facts, identity, &reporter)?;
     let late = LateDispatcher::default();
     let sources = Arc::new(ObjectSources::new(client.clone(), late.wake()));
     let tokens = Tokens::new(client.clone(), clock);
@@ -299,10 +296,10 @@ async fn make_node(
         clock,
         random: seams.random.clone(),
         network,
-        wishes: Wishes::default(),
         health: health.clone(),
         index: Index::default(),
         running: Registry::default(),
+        wishes: Wishes::default(),
         own,
         evict: late.evict(),
     });

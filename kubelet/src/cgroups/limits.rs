@@ -10,6 +10,9 @@ use crate::{
     status::qos,
 };
 
+/// File → text.
+type Files = Vec<(String, String)>;
+
 /// What a cgroup is held to; None writes nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Limits {
@@ -21,6 +24,8 @@ pub struct Limits {
     /// -1 for none.
     pub memory_bytes: Option<i64>,
     pub pids_max: Option<i64>,
+    /// Bytes by the kernel's name of a size of huge pages; what is not named is left as it is.
+    pub huge_pages: Vec<(String, i64)>,
 }
 
 impl Limits {
@@ -39,6 +44,7 @@ impl Limits {
             cpu_period_us,
             memory_bytes: (total.memory_limit_bytes > 0).then_some(total.memory_limit_bytes),
             pids_max,
+            huge_pages: Vec::new(),
         }
     }
 
@@ -54,11 +60,12 @@ impl Limits {
             cpu_period_us: self.cpu_period_us,
             memory_bytes: wider(self.memory_bytes, now.memory_bytes),
             pids_max: None,
+            huge_pages: Vec::new(),
         }
     }
 
-    /// File → text for one v1 controller.
-    pub(super) fn v1(&self, controller: &str) -> Vec<(&'static str, String)> {
+    /// Of one v1 controller.
+    pub(super) fn v1(&self, controller: &str) -> Files {
         let rows = match controller {
             "cpu" => vec![
                 ("cpu.shares", self.cpu_shares),
@@ -67,13 +74,14 @@ impl Limits {
             ],
             "memory" => vec![("memory.limit_in_bytes", self.memory_bytes)],
             "pids" => vec![("pids.max", self.pids_max)],
+            "hugetlb" => return self.huge_page_files("limit_in_bytes").collect(),
             _ => vec![],
         };
-        rows.into_iter().filter_map(|(file, value)| Some((file, value?.to_string()))).collect()
+        rows.into_iter().filter_map(|(file, value)| Some((file.to_owned(), value?.to_string()))).collect()
     }
 
-    /// File → text for the unified hierarchy.
-    pub(super) fn v2(&self) -> Vec<(&'static str, String)> {
+    /// Of the unified hierarchy.
+    pub(super) fn v2(&self) -> Files {
         let or_max = |value: i64| if value < 0 { "max".to_owned() } else { value.to_string() };
         let rows = [
             ("cpu.weight", self.cpu_shares.map(|shares| cpu_weight(shares).to_string())),
@@ -84,7 +92,15 @@ impl Limits {
             ("memory.max", self.memory_bytes.map(or_max)),
             ("pids.max", self.pids_max.map(or_max)),
         ];
-        rows.into_iter().filter_map(|(file, text)| Some((file, text?))).collect()
+        let rows = rows.into_iter().filter_map(|(file, text)| Some((file.to_owned(), text?)));
+        rows.chain(self.huge_page_files("max")).collect()
+    }
+
+    /// Pages that are used, and pages that are promised: older kernels count the first alone.
+    fn huge_page_files(&self, file: &str) -> impl Iterator<Item = (String, String)> {
+        self.huge_pages.iter().flat_map(move |(size, bytes)| {
+            [format!("hugetlb.{size}.{file}"), format!("hugetlb.{size}.rsvd.{file}")].map(|it| (it, bytes.to_string()))
+        })
     }
 }
 
@@ -108,7 +124,7 @@ pub(super) fn read(folder: &Path) -> Limits {
 }
 
 /// Writes the files. One that the kernel does not have (a controller that is off) is passed over.
-pub(super) fn write(folder: &Path, files: &[(&'static str, String)]) -> Result<(), Error> {
+pub(super) fn write(folder: &Path, files: &[(String, String)]) -> Result<(), Error> {
     for (file, text) in files {
         let path = folder.join(file);
         match fs::write(&path, text) {

@@ -6,6 +6,7 @@
 pub mod figures;
 #[cfg(test)]
 mod figures_tests;
+pub mod huge_pages;
 mod limits;
 pub mod naming;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use crate::{
     status::qos,
 };
 pub use figures::Figures;
+use huge_pages::Sizes;
 pub use limits::Limits;
 use naming::{Name, Naming};
 
@@ -61,6 +63,16 @@ impl Hierarchy {
         matches!(self, Self::V2(_))
     }
 
+    fn limits_huge_pages(&self) -> bool {
+        match self {
+            Self::V1 { controllers, .. } => controllers.contains_key("hugetlb"),
+            Self::V2(root) => {
+                let available = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
+                available.split_whitespace().any(|controller| controller == "hugetlb")
+            }
+        }
+    }
+
     /// Whether the kernel limits swap by cgroup. `root` is where /proc is read; on v2 the file is looked for in the
     /// process's own cgroup, as the topmost has none.
     pub fn limits_swap(&self, root: &Path) -> bool {
@@ -94,11 +106,25 @@ pub struct Cgroups {
     naming: Naming,
     /// The period of CPU limits; None where they are not enforced.
     cpu_period_us: Option<i64>,
+    huge_pages: Sizes,
 }
 
 impl Cgroups {
     pub fn new(hierarchy: Hierarchy, naming: Naming, cpu_period_us: Option<i64>) -> Self {
-        Self { hierarchy, naming, cpu_period_us }
+        Self { hierarchy, naming, cpu_period_us, huge_pages: Sizes::default() }
+    }
+
+    /// Has pods limited to the huge pages that they ask for, of the sizes (in KiB) that the machine has, where the kernel
+    /// counts them by cgroup.
+    pub fn with_huge_pages(mut self, sizes_kib: impl IntoIterator<Item = i64>) -> Self {
+        if self.hierarchy.limits_huge_pages() {
+            self.huge_pages = Sizes(sizes_kib.into_iter().collect());
+        }
+        self
+    }
+
+    pub fn huge_pages(&self) -> &Sizes {
+        &self.huge_pages
     }
 
     pub fn naming(&self) -> &Naming {
@@ -120,7 +146,7 @@ impl Cgroups {
     /// The first folder or file that could not be written.
     pub fn ensure_top(&self, allocatable: &Limits) -> Result<(), Error> {
         self.ensure(&self.naming.kubepods(), allocatable)?;
-        let least = Limits { cpu_shares: Some(2), ..Limits::default() };
+        let least = Limits { cpu_shares: Some(2), huge_pages: self.huge_pages.unbounded(), ..Limits::default() };
         self.ensure(&self.naming.class(qos::BEST_EFFORT), &least)?;
         self.ensure(&self.naming.class(qos::BURSTABLE), &least)
     }
@@ -147,7 +173,7 @@ impl Cgroups {
         match &self.hierarchy {
             Hierarchy::V1 { controllers, .. } => controllers
                 .iter()
-                .filter(|(controller, _)| matches!(controller.as_str(), "cpu" | "memory" | "pids"))
+                .filter(|(controller, _)| matches!(controller.as_str(), "cpu" | "memory" | "pids" | "hugetlb"))
                 .map(|(controller, root)| (Some(controller.as_str()), root.join(name.folder())))
                 .collect(),
             Hierarchy::V2(root) => vec![(None, root.join(name.folder()))],
@@ -171,7 +197,8 @@ impl Cgroups {
     /// # Errors
     /// The first folder or file that could not be written.
     pub fn ensure_pod(&self, pod: &Pod, pids_max: Option<i64>) -> Result<(), Error> {
-        let limits = Limits::of_pod(pod, self.cpu_period_us, pids_max);
+        let mut limits = Limits::of_pod(pod, self.cpu_period_us, pids_max);
+        limits.huge_pages = self.huge_pages.of_pod(pod);
         self.ensure(&self.naming.pod(qos::of_pod(pod), spec::uid(pod)), &limits)
     }
 

@@ -58,6 +58,47 @@ fn v2_hands_controllers_down_and_writes_weights() {
     assert_eq!(cgroups.pods(), [(qos::BURSTABLE, "a-b".to_owned())]);
 }
 
+/// Of the sizes of 2 MiB and 1 GiB, where the kernel has the controller.
+#[test]
+fn huge_pages_are_limited_where_the_kernel_counts_them() {
+    let pod: Pod = serde_json::from_value(json!({"metadata": {"uid": "a-b"}, "spec": {"containers": [{"name": "c",
+        "resources": {"requests": {"cpu": "500m", "hugepages-2Mi": "4Mi"}, "limits": {"hugepages-2Mi": "4Mi"}}}]}}))
+    .expect("a pod");
+    let made = |root: &Path| {
+        let cgroups = Cgroups::new(Hierarchy::detect(root), Naming::new(Driver::Cgroupfs, ""), None);
+        let cgroups = cgroups.with_huge_pages([2048, 1 << 20]);
+        let all = cgroups.huge_pages().of_amounts([("hugepages-2Mi", 8 << 20)]);
+        cgroups.ensure_top(&Limits { huge_pages: all, ..Limits::default() }).expect("makes the top");
+        cgroups.ensure_pod(&pod, None).expect("makes the pod");
+        cgroups.weigh_burstable(&[]).expect("leaves what it does not name");
+        cgroups.widen_pod(&pod).expect("leaves what it does not name");
+    };
+    for (controllers, folder, limit) in
+        [("v1", "hugetlb/", "limit_in_bytes"), ("cpu hugetlb", "", "max"), ("cpu", "", "max"), ("v1 cpu", "", "max")]
+    {
+        let root = tempfile::tempdir().expect("a folder");
+        match controllers {
+            "v1" => fs::create_dir(root.path().join("hugetlb")).expect("a folder"),
+            "v1 cpu" => fs::create_dir(root.path().join("cpu")).expect("a folder"),
+            controllers => write(&root.path().join("cgroup.controllers"), controllers),
+        }
+        made(root.path());
+        for (name, small, large) in [
+            ("kubepods", "8388608", "0"),
+            ("kubepods/burstable", "4611686018427387904", "4611686018427387904"),
+            ("kubepods/besteffort", "4611686018427387904", "4611686018427387904"),
+            ("kubepods/burstable/poda-b", "4194304", "0"),
+        ] {
+            let read = |file: String| fs::read_to_string(root.path().join(format!("{folder}{name}/{file}")));
+            for (size, wanted) in [("2MB", small), ("2MB.rsvd", small), ("1GB", large), ("1GB.rsvd", large)] {
+                let found = read(format!("hugetlb.{size}.{limit}")).ok();
+                let wanted = ["v1", "cpu hugetlb"].contains(&controllers).then(|| wanted.to_owned());
+                assert_eq!(found, wanted, "{controllers}: {name} {size}");
+            }
+        }
+    }
+}
+
 #[test]
 fn removing_what_is_gone_is_fine() {
     let root = tempfile::tempdir().expect("a folder");
