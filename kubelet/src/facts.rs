@@ -56,7 +56,7 @@ pub(crate) fn of_node(
         cpu_period_us: c.cpu_cfs_quota.then(|| i64::try_from(c.cpu_cfs_quota_period.0.as_micros()).unwrap_or(i64::MAX)),
         single_process_oom_kill: c.single_process_oom_kill == Some(true),
         memory_capacity_bytes: identity.machine.memory_bytes,
-        capacity_cpus: identity.machine.cpus,
+        machine: identity.machine.clone(),
         allocatable: identity.allocatable.clone(),
         seccomp_default: c.seccomp_default,
         abilities,

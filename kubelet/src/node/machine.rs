@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::topology::Topology;
+
 /// Facts that do not change while the kubelet runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Machine {
@@ -19,6 +21,7 @@ pub struct Machine {
     pub hugepages: Vec<(i64, i64)>,
     pub has_swap: bool,
     pub swap_bytes: i64,
+    pub topology: Topology,
 }
 
 impl Machine {
@@ -40,6 +43,7 @@ impl Machine {
             kernel_version: text("proc/sys/kernel/osrelease"),
             os_image: os_image(&text("etc/os-release")),
             hugepages: hugepages(&root.join("sys/kernel/mm/hugepages")),
+            topology: Topology::read(root),
             swap_bytes: meminfo_kib(&meminfo, "SwapTotal") * 1024,
             // The first line is the heading.
             has_swap: text("proc/swaps").lines().skip(1).any(|line| !line.contains("/dev/zram")),

@@ -15,6 +15,7 @@ mod pod_range;
 mod sync;
 #[cfg(test)]
 mod tests;
+pub mod topology;
 
 pub use network::watch as watch_network;
 pub use pod_range::tell as tell_pod_range;

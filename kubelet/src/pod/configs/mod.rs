@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use machinery::quantity::Quantity;
 
-use crate::{cgroups::naming::Naming, paths::Paths};
+use crate::{cgroups::naming::Naming, node::machine::Machine, paths::Paths};
 
 /// What is the same for all pods of the node.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ pub struct NodeFacts {
     /// On cgroup v2 a process that runs out of memory does not take its container along.
     pub single_process_oom_kill: bool,
     pub memory_capacity_bytes: i64,
-    pub capacity_cpus: i64,
+    pub machine: Machine,
     pub allocatable: BTreeMap<String, Quantity>,
     pub seccomp_default: bool,
     pub abilities: Abilities,

@@ -10,6 +10,7 @@ use super::{NodeFacts, container, dns, hosts, resources, sandbox, security};
 use crate::{
     cgroups::naming::{Driver, Naming},
     images::Image,
+    node::machine::Machine,
     paths::Paths,
     pod::spec,
     status::qos,
@@ -35,7 +36,7 @@ pub(crate) fn facts() -> NodeFacts {
         cpu_period_us: Some(resources::CPU_PERIOD_US),
         single_process_oom_kill: false,
         memory_capacity_bytes: 1 << 30,
-        capacity_cpus: 2,
+        machine: Machine { cpus: 2, ..Machine::default() },
         allocatable: [("cpu", 2), ("memory", 1 << 30), ("ephemeral-storage", 1000), ("pods", 110)]
             .map(|(name, value)| (name.to_owned(), amount(value)))
             .into(),

@@ -1,10 +1,12 @@
 //! `/metrics/cadvisor`: what the node's cgroups use (the topmost, those of classes, pods, sandboxes and containers),
 //! what pods' networks carry, and what the machine has, under the names that cAdvisor gave them.
 //!
-//! Enter at [`metrics`]. [`rows`] gathers, [`families`] names and explains the numbers; [`render`] writes the text and is
-//! pure. The numbers are the kernel's; where a container has no cgroup that can be found, the runtime's.
+//! Enter at [`metrics`]. [`rows`] gathers, [`families`] names and explains the numbers, [`machine`] those of the machine;
+//! [`render`] writes the text and is pure. The numbers are the kernel's; where a container has no cgroup that can be found,
+//! the runtime's.
 
 mod families;
+mod machine;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -22,14 +24,13 @@ use super::{
     body::{self, Body, text},
     quoted::Quoted,
 };
-use crate::pod::node::Node;
+use crate::{node::machine::Machine, pod::node::Node};
 
 /// What a scrape found.
 struct Scrape {
     rows: Vec<Row>,
     networks: Vec<Network>,
-    cores: i64,
-    memory_bytes: i64,
+    machine: Machine,
 }
 
 pub(super) async fn metrics(node: &Arc<Node>) -> Response<Body> {
@@ -37,8 +38,7 @@ pub(super) async fn metrics(node: &Arc<Node>) -> Response<Body> {
         Ok(found) => found,
         Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, error.rpc()),
     };
-    let (cores, memory_bytes) = (node.facts.capacity_cpus, node.facts.memory_capacity_bytes);
-    let families = render(Scrape { rows, networks, cores, memory_bytes });
+    let families = render(Scrape { rows, networks, machine: node.facts.machine.clone() });
     let pieces = families.map(|family| Ok(Bytes::from(family)));
     let mut response = Response::new(body::of_stream(futures::stream::iter(pieces)));
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -80,12 +80,7 @@ fn render(scrape: Scrape) -> impl Iterator<Item = String> + Send + 'static {
         }
         out
     });
-    let machine = [
-        ("machine_cpu_cores", "Number of logical CPU cores.", scrape.cores),
-        ("machine_memory_bytes", "Amount of memory installed on the machine.", scrape.memory_bytes),
-    ];
-    let machine =
-        machine.into_iter().map(|(name, help, value)| format!("{}{name} {value}\n", head(name, help, "gauge")));
+    let machine = machine::families(&scrape.machine);
     plain.chain(limited).chain(disks).chain(networks).chain(machine)
 }
 

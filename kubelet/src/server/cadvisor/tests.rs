@@ -7,7 +7,7 @@ use super::{
 use crate::{
     cgroups::figures::{Cpu, Disk, Figures, Memory, Stall, Stalls},
     net_usage::{Interface, Traffic},
-    node::machine::Space,
+    node::machine::{Machine, Space},
 };
 
 /// A container with a limit of CPU, and a pod without.
@@ -54,7 +54,8 @@ fn families_have_cadvisors_names_and_labels() {
     let received = Traffic { bytes: 7, ..Traffic::default() };
     let interfaces = vec![Interface { name: "eth0".into(), received, sent: Traffic::default() }];
     let networks = [Network { labels: "container=\"\",pod=\"p\"".into(), at_ms: 5000, interfaces }];
-    let scrape = Scrape { rows: rows().into(), networks: networks.into(), cores: 2, memory_bytes: 1024 };
+    let scrape =
+        Scrape { rows: rows().into(), networks: networks.into(), machine: Machine { cpus: 2, ..Machine::default() } };
     let families: Vec<String> = render(scrape).collect();
     for family in &families {
         assert_eq!(family.matches("# TYPE").count(), 1, "they are handed over one by one: {family}");
@@ -79,8 +80,7 @@ fn families_have_cadvisors_names_and_labels() {
         "container_fs_writes_bytes_total{container=\"c\",pod=\"p\",device=\"/dev/sda\"} 8192 5000\n",
         "container_pressure_io_waiting_seconds_total{container=\"c\",pod=\"p\"} 2.5 5000\n",
         "container_network_receive_bytes_total{container=\"\",pod=\"p\",interface=\"eth0\"} 7 5000\n",
-        "machine_cpu_cores 2\n",
-        "machine_memory_bytes 1024\n",
+        "machine_cpu_cores{boot_id=\"\",machine_id=\"\",system_uuid=\"\"} 2\n",
     ] {
         assert!(text.contains(wanted), "{wanted} in {text}");
     }
