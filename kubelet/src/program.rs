@@ -270,9 +270,10 @@ async fn make_node(
     let sources = Arc::new(ObjectSources::new(client.clone(), late.wake()));
     let tokens = Tokens::new(client.clone(), clock);
     let mounts = ImageMounts::new(channel.clone(), version);
-    let volumes = VolumeManager::new(facts.paths.clone(), sources.clone(), tokens, clock, client.clone(), mounts);
+    let volumes =
+        VolumeManager::new(facts.paths.clone(), sources.clone(), tokens.clone(), clock, client.clone(), mounts);
     let records = connect::pull_records(options, runtime, clock).await;
-    let puller = puller(options, runtime, &sources, &reporter, clock, &records)?;
+    let puller = puller(options, runtime, &sources, &reporter, (clock, tokens), &records)?;
     let informers = client.clone().map(|client| Informers::new(client, seams.random.clone(), seams.shutdown.clone()));
     let own = OwnNode::new(identity, informers.as_ref(), client.clone());
     let (network_sender, network) = watch::channel(Network::default());
@@ -315,7 +316,7 @@ fn puller(
     runtime: &SharedRuntime,
     sources: &Arc<ObjectSources>,
     reporter: &Reporter,
-    clock: Clock,
+    (clock, tokens): (Clock, Tokens),
     records: &Arc<Records>,
 ) -> Result<Puller, Error> {
     let c = &options.configuration;
@@ -327,7 +328,7 @@ fn puller(
         access: access::Policy::parse(policy, allowed).map_err(Error::Options)?,
     };
     let (configuration, programs) = (options.credential_providers.as_deref(), &options.credential_provider_programs);
-    let providers = Providers::load(configuration, programs, Logins::of_process(&options.root_dir), clock)?;
+    let providers = Providers::load(configuration, programs, Logins::of_process(&options.root_dir), tokens, clock)?;
     Ok(Puller::new(runtime.clone(), sources.clone(), reporter.clone(), clock, pulls, providers, records.clone()))
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 /// Features of upstream's kubelet that are there.
-const ON: [&str; 37] = [
+const ON: [&str; 38] = [
     "ContainerRestartRules",
     "CustomCPUCFSQuotaPeriod",
     "DisableNodeKubeProxyVersion",
@@ -25,6 +25,7 @@ const ON: [&str; 37] = [
     "KubeletCrashLoopBackOffMax",
     "KubeletEnsureSecretPulledImages",
     "KubeletFineGrainedAuthz",
+    "KubeletServiceAccountTokenForCredentialProviders",
     "NodeDeclaredFeatures",
     "NodeLogQuery",
     "PodLevelResources",
@@ -48,7 +49,7 @@ const ON: [&str; 37] = [
 ];
 
 /// Features that are not built.
-const OFF: [&str; 50] = [
+const OFF: [&str; 49] = [
     "AllAlpha",
     "AllBeta",
     "AllowDNSOnlyNodeCSR",
@@ -78,7 +79,6 @@ const OFF: [&str; 50] = [
     "KubeletPodResourcesGet",
     "KubeletPodResourcesListUseActivePods",
     "KubeletRegistrationGetOnExistsOnly",
-    "KubeletServiceAccountTokenForCredentialProviders",
     "KubeletTracing",
     "LocalStorageCapacityIsolationFSQuotaMonitoring",
     "MemoryQoS",

@@ -86,11 +86,29 @@ fn pattern_problem(pattern: &str) -> Option<String> {
     }
 }
 
-/// Credentials for a pull, with the secret that they are from; without one every pod of the node has them.
+/// Credentials for a pull, and where they are from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Credential {
     pub auth: AuthConfig,
-    pub secret: Option<PullSecret>,
+    pub source: Source,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// Every pod of the node has them.
+    Node,
+    Secret(PullSecret),
+    /// Pods with this ServiceAccount have them.
+    Account(PullAccount),
+}
+
+/// A ServiceAccount by its place.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PullAccount {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
 }
 
 /// A secret by its place, with the hash of what it held for the image.
@@ -130,9 +148,8 @@ pub(super) fn hash(auth: &AuthConfig) -> String {
 pub struct Access {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kubernetes_secrets: Vec<PullSecret>,
-    /// Of service accounts, that others may have noted; none here pulls with one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub kubernetes_service_accounts: Vec<serde_json::Value>,
+    pub kubernetes_service_accounts: Vec<PullAccount>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub node_pods_accessible: bool,
 }
@@ -140,11 +157,10 @@ pub struct Access {
 impl Access {
     /// Of a pull with these credentials, or with none.
     pub(super) fn of(credential: Option<&Credential>) -> Self {
-        let secret = credential.and_then(|it| it.secret.clone());
-        Self {
-            node_pods_accessible: secret.is_none(),
-            kubernetes_secrets: secret.into_iter().collect(),
-            ..Self::default()
+        match credential.map(|it| it.source.clone()) {
+            None | Some(Source::Node) => Self { node_pods_accessible: true, ..Self::default() },
+            Some(Source::Secret(secret)) => Self { kubernetes_secrets: vec![secret], ..Self::default() },
+            Some(Source::Account(account)) => Self { kubernetes_service_accounts: vec![account], ..Self::default() },
         }
     }
 
@@ -159,6 +175,9 @@ impl Access {
                 self.kubernetes_secrets.push(secret.clone());
             }
             self.kubernetes_secrets.sort();
+            self.kubernetes_service_accounts.extend(other.kubernetes_service_accounts.iter().cloned());
+            self.kubernetes_service_accounts.sort();
+            self.kubernetes_service_accounts.dedup();
         }
         *self != before
     }
@@ -185,8 +204,22 @@ pub(super) enum Judgement {
     Pull,
 }
 
-/// Judges a pod by the secrets that it has for the image.
-pub(super) fn judge(policy: &Policy, image: &str, known: &Known, secrets: &[PullSecret]) -> Judgement {
+impl Known {
+    /// Some pods may use the image by their ServiceAccount.
+    pub(super) fn has_accounts(&self, image: &str) -> bool {
+        let access = self.record.as_ref().and_then(|record| record.get(name::without_tag(image)));
+        access.is_some_and(|access| !access.kubernetes_service_accounts.is_empty())
+    }
+}
+
+/// Judges a pod by the secrets that it has for the image, and by its ServiceAccount where that has credentials for it.
+pub(super) fn judge(
+    policy: &Policy,
+    image: &str,
+    known: &Known,
+    secrets: &[PullSecret],
+    account: Option<&PullAccount>,
+) -> Judgement {
     if !policy.asks(image, known.record.is_some() || known.is_pulling) {
         return Judgement::Use;
     }
@@ -207,6 +240,9 @@ pub(super) fn judge(policy: &Policy, image: &str, known: &Known, secrets: &[Pull
                 (false, true) => {}
             }
         }
+    }
+    if account.is_some_and(|account| access.kubernetes_service_accounts.contains(account)) {
+        return Judgement::Use;
     }
     Judgement::Pull
 }
@@ -241,9 +277,33 @@ mod tests {
             ("the same password", known(Some(of(one.clone()))), vec![other.clone()], Judgement::UseAndNote(other)),
             ("a stranger's", known(Some(of(one))), vec![stranger], Judgement::Pull),
         ] {
-            let found = judge(&Policy::default(), "registry.example/a:1", &known, &secrets);
+            let found = judge(&Policy::default(), "registry.example/a:1", &known, &secrets, None);
             assert_eq!(found, wanted, "{what}");
         }
+    }
+
+    #[test]
+    fn an_account_may_use_what_was_pulled_for_it() {
+        let account = |uid: &str| PullAccount { namespace: "ns".into(), name: "web".into(), uid: uid.into() };
+        let credential = Credential { auth: AuthConfig::default(), source: Source::Account(account("u")) };
+        let mut access = Access::of(Some(&credential));
+        assert!(!access.node_pods_accessible);
+        let record = known(Some(access.clone()));
+        assert!(record.has_accounts("registry.example/a:1") && !record.has_accounts("registry.example/b:1"));
+        for (whose, wanted) in
+            [(Some(account("u")), Judgement::Use), (Some(account("other")), Judgement::Pull), (None, Judgement::Pull)]
+        {
+            let found = judge(&Policy::default(), "registry.example/a:1", &record, &[], whose.as_ref());
+            assert_eq!(found, wanted, "{whose:?}");
+        }
+        assert!(!access.add(&Access::of(Some(&credential))), "known");
+        let other = Credential { source: Source::Account(account("a")), ..credential };
+        assert!(access.add(&Access::of(Some(&other))));
+        assert_eq!(access.kubernetes_service_accounts, [account("a"), account("u")]);
+        let text = serde_json::json!(access).to_string();
+        let of = |uid: &str| format!(r#"{{"name":"web","namespace":"ns","uid":"{uid}"}}"#);
+        assert_eq!(text, format!(r#"{{"kubernetesServiceAccounts":[{},{}]}}"#, of("a"), of("u")));
+        assert!(access.add(&Access::of(None)) && access.kubernetes_service_accounts.is_empty(), "everybody's now");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use serde::Deserialize;
 
 use super::{
-    access::{self, Credential, PullSecret},
+    access::{self, Credential, PullSecret, Source},
     matching,
 };
 use crate::{env::Sources, pod::spec};
@@ -59,7 +59,7 @@ fn of_secret(secret: &Secret) -> Vec<(String, Credential)> {
     let one = |(at, it): (String, Entry)| {
         let auth = auth(&at, it);
         let secret = PullSecret { credential_hash: access::hash(&auth), ..place.clone() };
-        (at, Credential { auth, secret: Some(secret) })
+        (at, Credential { auth, source: Source::Secret(secret) })
     };
     entries(secret).into_iter().map(one).collect()
 }

@@ -28,7 +28,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use tokio::sync::{OnceCell, Semaphore};
 
 use self::{
-    access::{Access, Credential, Judgement, Policy},
+    access::{Access, Credential, Judgement, Policy, Source},
     providers::Providers,
     rate::{Bucket, Rate},
     records::Records,
@@ -197,8 +197,19 @@ impl Puller {
             }
         };
         let credentials = auth::for_image(pod, image, self.sources.as_ref());
-        let secrets: Vec<_> = credentials.into_iter().filter_map(|it| it.secret).collect();
-        match access::judge(&self.access, requested, &known, &secrets) {
+        let secrets: Vec<_> = credentials
+            .into_iter()
+            .filter_map(|it| if let Source::Secret(secret) = it.source { Some(secret) } else { None })
+            .collect();
+        let mut judgement = access::judge(&self.access, requested, &known, &secrets, None);
+        if judgement == Judgement::Pull && known.has_accounts(requested) {
+            let account = self.providers.for_image(image, pod).await.into_iter().find_map(|it| match it.source {
+                Source::Account(account) => Some(account),
+                _ => None,
+            });
+            judgement = access::judge(&self.access, requested, &known, &secrets, account.as_ref());
+        }
+        match judgement {
             Judgement::Use => true,
             Judgement::Pull => false,
             Judgement::UseAndNote(secret) => {
@@ -269,8 +280,7 @@ impl Puller {
     async fn pull_shared(&self, pod: &Pod, requested: &str, image: &str) -> Result<Pulled, PullError> {
         // The pod's own secrets come first.
         let mut credentials = auth::for_image(pod, image, self.sources.as_ref());
-        let of_node = self.providers.for_image(image).await;
-        credentials.extend(of_node.into_iter().map(|auth| Credential { auth, secret: None }));
+        credentials.extend(self.providers.for_image(image, pod).await);
         let key = format!("{image} {credentials:?}");
         let cell: Shared = self.lock().pulling.entry(key.clone()).or_default().clone();
         let result = cell

@@ -10,9 +10,12 @@ use std::{
 
 use component::{client::shown, clock::Clock};
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
-    core::v1::{Pod, ServiceAccount},
+use k8s_openapi::{
+    api::{
+        authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
+        core::v1::{Pod, ServiceAccount},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{Api, Client, api::PostParams};
 
@@ -25,6 +28,8 @@ const AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 struct TokenKey {
     pod_uid: String,
     account: String,
+    /// Empty: whichever account has the name.
+    account_uid: String,
     audience: Option<String>,
     life_seconds: i64,
 }
@@ -50,15 +55,44 @@ impl Tokens {
         Self { client, clock, cache: Arc::default() }
     }
 
+    /// The ServiceAccount as the API has it now.
+    ///
+    /// # Errors
+    /// The API server's refusal.
+    pub async fn account(&self, namespace: &str, name: &str) -> Result<ServiceAccount, String> {
+        let Some(client) = &self.client else { return Err("there is no API server".into()) };
+        let api: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
+        api.get(name).await.map_err(|error| shown(&error))
+    }
+
+    /// A valid token for the pod's ServiceAccount, as long as it is the one with this UID.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn get_for(&self, pod: &Pod, audience: &str, account_uid: &str) -> Result<Token, String> {
+        self.get_by(pod, Some(audience), account_uid, None).await
+    }
+
     /// A valid token for the pod's ServiceAccount. A renewal that fails leaves the old one in use until its end.
     ///
     /// # Errors
     /// The API server's refusal, in upstream's words.
     pub async fn get(&self, pod: &Pod, audience: Option<&str>, life_seconds: Option<i64>) -> Result<Token, String> {
+        self.get_by(pod, audience, "", life_seconds).await
+    }
+
+    async fn get_by(
+        &self,
+        pod: &Pod,
+        audience: Option<&str>,
+        account_uid: &str,
+        life_seconds: Option<i64>,
+    ) -> Result<Token, String> {
         let account = spec::spec(pod).service_account_name.clone().unwrap_or_else(|| "default".into());
         let key = TokenKey {
             pod_uid: spec::uid(pod).to_owned(),
             account,
+            account_uid: account_uid.to_owned(),
             audience: audience.map(str::to_owned),
             life_seconds: life_seconds.unwrap_or(DEFAULT_LIFE_SECONDS),
         };
@@ -93,7 +127,9 @@ impl Tokens {
         };
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let api: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
+        let uid = Some(key.account_uid.clone()).filter(|uid| !uid.is_empty());
         let request = TokenRequest {
+            metadata: ObjectMeta { uid, ..ObjectMeta::default() },
             spec: Some(TokenRequestSpec {
                 audiences: key.audience.clone().map(|audience| vec![audience]),
                 bound_object_ref: Some(BoundObjectReference {

@@ -2,7 +2,11 @@
 //! (`kubelet.config.k8s.io/v1 CredentialProviderConfig`, KEP-2133).
 //!
 //! Enter at [`Providers::load`] and [`Providers::for_image`]. A program answers for an image; how long its answer holds,
-//! and for what else, it says itself.
+//! and for what else, it says itself. [`accounts`] is what it is told of a pod's ServiceAccount, where it acts for pods.
+
+mod accounts;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -15,16 +19,18 @@ use std::{
 use component::clock::Clock;
 use jiff::Timestamp;
 use k8s_cri::v1::AuthConfig;
+use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
+use self::accounts::{Account, Asked, TokenAttributes};
 use super::{
+    access::{Credential, Source},
     logins::Logins,
     matching::{self, fits},
     name,
 };
-use crate::{config::GoDuration, pod::backoff::after};
+use crate::{config::GoDuration, pod::backoff::after, volumes::tokens::Tokens};
 
 const KIND: &str = "CredentialProviderConfig";
 const API_VERSIONS: [&str; 3] =
@@ -66,7 +72,7 @@ struct Provider {
     args: Vec<String>,
     env: Vec<Variable>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    token_attributes: Option<Value>,
+    token_attributes: Option<TokenAttributes>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -94,14 +100,15 @@ struct Login {
     password: String,
 }
 
-/// By provider, kind of key and key: the logins and until when they hold.
-type Cache = HashMap<(String, String), (BTreeMap<String, Login>, Timestamp)>;
+/// By provider, what they are for and for whom: the logins and until when they hold.
+type Cache = HashMap<(String, String, String), (BTreeMap<String, Login>, Timestamp)>;
 
 /// See the module.
 pub struct Providers {
     providers: Vec<Provider>,
     programs: PathBuf,
     logins: Logins,
+    tokens: Tokens,
     clock: Clock,
     cache: Mutex<Cache>,
 }
@@ -111,7 +118,13 @@ impl Providers {
     ///
     /// # Errors
     /// A configuration that cannot be read, and everything in it that is wrong.
-    pub fn load(configuration: Option<&Path>, programs: &Path, logins: Logins, clock: Clock) -> Result<Self, Error> {
+    pub fn load(
+        configuration: Option<&Path>,
+        programs: &Path,
+        logins: Logins,
+        tokens: Tokens,
+        clock: Clock,
+    ) -> Result<Self, Error> {
         let configuration: Configuration = match configuration {
             Some(path) => read(path)?,
             None => Configuration::default(),
@@ -123,6 +136,7 @@ impl Providers {
             providers: configuration.providers,
             programs: programs.to_owned(),
             logins,
+            tokens,
             clock,
             cache: Mutex::default(),
         })
@@ -130,18 +144,21 @@ impl Providers {
 
     /// A node without credentials of its own.
     pub fn none(clock: Clock) -> Self {
-        let (programs, logins) = (PathBuf::new(), Logins::default());
-        Self { providers: Vec::new(), programs, logins, clock, cache: Mutex::default() }
+        let (programs, logins, tokens) = (PathBuf::new(), Logins::default(), Tokens::new(None, clock));
+        Self { providers: Vec::new(), programs, logins, tokens, clock, cache: Mutex::default() }
     }
 
-    /// Every credential of the node for an image. A provider that fails is told and passed over.
-    pub async fn for_image(&self, image: &str) -> Vec<AuthConfig> {
-        let mut found = matching::choose(self.logins.read(), image);
+    /// Every credential of the node, or of the pod's ServiceAccount, for an image. A provider that fails is told and passed
+    /// over.
+    pub async fn for_image(&self, image: &str, pod: &Pod) -> Vec<Credential> {
+        let logins = matching::choose(self.logins.read(), image).into_iter();
+        let mut found: Vec<_> = logins.map(|auth| Credential { auth, source: Source::Node }).collect();
         let mut answers = Vec::new();
         for provider in self.providers.iter().filter(|it| it.match_images.iter().any(|pattern| fits(pattern, image))) {
-            match self.ask(provider, image).await {
-                Ok(logins) => answers.extend(logins.into_iter().map(|(at, Login { username, password })| {
-                    (at.clone(), AuthConfig { username, password, server_address: at, ..AuthConfig::default() })
+            match self.ask(provider, image, pod).await {
+                Ok((logins, source)) => answers.extend(logins.into_iter().map(|(at, Login { username, password })| {
+                    let auth = AuthConfig { username, password, server_address: at.clone(), ..AuthConfig::default() };
+                    (at, Credential { auth, source: source.clone() })
                 })),
                 Err(error) => tracing::warn!(%error, image, "a credential provider failed"),
             }
@@ -150,21 +167,42 @@ impl Providers {
         found
     }
 
-    async fn ask(&self, provider: &Provider, image: &str) -> Result<BTreeMap<String, Login>, Error> {
+    async fn ask(
+        &self,
+        provider: &Provider,
+        image: &str,
+        pod: &Pod,
+    ) -> Result<(BTreeMap<String, Login>, Source), Error> {
+        let failed = |problem: String| Error::Provider { name: provider.name.clone(), problem };
+        let asked = match &provider.token_attributes {
+            Some(attributes) => attributes.of_pod(pod, &self.tokens).await.map_err(failed)?,
+            None => Asked::Plainly,
+        };
+        let (account, source) = match asked {
+            Asked::Not => return Ok((BTreeMap::new(), Source::Node)),
+            Asked::Plainly => (None, Source::Node),
+            Asked::For(account) => (Some(account.clone()), Source::Account(account.account)),
+        };
+        let whose = provider.token_attributes.as_ref().zip(account.as_ref());
+        let for_whom = whose.map(|(attributes, account)| attributes.key(account)).unwrap_or_default();
         let now = self.clock.now();
         let registry = name::registry(image);
         {
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             cache.retain(|_, (_, until)| now < *until);
-            for key in [format!("Image {image}"), format!("Registry {registry}"), "Global ".to_owned()] {
-                if let Some((logins, _)) = cache.get(&(provider.name.clone(), key)) {
-                    return Ok(logins.clone());
+            for base in [format!("Image {image}"), format!("Registry {registry}"), "Global ".to_owned()] {
+                if let Some((logins, _)) = cache.get(&(provider.name.clone(), base, for_whom.clone())) {
+                    return Ok((logins.clone(), source));
                 }
             }
         }
-        let failed = |problem: String| Error::Provider { name: provider.name.clone(), problem };
-        let answer = self.run(provider, image).await.map_err(failed)?;
-        let key = match answer.cache_key_type.as_str() {
+        let answer = self.run(provider, image, account.as_ref()).await.map_err(failed)?;
+        for login in answer.auth.values() {
+            whose
+                .map_or(Ok(()), |(attributes, account)| attributes.check_password(account, &login.password))
+                .map_err(failed)?;
+        }
+        let base = match answer.cache_key_type.as_str() {
             "Image" => format!("Image {image}"),
             "Registry" => format!("Registry {registry}"),
             "Global" => "Global ".to_owned(),
@@ -173,15 +211,21 @@ impl Providers {
         let holds = answer.cache_duration.or(provider.default_cache_duration).unwrap_or_default().0;
         if !holds.is_zero() {
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-            cache.insert((provider.name.clone(), key), (answer.auth.clone(), after(now, holds)));
+            cache.insert((provider.name.clone(), base, for_whom), (answer.auth.clone(), after(now, holds)));
         }
-        Ok(answer.auth)
+        Ok((answer.auth, source))
     }
 
-    async fn run(&self, provider: &Provider, image: &str) -> Result<Answer, String> {
-        let request = serde_json::json!({
+    async fn run(&self, provider: &Provider, image: &str, account: Option<&Account>) -> Result<Answer, String> {
+        let mut request = serde_json::json!({
             "kind": "CredentialProviderRequest", "apiVersion": provider.api_version, "image": image,
         });
+        if let Some(Account { annotations, token, .. }) = account {
+            request["serviceAccountToken"] = token.as_str().into();
+            if !annotations.is_empty() {
+                request["serviceAccountAnnotations"] = serde_json::json!(annotations);
+            }
+        }
         let mut command = tokio::process::Command::new(self.programs.join(&provider.name));
         command.args(&provider.args).envs(provider.env.iter().map(|it| (&it.name, &it.value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -245,64 +289,11 @@ fn check(provider: &Provider, programs: &Path) -> Result<(), String> {
     if provider.default_cache_duration.is_none() {
         return Err("defaultCacheDuration is required".into());
     }
-    if provider.token_attributes.is_some() {
-        return Err("tokenAttributes are not supported by this kubelet".into());
+    if let Some(attributes) = &provider.token_attributes {
+        attributes.check(&provider.api_version)?;
     }
     if !programs.join(&provider.name).is_file() {
         return Err(format!("there is no such program in {}", programs.display()));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt as _};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn programs_are_asked_once_while_their_answer_holds() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let program = folder.path().join("login");
-        let answer = r#"{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1",
-            "cacheKeyType":"Registry","auth":{"*.example":{"username":"u","password":"p"}}}"#;
-        let script = format!("#!/bin/sh\necho asked >>{}/count\ncat <<'END'\n{answer}\nEND\n", folder.path().display());
-        fs::write(&program, script).expect("a program");
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("runs");
-        let configuration = folder.path().join("providers.yaml");
-        let text = "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\nproviders:\n\
-                    - {name: login, matchImages: ['*.example'], defaultCacheDuration: 10m, \
-                    apiVersion: credentialprovider.kubelet.k8s.io/v1}\n";
-        fs::write(&configuration, text).expect("a file");
-        let load = || Providers::load(Some(&configuration), folder.path(), Logins::default(), Clock::system());
-        let providers = load().expect("providers");
-        for image in ["registry.example/a:1", "registry.example/b:1"] {
-            let found = providers.for_image(image).await;
-            assert_eq!(found.iter().map(|it| it.username.as_str()).collect::<Vec<_>>(), ["u"]);
-        }
-        assert!(providers.for_image("docker.io/library/nginx:1").await.is_empty());
-        assert_eq!(fs::read_to_string(folder.path().join("count")).expect("a count"), "asked\n");
-        fs::write(&configuration, text.replace("name: login", "name: missing")).expect("a file");
-        assert!(load().is_err_and(|error| error.to_string().contains("no such program")));
-    }
-    #[test]
-    fn a_folder_of_files_is_one_configuration() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let write = |file: &str, names: &[&str]| {
-            let providers: Vec<_> = names.iter().map(|name| serde_json::json!({"name": name})).collect();
-            let text = serde_json::json!({"apiVersion": API_VERSIONS[0], "kind": KIND, "providers": providers});
-            fs::write(folder.path().join(file), text.to_string()).expect("a file");
-        };
-        let error = read(folder.path()).expect_err("there is nothing");
-        assert!(error.to_string().ends_with("no configuration files found in directory"), "{error}");
-        write("20.yml", &["c"]);
-        write("10.yaml", &["a", "b"]);
-        write("30.json", &["d"]);
-        write("40.conf", &["e"]);
-        let names = |found: Configuration| found.providers.into_iter().map(|it| it.name).collect::<Vec<_>>();
-        assert_eq!(names(read(folder.path()).expect("files")), ["a", "b", "c", "d"]);
-        write("30.json", &["a"]);
-        let error = read(folder.path()).expect_err("one is there twice");
-        assert_eq!(error.to_string(), "duplicate provider name \"a\" found in configuration file(s)");
-    }
 }
