@@ -31,7 +31,7 @@ pub const FLAG: Form = Form::Plain("false");
 pub fn write(value: &Value, form: &Form) -> String {
     match form {
         Form::Plain(absent) if value.is_null() => (*absent).to_owned(),
-        Form::Plain(_) => escaped(&value.to_string()),
+        Form::Plain(_) => machinery::wire::go_json(value),
         Form::List(item) => match value.as_array() {
             Some(items) => {
                 let items: Vec<String> = items.iter().map(|value| write(value, item)).collect();
@@ -101,13 +101,6 @@ fn indented(compact: &str) -> String {
         }
     }
     text
-}
-
-/// Go's JSON may stand in a page of HTML. These characters are in texts only, so all of them are escaped alike.
-fn escaped(json: &str) -> String {
-    const CHARACTERS: [(char, &str); 5] =
-        [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
-    CHARACTERS.iter().fold(json.to_owned(), |text, (from, to)| text.replace(*from, to))
 }
 
 fn capitalized(name: &str) -> String {

@@ -58,7 +58,12 @@ fn encode_value(ty: &Type, number: u32, value: &Value, out: &mut Vec<u8>) {
         Type::IntOrString => nested(number, out, |out| int_or_string(value, out)),
         Type::Time => nested(number, out, |out| instant(value, false, out)),
         Type::MicroTime => nested(number, out, |out| instant(value, true, out)),
-        Type::Raw | Type::Json | Type::Any | Type::FieldsV1 => nested(number, out, |out| {
+        Type::Raw => nested(number, out, |out| {
+            if !value.is_null() {
+                bytes(1, go_json(value).as_bytes(), out);
+            }
+        }),
+        Type::Json | Type::Any | Type::FieldsV1 => nested(number, out, |out| {
             if !value.is_null() {
                 bytes(1, value.to_string().as_bytes(), out);
             }
@@ -94,6 +99,19 @@ fn schema_or(message: &Schema, value: &Value, out: &mut Vec<u8>, element: impl F
         Value::Array(list) => list.iter().for_each(|value| element(value, out)),
         value => nested(1, out, |out| encode_message(message, value, out)),
     }
+}
+
+/// JSON as Go writes it, which may stand in a page of HTML: clients compare a revision's bytes with their own. These
+/// characters are in texts only, so all of them are escaped alike.
+#[must_use]
+pub fn go_json(value: &Value) -> String {
+    const CHARACTERS: [(char, &str); 5] =
+        [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
+    let json = value.to_string();
+    if !json.contains(CHARACTERS.map(|(character, _)| character)) {
+        return json;
+    }
+    CHARACTERS.iter().fold(json, |text, (from, to)| text.replace(*from, to))
 }
 
 fn text(value: &Value) -> &str {

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::schema::{Schema, TypeMeta};
 
 pub use decode::decode_message;
-pub use encode::encode_message;
+pub use encode::{encode_message, go_json};
 
 /// The first bytes of every object in protobuf.
 pub const MAGIC: [u8; 4] = *b"k8s\0";

@@ -64,3 +64,14 @@ fn a_watch_event_is_framed_by_its_length() {
     assert_eq!(event, b"\x0a\x05ADDED\x12\x06\x0a\x04k8s\0");
     assert_eq!(frame(&event)[..4], [0, 0, 0, 15]);
 }
+
+#[test]
+fn what_is_raw_is_written_as_go_writes_it() {
+    let schema = builtin(&Gvk::new("apps", "v1", "ControllerRevision")).unwrap();
+    let revision = json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": {"name": "x"},
+        "data": {"b": "<a> & \u{2028}", "a": 1}, "revision": 1});
+    let body = encode(schema, &revision);
+    let expected = br#"{"a":1,"b":"\u003ca\u003e \u0026 \u2028"}"#;
+    assert!(body.windows(expected.len()).any(|bytes| bytes == expected), "{}", String::from_utf8_lossy(&body));
+    assert_eq!(decode(schema, &body).unwrap()["data"], revision["data"]);
+}

@@ -5,6 +5,7 @@
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use machinery::schema;
+use machinery::wire::go_json;
 use serde_json::{Value, json};
 
 /// Letters and digits out of which no word can be formed by accident.
@@ -37,13 +38,13 @@ pub(crate) fn is_of(revision: &ControllerRevision, data: &Value) -> bool {
 }
 
 pub(super) fn text_of(revision: &ControllerRevision) -> String {
-    revision.data.as_ref().map(|d| text(&d.0)).unwrap_or_default()
+    revision.data.as_ref().map(|d| go_json(&d.0)).unwrap_or_default()
 }
 
 /// The hash of some data, another one for each number of collisions.
 pub(crate) fn hash(data: &Value, collision_count: Option<i32>) -> String {
     let probe = collision_count.map(|count| count.to_string()).unwrap_or_default();
-    let bytes = text(data).into_bytes().into_iter().chain(probe.into_bytes());
+    let bytes = go_json(data).into_bytes().into_iter().chain(probe.into_bytes());
     let fnv = bytes.fold(0x811c_9dc5_u32, |hash, byte| hash.wrapping_mul(0x0100_0193) ^ u32::from(byte));
     fnv.to_string().bytes().map(|b| char::from(SAFE[usize::from(b) % SAFE.len()])).collect()
 }
@@ -51,49 +52,6 @@ pub(crate) fn hash(data: &Value, collision_count: Option<i32>) -> String {
 pub(crate) fn name(owner: &str, hash: &str) -> String {
     let end = owner.floor_char_boundary(PREFIX_BYTES_MAX.min(owner.len()));
     format!("{}-{hash}", &owner[..end])
-}
-
-/// JSON as Go writes a map: keys in order, and `<`, `>` and `&` escaped.
-fn text(value: &Value) -> String {
-    let mut out = String::new();
-    write(value, &mut out);
-    out
-}
-
-fn write(value: &Value, out: &mut String) {
-    match value {
-        Value::Object(fields) => {
-            let mut fields: Vec<_> = fields.iter().collect();
-            fields.sort_by_key(|(name, _)| *name);
-            out.push('{');
-            for (at, (name, value)) in fields.into_iter().enumerate() {
-                out.push_str(if at > 0 { "," } else { "" });
-                write_string(name, out);
-                out.push(':');
-                write(value, out);
-            }
-            out.push('}');
-        }
-        Value::Array(items) => {
-            out.push('[');
-            for (at, item) in items.iter().enumerate() {
-                out.push_str(if at > 0 { "," } else { "" });
-                write(item, out);
-            }
-            out.push(']');
-        }
-        Value::String(string) => write_string(string, out),
-        other => out.push_str(&other.to_string()),
-    }
-}
-
-fn write_string(string: &str, out: &mut String) {
-    for c in Value::from(string).to_string().chars() {
-        match c {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -111,7 +69,7 @@ mod tests {
             "spec": {"containers": [{"name": "c", "image": "a&b", "command": ["<x>"]}], "restartPolicy": "Always"},
         })));
         assert_eq!(
-            text(&value),
+            go_json(&value),
             r#"{"spec":{"template":{"$patch":"replace","metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"command":["\u003cx\u003e"],"image":"a\u0026b","name":"c","resources":{}}],"restartPolicy":"Always"}}}}"#
         );
     }
@@ -119,7 +77,7 @@ mod tests {
     #[test]
     fn names_and_hashes() {
         let value = json!({});
-        assert_eq!(text(&value), "{}");
+        assert_eq!(go_json(&value), "{}");
         // FNV-1 (not 1a) of "{}" is 1450640401; each digit stands for a letter.
         assert_eq!(hash(&value, None), "5894b84845");
         assert_ne!(hash(&value, Some(0)), hash(&value, None), "a count of zero counts");
