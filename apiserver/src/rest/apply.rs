@@ -75,7 +75,22 @@ fn twice(body: &[u8]) -> Option<String> {
     let error = serde_yaml_ng::from_slice::<serde_yaml_ng::Value>(body).err()?;
     let text = error.to_string();
     let key = text.split_once("duplicate entry with key ")?.1.split('"').nth(1)?.to_owned();
-    Some(already_set(error.location().map_or(1, |at| at.line()), &key))
+    let line = error.location().map_or(1, |at| line_of_second(body, &key, at.line(), at.column()));
+    Some(already_set(line, &key))
+}
+
+/// The line of the value that a key is given the second time, in a mapping that begins at this place: the library tells no
+/// more than that. In a mapping within one line there is nothing to look for.
+fn line_of_second(body: &[u8], key: &str, line: usize, column: usize) -> usize {
+    let text = String::from_utf8_lossy(body);
+    let value = |line: &str| {
+        let rest = line.get(column - 1..)?;
+        let rest = rest.strip_prefix(['"', '\'']).unwrap_or(rest).strip_prefix(key)?;
+        let rest = rest.strip_prefix(['"', '\'']).unwrap_or(rest).trim_start().strip_prefix(':')?;
+        Some(rest.trim().is_empty())
+    };
+    let mut given = text.lines().enumerate().skip(line - 1).filter_map(|(at, text)| Some((at, value(text)?)));
+    given.nth(1).map_or(line, |(at, is_below)| at + 1 + usize::from(is_below))
 }
 
 fn already_set(line: usize, key: &str) -> String {
@@ -153,7 +168,14 @@ mod tests {
         assert_eq!(found("a: 1\nb: 2\n"), None);
         assert_eq!(found(r#"{"a": 1, "b": {"a": 2}}"#), None);
         let twice = found("a: 1\nb: 2\na: 3\n").expect("a is given twice");
-        assert!(twice.ends_with("key \"a\" already set in map"), "{twice}");
+        assert!(twice.ends_with("line 3: key \"a\" already set in map"), "{twice}");
+        for (body, line) in [
+            ("\na: 1\nb:\n  c: 1\n  d: 2\n  'c': 3\n", "line 6: key \"c\""),
+            ("b:\n- c: 1\n  d: 2\n  c:\n    e: 3\n", "line 5: key \"c\""),
+            ("a: 1\nb: {c: 1, c: 2}\n", "line 2: key \"c\""),
+        ] {
+            assert!(found(body).is_some_and(|twice| twice.contains(line)), "{body}: {:?}", found(body));
+        }
         assert!(found(r#"{"b": {"c": 1, "c": 2}}"#).is_some_and(|twice| twice.contains("\"c\"")));
     }
 }
