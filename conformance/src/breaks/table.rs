@@ -97,6 +97,13 @@ pub(super) const BREAKS: &[Break] = &[
         says: "expected 409 Conflict, saw success",
     },
     Break {
+        case: "apply/keys_given_twice_are_told",
+        what: "a key that is given twice is taken as it comes",
+        requests: "fieldValidation=Strict",
+        fault: Path("fieldValidation=Strict", "x=y"),
+        says: "expected 400 BadRequest, saw success",
+    },
+    Break {
         case: "aggregation/another_server_answers",
         what: "another server is told of somebody else",
         requests: "^GET /apis/.*/things",
@@ -216,6 +223,13 @@ pub(super) const BREAKS: &[Break] = &[
         says: "expected 429 TooManyRequests, saw success",
     },
     Break {
+        case: "disruption/status_is_a_subresource",
+        what: "the status cannot be changed at its own path",
+        requests: "^PUT .*/status",
+        fault: Path("/status", ""),
+        says: "disruptedPods: expected",
+    },
+    Break {
         case: "pods/quality_of_service_is_told",
         what: "requests and limits are lost",
         requests: "^POST .*/pods",
@@ -271,6 +285,27 @@ pub(super) const BREAKS: &[Break] = &[
         requests: "^POST .*/pods",
         fault: Asked(|pod| lose(pod, "/spec/volumes/0/secret", "defaultMode")),
         says: "log: expected",
+    },
+    Break {
+        case: "paths/sub_paths_mount_a_part",
+        what: "a part of a volume is taken for the whole",
+        requests: "^POST .*/pods",
+        fault: Asked(|pod| lose(pod, "/spec/containers/0/volumeMounts/0", "subPath")),
+        says: "log: expected",
+    },
+    Break {
+        case: "changes/resizes_need_no_restart",
+        what: "a resize is not heeded",
+        requests: "^PATCH .*/resize",
+        fault: Asked(|pod| lose(pod, "/spec", "containers")),
+        says: "generation: expected",
+    },
+    Break {
+        case: "changes/resizes_keep_the_class",
+        what: "resources are changed at the pod's own path",
+        requests: "^PATCH .*/pods/one$",
+        fault: Path("/pods/one", "/pods/one/resize"),
+        says: "a resize at the pod's own path",
     },
     Break {
         case: "kubectl/rehearsals_change_nothing",

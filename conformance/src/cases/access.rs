@@ -25,6 +25,7 @@ pub(super) const GROUP: Group = Group {
         case!(predefined_roles_are_there, "the roles that other programs bind to are there"),
         case!(certificates_are_signed, "an approved request is signed, and the certificate is its user's"),
         case!(requests_have_three_faces, "approval, status and the rest of a request are changed at their own paths"),
+        case!(approvals_are_final, "an approval cannot be taken back, and a certificate is one, at its own path"),
         case!(denied_requests_get_nothing, "a denied request gets no certificate, and stays denied"),
     ],
 };
@@ -102,6 +103,7 @@ async fn reviews_agree_with_requests(scope: &Scope) -> Result<()> {
         &json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}),
     );
     let list = Call::get(scope.config_maps().path).header("impersonate-group", "system:authenticated");
+    let list = list.header("impersonate-uid", "x");
     for (granted, expected) in [(false, 403), (true, 200)] {
         if granted {
             roles(scope).create(&role("reader", &["configmaps"], &["list"])).await?;
@@ -242,6 +244,35 @@ async fn requests_have_three_faces(scope: &Scope) -> Result<()> {
     same("by its signer", csrs.names(&fields).await?, vec![name.clone()])?;
     csrs.delete_collection(&fields).await?;
     csrs.until_gone(&name).await
+}
+
+async fn approvals_are_final(scope: &Scope) -> Result<()> {
+    let name = scope.unique("csr");
+    ask(scope, &name, "user", "example.com/nobody-signs").await?;
+    let (csrs, approval, status) = (requests(scope), format!("{name}/approval"), format!("{name}/status"));
+    let condition = |kind: &str| json!({"type": kind, "status": "True", "reason": "Test", "message": "words"});
+    let mut read = csrs.get(&approval).await?;
+    read["status"] = json!({"conditions": [condition("Foreign")], "certificate": "eA=="});
+    let put = csrs.put(&approval, &read).await?;
+    equal("condition", &put["status"]["conditions"][0]["type"], &json!("Foreign"))?;
+    same("certificate at /approval", put["status"].get("certificate"), None)?;
+    let patch = |status: Value| Patch::Merge(json!({"status": status}));
+    let both = json!({"conditions": [condition("Foreign"), condition("Approved")]});
+    csrs.patch(&approval, patch(both)).await?;
+    refused(csrs.patch(&approval, patch(json!({"conditions": [condition("Foreign")]}))).await, 422, "Invalid")?;
+    let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    refused(csrs.patch(&status, patch(json!({"certificate": encode("no PEM")}))).await, 422, "Invalid")?;
+    let key = rcgen::KeyPair::generate().context("make a key")?;
+    let certificate = rcgen::CertificateParams::default().self_signed(&key).context("make a certificate")?;
+    let pem = json!({"certificate": encode(&certificate.pem())});
+    equal(
+        "certificate",
+        &csrs.patch(&status, patch(pem.clone())).await?["status"]["certificate"],
+        &pem["certificate"],
+    )?;
+    let mut read = csrs.get(&status).await?;
+    read["status"]["conditions"] = json!([condition("Foreign"), condition("Approved"), condition("StatusUpdate")]);
+    same("conditions", csrs.put(&status, &read).await?["status"]["conditions"].as_array().map(Vec::len), Some(3))
 }
 
 async fn denied_requests_get_nothing(scope: &Scope) -> Result<()> {

@@ -57,7 +57,7 @@ async fn until_told(scope: &Scope, group: &str, status: &str, reason: &str) -> R
 }
 
 /// An authority, and a certificate for the Service with its key, all PEM.
-fn certificates(scope: &Scope) -> Result<[String; 3]> {
+pub(super) fn certificates(scope: &Scope) -> Result<[String; 3]> {
     let mut parameters = CertificateParams::new(Vec::new()).context("an authority")?;
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     parameters.distinguished_name.push(rcgen::DnType::CommonName, "authority");

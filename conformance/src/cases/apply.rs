@@ -20,6 +20,7 @@ pub(super) const GROUP: Group = Group {
         case!(equal_values_are_shared, "two managers who say the same own it together"),
         case!(lists_merge_by_their_keys, "elements of a list with keys belong to who applied them"),
         case!(unknown_fields_are_refused, "Strict refuses a field that the schema does not have"),
+        case!(keys_given_twice_are_told, "Strict refuses YAML with a key twice, and tells the line", quick),
         case!(a_manager_is_required, "an apply without a field manager is refused"),
         case!(updates_take_ownership, "a change by other means is recorded as an Update of that client's"),
     ],
@@ -113,6 +114,17 @@ async fn unknown_fields_are_refused(scope: &Scope) -> Result<()> {
     let answer = scope.cluster.call(call).await?;
     ensure!(answer.status >= 400, "expected a refusal, saw {}", answer.status);
     contains("message", &answer.error().message, ".unknownField: field not declared in schema")
+}
+
+/// The lines are those of the body as it is sent, whose first is empty.
+async fn keys_given_twice_are_told(scope: &Scope) -> Result<()> {
+    let text = "\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: one\ndata:\n  foo: a\n  bar: b\n  foo: c\n";
+    let path = format!("{}?fieldManager=first&fieldValidation=Strict", scope.config_maps().of("one"));
+    let call = Call::new(Method::PATCH, path).body("application/apply-patch+yaml", text);
+    let error = refused(scope.cluster.call(call).await?.ok(), 400, "BadRequest")?;
+    contains("message", &error.message, r#"line 9: key "foo" already set in map"#)?;
+    ensure!(scope.config_maps().is_absent("one").await?, "expected nothing to be stored");
+    Ok(())
 }
 
 async fn a_manager_is_required(scope: &Scope) -> Result<()> {

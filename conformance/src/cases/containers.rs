@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{STAY, config_map};
+use super::{STAY, allocatable, config_map};
 use crate::catalogue::{Area, Group, case};
 use crate::cluster::{LATER, Patch, SOON, Scope, container, pod};
 use crate::expect::{contains, equal, eventually, matches, refused, same};
@@ -127,7 +127,9 @@ async fn the_pod_knows_itself(scope: &Scope) -> Result<()> {
         field("SPACE", "metadata.namespace"),
         field("UID_", "metadata.uid"),
         field("IP", "status.podIP"),
+        field("IPS", "status.podIPs"),
         field("HOST", "status.hostIP"),
+        field("HOSTS", "status.hostIPs"),
         field("NODE", "spec.nodeName"),
         field("ACCOUNT", "spec.serviceAccountName"),
         field("LABEL", "metadata.labels['app']"),
@@ -141,6 +143,7 @@ async fn the_pod_knows_itself(scope: &Scope) -> Result<()> {
         ("SPACE", scope.namespace.clone()),
         ("UID_", text(&ended["metadata"]["uid"])),
         ("HOST", text(&ended["status"]["hostIP"])),
+        ("HOSTS", text(&ended["status"]["hostIPs"][0]["ip"])),
         ("NODE", text(&ended["spec"]["nodeName"])),
         ("ACCOUNT", "default".into()),
         ("LABEL", "one".into()),
@@ -148,7 +151,9 @@ async fn the_pod_knows_itself(scope: &Scope) -> Result<()> {
     ] {
         contains(name, &log, &format!("\n{name}={value}\n"))?;
     }
-    matches("IP", &log, r"(?m)^IP=[0-9a-f.:]+$")
+    matches("IP", &log, r"(?m)^IP=[0-9a-f.:]+$")?;
+    let value = |name: &str| log.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned));
+    same("IPS", value("IPS="), value("IP="))
 }
 
 async fn limits_become_variables(scope: &Scope) -> Result<()> {
@@ -166,8 +171,12 @@ async fn limits_become_variables(scope: &Scope) -> Result<()> {
     }
     let mut unlimited = output_of(scope, "env");
     unlimited["metadata"]["name"] = "two".into();
-    unlimited["spec"]["containers"][0]["env"] = json!([resource("CPU_LIMIT", "limits.cpu")]);
-    matches("without a limit, the node's", &scope.output(&unlimited).await?, r"(?m)^CPU_LIMIT=[1-9]\d*$")
+    unlimited["spec"]["containers"][0]["env"] =
+        json!([resource("CPU_LIMIT", "limits.cpu"), resource("MEMORY_LIMIT", "limits.memory")]);
+    let log = scope.output(&unlimited).await?;
+    let [cpu, memory] = allocatable(scope, "two").await?;
+    contains("without a limit, the node's", &log, &format!("\nCPU_LIMIT={cpu}\n"))?;
+    contains("without a limit, the node's", &log, &format!("\nMEMORY_LIMIT={memory}\n"))
 }
 
 async fn services_become_variables(scope: &Scope) -> Result<()> {
@@ -211,7 +220,13 @@ async fn hosts_are_managed(scope: &Scope) -> Result<()> {
     mounted["spec"]["volumes"] = json!([{"name": "v", "configMap": {"name": "map"}}]);
     mounted["spec"]["containers"][0]["volumeMounts"] =
         json!([{"name": "v", "mountPath": "/etc/hosts", "subPath": "key"}]);
-    same("with a mount", scope.output(&mounted).await?.as_str(), "own hosts\n")
+    same("with a mount", scope.output(&mounted).await?.as_str(), "own hosts\n")?;
+    let mut host = output_of(scope, "cat /etc/hosts");
+    host["metadata"]["name"] = "three".into();
+    host["spec"]["hostNetwork"] = true.into();
+    let log = scope.output(&host).await?;
+    ensure!(log.starts_with("# Kubernetes-managed hosts file (host network).\n"), "expected the node's, saw {log:?}");
+    Ok(())
 }
 
 async fn resolvers_can_be_chosen(scope: &Scope) -> Result<()> {
@@ -254,7 +269,7 @@ async fn roots_are_read_only_if_asked(scope: &Scope) -> Result<()> {
         object["spec"]["containers"][0]["securityContext"] = json!({"readOnlyRootFilesystem": read_only});
         let log = scope.output(&object).await?;
         contains("log", &log, expected)?;
-        same("the kernel's words", log.contains("Read-only file system"), read_only)?;
+        same("the kernel's words", log.contains("sh: can't create /file: Read-only file system\n"), read_only)?;
     }
     Ok(())
 }
@@ -299,7 +314,9 @@ async fn safe_sysctls_are_set(scope: &Scope) -> Result<()> {
     for word in [r#"Invalid value: "foo-""#, r#"Invalid value: "bar..""#] {
         contains("message", &error.message, word)?;
     }
-    ensure!(!error.message.contains("kernel.shmmax"), "expected no word on valid names, saw {}", error.message);
+    for valid in ["kernel.shmmax", "safe-and-unsafe"] {
+        ensure!(!error.message.contains(valid), "expected no word on {valid}, saw {}", error.message);
+    }
     Ok(())
 }
 

@@ -3,10 +3,11 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
+use super::objects::PROTOBUF;
 use super::{STAY, template};
 use crate::catalogue::{Area, Group, case};
-use crate::cluster::{LATER, Patch, Resource, Scope};
-use crate::expect::{equal, matches, same};
+use crate::cluster::{Call, LATER, Patch, Resource, Scope};
+use crate::expect::{equal, matches, same, short};
 
 pub(super) const GROUP: Group = Group {
     name: "daemonsets",
@@ -103,8 +104,8 @@ async fn updates_replace_pods(scope: &Scope) -> Result<()> {
         Ok(pods[0]["metadata"]["labels"]["controller-revision-hash"].as_str().context("no hash")?.to_owned())
     };
     let first = hash(scope).await?;
-    sets(scope).patch("agent", change("1")).await?;
-    ready(scope, count).await?;
+    let changed = sets(scope).patch("agent", change("1")).await?;
+    one_at_a_time(scope, &changed, count).await?;
     ensure!(hash(scope).await? != first, "expected another hash than {first}");
     let revisions = scope.resource("apps/v1", "controllerrevisions").items("labelSelector=app%3Dagent").await?;
     let mut numbers: Vec<i64> = revisions.iter().filter_map(|one| one["revision"].as_i64()).collect();
@@ -113,6 +114,20 @@ async fn updates_replace_pods(scope: &Scope) -> Result<()> {
     scope.kubectl(&["rollout", "undo", "daemonset/agent"]).await?;
     ready(scope, count).await?;
     same("hash after undo", hash(scope).await?, first)
+}
+
+/// The update of a set on so many nodes, to its end.
+async fn one_at_a_time(scope: &Scope, changed: &Value, count: usize) -> Result<()> {
+    let version = changed["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    let mut watch = sets(scope).watch(&format!("resourceVersion={version}")).await?;
+    loop {
+        let status = watch.next(LATER).await?.object["status"].clone();
+        let number = |field: &str| status[field].as_u64().unwrap_or_default();
+        ensure!(number("numberUnavailable") <= 1, "expected one pod at most to be away, saw {status}");
+        if number("updatedNumberScheduled") == count as u64 && number("numberAvailable") == count as u64 {
+            return Ok(());
+        }
+    }
 }
 
 /// One pod cannot be updated, as its image is nowhere; the others never are, and must live on.
@@ -139,11 +154,21 @@ async fn rollbacks_restart_nothing_in_vain(scope: &Scope) -> Result<()> {
 async fn revisions_are_patches(scope: &Scope) -> Result<()> {
     sets(scope).create(&set(scope)).await?;
     let done = ready(scope, scope.cluster.nodes.len()).await?;
-    let revisions = scope.resource("apps/v1", "controllerrevisions").items("labelSelector=app%3Dagent").await?;
+    let of = scope.resource("apps/v1", "controllerrevisions");
+    let revisions = of.items("labelSelector=app%3Dagent").await?;
     same("revisions", revisions.len(), 1)?;
     let mut template = done["spec"]["template"].clone();
     template["$patch"] = "replace".into();
-    equal("data", &revisions[0]["data"], &json!({"spec": {"template": template}}))?;
+    let data = json!({"spec": {"template": template}});
+    equal("data", &revisions[0]["data"], &data)?;
+    // Clients compare its bytes with those of Go's encoder: sorted names, and three characters by their numbers.
+    let call = Call::get(format!("{}?labelSelector=app%3Dagent", of.path)).accept(PROTOBUF);
+    let body = scope.cluster.call(call).await?.ok()?.body;
+    let escaped = [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026")];
+    let bytes = escaped.iter().fold(data.to_string(), |text, (from, to)| text.replace(*from, to));
+    ensure!(bytes.contains("\\u0026"), "expected a character to be escaped in {bytes}");
+    let is_there = body.windows(bytes.len()).any(|part| part == bytes.as_bytes());
+    ensure!(is_there, "expected the bytes {bytes}, saw {}", short(&String::from_utf8_lossy(&body)));
     equal("owner", &revisions[0]["metadata"]["ownerReferences"][0]["uid"], &done["metadata"]["uid"])
 }
 

@@ -1,9 +1,12 @@
 //! What goes with what: owners and dependents, and namespaces with all that is in them.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use super::config_map;
+use super::life::replace;
+use super::{STAY, config_map, template};
 use crate::catalogue::{Area, Group, case};
 use crate::cluster::{Call, LATER, Patch, Resource, SOON, Scope, pod};
 use crate::expect::{equal, refused, same};
@@ -23,6 +26,8 @@ pub(super) const GROUP: Group = Group {
         case!(a_circle_is_no_obstacle, "objects that own each other in a circle can be deleted"),
         case!(a_missing_owner_is_no_owner, "what names an owner that is not there goes", quick),
         case!(deployments_take_their_pods, "a Deployment takes its ReplicaSets and pods with it"),
+        case!(orphaned_sets_keep_their_pods, "a ReplicaSet that its Deployment left keeps its pods, no more, no fewer"),
+        case!(controllers_wait_for_their_pods, "in the foreground a controller goes once its last pod has"),
     ],
 };
 
@@ -130,6 +135,49 @@ async fn deployments_take_their_pods(scope: &Scope) -> Result<()> {
     scope.pods().until_all_within(LATER, "", "no pod is left", <[Value]>::is_empty).await.map(drop)
 }
 
+/// Of pods that never run: only who owns them matters.
+fn idle(scope: &Scope) -> Value {
+    let mut template = template("web", &scope.cluster.images.busybox, STAY);
+    template["spec"]["schedulerName"] = "nobody".into();
+    template
+}
+
+async fn orphaned_sets_keep_their_pods(scope: &Scope) -> Result<()> {
+    let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {
+        "replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": idle(scope)}});
+    scope.deployments().create(&object).await?;
+    let sets = scope.resource("apps/v1", "replicasets");
+    let full = |sets: &[Value]| sets.len() == 1 && sets[0]["status"]["replicas"] == 2;
+    sets.until_all("", "a ReplicaSet with two pods", full).await?;
+    let before = scope.pods().names("labelSelector=app%3Dweb").await?;
+    scope.deployments().delete_with("web", policy("Orphan")).await?;
+    scope.deployments().until_gone("web").await?;
+    let left = sets.items("").await?;
+    same("ReplicaSets", left.len(), 1)?;
+    same("its owners", left[0]["metadata"].get("ownerReferences"), None)?;
+    let version = sets.list("").await?["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+    sets.watch(&format!("resourceVersion={version}")).await?.quiet(Duration::from_secs(3)).await?;
+    same("pods", scope.pods().names("labelSelector=app%3Dweb").await?, before)
+}
+
+async fn controllers_wait_for_their_pods(scope: &Scope) -> Result<()> {
+    const COUNT: usize = 20;
+    let controllers = scope.resource("v1", "replicationcontrollers");
+    let object = json!({"apiVersion": "v1", "kind": "ReplicationController", "metadata": {"name": "old"}, "spec": {
+        "replicas": COUNT, "selector": {"app": "web"}, "template": idle(scope)}});
+    controllers.create(&object).await?;
+    let pods = scope.pods().until_all("labelSelector=app%3Dweb", "all pods", |pods| pods.len() == COUNT).await?;
+    let held = pods[0]["metadata"]["name"].as_str().unwrap_or_default();
+    scope.pods().patch(held, Patch::Merge(json!({"metadata": {"finalizers": ["example.com/hold"]}}))).await?;
+    controllers.delete_with("old", policy("Foreground")).await?;
+    scope.pods().until_all("labelSelector=app%3Dweb", "the one that is held", |pods| pods.len() == 1).await?;
+    let waiting = controllers.get("old").await?;
+    equal("finalizers", &waiting["metadata"]["finalizers"], &json!(["foregroundDeletion"]))?;
+    scope.pods().patch(held, Patch::Merge(json!({"metadata": {"finalizers": null}}))).await?;
+    controllers.until_gone("old").await?;
+    same("pods", scope.pods().items("labelSelector=app%3Dweb").await?.len(), 0)
+}
+
 fn namespaces(scope: &Scope) -> Resource {
     scope.global("v1", "namespaces")
 }
@@ -154,8 +202,18 @@ async fn namespaces_are_changed(scope: &Scope) -> Result<()> {
     equal("label", &namespaces(scope).replace(&object).await?["metadata"]["labels"]["a"], &json!("c"))?;
     let condition = json!({"type": "StatusPatch", "status": "True", "reason": "Test", "message": "words"});
     let patch = Patch::Merge(json!({"status": {"conditions": [condition]}}));
-    let status = namespaces(scope).patch(&format!("{name}/status"), patch).await?;
-    equal("condition", &status["status"]["conditions"][0]["type"], &json!("StatusPatch"))
+    let at = format!("{name}/status");
+    let status = namespaces(scope).patch(&at, patch).await?;
+    equal("condition", &status["status"]["conditions"][0]["type"], &json!("StatusPatch"))?;
+    let mut more = condition;
+    more["type"] = "StatusUpdate".into();
+    let put = replace(&namespaces(scope), &at, |object| {
+        if let Some(all) = object["status"]["conditions"].as_array_mut() {
+            all.push(more.clone());
+        }
+    })
+    .await?;
+    equal("the last condition", &put["status"]["conditions"][1]["type"], &json!("StatusUpdate"))
 }
 
 async fn everything_goes_with_its_namespace(scope: &Scope) -> Result<()> {

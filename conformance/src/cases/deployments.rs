@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{STAY, template};
 use crate::catalogue::{Area, Group, case};
-use crate::cluster::{LATER, Patch, Resource, Scope};
+use crate::cluster::{LATER, Patch, Resource, SOON, Scope};
 use crate::expect::{contains, equal, same};
 
 pub(super) const GROUP: Group = Group {
@@ -209,22 +209,28 @@ async fn a_new_rollout_replaces_one_that_is_stuck(scope: &Scope) -> Result<()> {
 
 async fn scaling_while_rolling_is_proportional(scope: &Scope) -> Result<()> {
     let mut object = deployment(scope, 10);
-    // Pods that never run: only the counts matter, and thirty of them would need their time.
+    // Pods that never run, for thirty of them would need their time: that the first ten are ready is said for them.
     object["spec"]["template"]["spec"]["schedulerName"] = "nobody".into();
     object["spec"]["strategy"] =
-        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 3, "maxUnavailable": 0}});
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}});
     scope.deployments().create(&object).await?;
-    let has_replicas = |count: u64| move |web: &Value| web["status"]["replicas"] == count;
-    scope.deployments().until("web", "ten pods", has_replicas(10)).await?;
-    scope.deployments().patch("web", change("1")).await?;
-    scope.deployments().until("web", "three more by the surge", has_replicas(13)).await?;
-    scope.deployments().patch("web", Patch::Merge(json!({"spec": {"replicas": 30}}))).await?;
-    let shares = |sets: &[Value]| {
-        let mut counts: Vec<u64> = sets.iter().filter_map(|set| set["spec"]["replicas"].as_u64()).collect();
-        counts.sort_unstable();
-        counts == [8, 25]
+    let pods = scope.pods().until_all("labelSelector=app%3Dweb", "ten pods", |pods| pods.len() == 10).await?;
+    for name in pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str()) {
+        let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        scope.pods().patch(&format!("{name}/status"), Patch::Strategic(ready)).await?;
+    }
+    scope.deployments().until("web", "all are available", |web| web["status"]["availableReplicas"] == 10).await?;
+    let shares = |expected: [u64; 2]| {
+        move |sets: &[Value]| {
+            let mut counts: Vec<u64> = sets.iter().filter_map(|set| set["spec"]["replicas"].as_u64()).collect();
+            counts.sort_unstable();
+            counts == expected
+        }
     };
-    sets(scope).until_all("", "25 and 8", shares).await.map(drop)
+    scope.deployments().patch("web", change("1")).await?;
+    sets(scope).until_all("", "8 of the old and 5 of the new", shares([5, 8])).await?;
+    scope.deployments().patch("web", Patch::Merge(json!({"spec": {"replicas": 30}}))).await?;
+    sets(scope).until_all("", "20 and 13", shares([13, 20])).await.map(drop)
 }
 
 async fn a_paused_one_waits(scope: &Scope) -> Result<()> {
@@ -242,6 +248,7 @@ async fn a_paused_one_waits(scope: &Scope) -> Result<()> {
 }
 
 async fn scale_and_status_are_subresources(scope: &Scope) -> Result<()> {
+    let start = scope.deployments().list("").await?["metadata"]["resourceVersion"].clone();
     scope.deployments().create(&deployment(scope, 1)).await?;
     complete(scope).await?;
     let mut scale = scope.deployments().get("web/scale").await?;
@@ -257,7 +264,12 @@ async fn scale_and_status_are_subresources(scope: &Scope) -> Result<()> {
     let whole = scope.deployments().get("web/status").await?;
     ensure!(whole["spec"]["template"].is_object(), "expected the whole object at /status, saw {whole}");
     scope.deployments().delete_collection("").await?;
-    scope.deployments().until_gone("web").await
+    scope.deployments().until_gone("web").await?;
+    let query = format!("resourceVersion={}", start.as_str().unwrap_or_default());
+    let mut watch = scope.deployments().watch(&query).await.context("a watch from before it all began")?;
+    watch.expect("ADDED web", SOON).await?;
+    while watch.next(SOON).await?.kind != "DELETED" {}
+    Ok(())
 }
 
 async fn a_deadline_is_told(scope: &Scope) -> Result<()> {

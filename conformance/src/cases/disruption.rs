@@ -3,11 +3,11 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::life::{Kind, life};
+use super::life::{Kind, life, replace};
 use super::{STAY, template};
 use crate::catalogue::{Area, Group, case};
 use crate::cluster::{LATER, Patch, Resource, Scope};
-use crate::expect::{contains, equal, refused};
+use crate::expect::{contains, equal, refused, same};
 
 pub(super) const GROUP: Group = Group {
     name: "disruption",
@@ -18,6 +18,7 @@ pub(super) const GROUP: Group = Group {
         case!(evictions_are_refused, "an eviction beyond the budget is a 429 with its cause", quick),
         case!(a_larger_budget_lets_go, "an eviction goes on once the budget allows it"),
         case!(percentages_are_of_the_whole, "a percentage is of the pods that the workload wants"),
+        case!(status_is_a_subresource, "/status takes the pods that are being disrupted, and lets them go"),
         case!(budgets_live, "PodDisruptionBudgets live as every kind does"),
     ],
 };
@@ -89,6 +90,20 @@ async fn percentages_are_of_the_whole(scope: &Scope) -> Result<()> {
     // 34 % of three, rounded up, is two.
     let two = |budget: &Value| budget["status"]["disruptionsAllowed"] == 2 && budget["status"]["desiredHealthy"] == 1;
     budgets(scope).until("web", "two may go", two).await.map(drop)
+}
+
+async fn status_is_a_subresource(scope: &Scope) -> Result<()> {
+    let pods = web(scope, 1, json!({"minAvailable": 0})).await?;
+    let mut disrupted = json!({});
+    disrupted[&pods[0]] = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into();
+    let set = |budget: &mut Value| budget["status"]["disruptedPods"] = disrupted.clone();
+    let put = replace(&budgets(scope), "web/status", set).await?;
+    equal("disruptedPods", &put["status"]["disruptedPods"], &disrupted)?;
+    let none = Patch::Merge(json!({"status": {"disruptedPods": null}}));
+    let patched = budgets(scope).patch("web/status", none).await?;
+    let left = patched["status"]["disruptedPods"].as_object().map_or(0, serde_json::Map::len);
+    same("disruptedPods that are left", left, 0)?;
+    same("the object's own path", patched["spec"]["minAvailable"].as_u64(), Some(0))
 }
 
 async fn budgets_live(scope: &Scope) -> Result<()> {

@@ -14,6 +14,7 @@ pub(super) const GROUP: Group = Group {
     capability: "Events, as v1 and as events.k8s.io/v1, of one store",
     cases: &[
         case!(core_events, "core Events live as every kind does"),
+        case!(new_events, "Events of events.k8s.io live as every kind does"),
         case!(both_views_show_one_event, "an event made in one group is read in the other, field by field", quick),
         case!(fields_select_in_both, "an event is found by its source here, and by its controller there"),
         case!(a_time_is_required_in_the_new_group, "events.k8s.io refuses an event without eventTime"),
@@ -32,6 +33,12 @@ async fn core_events(scope: &Scope) -> Result<()> {
     let object = json!({"apiVersion": "v1", "kind": "Event", "type": "Warning", "reason": "Test", "message": "words",
         "involvedObject": {"kind": "Pod", "name": "p", "namespace": scope.namespace},
         "source": {"component": "test"}, "count": 1});
+    life(scope, Kind::new("events", object)).await
+}
+
+async fn new_events(scope: &Scope) -> Result<()> {
+    let mut object = modern(scope, "");
+    object.as_object_mut().map(|fields| fields.remove("metadata"));
     life(scope, Kind::new("events", object)).await
 }
 

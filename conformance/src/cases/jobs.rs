@@ -1,8 +1,9 @@
-//! Jobs and CronJobs.
+//! Jobs.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
+use super::life::replace;
 use super::{STAY, template};
 use crate::catalogue::{Area, Group, case};
 use crate::cluster::{LATER, Patch, Resource, Scope};
@@ -22,6 +23,7 @@ pub(super) const GROUP: Group = Group {
         case!(exit_codes_fail_an_index, "a failure policy fails an index at once"),
         case!(evictions_can_be_ignored, "a failure policy ignores pods that were evicted"),
         case!(success_can_be_declared, "a success policy ends the Job with indexes left over"),
+        case!(success_can_be_counted, "a success policy ends the Job at a count of indexes, all or some"),
         case!(a_backoff_limit_ends, "a Job whose pods fail too often fails"),
         case!(a_deadline_ends, "activeDeadlineSeconds ends a Job"),
         case!(a_suspended_job_waits, "a suspended Job has no pods, and runs when it is resumed", quick),
@@ -30,25 +32,11 @@ pub(super) const GROUP: Group = Group {
             "a Job's pod that lost its owner is adopted; one that lost its labels released"
         ),
         case!(time_to_live_ends_it, "ttlSecondsAfterFinished removes the Job"),
+        case!(status_is_a_subresource, "/status takes conditions of others, and a collection goes with its pods"),
     ],
 };
 
-pub(super) const CRON: Group = Group {
-    name: "cronjobs",
-    area: Area::Workloads,
-    capability: "CronJobs: by schedule, concurrency policies, suspension, by hand",
-    cases: &[
-        case!(jobs_are_made_by_schedule, "a CronJob makes a Job each minute, and keeps its history", slow),
-        case!(replace_replaces, "Replace deletes the Job before when the next is due", slow),
-        case!(forbid_forbids, "Forbid makes no Job while one runs", slow),
-        case!(a_suspended_one_makes_none, "a suspended CronJob makes no Job", slow),
-        case!(one_by_hand, "kubectl makes a Job of a CronJob", quick),
-        case!(schedules_are_checked, "a schedule that is none is refused, and a question mark is one", quick),
-        case!(status_is_a_subresource, "/status keeps lastScheduleTime as written"),
-    ],
-};
-
-fn jobs(scope: &Scope) -> Resource {
+pub(super) fn jobs(scope: &Scope) -> Resource {
     scope.resource("batch/v1", "jobs")
 }
 
@@ -65,7 +53,7 @@ fn with(mut job: Value, spec: Value) -> Value {
     job
 }
 
-fn condition<'a>(job: &'a Value, kind: &str) -> &'a Value {
+pub(super) fn condition<'a>(job: &'a Value, kind: &str) -> &'a Value {
     let all = job["status"]["conditions"].as_array();
     all.and_then(|all| all.iter().find(|one| one["type"] == kind && one["status"] == "True")).unwrap_or(&Value::Null)
 }
@@ -76,7 +64,7 @@ async fn run(scope: &Scope, object: &Value, kind: &str, reason: &str) -> Result<
     end(scope, kind, reason).await
 }
 
-async fn end(scope: &Scope, kind: &str, reason: &str) -> Result<Value> {
+pub(super) async fn end(scope: &Scope, kind: &str, reason: &str) -> Result<Value> {
     let ended = |job: &Value| !condition(job, "Complete").is_null() || !condition(job, "Failed").is_null();
     let done = jobs(scope).until_within(LATER, "job", &format!("it is {kind}"), ended).await?;
     equal(&format!("reason of {kind}"), &condition(&done, kind)["reason"], &json!(reason))?;
@@ -158,6 +146,7 @@ async fn too_many_failed_indexes_fail_the_job(scope: &Scope) -> Result<()> {
     let script = format!("test $JOB_COMPLETION_INDEX != 0 || exit 1; {STAY}");
     let object = indexed(scope, &script, json!({"backoffLimitPerIndex": 0, "maxFailedIndexes": 0}));
     let done = run(scope, &object, "Failed", "MaxFailedIndexesExceeded").await?;
+    // With four at a time, those that were ended by it have failed, too.
     counts(&done, json!({"failedIndexes": "0"}))?;
     scope
         .pods()
@@ -212,12 +201,34 @@ async fn evictions_can_be_ignored(scope: &Scope) -> Result<()> {
     scope.pods().until_gone_within(LATER, &name).await
 }
 
+/// All but the first index run until they are told to end, and have failed then: an index that ends well counts, also
+/// when the Job has succeeded without it.
+const FIRST_ONLY: &str = "test $JOB_COMPLETION_INDEX = 0 && exit 0; trap 'exit 1' TERM; sleep 86400 & wait";
+
 async fn success_can_be_declared(scope: &Scope) -> Result<()> {
-    let script = format!("test $JOB_COMPLETION_INDEX = 0 && exit 0; {STAY}");
     let spec = json!({"successPolicy": {"rules": [{"succeededIndexes": "0"}]}});
-    let done = run(scope, &indexed(scope, &script, spec), "Complete", "SuccessPolicy").await?;
+    let done = run(scope, &indexed(scope, FIRST_ONLY, spec), "Complete", "SuccessPolicy").await?;
     equal("reason of SuccessCriteriaMet", &condition(&done, "SuccessCriteriaMet")["reason"], &json!("SuccessPolicy"))?;
     counts(&done, json!({"completedIndexes": "0", "succeeded": 1, "terminating": 0}))
+}
+
+async fn success_can_be_counted(scope: &Scope) -> Result<()> {
+    for (script, completions, count, indexes) in [("true", 2, 2, "0,1"), (FIRST_ONLY, 5, 1, "0")] {
+        let spec = json!({"completions": completions, "parallelism": 2, "successPolicy": {"rules": [{"succeededCount": count}]}});
+        let done = run(scope, &indexed(scope, script, spec), "Complete", "SuccessPolicy").await?;
+        equal(
+            "reason of SuccessCriteriaMet",
+            &condition(&done, "SuccessCriteriaMet")["reason"],
+            &json!("SuccessPolicy"),
+        )?;
+        counts(&done, json!({"completedIndexes": indexes, "succeeded": count, "ready": 0, "terminating": 0}))?;
+        let number = |field: &str| done["status"][field].as_u64().unwrap_or_default();
+        same("active", number("active"), 0)?;
+        ensure!(count == 1 || number("failed") == 0, "expected none to have failed, saw {}", done["status"]);
+        jobs(scope).delete_with("job", json!({"propagationPolicy": "Foreground"})).await?;
+        jobs(scope).until_gone_within(LATER, "job").await?;
+    }
+    Ok(())
 }
 
 async fn a_backoff_limit_ends(scope: &Scope) -> Result<()> {
@@ -261,104 +272,26 @@ async fn time_to_live_ends_it(scope: &Scope) -> Result<()> {
     jobs(scope).until_gone_within(LATER, "job").await
 }
 
-fn crons(scope: &Scope) -> Resource {
-    scope.resource("batch/v1", "cronjobs")
-}
-
-fn cron(scope: &Scope, schedule: &str, script: &str) -> Value {
-    let mut template = template("cron", &scope.cluster.images.busybox, script);
-    template["spec"]["restartPolicy"] = "Never".into();
-    json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "cron"}, "spec": {
-        "schedule": schedule, "jobTemplate": {"spec": {"template": template}}}})
-}
-
-const MINUTES: std::time::Duration = std::time::Duration::from_secs(200);
-
-async fn jobs_are_made_by_schedule(scope: &Scope) -> Result<()> {
-    let mut object = cron(scope, "*/1 * * * ?", "true");
-    object["spec"]["successfulJobsHistoryLimit"] = 1.into();
-    crons(scope).create(&object).await?;
-    let is_two = |jobs: &[Value]| jobs.iter().any(|job| !condition(job, "Complete").is_null());
-    let first = jobs(scope).until_all_within(MINUTES, "", "a Job has completed", is_two).await?;
-    let owner = &first[0]["metadata"]["ownerReferences"][0];
-    equal("owner", &json!([owner["kind"], owner["name"]]), &json!(["CronJob", "cron"]))?;
-    let replaced = |jobs: &[Value]| {
-        jobs.len() == 1
-            && jobs[0]["metadata"]["uid"] != first[0]["metadata"]["uid"]
-            && !condition(&jobs[0], "Complete").is_null()
-    };
-    jobs(scope).until_all_within(MINUTES, "", "the next alone is kept", replaced).await?;
-    let told = |cron: &Value| {
-        cron["status"]["lastScheduleTime"].is_string() && cron["status"]["lastSuccessfulTime"].is_string()
-    };
-    crons(scope).until("cron", "its times are told", told).await.map(drop)
-}
-
-async fn replace_replaces(scope: &Scope) -> Result<()> {
-    let mut object = cron(scope, "*/1 * * * *", STAY);
-    object["spec"]["concurrencyPolicy"] = "Replace".into();
-    crons(scope).create(&object).await?;
-    let first = jobs(scope).until_all_within(MINUTES, "", "a Job", |jobs| jobs.len() == 1).await?;
-    let replaced = |jobs: &[Value]| {
-        let live: Vec<&Value> = jobs.iter().filter(|job| job["metadata"]["deletionTimestamp"].is_null()).collect();
-        live.len() == 1 && live[0]["metadata"]["uid"] != first[0]["metadata"]["uid"]
-    };
-    jobs(scope).until_all_within(MINUTES, "", "another Job alone", replaced).await.map(drop)
-}
-
-async fn forbid_forbids(scope: &Scope) -> Result<()> {
-    let mut object = cron(scope, "*/1 * * * *", STAY);
-    object["spec"]["concurrencyPolicy"] = "Forbid".into();
-    crons(scope).create(&object).await?;
-    jobs(scope).until_all_within(MINUTES, "", "a Job", |jobs| jobs.len() == 1).await?;
-    let mut watch = jobs(scope).watch("").await?;
-    watch.next(LATER).await?;
-    // The next minute passes.
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(75);
-    while let Ok(event) = watch.next(deadline.saturating_duration_since(tokio::time::Instant::now())).await {
-        ensure!(event.kind != "ADDED", "expected no second Job, saw {}", event.brief());
-    }
-    same("active", crons(scope).get("cron").await?["status"]["active"].as_array().map(Vec::len), Some(1))
-}
-
-async fn a_suspended_one_makes_none(scope: &Scope) -> Result<()> {
-    let mut object = cron(scope, "*/1 * * * *", "true");
-    object["spec"]["suspend"] = true.into();
-    crons(scope).create(&object).await?;
-    let mut watch = jobs(scope).watch("").await?;
-    watch.quiet(std::time::Duration::from_secs(75)).await?;
-    same("active", crons(scope).get("cron").await?["status"]["active"].as_array().map(Vec::len), None)
-}
-
-async fn one_by_hand(scope: &Scope) -> Result<()> {
-    crons(scope).create(&cron(scope, "0 0 1 1 *", "true")).await?;
-    scope.kubectl(&["create", "job", "job", "--from=cronjob/cron"]).await?;
-    let done = end(scope, "Complete", "CompletionsReached").await?;
-    let note = &done["metadata"]["annotations"]["cronjob.kubernetes.io/instantiate"];
-    equal("annotation", note, &json!("manual"))
-}
-
-async fn schedules_are_checked(scope: &Scope) -> Result<()> {
-    for schedule in ["* * * *", "61 * * * *", "every minute"] {
-        let refused = crons(scope).create(&cron(scope, schedule, "true")).await;
-        let error = crate::expect::refused(refused, 422, "Invalid")?;
-        equal("field", &error.status["details"]["causes"][0]["field"], &json!("spec.schedule"))?;
-    }
-    for schedule in ["* */1 * * ?", "@hourly", "0 0 * * MON-FRI"] {
-        crons(scope).create_with("dryRun=All", &cron(scope, schedule, "true")).await?;
-    }
-    Ok(())
-}
-
 async fn status_is_a_subresource(scope: &Scope) -> Result<()> {
-    let mut object = cron(scope, "0 0 1 1 *", "true");
-    object["spec"]["suspend"] = true.into();
-    crons(scope).create(&object).await?;
-    let time = json!({"lastScheduleTime": "2020-01-02T03:04:05Z"});
-    let patched = crons(scope).patch("cron/status", Patch::Merge(json!({"status": time}))).await?;
-    equal("status", &patched["status"]["lastScheduleTime"], &time["lastScheduleTime"])?;
-    let main = crons(scope).patch("cron", Patch::Merge(json!({"status": {"lastScheduleTime": null}}))).await?;
-    equal("status by the object's path", &main["status"]["lastScheduleTime"], &time["lastScheduleTime"])?;
-    crons(scope).delete_collection("").await?;
-    crons(scope).until_gone("cron").await
+    let mut object = with(job(scope, STAY), json!({"parallelism": 2}));
+    object["spec"]["template"]["spec"]["schedulerName"] = "nobody".into();
+    jobs(scope).create(&object).await?;
+    jobs(scope).until("job", "two are active", |job| job["status"]["active"] == 2).await?;
+    let foreign = |kind: &str| json!({"type": kind, "status": "True", "reason": "Test", "message": "words"});
+    let patch = Patch::Merge(json!({"status": {"conditions": [foreign("Patched")]}}));
+    let patched = jobs(scope).patch("job/status", patch).await?;
+    ensure!(!condition(&patched, "Patched").is_null(), "expected the condition, saw {}", patched["status"]);
+    let put = replace(&jobs(scope), "job/status", |job| {
+        if let Some(all) = job["status"]["conditions"].as_array_mut() {
+            all.push(foreign("Put"));
+        }
+    })
+    .await?;
+    ensure!(!condition(&put, "Put").is_null(), "expected the condition, saw {}", put["status"]);
+    jobs(scope).patch("job", Patch::Merge(json!({"spec": {"parallelism": 1}}))).await?;
+    let later = jobs(scope).until("job", "one is active", |job| job["status"]["active"] == 1).await?;
+    ensure!(!condition(&later, "Put").is_null(), "expected the controller to leave it, saw {}", later["status"]);
+    jobs(scope).delete_collection("propagationPolicy=Background").await?;
+    jobs(scope).until_gone("job").await?;
+    scope.pods().until_all("", "no pod is left", <[Value]>::is_empty).await.map(drop)
 }

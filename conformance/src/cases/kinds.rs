@@ -1,12 +1,13 @@
 //! Kinds that are looked after by their users: each lives its life as every kind does, with values of its own.
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::life::{Kind, life};
+use super::objects::reword;
 use crate::catalogue::{Area, Group, case};
 use crate::cluster::{Patch, Scope};
-use crate::expect::{equal, refused, same};
+use crate::expect::{contains, equal, refused, same};
 
 pub(super) const GROUP: Group = Group {
     name: "kinds",
@@ -20,7 +21,7 @@ pub(super) const GROUP: Group = Group {
         case!(controller_revisions, "ControllerRevisions live as every kind does, and what they record stays"),
         case!(endpoints, "Endpoints live as every kind does"),
         case!(endpoint_slices, "EndpointSlices live as every kind does"),
-        case!(leases, "Leases live as every kind does, with times in microseconds"),
+        case!(leases, "Leases live as every kind does, with times in microseconds, by protobuf too"),
         case!(ingresses, "Ingresses live as every kind does, with a status", quick),
         case!(ingress_classes, "IngressClasses live as every kind does"),
         case!(network_policies, "NetworkPolicies live as every kind does"),
@@ -36,8 +37,8 @@ pub(super) const GROUP: Group = Group {
         case!(priority_classes, "PriorityClasses live as every kind does, and keep their value"),
         case!(flow_schemas, "FlowSchemas live as every kind does, with a status"),
         case!(priority_levels, "PriorityLevelConfigurations live as every kind does, with a status"),
-        case!(device_classes, "DeviceClasses live as every kind does"),
-        case!(resource_claims, "ResourceClaims live as every kind does"),
+        case!(device_classes, "DeviceClasses live as every kind does, and their selectors are compiled"),
+        case!(resource_claims, "ResourceClaims live as every kind does, with an allocation"),
         case!(resource_claim_templates, "ResourceClaimTemplates live as every kind does"),
         case!(resource_slices, "ResourceSlices live as every kind does"),
         case!(roles, "Roles live as every kind does"),
@@ -112,7 +113,15 @@ async fn leases(scope: &Scope) -> Result<()> {
     let object = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": {
         "holderIdentity": "holder", "leaseDurationSeconds": 30, "leaseTransitions": 0,
         "acquireTime": "0001-01-01T00:00:02.000000Z", "renewTime": "0001-01-01T00:00:05.000000Z"}});
-    life(scope, Kind::new("leases", object)).await
+    life(scope, Kind::new("leases", object.clone())).await?;
+    let mut named = object;
+    named["metadata"] = json!({"name": "one"});
+    named["spec"]["holderIdentity"] = "first-words".into();
+    let leases = scope.resource("coordination.k8s.io/v1", "leases");
+    leases.create(&named).await?;
+    reword(&leases, "one").await?;
+    named["spec"]["holderIdentity"] = "other-words".into();
+    equal("spec after protobuf", &leases.get("one").await?["spec"], &named["spec"])
 }
 
 async fn ingresses(scope: &Scope) -> Result<()> {
@@ -140,8 +149,14 @@ async fn network_policies(scope: &Scope) -> Result<()> {
 async fn ip_addresses(scope: &Scope) -> Result<()> {
     let object = json!({"apiVersion": "networking.k8s.io/v1", "kind": "IPAddress", "spec": {
         "parentRef": {"group": "example.com", "resource": "things", "name": "x", "namespace": "default"}}});
-    let names = &["192.0.2.251", "192.0.2.252", "2001:db8::42:1dff:fe84:f9e2"];
+    let names = &["255.255.255.255", "192.0.2.252", "fe80::42:1dff:fe84:f9e2"];
     life(scope, Kind { names, ..Kind::new("ipaddresses", object).global() }).await
+}
+
+/// A status of somebody else's, for kinds whose own controllers write conditions.
+fn conditions() -> Value {
+    json!({"conditions": [{"type": "Tested", "status": "True", "reason": "Test", "message": "words",
+        "lastTransitionTime": "2020-01-02T03:04:05Z"}]})
 }
 
 async fn service_cidrs(scope: &Scope) -> Result<()> {
@@ -152,7 +167,7 @@ async fn service_cidrs(scope: &Scope) -> Result<()> {
     equal("uid at /status", &at_status["metadata"]["uid"], &range["metadata"]["uid"])?;
     let object =
         json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "spec": {"cidrs": ["192.0.2.0/26"]}});
-    life(scope, Kind::new("servicecidrs", object).global()).await
+    life(scope, Kind::new("servicecidrs", object).global().with_status(conditions())).await
 }
 
 async fn storage_classes(scope: &Scope) -> Result<()> {
@@ -219,7 +234,7 @@ async fn flow_schemas(scope: &Scope) -> Result<()> {
         "distinguisherMethod": {"type": "ByUser"},
         "rules": [{"subjects": [{"kind": "User", "user": {"name": "nobody"}}],
             "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}]}]}});
-    life(scope, Kind::new("flowschemas", object).global()).await?;
+    life(scope, Kind::new("flowschemas", object).global().with_status(conditions())).await?;
     let levels = scope.global("flowcontrol.apiserver.k8s.io/v1", "prioritylevelconfigurations");
     for name in ["catch-all", "exempt", "global-default", "leader-election", "system", "workload-high", "workload-low"]
     {
@@ -231,19 +246,27 @@ async fn flow_schemas(scope: &Scope) -> Result<()> {
 async fn priority_levels(scope: &Scope) -> Result<()> {
     let object = json!({"apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "PriorityLevelConfiguration", "spec": {
         "type": "Limited", "limited": {"nominalConcurrencyShares": 2, "limitResponse": {"type": "Reject"}}}});
-    life(scope, Kind::new("prioritylevelconfigurations", object).global()).await
+    life(scope, Kind::new("prioritylevelconfigurations", object).global().with_status(conditions())).await
 }
 
 async fn device_classes(scope: &Scope) -> Result<()> {
     let object = json!({"apiVersion": "resource.k8s.io/v1", "kind": "DeviceClass", "spec": {
         "selectors": [{"cel": {"expression": "device.driver == \"example.com\""}}]}});
-    life(scope, Kind::new("deviceclasses", object).global()).await
+    life(scope, Kind::new("deviceclasses", object).global()).await?;
+    let wrong = json!({"apiVersion": "resource.k8s.io/v1", "kind": "DeviceClass", "metadata": {"name": scope.unique("wrong")},
+        "spec": {"selectors": [{"cel": {"expression": "device.driver =="}}]}});
+    let classes = scope.global("resource.k8s.io/v1", "deviceclasses");
+    let error = refused(scope.create_global(&classes, &wrong).await, 422, "Invalid")?;
+    contains("message", &error.message, "spec.selectors[0].cel.expression: Invalid value:")?;
+    contains("message", &error.message, "compilation failed")
 }
 
 async fn resource_claims(scope: &Scope) -> Result<()> {
     let object = json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "spec": {"devices": {
         "requests": [{"name": "one", "exactly": {"deviceClassName": "none", "allocationMode": "ExactCount", "count": 1}}]}}});
-    life(scope, Kind::new("resourceclaims", object)).await
+    let allocation = json!({"devices": {"results": [
+        {"request": "one", "driver": "example.com", "pool": "pool", "device": "device-0"}]}});
+    life(scope, Kind::new("resourceclaims", object).with_status(json!({"allocation": allocation}))).await
 }
 
 async fn resource_claim_templates(scope: &Scope) -> Result<()> {

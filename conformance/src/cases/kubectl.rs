@@ -21,6 +21,10 @@ pub(super) const GROUP: Group = Group {
         case!(labels_and_annotations, "label and annotate add, refuse to overwrite, and remove", quick),
         case!(expose_scale_and_set_image, "expose, scale and set image do what they say"),
         case!(files_are_created_and_replaced, "create, patch and replace by file, and scale a ReplicationController"),
+        case!(
+            old_controllers_are_described,
+            "describe and expose know ReplicationControllers, and Services of Services"
+        ),
         case!(waits_end_when_it_holds, "wait ends when the condition holds, and fails when it does not"),
         case!(explain_knows_fields, "explain tells of fields, from the server's own schema"),
         case!(permissions_can_be_asked, "auth can-i and whoami answer"),
@@ -166,6 +170,17 @@ async fn apply_and_diff(scope: &Scope) -> Result<()> {
     same("changed", apply(&changed).await?.as_str(), "configmap/one configured\n")?;
     let data = scope.config_maps().get("one").await?["data"].clone();
     crate::expect::equal("data", &data, &json!({"a": "other"}))?;
+    let web = |image: &str| {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 0,
+        "selector": {"matchLabels": {"app": "web"}}, "template": super::template("web", image, STAY)}})
+    };
+    apply(&web("before").to_string()).await?;
+    let after = web("after").to_string();
+    let diff = scope.cluster.kubectl.output(&scope.namespace, &["diff", "-f", "-"], Some(&after)).await?;
+    same("exit code of diff", diff.code, 1)?;
+    for line in ["-        image: before", "+        image: after"] {
+        contains("diff", &diff.stdout, line)?;
+    }
     let by_server = scope.kubectl_with(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(MAP)).await?;
     same("by the server", by_server.as_str(), "configmap/one serverside-applied\n")
 }
@@ -237,6 +252,58 @@ async fn files_are_created_and_replaced(scope: &Scope) -> Result<()> {
     crate::expect::equal("image", &image, &json!(scope.cluster.images.tools))?;
     scope.kubectl(&["delete", "rc", "old", "--force", "--grace-period=0"]).await?;
     scope.pods().until_all_within(LATER, "labelSelector=app%3Dold", "none is left", <[_]>::is_empty).await.map(drop)
+}
+
+async fn old_controllers_are_described(scope: &Scope) -> Result<()> {
+    let template = super::template("old", &scope.cluster.images.busybox, STAY);
+    let object = json!({"apiVersion": "v1", "kind": "ReplicationController", "metadata": {"name": "old", "labels": {"app": "old"}},
+        "spec": {"replicas": 1, "selector": {"app": "old"}, "template": template}});
+    scope.kubectl_with(&["create", "-f", "-"], Some(&object.to_string())).await?;
+    let one = |pods: &[serde_json::Value]| pods.len() == 1 && crate::cluster::is_ready(&pods[0]);
+    let pods = scope.pods().until_all_within(LATER, "labelSelector=app%3Dold", "one pod is ready", one).await?;
+    let told = scope.kubectl(&["describe", "rc", "old"]).await?;
+    let pod_counts = "1 Running / 0 Waiting / 0 Succeeded / 0 Failed";
+    let parts =
+        ["Name:", "old", "Selector:", "app=old", "Replicas:", "1 current / 1 desired", "Pods Status:", pod_counts];
+    ordered(&told, &[&parts[..], &["Pod Template:", "Image:", "Events:", "SuccessfulCreate"]].concat())?;
+    let name = pods[0]["metadata"]["name"].as_str().unwrap_or_default();
+    let told = scope.kubectl(&["describe", "pod", name]).await?;
+    ordered(&told, &["Name:", name, "Controlled By:", "ReplicationController/old", "QoS Class:", "BestEffort"])?;
+    scope.kubectl(&["expose", "rc", "old", "--name=front", "--port=1234", "--target-port=6379"]).await?;
+    scope.kubectl(&["expose", "service", "front", "--name=back", "--port=2345", "--target-port=6379"]).await?;
+    let slices = scope.resource("discovery.k8s.io/v1", "endpointslices");
+    for (name, port) in [("front", 1234), ("back", 2345)] {
+        let spec = scope.services().get(name).await?["spec"].clone();
+        crate::expect::equal("port", &spec["ports"][0]["port"], &json!(port))?;
+        crate::expect::equal("selector", &spec["selector"], &json!({"app": "old"}))?;
+        let query = format!("labelSelector=kubernetes.io/service-name%3D{name}");
+        let address = pods[0]["status"]["podIP"].as_str().unwrap_or_default();
+        let full = |all: &[serde_json::Value]| all.len() == 1 && all[0]["endpoints"][0]["addresses"][0] == address;
+        slices.until_all(&query, "the pod is its endpoint", full).await?;
+        let told = scope.kubectl(&["describe", "service", name]).await?;
+        let address = spec["clusterIP"].as_str().unwrap_or_default();
+        let port = format!("{port}/TCP");
+        ordered(
+            &told,
+            &[
+                "Name:",
+                name,
+                "Selector:",
+                "app=old",
+                "Type:",
+                "ClusterIP",
+                "IP:",
+                address,
+                "Port:",
+                &port,
+                "TargetPort:",
+                "6379/TCP",
+                "Endpoints:",
+                ":6379",
+            ],
+        )?;
+    }
+    Ok(())
 }
 
 async fn waits_end_when_it_holds(scope: &Scope) -> Result<()> {

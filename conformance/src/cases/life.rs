@@ -48,7 +48,7 @@ impl Kind {
     }
 }
 
-/// Created, read, listed, patched, replaced and deleted, alone and as a collection, with every event seen.
+/// Created, read, listed, patched in every way, replaced and deleted, alone and as a collection, with every event seen.
 pub(super) async fn life(scope: &Scope, kind: Kind) -> Result<()> {
     let resource = kind.resource(scope);
     verbs_are_listed(scope, &kind).await?;
@@ -72,7 +72,9 @@ pub(super) async fn life(scope: &Scope, kind: Kind) -> Result<()> {
         resource.patch(&name, Patch::Merge(json!({"metadata": {"annotations": {"life": "patched"}}}))).await?;
     equal("annotation", &patched["metadata"]["annotations"]["life"], &json!("patched"))?;
     modified(&mut watch, "the patch", |object| object["metadata"]["annotations"]["life"] == "patched").await?;
-    replace_label(&resource, &name).await?;
+    patches(&resource, &kind, &name).await?;
+    let replaced = replace(&resource, &name, |object| object["metadata"]["labels"]["step"] = "replaced".into()).await?;
+    equal("label", &replaced["metadata"]["labels"]["step"], &json!("replaced"))?;
     modified(&mut watch, "the replacement", |object| object["metadata"]["labels"]["step"] == "replaced").await?;
     if !kind.status.is_null() {
         status(&resource, &name, &kind.status).await?;
@@ -102,15 +104,33 @@ async fn verbs_are_listed(scope: &Scope, kind: &Kind) -> Result<()> {
     Ok(())
 }
 
-/// Controllers may write between the read and the write.
-async fn replace_label(resource: &Resource, name: &str) -> Result<()> {
+/// An annotation by each kind of patch but the merge patch.
+async fn patches(resource: &Resource, kind: &Kind, name: &str) -> Result<()> {
+    let annotate = |word: &str| json!({"metadata": {"name": name, "annotations": {word: "yes"}}});
+    let mut applied = annotate("applied");
+    for field in ["apiVersion", "kind"] {
+        applied[field] = kind.object[field].clone();
+    }
+    let add = json!([{"op": "add", "path": "/metadata/annotations/json", "value": "yes"}]);
+    for (word, patch) in [
+        ("strategic", Patch::Strategic(annotate("strategic"))),
+        ("json", Patch::Json(add)),
+        ("applied", Patch::Apply("life", false, applied)),
+    ] {
+        let patched = resource.patch(name, patch).await?;
+        equal(word, &patched["metadata"]["annotations"][word], &json!("yes"))?;
+    }
+    Ok(())
+}
+
+/// Reads, changes and writes an object, or a subresource of it. Controllers may write in between.
+pub(super) async fn replace(resource: &Resource, name: &str, change: impl Fn(&mut Value)) -> Result<Value> {
     for _ in 0..5 {
         let mut object = resource.get(name).await?;
-        object["metadata"]["labels"]["step"] = "replaced".into();
-        match resource.replace(&object).await {
-            Ok(replaced) => return equal("label", &replaced["metadata"]["labels"]["step"], &json!("replaced")),
+        change(&mut object);
+        match resource.put(name, &object).await {
             Err(error) if error.to_string().contains(" 409 Conflict") => {}
-            Err(error) => return Err(error),
+            result => return result,
         }
     }
     bail!("{name}: five writes in a row found the object changed")
@@ -124,7 +144,10 @@ async fn status(resource: &Resource, name: &str, status: &Value) -> Result<()> {
     let patched = resource.patch(&at, Patch::Merge(json!({"status": status}))).await?;
     includes("the status", &patched["status"], status)?;
     equal("kind at /status", &patched["kind"], &before["kind"])?;
-    equal("uid at /status", &resource.get(&at).await?["metadata"]["uid"], &before["metadata"]["uid"])
+    equal("uid at /status", &resource.get(&at).await?["metadata"]["uid"], &before["metadata"]["uid"])?;
+    let back = replace(resource, &at, |object| object["status"] = before["status"].clone()).await?;
+    ensure!(!is_within(status, &back["status"]), "expected the status of before to be put back, saw {}", show(&back));
+    Ok(())
 }
 
 async fn collection(scope: &Scope, kind: &Kind, resource: &Resource, selector: &str) -> Result<()> {

@@ -1,17 +1,17 @@
-//! Probes, hooks, init containers and sidecars, ephemeral containers, resizes.
+//! Probes, hooks, init containers and sidecars.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::STAY;
 use crate::catalogue::{Area, Group, case};
-use crate::cluster::{LATER, Patch, SOON, Scope, condition, container, pod};
+use crate::cluster::{LATER, SOON, Scope, condition, container, pod};
 use crate::expect::{contains, equal, eventually, same};
 
 pub(super) const GROUP: Group = Group {
     name: "lifecycle",
     area: Area::Pods,
-    capability: "Probes, hooks, init containers, sidecars, ephemeral containers, resizes in place",
+    capability: "Probes, hooks, init containers, sidecars",
     cases: &[
         case!(
             failing_liveness_restarts,
@@ -21,30 +21,26 @@ pub(super) const GROUP: Group = Group {
         case!(grpc_health_is_asked_for, "a gRPC probe takes the service's own word, and its change of mind"),
         case!(readiness_waits_for_its_delay, "a pod is not ready before its probe's delay has passed"),
         case!(failing_readiness_takes_out, "a readiness probe that fails makes the pod unready, and restarts nothing"),
+        case!(unready_from_the_start, "a pod whose readiness probe never passes is never ready, and not restarted"),
+        case!(restarts_wait_longer_each_time, "each restart waits twice as long, and the count only grows", slow),
         case!(startup_holds_the_others_back, "a startup probe holds the other probes back"),
         case!(hooks_run, "postStart and preStop run, by command"),
-        case!(http_hooks_reach_the_pod, "postStart by HTTP reaches the pod itself, with its path"),
+        case!(http_hooks_reach_the_pod, "postStart by HTTP reaches the pod itself, with its path, and preStop another"),
         case!(init_containers_run_in_order, "init containers run one after the other, before the others", quick),
         case!(failed_init_fails_the_pod, "a failed init container fails a pod that is not restarted"),
         case!(failed_init_is_repeated, "a failed init container is repeated in a pod that is restarted"),
         case!(sidecars_start_first_and_end_last, "a sidecar runs before the others, and after them"),
-        case!(ephemeral_containers_join, "an ephemeral container joins a running pod"),
-        case!(resizes_need_no_restart, "resources are changed in place, and told in the status"),
     ],
 };
 
-fn stays(scope: &Scope, script: &str) -> Value {
+pub(super) fn stays(scope: &Scope, script: &str) -> Value {
     let mut object = pod("one", &scope.cluster.images.busybox, script);
     object["spec"]["restartPolicy"] = "Always".into();
     object
 }
 
-fn restarts(pod: &Value) -> u64 {
+pub(super) fn restarts(pod: &Value) -> u64 {
     pod["status"]["containerStatuses"][0]["restartCount"].as_u64().unwrap_or_default()
-}
-
-fn generation(pod: &Value) -> i64 {
-    pod["metadata"]["generation"].as_i64().unwrap_or_default()
 }
 
 async fn failing_liveness_restarts(scope: &Scope) -> Result<()> {
@@ -180,6 +176,46 @@ async fn failing_readiness_takes_out(scope: &Scope) -> Result<()> {
     scope.ready("one").await.map(drop)
 }
 
+async fn unready_from_the_start(scope: &Scope) -> Result<()> {
+    let mut object = stays(scope, STAY);
+    object["spec"]["containers"][0]["readinessProbe"] =
+        json!({"httpGet": {"path": "/", "port": 81}, "periodSeconds": 1, "failureThreshold": 1});
+    scope.create_pod(&object).await?;
+    let started = |pod: &Value| pod["status"]["containerStatuses"][0]["started"] == true;
+    scope.pods().until_within(LATER, "one", "its container runs", started).await?;
+    let mut watch = scope.pods().watch_one("one").await?;
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(12);
+    while let Ok(event) = watch.next(deadline.saturating_duration_since(tokio::time::Instant::now())).await {
+        equal("Ready", &condition(&event.object, "Ready")["status"], &json!("False"))?;
+        same("restarts", restarts(&event.object), 0)?;
+    }
+    Ok(())
+}
+
+/// The first restart is at once; then ten seconds, and twenty, after the end of the one before.
+async fn restarts_wait_longer_each_time(scope: &Scope) -> Result<()> {
+    let mut object = stays(scope, STAY);
+    object["spec"]["containers"][0]["livenessProbe"] =
+        json!({"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1});
+    scope.create_pod(&object).await?;
+    let mut watch = scope.pods().watch_one("one").await?;
+    let mut last = 0;
+    while last < 3 {
+        let pod = watch.next(LATER).await?.object;
+        let state = &pod["status"]["containerStatuses"][0];
+        let count = restarts(&pod);
+        ensure!(count >= last, "expected a count of {last} or more, saw {count}");
+        if count > last && state["state"]["running"].is_object() {
+            let started = seconds(&state["state"]["running"]["startedAt"])?;
+            let pause = started - seconds(&state["lastState"]["terminated"]["finishedAt"])?;
+            let least = [0, 10, 20][usize::try_from(count - 1)?.min(2)];
+            ensure!(pause >= least, "expected restart {count} after {least} s at the earliest, saw {pause} s");
+            last = count;
+        }
+    }
+    Ok(())
+}
+
 async fn startup_holds_the_others_back(scope: &Scope) -> Result<()> {
     let mut object = stays(scope, &format!("sleep 4; touch /tmp/up; {STAY}"));
     let probe = json!({"exec": {"command": ["test", "-e", "/tmp/up"]}, "periodSeconds": 1});
@@ -231,11 +267,20 @@ async fn http_hooks_reach_the_pod(scope: &Scope) -> Result<()> {
     server["restartPolicy"] = "Always".into();
     server["startupProbe"] = json!({"tcpSocket": {"port": 80}, "periodSeconds": 1});
     object["spec"]["initContainers"] = json!([server]);
-    object["spec"]["containers"][0]["lifecycle"] =
-        json!({"postStart": {"httpGet": {"path": "/index.html?hook=post&x=1", "port": 80}}});
+    let handler = scope.start(&super::network::server(scope, "handler")).await?;
+    object["spec"]["terminationGracePeriodSeconds"] = 15.into();
+    object["spec"]["containers"][0]["lifecycle"] = json!({
+        "postStart": {"httpGet": {"path": "/index.html?hook=post&x=1", "port": 80}},
+        "preStop": {"httpGet": {"host": handler["status"]["podIP"], "path": "/name?hook=pre&x=1", "port": 80}}});
     scope.start(&object).await?;
     eventually("the server has seen the hook", SOON, async || {
         contains("log", &scope.log_with("one", "container=server").await?, "GET /index.html?hook=post&x=1 ")
+    })
+    .await?;
+    scope.pods().delete("one").await?;
+    scope.pods().until_gone("one").await?;
+    eventually("the handler has seen the hook", SOON, async || {
+        contains("log", &scope.log("handler").await?, "GET /name?hook=pre&x=1 ")
     })
     .await
 }
@@ -255,10 +300,17 @@ async fn init_containers_run_in_order(scope: &Scope) -> Result<()> {
     scope.create_pod(&object).await?;
     loop {
         let pod = watch.next(LATER).await?.object;
-        let initialized = condition(&pod, "Initialized")["status"] == "True";
-        let main = &pod["status"]["containerStatuses"][0];
-        if !main.is_null() && !initialized {
+        let initialized = condition(&pod, "Initialized");
+        // From the kubelet's first word on.
+        if pod["status"]["startTime"].is_string() && initialized["status"] != "True" {
+            equal("Initialized", &initialized["status"], &json!("False"))?;
+            ensure!(initialized["lastTransitionTime"].is_string(), "expected a time, saw {initialized}");
+            let main = &pod["status"]["containerStatuses"][0];
             equal("the container that waits", &main["state"]["waiting"]["reason"], &json!("PodInitializing"))?;
+            let [first, second] = [0, 1].map(|at| &pod["status"]["initContainerStatuses"][at]["state"]);
+            if first["terminated"].is_null() {
+                equal("the second of them", &second["waiting"]["reason"], &json!("PodInitializing"))?;
+            }
         }
         if pod["status"]["phase"] == "Succeeded" {
             break;
@@ -316,48 +368,4 @@ async fn sidecars_start_first_and_end_last(scope: &Scope) -> Result<()> {
     let (main, side) = (end("containerStatuses")?, end("initContainerStatuses")?);
     ensure!(side >= main, "expected the sidecar to end last, saw it end {} s before", main - side);
     Ok(())
-}
-
-async fn ephemeral_containers_join(scope: &Scope) -> Result<()> {
-    let before = scope.start(&stays(scope, STAY)).await?;
-    let debugger = json!({"name": "debugger", "image": scope.cluster.images.busybox, "targetContainerName": "main",
-        "command": ["sh", "-c", format!("echo polo; {STAY}")]});
-    let patch = Patch::Strategic(json!({"spec": {"ephemeralContainers": [debugger]}}));
-    let patched = scope.pods().patch("one/ephemeralcontainers", patch).await?;
-    same("generation", generation(&patched), generation(&before) + 1)?;
-    let runs = |pod: &Value| pod["status"]["ephemeralContainerStatuses"][0]["state"]["running"].is_object();
-    scope.pods().until_within(LATER, "one", "it runs", runs).await?;
-    eventually("its log", SOON, async || {
-        same("log", scope.log_with("one", "container=debugger").await?.as_str(), "polo\n")
-    })
-    .await?;
-    let out = scope.kubectl(&["exec", "one", "-c", "debugger", "--", "echo", "marco"]).await?;
-    same("exec in it", out.as_str(), "marco\n")?;
-    let other = json!({"spec": {"ephemeralContainers": [{"name": "debugger", "image": "other"}]}});
-    crate::expect::refused(scope.pods().patch("one/ephemeralcontainers", Patch::Strategic(other)).await, 422, "Invalid")
-        .map(drop)
-}
-
-async fn resizes_need_no_restart(scope: &Scope) -> Result<()> {
-    let mut object = stays(scope, STAY);
-    let before = json!({"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"cpu": "200m", "memory": "64Mi"}});
-    object["spec"]["containers"][0]["resources"] = before;
-    let made = scope.start(&object).await?;
-    ensure!(made["spec"]["containers"][0].get("resizePolicy").is_none(), "expected no default of resizePolicy");
-    let after = json!({"requests": {"cpu": "30m", "memory": "48Mi"}, "limits": {"cpu": "400m", "memory": "96Mi"}});
-    let patch = Patch::Strategic(json!({"spec": {"containers": [{"name": "main", "resources": after}]}}));
-    let patched = scope.pods().patch("one/resize", patch).await?;
-    same("generation", generation(&patched), generation(&made) + 1)?;
-    let done = |pod: &Value| {
-        let state = &pod["status"]["containerStatuses"][0];
-        state["resources"] == after
-            && pod["status"]["observedGeneration"] == patched["metadata"]["generation"]
-            && condition(pod, "PodResizeInProgress").is_null()
-            && condition(pod, "PodResizePending").is_null()
-    };
-    let resized = scope.pods().until_within(LATER, "one", "the status has the new resources", done).await?;
-    same("restarts", restarts(&resized), 0)?;
-    equal("allocated", &resized["status"]["containerStatuses"][0]["allocatedResources"], &after["requests"])?;
-    let script = "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes";
-    same("the kernel's limit", scope.exec("one", script).await?.trim(), "100663296")
 }

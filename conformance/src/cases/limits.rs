@@ -20,6 +20,7 @@ pub(super) const GROUP: Group = Group {
         case!(runtime_classes_are_checked, "an unknown runtime class is refused, a known one brings its overhead"),
         case!(priorities_are_resolved, "a priority class becomes a number, an unknown one is refused", quick),
         case!(pod_security_is_enforced, "a namespace's level of Pod Security refuses what goes beyond", quick),
+        case!(restricted_pods_run, "the restricted level says what a pod lacks, and one that lacks nothing runs"),
     ],
 };
 
@@ -192,4 +193,29 @@ async fn pod_security_is_enforced(scope: &Scope) -> Result<()> {
     namespaces.patch(&scope.namespace, level("privileged")).await?;
     let made = eventually("the level is lifted", LATER, async || scope.create_pod(&privileged).await).await?;
     equal("privileged", &made["spec"]["containers"][0]["securityContext"]["privileged"], &json!(true))
+}
+
+async fn restricted_pods_run(scope: &Scope) -> Result<()> {
+    let label = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    scope.global("v1", "namespaces").patch(&scope.namespace, Patch::Merge(label)).await?;
+    let mut object = stays(scope, "one");
+    scope.resource("v1", "serviceaccounts").until("default", "it is there", |_| true).await?;
+    let error = eventually("the level is in force", SOON, async || {
+        refused(scope.pods().create_with("dryRun=All", &object).await, 403, "Forbidden")
+    })
+    .await?;
+    let words = "violates PodSecurity \"restricted:latest\": \
+         allowPrivilegeEscalation != false (container \"main\" must set securityContext.allowPrivilegeEscalation=false), \
+         unrestricted capabilities (container \"main\" must set securityContext.capabilities.drop=[\"ALL\"]), \
+         runAsNonRoot != true (pod or container \"main\" must set securityContext.runAsNonRoot=true), \
+         seccompProfile (pod or container \"main\" must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\")";
+    contains("message", &error.message, words)?;
+    object["spec"]["securityContext"] =
+        json!({"runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}});
+    object["spec"]["containers"][0]["securityContext"] =
+        json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    scope.start(&object).await?;
+    let script = "id -u; grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status";
+    let seen = scope.exec("one", script).await?;
+    same("rights", seen.as_str(), "1000\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n")
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::config_map;
 use crate::catalogue::{Area, Group, case};
-use crate::cluster::{Call, Scope};
+use crate::cluster::{Call, Resource, Scope};
 use crate::expect::{contains, equal, eventually, refused, same};
 
 pub(super) const GROUP: Group = Group {
@@ -46,10 +46,20 @@ async fn templates(scope: &Scope, count: usize) -> Result<()> {
 }
 
 async fn chunks_are_one_list(scope: &Scope) -> Result<()> {
-    const COUNT: usize = 100;
-    const CHUNK: usize = 17;
+    const COUNT: usize = 400;
     templates(scope, COUNT).await?;
     let resource = scope.resource("v1", "podtemplates");
+    for _ in 0..3 {
+        by_chunks(&resource, COUNT).await?;
+    }
+    let whole = resource.list(&format!("limit={}", COUNT + 1)).await?;
+    same("items of the whole list", whole["items"].as_array().map(Vec::len), Some(COUNT))?;
+    equal("continue of the whole list", whole["metadata"].get("continue").unwrap_or(&json!("")), &json!(""))?;
+    same("no remainingItemCount", whole["metadata"].get("remainingItemCount"), None)
+}
+
+async fn by_chunks(resource: &Resource, count: usize) -> Result<()> {
+    const CHUNK: usize = 17;
     let (mut names, mut version, mut token) = (Vec::new(), None, String::new());
     loop {
         let page = resource.list(&format!("limit={CHUNK}&continue={token}")).await?;
@@ -59,19 +69,19 @@ async fn chunks_are_one_list(scope: &Scope) -> Result<()> {
         let first = version.get_or_insert(seen.clone());
         same("version of a chunk", &seen, &*first)?;
         token = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
-        let left = COUNT - names.len();
-        let expected = if left == 0 { Value::Null } else { json!(left) };
-        equal("remainingItemCount", &page["metadata"]["remainingItemCount"], &expected)?;
+        remains(&page, count - names.len())?;
         if token.is_empty() {
             break;
         }
         same("items of a chunk", items.len(), CHUNK)?;
     }
-    same("names", names, (0..COUNT).map(|number| format!("t-{number:04}")).collect::<Vec<_>>())?;
-    let whole = resource.list(&format!("limit={}", COUNT + 1)).await?;
-    same("items of the whole list", whole["items"].as_array().map(Vec::len), Some(COUNT))?;
-    equal("continue of the whole list", whole["metadata"].get("continue").unwrap_or(&json!("")), &json!(""))?;
-    same("no remainingItemCount", whole["metadata"].get("remainingItemCount"), None)
+    same("names", names, (0..count).map(|number| format!("t-{number:04}")).collect::<Vec<_>>())
+}
+
+/// The count is not there on the last page.
+fn remains(page: &Value, left: usize) -> Result<()> {
+    let expected = if left == 0 { Value::Null } else { json!(left) };
+    equal("remainingItemCount", &page["metadata"]["remainingItemCount"], &expected)
 }
 
 async fn expired_chunks_say_how_to_go_on(scope: &Scope) -> Result<()> {
@@ -88,12 +98,18 @@ async fn expired_chunks_say_how_to_go_on(scope: &Scope) -> Result<()> {
     })
     .await?;
     let fresh = gone.status["metadata"]["continue"].as_str().context("the 410 has no token")?.to_owned();
-    let next = resource.list(&format!("limit=10&continue={fresh}")).await?;
-    let name = next["items"][0]["metadata"]["name"].as_str();
-    same("first name after the break", name, Some("t-0010"))?;
-    let (old, new) = (&first["metadata"]["resourceVersion"], &next["metadata"]["resourceVersion"]);
-    ensure!(old != new, "expected a newer version than {old}");
-    equal("remainingItemCount", &next["metadata"]["remainingItemCount"], &json!(20))
+    let mut next = resource.list(&format!("limit=10&continue={fresh}")).await?;
+    let (old, new) = (&first["metadata"]["resourceVersion"], next["metadata"]["resourceVersion"].clone());
+    ensure!(*old != new, "expected a newer version than {old}");
+    for (name, left) in [("t-0010", 20), ("t-0020", 10), ("t-0030", 0)] {
+        same("first name of a chunk", next["items"][0]["metadata"]["name"].as_str(), Some(name))?;
+        equal("version of a chunk", &next["metadata"]["resourceVersion"], &new)?;
+        remains(&next, left)?;
+        if let Some(token) = next["metadata"]["continue"].as_str().filter(|token| !token.is_empty()) {
+            next = resource.list(&format!("limit=10&continue={token}")).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn labels_select(scope: &Scope) -> Result<()> {

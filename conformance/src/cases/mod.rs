@@ -6,7 +6,9 @@
 mod access;
 mod aggregation;
 mod apply;
+mod changes;
 mod containers;
+mod cronjobs;
 mod daemonsets;
 mod deletion;
 mod deployments;
@@ -26,6 +28,7 @@ mod names;
 mod network;
 mod objects;
 mod patches;
+mod paths;
 mod pods;
 mod replicas;
 mod scheduling;
@@ -36,10 +39,11 @@ mod tokens;
 mod volumes;
 mod watch;
 
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::catalogue::Group;
-use crate::cluster::container;
+use crate::cluster::{Scope, container};
 
 /// In any order: reports go by area.
 pub(crate) const GROUPS: &[&Group] = &[
@@ -65,13 +69,15 @@ pub(crate) const GROUPS: &[&Group] = &[
     &statefulsets::GROUP,
     &daemonsets::GROUP,
     &jobs::GROUP,
-    &jobs::CRON,
+    &cronjobs::GROUP,
     &disruption::GROUP,
     // Pods and what is in them.
     &pods::GROUP,
     &containers::GROUP,
     &lifecycle::GROUP,
+    &changes::GROUP,
     &volumes::GROUP,
+    &paths::GROUP,
     &kubectl::GROUP,
     &streams::GROUP,
     // Between pods, and where they go.
@@ -101,4 +107,21 @@ fn config_map(name: &str, set: &str, data: &str) -> Value {
 /// A resource version as the number that it has to be.
 fn version_of(object: &Value) -> u128 {
     object["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+/// What a pod's node has to give: whole cpus, rounded up, and bytes of memory.
+async fn allocatable(scope: &Scope, pod: &str) -> Result<[u64; 2]> {
+    let node = scope.pods().get(pod).await?["spec"]["nodeName"].as_str().unwrap_or_default().to_owned();
+    let node = scope.global("v1", "nodes").get(&node).await?;
+    let text = |name: &str| node["status"]["allocatable"][name].as_str().unwrap_or_default().to_owned();
+    let (cpu, memory) = (text("cpu"), text("memory"));
+    let cpu = match cpu.strip_suffix('m') {
+        Some(thousandths) => thousandths.parse::<u64>()?.div_ceil(1000),
+        None => cpu.parse()?,
+    };
+    let memory = match memory.strip_suffix("Ki") {
+        Some(kibibytes) => kibibytes.parse::<u64>()? * 1024,
+        None => memory.parse()?,
+    };
+    Ok([cpu, memory])
 }

@@ -20,6 +20,11 @@ pub(super) const GROUP: Group = Group {
             "a headless Service's name has its pods' addresses, and each pod its own"
         ),
         case!(external_names_are_aliases, "an ExternalName leads to another name, and can change to an address"),
+        case!(
+            aliases_follow_their_change,
+            "an ExternalName outside of the cluster is told as an alias, and follows its change"
+        ),
+        case!(names_are_told_by_tcp, "the cluster's resolver answers by TCP, too"),
         case!(addresses_have_names, "a Service's address has the Service's name"),
         case!(ports_have_names, "a named port of a Service, headless or not, is found with its number and its host"),
         case!(nothing_is_found_quickly, "a name of the cluster that is not there is told at once"),
@@ -118,6 +123,39 @@ async fn external_names_are_aliases(scope: &Scope) -> Result<()> {
     let own = changed["spec"]["clusterIP"].as_str().context("no address")?;
     ensure!(own != address, "expected an address of its own");
     is_found(scope, "alias", &[own]).await
+}
+
+async fn aliases_follow_their_change(scope: &Scope) -> Result<()> {
+    scope.start(&pod("client", &scope.cluster.images.busybox, STAY)).await?;
+    service(scope, "alias", json!({"type": "ExternalName", "externalName": "foo.example.com"})).await?;
+    let name = format!("alias.{}.svc.cluster.local", scope.namespace);
+    let script = format!("nslookup -type=cname {name}. | grep canonical");
+    for target in ["foo.example.com", "bar.example.com"] {
+        scope.services().patch("alias", Patch::Merge(json!({"spec": {"externalName": target}}))).await?;
+        eventually(target, SOON, async || {
+            same("aliases", scope.exec("client", &script).await?, format!("{name}\tcanonical name = {target}\n"))
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// A query for the addresses of kubernetes.default.svc.cluster.local, with its length before it, by hand.
+const QUERY: &str = r"\000\066\022\064\001\000\000\001\000\000\000\000\000\000\012kubernetes\007default\003svc\007cluster\005local\000\000\001\000\001";
+
+async fn names_are_told_by_tcp(scope: &Scope) -> Result<()> {
+    scope.start(&pod("client", &scope.cluster.images.busybox, STAY)).await?;
+    let api = scope.at("default").services().get("kubernetes").await?;
+    let address = api["spec"]["clusterIP"].as_str().context("no address")?.replace('.', " ");
+    let resolver = "$(sed -n 's/^nameserver //p' /etc/resolv.conf | head -n 1)";
+    let script = format!("printf '{QUERY}' | nc -w 3 {resolver} 53 | od -An -v -tu1 | xargs");
+    eventually("an answer by TCP", SOON, async || {
+        let bytes = scope.exec("client", &script).await?;
+        // After the length: the query's own number, no error in the flags, one question, at least one answer.
+        matches("header", &bytes, r"^\d+ \d+ 18 52 1\d\d (0|128) 0 1 0 [1-9]")?;
+        contains("address", &bytes, &format!(" 0 4 {address}"))
+    })
+    .await
 }
 
 async fn addresses_have_names(scope: &Scope) -> Result<()> {

@@ -20,6 +20,10 @@ pub(super) const GROUP: Group = Group {
         case!(addresses_are_not_translated, "a pod sees the address of the pod that asks"),
         case!(host_ports_lead_to_their_pods, "a port of the node leads to its pod, by address and protocol"),
         case!(the_api_server_leads_to_pods, "the API server's proxy passes verbs, paths, queries and redirects on"),
+        case!(
+            proxies_speak_for_the_client,
+            "the proxies pass every verb on, by TLS if asked, and change links of pages"
+        ),
         case!(the_api_server_leads_to_services, "the proxy of a Service finds an endpoint, by number and by name"),
     ],
 };
@@ -149,6 +153,7 @@ async fn host_ports_lead_to_their_pods(scope: &Scope) -> Result<()> {
     client["spec"]["nodeName"] = node.as_str().into();
     scope.start(&client).await?;
     answers(scope, "http://127.0.0.1:54323/name", "one").await?;
+    answers(scope, &format!("--interface {host} http://127.0.0.1:54323/name"), "one").await?;
     answers(scope, &format!("http://{host}:54323/name"), "two").await?;
     answers(scope, &format!("tftp://{host}:54323/name"), "three").await
 }
@@ -173,6 +178,62 @@ async fn the_api_server_leads_to_pods(scope: &Scope) -> Result<()> {
         contains("log", &scope.log("web").await?, "GET /none?x=1 ")
     })
     .await
+}
+
+/// nginx that says what it is asked, on a plain port and on one with a certificate that nobody trusts.
+async fn echo(scope: &Scope) -> Result<()> {
+    let [_, certificate, key] = super::aggregation::certificates(scope)?;
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "web"}, "type": "kubernetes.io/tls",
+        "stringData": {"tls.crt": certificate, "tls.key": key}});
+    scope.secrets().create(&secret).await?;
+    let configuration = "pid /tmp/nginx.pid; events {} http { server { listen 80; listen 443 ssl;
+        ssl_certificate /tls/tls.crt; ssl_certificate_key /tls/tls.key; default_type text/plain;
+        location = /page { default_type text/html; return 200 '<a href=\"/rewriteme\">x</a>'; }
+        location / { return 200 '$request_method $scheme $request_uri'; } } }";
+    let map =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}, "data": {"conf": configuration}});
+    scope.config_maps().create(&map).await?;
+    let mut object = pod("web", &scope.cluster.images.nginx, "exec nginx -c /web/conf -g 'daemon off;'");
+    object["metadata"]["labels"] = json!({"set": "web"});
+    object["spec"]["volumes"] =
+        json!([{"name": "web", "configMap": {"name": "web"}}, {"name": "tls", "secret": {"secretName": "web"}}]);
+    object["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "web", "mountPath": "/web"}, {"name": "tls", "mountPath": "/tls"}]);
+    object["spec"]["containers"][0]["readinessProbe"] = json!({"tcpSocket": {"port": 443}, "periodSeconds": 1});
+    scope.start(&object).await?;
+    let ports =
+        json!([{"name": "plain", "port": 81, "targetPort": 80}, {"name": "tls", "port": 444, "targetPort": 443}]);
+    scope.services().create(&service("front", ports)).await.map(drop)
+}
+
+async fn proxies_speak_for_the_client(scope: &Scope) -> Result<()> {
+    echo(scope).await?;
+    let (pods, services) = (scope.pods(), scope.services());
+    let ask = async |method: &str, path: &str| scope.cluster.call(Call::new(method.parse()?, path).accept("*/*")).await;
+    for (at, scheme) in [
+        (pods.of("web:80/proxy"), "http"),
+        (pods.of("https:web:443/proxy"), "https"),
+        (services.of("front:81/proxy"), "http"),
+        (services.of("front:plain/proxy"), "http"),
+        (services.of("https:front:444/proxy"), "https"),
+        (services.of("https:front:tls/proxy"), "https"),
+    ] {
+        eventually("an answer", SOON, async || ask("GET", &format!("{at}/")).await?.ok()).await?;
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+            let answer = ask(method, &format!("{at}/some/path?x=1&y=2")).await?.ok()?;
+            same(&at, answer.text(), format!("{method} {scheme} /some/path?x=1&y=2"))?;
+        }
+        same(&at, ask("HEAD", &format!("{at}/some/path")).await?.status, 200)?;
+        for method in ["GET", "HEAD"] {
+            let answer = ask(method, &format!("{at}?x=1")).await?;
+            same(&format!("{method} without a slash"), answer.status, 301)?;
+            contains("location", answer.header("location"), &format!("{at}/?x=1"))?;
+        }
+        let answer = ask("POST", &format!("{at}?x=1")).await?.ok()?;
+        same("POST without a slash", answer.text(), format!("POST {scheme} /?x=1"))?;
+    }
+    let page = ask("GET", &pods.of("web:80/proxy/page")).await?.ok()?.text();
+    contains("a link of a page", &page, &format!("<a href=\"{}\">x</a>", pods.of("web:80/proxy/rewriteme")))
 }
 
 async fn the_api_server_leads_to_services(scope: &Scope) -> Result<()> {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{config_map, version_of};
 use crate::catalogue::{Area, Group, case};
-use crate::cluster::{Call, Patch, SOON, Scope};
+use crate::cluster::{Call, Patch, Resource, SOON, Scope};
 use crate::expect::{contains, equal, matches, refused, same};
 
 pub(super) const GROUP: Group = Group {
@@ -179,24 +179,28 @@ async fn yaml_is_read(scope: &Scope) -> Result<()> {
     contains("answer", &answer.text(), "\nkind: ConfigMap\n")
 }
 
-/// The client knows no protobuf: it changes one word to another of the same length.
-async fn protobuf_goes_both_ways(scope: &Scope) -> Result<()> {
-    const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
-    let maps = scope.config_maps();
-    maps.create(&config_map("one", "a", "first-words")).await?;
-    let answer = scope.cluster.call(Call::get(maps.of("one")).accept(PROTOBUF)).await?.ok()?;
+pub(super) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+/// Reads an object as protobuf, changes `first-words` in it to `other-words`, and writes it back: the client knows no
+/// protobuf, so that the words have to be as long as each other.
+pub(super) async fn reword(resource: &Resource, name: &str) -> Result<()> {
+    let answer = resource.cluster.call(Call::get(resource.of(name)).accept(PROTOBUF)).await?.ok()?;
     contains("content-type", answer.header("content-type"), PROTOBUF)?;
     ensure!(answer.body.starts_with(b"k8s\0"), "expected the four bytes of Kubernetes, saw {:?}", answer.body.get(..8));
     let at = answer.body.windows(11).position(|bytes| bytes == b"first-words");
-    let at = at.ok_or_else(|| anyhow::anyhow!("the data is not in {} bytes", answer.body.len()))?;
+    let at = at.ok_or_else(|| anyhow::anyhow!("the words are not in {} bytes", answer.body.len()))?;
     let mut body = answer.body.clone();
     body[at..at + 11].copy_from_slice(b"other-words");
-    let put = scope
-        .cluster
-        .call(Call::put(maps.of("one"), &Value::Null).body(PROTOBUF, body).accept(PROTOBUF))
-        .await?
-        .ok()?;
+    let put = Call::put(resource.of(name), &Value::Null).body(PROTOBUF, body).accept(PROTOBUF);
+    let put = resource.cluster.call(put).await?.ok()?;
     ensure!(put.body.starts_with(b"k8s\0"), "expected protobuf in the answer");
+    Ok(())
+}
+
+async fn protobuf_goes_both_ways(scope: &Scope) -> Result<()> {
+    let maps = scope.config_maps();
+    maps.create(&config_map("one", "a", "first-words")).await?;
+    reword(&maps, "one").await?;
     equal("data", &maps.get("one").await?["data"]["key"], &json!("other-words"))?;
     let list = scope.cluster.call(Call::get(&maps.path).accept(PROTOBUF)).await?.ok()?;
     let word = b"ConfigMapList";

@@ -27,6 +27,7 @@ pub(super) const GROUP: Group = Group {
             generations_are_observed,
             "a pod's generation counts its changes, and the kubelet tells what it has seen"
         ),
+        case!(many_changes_are_observed, "five hundred changes in a row each count, and the last is observed"),
         case!(quality_of_service_is_told, "the class of service is told when the pod is made", quick),
         case!(collections_of_pods_go, "a collection of pods is deleted with its grace"),
         case!(status_conditions_of_others_stay, "a condition that is not the kubelet's stays"),
@@ -83,6 +84,7 @@ async fn deletion_is_graceful(scope: &Scope) -> Result<()> {
             ensure!(marked && was_marked, "expected the mark before the end, saw {}", event.object["metadata"]);
             let grace = event.object["metadata"]["deletionGracePeriodSeconds"].as_i64();
             ensure!(grace.is_some(), "expected a grace period in the last state");
+            equal("the spec's grace period", &event.object["spec"]["terminationGracePeriodSeconds"], &json!(20))?;
             break;
         }
     }
@@ -128,18 +130,18 @@ async fn images_change_in_place(scope: &Scope) -> Result<()> {
 }
 
 async fn phases_follow_restart_policies(scope: &Scope) -> Result<()> {
-    let script = "n=$(cat /state/n || echo 0); echo $((n + 1)) >/state/n; test $n -lt 1 && exit 1; test $KEEP = no || sleep 3600";
+    // The first time it fails, the second it succeeds, and the third it stays, if it comes to that.
+    let script =
+        "n=$(cat /state/n || echo 0); echo $((n + 1)) >/state/n; test $n = 0 && exit 1; test $n = 1 || sleep 3600";
     let object = |name: &str, policy: &str| {
         let mut object = pod(name, &scope.cluster.images.busybox, script);
-        let keep = if policy == "Always" { "yes" } else { "no" };
         object["spec"]["restartPolicy"] = policy.into();
         object["spec"]["volumes"] = json!([{"name": "state", "emptyDir": {}}]);
         object["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "state", "mountPath": "/state"}]);
-        object["spec"]["containers"][0]["env"] = json!([{"name": "KEEP", "value": keep}]);
         object
     };
     for (policy, phase, restarts, ready) in
-        [("Always", "Running", 1, true), ("OnFailure", "Succeeded", 1, false), ("Never", "Failed", 0, false)]
+        [("Always", "Running", 2, true), ("OnFailure", "Succeeded", 1, false), ("Never", "Failed", 0, false)]
     {
         let name = policy.to_lowercase();
         scope.create_pod(&object(&name, policy)).await?;
@@ -201,14 +203,31 @@ async fn generations_are_observed(scope: &Scope) -> Result<()> {
     equal("generation", &running["metadata"]["generation"], &json!(1))?;
     let labelled = scope.pods().patch("one", Patch::Merge(json!({"metadata": {"labels": {"x": "y"}}}))).await?;
     equal("after a label", &labelled["metadata"]["generation"], &json!(1))?;
+    let unchanged = scope.pods().patch("one", Patch::Merge(json!({}))).await?;
+    equal("after nothing", &unchanged["metadata"]["generation"], &json!(1))?;
     let tolerations = json!({"spec": {"tolerations": [{"key": "x", "operator": "Exists"}]}});
     let changed = scope.pods().patch("one", Patch::Strategic(tolerations)).await?;
     equal("after a toleration", &changed["metadata"]["generation"], &json!(2))?;
     let seen =
         |pod: &Value| pod["status"]["observedGeneration"] == 2 && condition(pod, "Ready")["observedGeneration"] == 2;
     scope.pods().until("one", "the kubelet has seen it", seen).await?;
-    let deleted = scope.pods().delete("one").await?;
+    let deleted = scope.pods().delete_with("one", json!({"gracePeriodSeconds": 60})).await?;
+    equal("grace in the answer", &deleted["metadata"]["deletionGracePeriodSeconds"], &json!(60))?;
     equal("after the deletion", &deleted["metadata"]["generation"], &json!(3))
+}
+
+async fn many_changes_are_observed(scope: &Scope) -> Result<()> {
+    const CHANGES: usize = 499;
+    scope.start(&stays(scope, "one")).await?;
+    for number in 0..CHANGES {
+        let toleration = json!({"key": format!("k-{number}"), "operator": "Exists", "effect": "NoSchedule"});
+        let add = json!([{"op": "add", "path": "/spec/tolerations/-", "value": toleration}]);
+        let changed = scope.pods().patch("one", Patch::Json(add)).await?;
+        equal("generation", &changed["metadata"]["generation"], &json!(number + 2))?;
+    }
+    let seen = |pod: &Value| pod["status"]["observedGeneration"] == CHANGES + 1;
+    let last = scope.pods().until("one", "the kubelet has seen the last", seen).await?;
+    equal("restarts", &last["status"]["containerStatuses"][0]["restartCount"], &json!(0))
 }
 
 async fn quality_of_service_is_told(scope: &Scope) -> Result<()> {

@@ -25,6 +25,10 @@ pub(super) const GROUP: Group = Group {
         case!(foreign_conditions_stay, "a condition that somebody else set stays"),
         case!(false_counts_are_put_right, "counts that somebody else wrote are put right"),
         case!(controllers_of_old, "a ReplicationController does the same, by its own scale"),
+        case!(
+            controllers_of_old_adopt,
+            "a ReplicationController adopts and releases, and says why not, as a ReplicaSet does"
+        ),
         case!(collections_of_sets_go, "a collection of ReplicaSets goes with its pods"),
     ],
 };
@@ -97,15 +101,18 @@ async fn scale_is_a_subresource(scope: &Scope) -> Result<()> {
 }
 
 async fn orphans_are_adopted_and_released(scope: &Scope) -> Result<()> {
+    adopts_and_releases(scope, &sets(scope), &set(scope, "web", 1)).await
+}
+
+async fn adopts_and_releases(scope: &Scope, resource: &Resource, object: &Value) -> Result<()> {
     // A controller that has not heard of the pod yet may rightly make another.
     scope.start(&pod_that_stays(scope, "web")).await?;
-    sets(scope).create(&set(scope, "web", 1)).await?;
+    let made = resource.create(object).await?;
     let owner = |pod: &Value| pod["metadata"]["ownerReferences"][0].clone();
-    let is_owned = |pod: &Value| owner(pod)["kind"] == "ReplicaSet" && owner(pod)["controller"] == true;
+    let is_owned = |pod: &Value| owner(pod)["kind"] == object["kind"] && owner(pod)["controller"] == true;
     let adopted = scope.pods().until("web", "it is adopted", is_owned).await?;
     same("pods", scope.pods().names("labelSelector=app%3Dweb").await?, vec!["web".to_owned()])?;
-    let uid = sets(scope).get("web").await?["metadata"]["uid"].clone();
-    equal("owner's uid", &owner(&adopted)["uid"], &uid)?;
+    equal("owner's uid", &owner(&adopted)["uid"], &made["metadata"]["uid"])?;
     scope.pods().patch("web", Patch::Merge(json!({"metadata": {"labels": {"app": "other"}}}))).await?;
     let is_free = |pod: &Value| pod["metadata"]["ownerReferences"].is_null();
     scope.pods().until("web", "it is released", is_free).await?;
@@ -123,17 +130,22 @@ fn failure(object: &Value) -> Option<&Value> {
 }
 
 async fn a_quota_is_told_as_a_failure(scope: &Scope) -> Result<()> {
+    tells_why_not(scope, &sets(scope), &set(scope, "web", 3)).await
+}
+
+/// Of something that wants three pods.
+async fn tells_why_not(scope: &Scope, resource: &Resource, object: &Value) -> Result<()> {
     let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "two"}, "spec": {"hard": {"pods": "2"}}});
     scope.resource("v1", "resourcequotas").create(&quota).await?;
     let counted = |quota: &Value| quota["status"]["hard"]["pods"] == "2";
     scope.resource("v1", "resourcequotas").until("two", "it is in force", counted).await?;
-    sets(scope).create(&set(scope, "web", 3)).await?;
-    let failed = sets(scope).until("web", "a ReplicaFailure", |set| failure(set).is_some()).await?;
+    resource.create(object).await?;
+    let failed = resource.until("web", "a ReplicaFailure", |object| failure(object).is_some()).await?;
     let why = failure(&failed).context("no condition")?;
     equal("status and reason", &json!([why["status"], why["reason"]]), &json!(["True", "FailedCreate"]))?;
     contains("message", why["message"].as_str().unwrap_or_default(), "exceeded quota: two")?;
-    sets(scope).patch("web", Patch::Merge(json!({"spec": {"replicas": 2}}))).await?;
-    sets(scope).until("web", "no ReplicaFailure", |set| failure(set).is_none()).await.map(drop)
+    resource.patch("web", Patch::Merge(json!({"spec": {"replicas": 2}}))).await?;
+    resource.until("web", "no ReplicaFailure", |object| failure(object).is_none()).await.map(drop)
 }
 
 async fn foreign_conditions_stay(scope: &Scope) -> Result<()> {
@@ -164,21 +176,41 @@ async fn false_counts_are_put_right(scope: &Scope) -> Result<()> {
     until_ready(&sets(scope), "web", 1).await.map(drop)
 }
 
+fn controllers(scope: &Scope) -> Resource {
+    scope.resource("v1", "replicationcontrollers")
+}
+
+fn controller(scope: &Scope, name: &str, replicas: u32) -> Value {
+    json!({"apiVersion": "v1", "kind": "ReplicationController", "metadata": {"name": name}, "spec": {
+        "replicas": replicas, "selector": {"app": name},
+        "template": template(name, &scope.cluster.images.busybox, STAY)}})
+}
+
 async fn controllers_of_old(scope: &Scope) -> Result<()> {
-    let controllers = scope.resource("v1", "replicationcontrollers");
-    let object = json!({"apiVersion": "v1", "kind": "ReplicationController", "metadata": {"name": "old"}, "spec": {
-        "replicas": 1, "selector": {"app": "old"}, "template": template("old", &scope.cluster.images.busybox, STAY)}});
-    controllers.create(&object).await?;
+    let controllers = controllers(scope);
+    controllers.create(&controller(scope, "old", 1)).await?;
     until_ready(&controllers, "old", 1).await?;
     let mut scale = controllers.get("old/scale").await?;
     equal("scale", &scale["spec"]["replicas"], &json!(1))?;
     scale["spec"]["replicas"] = 2.into();
     controllers.put("old/scale", &scale).await?;
     until_ready(&controllers, "old", 2).await?;
-    controllers.patch("old", Patch::Merge(json!({"spec": {"replicas": 0}}))).await?;
+    let zero = Patch::Merge(json!({"status": {"readyReplicas": 0, "availableReplicas": 0}}));
+    let patched = controllers.patch("old/status", zero).await?;
+    ensure!(patched["status"]["readyReplicas"].as_u64().unwrap_or_default() == 0, "saw {}", patched["status"]);
+    until_ready(&controllers, "old", 2).await?;
+    controllers.patch("old/scale", Patch::Strategic(json!({"spec": {"replicas": 0}}))).await?;
     scope.pods().until_all("labelSelector=app%3Dold", "no pods", <[Value]>::is_empty).await?;
     controllers.delete_collection("").await?;
     controllers.until_gone("old").await
+}
+
+async fn controllers_of_old_adopt(scope: &Scope) -> Result<()> {
+    adopts_and_releases(scope, &controllers(scope), &controller(scope, "web", 1)).await?;
+    controllers(scope).delete_with("web", json!({"propagationPolicy": "Foreground"})).await?;
+    controllers(scope).until_gone_within(LATER, "web").await?;
+    scope.pods().delete_with("web", json!({"gracePeriodSeconds": 0})).await?;
+    tells_why_not(scope, &controllers(scope), &controller(scope, "web", 3)).await
 }
 
 async fn collections_of_sets_go(scope: &Scope) -> Result<()> {

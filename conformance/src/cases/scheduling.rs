@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::STAY;
 use crate::catalogue::{Area, Group, case};
 use crate::cluster::{LATER, Patch, Scope, condition, pod};
-use crate::expect::{contains, equal, same};
+use crate::expect::{contains, equal, matches, same};
 
 pub(super) const GROUP: Group = Group {
     name: "scheduling",
@@ -18,6 +18,7 @@ pub(super) const GROUP: Group = Group {
         case!(host_ports_conflict, "two pods with one host port do not fit on one node"),
         case!(taints_repel, "a taint repels pods that do not tolerate it", serial),
         case!(taints_evict, "NoExecute evicts, after the time that a pod tolerates it", serial),
+        case!(a_taint_taken_off_evicts_nobody, "a taint that goes before its time takes nobody with it", serial),
         case!(gates_hold_back, "a pod with a scheduling gate waits until it is removed", quick),
         case!(anti_affinity_spreads, "pods that repel each other do not share a node"),
         case!(spread_constraints_hold, "a spread constraint is kept"),
@@ -51,6 +52,7 @@ async fn unschedulable(scope: &Scope, object: &Value, words: &str) -> Result<()>
     let query = format!("fieldSelector=involvedObject.name%3D{name},reason%3DFailedScheduling");
     let told = |events: &[Value]| !events.is_empty();
     let events = scope.resource("v1", "events").until_all(&query, "an event FailedScheduling", told).await?;
+    matches("event's name", events[0]["metadata"]["name"].as_str().unwrap_or_default(), &format!(r"^{name}\."))?;
     equal("event's type", &events[0]["type"], &json!("Warning"))
 }
 
@@ -86,6 +88,10 @@ async fn selectors_choose_nodes(scope: &Scope) -> Result<()> {
     let mut near = stays(scope, "near");
     near["spec"]["affinity"] = affinity("In");
     equal("node", &scope.start(&near).await?["spec"]["nodeName"], &json!(node))?;
+    let mut named = stays(scope, "named");
+    named["spec"]["affinity"] = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+        {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}]}}});
+    equal("node", &scope.start(&named).await?["spec"]["nodeName"], &json!(node))?;
     if scope.cluster.nodes.len() == 1 {
         let mut far = stays(scope, "far");
         far["spec"]["affinity"] = affinity("NotIn");
@@ -157,6 +163,20 @@ async fn taints_evict(scope: &Scope) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+async fn a_taint_taken_off_evicts_nobody(scope: &Scope) -> Result<()> {
+    let mut object = on_first_node(scope, "one");
+    object["spec"]["tolerations"] =
+        json!([{"key": "conformance", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}]);
+    scope.start(&object).await?;
+    with_taint(scope, "NoExecute", async { Ok(()) }).await?;
+    let mut watch = scope.pods().watch_one("one").await?;
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(12);
+    while let Ok(event) = watch.next(deadline.saturating_duration_since(tokio::time::Instant::now())).await {
+        same("deletionTimestamp", event.object["metadata"].get("deletionTimestamp"), None)?;
+    }
+    scope.ready("one").await.map(drop)
 }
 
 async fn gates_hold_back(scope: &Scope) -> Result<()> {

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::STAY;
+use super::life::replace;
 use super::network::{address, answers, client, fetch, server, service, with_datagrams};
 use crate::catalogue::{Area, Group, case};
 use crate::cluster::{LATER, Patch, SOON, Scope, is_ready, pod};
@@ -16,15 +17,22 @@ pub(super) const GROUP: Group = Group {
     cases: &[
         case!(a_service_spreads_requests, "a Service's address leads to each of its pods", quick),
         case!(addresses_are_allocated, "an address is given, kept, refused twice, and free again", quick),
-        case!(node_ports_answer, "a NodePort answers on the node's address, from pods and from the node"),
+        case!(node_ports_answer, "a NodePort answers on every node's address, from pods and from the node"),
         case!(a_pod_reaches_itself, "a pod that calls its own Service is answered"),
         case!(ports_have_names_and_targets, "ports lead to targets by number and by name"),
         case!(protocols_share_a_port, "TCP and UDP may have one port, and each may go without the other"),
-        case!(affinity_keeps_a_client, "ClientIP affinity keeps a client at one pod, and can be switched"),
+        case!(
+            affinity_keeps_a_client,
+            "ClientIP affinity keeps a client at one pod, by either address, and can be switched"
+        ),
         case!(types_change, "a Service changes from ClusterIP to ExternalName, NodePort and back"),
         case!(endpoints_follow_readiness, "pods that are not ready get no requests"),
         case!(nobody_there_is_refused_at_once, "a Service without endpoints refuses connections"),
         case!(custom_slices_are_served, "a Service without selector serves what slices of others say"),
+        case!(
+            custom_slices_are_one_service,
+            "several slices of others, with ports and addresses of their own, are served together"
+        ),
         case!(
             the_api_has_a_service,
             "the Service kubernetes has the API servers' addresses in both kinds of endpoints",
@@ -84,6 +92,17 @@ async fn addresses_are_allocated(scope: &Scope) -> Result<()> {
     scope.services().create(&taken).await.context("the address is free again").map(drop)
 }
 
+async fn addresses_of_nodes(scope: &Scope) -> Result<Vec<String>> {
+    let nodes = scope.global("v1", "nodes").items("").await?;
+    let of = |node: &Value| {
+        let all = node["status"]["addresses"].as_array()?;
+        all.iter().find(|one| one["type"] == "InternalIP")?["address"].as_str().map(String::from)
+    };
+    let addresses: Vec<String> = nodes.iter().filter_map(of).collect();
+    ensure!(addresses.len() == nodes.len(), "expected an InternalIP of each node, saw {addresses:?}");
+    Ok(addresses)
+}
+
 async fn node_ports_answer(scope: &Scope) -> Result<()> {
     let web = scope.start(&server(scope, "web")).await?;
     client(scope).await?;
@@ -93,7 +112,9 @@ async fn node_ports_answer(scope: &Scope) -> Result<()> {
     let port = made["spec"]["ports"][0]["nodePort"].as_u64().unwrap_or_default();
     ensure!((30000..=32767).contains(&port), "expected a port of 30000 to 32767, saw {port}");
     let node = web["status"]["hostIP"].as_str().unwrap_or_default();
-    answers(scope, &format!("http://{node}:{port}/name"), "web").await?;
+    for address in addresses_of_nodes(scope).await? {
+        answers(scope, &format!("http://{address}:{port}/name"), "web").await?;
+    }
     let mut host = pod("host", &scope.cluster.images.tools, STAY);
     host["spec"]["hostNetwork"] = true.into();
     scope.start(&host).await?;
@@ -158,12 +179,18 @@ async fn affinity_keeps_a_client(scope: &Scope) -> Result<()> {
         scope.create_pod(&server(scope, name)).await?;
     }
     client(scope).await?;
-    let address = cluster_ip(scope, &service("web", json!([{"port": 80}]))).await?;
-    let url = format!("http://{address}/name");
+    let mut object = service("web", json!([{"port": 80}]));
+    object["spec"]["type"] = "NodePort".into();
+    let made = scope.services().create(&object).await?["spec"].clone();
+    let address = made["clusterIP"].as_str().context("no address")?;
+    let node = addresses_of_nodes(scope).await?.swap_remove(0);
+    let urls = [format!("http://{address}/name"), format!("http://{node}:{}/name", made["ports"][0]["nodePort"])];
     let several = async || {
         eventually("several answer", LATER, async || {
-            let names = who_answers(scope, &url).await?;
-            ensure!(names.len() >= 2, "expected at least two, saw {names:?}");
+            for url in &urls {
+                let names = who_answers(scope, url).await?;
+                ensure!(names.len() >= 2, "expected at least two at {url}, saw {names:?}");
+            }
             Ok(())
         })
         .await
@@ -172,7 +199,9 @@ async fn affinity_keeps_a_client(scope: &Scope) -> Result<()> {
     let affinity = |kind: &str| Patch::Merge(json!({"spec": {"sessionAffinity": kind}}));
     let kept = scope.services().patch("web", affinity("ClientIP")).await?;
     equal("timeout", &kept["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"], &json!(10800))?;
-    eventually("one answers", SOON, async || same("who answers", who_answers(scope, &url).await?.len(), 1)).await?;
+    for url in &urls {
+        eventually("one answers", SOON, async || same(url, who_answers(scope, url).await?.len(), 1)).await?;
+    }
     scope
         .services()
         .patch("web", Patch::Merge(json!({"spec": {"sessionAffinity": "None", "sessionAffinityConfig": null}})))
@@ -259,6 +288,33 @@ async fn custom_slices_are_served(scope: &Scope) -> Result<()> {
     .await
 }
 
+async fn custom_slices_are_one_service(scope: &Scope) -> Result<()> {
+    let (one, two) =
+        tokio::try_join!(scope.start_owned(server(scope, "one")), scope.start_owned(server(scope, "two")))?;
+    client(scope).await?;
+    let mut object = service("custom", json!([{"name": "a", "port": 8080}, {"name": "b", "port": 8081}]));
+    object["spec"].as_object_mut().map(|spec| spec.remove("selector"));
+    let at = cluster_ip(scope, &object).await?;
+    let slices = scope.resource("discovery.k8s.io/v1", "endpointslices");
+    for (name, port, ends) in [("first", "a", vec![&one]), ("second", "a", vec![&two]), ("third", "b", vec![&two])] {
+        let ends: Vec<Value> =
+            ends.iter().map(|pod| json!({"addresses": [address(pod)], "conditions": {"ready": true}})).collect();
+        let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": "custom",
+                "endpointslice.kubernetes.io/managed-by": "conformance"}},
+            "ports": [{"name": port, "port": 80, "protocol": "TCP"}], "endpoints": ends});
+        slices.create(&slice).await?;
+    }
+    for (port, expected) in [(8080, &["one", "two"][..]), (8081, &["two"])] {
+        eventually("those of the port answer", SOON, async || {
+            let names = who_answers(scope, &format!("http://{at}:{port}/name")).await?;
+            same("who answers", names, expected.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
 async fn the_api_has_a_service(scope: &Scope) -> Result<()> {
     let inner = scope.at("default");
     equal("port", &inner.services().get("kubernetes").await?["spec"]["ports"][0]["port"], &json!(443))?;
@@ -289,6 +345,9 @@ async fn a_status_can_be_written(scope: &Scope) -> Result<()> {
     let patched = scope.services().patch("web/status", Patch::Merge(json!({"status": status}))).await?;
     equal("address", &patched["status"]["loadBalancer"]["ingress"][0]["ip"], &json!("203.0.113.1"))?;
     equal("condition", &patched["status"]["conditions"][0]["type"], &json!("Foreign"))?;
+    let set = |web: &mut Value| web["status"]["conditions"][0]["type"] = "Put".into();
+    let put = replace(&scope.services(), "web/status", set).await?;
+    equal("condition", &put["status"]["conditions"][0]["type"], &json!("Put"))?;
     scope.services().delete_collection("labelSelector=kept%3Dno").await?;
     scope.services().until_gone("web").await
 }

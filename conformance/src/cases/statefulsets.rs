@@ -21,6 +21,7 @@ pub(super) const GROUP: Group = Group {
         case!(they_stop_in_the_other_order, "scaling down goes from the highest ordinal"),
         case!(parallel_ones_do_not_wait, "Parallel makes all pods without waiting for any"),
         case!(an_unready_pod_halts, "scaling waits while a pod is not ready"),
+        case!(unready_pods_halt_the_way_down, "scaling down, too, waits while pods are not ready"),
         case!(updates_go_from_the_highest, "an update replaces pods from the highest ordinal, to a new revision"),
         case!(partitions_hold_back, "a partition keeps lower ordinals at the revision before"),
         case!(rollbacks_reuse_the_revision, "going back to a template goes back to its revision"),
@@ -135,6 +136,32 @@ async fn an_unready_pod_halts(scope: &Scope) -> Result<()> {
     scope.pods().until("db-1", "it is made", |_| true).await.map(drop)
 }
 
+async fn unready_pods_halt_the_way_down(scope: &Scope) -> Result<()> {
+    let mut object = set(scope, 2);
+    object["spec"]["template"]["spec"]["containers"][0]["command"][2] = format!("touch /tmp/ready; {STAY}").into();
+    object["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] =
+        json!({"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1, "failureThreshold": 1});
+    sets(scope).create(&object).await?;
+    ready(scope, 2).await?;
+    for name in ["db-0", "db-1"] {
+        scope.exec(name, "rm /tmp/ready").await?;
+    }
+    let none = |set: &Value| set["status"]["readyReplicas"].as_u64().unwrap_or_default() == 0;
+    sets(scope).until("db", "no pod is ready", none).await?;
+    let patched = sets(scope).patch("db", Patch::Merge(json!({"spec": {"replicas": 0}}))).await?;
+    let seen = |set: &Value| set["status"]["observedGeneration"] == patched["metadata"]["generation"];
+    sets(scope).until("db", "the controller has seen it", seen).await?;
+    let mut watch = scope.pods().watch("labelSelector=app%3Ddb").await?;
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
+    while let Ok(event) = watch.next(deadline.saturating_duration_since(tokio::time::Instant::now())).await {
+        same("deletionTimestamp", event.object["metadata"].get("deletionTimestamp"), None)?;
+    }
+    for name in ["db-1", "db-0"] {
+        scope.exec(name, "touch /tmp/ready").await?;
+    }
+    same("deletions", order(&mut watch, "DELETED", 2).await?, named(&[1, 0]))
+}
+
 async fn updates_go_from_the_highest(scope: &Scope) -> Result<()> {
     sets(scope).create(&set(scope, 3)).await?;
     let before = ready(scope, 3).await?;
@@ -160,11 +187,23 @@ fn revision_of(pods: &[Value], name: &str) -> Option<String> {
 
 async fn partitions_hold_back(scope: &Scope) -> Result<()> {
     let mut object = set(scope, 3);
-    object["spec"]["updateStrategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 2}});
+    object["spec"]["updateStrategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 3}});
     object["spec"]["podManagementPolicy"] = "Parallel".into();
     sets(scope).create(&object).await?;
     let before = ready(scope, 3).await?["status"]["currentRevision"].as_str().map(String::from);
+    let uids = async || -> Result<Vec<Value>> {
+        let pods = scope.pods().items("labelSelector=app%3Ddb").await?;
+        Ok(pods.iter().map(|pod| pod["metadata"]["uid"].clone()).collect())
+    };
+    let made = uids().await?;
     sets(scope).patch("db", change("1")).await?;
+    let changed = |set: &Value| {
+        set["status"]["observedGeneration"] == 2 && set["status"]["updateRevision"].as_str() != before.as_deref()
+    };
+    sets(scope).until("db", "another revision", changed).await?;
+    same("pods while all are held back", uids().await?, made)?;
+    let two = json!({"spec": {"updateStrategy": {"rollingUpdate": {"partition": 2}}}});
+    sets(scope).patch("db", Patch::Merge(two)).await?;
     let updated = |set: &Value| set["status"]["updatedReplicas"] == 1 && set["status"]["readyReplicas"] == 3;
     let held = sets(scope).until_within(LATER, "db", "one pod is updated", updated).await?;
     let after = held["status"]["updateRevision"].as_str().map(String::from);

@@ -76,6 +76,10 @@ async fn logs_are_cut(scope: &Scope) -> Result<()> {
     )?;
     same("--previous", logs(&["--previous"]).await?.as_str(), "line 1\nline 2\nline 3\n")?;
     same("--since", logs(&["--since=24h"]).await?.lines().count(), 3)?;
+    eventually("lines are older than a second", SOON, async || {
+        same("--since=1s", logs(&["--since=1s"]).await?.as_str(), "")
+    })
+    .await?;
     contains("by label and with names", &logs_of(scope).await?, "[pod/one/main] line 1")
 }
 

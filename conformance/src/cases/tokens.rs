@@ -31,6 +31,7 @@ pub(super) const GROUP: Group = Group {
         ),
         case!(default_accounts_come_back, "the default account is made anew when deleted", quick),
         case!(the_issuer_can_be_discovered, "the issuer tells its keys, and they are those of the tokens"),
+        case!(pods_discover_the_issuer, "a pod reads the issuer's document and keys with what it was given"),
         case!(pods_reach_the_api, "a pod reaches the API by name, with its token and certificate"),
     ],
 };
@@ -71,7 +72,13 @@ async fn pods_get_a_token(scope: &Scope) -> Result<()> {
     let subject = format!("system:serviceaccount:{}:default", scope.namespace);
     same("sub", claims["sub"].as_str(), Some(subject.as_str()))?;
     let root = scope.config_maps().get("kube-root-ca.crt").await?;
-    same("ca.crt", lines.next().map(str::trim_end), root["data"]["ca.crt"].as_str().map(str::trim_end))
+    same("ca.crt", lines.next().map(str::trim_end), root["data"]["ca.crt"].as_str().map(str::trim_end))?;
+    let volume = scope.pods().get("reader").await?["spec"]["volumes"][0].clone();
+    matches("volume", volume["name"].as_str().unwrap_or_default(), "^kube-api-access-[a-z0-9]{5}$")?;
+    let sources = json!([{"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}}]);
+    equal("its sources", &volume["projected"], &json!({"defaultMode": 0o644, "sources": sources}))
 }
 
 async fn reviews_tell_the_pod(scope: &Scope) -> Result<()> {
@@ -97,8 +104,9 @@ async fn reviews_tell_the_pod(scope: &Scope) -> Result<()> {
     ] {
         equal(key, &user["extra"][format!("authentication.kubernetes.io/{key}")], &json!([value]))?;
     }
-    let id = user["extra"]["authentication.kubernetes.io/credential-id"][0].as_str().unwrap_or_default();
-    matches("credential-id", id, "^JTI=.+")
+    let ids = &user["extra"]["authentication.kubernetes.io/credential-id"];
+    same("values of credential-id", ids.as_array().map(Vec::len), Some(1))?;
+    matches("credential-id", ids[0].as_str().unwrap_or_default(), "^JTI=.+")
 }
 
 async fn automount_can_be_refused(scope: &Scope) -> Result<()> {
@@ -217,6 +225,34 @@ async fn the_issuer_can_be_discovered(scope: &Scope) -> Result<()> {
     let roles = scope.global("rbac.authorization.k8s.io/v1", "clusterroles");
     let role = roles.get("system:service-account-issuer-discovery").await?;
     contains("rules", &role["rules"].to_string(), "/openid/v1/jwks")
+}
+
+/// As a program would that is given a token and is to find out whether it is good.
+async fn pods_discover_the_issuer(scope: &Scope) -> Result<()> {
+    let document = scope.cluster.object(Call::get("/.well-known/openid-configuration").accept("*/*")).await?;
+    let issuer = document["issuer"].as_str().context("no issuer")?;
+    let script = format!(
+        "cd {MOUNT}; get() {{ curl -sS --fail --max-time 5 --cacert ca.crt -H \"Authorization: Bearer $(cat token)\" \"$1\"; }}
+         until document=$(get {issuer}/.well-known/openid-configuration); do sleep 1; done
+         keys=${{document#*\\\"jwks_uri\\\":\\\"}}
+         keys=$(get \"${{keys%%\\\"*}}\") || exit 1
+         echo \"$document\"; echo \"$keys\"; cat /tokens/mine"
+    );
+    let mut object = pod("client", &scope.cluster.images.tools, &script);
+    object["spec"]["activeDeadlineSeconds"] = 90.into();
+    object["spec"]["volumes"] = json!([{"name": "tokens", "projected": {"sources": [{"serviceAccountToken": {
+        "path": "mine", "audience": "oidc-discovery-test", "expirationSeconds": 600}}]}}]);
+    object["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "tokens", "mountPath": "/tokens"}]);
+    let log = scope.output(&object).await?;
+    let lines: Vec<&str> = log.lines().filter(|line| line.starts_with('{') || line.starts_with("ey")).collect();
+    let [told, keys, token] = lines[..] else { anyhow::bail!("expected a document, keys and a token, saw {log}") };
+    let told: Value = serde_json::from_str(told).context("the document is no JSON")?;
+    equal("issuer", &told["issuer"], &json!(issuer))?;
+    equal("iss", &claims(token)?["iss"], &json!(issuer))?;
+    let header =
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap_or_default())?;
+    let header: Value = serde_json::from_slice(&header)?;
+    contains("keys", keys, &format!("\"kid\":{}", header["kid"]))
 }
 
 async fn pods_reach_the_api(scope: &Scope) -> Result<()> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use super::{STAY, config_map};
+use super::{STAY, allocatable, config_map};
 use crate::catalogue::{Area, Group, case};
 use crate::cluster::{LATER, Patch, Scope, container, pod};
 use crate::expect::{contains, equal, eventually, refused, same};
@@ -13,20 +13,26 @@ use crate::expect::{contains, equal, eventually, refused, same};
 pub(super) const GROUP: Group = Group {
     name: "volumes",
     area: Area::Volumes,
-    capability: "Volumes: emptyDir, ConfigMaps, Secrets, downward API, projected, subPath, hostPath, images, claims",
+    capability: "Volumes: emptyDir, ConfigMaps, Secrets, downward API, projected, hostPath, images, claims",
     cases: &[
         case!(empty_dirs_are_shared, "an emptyDir is shared by containers, on disk and in memory", quick),
         case!(empty_dirs_have_their_mode, "an emptyDir is open to all users, and files keep their mode"),
         case!(config_maps_are_files, "a ConfigMap's keys are files, binary ones too, with their mode", quick),
         case!(secrets_are_files, "a Secret's keys are files in memory, with the group of the pod's", quick),
+        case!(
+            modes_hold_for_every_source,
+            "files of ConfigMaps, Secrets and projections have the modes and the group asked for"
+        ),
         case!(items_choose_keys_and_paths, "items choose keys, paths and modes; a missing one stops the pod"),
         case!(volumes_follow_their_source, "a changed ConfigMap and Secret reach running containers"),
         case!(optional_sources_come_and_go, "an optional source may come, change and go"),
         case!(immutable_ones_stay, "an immutable ConfigMap or Secret cannot be changed, only deleted", quick),
         case!(the_downward_api_is_files, "a pod's fields and a container's resources are files, and follow"),
+        case!(
+            downward_files_have_defaults,
+            "files without limits tell of the node's, with the mode asked for, projected too"
+        ),
         case!(projections_are_one_volume, "a projected volume has all its sources in one folder"),
-        case!(sub_paths_mount_a_part, "subPath mounts a file or folder of a volume, over an existing file too"),
-        case!(sub_path_expressions_use_variables, "subPathExpr expands variables, and refuses to leave the volume"),
         case!(host_paths_are_checked, "a hostPath is checked against its type, and made if asked"),
         case!(images_are_volumes, "an image's files are a read-only volume"),
         case!(
@@ -42,7 +48,7 @@ pub(super) const GROUP: Group = Group {
 };
 
 /// A pod with one volume `v` at `/v`.
-fn with_volume(scope: &Scope, name: &str, script: &str, volume: Value) -> Value {
+pub(super) fn with_volume(scope: &Scope, name: &str, script: &str, volume: Value) -> Value {
     let mut object = pod(name, &scope.cluster.images.busybox, script);
     let mut volume = volume;
     volume["name"] = "v".into();
@@ -51,7 +57,7 @@ fn with_volume(scope: &Scope, name: &str, script: &str, volume: Value) -> Value 
     object
 }
 
-fn secret(name: &str, data: Value) -> Value {
+pub(super) fn secret(name: &str, data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data})
 }
 
@@ -76,11 +82,14 @@ async fn empty_dirs_are_shared(scope: &Scope) -> Result<()> {
 }
 
 async fn empty_dirs_have_their_mode(scope: &Scope) -> Result<()> {
-    for (name, source) in [("disk", json!({})), ("memory", json!({"medium": "Memory"}))] {
-        let script = "stat -c %A /v; touch /v/a /v/b; chmod 0644 /v/a; chmod 0777 /v/b; stat -c '%A %u' /v/a /v/b";
-        let mut object = with_volume(scope, name, script, json!({"emptyDir": source}));
-        object["spec"]["containers"][0]["securityContext"] = json!({"runAsUser": 1001});
-        same(name, scope.output(&object).await?.as_str(), "drwxrwxrwx\n-rw-r--r-- 1001\n-rwxrwxrwx 1001\n")?;
+    let script = "stat -c %A /v; for mode in 0644 0666 0777; do touch /v/$mode; chmod $mode /v/$mode; stat -c '%A %u' /v/$mode; done";
+    for (medium, source) in [("disk", json!({})), ("memory", json!({"medium": "Memory"}))] {
+        for user in [0, 1001] {
+            let mut object = with_volume(scope, &format!("{medium}-{user}"), script, json!({"emptyDir": source}));
+            object["spec"]["containers"][0]["securityContext"] = json!({"runAsUser": user});
+            let expected = format!("drwxrwxrwx\n-rw-r--r-- {user}\n-rw-rw-rw- {user}\n-rwxrwxrwx {user}\n");
+            same(medium, scope.output(&object).await?, expected)?;
+        }
     }
     Ok(())
 }
@@ -107,6 +116,45 @@ async fn secrets_are_files(scope: &Scope) -> Result<()> {
         with_volume(scope, "one", script, json!({"secret": {"secretName": "words", "defaultMode": 0o440}}));
     object["spec"]["securityContext"] = json!({"runAsUser": 1000, "fsGroup": 1001});
     same("log", scope.output(&object).await?.as_str(), "hidden\n-r--r----- 1001\n1\n1\n")
+}
+
+/// A ConfigMap and a Secret named `both`, plain and projected: a file `f` of each, with a mode of its own or without.
+fn sources(default: &Value, own: &Value) -> Vec<Value> {
+    let items = json!([{"key": "key", "path": "f", "mode": own}]);
+    vec![
+        json!({"configMap": {"name": "both", "items": items, "defaultMode": default}}),
+        json!({"secret": {"secretName": "both", "items": items, "defaultMode": default}}),
+        json!({"projected": {"sources": [{"configMap": {"name": "both", "items": items}}], "defaultMode": default}}),
+        json!({"projected": {"sources": [{"secret": {"name": "both", "items": items}}], "defaultMode": default}}),
+    ]
+}
+
+async fn modes_hold_for_every_source(scope: &Scope) -> Result<()> {
+    scope.config_maps().create(&config_map("both", "a", "x")).await?;
+    scope.secrets().create(&secret("both", json!({"key": "x"}))).await?;
+    let script = "for n in $(seq 0 11); do stat -Lc '%A %g' /v/$n/f; done; cat /v/*/f";
+    let none = Value::Null;
+    let volumes = [(none.clone(), none.clone()), (json!(0o400), none.clone()), (none, json!(0o400))];
+    let volumes: Vec<Value> = volumes.iter().flat_map(|(default, own)| sources(default, own)).collect();
+    let object = |name: &str| {
+        let mut object = with_volume(scope, name, script, json!({}));
+        let named = |(n, volume): (usize, &Value)| {
+            let mut volume = volume.clone();
+            volume["name"] = format!("v-{n}").into();
+            volume
+        };
+        object["spec"]["volumes"] = volumes.iter().enumerate().map(named).collect();
+        object["spec"]["containers"][0]["volumeMounts"] =
+            (0..volumes.len()).map(|n| json!({"name": format!("v-{n}"), "mountPath": format!("/v/{n}")})).collect();
+        object
+    };
+    let expected = |open: &str, closed: &str| {
+        format!("{}{}xxxxxxxxxxxx", format!("{open}\n").repeat(4), format!("{closed}\n").repeat(8))
+    };
+    same("as root", scope.output(&object("root")).await?, expected("-rw-r--r-- 0", "-r-------- 0"))?;
+    let mut other = object("other");
+    other["spec"]["securityContext"] = json!({"runAsUser": 1000, "fsGroup": 1001});
+    same("with a group", scope.output(&other).await?, expected("-rw-r--r-- 1001", "-r--r----- 1001"))
 }
 
 async fn items_choose_keys_and_paths(scope: &Scope) -> Result<()> {
@@ -150,13 +198,24 @@ async fn volumes_follow_their_source(scope: &Scope) -> Result<()> {
 
 async fn optional_sources_come_and_go(scope: &Scope) -> Result<()> {
     let source = json!({"configMap": {"name": "late", "optional": true}});
-    scope.start(&with_volume(scope, "one", STAY, source)).await?;
-    let read = async || scope.exec("one", "cat /v/key 2>/dev/null || echo none").await;
-    same("before", read().await?.trim(), "none")?;
-    scope.config_maps().create(&config_map("late", "a", "there")).await?;
-    eventually("the file comes", FOLLOWS, async || same("then", read().await?.trim(), "there")).await?;
+    let mut object = with_volume(scope, "one", STAY, source);
+    if let Some(all) = object["spec"]["volumes"].as_array_mut() {
+        all.push(json!({"name": "w", "secret": {"secretName": "late", "optional": true}}));
+        all.push(json!({"name": "x", "projected": {"sources": [{"secret": {"name": "late", "optional": true}}]}}));
+    }
+    object["spec"]["containers"][0]["volumeMounts"] =
+        ["v", "w", "x"].map(|name| json!({"name": name, "mountPath": format!("/{name}")})).to_vec().into();
+    scope.start(&object).await?;
+    let read = async || scope.exec("one", "for v in v w x; do cat /$v/key 2>/dev/null || echo none; done").await;
+    let none = "none\nnone\nnone\n";
+    same("before", read().await?.as_str(), none)?;
+    scope.config_maps().create(&config_map("late", "a", "there\n")).await?;
+    scope.secrets().create(&secret("late", json!({"key": "hidden\n"}))).await?;
+    let there = "there\nhidden\nhidden\n";
+    eventually("the files come", FOLLOWS, async || same("then", read().await?.as_str(), there)).await?;
     scope.config_maps().delete("late").await?;
-    eventually("the file goes", FOLLOWS, async || same("after", read().await?.trim(), "none")).await
+    scope.secrets().delete("late").await?;
+    eventually("the files go", FOLLOWS, async || same("after", read().await?.as_str(), none)).await
 }
 
 async fn immutable_ones_stay(scope: &Scope) -> Result<()> {
@@ -214,6 +273,26 @@ async fn the_downward_api_is_files(scope: &Scope) -> Result<()> {
     .await
 }
 
+async fn downward_files_have_defaults(scope: &Scope) -> Result<()> {
+    let resource = |path: &str| json!({"path": path, "resourceFieldRef": {"containerName": "main", "resource": path}});
+    let items = json!([resource("limits.cpu"), resource("limits.memory"), resource("requests.memory")]);
+    let script = "cd /v; for file in *; do echo $file $(cat $file) $(stat -Lc %A $file); done";
+    for (name, source) in [
+        ("plain", json!({"downwardAPI": {"items": items, "defaultMode": 0o400}})),
+        ("projected", json!({"projected": {"sources": [{"downwardAPI": {"items": items}}], "defaultMode": 0o400}})),
+    ] {
+        let mut object = with_volume(scope, name, script, source);
+        object["spec"]["containers"][0]["resources"] = json!({"requests": {"memory": "32Mi"}});
+        let log = scope.output(&object).await?;
+        let [cpu, memory] = allocatable(scope, name).await?;
+        let mode = "-r--------";
+        let expected =
+            format!("limits.cpu {cpu} {mode}\nlimits.memory {memory} {mode}\nrequests.memory 33554432 {mode}\n");
+        same(name, log, expected)?;
+    }
+    Ok(())
+}
+
 async fn projections_are_one_volume(scope: &Scope) -> Result<()> {
     scope.config_maps().create(&config_map("map", "a", "m")).await?;
     scope.secrets().create(&secret("words", json!({"hidden": "s"}))).await?;
@@ -224,37 +303,6 @@ async fn projections_are_one_volume(scope: &Scope) -> Result<()> {
     let script = "cd /v; ls; echo $(cat key hidden name); stat -Lc %A key hidden; test -s token";
     let log = scope.output(&with_volume(scope, "one", script, sources)).await?;
     same("log", log.as_str(), "hidden\nkey\nname\ntoken\nmsone\n-r--r-----\n-r--r-----\n")
-}
-
-async fn sub_paths_mount_a_part(scope: &Scope) -> Result<()> {
-    scope.config_maps().create(&config_map("map", "a", "part\n")).await?;
-    let script = "cat /file /etc/resolv.conf; ls -d /v";
-    let mut object = with_volume(scope, "one", script, json!({"configMap": {"name": "map"}}));
-    if let Some(all) = object["spec"]["volumes"].as_array_mut() {
-        all.push(json!({"name": "w", "emptyDir": {}}));
-    }
-    object["spec"]["containers"][0]["volumeMounts"] = json!([
-        {"name": "v", "mountPath": "/file", "subPath": "key"},
-        {"name": "v", "mountPath": "/etc/resolv.conf", "subPath": "key"},
-        {"name": "w", "mountPath": "/v", "subPath": "made/for/it"}]);
-    same("log", scope.output(&object).await?.as_str(), "part\npart\n/v\n")
-}
-
-async fn sub_path_expressions_use_variables(scope: &Scope) -> Result<()> {
-    let mut object = with_volume(scope, "one", "echo x >/v/file; cat /whole/one-dir/file", json!({"emptyDir": {}}));
-    let name = json!([{"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-        {"name": "OUT", "value": "../out"}]);
-    object["spec"]["containers"][0]["env"] = name;
-    object["spec"]["containers"][0]["volumeMounts"] =
-        json!([{"name": "v", "mountPath": "/v", "subPathExpr": "$(NAME)-dir"}, {"name": "v", "mountPath": "/whole"}]);
-    same("log", scope.output(&object).await?.as_str(), "x\n")?;
-    object["metadata"]["name"] = "two".into();
-    object["spec"]["containers"][0]["volumeMounts"][0]["subPathExpr"] = "$(OUT)".into();
-    scope.create_pod(&object).await?;
-    let refused = |pod: &Value| {
-        pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CreateContainerConfigError"
-    };
-    scope.pods().until_within(LATER, "two", "CreateContainerConfigError", refused).await.map(drop)
 }
 
 async fn host_paths_are_checked(scope: &Scope) -> Result<()> {

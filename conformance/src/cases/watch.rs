@@ -30,6 +30,10 @@ pub(super) const GROUP: Group = Group {
         ),
         case!(one_order_for_all, "watchers opened at the same version see the same versions in the same order"),
         case!(
+            who_joins_later_sees_the_same,
+            "a hundred watchers, each from the latest event on, go on with the same version"
+        ),
+        case!(
             a_list_can_be_streamed,
             "sendInitialEvents streams what is there, and a bookmark says where it ends",
             quick
@@ -150,6 +154,35 @@ async fn one_order_for_all(scope: &Scope) -> Result<()> {
         same("versions of another watcher", other, &seen[0])?;
     }
     Ok(())
+}
+
+async fn who_joins_later_sees_the_same(scope: &Scope) -> Result<()> {
+    const WATCHERS: usize = 100;
+    let maps = scope.config_maps();
+    let made = maps.create(&config_map("one", "a", "")).await?;
+    let writer = async {
+        for number in 0_u32.. {
+            maps.patch("one", Patch::Merge(json!({"data": {"key": number.to_string()}}))).await?;
+        }
+        anyhow::Ok(())
+    };
+    let watchers = async {
+        let (mut watches, mut latest) = (Vec::new(), version_of(&made));
+        while watches.len() < WATCHERS {
+            watches.push(maps.watch(&format!("labelSelector=set&resourceVersion={latest}")).await?);
+            let mut seen = Vec::new();
+            for watch in &mut watches {
+                seen.push(version_of(&watch.next(SOON).await?.object));
+            }
+            latest = seen[0];
+            ensure!(seen.iter().all(|version| *version == latest), "expected the same next version, saw {seen:?}");
+        }
+        Ok(())
+    };
+    tokio::select! {
+        result = writer => result,
+        result = watchers => result,
+    }
 }
 
 async fn a_list_can_be_streamed(scope: &Scope) -> Result<()> {
