@@ -16,6 +16,7 @@ mod event_rate_limit;
 mod limit_ranger;
 mod mountable_secrets;
 mod namespace_lifecycle;
+mod node_audience;
 mod node_restriction;
 mod node_taint;
 mod opt_in;

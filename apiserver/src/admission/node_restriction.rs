@@ -9,7 +9,7 @@ use machinery::meta;
 use machinery::status::Status;
 use serde_json::Value;
 
-use super::{Operation, Plugin, Request};
+use super::{Operation, Plugin, Request, node_audience};
 use crate::api::Api;
 use crate::kinds::certificate;
 use crate::request::NODES;
@@ -217,7 +217,7 @@ fn judge_token(request: &Request<'_>, node: &str, asked: &Value) -> Result<(), S
     if meta::text(&pod, "spec.nodeName") != node {
         return Err("node requested token bound to a pod scheduled on a different node".to_owned());
     }
-    Ok(())
+    node_audience::judge(request, &pod, asked)
 }
 
 fn judge_lease(request: &Request<'_>, node: &str, lease: &Value) -> Result<(), String> {

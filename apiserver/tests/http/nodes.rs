@@ -86,3 +86,56 @@ async fn a_volume_grows_on_its_node_and_its_secrets_are_read_there() {
     patch(&node, &format!("{CLAIMS}/c/status"), "merge", &lost).await.refused(403, "Forbidden");
     patch(&node, &format!("{CLAIMS}/c"), "merge", &grown).await.refused(403, "Forbidden");
 }
+
+/// A node asks tokens for whom its pod's volumes name, their drivers included, and for whom it was given the right.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_for_whom_the_pod_names() {
+    let server = Secure::with_roles().await;
+    let (master, node) = (server.master(), server.client("system:node:n1", &["system:nodes"]));
+    account(&master).await;
+    let driver = json!({"metadata": {"name": "d.io"}, "spec": {"tokenRequests": [{"audience": "of-driver"}]}});
+    post(&master, "/apis/storage.k8s.io/v1/csidrivers", &driver).await.expect(201);
+    let mut own = pod("own");
+    own["spec"]["nodeName"] = json!("n1");
+    own["spec"]["volumes"] = json!([
+        {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t", "audience": "of-volume"}}]}},
+        {"name": "i", "csi": {"driver": "d.io"}},
+    ]);
+    let uid = post(&master, PODS, &own).await.expect(201)["metadata"]["uid"].clone();
+    let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": "own", "uid": uid});
+    let ask = async |audiences: Value| {
+        let request = json!({"spec": {"audiences": audiences, "boundObjectRef": bound}});
+        post(&node, "/api/v1/namespaces/default/serviceaccounts/default/token", &request).await
+    };
+    // The last is the API server's own: each pod has a token for it.
+    for audiences in [json!(["of-volume"]), json!(["of-driver"]), json!([])] {
+        assert_eq!(ask(audiences.clone()).await.code, 201, "{audiences}");
+    }
+    let refused = ask(json!(["vault"])).await;
+    refused.refused(403, "Forbidden");
+    let why = "audience \"vault\" not found in pod spec volume, system:node:n1 is not authorized to request tokens for this audience";
+    assert!(refused.body["message"].as_str().is_some_and(|told| told.ends_with(why)), "{}", refused.body);
+    let refused = ask(json!(["of-volume", "of-driver"])).await;
+    refused.refused(403, "Forbidden");
+    assert!(
+        refused.body["message"].as_str().is_some_and(|told| told.ends_with("node may only request 0 or 1 audiences"))
+    );
+    let rights = "/apis/rbac.authorization.k8s.io/v1";
+    let verb = "request-serviceaccounts-token-audience";
+    let rule = json!({"apiGroups": [""], "resources": ["vault"], "verbs": [verb], "resourceNames": ["default"]});
+    post(&master, &format!("{rights}/clusterroles"), &json!({"metadata": {"name": "ask"}, "rules": [rule]}))
+        .await
+        .expect(201);
+    let binding = json!({"metadata": {"name": "ask"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "ask"},
+        "subjects": [{"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": "system:nodes"}]});
+    post(&master, &format!("{rights}/clusterrolebindings"), &binding).await.expect(201);
+    // The index of rights follows its watch: what was granted is held a moment later.
+    for _ in 0..500 {
+        if ask(json!(["vault"])).await.code == 201 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("the right to ask for an audience is not heeded");
+}

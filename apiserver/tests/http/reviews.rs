@@ -31,6 +31,34 @@ async fn a_token_is_made_and_reviewed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_of_the_account_that_is_meant() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    account(client).await;
+    let path = "/api/v1/namespaces/default/serviceaccounts/default";
+    let uid = get(client, path).await.expect(200)["metadata"]["uid"].clone();
+    let token = format!("{path}/token");
+    for meant in [json!({}), json!({"uid": uid, "name": "default", "namespace": "default"})] {
+        let made = post(client, &token, &json!({"metadata": meant})).await.expect(201);
+        let told = &made["metadata"];
+        assert_eq!((&told["uid"], &told["name"], &told["namespace"]), (&uid, &json!("default"), &json!("default")));
+    }
+    let earlier = post(client, &token, &json!({"metadata": {"uid": "earlier"}})).await;
+    earlier.refused(409, "Conflict");
+    let message = earlier.body["message"].as_str().unwrap_or_default();
+    let why = "the UID in the token request (earlier) does not match the UID of the service account (";
+    assert!(message.contains(why), "{message}");
+    for (field, value) in [("name", "other"), ("namespace", "elsewhere")] {
+        let other = post(client, &token, &json!({"metadata": {field: value}})).await;
+        other.refused(422, "Invalid");
+        let why = format!(
+            "metadata.{field}: Invalid value: \"{value}\": must match the service account {field} if specified"
+        );
+        assert!(other.body["message"].as_str().is_some_and(|told| told.ends_with(&why)), "{}", other.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn access_is_reviewed() {
     let server = TestServer::start(&[]).await;
     let client = &server.client;

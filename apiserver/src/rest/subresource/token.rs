@@ -4,7 +4,7 @@ use machinery::field::{Error, ErrorList, Path};
 use machinery::gvk::Gvk;
 use machinery::meta;
 use machinery::schema;
-use machinery::status::Status;
+use machinery::status::{GroupResource, Status};
 use serde_json::{Value, json};
 
 use crate::admission::{self, Operation};
@@ -15,6 +15,8 @@ use crate::rest::body::{self, Decoded};
 use crate::rest::params::WriteOptions;
 use crate::rest::{Call, respond};
 
+const GROUP: &str = "authentication.k8s.io";
+const KIND: &str = "TokenRequest";
 const EXPIRATION_SECONDS: i64 = 3600;
 const EXPIRATION_SECONDS_MIN: i64 = 600;
 const EXPIRATION_SECONDS_MAX: i64 = 1 << 32;
@@ -25,18 +27,21 @@ const EXTENDED_SECONDS: i64 = 365 * 24 * 3600;
 pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
-    let kind = Gvk::new("authentication.k8s.io", "v1", "TokenRequest");
+    let kind = Gvk::new(GROUP, "v1", KIND);
     let schema = schema::builtin(&kind).ok_or_else(|| Status::internal_error("no schema for TokenRequest"))?;
     let Decoded { object: mut request, .. } =
         body::decode(&call.body, &call.headers, schema, &kind, options.field_validation)?;
     let tokens = api.tokens.as_ref().ok_or_else(|| {
         Status::service_unavailable("no service account signing key: start with --service-account-signing-key-file")
     })?;
+    let admitted = admission::Request::new(api, call, Operation::Create, options.dry_run, None);
+    // As it was sent: whom the server's own audiences are filled in for has asked for none.
+    api.admission.validate(&admitted, &request).await?;
+    check_names(&request, call)?;
     let account = api.read(&call.served, &call.info.namespace, call.name()).await?.ok_or_else(|| call.not_found())?;
+    check_account(&request, &account.object, call)?;
     complete(&mut request, tokens);
     check(&request, call)?;
-    let admitted = admission::Request::new(api, call, Operation::Create, options.dry_run, None);
-    api.admission.validate(&admitted, &request).await?;
     shorten(&mut request, tokens, call);
     let now = api.clock.now().as_second();
     let claims = claims(api, call, &request, &account.object, now).await?;
@@ -44,11 +49,37 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     let asked = request["spec"]["expirationSeconds"].as_i64().unwrap_or(EXPIRATION_SECONDS);
     request["status"] = json!({"token": token, "expirationTimestamp": time_text(now + asked)});
     meta::metadata_mut(&mut request).extend([
+        ("uid".to_owned(), json!(meta::uid(&account.object))),
         ("name".to_owned(), json!(call.name())),
         ("namespace".to_owned(), json!(call.info.namespace)),
         ("creationTimestamp".to_owned(), json!(time_text(now))),
     ]);
     respond::encoded(accept, 201, &request)
+}
+
+/// What the request says of its account must be what the path says.
+fn check_names(request: &Value, call: &Call) -> Result<(), Status> {
+    for (field, of_path) in [("name", call.name()), ("namespace", call.info.namespace.as_str())] {
+        let given = meta::text(&request["metadata"], field);
+        if !given.is_empty() && given != of_path {
+            let why = format!("must match the service account {field} if specified");
+            let error = Error::invalid(&Path::new("metadata").child(field), given, why);
+            return Err(Status::invalid(GROUP, KIND, call.name(), &vec![error]));
+        }
+    }
+    Ok(())
+}
+
+/// Whoever says which account it means gets no token of another one of that name.
+fn check_account(request: &Value, account: &Value, call: &Call) -> Result<(), Status> {
+    let (asked, stored) = (meta::uid(request), meta::uid(account));
+    if asked.is_empty() || asked == stored {
+        return Ok(());
+    }
+    let of = GroupResource { group: GROUP, resource: KIND };
+    let why =
+        format!("the UID in the token request ({asked}) does not match the UID of the service account ({stored})");
+    Err(Status::conflict(of, call.name(), &why))
 }
 
 fn time_text(seconds: i64) -> String {
@@ -78,7 +109,7 @@ fn check(request: &Value, call: &Call) -> Result<(), Status> {
     if errors.is_empty() {
         return Ok(());
     }
-    Err(Status::invalid("authentication.k8s.io", "TokenRequest", call.name(), &errors))
+    Err(Status::invalid(GROUP, KIND, call.name(), &errors))
 }
 
 /// No token lives longer than the server allows.
