@@ -29,7 +29,7 @@ pub struct Allocation {
 /// Why a resize waits, as the condition `PodResizePending` tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
-    /// `Deferred`: nothing that is asked for here could never be granted.
+    /// `Deferred`: as upstream's kubelet has it, more than the node has in all is deferred too.
     pub reason: &'static str,
     pub message: String,
     pub generation: i64,

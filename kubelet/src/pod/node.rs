@@ -167,8 +167,14 @@ impl Registry {
 
     /// The pod holds other resources from now on.
     pub fn give(&self, pod_uid: &str, given: &Allocation) {
-        let now = self.get(pod_uid).map(|pod| given.apply(&pod));
-        now.into_iter().for_each(|pod| self.put(pod));
+        let mut map = self.lock();
+        let Some(pod) = map.get_mut(pod_uid) else { return };
+        let before = std::mem::replace(pod, given.apply(pod));
+        let is_other = pod.spec != before.spec;
+        drop(map);
+        if is_other {
+            self.tell_room();
+        }
     }
 
     pub fn remove(&self, pod_uid: &str) {

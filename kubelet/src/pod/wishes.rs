@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::{
+    admission::Verdict,
     allocation::{self, Allocation, Pending, Settled},
     configs::{NodeFacts, resources},
     node::Registry,
@@ -92,6 +93,12 @@ impl Wishes {
         }
     }
 
+    /// As [`Registry::admit`]; what was granted is not free, though its worker may not have heard of it yet.
+    pub fn admit(&self, pod: &Arc<Pod>, running: &Registry, judge: impl FnOnce(&[Arc<Pod>]) -> Verdict) -> Verdict {
+        let inner = self.lock();
+        running.admit(pod, |others| judge(&inner.with_grants(others.to_vec())))
+    }
+
     /// Every source has told its pods: wishes are judged from now on.
     pub fn open(&self, running: &Registry) {
         if !std::mem::replace(&mut self.lock().is_open, true) {
@@ -149,14 +156,18 @@ impl Inner {
         }
     }
 
-    /// Answers why those wait that still do.
-    fn judge_all(&mut self, running: &Registry, facts: &NodeFacts, now: Timestamp) -> BTreeMap<String, Pending> {
-        let mut pods = running.list();
+    fn with_grants(&self, mut pods: Vec<Arc<Pod>>) -> Vec<Arc<Pod>> {
         for pod in &mut pods {
             if let Some(grant) = self.granted.get(spec::uid(pod)) {
                 *pod = grant.given.apply(pod);
             }
         }
+        pods
+    }
+
+    /// Answers why those wait that still do.
+    fn judge_all(&mut self, running: &Registry, facts: &NodeFacts, now: Timestamp) -> BTreeMap<String, Pending> {
+        let mut pods = self.with_grants(running.list());
         let mut left = BTreeMap::new();
         for uid in in_order(&self.waiting) {
             let Some(wish) = self.waiting.get_mut(&uid) else { continue };

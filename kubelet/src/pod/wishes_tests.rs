@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::{
+    admission::Verdict,
     allocation::{Allocation, Settled},
     configs::{resources, tests::facts},
     node::Registry,
@@ -98,6 +99,13 @@ fn free_room_goes_to_the_first_that_it_is_enough_for() {
     room.mark_unchanged();
     assert!(matches!(table.ask(&low, 6).settled, Settled::Waits(_)), "also when the worker shows it as it was");
     assert!(!room.has_changed().expect("open"), "told once");
+    table.running.put(pod("high", 5, "100m", false));
+    table.wishes.admit(&pod("new", 0, "1", false), &table.running, |others| {
+        let held = others.iter().map(|pod| resources::request(pod, "cpu")).sum::<i64>();
+        assert_eq!(held, 1600, "a pod that comes does not find it free either");
+        Verdict::Admitted
+    });
+    table.running.remove("new");
     assert_eq!(table.ask(&high, 7), Told { earlier: Some(grant), settled: Settled::Same });
     assert_eq!(table.cpu_milli("high"), 1500);
     assert!(matches!(table.ask(&low, 8).settled, Settled::Waits(_)));

@@ -74,7 +74,8 @@ impl Worker {
             (eviction::pressures(&health), health.is_shutting_down)
         };
         let ground = Ground { node, facts: &self.node.facts, pressures, is_shutting_down };
-        self.node.running.admit(&self.pod, |others| admission::judge(&self.pod, others, &ground))
+        let judge = |others: &[_]| admission::judge(&self.pod, others, &ground);
+        self.node.wishes.admit(&self.pod, &self.node.running, judge)
     }
 
     fn refuse(&mut self, Refusal { reason, message }: Refusal) {

@@ -242,7 +242,9 @@ impl Providers {
         if !output.status.success() {
             return Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()));
         }
-        let answer: Answer = serde_json::from_slice(&output.stdout).map_err(|error| format!("decoding: {error}"))?;
+        // What is wrong with it may quote a credential.
+        let answer: Answer = serde_json::from_slice(&output.stdout)
+            .map_err(|_| "error decoding credential provider plugin response from stdout".to_owned())?;
         if (answer.kind.as_str(), &answer.api_version) != ("CredentialProviderResponse", &provider.api_version) {
             return Err(format!("answered with {} {}", answer.api_version, answer.kind));
         }
