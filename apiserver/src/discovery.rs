@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::{HeaderMap, Request};
 use machinery::catalogue::{Resource, Subresource, priorities};
 use machinery::status::Status;
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ use crate::aggregation::extension::Extension;
 use crate::catalogue::Catalogue;
 use crate::http_body::{Response, empty, full};
 use crate::paths;
+use crate::request::Query;
 use crate::rest::negotiate::Accept;
 use crate::rest::respond;
 
@@ -30,18 +31,18 @@ pub fn answer(
     extensions: &[Arc<Extension>],
     address: &str,
     path: &str,
-    headers: &HeaderMap,
+    request: &Request<()>,
 ) -> Option<Result<Response, Status>> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let document = match parts.as_slice() {
-        ["api"] => return Some(root(catalogue, &[], headers, Some(address))),
-        ["apis"] => return Some(root(catalogue, extensions, headers, None)),
+        ["api"] => return Some(root(catalogue, &[], request, Some(address))),
+        ["apis"] => return Some(root(catalogue, extensions, request, None)),
         ["api", "v1"] => resource_list(catalogue, "", "v1"),
         ["apis", group] => group_document(catalogue, group).or_else(|| documents::group(group, extensions)),
         ["apis", group, version] => resource_list(catalogue, group, version),
         _ => return None,
     };
-    let accept = Accept::of(headers, false);
+    let accept = accept_of(request);
     Some(match (document, accept) {
         (Some(document), Ok(accept)) => respond::encoded(accept, 200, &document),
         (None, _) => paths::unknown(catalogue, path),
@@ -49,18 +50,24 @@ pub fn answer(
     })
 }
 
+fn accept_of(request: &Request<()>) -> Result<Accept, Status> {
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    Accept::of(request.headers(), query.is_true("pretty"))
+}
+
 /// The versions of the core, with the server's address (`of_core`), or all other groups.
 fn root(
     catalogue: &Catalogue,
     extensions: &[Arc<Extension>],
-    headers: &HeaderMap,
+    request: &Request<()>,
     of_core: Option<&str>,
 ) -> Result<Response, Status> {
+    let headers = request.headers();
     let accepted = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if let Some(version) = aggregated_version(accepted) {
         return aggregated(catalogue, extensions, headers, of_core.is_some(), version);
     }
-    let accept = Accept::of(headers, false)?;
+    let accept = accept_of(request)?;
     let document = if let Some(address) = of_core {
         let everybody = json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]);
         json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": everybody})

@@ -38,8 +38,7 @@ pub async fn answer(server: &Server, request: &Request<()>, path: &str) -> Resul
         return unknown(&server.api.catalogue, path);
     }
     let (api, extensions) = (&server.api, server.api.aggregation.extensions());
-    if let Some(answer) = discovery::answer(&api.catalogue, &extensions, &server.about.address, path, request.headers())
-    {
+    if let Some(answer) = discovery::answer(&api.catalogue, &extensions, &server.about.address, path, request) {
         return answer;
     }
     if let Some(extension) = path.strip_prefix("/openapi/v3").and_then(|path| api.aggregation.find(path)) {
