@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::STAY;
 use super::life::replace;
-use super::lifecycle::{restarts, stays};
+use super::lifecycle::stays;
 use crate::catalogue::{Area, Group, case};
 use crate::cluster::{LATER, Patch, SOON, Scope, condition, container, pod};
 use crate::expect::{contains, equal, eventually, refused, same};
@@ -16,7 +16,10 @@ pub(super) const GROUP: Group = Group {
     capability: "Changes of running pods: ephemeral containers, resizes in place",
     cases: &[
         case!(ephemeral_containers_join, "an ephemeral container joins a running pod, and another joins both"),
-        case!(resizes_need_no_restart, "resources are changed in place, and told in the status"),
+        case!(
+            resizes_need_no_restart,
+            "resources are changed in place, added where there were none, and told in the status"
+        ),
         case!(several_are_resized_at_once, "containers grow and shrink at once, in the status and in the kernel"),
         case!(resizes_keep_the_class, "a resize that would change the class of service is refused", quick),
     ],
@@ -29,7 +32,7 @@ fn generation(pod: &Value) -> i64 {
 async fn ephemeral_containers_join(scope: &Scope) -> Result<()> {
     let before = scope.start(&stays(scope, STAY)).await?;
     let debugger = json!({"name": "debugger", "image": scope.cluster.images.busybox, "targetContainerName": "main",
-        "command": ["sh", "-c", format!("echo polo; {STAY}")]});
+        "stdin": true, "tty": true, "command": ["sh", "-c", format!("test -t 0 && test -t 1 && echo polo; {STAY}")]});
     let patch = Patch::Strategic(json!({"spec": {"ephemeralContainers": [debugger]}}));
     let patched = scope.pods().patch("one/ephemeralcontainers", patch).await?;
     same("generation", generation(&patched), generation(&before) + 1)?;
@@ -61,25 +64,36 @@ async fn ephemeral_containers_join(scope: &Scope) -> Result<()> {
 async fn resizes_need_no_restart(scope: &Scope) -> Result<()> {
     let mut object = stays(scope, STAY);
     let before = json!({"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"cpu": "200m", "memory": "64Mi"}});
-    object["spec"]["containers"][0]["resources"] = before;
+    let image = &scope.cluster.images.busybox;
+    object["spec"]["containers"] =
+        ["main", "unlimited", "plain"].map(|name| container(name, image, STAY)).to_vec().into();
+    object["spec"]["containers"][0]["resources"] = before.clone();
+    object["spec"]["containers"][1]["resources"] = json!({"requests": before["requests"]});
     let made = scope.start(&object).await?;
     ensure!(made["spec"]["containers"][0].get("resizePolicy").is_none(), "expected no default of resizePolicy");
     let after = json!({"requests": {"cpu": "30m", "memory": "48Mi"}, "limits": {"cpu": "400m", "memory": "96Mi"}});
-    let patch = Patch::Strategic(json!({"spec": {"containers": [{"name": "main", "resources": after}]}}));
+    let changed = ["main", "unlimited", "plain"].map(|name| json!({"name": name, "resources": after}));
+    let patch = Patch::Strategic(json!({"spec": {"containers": changed}}));
     let patched = scope.pods().patch("one/resize", patch).await?;
     same("generation", generation(&patched), generation(&made) + 1)?;
     let done = |pod: &Value| {
-        let state = &pod["status"]["containerStatuses"][0];
-        state["resources"] == after
+        let states = pod["status"]["containerStatuses"].as_array().map(Vec::as_slice).unwrap_or_default();
+        states.iter().all(|state| state["resources"] == after && state["allocatedResources"] == after["requests"])
             && pod["status"]["observedGeneration"] == patched["metadata"]["generation"]
             && condition(pod, "PodResizeInProgress").is_null()
             && condition(pod, "PodResizePending").is_null()
     };
     let resized = scope.pods().until_within(LATER, "one", "the status has the new resources", done).await?;
-    same("restarts", restarts(&resized), 0)?;
-    equal("allocated", &resized["status"]["containerStatuses"][0]["allocatedResources"], &after["requests"])?;
-    let script = "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes";
-    same("the kernel's limit", scope.exec("one", script).await?.trim(), "100663296")
+    let states = resized["status"]["containerStatuses"].as_array().context("no states")?;
+    for state in states {
+        same("restarts", state["restartCount"].as_u64(), Some(0))?;
+        let name = state["name"].as_str().unwrap_or_default();
+        let bytes = kernel(scope, name, "memory.max", "memory/memory.limit_in_bytes").await?;
+        same(&format!("bytes of {name}"), bytes.as_str(), "100663296")?;
+        let quota = kernel(scope, name, "cpu.max", "cpu/cpu.cfs_quota_us").await?;
+        same(&format!("microseconds of {name}"), quota.as_str(), "40000")?;
+    }
+    Ok(())
 }
 
 fn sized(name: &str, image: &str, cpu: u32, memory: u32) -> Value {

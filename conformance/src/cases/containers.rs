@@ -29,6 +29,10 @@ pub(super) const GROUP: Group = Group {
         case!(users_and_groups_are_set, "runAsUser, runAsGroup and supplemental groups are the process's", quick),
         case!(roots_are_read_only_if_asked, "a read-only root refuses writes, and another does not"),
         case!(privileges_are_not_gained, "without privilege a network cannot be changed, with it it can"),
+        case!(
+            owners_lend_no_privileges,
+            "a program that runs as its owner does so only where privilege escalation is allowed"
+        ),
         case!(roots_are_refused_if_asked, "runAsNonRoot refuses an image that runs as root"),
         case!(safe_sysctls_are_set, "a safe sysctl is set, an invalid name refused"),
         case!(limits_reach_the_kernel, "a limit of memory is the container's in the kernel, and ends what takes more"),
@@ -221,12 +225,14 @@ async fn hosts_are_managed(scope: &Scope) -> Result<()> {
     mounted["spec"]["containers"][0]["volumeMounts"] =
         json!([{"name": "v", "mountPath": "/etc/hosts", "subPath": "key"}]);
     same("with a mount", scope.output(&mounted).await?.as_str(), "own hosts\n")?;
-    let mut host = output_of(scope, "cat /etc/hosts");
+    let mut host = output_of(scope, "cat /etc/hosts; echo the original:; cat /original");
     host["metadata"]["name"] = "three".into();
     host["spec"]["hostNetwork"] = true.into();
+    host["spec"]["volumes"] = json!([{"name": "v", "hostPath": {"path": "/etc/hosts", "type": "FileOrCreate"}}]);
+    host["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "v", "mountPath": "/original"}]);
     let log = scope.output(&host).await?;
-    ensure!(log.starts_with("# Kubernetes-managed hosts file (host network).\n"), "expected the node's, saw {log:?}");
-    Ok(())
+    let (managed, original) = log.split_once("the original:\n").context("no original")?;
+    same("the node's file", managed, format!("# Kubernetes-managed hosts file (host network).\n{original}"))
 }
 
 async fn resolvers_can_be_chosen(scope: &Scope) -> Result<()> {
@@ -286,6 +292,25 @@ async fn privileges_are_not_gained(scope: &Scope) -> Result<()> {
         let log = scope.output(&object).await?;
         contains("log", &log, expected)?;
         same("refused", log.contains("Operation not permitted"), name == "one")?;
+    }
+    Ok(())
+}
+
+/// The program tells of its own user, real and effective.
+async fn owners_lend_no_privileges(scope: &Scope) -> Result<()> {
+    let image = &scope.cluster.images.tools;
+    let prepare = "cp \"$(command -v curl)\" /v/program && chown 0:0 /v/program && chmod 4755 /v/program";
+    for (name, is_allowed, effective) in [("one", true, 0), ("two", false, 1000)] {
+        let mut object = pod(name, image, "/v/program -sS file:///proc/self/status | grep ^Uid: | cut -f 2,3");
+        object["spec"]["volumes"] = json!([{"name": "v", "emptyDir": {}}]);
+        let mut owner = container("owner", image, prepare);
+        owner["securityContext"] = json!({"runAsUser": 0});
+        owner["volumeMounts"] = json!([{"name": "v", "mountPath": "/v"}]);
+        object["spec"]["containers"][0]["volumeMounts"] = owner["volumeMounts"].clone();
+        object["spec"]["containers"][0]["securityContext"] =
+            json!({"runAsUser": 1000, "allowPrivilegeEscalation": is_allowed});
+        object["spec"]["initContainers"] = json!([owner]);
+        same(name, scope.output(&object).await?, format!("1000\t{effective}\n"))?;
     }
     Ok(())
 }

@@ -77,11 +77,14 @@ async fn replace_replaces(scope: &Scope) -> Result<()> {
     object["spec"]["concurrencyPolicy"] = "Replace".into();
     crons(scope).create(&object).await?;
     let first = jobs(scope).until_all_within(MINUTES, "", "a Job", |jobs| jobs.len() == 1).await?;
+    let most = std::cell::Cell::new(0);
     let replaced = |jobs: &[Value]| {
         let live: Vec<&Value> = jobs.iter().filter(|job| job["metadata"]["deletionTimestamp"].is_null()).collect();
+        most.set(most.get().max(live.len()));
         live.len() == 1 && live[0]["metadata"]["uid"] != first[0]["metadata"]["uid"]
     };
-    jobs(scope).until_all_within(MINUTES, "", "another Job alone", replaced).await.map(drop)
+    jobs(scope).until_all_within(MINUTES, "", "another Job alone", replaced).await?;
+    same("most Jobs at once", most.get(), 1)
 }
 
 async fn forbid_forbids(scope: &Scope) -> Result<()> {

@@ -21,6 +21,7 @@ pub(super) const GROUP: Group = Group {
         case!(rollbacks_restart_nothing_in_vain, "undo leaves a pod that has the old template already", two_nodes),
         case!(revisions_are_patches, "a revision holds the template as a patch that replaces"),
         case!(taken_names_are_left_alone, "a revision whose name is taken gets another, and that is counted"),
+        case!(revisions_are_numbered_on, "a change after a revision of somebody else's has the number after it"),
         case!(status_is_a_subresource, "/status takes conditions, and a collection can be deleted"),
     ],
 };
@@ -195,6 +196,33 @@ async fn taken_names_are_left_alone(scope: &Scope) -> Result<()> {
     equal("collisionCount", &set["status"]["collisionCount"], &json!(1))?;
     equal("what the stranger records", &revisions.get(name).await?["data"], &stranger["data"])?;
     matches("history", &scope.kubectl(&["rollout", "history", "daemonset/agent"]).await?, r"(?m)^1\s")
+}
+
+async fn revisions_are_numbered_on(scope: &Scope) -> Result<()> {
+    const OF_AGENT: &str = "labelSelector=app%3Dagent";
+    let revisions = scope.resource("apps/v1", "controllerrevisions");
+    let mut object = set(scope);
+    // No node fits: its revisions are all that is made.
+    object["spec"]["template"]["spec"]["nodeSelector"] = json!({"conformance-colour": "none"});
+    sets(scope).create(&object).await?;
+    let first = revisions.until_all(OF_AGENT, "a revision", |all| all.len() == 1).await?.remove(0);
+    equal("revision", &first["revision"], &json!(1))?;
+    let mut second = first.clone();
+    second["metadata"] = json!({"name": "by-hand", "labels": first["metadata"]["labels"],
+        "ownerReferences": first["metadata"]["ownerReferences"]});
+    second["metadata"]["labels"]["by-hand"] = "yes".into();
+    second["revision"] = 2.into();
+    revisions.create(&second).await?;
+    same("revisions", revisions.names(OF_AGENT).await?.len(), 2)?;
+    revisions.delete(first["metadata"]["name"].as_str().context("no name")?).await?;
+    same("revisions", revisions.names(OF_AGENT).await?, vec!["by-hand".to_owned()])?;
+    let patch = json!({"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}});
+    sets(scope).patch("agent", Patch::Strategic(patch)).await?;
+    revisions.until_all(OF_AGENT, "another revision", |all| all.len() == 2).await?;
+    revisions.delete_collection("labelSelector=by-hand%3Dyes").await?;
+    let left = revisions.items(OF_AGENT).await?;
+    same("revisions that are left", left.len(), 1)?;
+    equal("revision", &left[0]["revision"], &json!(3))
 }
 
 async fn status_is_a_subresource(scope: &Scope) -> Result<()> {

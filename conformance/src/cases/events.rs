@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::life::{Kind, life};
+use super::life::{Kind, life, replace};
 use crate::catalogue::{Area, Group, case};
 use crate::cluster::{Patch, Scope};
 use crate::expect::{equal, refused, same};
@@ -88,5 +88,13 @@ async fn a_series_is_kept(scope: &Scope) -> Result<()> {
     let patched = events.patch("one", Patch::Strategic(json!({"series": series}))).await?;
     equal("series", &patched["series"], &series)?;
     equal("series, read again", &events.get("one").await?["series"], &series)?;
-    equal("in core", &scope.resource("v1", "events").get("one").await?["series"], &series)
+    equal("in core", &scope.resource("v1", "events").get("one").await?["series"], &series)?;
+    for (group_version, count) in [("v1", 100), ("events.k8s.io/v1", 101)] {
+        let events = scope.resource(group_version, "events");
+        let series = json!({"count": count, "lastObservedTime": "2017-09-19T13:49:11.000000Z"});
+        let put = replace(&events, "one", |event| event["series"] = series.clone()).await?;
+        equal("series by PUT", &put["series"], &series)?;
+        equal("all of it, read again", &events.get("one").await?, &put)?;
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Jobs.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::life::replace;
@@ -21,7 +21,7 @@ pub(super) const GROUP: Group = Group {
         case!(too_many_failed_indexes_fail_the_job, "maxFailedIndexes ends the Job"),
         case!(exit_codes_fail_the_job, "a failure policy fails the Job at an exit code"),
         case!(exit_codes_fail_an_index, "a failure policy fails an index at once"),
-        case!(evictions_can_be_ignored, "a failure policy ignores pods that were evicted"),
+        case!(evictions_can_be_ignored, "a failure policy ignores pods that were evicted", slow),
         case!(success_can_be_declared, "a success policy ends the Job with indexes left over"),
         case!(success_can_be_counted, "a success policy ends the Job at a count of indexes, all or some"),
         case!(a_backoff_limit_ends, "a Job whose pods fail too often fails"),
@@ -148,11 +148,12 @@ async fn too_many_failed_indexes_fail_the_job(scope: &Scope) -> Result<()> {
     let done = run(scope, &object, "Failed", "MaxFailedIndexesExceeded").await?;
     // With four at a time, those that were ended by it have failed, too.
     counts(&done, json!({"failedIndexes": "0"}))?;
-    scope
-        .pods()
-        .until_all("fieldSelector=status.phase%3DRunning", "no pod runs on", <[Value]>::is_empty)
-        .await
-        .map(drop)
+    scope.pods().until_all("fieldSelector=status.phase%3DRunning", "no pod runs on", <[Value]>::is_empty).await?;
+    jobs(scope).delete_with("job", json!({"propagationPolicy": "Foreground"})).await?;
+    jobs(scope).until_gone_within(LATER, "job").await?;
+    let spec = json!({"parallelism": 1, "backoffLimitPerIndex": 0, "maxFailedIndexes": 0});
+    let done = run(scope, &indexed(scope, "exit 1", spec), "Failed", "MaxFailedIndexesExceeded").await?;
+    counts(&done, json!({"failedIndexes": "0", "failed": 1}))
 }
 
 fn policy(action: &str, rule: Value) -> Value {
@@ -181,7 +182,8 @@ async fn exit_codes_fail_an_index(scope: &Scope) -> Result<()> {
 
 async fn evictions_can_be_ignored(scope: &Scope) -> Result<()> {
     let rule = json!({"onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]});
-    let spec = json!({"backoffLimit": 0, "podFailurePolicy": policy("Ignore", rule)});
+    let spec =
+        json!({"backoffLimit": 0, "parallelism": 3, "completions": 3, "podFailurePolicy": policy("Ignore", rule)});
     let script = "test -e /data/go && exit 0; trap 'exit 1' TERM; sleep 3600 & wait";
     let mut object = with(job(scope, script), spec);
     let claim = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "data"}, "data": {"wait": ""}});
@@ -190,15 +192,22 @@ async fn evictions_can_be_ignored(scope: &Scope) -> Result<()> {
     object["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] =
         json!([{"name": "data", "mountPath": "/data"}]);
     jobs(scope).create(&object).await?;
-    let runs = |job: &Value| job["status"]["ready"] == 1;
-    jobs(scope).until_within(LATER, "job", "its pod is ready", runs).await?;
+    let run = |job: &Value| job["status"]["ready"] == 3;
+    jobs(scope).until_within(LATER, "job", "its pods are ready", run).await?;
     scope.config_maps().patch("data", Patch::Merge(json!({"data": {"go": ""}}))).await?;
-    let name = scope.pods().names("labelSelector=app%3Djob").await?.first().cloned().context("no pod")?;
-    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
-    scope.pods().post(&format!("{name}/eviction"), &eviction).await?;
+    let names = scope.pods().names("labelSelector=app%3Djob").await?;
+    same("pods", names.len(), 3)?;
+    for name in &names {
+        let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
+        scope.pods().post(&format!("{name}/eviction"), &eviction).await?;
+    }
     let done = end(scope, "Complete", "CompletionsReached").await?;
     same("failed", done["status"].get("failed").and_then(Value::as_u64).unwrap_or_default(), 0)?;
-    scope.pods().until_gone_within(LATER, &name).await
+    counts(&done, json!({"succeeded": 3}))?;
+    for name in &names {
+        scope.pods().until_gone_within(LATER, name).await?;
+    }
+    Ok(())
 }
 
 /// All but the first index run until they are told to end, and have failed then: an index that ends well counts, also

@@ -328,7 +328,33 @@ async fn persistent_volume_claims(scope: &Scope) -> Result<()> {
         "accessModes": ["ReadWriteOnce"], "storageClassName": "life-of-claims",
         "resources": {"requests": {"storage": "1Gi"}}}});
     let status = json!({"conditions": [{"type": "Tested", "status": "True", "reason": "Test", "message": "words"}]});
-    life(scope, Kind::new("persistentvolumeclaims", object).with_status(status)).await
+    life(scope, Kind::new("persistentvolumeclaims", object).with_status(status.clone())).await?;
+    conditions_outlive_the_binder(scope, status).await
+}
+
+/// Once bound, and not used by any pod, claim and volume lose their protection when they are deleted.
+async fn conditions_outlive_the_binder(scope: &Scope, status: Value) -> Result<()> {
+    let class = scope.unique("class");
+    let claims = scope.resource("v1", "persistentvolumeclaims");
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "one"}, "spec": {
+        "accessModes": ["ReadWriteOnce"], "storageClassName": class, "resources": {"requests": {"storage": "1Gi"}}}});
+    claims.create(&claim).await?;
+    claims.patch("one/status", Patch::Merge(json!({"status": status}))).await?;
+    let volumes = scope.global("v1", "persistentvolumes");
+    let name = scope.unique("volume");
+    let volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": {
+        "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": class,
+        "persistentVolumeReclaimPolicy": "Retain", "csi": {"driver": "none.example.com", "volumeHandle": "x"}}});
+    let made = scope.create_global(&volumes, &volume).await?;
+    equal("the volume's finalizers", &made["metadata"]["finalizers"], &json!(["kubernetes.io/pv-protection"]))?;
+    let bound = claims.until("one", "it is bound", |claim| claim["status"]["phase"] == "Bound").await?;
+    let condition = &bound["status"]["conditions"][0];
+    equal("condition", &json!([condition["type"], condition["message"]]), &json!(["Tested", "words"]))?;
+    for (resource, name) in [(&claims, "one"), (&volumes, &name)] {
+        resource.delete(name).await?;
+        resource.until_gone_within(std::time::Duration::from_secs(30), name).await?;
+    }
+    Ok(())
 }
 
 /// Nobody's machine: it takes no pods, and is deleted before anybody misses it.

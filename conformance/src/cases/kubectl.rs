@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
 use super::STAY;
+use super::applications::applications_come_and_go;
 use crate::catalogue::{Area, Group, case};
 use crate::cluster::{LATER, Scope, pod};
 use crate::expect::{contains, matches, same};
@@ -25,6 +26,7 @@ pub(super) const GROUP: Group = Group {
             old_controllers_are_described,
             "describe and expose know ReplicationControllers, and Services of Services"
         ),
+        case!(applications_come_and_go, "an application of several parts is created, used and deleted as one file"),
         case!(waits_end_when_it_holds, "wait ends when the condition holds, and fails when it does not"),
         case!(explain_knows_fields, "explain tells of fields, from the server's own schema"),
         case!(permissions_can_be_asked, "auth can-i and whoami answer"),

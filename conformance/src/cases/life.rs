@@ -162,7 +162,7 @@ async fn collection(scope: &Scope, kind: &Kind, resource: &Resource, selector: &
 }
 
 /// Reads on until the event that shows a change; others may write to the object meanwhile.
-async fn modified(watch: &mut Watch, what: &str, shows: impl Fn(&Value) -> bool) -> Result<()> {
+pub(super) async fn modified(watch: &mut Watch, what: &str, shows: impl Fn(&Value) -> bool) -> Result<()> {
     loop {
         let event = watch.next(SOON).await.with_context(|| format!("expected an event of {what}"))?;
         ensure!(event.kind == "MODIFIED", "expected MODIFIED by {what}, saw {}", event.brief());

@@ -5,6 +5,7 @@
 
 mod access;
 mod aggregation;
+mod applications;
 mod apply;
 mod changes;
 mod containers;
@@ -24,12 +25,14 @@ mod life;
 mod lifecycle;
 mod limits;
 mod lists;
+mod mounts;
 mod names;
 mod network;
 mod objects;
 mod patches;
 mod paths;
 mod pods;
+mod preemption;
 mod replicas;
 mod scheduling;
 mod services;

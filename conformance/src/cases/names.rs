@@ -24,7 +24,10 @@ pub(super) const GROUP: Group = Group {
             aliases_follow_their_change,
             "an ExternalName outside of the cluster is told as an alias, and follows its change"
         ),
-        case!(names_are_told_by_tcp, "the cluster's resolver answers by TCP, too"),
+        case!(
+            names_are_told_by_tcp,
+            "the cluster's resolver answers by TCP, too, also that a name has no address of version 6"
+        ),
         case!(addresses_have_names, "a Service's address has the Service's name"),
         case!(ports_have_names, "a named port of a Service, headless or not, is found with its number and its host"),
         case!(nothing_is_found_quickly, "a name of the cluster that is not there is told at once"),
@@ -122,7 +125,16 @@ async fn external_names_are_aliases(scope: &Scope) -> Result<()> {
     let changed = scope.services().patch("alias", Patch::Merge(patch)).await?;
     let own = changed["spec"]["clusterIP"].as_str().context("no address")?;
     ensure!(own != address, "expected an address of its own");
-    is_found(scope, "alias", &[own]).await
+    is_found(scope, "alias", &[own]).await?;
+    let patch = json!({"spec": {"type": "ExternalName", "externalName": name, "clusterIP": null, "clusterIPs": null}});
+    scope.services().patch("alias", Patch::Merge(patch)).await?;
+    is_found(scope, "alias", &[address]).await?;
+    let patch = json!({"spec": {"type": "NodePort", "externalName": null}});
+    let changed = scope.services().patch("alias", Patch::Merge(patch)).await?;
+    is_found(scope, "alias", &[changed["spec"]["clusterIP"].as_str().context("no address")?]).await?;
+    let patch = json!({"spec": {"type": "ExternalName", "externalName": name}});
+    scope.services().patch("alias", Patch::Merge(patch)).await?;
+    is_found(scope, "alias", &[address]).await
 }
 
 async fn aliases_follow_their_change(scope: &Scope) -> Result<()> {
@@ -143,19 +155,25 @@ async fn aliases_follow_their_change(scope: &Scope) -> Result<()> {
 /// A query for the addresses of kubernetes.default.svc.cluster.local, with its length before it, by hand.
 const QUERY: &str = r"\000\066\022\064\001\000\000\001\000\000\000\000\000\000\012kubernetes\007default\003svc\007cluster\005local\000\000\001\000\001";
 
+/// The same for addresses of version 6.
+const QUERY_OF_6: &str = r"\000\066\022\064\001\000\000\001\000\000\000\000\000\000\012kubernetes\007default\003svc\007cluster\005local\000\000\034\000\001";
+
 async fn names_are_told_by_tcp(scope: &Scope) -> Result<()> {
     scope.start(&pod("client", &scope.cluster.images.busybox, STAY)).await?;
     let api = scope.at("default").services().get("kubernetes").await?;
     let address = api["spec"]["clusterIP"].as_str().context("no address")?.replace('.', " ");
     let resolver = "$(sed -n 's/^nameserver //p' /etc/resolv.conf | head -n 1)";
-    let script = format!("printf '{QUERY}' | nc -w 3 {resolver} 53 | od -An -v -tu1 | xargs");
+    let script = |query: &str| format!("printf '{query}' | nc -w 3 {resolver} 53 | od -An -v -tu1 | xargs");
     eventually("an answer by TCP", SOON, async || {
-        let bytes = scope.exec("client", &script).await?;
+        let bytes = scope.exec("client", &script(QUERY)).await?;
         // After the length: the query's own number, no error in the flags, one question, at least one answer.
         matches("header", &bytes, r"^\d+ \d+ 18 52 1\d\d (0|128) 0 1 0 [1-9]")?;
         contains("address", &bytes, &format!(" 0 4 {address}"))
     })
-    .await
+    .await?;
+    // The name is there: no error, and no answer.
+    let bytes = scope.exec("client", &script(QUERY_OF_6)).await?;
+    matches("header of no data", &bytes, r"^\d+ \d+ 18 52 1\d\d (0|128) 0 1 0 0 ")
 }
 
 async fn addresses_have_names(scope: &Scope) -> Result<()> {

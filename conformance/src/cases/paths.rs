@@ -85,8 +85,7 @@ async fn expressions_do_not_leave(scope: &Scope) -> Result<()> {
 
 async fn expressions_are_mended(scope: &Scope) -> Result<()> {
     let note = json!({"name": "NOTE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['note']"}}});
-    let object = with_expression(scope, "one", STAY, note, "$(NOTE)/$(NAME)");
-    let mut object = object;
+    let mut object = with_expression(scope, "one", STAY, note, "$(NOTE)/$(NAME)");
     if let Some(all) = object["spec"]["containers"][0]["env"].as_array_mut() {
         all.push(json!({"name": "NAME", "value": "foo"}));
     }

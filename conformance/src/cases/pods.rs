@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::STAY;
+use super::life::replace;
 use crate::catalogue::{Area, Group, case};
 use crate::cluster::{LATER, Patch, SOON, Scope, condition, container, pod};
 use crate::expect::{contains, equal, refused, same};
@@ -199,21 +200,30 @@ async fn reasons_and_exit_codes_are_told(scope: &Scope) -> Result<()> {
 async fn generations_are_observed(scope: &Scope) -> Result<()> {
     let mut object = stays(scope, "one");
     object["metadata"]["generation"] = 100.into();
+    object["spec"]["initContainers"] = json!([container("init", &scope.cluster.images.busybox, "true")]);
     let running = scope.start(&object).await?;
     equal("generation", &running["metadata"]["generation"], &json!(1))?;
     let labelled = scope.pods().patch("one", Patch::Merge(json!({"metadata": {"labels": {"x": "y"}}}))).await?;
     equal("after a label", &labelled["metadata"]["generation"], &json!(1))?;
     let unchanged = scope.pods().patch("one", Patch::Merge(json!({}))).await?;
     equal("after nothing", &unchanged["metadata"]["generation"], &json!(1))?;
-    let tolerations = json!({"spec": {"tolerations": [{"key": "x", "operator": "Exists"}]}});
-    let changed = scope.pods().patch("one", Patch::Strategic(tolerations)).await?;
-    equal("after a toleration", &changed["metadata"]["generation"], &json!(2))?;
-    let seen =
-        |pod: &Value| pod["status"]["observedGeneration"] == 2 && condition(pod, "Ready")["observedGeneration"] == 2;
-    scope.pods().until("one", "the kubelet has seen it", seen).await?;
+    let image = json!({"name": "init", "image": scope.cluster.images.tools});
+    for (generation, spec) in [
+        (2, json!({"tolerations": [{"key": "x", "operator": "Exists"}]})),
+        (3, json!({"initContainers": [image]})),
+        (4, json!({"activeDeadlineSeconds": 3000})),
+    ] {
+        let changed = scope.pods().patch("one", Patch::Strategic(json!({"spec": spec}))).await?;
+        equal(&format!("after {spec}"), &changed["metadata"]["generation"], &json!(generation))?;
+        let seen = |pod: &Value| {
+            let of = &condition(pod, "Ready")["observedGeneration"];
+            pod["status"]["observedGeneration"] == generation && *of == generation
+        };
+        scope.pods().until("one", "the kubelet has seen it", seen).await?;
+    }
     let deleted = scope.pods().delete_with("one", json!({"gracePeriodSeconds": 60})).await?;
     equal("grace in the answer", &deleted["metadata"]["deletionGracePeriodSeconds"], &json!(60))?;
-    equal("after the deletion", &deleted["metadata"]["generation"], &json!(3))
+    equal("after the deletion", &deleted["metadata"]["generation"], &json!(5))
 }
 
 async fn many_changes_are_observed(scope: &Scope) -> Result<()> {
@@ -269,7 +279,22 @@ async fn status_conditions_of_others_stay(scope: &Scope) -> Result<()> {
     let gate = json!({"status": {"conditions": [{"type": "example.com/gate", "status": "True"}]}});
     scope.pods().patch("one/status", Patch::Strategic(gate)).await?;
     let ready = scope.ready("one").await?;
-    equal("the gate", &condition(&ready, "example.com/gate")["status"], &json!("True"))
+    equal("the gate", &condition(&ready, "example.com/gate")["status"], &json!("True"))?;
+    let own = ["Ready", "ContainersReady"];
+    let put = replace(&scope.pods(), "one/status", |pod| {
+        for one in pod["status"]["conditions"].as_array_mut().into_iter().flatten() {
+            if own.iter().any(|kind| one["type"] == *kind) {
+                one["status"] = "False".into();
+            }
+        }
+    })
+    .await?;
+    for kind in own {
+        equal(kind, &condition(&put, kind)["status"], &json!("False"))?;
+    }
+    let restored = |pod: &Value| own.iter().all(|kind| condition(pod, kind)["status"] == "True");
+    let restored = scope.pods().until("one", "the kubelet says what it knows", restored).await?;
+    equal("the gate", &condition(&restored, "example.com/gate")["status"], &json!("True"))
 }
 
 async fn missing_images_hold_nobody_up(scope: &Scope) -> Result<()> {

@@ -3,9 +3,10 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
+use super::life::replace;
 use super::{STAY, template};
 use crate::catalogue::{Area, Group, case};
-use crate::cluster::{Call, LATER, Patch, Resource, SOON, Scope, pod};
+use crate::cluster::{Call, LATER, Patch, Resource, SOON, Scope, container, pod};
 use crate::expect::{contains, equal, eventually, same};
 
 pub(super) const GROUP: Group = Group {
@@ -22,6 +23,10 @@ pub(super) const GROUP: Group = Group {
             quick
         ),
         case!(a_quota_is_told_as_a_failure, "a quota in the way is a ReplicaFailure, which ends with its reason"),
+        case!(
+            patched_templates_are_for_new_pods,
+            "a container that a strategic patch adds comes first, and pods that are there keep what they have"
+        ),
         case!(foreign_conditions_stay, "a condition that somebody else set stays"),
         case!(false_counts_are_put_right, "counts that somebody else wrote are put right"),
         case!(controllers_of_old, "a ReplicationController does the same, by its own scale"),
@@ -148,6 +153,23 @@ async fn tells_why_not(scope: &Scope, resource: &Resource, object: &Value) -> Re
     resource.until("web", "no ReplicaFailure", |object| failure(object).is_none()).await.map(drop)
 }
 
+async fn patched_templates_are_for_new_pods(scope: &Scope) -> Result<()> {
+    let containers = |object: &Value| -> Vec<String> {
+        let all = object["spec"]["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
+        all.iter().map(|one| one["name"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    sets(scope).create(&set(scope, "web", 1)).await?;
+    until_ready(&sets(scope), "web", 1).await?;
+    let more = container("more", &scope.cluster.images.busybox, STAY);
+    let patch = json!({"spec": {"replicas": 3, "template": {"spec": {"containers": [more]}}}});
+    let patched = sets(scope).patch("web", Patch::Strategic(patch)).await?;
+    same("containers of the template", containers(&patched["spec"]["template"]), vec!["more", "main"])?;
+    until_ready(&sets(scope), "web", 3).await?;
+    let mut pods: Vec<_> = scope.pods().items("labelSelector=app%3Dweb").await?.iter().map(containers).collect();
+    pods.sort();
+    same("containers of the pods", pods, vec![vec!["main"], vec!["more", "main"], vec!["more", "main"]])
+}
+
 async fn foreign_conditions_stay(scope: &Scope) -> Result<()> {
     sets(scope).create(&set(scope, "web", 1)).await?;
     until_ready(&sets(scope), "web", 1).await?;
@@ -157,6 +179,9 @@ async fn foreign_conditions_stay(scope: &Scope) -> Result<()> {
     };
     let patch = Patch::Merge(json!({"status": {"conditions": [condition]}}));
     ensure!(has(&sets(scope).patch("web/status", patch).await?), "expected the condition in the answer");
+    let put =
+        replace(&sets(scope), "web/status", |set| set["status"]["conditions"][0]["reason"] = "Put".into()).await?;
+    equal("reason", &put["status"]["conditions"][0]["reason"], &json!("Put"))?;
     sets(scope).patch("web", Patch::Merge(json!({"spec": {"replicas": 2}}))).await?;
     let scaled = until_ready(&sets(scope), "web", 2).await?;
     ensure!(has(&scaled), "expected the condition after a change by the controller, saw {}", scaled["status"]);

@@ -4,6 +4,10 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::STAY;
+use super::preemption::{
+    critical_pods_preempt, foreign_resources_are_counted, higher_priorities_preempt,
+    preemption_goes_no_further_than_it_has_to,
+};
 use crate::catalogue::{Area, Group, case};
 use crate::cluster::{LATER, Patch, Scope, condition, pod};
 use crate::expect::{contains, equal, matches, same};
@@ -14,6 +18,7 @@ pub(super) const GROUP: Group = Group {
     capability: "Scheduling: resources, selectors, affinity, taints, host ports, gates, priorities, preemption",
     cases: &[
         case!(pods_that_do_not_fit_wait, "a pod that asks for too much is told why it waits", quick),
+        case!(requests_fill_a_node, "where pods ask for all of a node's cpu, another that asks for some waits", serial),
         case!(selectors_choose_nodes, "a node selector and affinity choose by label, and none is told"),
         case!(host_ports_conflict, "two pods with one host port do not fit on one node"),
         case!(taints_repel, "a taint repels pods that do not tolerate it", serial),
@@ -43,7 +48,7 @@ pub(super) const GROUP: Group = Group {
     ],
 };
 
-async fn unschedulable(scope: &Scope, object: &Value, words: &str) -> Result<()> {
+pub(super) async fn unschedulable(scope: &Scope, object: &Value, words: &str) -> Result<()> {
     let made = scope.create_pod(object).await?;
     let name = made["metadata"]["name"].as_str().unwrap_or_default();
     let waits = |pod: &Value| condition(pod, "PodScheduled")["reason"] == "Unschedulable";
@@ -71,6 +76,41 @@ async fn pods_that_do_not_fit_wait(scope: &Scope) -> Result<()> {
     let query = "fieldSelector=involvedObject.name%3Dsmall,reason%3DScheduled";
     let told = |events: &[Value]| !events.is_empty();
     scope.resource("v1", "events").until_all(query, "an event Scheduled", told).await.map(drop)
+}
+
+/// A quantity of cpu in thousandths.
+fn thousandths(cpu: &Value) -> Result<u64> {
+    let text = cpu.as_str().unwrap_or("0");
+    match text.strip_suffix('m') {
+        Some(number) => Ok(number.parse()?),
+        None => Ok(text.parse::<u64>()? * 1000),
+    }
+}
+
+/// Pods of earlier cases that are still on their way out only make it wait.
+async fn requests_fill_a_node(scope: &Scope) -> Result<()> {
+    let name = &scope.cluster.nodes[0];
+    let node = scope.global("v1", "nodes").get(name).await?;
+    let mut free = thousandths(&node["status"]["allocatable"]["cpu"])?;
+    for pod in scope.global("v1", "pods").items(&format!("fieldSelector=spec.nodeName%3D{name}")).await? {
+        let phase = &pod["status"]["phase"];
+        if *phase == "Succeeded" || *phase == "Failed" || pod["metadata"]["deletionTimestamp"].is_string() {
+            continue;
+        }
+        for container in pod["spec"]["containers"].as_array().into_iter().flatten() {
+            let asked = thousandths(&container["resources"]["requests"]["cpu"])?;
+            free = free.checked_sub(asked).context("the node's pods ask for more than it has")?;
+        }
+    }
+    let asks = |name: &str, cpu: u64| {
+        let mut object = on_first_node(scope, name);
+        object["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": format!("{cpu}m")}});
+        object
+    };
+    scope.start(&asks("all", free)).await?;
+    unschedulable(scope, &asks("more", 1), "Insufficient cpu").await?;
+    scope.pods().delete("all").await?;
+    scope.ready("more").await.map(drop)
 }
 
 async fn selectors_choose_nodes(scope: &Scope) -> Result<()> {
@@ -122,7 +162,7 @@ async fn with_taint<T>(scope: &Scope, effect: &str, work: impl Future<Output = R
     result
 }
 
-fn on_first_node(scope: &Scope, name: &str) -> Value {
+pub(super) fn on_first_node(scope: &Scope, name: &str) -> Value {
     let mut object = stays(scope, name);
     object["spec"]["nodeSelector"] = json!({"kubernetes.io/hostname": scope.cluster.nodes[0]});
     object
@@ -246,121 +286,6 @@ async fn pods_go_to_all_nodes(scope: &Scope) -> Result<()> {
         same(node, pods.iter().filter(|pod| pod["spec"]["nodeName"] == node.as_str()).count(), 2)?;
     }
     Ok(())
-}
-
-const RESOURCE: &str = "example.com~1conformance";
-
-/// Adds a resource to the first node while work is done.
-async fn with_resource<T>(scope: &Scope, amount: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
-    let nodes = scope.global("v1", "nodes");
-    let at = format!("{}/status", scope.cluster.nodes[0]);
-    let places = ["capacity", "allocatable"].map(|field| format!("/status/{field}/{RESOURCE}"));
-    let add: Value = places.iter().map(|path| json!({"op": "add", "path": path, "value": amount})).collect();
-    nodes.patch(&at, Patch::Json(add)).await?;
-    let result = work.await;
-    let kept = nodes.get(&scope.cluster.nodes[0]).await?["status"]["allocatable"]["example.com/conformance"].clone();
-    let remove: Value = places.iter().map(|path| json!({"op": "remove", "path": path})).collect();
-    let removed = nodes.patch(&at, Patch::Json(remove)).await;
-    let result = result?;
-    equal("the resource is kept", &kept, &json!(amount))?;
-    removed.map(|_| result)
-}
-
-fn asks(scope: &Scope, name: &str, amount: &str) -> Value {
-    let mut object = on_first_node(scope, name);
-    object["spec"]["containers"][0]["resources"] =
-        json!({"requests": {"example.com/conformance": amount}, "limits": {"example.com/conformance": amount}});
-    object
-}
-
-async fn foreign_resources_are_counted(scope: &Scope) -> Result<()> {
-    with_resource(scope, "5", async {
-        scope.start(&asks(scope, "one", "3")).await?;
-        unschedulable(scope, &asks(scope, "two", "3"), "Insufficient example.com/conformance").await?;
-        scope.pods().delete("one").await?;
-        scope.ready("two").await.map(drop)
-    })
-    .await
-}
-
-/// Makes a priority class that goes with the case; its name.
-async fn priority(scope: &Scope, name: &str, value: i32) -> Result<String> {
-    let (classes, name) = (scope.global("scheduling.k8s.io/v1", "priorityclasses"), scope.unique(name));
-    let object = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value});
-    scope.create_global(&classes, &object).await?;
-    Ok(name)
-}
-
-async fn higher_priorities_preempt(scope: &Scope) -> Result<()> {
-    let (low, high) = (priority(scope, "low", 1).await?, priority(scope, "high", 1000).await?);
-    let object = |name: &str, class: &str, amount: &str| {
-        let mut object = asks(scope, name, amount);
-        object["spec"]["priorityClassName"] = class.into();
-        object
-    };
-    with_resource(scope, "5", async {
-        let mut victim = object("victim", &low, "3");
-        victim["metadata"]["finalizers"] = json!(["example.com/hold"]);
-        scope.start(&victim).await?;
-        scope.start(&object("spared", &high, "2")).await?;
-        scope.create_pod(&object("winner", &high, "3")).await?;
-        let told = |pod: &Value| {
-            condition(pod, "DisruptionTarget")["reason"] == "PreemptionByScheduler"
-                && pod["metadata"]["deletionTimestamp"].is_string()
-        };
-        let told = scope.pods().until("victim", "it is told why it goes", told).await;
-        scope.pods().patch("victim", Patch::Merge(json!({"metadata": {"finalizers": null}}))).await?;
-        told?;
-        scope.ready("winner").await?;
-        same("the other", scope.pods().get("spared").await?["metadata"].get("deletionTimestamp"), None)
-    })
-    .await
-}
-
-async fn critical_pods_preempt(scope: &Scope) -> Result<()> {
-    with_resource(scope, "3", async {
-        scope.start(&asks(scope, "victim", "2")).await?;
-        let mut critical = asks(scope, "critical", "3");
-        critical["spec"]["priorityClassName"] = "system-cluster-critical".into();
-        scope.create_pod(&critical).await?;
-        scope.pods().until_gone_within(LATER, "victim").await?;
-        let running = scope.ready("critical").await?;
-        equal("priority", &running["spec"]["priority"], &json!(2_000_000_000))
-    })
-    .await
-}
-
-/// Two, two and one of five are taken, and four are wanted.
-async fn preemption_goes_no_further_than_it_has_to(scope: &Scope) -> Result<()> {
-    let sets = scope.resource("apps/v1", "replicasets");
-    with_resource(scope, "5", async {
-        for (name, value, count) in [("low", 1, 2), ("middle", 2, 2), ("high", 3, 1)] {
-            let mut pod = asks(scope, name, "1");
-            pod["spec"]["priorityClassName"] = priority(scope, name, value).await?.into();
-            pod["spec"]["restartPolicy"] = "Always".into();
-            let template = json!({"metadata": pod["metadata"], "spec": pod["spec"]});
-            let object = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": name}, "spec": {
-                "replicas": count, "selector": {"matchLabels": {"app": name}}, "template": template}});
-            sets.create(&object).await?;
-            let ready = |set: &Value| set["status"]["readyReplicas"] == count;
-            sets.until_within(LATER, name, "all of them run", ready).await?;
-        }
-        let mut winner = asks(scope, "winner", "4");
-        winner["spec"]["priorityClassName"] = priority(scope, "highest", 4).await?.into();
-        scope.create_pod(&winner).await?;
-        scope.ready("winner").await?;
-        for name in ["low", "middle"] {
-            let wait = |pods: &[Value]| {
-                pods.len() == 2 && pods.iter().all(|pod| condition(pod, "PodScheduled")["reason"] == "Unschedulable")
-            };
-            let query = format!("labelSelector=app%3D{name}");
-            scope.pods().until_all_within(LATER, &query, "two pods that wait", wait).await?;
-        }
-        let spared = scope.pods().items("labelSelector=app%3Dhigh").await?;
-        same("pods of the highest set", spared.len(), 1)?;
-        same("its end", spared[0]["metadata"].get("deletionTimestamp"), None)
-    })
-    .await
 }
 
 async fn other_schedulers_are_left_alone(scope: &Scope) -> Result<()> {

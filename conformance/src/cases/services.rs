@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::STAY;
-use super::life::replace;
+use super::life::{modified, replace};
 use super::network::{address, answers, client, fetch, server, service, with_datagrams};
 use crate::catalogue::{Area, Group, case};
 use crate::cluster::{LATER, Patch, SOON, Scope, is_ready, pod};
@@ -296,13 +296,12 @@ async fn custom_slices_are_one_service(scope: &Scope) -> Result<()> {
     object["spec"].as_object_mut().map(|spec| spec.remove("selector"));
     let at = cluster_ip(scope, &object).await?;
     let slices = scope.resource("discovery.k8s.io/v1", "endpointslices");
-    for (name, port, ends) in [("first", "a", vec![&one]), ("second", "a", vec![&two]), ("third", "b", vec![&two])] {
-        let ends: Vec<Value> =
-            ends.iter().map(|pod| json!({"addresses": [address(pod)], "conditions": {"ready": true}})).collect();
+    for (name, port, pod) in [("first", "a", &one), ("second", "a", &two), ("third", "b", &two)] {
         let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
             "metadata": {"name": name, "labels": {"kubernetes.io/service-name": "custom",
                 "endpointslice.kubernetes.io/managed-by": "conformance"}},
-            "ports": [{"name": port, "port": 80, "protocol": "TCP"}], "endpoints": ends});
+            "ports": [{"name": port, "port": 80, "protocol": "TCP"}],
+            "endpoints": [{"addresses": [address(pod)], "conditions": {"ready": true}}]});
         slices.create(&slice).await?;
     }
     for (port, expected) in [(8080, &["one", "two"][..]), (8081, &["two"])] {
@@ -338,16 +337,21 @@ async fn a_status_can_be_written(scope: &Scope) -> Result<()> {
     object["spec"]["type"] = "LoadBalancer".into();
     object["spec"]["loadBalancerClass"] = "example.com/none".into();
     object["metadata"]["labels"] = json!({"kept": "no"});
+    let mut watch = scope.services().watch_one("web").await?;
     scope.services().create(&object).await?;
+    watch.expect("ADDED web", SOON).await?;
     let status = json!({"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]},
         "conditions": [{"type": "Foreign", "status": "True", "reason": "Test", "message": "words",
             "lastTransitionTime": "2020-01-02T03:04:05Z"}]});
     let patched = scope.services().patch("web/status", Patch::Merge(json!({"status": status}))).await?;
     equal("address", &patched["status"]["loadBalancer"]["ingress"][0]["ip"], &json!("203.0.113.1"))?;
     equal("condition", &patched["status"]["conditions"][0]["type"], &json!("Foreign"))?;
+    modified(&mut watch, "the patch", |web| web["status"] == patched["status"]).await?;
     let set = |web: &mut Value| web["status"]["conditions"][0]["type"] = "Put".into();
     let put = replace(&scope.services(), "web/status", set).await?;
     equal("condition", &put["status"]["conditions"][0]["type"], &json!("Put"))?;
+    modified(&mut watch, "the PUT", |web| web["status"] == put["status"]).await?;
     scope.services().delete_collection("labelSelector=kept%3Dno").await?;
+    watch.expect("DELETED web", SOON).await?;
     scope.services().until_gone("web").await
 }

@@ -131,9 +131,10 @@ async fn an_unready_pod_halts(scope: &Scope) -> Result<()> {
     scope.pods().until_within(LATER, "db-0", "its container runs", started).await?;
     sets(scope).patch("db", Patch::Merge(json!({"spec": {"replicas": 2}}))).await?;
     sets(scope).until("db", "the controller has seen it", |set| set["status"]["observedGeneration"] == 2).await?;
-    ensure!(scope.pods().is_absent("db-1").await?, "expected no db-1 while db-0 is not ready");
+    let mut next = scope.pods().watch_one("db-1").await?;
+    next.quiet(std::time::Duration::from_secs(10)).await.context("db-0 is not ready")?;
     scope.exec("db-0", "touch /tmp/ready").await?;
-    scope.pods().until("db-1", "it is made", |_| true).await.map(drop)
+    next.expect("ADDED db-1", LATER).await.map(drop)
 }
 
 async fn unready_pods_halt_the_way_down(scope: &Scope) -> Result<()> {
@@ -285,6 +286,9 @@ async fn scale_and_status_are_subresources(scope: &Scope) -> Result<()> {
     scale["spec"]["replicas"] = 2.into();
     sets(scope).put("db/scale", &scale).await?;
     ready(scope, 2).await?;
+    let patched = sets(scope).patch("db/scale", Patch::Strategic(json!({"spec": {"replicas": 1}}))).await?;
+    equal("replicas at /scale", &patched["spec"]["replicas"], &json!(1))?;
+    ready(scope, 1).await?;
     let condition = json!({"type": "Foreign", "status": "True", "reason": "Test", "message": "words"});
     let patch = Patch::Merge(json!({"status": {"conditions": [condition]}}));
     let patched = sets(scope).patch("db/status", patch).await?;

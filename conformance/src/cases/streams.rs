@@ -80,6 +80,10 @@ async fn logs_are_cut(scope: &Scope) -> Result<()> {
         same("--since=1s", logs(&["--since=1s"]).await?.as_str(), "")
     })
     .await?;
+    let running = scope.pods().get("one").await?["status"]["containerStatuses"][0]["state"]["running"].clone();
+    let started = format!("--since-time={}", running["startedAt"].as_str().unwrap_or_default());
+    same("--since-time", logs(&[&started]).await?.as_str(), "line 1\nline 2\nline 3\n")?;
+    same("--since-time to come", logs(&["--since-time=2999-01-01T00:00:00Z"]).await?.as_str(), "")?;
     contains("by label and with names", &logs_of(scope).await?, "[pod/one/main] line 1")
 }
 

@@ -186,17 +186,21 @@ async fn a_wrong_token_is_401(scope: &Scope) -> Result<()> {
     same("message", error.message.as_str(), "Unauthorized")
 }
 
+/// A namespace is not without its root certificate for longer.
+const PUBLISHED: std::time::Duration = std::time::Duration::from_secs(30);
+
 async fn root_certificates_come_back(scope: &Scope) -> Result<()> {
     let maps = scope.config_maps();
     let first = maps.until("kube-root-ca.crt", "it is there", |_| true).await?;
     contains("ca.crt", first["data"]["ca.crt"].as_str().unwrap_or_default(), "BEGIN CERTIFICATE")?;
     maps.delete("kube-root-ca.crt").await?;
     let is_new = |map: &Value| map["metadata"]["uid"] != first["metadata"]["uid"];
-    maps.until("kube-root-ca.crt", "it is made anew", is_new).await?;
+    maps.until_within(PUBLISHED, "kube-root-ca.crt", "it is made anew", is_new).await?;
     let emptied = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kube-root-ca.crt"},
         "data": {"ca.crt": ""}});
     maps.replace(&emptied).await?;
-    maps.until("kube-root-ca.crt", "its data is restored", |map| map["data"] == first["data"]).await.map(drop)
+    let restored = |map: &Value| map["data"] == first["data"];
+    maps.until_within(PUBLISHED, "kube-root-ca.crt", "its data is restored", restored).await.map(drop)
 }
 
 async fn default_accounts_come_back(scope: &Scope) -> Result<()> {

@@ -5,6 +5,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
+use super::mounts::{
+    claims_are_bound_and_mounted, host_paths_are_checked, images_are_volumes, inline_drivers_are_waited_for,
+    many_volumes_fit_in_one_pod,
+};
 use super::{STAY, allocatable, config_map};
 use crate::catalogue::{Area, Group, case};
 use crate::cluster::{LATER, Patch, Scope, container, pod};
@@ -111,6 +115,10 @@ async fn config_maps_are_files(scope: &Scope) -> Result<()> {
 
 async fn secrets_are_files(scope: &Scope) -> Result<()> {
     scope.secrets().create(&secret("words", json!({"key": "hidden"}))).await?;
+    let other = scope.unique("other");
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": other}});
+    scope.create_global(&scope.global("v1", "namespaces"), &namespace).await?;
+    scope.at(&other).secrets().create(&secret("words", json!({"key": "another's"}))).await?;
     let script = "cat /v/key; echo; stat -Lc '%A %g' /v/key; grep -c '^tmpfs /v ' /proc/mounts; (echo x >/v/new) 2>&1 | grep -c Read-only";
     let mut object =
         with_volume(scope, "one", script, json!({"secret": {"secretName": "words", "defaultMode": 0o440}}));
@@ -177,7 +185,9 @@ async fn items_choose_keys_and_paths(scope: &Scope) -> Result<()> {
 const FOLLOWS: Duration = Duration::from_secs(150);
 
 async fn volumes_follow_their_source(scope: &Scope) -> Result<()> {
-    scope.config_maps().create(&config_map("map", "a", "first")).await?;
+    let mut map = config_map("map", "a", "first");
+    map["binaryData"] = json!({"raw": "AAEC"});
+    scope.config_maps().create(&map).await?;
     scope.secrets().create(&secret("words", json!({"key": "first"}))).await?;
     let sources = json!({"projected": {"sources": [
         {"configMap": {"name": "map", "items": [{"key": "key", "path": "map"}]}},
@@ -189,11 +199,13 @@ async fn volumes_follow_their_source(scope: &Scope) -> Result<()> {
     object["spec"]["containers"][0]["volumeMounts"] =
         json!([{"name": "v", "mountPath": "/v"}, {"name": "w", "mountPath": "/w"}]);
     scope.start(&object).await?;
-    let read = async || scope.exec("one", "echo $(cat /v/map /v/secret /w/key)").await;
-    same("before", read().await?.trim(), "firstfirstfirst")?;
-    scope.config_maps().patch("map", Patch::Merge(json!({"data": {"key": "second"}}))).await?;
+    let read = async || scope.exec("one", "echo $(cat /v/map /v/secret /w/key) $(od -An -tx1 /w/raw)").await;
+    same("before", read().await?.trim(), "firstfirstfirst 00 01 02")?;
+    let second = json!({"data": {"key": "second"}, "binaryData": {"raw": "3sr+utD+/w=="}});
+    scope.config_maps().patch("map", Patch::Merge(second)).await?;
     scope.secrets().patch("words", Patch::Merge(json!({"stringData": {"key": "second"}}))).await?;
-    eventually("the files follow", FOLLOWS, async || same("after", read().await?.trim(), "secondsecondsecond")).await
+    let after = "secondsecondsecond de ca fe ba d0 fe ff";
+    eventually("the files follow", FOLLOWS, async || same("after", read().await?.trim(), after)).await
 }
 
 async fn optional_sources_come_and_go(scope: &Scope) -> Result<()> {
@@ -303,98 +315,4 @@ async fn projections_are_one_volume(scope: &Scope) -> Result<()> {
     let script = "cd /v; ls; echo $(cat key hidden name); stat -Lc %A key hidden; test -s token";
     let log = scope.output(&with_volume(scope, "one", script, sources)).await?;
     same("log", log.as_str(), "hidden\nkey\nname\ntoken\nmsone\n-r--r-----\n-r--r-----\n")
-}
-
-async fn host_paths_are_checked(scope: &Scope) -> Result<()> {
-    let path = format!("/tmp/{}", scope.unique("host-path"));
-    let source = |kind: &str| json!({"hostPath": {"path": path, "type": kind}});
-    let script = "echo kept >>/v/file; cat /v/file";
-    let made = scope.output(&with_volume(scope, "one", script, source("DirectoryOrCreate"))).await?;
-    same("log", made.as_str(), "kept\n")?;
-    scope.create_pod(&with_volume(scope, "two", "true", source("File"))).await?;
-    let events = scope.resource("v1", "events");
-    let query = "fieldSelector=involvedObject.name%3Dtwo,reason%3DFailedMount";
-    let told = events.until_all_within(LATER, query, "an event FailedMount", |events| !events.is_empty()).await?;
-    contains("message", told[0]["message"].as_str().unwrap_or_default(), "hostPath type check failed")?;
-    let node = scope.pods().get("one").await?["spec"]["nodeName"].clone();
-    let mut cleaner = with_volume(scope, "three", "cat /v/file; rm /v/file", source("Directory"));
-    cleaner["spec"]["nodeName"] = node;
-    same("what is kept", scope.output(&cleaner).await?.as_str(), "kept\n")
-}
-
-async fn images_are_volumes(scope: &Scope) -> Result<()> {
-    let source = json!({"image": {"reference": scope.cluster.images.nginx, "pullPolicy": "IfNotPresent"}});
-    let script = "ls /v/etc/nginx; (echo x >/v/new) 2>&1 | grep -o Read-only";
-    let log = scope.output(&with_volume(scope, "one", script, source)).await?;
-    contains("files of the image", &log, "nginx.conf\n")?;
-    contains("a write", &log, "Read-only")
-}
-
-async fn claims_are_bound_and_mounted(scope: &Scope) -> Result<()> {
-    let (class, volume) = (scope.unique("class"), scope.unique("volume"));
-    let volumes = scope.global("v1", "persistentvolumes");
-    let object = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": volume}, "spec": {
-        "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": class,
-        "persistentVolumeReclaimPolicy": "Retain",
-        "hostPath": {"path": format!("/tmp/{volume}"), "type": "DirectoryOrCreate"}}});
-    scope.create_global(&volumes, &object).await?;
-    volumes.until(&volume, "it is available", |pv| pv["status"]["phase"] == "Available").await?;
-    let claims = scope.resource("v1", "persistentvolumeclaims");
-    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "claim"}, "spec": {
-        "accessModes": ["ReadWriteOnce"], "storageClassName": class, "resources": {"requests": {"storage": "500Mi"}}}});
-    claims.create(&claim).await?;
-    let bound = claims.until("claim", "it is bound", |claim| claim["status"]["phase"] == "Bound").await?;
-    equal("volumeName", &bound["spec"]["volumeName"], &json!(volume))?;
-    equal("capacity", &bound["status"]["capacity"]["storage"], &json!("1Gi"))?;
-    contains("finalizers", &bound["metadata"]["finalizers"].to_string(), "kubernetes.io/pvc-protection")?;
-    let source = json!({"persistentVolumeClaim": {"claimName": "claim"}});
-    scope.start(&with_volume(scope, "one", STAY, source)).await?;
-    scope.exec("one", "echo kept >/v/file").await?;
-    claims.delete("claim").await?;
-    let marked = claims.get("claim").await?;
-    ensure!(marked["metadata"]["deletionTimestamp"].is_string(), "expected the claim to stay while it is used");
-    scope.pods().delete("one").await?;
-    claims.until_gone_within(LATER, "claim").await?;
-    volumes.until(&volume, "it is released", |pv| pv["status"]["phase"] == "Released").await?;
-    volumes.delete(&volume).await?;
-    volumes.until_gone(&volume).await
-}
-
-async fn inline_drivers_are_waited_for(scope: &Scope) -> Result<()> {
-    let driver = format!("{}.example.com", scope.namespace);
-    let drivers = scope.global("storage.k8s.io/v1", "csidrivers");
-    let object = json!({"apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", "metadata": {"name": driver},
-        "spec": {"attachRequired": false, "podInfoOnMount": true, "volumeLifecycleModes": ["Ephemeral"]}});
-    scope.create_global(&drivers, &object).await?;
-    let source = json!({"csi": {"driver": driver, "volumeAttributes": {"a": "b"}}});
-    let made = scope.create_pod(&with_volume(scope, "one", STAY, source)).await?;
-    equal("driver", &made["spec"]["volumes"][0]["csi"]["driver"], &json!(driver))?;
-    let query = "fieldSelector=involvedObject.name%3Done,reason%3DFailedMount";
-    let told = |events: &[Value]| !events.is_empty();
-    scope.resource("v1", "events").until_all_within(LATER, query, "an event FailedMount", told).await?;
-    let waits = scope.pods().get("one").await?;
-    equal("phase", &waits["status"]["phase"], &json!("Pending"))?;
-    scope.pods().delete("one").await?;
-    scope.pods().until_gone_within(LATER, "one").await
-}
-
-async fn many_volumes_fit_in_one_pod(scope: &Scope) -> Result<()> {
-    const COUNT: usize = 50;
-    for number in 0..COUNT {
-        scope.config_maps().create(&config_map(&format!("map-{number}"), "a", "x")).await?;
-    }
-    for name in ["one", "two"] {
-        let mut object = pod(name, &scope.cluster.images.busybox, "cat /v/*/key | wc -c");
-        object["spec"]["volumes"] =
-            (0..COUNT).map(|n| json!({"name": format!("v-{n}"), "configMap": {"name": format!("map-{n}")}})).collect();
-        object["spec"]["containers"][0]["volumeMounts"] =
-            (0..COUNT).map(|n| json!({"name": format!("v-{n}"), "mountPath": format!("/v/{n}")})).collect();
-        scope.create_pod(&object).await?;
-    }
-    for name in ["one", "two"] {
-        let done = |pod: &Value| pod["status"]["phase"] == "Succeeded";
-        scope.pods().until_within(LATER, name, "it has read fifty files", done).await?;
-        same("bytes", scope.log(name).await?.trim(), "50")?;
-    }
-    Ok(())
 }
