@@ -28,7 +28,7 @@ pub(super) const GROUP: Group = Group {
         case!(http_hooks_reach_the_pod, "postStart by HTTP reaches the pod itself, with its path, and preStop another"),
         case!(init_containers_run_in_order, "init containers run one after the other, before the others", quick),
         case!(failed_init_fails_the_pod, "a failed init container fails a pod that is not restarted"),
-        case!(failed_init_is_repeated, "a failed init container is repeated in a pod that is restarted"),
+        case!(failed_init_is_repeated, "a failed init container is repeated in a pod that is restarted", slow),
         case!(sidecars_start_first_and_end_last, "a sidecar runs before the others, and after them"),
     ],
 };
@@ -75,6 +75,7 @@ async fn passing_liveness_does_not(scope: &Scope) -> Result<()> {
         let mut probe = handler;
         probe["periodSeconds"] = 1.into();
         probe["failureThreshold"] = 1.into();
+        probe["timeoutSeconds"] = 5.into();
         probe["initialDelaySeconds"] = 3.into();
         probe
     };
@@ -83,12 +84,16 @@ async fn passing_liveness_does_not(scope: &Scope) -> Result<()> {
     second["livenessProbe"] = probe(json!({"exec": {"command": ["true"]}}));
     let mut third = container("third", &scope.cluster.images.busybox, STAY);
     third["livenessProbe"] = probe(json!({"tcpSocket": {"port": 80}}));
-    object["spec"]["containers"].as_array_mut().context("containers")?.extend([second, third]);
+    let mut fourth = container("fourth", &scope.cluster.images.nginx, HEALTH);
+    fourth["livenessProbe"] = probe(json!({"grpc": {"port": 2333}}));
+    fourth["startupProbe"] = fourth["livenessProbe"].clone();
+    fourth["startupProbe"]["failureThreshold"] = 60.into();
+    object["spec"]["containers"].as_array_mut().context("containers")?.extend([second, third, fourth]);
     scope.start(&object).await?;
     let mut watch = scope.pods().watch_one("one").await?;
     watch.next(SOON).await?;
-    // Ten looks of each probe.
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(13);
+    // As many looks of each probe as four minutes have at the usual period.
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(27);
     while let Ok(event) = watch.next(deadline.saturating_duration_since(tokio::time::Instant::now())).await {
         let states = event.object["status"]["containerStatuses"].as_array().cloned().unwrap_or_default();
         ensure!(states.iter().all(|state| state["restartCount"] == 0), "expected no restarts, saw {states:?}");
@@ -286,7 +291,14 @@ async fn http_hooks_reach_the_pod(scope: &Scope) -> Result<()> {
 }
 
 async fn init_containers_run_in_order(scope: &Scope) -> Result<()> {
-    let mut object = pod("one", &scope.cluster.images.busybox, "cat /v/log");
+    run_in_order(scope, pod("one", &scope.cluster.images.busybox, "cat /v/log")).await?;
+    scope.pods().delete("one").await?;
+    scope.pods().until_gone("one").await?;
+    run_in_order(scope, stays(scope, &format!("cat /v/log; {STAY}"))).await
+}
+
+/// With two init containers before a pod that ends well or stays.
+async fn run_in_order(scope: &Scope, mut object: Value) -> Result<()> {
     object["spec"]["volumes"] = json!([{"name": "v", "emptyDir": {}}]);
     let mounts = json!([{"name": "v", "mountPath": "/v"}]);
     object["spec"]["containers"][0]["volumeMounts"] = mounts.clone();
@@ -312,11 +324,17 @@ async fn init_containers_run_in_order(scope: &Scope) -> Result<()> {
                 equal("the second of them", &second["waiting"]["reason"], &json!("PodInitializing"))?;
             }
         }
-        if pod["status"]["phase"] == "Succeeded" {
+        let has_run = if object["spec"]["restartPolicy"] == "Always" { "Running" } else { "Succeeded" };
+        if pod["status"]["phase"] == has_run && initialized["status"] == "True" {
             break;
         }
         ensure!(pod["status"]["phase"] != "Failed", "expected success, saw {}", pod["status"]);
     }
+    let told = async || {
+        ensure!(!scope.log("one").await?.is_empty(), "expected a log");
+        Ok(())
+    };
+    eventually("its log", SOON, told).await?;
     same("log", scope.log("one").await?.as_str(), "init1\ninit2\n")
 }
 
@@ -341,9 +359,9 @@ async fn failed_init_is_repeated(scope: &Scope) -> Result<()> {
     scope.create_pod(&object).await?;
     let repeated = |pod: &Value| {
         let init = &pod["status"]["initContainerStatuses"][0];
-        init["restartCount"].as_u64().unwrap_or_default() >= 2 && init["lastState"]["terminated"].is_object()
+        init["restartCount"].as_u64().unwrap_or_default() >= 3 && init["lastState"]["terminated"].is_object()
     };
-    let pod = scope.pods().until_within(LATER, "one", "two restarts of the first", repeated).await?;
+    let pod = scope.pods().until_within(LATER, "one", "three restarts of the first", repeated).await?;
     equal("phase", &pod["status"]["phase"], &json!("Pending"))?;
     let words = "containers with incomplete status: [init1 init2]";
     equal("message", &condition(&pod, "Initialized")["message"], &json!(words))
