@@ -1,12 +1,12 @@
 //! `enforceNodeAllocatable`: what all pods together, the system and Kubernetes itself may use, written into their cgroups.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use component::recorder::Type;
 use machinery::quantity::Quantity;
 
 use crate::{
-    cgroups::{Cgroups, Error, Hierarchy, Limits},
+    cgroups::{Cgroups, Error, Hierarchy, Limits, naming::Driver, systemd::Systemd},
     config::KubeletConfiguration,
     node::{
         capacity::{self, Amounts},
@@ -16,13 +16,13 @@ use crate::{
     reporting::Reporter,
 };
 
-/// Makes the cgroups of pods where the configuration wants them, with their limits.
+/// Makes the cgroups of pods where the configuration wants them, with their limits. `root` is where /run is.
 ///
 /// # Errors
-/// The first cgroup that could not be made or written.
-pub(crate) fn cgroups(
+/// That systemd is to make them and is not there; the first cgroup that could not be made or written.
+pub(crate) async fn cgroups(
     c: &KubeletConfiguration,
-    hierarchy: Hierarchy,
+    (root, hierarchy): (&Path, Hierarchy),
     facts: &NodeFacts,
     identity: &Identity,
     reporter: &Reporter,
@@ -31,8 +31,11 @@ pub(crate) fn cgroups(
         return Ok(None);
     }
     let sizes_kib = identity.machine.hugepages.iter().map(|(size_kib, _)| *size_kib);
-    let cgroups = Cgroups::new(hierarchy, facts.cgroups.clone(), facts.cpu_period_us).with_huge_pages(sizes_kib);
-    enforce(&cgroups, c, &identity.capacity, reporter)?;
+    let mut cgroups = Cgroups::new(hierarchy, facts.cgroups.clone(), facts.cpu_period_us).with_huge_pages(sizes_kib);
+    if facts.cgroups.driver == Driver::Systemd {
+        cgroups = cgroups.with_systemd(Systemd::connect(root).await?);
+    }
+    enforce(&cgroups, c, (&identity.capacity, &identity.machine.cpus_online), reporter).await?;
     Ok(Some(cgroups))
 }
 
@@ -40,12 +43,19 @@ pub(crate) fn cgroups(
 ///
 /// # Errors
 /// The first cgroup that could not be made or written.
-fn enforce(cgroups: &Cgroups, c: &KubeletConfiguration, capacity: &Amounts, reporter: &Reporter) -> Result<(), Error> {
+async fn enforce(
+    cgroups: &Cgroups,
+    c: &KubeletConfiguration,
+    (capacity, cpus): (&Amounts, &str),
+    reporter: &Reporter,
+) -> Result<(), Error> {
     let is_wanted = |option: &str| c.enforce_node_allocatable.iter().any(|it| it == option);
     // Eviction thresholds are not taken off here: pods are ended before they reach this limit.
     let reserved = [&c.kube_reserved, &c.system_reserved];
     let share = if is_wanted("pods") { capacity::less_reserved(capacity, reserved) } else { capacity.clone() };
-    cgroups.ensure_top(&limits(&share, cgroups))?;
+    // systemd takes a controller away from a cgroup that it has no word of: it is told of all CPUs.
+    let cpus = (!cpus.is_empty()).then(|| cpus.to_owned());
+    cgroups.ensure_top(&Limits { cpus: cpus.clone(), ..limits(&share, cgroups) }).await?;
     reporter.node(Type::Normal, "NodeAllocatableEnforced", "Updated Node Allocatable limit across pods");
     for (option, words, name, reserved) in [
         ("system-reserved", "system", &c.system_reserved_cgroup, &c.system_reserved),
@@ -56,7 +66,7 @@ fn enforce(cgroups: &Cgroups, c: &KubeletConfiguration, capacity: &Amounts, repo
             (_, true) => Limits { cpu_shares: limits(&parsed(reserved), cgroups).cpu_shares, ..Limits::default() },
             (false, false) => continue,
         };
-        cgroups.hold(name, &limits)?;
+        cgroups.hold(name, &Limits { cpus: cpus.clone(), ..limits }).await?;
         let message = format!("Updated limits on {words} reserved cgroup {name}");
         reporter.node(Type::Normal, "NodeAllocatableEnforced", message);
     }
@@ -86,10 +96,10 @@ mod tests {
     use machinery::quantity::Format;
 
     use super::*;
-    use crate::cgroups::naming::{Driver, Naming};
+    use crate::cgroups::naming::Naming;
 
-    #[test]
-    fn each_share_is_written_where_it_is_asked_for() {
+    #[tokio::test]
+    async fn each_share_is_written_where_it_is_asked_for() {
         let root = tempfile::tempdir().expect("a folder");
         for folder in ["cpu/system", "memory/system", "cpu/kube", "memory/kube"] {
             fs::create_dir_all(root.path().join(folder)).expect("folders");
@@ -111,12 +121,12 @@ mod tests {
         ]);
         let cgroups = Cgroups::new(Hierarchy::detect(root.path()), Naming::new(Driver::Cgroupfs, ""), None);
         let reporter = Reporter::new(Recorder::silent(), "node-1");
-        enforce(&cgroups, &c, &capacity, &reporter).expect("by default on pods");
+        enforce(&cgroups, &c, (&capacity, "0-1"), &reporter).await.expect("by default on pods");
         let of_pods = || (read("cpu/kubepods/cpu.shares"), read("memory/kubepods/memory.limit_in_bytes"));
         assert_eq!(of_pods(), ("1280".into(), (7 << 20).to_string()));
         assert_eq!(read("cpu/system/cpu.shares"), "", "not asked for");
         c.enforce_node_allocatable = vec!["system-reserved".into(), "kube-reserved-compressible".into()];
-        enforce(&cgroups, &c, &capacity, &reporter).expect("on the others");
+        enforce(&cgroups, &c, (&capacity, "0-1"), &reporter).await.expect("on the others");
         assert_eq!(of_pods(), ("2048".into(), (10 << 20).to_string()));
         assert_eq!(
             (read("cpu/system/cpu.shares"), read("memory/system/memory.limit_in_bytes")),
@@ -124,6 +134,6 @@ mod tests {
         );
         assert_eq!((read("cpu/kube/cpu.shares"), read("memory/kube/memory.limit_in_bytes")), ("256".into(), "".into()));
         c.kube_reserved_cgroup = "/none".into();
-        assert!(enforce(&cgroups, &c, &capacity, &reporter).is_err());
+        assert!(enforce(&cgroups, &c, (&capacity, "0-1"), &reporter).await.is_err());
     }
 }

@@ -56,7 +56,7 @@ pub async fn clear(node: &Arc<Node>, living: &HashSet<String>) {
     }
     if let Some(cgroups) = &node.cgroups {
         for (class, uid) in cgroups.pods().into_iter().filter(|(_, uid)| !living.contains(uid)) {
-            if let Err(error) = cgroups.remove_pod(class, &uid) {
+            if let Err(error) = cgroups.remove_pod(class, &uid).await {
                 tracing::warn!(pod_uid = uid, %error, "the cgroup of a pod that is gone cannot be removed");
             }
         }

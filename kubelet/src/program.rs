@@ -265,7 +265,7 @@ async fn make_node(
     if let Some(problem) = dns::host_problem(&facts.host_dns, resolv_conf, &c.cluster_domain) {
         reporter.node(Type::Warning, "CheckLimitsForResolvConf", problem);
     }
-    let cgroups = enforcement::cgroups(c, hierarchy, &facts, identity, &reporter)?;
+    let cgroups = enforcement::cgroups(c, (&seams.root, hierarchy), &facts, identity, &reporter).await?;
     let late = LateDispatcher::default();
     let sources = Arc::new(ObjectSources::new(client.clone(), late.wake()));
     let tokens = Tokens::new(client.clone(), clock);
@@ -376,7 +376,7 @@ async fn pods(
             tracing::warn!(%error, "the runtime cannot be looked at");
         }
         if let Some(cgroups) = &node.cgroups
-            && let Err(error) = cgroups.weigh_burstable(&node.running.list())
+            && let Err(error) = cgroups.weigh_burstable(&node.running.list()).await
         {
             tracing::warn!(%error, "the Burstable pods' share of the CPU cannot be set");
         }

@@ -1,6 +1,9 @@
 //! Limits as the files of a cgroup. Pure, but for [`write`].
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use k8s_openapi::api::core::v1::Pod;
 
@@ -26,6 +29,8 @@ pub struct Limits {
     pub pids_max: Option<i64>,
     /// Bytes by the kernel's name of a size of huge pages; what is not named is left as it is.
     pub huge_pages: Vec<(String, i64)>,
+    /// A list as the kernel writes it (`0-3,8`); on v1 the parent's are inherited.
+    pub cpus: Option<String>,
 }
 
 impl Limits {
@@ -44,7 +49,7 @@ impl Limits {
             cpu_period_us,
             memory_bytes: (total.memory_limit_bytes > 0).then_some(total.memory_limit_bytes),
             pids_max,
-            huge_pages: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -55,17 +60,19 @@ impl Limits {
             _ => None,
         };
         Self {
-            cpu_shares: None,
             cpu_quota_us: wider(self.cpu_quota_us, now.cpu_quota_us),
             cpu_period_us: self.cpu_period_us,
             memory_bytes: wider(self.memory_bytes, now.memory_bytes),
-            pids_max: None,
-            huge_pages: Vec::new(),
+            ..Self::default()
         }
     }
 
-    /// Of one v1 controller.
-    pub(super) fn v1(&self, controller: &str) -> Files {
+    /// Of one v1 controller, or of the unified hierarchy.
+    pub(super) fn files(&self, controller: Option<&str>) -> Files {
+        controller.map_or_else(|| self.v2(), |controller| self.v1(controller))
+    }
+
+    fn v1(&self, controller: &str) -> Files {
         let rows = match controller {
             "cpu" => vec![
                 ("cpu.shares", self.cpu_shares),
@@ -80,8 +87,7 @@ impl Limits {
         rows.into_iter().filter_map(|(file, value)| Some((file.to_owned(), value?.to_string()))).collect()
     }
 
-    /// Of the unified hierarchy.
-    pub(super) fn v2(&self) -> Files {
+    fn v2(&self) -> Files {
         let or_max = |value: i64| if value < 0 { "max".to_owned() } else { value.to_string() };
         let rows = [
             ("cpu.weight", self.cpu_shares.map(|shares| cpu_weight(shares).to_string())),
@@ -91,6 +97,7 @@ impl Limits {
             ),
             ("memory.max", self.memory_bytes.map(or_max)),
             ("pids.max", self.pids_max.map(or_max)),
+            ("cpuset.cpus", self.cpus.clone()),
         ];
         let rows = rows.into_iter().filter_map(|(file, text)| Some((file.to_owned(), text?)));
         rows.chain(self.huge_page_files("max")).collect()
@@ -109,10 +116,10 @@ pub fn cpu_weight(shares: i64) -> i64 {
     1 + ((shares - 2) * 9999) / 262_142
 }
 
-/// The CPU quota and memory limit that a cgroup has, of either version.
-pub(super) fn read(folder: &Path) -> Limits {
+/// The CPU quota and memory limit that a cgroup has in its folders, of either version.
+pub(super) fn read(folders: &[PathBuf]) -> Limits {
     let first = |file: &str| {
-        let text = fs::read_to_string(folder.join(file)).ok()?;
+        let text = folders.iter().find_map(|folder| fs::read_to_string(folder.join(file)).ok())?;
         let word = text.split_whitespace().next()?.to_owned();
         if word == "max" { Some(-1) } else { word.parse().ok() }
     };
@@ -123,18 +130,23 @@ pub(super) fn read(folder: &Path) -> Limits {
     }
 }
 
+/// Whether the files say so already.
+pub(super) fn are_held(folder: &Path, files: &[(String, String)]) -> bool {
+    files.iter().all(|(file, text)| fs::read_to_string(folder.join(file)).is_ok_and(|found| found.trim() == text))
+}
+
 /// Writes the files. One that the kernel does not have (a controller that is off) is passed over.
 pub(super) fn write(folder: &Path, files: &[(String, String)]) -> Result<(), Error> {
     for (file, text) in files {
         let path = folder.join(file);
         match fs::write(&path, text) {
             Err(source) if !matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
-                return Err(Error { operation: "write", path, source });
+                return Err(Error::File { operation: "write", path, source });
             }
             Err(_) if !path.exists() => {
                 tracing::debug!(file, folder = %folder.display(), "this cgroup has no such limit");
             }
-            Err(source) => return Err(Error { operation: "write", path, source }),
+            Err(source) => return Err(Error::File { operation: "write", path, source }),
             Ok(()) => {}
         }
     }

@@ -1,14 +1,17 @@
 //! The cgroup tree above the containers: `kubepods`, the QoS classes, one folder a pod.
 //!
-//! Enter at [`Cgroups`]. The roots are arguments: the folder of each v1 controller, or the one unified v2 root. The
-//! runtime makes the containers' own cgroups below. Nothing here knows CRI.
+//! Enter at [`Cgroups`]. The roots are arguments: the folder of each v1 controller, or the one unified v2 root. With the
+//! systemd driver [`systemd`] makes them, and what systemd does not carry is written here. The runtime makes the
+//! containers' own cgroups below. Nothing here knows CRI.
 
 pub mod figures;
 #[cfg(test)]
 mod figures_tests;
+mod folders;
 pub mod huge_pages;
 mod limits;
 pub mod naming;
+pub mod systemd;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +19,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use k8s_openapi::api::core::v1::Pod;
@@ -28,6 +32,7 @@ pub use figures::Figures;
 use huge_pages::Sizes;
 pub use limits::Limits;
 use naming::{Name, Naming};
+use systemd::{Systemd, properties};
 
 /// The v1 controllers in which pods get a folder, as upstream's; those that the machine lacks are left out.
 const CONTROLLERS: [&str; 9] = ["cpu", "cpuacct", "cpuset", "memory", "pids", "hugetlb", "blkio", "devices", "freezer"];
@@ -91,12 +96,11 @@ impl Hierarchy {
 
 /// A cgroup operation that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{operation} cgroup {path}: {source}")]
-pub struct Error {
-    pub operation: &'static str,
-    pub path: PathBuf,
-    #[source]
-    pub source: io::Error,
+pub enum Error {
+    #[error("{operation} cgroup {path}: {source}")]
+    File { operation: &'static str, path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Systemd(#[from] systemd::Error),
 }
 
 /// The kubelet's part of the cgroup tree.
@@ -107,11 +111,13 @@ pub struct Cgroups {
     /// The period of CPU limits; None where they are not enforced.
     cpu_period_us: Option<i64>,
     huge_pages: Sizes,
+    /// With the systemd driver.
+    systemd: Option<Arc<Systemd>>,
 }
 
 impl Cgroups {
     pub fn new(hierarchy: Hierarchy, naming: Naming, cpu_period_us: Option<i64>) -> Self {
-        Self { hierarchy, naming, cpu_period_us, huge_pages: Sizes::default() }
+        Self { hierarchy, naming, cpu_period_us, huge_pages: Sizes::default(), systemd: None }
     }
 
     /// Has pods limited to the huge pages that they ask for, of the sizes (in KiB) that the machine has, where the kernel
@@ -120,6 +126,12 @@ impl Cgroups {
         if self.hierarchy.limits_huge_pages() {
             self.huge_pages = Sizes(sizes_kib.into_iter().collect());
         }
+        self
+    }
+
+    /// Has systemd make the cgroups, which are slices then.
+    pub fn with_systemd(mut self, systemd: Arc<Systemd>) -> Self {
+        self.systemd = Some(systemd);
         self
     }
 
@@ -144,11 +156,11 @@ impl Cgroups {
     ///
     /// # Errors
     /// The first folder or file that could not be written.
-    pub fn ensure_top(&self, allocatable: &Limits) -> Result<(), Error> {
-        self.ensure(&self.naming.kubepods(), allocatable)?;
+    pub async fn ensure_top(&self, allocatable: &Limits) -> Result<(), Error> {
+        self.ensure(&self.naming.kubepods(), allocatable).await?;
         let least = Limits { cpu_shares: Some(2), huge_pages: self.huge_pages.unbounded(), ..Limits::default() };
-        self.ensure(&self.naming.class(qos::BEST_EFFORT), &least)?;
-        self.ensure(&self.naming.class(qos::BURSTABLE), &least)
+        self.ensure(&self.naming.class(qos::BEST_EFFORT), &least).await?;
+        self.ensure(&self.naming.class(qos::BURSTABLE), &least).await
     }
 
     /// Holds a cgroup that others have made to `limits`: what is reserved for the system, or for Kubernetes. `name` is a
@@ -156,16 +168,13 @@ impl Cgroups {
     ///
     /// # Errors
     /// That there is no such cgroup, or the file that could not be written.
-    pub fn hold(&self, name: &str, limits: &Limits) -> Result<(), Error> {
+    pub async fn hold(&self, name: &str, limits: &Limits) -> Result<(), Error> {
         let name = self.naming.existing(name);
-        for (controller, folder) in self.limited(&name) {
-            if !folder.is_dir() {
-                let source = io::Error::new(io::ErrorKind::NotFound, "there is no such cgroup");
-                return Err(Error { operation: "limit", path: folder, source });
-            }
-            limits::write(&folder, &controller.map_or_else(|| limits.v2(), |controller| limits.v1(controller)))?;
+        if let Some((_, path)) = self.limited(&name).into_iter().find(|(_, folder)| !folder.is_dir()) {
+            let source = io::Error::new(io::ErrorKind::NotFound, "there is no such cgroup");
+            return Err(Error::File { operation: "limit", path, source });
         }
-        Ok(())
+        self.set(&name, limits).await
     }
 
     /// The folders in which a cgroup has limits, with their v1 controller.
@@ -184,42 +193,48 @@ impl Cgroups {
     ///
     /// # Errors
     /// The file that could not be written.
-    pub fn weigh_burstable(&self, pods: &[std::sync::Arc<Pod>]) -> Result<(), Error> {
+    pub async fn weigh_burstable(&self, pods: &[std::sync::Arc<Pod>]) -> Result<(), Error> {
         let burstable = pods.iter().filter(|pod| qos::of_pod(pod) == qos::BURSTABLE);
         let milli: i64 = burstable.map(|pod| PodTotal::of(pod).cpu_request_milli.unwrap_or(0)).sum();
         let shares = crate::pod::configs::resources::cpu_shares(milli);
         let limits = Limits { cpu_shares: Some(shares), ..Limits::default() };
-        self.ensure(&self.naming.class(qos::BURSTABLE), &limits)
+        let name = self.naming.class(qos::BURSTABLE);
+        // Asked at every look: systemd is not bothered for what is so already.
+        let mut files = self.limited(&name).into_iter().map(|(controller, folder)| (folder, limits.files(controller)));
+        if files.all(|(folder, files)| limits::are_held(&folder, &files)) {
+            return Ok(());
+        }
+        self.ensure(&name, &limits).await
     }
 
     /// Makes the pod's cgroup with its limits.
     ///
     /// # Errors
     /// The first folder or file that could not be written.
-    pub fn ensure_pod(&self, pod: &Pod, pids_max: Option<i64>) -> Result<(), Error> {
+    pub async fn ensure_pod(&self, pod: &Pod, pids_max: Option<i64>) -> Result<(), Error> {
         let mut limits = Limits::of_pod(pod, self.cpu_period_us, pids_max);
         limits.huge_pages = self.huge_pages.of_pod(pod);
-        self.ensure(&self.naming.pod(qos::of_pod(pod), spec::uid(pod)), &limits)
+        self.ensure(&self.naming.pod(qos::of_pod(pod), spec::uid(pod)), &limits).await
     }
 
     /// Before a resize: raises the limits of the pod's cgroup to those of the pod where they are higher, lowers none.
     ///
     /// # Errors
     /// The first folder or file that could not be written.
-    pub fn widen_pod(&self, pod: &Pod) -> Result<(), Error> {
+    pub async fn widen_pod(&self, pod: &Pod) -> Result<(), Error> {
         let name = self.naming.pod(qos::of_pod(pod), spec::uid(pod));
-        let limits = Limits::of_pod(pod, self.cpu_period_us, None);
-        for (controller, folder) in self.limited(&name).iter().filter(|(_, folder)| folder.is_dir()) {
-            let wider = limits.wider_than(&limits::read(folder));
-            limits::write(folder, &controller.map_or_else(|| wider.v2(), |controller| wider.v1(controller)))?;
+        let folders: Vec<PathBuf> = self.limited(&name).into_iter().map(|(_, folder)| folder).collect();
+        if !folders.iter().any(|folder| folder.is_dir()) {
+            return Ok(());
         }
-        Ok(())
+        let now = limits::read(&folders);
+        self.set(&name, &Limits::of_pod(pod, self.cpu_period_us, None).wider_than(&now)).await
     }
 
     /// One of the pod's processes.
     pub fn any_process(&self, pod: &Pod) -> Option<u32> {
         let name = self.naming.pod(qos::of_pod(pod), spec::uid(pod));
-        first_process(self.folders(&name).first()?)
+        folders::first_process(self.folders(&name).first()?)
     }
 
     /// How many processes the pod has; zero where that is not counted.
@@ -237,8 +252,8 @@ impl Cgroups {
     ///
     /// # Errors
     /// All folders that stayed, the first as the error.
-    pub fn remove_pod(&self, class: &str, uid: &str) -> Result<(), Error> {
-        self.remove(&self.naming.pod(class, uid))
+    pub async fn remove_pod(&self, class: &str, uid: &str) -> Result<(), Error> {
+        self.remove(&self.naming.pod(class, uid)).await
     }
 
     /// UIDs of all pods that have a cgroup, with their class.
@@ -265,99 +280,50 @@ impl Cgroups {
         }
     }
 
-    fn ensure(&self, name: &Name, limits: &Limits) -> Result<(), Error> {
+    async fn ensure(&self, name: &Name, limits: &Limits) -> Result<(), Error> {
+        if let Some(systemd) = &self.systemd {
+            let (unit, parent) = (name.unit(), name.parent_unit());
+            systemd.start(&unit, &properties::of_new(&unit, &parent, self.hierarchy.is_v2())).await?;
+        }
         match &self.hierarchy {
             Hierarchy::V1 { controllers, .. } => {
                 for (controller, root) in controllers {
-                    let folder = root.join(name.folder());
-                    make(&folder, controller == "cpuset", root)?;
-                    limits::write(&folder, &limits.v1(controller))?;
+                    folders::make(&root.join(name.folder()), controller == "cpuset", root)?;
                 }
-                Ok(())
             }
             Hierarchy::V2(root) => {
                 let folder = root.join(name.folder());
-                make(&folder, false, root)?;
-                delegate(root, &folder);
-                limits::write(&folder, &limits.v2())
+                folders::make(&folder, false, root)?;
+                folders::delegate(root, &folder);
             }
         }
+        self.set(name, limits).await
     }
 
-    fn remove(&self, name: &Name) -> Result<(), Error> {
-        let failures: Vec<Error> = self.folders(name).iter().filter_map(|folder| remove_tree(folder).err()).collect();
-        failures.into_iter().next().map_or(Ok(()), Err)
-    }
-}
-
-/// Makes a folder and its parents. A new v1 cpuset takes no task until it has CPUs and memory nodes: they are copied
-/// from the parent.
-fn make(folder: &Path, is_cpuset: bool, root: &Path) -> Result<(), Error> {
-    if !is_cpuset {
-        return fs::create_dir_all(folder).map_err(|source| Error { operation: "make", path: folder.into(), source });
-    }
-    let Ok(relative) = folder.strip_prefix(root) else { return Ok(()) };
-    let mut current = root.to_owned();
-    for part in relative.components() {
-        let parent = current.clone();
-        current.push(part);
-        fs::create_dir_all(&current).map_err(|source| Error { operation: "make", path: current.clone(), source })?;
-        for file in ["cpuset.cpus", "cpuset.mems"] {
-            let own = fs::read_to_string(current.join(file)).unwrap_or_default();
-            if own.trim().is_empty()
-                && let Ok(inherited) = fs::read_to_string(parent.join(file))
-            {
-                let path = current.join(file);
-                fs::write(&path, inherited.trim()).map_err(|source| Error { operation: "write", path, source })?;
+    /// systemd first: what it does not carry, and what it would not do, is written after it.
+    async fn set(&self, name: &Name, limits: &Limits) -> Result<(), Error> {
+        let limits = match &self.systemd {
+            None => limits.clone(),
+            Some(systemd) => {
+                let limits = properties::in_whole_percent(limits);
+                let is_v2 = self.hierarchy.is_v2();
+                systemd.set(&name.unit(), &properties::of_limits(&limits, is_v2, systemd.version())).await?;
+                limits
             }
+        };
+        for (controller, folder) in self.limited(name) {
+            limits::write(&folder, &limits.files(controller))?;
         }
+        Ok(())
     }
-    Ok(())
-}
 
-/// v2: hands the controllers down, level by level, to the children of `folder`. A controller that cannot be handed down
-/// (threaded siblings, no permission) is left: its limits are then not written either.
-fn delegate(root: &Path, folder: &Path) {
-    let Ok(relative) = folder.strip_prefix(root) else { return };
-    let mut current = root.to_owned();
-    let mut levels = vec![current.clone()];
-    for part in relative.components() {
-        current.push(part);
-        levels.push(current.clone());
-    }
-    for level in levels {
-        let available = fs::read_to_string(level.join("cgroup.controllers")).unwrap_or_default();
-        for controller in available.split_whitespace() {
-            if let Err(error) = fs::write(level.join("cgroup.subtree_control"), format!("+{controller}")) {
-                tracing::debug!(%error, controller, folder = %level.display(), "a cgroup controller is not handed down");
-            }
-        }
-    }
-}
-
-/// Of a cgroup or those below it.
-fn first_process(folder: &Path) -> Option<u32> {
-    let own = fs::read_to_string(folder.join("cgroup.procs")).ok()?;
-    let below = || {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        let mut folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        folders.find_map(|entry| first_process(&entry.path()))
-    };
-    // Zero stands for processes that this process namespace cannot see.
-    own.lines().find_map(|line| line.parse().ok().filter(|process| *process != 0)).or_else(below)
-}
-
-/// Removes a cgroup and those below it, deepest first. Gone already is fine.
-fn remove_tree(folder: &Path) -> Result<(), Error> {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_tree(&entry.path())?;
-        }
-    }
-    match fs::remove_dir(folder) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(Error { operation: "remove", path: folder.into(), source })
-        }
-        _ => Ok(()),
+    async fn remove(&self, name: &Name) -> Result<(), Error> {
+        let stopped = match &self.systemd {
+            Some(systemd) => systemd.stop(&name.unit()).await.map_err(Error::from),
+            None => Ok(()),
+        };
+        // Runtimes made some of them, and old versions of systemd leave what is below a slice.
+        let removed: Vec<_> = self.folders(name).iter().map(|folder| folders::remove_tree(folder)).collect();
+        removed.into_iter().fold(stopped, Result::and)
     }
 }

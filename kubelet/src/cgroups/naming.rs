@@ -81,7 +81,20 @@ impl Name {
     pub fn cri_parent(&self) -> String {
         match self.driver {
             Driver::Cgroupfs => format!("/{}", self.parts.join("/")),
-            Driver::Systemd => self.slice(self.parts.len()),
+            Driver::Systemd => self.unit(),
+        }
+    }
+
+    /// The last slice: a unit of systemd's.
+    pub(super) fn unit(&self) -> String {
+        self.slice(self.parts.len())
+    }
+
+    /// The slice that it stands in.
+    pub(super) fn parent_unit(&self) -> String {
+        match self.parts.len() {
+            0 | 1 => "-.slice".to_owned(),
+            depth => self.slice(depth - 1),
         }
     }
 

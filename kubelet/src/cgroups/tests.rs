@@ -19,8 +19,8 @@ fn write(path: &Path, text: &str) {
     fs::write(path, text).expect("writes");
 }
 
-#[test]
-fn v1_writes_each_controllers_files() {
+#[tokio::test]
+async fn v1_writes_each_controllers_files() {
     let root = tempfile::tempdir().expect("a folder");
     for controller in ["cpu", "memory", "pids", "cpuset"] {
         fs::create_dir(root.path().join(controller)).expect("a folder");
@@ -30,8 +30,8 @@ fn v1_writes_each_controllers_files() {
     let hierarchy = Hierarchy::detect(root.path());
     assert!(!hierarchy.is_v2());
     let cgroups = Cgroups::new(hierarchy, Naming::new(Driver::Cgroupfs, "/top"), Some(100_000));
-    cgroups.ensure_top(&Limits::default()).expect("makes the top");
-    cgroups.ensure_pod(&pod(), Some(100)).expect("makes the pod");
+    cgroups.ensure_top(&Limits::default()).await.expect("makes the top");
+    cgroups.ensure_pod(&pod(), Some(100)).await.expect("makes the pod");
     let read = |path: &str| fs::read_to_string(root.path().join(path)).unwrap_or_default();
     let pod = "top/kubepods/burstable/poda-b";
     assert_eq!(read(&format!("cpu/{pod}/cpu.shares")), "512");
@@ -43,12 +43,12 @@ fn v1_writes_each_controllers_files() {
     assert_eq!(cgroups.pods(), [(qos::BURSTABLE, "a-b".to_owned())]);
 }
 
-#[test]
-fn v2_hands_controllers_down_and_writes_weights() {
+#[tokio::test]
+async fn v2_hands_controllers_down_and_writes_weights() {
     let root = tempfile::tempdir().expect("a folder");
     write(&root.path().join("cgroup.controllers"), "cpu memory pids\n");
     let cgroups = Cgroups::new(Hierarchy::detect(root.path()), Naming::new(Driver::Systemd, ""), Some(100_000));
-    cgroups.ensure_pod(&pod(), None).expect("makes the pod");
+    cgroups.ensure_pod(&pod(), None).await.expect("makes the pod");
     let folder = "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-poda_b.slice";
     let read = |path: &str| fs::read_to_string(root.path().join(path)).unwrap_or_default();
     assert_eq!(read(&format!("{folder}/cpu.weight")), "20");
@@ -59,19 +59,19 @@ fn v2_hands_controllers_down_and_writes_weights() {
 }
 
 /// Of the sizes of 2 MiB and 1 GiB, where the kernel has the controller.
-#[test]
-fn huge_pages_are_limited_where_the_kernel_counts_them() {
+#[tokio::test]
+async fn huge_pages_are_limited_where_the_kernel_counts_them() {
     let pod: Pod = serde_json::from_value(json!({"metadata": {"uid": "a-b"}, "spec": {"containers": [{"name": "c",
         "resources": {"requests": {"cpu": "500m", "hugepages-2Mi": "4Mi"}, "limits": {"hugepages-2Mi": "4Mi"}}}]}}))
     .expect("a pod");
-    let made = |root: &Path| {
+    let made = async |root: &Path| {
         let cgroups = Cgroups::new(Hierarchy::detect(root), Naming::new(Driver::Cgroupfs, ""), None);
         let cgroups = cgroups.with_huge_pages([2048, 1 << 20]);
         let all = cgroups.huge_pages().of_amounts([("hugepages-2Mi", 8 << 20)]);
-        cgroups.ensure_top(&Limits { huge_pages: all, ..Limits::default() }).expect("makes the top");
-        cgroups.ensure_pod(&pod, None).expect("makes the pod");
-        cgroups.weigh_burstable(&[]).expect("leaves what it does not name");
-        cgroups.widen_pod(&pod).expect("leaves what it does not name");
+        cgroups.ensure_top(&Limits { huge_pages: all, ..Limits::default() }).await.expect("makes the top");
+        cgroups.ensure_pod(&pod, None).await.expect("makes the pod");
+        cgroups.weigh_burstable(&[]).await.expect("leaves what it does not name");
+        cgroups.widen_pod(&pod).await.expect("leaves what it does not name");
     };
     for (controllers, folder, limit) in
         [("v1", "hugetlb/", "limit_in_bytes"), ("cpu hugetlb", "", "max"), ("cpu", "", "max"), ("v1 cpu", "", "max")]
@@ -82,7 +82,7 @@ fn huge_pages_are_limited_where_the_kernel_counts_them() {
             "v1 cpu" => fs::create_dir(root.path().join("cpu")).expect("a folder"),
             controllers => write(&root.path().join("cgroup.controllers"), controllers),
         }
-        made(root.path());
+        made(root.path()).await;
         for (name, small, large) in [
             ("kubepods", "8388608", "0"),
             ("kubepods/burstable", "4611686018427387904", "4611686018427387904"),
@@ -99,19 +99,19 @@ fn huge_pages_are_limited_where_the_kernel_counts_them() {
     }
 }
 
-#[test]
-fn removing_what_is_gone_is_fine() {
+#[tokio::test]
+async fn removing_what_is_gone_is_fine() {
     let root = tempfile::tempdir().expect("a folder");
     fs::create_dir(root.path().join("cpu")).expect("a folder");
     let cgroups = Cgroups::new(Hierarchy::detect(root.path()), Naming::new(Driver::Cgroupfs, ""), Some(100_000));
-    cgroups.remove_pod(qos::BURSTABLE, "none").expect("succeeds");
+    cgroups.remove_pod(qos::BURSTABLE, "none").await.expect("succeeds");
     fs::create_dir_all(root.path().join("cpu/kubepods/burstable/podx/container")).expect("folders");
-    cgroups.remove_pod(qos::BURSTABLE, "x").expect("succeeds");
+    cgroups.remove_pod(qos::BURSTABLE, "x").await.expect("succeeds");
     assert!(!root.path().join("cpu/kubepods/burstable/podx").exists());
 }
 
-#[test]
-fn what_runtimes_made_beside_the_controllers_goes_too() {
+#[tokio::test]
+async fn what_runtimes_made_beside_the_controllers_goes_too() {
     let root = tempfile::tempdir().expect("a folder");
     for made in ["cpu/kubepods/burstable/podx", "systemd/kubepods/burstable/podx/container", "unified/kubepods/podgone"]
     {
@@ -120,29 +120,29 @@ fn what_runtimes_made_beside_the_controllers_goes_too() {
     let cgroups = Cgroups::new(Hierarchy::detect(root.path()), Naming::new(Driver::Cgroupfs, ""), Some(100_000));
     assert_eq!(cgroups.pods(), [(qos::BURSTABLE, "x".to_owned()), (qos::GUARANTEED, "gone".to_owned())]);
     for (class, uid) in cgroups.pods() {
-        cgroups.remove_pod(class, &uid).expect("succeeds");
+        cgroups.remove_pod(class, &uid).await.expect("succeeds");
     }
     assert!(!root.path().join("systemd/kubepods/burstable/podx").exists());
     assert!(!root.path().join("unified/kubepods/podgone").exists());
 }
 
-#[test]
-fn what_is_reserved_is_held_to_it_where_it_is() {
+#[tokio::test]
+async fn what_is_reserved_is_held_to_it_where_it_is() {
     let root = tempfile::tempdir().expect("a folder");
     for folder in ["cpu/system", "memory/system", "pids/system", "freezer"] {
         fs::create_dir_all(root.path().join(folder)).expect("folders");
     }
     let cgroups = Cgroups::new(Hierarchy::detect(root.path()), Naming::new(Driver::Cgroupfs, "/top"), None);
     let limits = Limits { cpu_shares: Some(512), memory_bytes: Some(1 << 20), ..Limits::default() };
-    cgroups.hold("/system", &limits).expect("it is there");
+    cgroups.hold("/system", &limits).await.expect("it is there");
     let read = |path: &str| fs::read_to_string(root.path().join(path)).unwrap_or_default();
     assert_eq!(
         (read("cpu/system/cpu.shares"), read("memory/system/memory.limit_in_bytes")),
         ("512".into(), "1048576".into())
     );
-    let error = cgroups.hold("/none", &limits).expect_err("it is not there");
+    let error = cgroups.hold("/none", &limits).await.expect_err("it is not there");
     assert!(error.to_string().contains("there is no such cgroup"), "{error}");
-    cgroups.ensure_pod(&pod(), None).expect("makes the pod");
+    cgroups.ensure_pod(&pod(), None).await.expect("makes the pod");
     assert_eq!(read("cpu/top/kubepods/burstable/poda-b/cpu.cfs_quota_us"), "", "cpuCFSQuota: false");
 }
 

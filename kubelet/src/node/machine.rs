@@ -11,6 +11,8 @@ use super::topology::Topology;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Machine {
     pub cpus: i64,
+    /// Which CPUs are on, as the kernel lists them (`0-3,8`).
+    pub cpus_online: String,
     pub memory_bytes: i64,
     pub machine_id: String,
     pub system_uuid: String,
@@ -36,6 +38,7 @@ impl Machine {
             cpus: i64::try_from(text("proc/cpuinfo").lines().filter(|line| line.starts_with("processor")).count())
                 .unwrap_or(1)
                 .max(1),
+            cpus_online: text("sys/devices/system/cpu/online"),
             memory_bytes: meminfo_kib(&meminfo, "MemTotal") * 1024,
             system_uuid: uuid.unwrap_or_else(|| machine_id.clone()),
             machine_id,

@@ -19,7 +19,7 @@ pub async fn run_sandbox(node: &Node, pod: &Pod, attempt: u32) -> Result<String,
 async fn make_sandbox(node: &Node, pod: &Pod, attempt: u32) -> Result<String, String> {
     let identity = spec::identity(pod);
     if let Some(cgroups) = &node.cgroups {
-        cgroups.ensure_pod(pod, node.pod_pids_limit).map_err(|error| {
+        cgroups.ensure_pod(pod, node.pod_pids_limit).await.map_err(|error| {
             let message = format!(
                 "failed to ensure that the pod: {} cgroups exist and are correctly applied: {error}",
                 identity.uid

@@ -277,7 +277,7 @@ impl Worker {
                 failures.push(format!("volumes: {error}"));
             }
             if let Some(cgroups) = &node.cgroups
-                && let Err(error) = cgroups.remove_pod(qos::of_pod(&pod), uid)
+                && let Err(error) = cgroups.remove_pod(qos::of_pod(&pod), uid).await
             {
                 failures.push(error.to_string());
             }

@@ -141,7 +141,7 @@ async fn actuate(node: Arc<Node>, pod: Arc<Pod>, updates: Vec<Update>) -> Resize
     let result = async {
         refuse_too_tight(&node, &updates).await?;
         if let Some(cgroups) = &node.cgroups {
-            cgroups.widen_pod(&pod).map_err(|error| error.to_string())?;
+            cgroups.widen_pod(&pod).await.map_err(|error| error.to_string())?;
         }
         for update in updates {
             match node.runtime.update_container_resources(&update.id, update.resources).await {
@@ -150,7 +150,7 @@ async fn actuate(node: Arc<Node>, pod: Arc<Pod>, updates: Vec<Update>) -> Resize
             }
         }
         match &node.cgroups {
-            Some(cgroups) => cgroups.ensure_pod(&pod, node.pod_pids_limit).map_err(|error| error.to_string()),
+            Some(cgroups) => cgroups.ensure_pod(&pod, node.pod_pids_limit).await.map_err(|error| error.to_string()),
             None => Ok(()),
         }
     };
