@@ -11,11 +11,12 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
 };
 
-use super::{admission, configs::NodeFacts, spec};
+use super::{admission::Room, spec};
 
-/// The condition of a wish that waits, and its reason.
+/// The condition of a wish that waits, and its reason: as upstream's kubelet has it, more than the node has in all is
+/// deferred too.
 pub const PENDING: &str = "PodResizePending";
-const DEFERRED: &str = "Deferred";
+pub const DEFERRED: &str = "Deferred";
 
 type Amounts = Option<BTreeMap<String, ApiQuantity>>;
 
@@ -29,8 +30,6 @@ pub struct Allocation {
 /// Why a resize waits, as the condition `PodResizePending` tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
-    /// `Deferred`: as upstream's kubelet has it, more than the node has in all is deferred too.
-    pub reason: &'static str,
     pub message: String,
     pub generation: i64,
     /// Since when it has waited.
@@ -43,7 +42,6 @@ impl Pending {
         let mut conditions = status.conditions.iter().flatten();
         let told = conditions.find(|it| it.type_ == PENDING && it.reason.as_deref() == Some(DEFERRED))?;
         Some(Self {
-            reason: DEFERRED,
             message: told.message.clone().unwrap_or_default(),
             generation: told.observed_generation.unwrap_or(0),
             since: told.last_transition_time.as_ref()?.0,
@@ -116,16 +114,16 @@ impl Allocation {
     }
 }
 
-/// Judges a spec against what was given. `others` are the pods that are here, as they were given their resources; `since`
-/// is when this wish was first deferred.
-pub fn settle(given: &Allocation, pod: &Pod, others: &[Arc<Pod>], facts: &NodeFacts, since: Timestamp) -> Settled {
+/// Judges a spec against what was given. `room` is what the pods that are here leave; `since` is when this wish was first
+/// deferred.
+pub fn settle(given: &Allocation, pod: &Pod, room: &Room, since: Timestamp) -> Settled {
     if given.covers(pod) {
         return Settled::Same;
     }
     let generation = pod.metadata.generation.unwrap_or(0);
-    match admission::lacks_resources(pod, others, facts) {
+    match room.shortages(pod).first() {
         None => Settled::Granted(Allocation::of_spec(pod)),
-        Some(message) => Settled::Waits(Pending { reason: DEFERRED, message, generation, since }),
+        Some(short) => Settled::Waits(Pending { message: short.refusal().message, generation, since }),
     }
 }
 

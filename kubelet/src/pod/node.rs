@@ -9,7 +9,13 @@ use component::{clock::Clock, informer::Informer, random::Random};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use tokio::sync::watch;
 
-use super::{admission::Verdict, allocation::Allocation, configs::NodeFacts, inbox::Eviction, wishes::Wishes};
+use super::{
+    admission::Verdict,
+    allocation::Allocation,
+    configs::{NodeFacts, resources::held},
+    inbox::Eviction,
+    wishes::Wishes,
+};
 use crate::{
     cgroups::Cgroups,
     images::Puller,
@@ -146,7 +152,8 @@ impl Registry {
         let uid = super::spec::uid(&pod).to_owned();
         let before = self.lock().insert(uid, pod.clone());
         let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone());
-        if before.is_some_and(|before| before.spec != pod.spec || phase(&before) != phase(&pod)) {
+        let gives_back = |before: &Pod| ["cpu", "memory"].iter().any(|name| held(&pod, name) < held(before, name));
+        if before.is_some_and(|it| it.spec != pod.spec || phase(&it) != phase(&pod) || gives_back(&it)) {
             self.tell_room();
         }
     }

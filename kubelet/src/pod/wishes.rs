@@ -12,10 +12,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 
 use super::{
-    admission::Verdict,
+    admission::{Room, Verdict},
     allocation::{self, Allocation, Pending, Settled},
     configs::{NodeFacts, resources},
     node::Registry,
@@ -58,6 +58,15 @@ struct Inner {
     /// By pod UID.
     waiting: BTreeMap<String, Wish>,
     granted: BTreeMap<String, Grant>,
+    judged: Option<Judged>,
+}
+
+/// Why those wait that do, and what [`Registry::room`] told before they were judged: until it tells of more room, or another
+/// wish is made, nobody need be judged anew.
+#[derive(Debug)]
+struct Judged {
+    room: u64,
+    left: BTreeMap<String, Pending>,
 }
 
 impl Wish {
@@ -77,7 +86,7 @@ impl Wish {
 /// Upstream's order: what takes no room first, then by priority, by class of service, by time.
 pub(super) fn in_order(waiting: &BTreeMap<String, Wish>) -> Vec<String> {
     let mut order: Vec<(&String, &Wish)> = waiting.iter().collect();
-    order.sort_by_key(|(_, wish)| {
+    order.sort_by_cached_key(|(_, wish)| {
         let priority = spec::spec(&wish.pod).priority.unwrap_or(0);
         let is_guaranteed = qos::of_pod(&wish.pod) == qos::GUARANTEED;
         (wish.raises_requests(), Reverse(priority), !is_guaranteed, wish.since.is_none(), wish.since)
@@ -138,6 +147,9 @@ impl Inner {
             self.waiting.remove(uid);
             return Settled::Same;
         }
+        if let Some(known) = self.judged_before(uid, &wish, *running.room().borrow()) {
+            return Settled::Waits(known);
+        }
         self.waiting.insert(uid.to_owned(), wish);
         if !self.is_open {
             return Settled::Unjudged;
@@ -165,18 +177,28 @@ impl Inner {
         pods
     }
 
+    fn judged_before(&self, uid: &str, wish: &Wish, room: u64) -> Option<Pending> {
+        let judged = self.judged.as_ref().filter(|judged| judged.room == room)?;
+        let known = self.waiting.get(uid)?;
+        let of = |pod: &Pod| pod.metadata.generation;
+        let is_same = known.given == wish.given && known.pod.spec == wish.pod.spec && of(&known.pod) == of(&wish.pod);
+        judged.left.get(uid).filter(|_| is_same).cloned()
+    }
+
     /// Answers why those wait that still do.
     fn judge_all(&mut self, running: &Registry, facts: &NodeFacts, now: Timestamp) -> BTreeMap<String, Pending> {
-        let mut pods = self.with_grants(running.list());
+        // Before the pods are looked at: what is told from then on is judged at the next word.
+        let told = *running.room().borrow();
+        let mut room = Room::new(&self.with_grants(running.list()), &Node::default(), facts);
         let mut left = BTreeMap::new();
         for uid in in_order(&self.waiting) {
             let Some(wish) = self.waiting.get_mut(&uid) else { continue };
-            match allocation::settle(&wish.given, &wish.pod, &pods, facts, wish.since.unwrap_or(now)) {
+            match allocation::settle(&wish.given, &wish.pod, &room, wish.since.unwrap_or(now)) {
                 Settled::Granted(given) => {
-                    if let Some(pod) = pods.iter_mut().find(|pod| spec::uid(pod) == uid) {
-                        *pod = given.apply(pod);
-                    }
                     running.give(&uid, &given);
+                    if let Some(pod) = running.get(&uid) {
+                        room.put(&pod);
+                    }
                     let generation = wish.pod.metadata.generation.unwrap_or(0);
                     self.granted.insert(uid.clone(), Grant { given, generation });
                     self.waiting.remove(&uid);
@@ -188,6 +210,7 @@ impl Inner {
                 Settled::Same | Settled::Unjudged => drop(self.waiting.remove(&uid)),
             }
         }
+        self.judged = Some(Judged { room: told, left: left.clone() });
         left
     }
 }

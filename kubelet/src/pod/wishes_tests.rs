@@ -174,3 +174,36 @@ async fn workers_hear_of_what_they_were_granted() {
     until("its container, too", || shares().contains(&1228)).await;
     assert!(is_pending("low") && cpu_milli("low") == 100);
 }
+
+/// Running, with `cpu` as what its container still has.
+fn having(pod: &Arc<Pod>, cpu: &str) -> Arc<Pod> {
+    let mut shown = (**pod).clone();
+    let status = json!({"phase": "Running", "containerStatuses": [{"name": "c", "image": "i", "imageID": "",
+        "ready": true, "restartCount": 0, "resources": {"requests": {"cpu": cpu, "memory": "32Mi"}}}]});
+    shown.status = Some(serde_json::from_value(status).expect("a status"));
+    Arc::new(shown)
+}
+
+#[test]
+fn what_a_resize_gives_back_is_free_once_the_runtime_has_taken_it() {
+    let shrunk = pod("shrunk", 0, "100m", false);
+    let table = Table::new(&[having(&shrunk, "1500m"), pod("low", 0, "100m", false)]);
+    table.wishes.open(&table.running);
+    let low = pod("low", 0, "1500m", false);
+    let message = |told: Told| match told.settled {
+        Settled::Waits(pending) => pending.message,
+        other => panic!("{other:?}"),
+    };
+    let words =
+        |used: i64| format!("Node didn't have enough resource: cpu, requested: 1500, used: {used}, capacity: 2000");
+    assert_eq!(message(table.ask(&low, 1)), words(1500));
+    table.wishes.admit(&pod("new", 0, "100m", false), &table.running, |_| Verdict::Admitted);
+    assert_eq!(message(table.ask(&low, 2)), words(1500), "nobody is judged anew while there cannot be more room");
+    table.running.put(having(&shrunk, "1"));
+    assert_eq!(message(table.ask(&low, 3)), words(1100));
+    let mut room = table.running.room();
+    room.mark_unchanged();
+    table.running.put(having(&shrunk, "100m"));
+    assert!(room.has_changed().expect("open"), "those that wait are told");
+    assert_eq!(table.ask(&low, 4).settled, Settled::Granted(Allocation::of_spec(&low)));
+}

@@ -47,8 +47,8 @@ impl Worker {
                 let is_new = resize.pending.as_ref().is_none_or(|it| it.generation != generation);
                 resize.pending = Some(pending.clone());
                 if is_new {
-                    let title = format!("Pod resize {}", pending.reason);
-                    self.tell_resize(Type::Warning, "ResizeDeferred", &title, generation, &pending.message);
+                    let title = "Pod resize Deferred";
+                    self.tell_resize(Type::Warning, "ResizeDeferred", title, generation, &pending.message);
                 }
             }
         }

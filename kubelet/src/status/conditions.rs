@@ -61,7 +61,7 @@ pub(super) fn all(inputs: &Inputs<'_>, status: &PodStatus) -> Vec<PodCondition> 
     }
     let resize = &inputs.memory.resize;
     if let Some(pending) = &resize.pending {
-        let (reason, message) = (Some(pending.reason), Some(pending.message.clone()));
+        let (reason, message) = (Some(allocation::DEFERRED), Some(pending.message.clone()));
         conditions.push(of_resize(inputs, allocation::PENDING, pending.generation, reason, message));
     }
     if let Some(progress) = &resize.in_progress {

@@ -2,11 +2,12 @@
 //!
 //! Enter at [`judge`]. The scheduler has looked already; this is for pods that name their node themselves, for races,
 //! and for what this kubelet does not build: a pod that asks for it is refused by name, never run as if it had it.
-//! [`fit`] compares the pod with the node, [`preemption`] finds what must end for a critical pod. The order of the
+//! [`fit`] compares the pod with the node, [`room`] with what others hold of it, [`preemption`] finds what must end for a critical pod. The order of the
 //! questions is upstream's (`pkg/kubelet/kubelet.go`): the first that is answered with no gives the reason.
 
 mod fit;
 pub mod preemption;
+mod room;
 mod sysctls;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 
-pub(super) use self::fit::lacks_resources;
+pub(super) use self::room::Room;
 use super::{configs::NodeFacts, spec};
 use crate::eviction::{self, signal::Pressure};
 

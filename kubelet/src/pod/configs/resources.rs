@@ -119,7 +119,8 @@ fn oom_score_adj(pod: &Pod, container: &Container, memory_capacity_bytes: i64) -
 fn unassigned_memory_bytes(pod: &Pod) -> i64 {
     let pod_spec = spec::spec(pod);
     let Some(whole) = pod_spec.resources.as_ref().and_then(|it| amount(&it.requests, "memory")) else { return 0 };
-    let containers = total_of_containers(pod, "memory", |it| &it.requests, Quantity::value).sum;
+    let of = |container: &Container| amount(&container.resources.as_ref()?.requests, "memory").map(|it| it.value());
+    let containers = total_of_containers(pod, of).sum;
     let count = pod_spec.containers.len() + spec::init_containers(pod).len();
     (whole.value() - containers) / i64::try_from(count.max(1)).unwrap_or(1)
 }
@@ -175,11 +176,44 @@ pub fn request(pod: &Pod, name: &str) -> i64 {
 
 /// Every resource that a pod asks for, as [`request`] counts it.
 pub fn requests(pod: &Pod) -> BTreeMap<String, i64> {
+    names(pod).map(|name| (name.clone(), request(pod, name))).collect()
+}
+
+/// What a pod holds of one resource: what it asks for, or what its status shows that it has still, where that is more. A
+/// resize to less gives nothing back before the runtime has carried it out.
+pub fn held(pod: &Pod, name: &str) -> i64 {
+    let Some(status) = &pod.status else { return request(pod, name) };
+    let of = |amounts: &Amounts| amount(amounts, name).map(|it| in_unit(name, &it));
+    let most = |own: Option<&ResourceRequirements>, shown: Option<&ResourceRequirements>, promised: &Amounts| {
+        let wanted = own.and_then(|own| of(&own.requests));
+        shown.map_or(wanted, |shown| wanted.max(of(&shown.requests)).max(of(promised)))
+    };
+    let statuses = || status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let is_plain_init =
+        |name: &str| spec::init_containers(pod).iter().any(|it| it.name == name && !spec::is_sidecar(it));
+    let of_container = |container: &Container| {
+        let shown = statuses().find(|it| it.name == container.name && !is_plain_init(&it.name));
+        let promised = shown.map_or(&None, |it| &it.allocated_resources);
+        most(container.resources.as_ref(), shown.and_then(|it| it.resources.as_ref()), promised)
+    };
+    let own = spec::spec(pod).resources.as_ref();
+    let sum = match own.and_then(|own| of(&own.requests)) {
+        Some(_) => most(own, status.resources.as_ref(), &status.allocated_resources).unwrap_or(0),
+        None => total_of_containers(pod, of_container).sum,
+    };
+    sum.saturating_add(of(&spec::spec(pod).overhead).unwrap_or(0))
+}
+
+/// Every resource that a pod holds, as [`held`] counts it.
+pub fn all_held(pod: &Pod) -> BTreeMap<String, i64> {
+    names(pod).map(|name| (name.clone(), held(pod, name))).collect()
+}
+
+fn names(pod: &Pod) -> impl Iterator<Item = &String> {
     let pod_spec = spec::spec(pod);
     let of_containers = pod_spec.containers.iter().chain(spec::init_containers(pod)).map(|it| it.resources.as_ref());
     let lists = of_containers.chain([pod_spec.resources.as_ref()]).flatten().filter_map(|it| it.requests.as_ref());
-    let names = lists.chain(&pod_spec.overhead).flat_map(BTreeMap::keys);
-    names.map(|name| (name.clone(), request(pod, name))).collect()
+    lists.chain(&pod_spec.overhead).flat_map(BTreeMap::keys)
 }
 
 struct Total {
@@ -198,17 +232,12 @@ fn total(pod: &Pod, name: &str, of: fn(&ResourceRequirements) -> &Amounts, unit:
     if let Some(own) = spec::spec(pod).resources.as_ref().and_then(|it| amount(of(it), name)) {
         return Total { sum: unit(&own), any: true, all: true };
     }
-    total_of_containers(pod, name, of, unit)
-}
-
-fn total_of_containers(
-    pod: &Pod,
-    name: &str,
-    of: fn(&ResourceRequirements) -> &Amounts,
-    unit: fn(&Quantity) -> i64,
-) -> Total {
     let value =
         |container: &Container| container.resources.as_ref().and_then(|it| amount(of(it), name)).map(|it| unit(&it));
+    total_of_containers(pod, value)
+}
+
+fn total_of_containers(pod: &Pod, value: impl Fn(&Container) -> Option<i64>) -> Total {
     let (mut any, mut all, mut sidecars, mut init_peak) = (false, true, 0i64, 0i64);
     for container in spec::init_containers(pod) {
         let found = value(container);
