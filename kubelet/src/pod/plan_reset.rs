@@ -5,7 +5,7 @@
 //! dies in between finds by it what was under way.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::{
     plan::{Action, Planner},
@@ -15,6 +15,12 @@ use crate::runtime::{ContainerRecord, ContainerState, Observed};
 
 /// The waiting reason of all containers meanwhile.
 pub const RESTARTING: &str = "RestartingAllContainers";
+
+/// Has a container ended that takes all others with it?
+pub fn is_under_way(pod: &Pod, observed: &Observed) -> bool {
+    let mut containers = spec::containers(pod).into_iter().filter(|(role, _)| *role != Role::Ephemeral);
+    containers.any(|(_, container)| ended_by_rule(observed, &container).is_some())
+}
 
 impl Planner<'_> {
     /// True while the pod is being begun anew: nothing else is to be decided.

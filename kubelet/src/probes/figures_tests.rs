@@ -82,7 +82,11 @@ impl Probed {
         let mut record = ContainerRecord::for_test("c", state);
         record.id = id.to_owned();
         record.started_at_ns = i64::try_from(Timestamp::now().as_nanosecond()).expect("in range");
-        let observed = Observed { sandboxes: Vec::new(), containers: vec![record] };
+        self.tend_all(vec![record], stopping);
+    }
+
+    fn tend_all(&mut self, containers: Vec<ContainerRecord>, stopping: bool) {
+        let observed = Observed { sandboxes: Vec::new(), containers };
         self.probes.tend(&self.bed.node(), &self.pod, &PodStatus::default(), &observed, stopping);
     }
 
@@ -127,4 +131,29 @@ async fn numbers_go_with_a_container_that_does_not_run_again_and_with_the_pod() 
     until("both are asked", || probed.told().len() == 2).await;
     probed.probes = probed.prober.of_pod(Inbox::default());
     until("the pod is gone", || probed.told().is_empty()).await;
+}
+
+/// The probed container is killed for another's sake, and would not start again on its own.
+#[tokio::test]
+async fn numbers_outlive_a_restart_of_all_containers() {
+    let mut probed = Probed::new("Never");
+    let mut pod = (*probed.pod).clone();
+    let rules = json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]);
+    let source = json!({"name": "source", "restartPolicy": "Never", "restartPolicyRules": rules});
+    pod.spec.get_or_insert_default().containers.push(serde_json::from_value(source).expect("a container"));
+    probed.pod = Arc::new(pod);
+    let exited = |name: &str, exit_code| ContainerRecord {
+        exit_code,
+        ..ContainerRecord::for_test(name, ContainerState::Exited)
+    };
+    probed.tend("one", ContainerState::Running, false);
+    until("both are asked", || probed.told() == ["Liveness successful 1", "Readiness failed 1"]).await;
+    for containers in [vec![exited("c", 137), exited("source", 42)], vec![exited("source", 42)], vec![]] {
+        probed.tend_all(containers, false);
+        assert_eq!(probed.told(), ["Liveness successful 1", "Readiness failed 1"], "it is to run again");
+    }
+    probed.tend("two", ContainerState::Running, false);
+    until("both are asked again", || probed.told() == ["Liveness successful 2", "Readiness failed 2"]).await;
+    probed.tend_all(vec![exited("c", 137), exited("source", 1)], false);
+    until("it is over", || probed.told().is_empty()).await;
 }

@@ -39,6 +39,7 @@ use crate::{
         inbox::Inbox,
         memory::Probed,
         node::Node,
+        plan_reset,
         spec::{self, Role},
     },
     runtime::{ContainerRecord, ContainerState, Observed},
@@ -210,10 +211,11 @@ fn has_started(known: &PodStatus, record: &ContainerRecord) -> bool {
 /// Is this probe asked now, or will it be when its container runs again?
 fn may_be_asked(pod: &Pod, name: &str, kind: Kind, observed: &Observed, stopping: bool) -> bool {
     let Some((role, container)) = spec::find_container(pod, name) else { return false };
-    let is_over = observed.current(name).is_some_and(|record| {
-        record.state == ContainerState::Exited
-            && (stopping || !spec::restarts_after(&container, role, pod, record.exit_code))
-    });
+    let starts_again =
+        |exit_code| spec::restarts_after(&container, role, pod, exit_code) || plan_reset::is_under_way(pod, observed);
+    let is_over = observed
+        .current(name)
+        .is_some_and(|record| record.state == ContainerState::Exited && (stopping || !starts_again(record.exit_code)));
     !is_over && (!stopping || kind == Kind::Readiness)
 }
 
