@@ -33,7 +33,7 @@ impl Sizes {
         self.0.iter().map(of).collect()
     }
 
-    /// The limits of a class of service: its pods have their own.
+    /// The limits of a class of service, and of all pods together: each pod has its own.
     pub fn unbounded(&self) -> Vec<(String, i64)> {
         self.0.iter().map(|size_kib| (kernel_name(*size_kib), UNBOUNDED)).collect()
     }

@@ -152,13 +152,15 @@ impl Cgroups {
         figures::of_container(&self.hierarchy, pod, id)
     }
 
-    /// Makes `kubepods` and the folders of the QoS classes.
+    /// Makes `kubepods` and the folders of the QoS classes. Huge pages are limited for each pod, not for all of them.
     ///
     /// # Errors
     /// The first folder or file that could not be written.
     pub async fn ensure_top(&self, allocatable: &Limits) -> Result<(), Error> {
-        self.ensure(&self.naming.kubepods(), allocatable).await?;
-        let least = Limits { cpu_shares: Some(2), huge_pages: self.huge_pages.unbounded(), ..Limits::default() };
+        let huge_pages = self.huge_pages.unbounded();
+        let all = Limits { huge_pages: huge_pages.clone(), ..allocatable.clone() };
+        self.ensure(&self.naming.kubepods(), &all).await?;
+        let least = Limits { cpu_shares: Some(2), huge_pages, ..Limits::default() };
         self.ensure(&self.naming.class(qos::BEST_EFFORT), &least).await?;
         self.ensure(&self.naming.class(qos::BURSTABLE), &least).await
     }

@@ -84,7 +84,7 @@ async fn huge_pages_are_limited_where_the_kernel_counts_them() {
         }
         made(root.path()).await;
         for (name, small, large) in [
-            ("kubepods", "8388608", "0"),
+            ("kubepods", "4611686018427387904", "4611686018427387904"),
             ("kubepods/burstable", "4611686018427387904", "4611686018427387904"),
             ("kubepods/besteffort", "4611686018427387904", "4611686018427387904"),
             ("kubepods/burstable/poda-b", "4194304", "0"),
