@@ -11,7 +11,11 @@ use k8s_cri::v1::{self, image_service_client::ImageServiceClient, runtime_servic
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use super::{Error, ExecOutput, Result, Runtime, Streams, containerd, labels};
+use super::{
+    Error, ExecOutput, Result, Runtime, Streams, containerd,
+    create::{CreateClient, CreateContainerRequest},
+    labels,
+};
 use crate::metrics::Operation;
 
 /// Upstream's limit of one CRI message.
@@ -21,6 +25,7 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[derive(Clone)]
 pub struct CriRuntime {
     runtime: RuntimeServiceClient<Channel>,
+    creator: CreateClient,
     images: ImageServiceClient<Channel>,
     /// Of the images, for what only containerd's own services tell.
     channel: Channel,
@@ -53,6 +58,7 @@ impl CriRuntime {
     /// execs and stops.
     pub fn new(channel: Channel, images: Channel, request_timeout: Duration) -> Self {
         Self {
+            creator: CreateClient::new(channel.clone(), MESSAGE_BYTES_MAX),
             runtime: RuntimeServiceClient::new(channel)
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
@@ -182,12 +188,8 @@ impl Runtime for CriRuntime {
         sandbox_config: v1::PodSandboxConfig,
     ) -> Result<String> {
         let object = config.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default();
-        let request = self.request(v1::CreateContainerRequest {
-            pod_sandbox_id: sandbox_id.into(),
-            config: Some(config),
-            sandbox_config: Some(sandbox_config),
-        });
-        call!(self.runtime.create_container(request), "CreateContainer", object).map(|answer| answer.container_id)
+        let request = self.request(CreateContainerRequest::new(sandbox_id, config, &sandbox_config));
+        call!(self.creator.create_container(request), "CreateContainer", object).map(|answer| answer.container_id)
     }
 
     async fn start_container(&self, id: &str) -> Result<()> {

@@ -5,6 +5,7 @@
 //! records that the decision core reads. Nothing here knows the Kubernetes API.
 
 pub(crate) mod containerd;
+mod create;
 pub mod cri;
 pub mod error;
 pub mod events;
@@ -69,6 +70,7 @@ pub trait Runtime: Send + Sync + 'static {
     /// All containers, or those of one pod UID.
     async fn list_containers(&self, pod_uid: Option<&str>) -> Result<Vec<v1::Container>>;
     async fn container_status(&self, id: &str) -> Result<v1::ContainerStatus>;
+    /// A mount of an image has as its `host_path` the path in the image: the library has no field for that.
     async fn create_container(
         &self,
         sandbox_id: &str,

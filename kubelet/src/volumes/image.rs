@@ -22,6 +22,9 @@ use super::mount_table;
 use crate::runtime::containerd::in_namespace;
 
 const SNAPSHOTTER: &str = "overlayfs";
+/// The first versions of runtimes that mount images, and that mount a path in one.
+const HAVE_IMAGES: (&str, u32, u32) = ("containerd", 2, 1);
+const HAVE_SUB_PATHS: [(&str, u32, u32); 2] = [("containerd", 2, 2), ("cri-o", 1, 33)];
 /// What has this label is no garbage to containerd.
 const ROOT: &str = "containerd.io/gc.root";
 
@@ -30,21 +33,38 @@ const ROOT: &str = "containerd.io/gc.root";
 pub struct ImageMounts {
     /// None where the runtime mounts images by itself.
     containerd: Option<Channel>,
+    takes_sub_paths: bool,
 }
 
 impl ImageMounts {
     /// For the runtime behind `channel`.
     pub fn new(channel: Channel, version: &VersionResponse) -> Self {
-        Self { containerd: is_old_containerd(&version.runtime_name, &version.runtime_version).then_some(channel) }
+        let (name, version) = (version.runtime_name.as_str(), version.runtime_version.as_str());
+        Self {
+            containerd: is_older(name, version, HAVE_IMAGES).then_some(channel),
+            takes_sub_paths: takes_sub_paths(name, version),
+        }
     }
 
     /// A runtime that does everything by itself.
     pub fn native() -> Self {
-        Self { containerd: None }
+        Self { containerd: None, takes_sub_paths: true }
+    }
+
+    /// One that does not know of paths in images.
+    #[cfg(test)]
+    pub(super) fn without_sub_paths() -> Self {
+        Self { containerd: None, takes_sub_paths: false }
     }
 
     pub fn is_native(&self) -> bool {
         self.containerd.is_none()
+    }
+
+    /// Whether a runtime that mounts images by itself can mount a path in one. Where it does not know of that it mounts
+    /// the whole image, and says nothing.
+    pub fn takes_sub_paths(&self) -> bool {
+        self.takes_sub_paths
     }
 
     /// Mounts the image onto `folder`; it may be mounted there already. `key` names the view.
@@ -107,11 +127,15 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     done.map_err(|error| format!("mounting the image: {error}"))
 }
 
-/// containerd before 2.1 has no image volumes of its own.
-fn is_old_containerd(name: &str, version: &str) -> bool {
+fn takes_sub_paths(name: &str, version: &str) -> bool {
+    !HAVE_SUB_PATHS.iter().any(|first| is_older(name, version, *first))
+}
+
+/// Is this runtime the one that is named first, in a version before that?
+fn is_older(name: &str, version: &str, first: (&str, u32, u32)) -> bool {
     let mut numbers = version.trim_start_matches('v').split('.').map(|part| part.parse::<u32>().ok());
     let (major, minor) = (numbers.next().flatten(), numbers.next().flatten());
-    name == "containerd" && matches!((major, minor), (Some(major), Some(minor)) if (major, minor) < (2, 1))
+    name == first.0 && matches!((major, minor), (Some(major), Some(minor)) if (major, minor) < (first.1, first.2))
 }
 
 /// The name of the image's unpacked file system, which containerd tells in the details of an image.
@@ -169,14 +193,17 @@ mod tests {
     #[test]
     fn runtimes_that_mount_images_themselves_are_known() {
         for (name, version, wanted) in [
-            ("containerd", "1.6.20~ds1", true),
-            ("containerd", "1.7.27", true),
-            ("containerd", "v2.0.4", true),
-            ("containerd", "2.1.0", false),
-            ("containerd", "v2.2.0-rc.1", false),
-            ("cri-o", "1.30.0", false),
+            ("containerd", "1.6.20~ds1", (true, false)),
+            ("containerd", "1.7.27", (true, false)),
+            ("containerd", "v2.0.4", (true, false)),
+            ("containerd", "2.1.9", (false, false)),
+            ("containerd", "v2.2.0-rc.1", (false, true)),
+            ("cri-o", "1.32.4", (false, false)),
+            ("cri-o", "1.33.0", (false, true)),
+            ("another", "0.1", (false, true)),
         ] {
-            assert_eq!(is_old_containerd(name, version), wanted, "{name} {version}");
+            let found = (is_older(name, version, HAVE_IMAGES), takes_sub_paths(name, version));
+            assert_eq!(found, wanted, "{name} {version}");
         }
     }
 

@@ -120,11 +120,20 @@ fn volume_mount(
     };
     let sub_path = sub_path(mount, inputs.env)?;
     if let Some(image) = inputs.images.get(&mount.name) {
-        if sub_path.is_some() {
-            return Err(format!("subPath of image volume {:?} is not supported with this runtime", mount.name));
+        if sub_path.is_some() && !volumes.images().takes_sub_paths() {
+            return Err(format!(
+                "subPath of image volume {:?} is not supported with this runtime, which would mount the whole image: \
+                 containerd 2.2 or CRI-O 1.33 is needed",
+                mount.name
+            ));
         }
-        let container_path = absolute(&mount.mount_path);
-        return Ok(v1::Mount { container_path, readonly: true, image: Some(image.clone()), ..v1::Mount::default() });
+        return Ok(v1::Mount {
+            container_path: absolute(&mount.mount_path),
+            host_path: sub_path.unwrap_or_default(),
+            readonly: true,
+            image: Some(image.clone()),
+            ..v1::Mount::default()
+        });
     }
     let host_path = match &sub_path {
         None => volume,

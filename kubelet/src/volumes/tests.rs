@@ -1,5 +1,7 @@
 //! Who gets a volume, and what is said of those that cannot be.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -66,4 +68,34 @@ async fn volumes_that_no_container_uses_are_no_ones_business() {
     assert_eq!(texts.len(), 3, "{texts:?}");
     assert!(texts[0].contains("volume \"odd\"") && texts[1].contains("volumes of type nfs"), "{texts:?}");
     assert!(texts[2].contains("unmounted volumes=[claimed far odd]"), "{texts:?}");
+}
+
+#[test]
+fn a_path_in_an_image_is_for_runtimes_that_know_of_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut volumes = volumes(folder.path());
+    let mounts = json!([{"name": "i", "mountPath": "/whole"}, {"name": "i", "mountPath": "/part", "subPath": "etc/x"}]);
+    let object = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": {
+        "containers": [{"name": "c", "volumeMounts": mounts}],
+        "volumes": [{"name": "i", "image": {"reference": "i:1"}}]}});
+    let pod: Pod = serde_json::from_value(object).expect("a pod");
+    let image = k8s_cri::v1::ImageSpec { image: "sha256:1".into(), ..Default::default() };
+    let images = BTreeMap::from([("i".to_owned(), image.clone())]);
+    let inputs = mounts::Inputs {
+        pod: &pod,
+        container: &spec::spec(&pod).containers[0],
+        pod_ips: &[],
+        env: &[],
+        cluster_domain: "",
+        restart_count: 0,
+        has_recursive_read_only: false,
+        images: &images,
+    };
+    let made = mounts::of_container(&volumes, &inputs).expect("it knows");
+    let shown: Vec<_> = made.iter().map(|it| (it.container_path.as_str(), it.host_path.as_str(), &it.image)).collect();
+    assert_eq!(shown, [("/whole", "", &Some(image.clone())), ("/part", "etc/x", &Some(image))]);
+    volumes.images = ImageMounts::without_sub_paths();
+    let error = mounts::of_container(&volumes, &inputs).expect_err("it would mount the whole image");
+    assert!(error.starts_with("subPath of image volume \"i\" is not supported with this runtime, "), "{error}");
+    assert!(error.ends_with("containerd 2.2 or CRI-O 1.33 is needed"), "{error}");
 }
