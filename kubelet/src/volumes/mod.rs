@@ -58,6 +58,9 @@ const IMAGE: &str = "kubernetes.io/image";
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// The default mode of the files of configMap, secret, downwardAPI and projected volumes.
 const FILE_MODE: i32 = 0o644;
+/// Upstream's words first, which name one of the two cases alone.
+const NO_TRUST_BUNDLES: &str = "ClusterTrustBundle projection is not supported in static kubelet mode, or while the \
+                                feature gate ClusterTrustBundleProjection is disabled, as it is here and by default";
 
 pub use error::Error;
 
@@ -352,7 +355,7 @@ impl VolumeManager {
                     Ownership::of_pod(inputs.pod).group.is_some() || ownership::common_user(inputs.pod).is_some();
                 payload.extend(payload::token(source, &token.text, mode, has_owner));
             } else if source.cluster_trust_bundle.is_some() {
-                return Err("clusterTrustBundle projections are not supported by this kubelet (upstream's feature gate ClusterTrustBundleProjection is off)".into());
+                return Err(NO_TRUST_BUNDLES.into());
             } else {
                 return Err("podCertificate projections are not supported by this kubelet (upstream's feature gate PodCertificateRequest is off)".into());
             }

@@ -70,6 +70,21 @@ async fn volumes_that_no_container_uses_are_no_ones_business() {
     assert!(texts[2].contains("unmounted volumes=[claimed far odd]"), "{texts:?}");
 }
 
+#[tokio::test]
+async fn trust_bundles_are_refused_as_with_the_gate_disabled() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = json!({"clusterTrustBundle": {"name": "ca", "path": "ca.pem", "optional": true}});
+    let object = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": {
+        "containers": [{"name": "c", "volumeMounts": [{"name": "ca", "mountPath": "/ca"}]}],
+        "volumes": [{"name": "ca", "projected": {"sources": [source]}}]}});
+    let pod: Pod = serde_json::from_value(object).expect("a pod");
+    let facts = crate::pod::configs::tests::facts();
+    let errors = volumes(folder.path()).set_up(&pod, &[], &facts).await.expect_err("none is there");
+    let wanted = "MountVolume.SetUp failed for volume \"ca\" : ClusterTrustBundle projection is not supported in static \
+                  kubelet mode, or while the feature gate ClusterTrustBundleProjection is disabled";
+    assert!(errors[0].to_string().starts_with(wanted), "{errors:?}");
+}
+
 #[test]
 fn a_path_in_an_image_is_for_runtimes_that_know_of_it() {
     let folder = tempfile::tempdir().expect("a folder");
