@@ -35,6 +35,11 @@ impl CatalogueIndexer {
 }
 
 impl CatalogueIndexer {
+    fn filled(&self, resource: Resource, fields: Fields) -> Fields {
+        let zeros = &self.zeros[resource.0 as usize];
+        if zeros.iter().all(|zero| zero.is_empty()) { fields } else { with_zeros(&fields, zeros) }
+    }
+
     /// What another server stored in the shape of another version.
     fn in_home_shape(&self, mut object: Value) -> Value {
         let kind = split_api_version(meta::text(&object, "apiVersion"))
@@ -59,9 +64,16 @@ impl Indexer for CatalogueIndexer {
             false => stored::encode(&self.in_home_shape(stored::decode(value)?)).map_err(|error| error.to_string())?,
         };
         let (labels, fields) = paths.extract(&body).map_err(|error| error.to_string())?;
-        let zeros = &self.zeros[resource.0 as usize];
-        let fields = if zeros.iter().all(|zero| zero.is_empty()) { fields } else { with_zeros(&fields, zeros) };
-        Ok(Indexed { body, labels, fields })
+        Ok(Indexed { body, labels, fields: self.filled(resource, fields) })
+    }
+
+    fn index_object(&self, resource: Resource, object: &Value, value: &Bytes) -> Option<Indexed> {
+        let served = self.catalogue.row(resource)?;
+        if !stored::is_json(value) || !value.starts_with(served.body_prefix.as_bytes()) {
+            return None;
+        }
+        let (labels, fields) = self.paths[resource.0 as usize].of(object);
+        Some(Indexed { body: value.clone(), labels, fields: self.filled(resource, fields) })
     }
 }
 
@@ -115,5 +127,43 @@ pub fn refusal(served: &Served, name: &str) -> String {
             format!("field label not supported for {}, Kind={}: {name}", row.api_version(), row.kind)
         }
         _ => format!("field label not supported: {name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::gates::Gates;
+    use crate::runtime_config::RuntimeConfig;
+
+    #[test]
+    fn what_is_at_hand_is_indexed_as_what_is_read() {
+        let catalogue = Catalogue::builtin("/registry", Gates::default(), &RuntimeConfig::default());
+        let indexer = CatalogueIndexer::new(catalogue.clone());
+        let metadata = json!({"name": "a", "namespace": "n", "labels": {"app": "web", "zone": ""}});
+        for (group, plural, mut object) in [
+            ("", "pods", json!({"spec": {"nodeName": "m", "hostNetwork": true}, "status": {"phase": "Pending"}})),
+            ("", "pods", json!({"spec": {}})),
+            ("", "events", json!({"involvedObject": {"kind": "Pod"}, "reportingComponent": "r", "source": {}})),
+            ("", "namespaces", json!({"status": {"phase": "Active"}})),
+            ("batch", "jobs", json!({"status": {"succeeded": 2}})),
+        ] {
+            let served = catalogue.find(group, "v1", plural).unwrap();
+            object["apiVersion"] = served.row.api_version().into();
+            object["kind"] = served.row.kind.to_string().into();
+            object["metadata"] = metadata.clone();
+            let value = stored::encode(&object).unwrap();
+            let read = indexer.index(served.id, &catalogue.key(served, "n", "a"), &value).unwrap();
+            let at_hand = indexer.index_object(served.id, &object, &value).unwrap();
+            assert_eq!(
+                (read.body, read.labels, read.fields),
+                (at_hand.body, at_hand.labels, at_hand.fields),
+                "{object}"
+            );
+        }
+        let served = catalogue.find("", "v1", "pods").unwrap();
+        assert!(indexer.index_object(served.id, &json!({}), &Bytes::from_static(b"{}")).is_none());
     }
 }

@@ -127,11 +127,13 @@ async fn within(
     info: RequestInfo,
     notes: &Notes,
 ) -> Result<Response, Status> {
-    if is_long_running(&info) {
-        return route(server, request, body, query, info, notes).await;
+    let (is_long, deadline) = (is_long_running(&info), server.api.limits.deadline(&query));
+    // On the heap: it is large, and what waits for it is moved several times.
+    let answer = Box::pin(route(server, request, body, query, info, notes));
+    if is_long {
+        return answer.await;
     }
-    let deadline = server.api.limits.deadline(&query)?;
-    let answer = tokio::time::timeout(deadline, route(server, request, body, query, info, notes)).await;
+    let answer = tokio::time::timeout(deadline?, answer).await;
     answer.unwrap_or_else(|_| {
         notes.observed.terminated("504");
         Err(Status::timeout("request did not complete within the allotted timeout"))

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use super::mountable_secrets::Limit;
 use super::request::bare_error;
 use super::{Operation, Plugin, Request};
+use crate::kinds::pod::TOKEN_VOLUME_PREFIX;
 
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-const VOLUME_PREFIX: &str = "kube-api-access-";
 const MIRROR: &str = "kubernetes.io/config.mirror";
 /// An hour and seven seconds: upstream marks by it tokens whose expiry is extended for old clients.
 const TOKEN_EXPIRATION_SECONDS: i64 = 3607;
@@ -41,7 +41,10 @@ impl Plugin for ServiceAccount {
         spec.insert("serviceAccount".into(), name.clone().into());
         let account = find(request, pod, &name).await?;
         if automounts(&account, pod) {
-            mount_token(pod, &format!("{VOLUME_PREFIX}{}", crate::rest::system::suffix(request.api.random.u64())));
+            mount_token(
+                pod,
+                &format!("{TOKEN_VOLUME_PREFIX}{}", crate::rest::system::suffix(request.api.random.u64())),
+            );
         }
         let secrets = meta::list(&account, "imagePullSecrets");
         if meta::list(pod, "spec.imagePullSecrets").is_empty() && !secrets.is_empty() {
@@ -114,7 +117,7 @@ fn mount_token(pod: &mut Value, new_name: &str) {
     let existing = meta::list(pod, "spec.volumes")
         .iter()
         .filter_map(|volume| volume["name"].as_str())
-        .find(|name| name.starts_with(VOLUME_PREFIX))
+        .find(|name| name.starts_with(TOKEN_VOLUME_PREFIX))
         .map(str::to_owned);
     let name = existing.as_deref().unwrap_or(new_name).to_owned();
     let mount = json!({"name": name, "readOnly": true, "mountPath": MOUNT_PATH});

@@ -3,6 +3,8 @@
 //! An [`super::Indexer`] runs on every write and on every object at start; decoding a pod whole costs several times more
 //! than everything else that the cache does with it.
 
+use std::borrow::Cow;
+
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
@@ -38,6 +40,33 @@ impl Node {
     fn at(&mut self, path: &str) -> &mut Self {
         path.split('.').fold(self, |node, name| node.child(name))
     }
+
+    /// Whether a value is wanted from here.
+    fn is_wanted(&self) -> bool {
+        !(self.positions.is_empty() && self.fallbacks.is_empty())
+    }
+
+    fn look<'v>(&self, value: &'v Value, values: &mut [Cow<'v, str>]) {
+        if !self.is_wanted() {
+            for (name, child) in &self.children {
+                value.get(name).into_iter().for_each(|value| child.look(value, values));
+            }
+            return;
+        }
+        let text = match value {
+            Value::Null => return,
+            Value::String(text) => Cow::Borrowed(text.as_str()),
+            other => Cow::Owned(other.to_string()),
+        };
+        for position in self.positions.iter().filter(|_| !text.is_empty()) {
+            values[*position].clone_from(&text);
+        }
+        for position in &self.fallbacks {
+            if values[*position].is_empty() {
+                values[*position].clone_from(&text);
+            }
+        }
+    }
 }
 
 impl Paths {
@@ -67,6 +96,15 @@ impl Paths {
         let labels = found.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         Ok((labels, found.values.iter().map(String::as_str).collect()))
     }
+
+    /// The same of an object that is at hand.
+    pub fn of(&self, object: &Value) -> (Labels, Fields) {
+        let mut values = vec![Cow::Borrowed(""); self.count];
+        self.root.look(object, &mut values);
+        let labels = object["metadata"]["labels"].as_object().into_iter().flatten();
+        let labels = labels.map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()));
+        (labels.collect(), values.iter().map(Cow::as_ref).collect())
+    }
 }
 
 struct Found {
@@ -84,7 +122,7 @@ impl<'de> DeserializeSeed<'de> for Read<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        if self.node.positions.is_empty() && self.node.fallbacks.is_empty() {
+        if !self.node.is_wanted() {
             return json.deserialize_any(self);
         }
         let text = match <Value as serde::Deserialize>::deserialize(json)? {
@@ -193,6 +231,8 @@ mod tests {
         let paths =
             Paths::new(["metadata.name", "metadata.namespace", "spec.nodeName", "spec.replicas", "metadata.name"]);
         let (labels, fields) = paths.extract(body.as_bytes()).ok()?;
+        let object: Value = serde_json::from_str(body).ok()?;
+        assert_eq!(paths.of(&object), (labels.clone(), fields.clone()), "{body}");
         let labels = labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         Some((labels, fields.iter().map(str::to_owned).collect()))
     }
@@ -233,6 +273,8 @@ mod tests {
             (r#"{"source":{"component":"s"}}"#, ["s", ""]),
         ] {
             let (_, fields) = paths.extract(body.as_bytes()).unwrap();
+            let object: Value = serde_json::from_str(body).unwrap();
+            assert_eq!(paths.of(&object).1, fields, "{body}");
             assert_eq!(fields.iter().collect::<Vec<_>>(), want, "{body}");
         }
     }

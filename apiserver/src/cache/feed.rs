@@ -13,7 +13,7 @@ use tokio::task::JoinError;
 use tracing::{info, warn};
 
 use super::Cache;
-use super::item::{Item, Resource};
+use super::item::{Indexed, Item, Resource};
 use super::resource::Update;
 use super::watcher::Shared;
 use crate::blocking;
@@ -101,20 +101,13 @@ pub(super) async fn read(
 fn index(shared: &Shared, entries: Vec<Entry>) -> Vec<(Resource, Arc<Item>)> {
     let items = entries.into_iter().filter_map(|entry| {
         let resource = shared.indexer.resource(&entry.key)?;
-        Some((resource, item(shared, resource, &entry.key, &entry.value, entry.created, entry.modified)?))
+        let indexed = shared.indexer.index(resource, &entry.key, &entry.value);
+        Some((resource, item(indexed, &entry.key, entry.created, entry.modified)?))
     });
     items.collect()
 }
 
-fn item(
-    shared: &Shared,
-    resource: Resource,
-    key: &str,
-    value: &bytes::Bytes,
-    created: Revision,
-    modified: Revision,
-) -> Option<Arc<Item>> {
-    let indexed = shared.indexer.index(resource, key, value);
+fn item(indexed: Result<Indexed, String>, key: &str, created: Revision, modified: Revision) -> Option<Arc<Item>> {
     match indexed.and_then(|indexed| Item::new(key, created, modified, indexed).map_err(|error| error.to_string())) {
         Ok(item) => Some(Arc::new(item)),
         Err(error) => {
@@ -159,7 +152,11 @@ fn update(cache: &Cache, change: Change, revision: Revision) -> Option<(Resource
     }
     let resource = cache.shared.indexer.resource(&change.key)?;
     let item = match &change.kind {
-        ChangeKind::Put { value, created, .. } => item(&cache.shared, resource, &change.key, value, *created, revision),
+        ChangeKind::Put { value, created, .. } => {
+            let known = cache.fresh.take(value).map(Ok);
+            let indexed = known.unwrap_or_else(|| cache.shared.indexer.index(resource, &change.key, value));
+            item(indexed, &change.key, *created, revision)
+        }
         ChangeKind::Delete => None,
     };
     Some((resource, item.map_or(Update::Delete { key: change.key, revision }, Update::Put)))

@@ -25,6 +25,11 @@ pub trait Indexer: Send + Sync + 'static {
     /// What to serve and to select by. An error means that the bytes cannot be read: it is logged with the key, and the
     /// object is treated as absent.
     fn index(&self, resource: Resource, key: &str, value: &Bytes) -> Result<Indexed, String>;
+
+    /// The same of an object that is at hand, and about to be stored as `value`. `None` where only reading tells.
+    fn index_object(&self, _: Resource, _: &Value, _: &Bytes) -> Option<Indexed> {
+        None
+    }
 }
 
 /// An object made ready by the [`Indexer`].

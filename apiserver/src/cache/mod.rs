@@ -9,7 +9,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use bytes::Bytes;
 use component::shutdown::Shutdown;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::store::{self, RangeRequest, Revision, Store};
@@ -18,6 +20,7 @@ pub mod compact;
 pub mod event;
 pub mod extract;
 mod feed;
+mod fresh;
 pub mod item;
 mod resource;
 pub mod snapshot;
@@ -31,6 +34,7 @@ pub use item::{Indexed, Indexer, Item, Resource};
 pub use snapshot::Snapshot;
 pub use watcher::{WatchEnd, WatchFrom, Watcher};
 
+use fresh::Fresh;
 use resource::ResourceCache;
 use watcher::Shared;
 
@@ -54,6 +58,7 @@ impl Default for Options {
 pub struct Cache {
     shared: Arc<Shared>,
     options: Options,
+    fresh: Fresh,
     resources: RwLock<HashMap<Resource, Arc<ResourceCache>>>,
     ready: watch::Sender<bool>,
     /// The end of its following the store.
@@ -72,6 +77,7 @@ impl Cache {
                 oldest: AtomicU64::new(0),
             }),
             options,
+            fresh: Fresh::default(),
             resources: RwLock::default(),
             ready: watch::Sender::new(false),
             shutdown: shutdown.clone(),
@@ -111,6 +117,14 @@ impl Cache {
         let is_seen = self.revision() >= revision || self.shutdown.run_until(self.wait_for(revision)).await.is_some();
         let ends = || store::Error::Unavailable { operation: "read", reason: "the server ends".to_owned() };
         is_seen.then_some(revision).ok_or_else(ends)
+    }
+
+    /// Tells what is about to be committed as `value`, for the moment in which the store tells it.
+    pub fn expect(&self, resource: Resource, object: &Value, value: &Bytes) {
+        if self.shared.store.hands_on_bytes() && Fresh::takes(value) {
+            let indexed = self.shared.indexer.index_object(resource, object, value);
+            indexed.into_iter().for_each(|indexed| self.fresh.put(value.clone(), indexed));
+        }
     }
 
     /// One object.

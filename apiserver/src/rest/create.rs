@@ -179,6 +179,7 @@ async fn commit_new(
     }
     let key = api.catalogue.key(served, &call.info.namespace, name);
     let value = api.encode_stored(&object)?;
+    api.cache.expect(served.home().id, &object, &value);
     let mut commit = Commit {
         conditions: vec![Condition::Absent { key: key.clone() }],
         writes: vec![put(api, served, key.clone(), value.clone())],

@@ -147,10 +147,22 @@ pub fn validate_new(object: &Value, served: &Served) -> ErrorList {
 
 /// What holds for every kind once nothing else is wrong: a name can stand in a path.
 pub fn validate_last(object: &Value, served: &Served) -> ErrorList {
-    validate_metadata(object, served, names::path_segment)
+    match served.hooks.judges_metadata_last {
+        true => validate_metadata(object, served, names::path_segment),
+        // The rest was judged with the kind's own rule of names.
+        false => validate_name(object, names::path_segment),
+    }
 }
 
 fn validate_metadata(object: &Value, served: &Served, check: NameCheck) -> ErrorList {
+    let path = Path::new("metadata");
+    let mut errors = validate_name(object, check);
+    validate_namespace(object, served, &path, &mut errors);
+    errors.extend(validate_common(object, &path));
+    errors
+}
+
+fn validate_name(object: &Value, check: NameCheck) -> ErrorList {
     let path = Path::new("metadata");
     let mut errors = ErrorList::new();
     let name = meta::name(object);
@@ -166,8 +178,6 @@ fn validate_metadata(object: &Value, served: &Served, check: NameCheck) -> Error
         let child = path.child("name");
         errors.extend(check(name).into_iter().map(|words| Error::invalid(&child, name, words)));
     }
-    validate_namespace(object, served, &path, &mut errors);
-    errors.extend(validate_common(object, &path));
     errors
 }
 

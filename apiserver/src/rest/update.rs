@@ -212,7 +212,10 @@ async fn write(current: &Current, made: Made<'_>) -> Result<Attempt, Status> {
     let value = api.encode_stored(&new)?;
     let write = match removed {
         true => Write::Delete { key: key.clone() },
-        false => put(api, served, key.clone(), value.clone()),
+        false => {
+            api.cache.expect(served.home().id, &new, &value);
+            put(api, served, key.clone(), value.clone())
+        }
     };
     let mut commit = Commit {
         conditions: vec![Condition::Modified { key: key.clone(), revision: current.revision }],

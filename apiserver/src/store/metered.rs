@@ -38,6 +38,10 @@ impl Metered {
 
 #[async_trait]
 impl Store for Metered {
+    fn hands_on_bytes(&self) -> bool {
+        self.inner.hands_on_bytes()
+    }
+
     async fn get(&self, key: &str, at: Option<Revision>) -> Result<(Option<Entry>, Revision), Error> {
         let begun = Instant::now();
         let found = self.inner.get(key, at).await;

@@ -250,6 +250,11 @@ pub enum WatchError {
 /// A key-value store with history. See the module's head for the model.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// Whether a watch tells of a commit with the very bytes that it brought, not with a copy.
+    fn hands_on_bytes(&self) -> bool {
+        false
+    }
+
     /// One key, and the store's newest revision at that moment. `at` reads the past; errors are
     /// [`Error::Compacted`] and [`Error::Future`].
     async fn get(&self, key: &str, at: Option<Revision>) -> Result<(Option<Entry>, Revision), Error>;

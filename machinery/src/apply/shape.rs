@@ -123,8 +123,29 @@ fn keyed(keys: &[Text], ty: &Type, value: &Value) -> Result<Element, String> {
         ));
     }
     named.sort_by_key(|(name, _)| *name);
-    let named: Vec<String> = named.iter().map(|(name, value)| format!("{name:?}:{value}")).collect();
-    Ok(format!("k:{{{}}}", named.join(",")))
+    let mut element = "k:{".to_owned();
+    for (position, (name, value)) in named.iter().enumerate() {
+        if position > 0 {
+            element.push(',');
+        }
+        push_text(&mut element, name);
+        element.push(':');
+        match value.as_ref() {
+            Value::String(text) => push_text(&mut element, text),
+            value => element.push_str(&value.to_string()),
+        }
+    }
+    element.push('}');
+    Ok(element)
+}
+
+/// Adds a text as JSON has it. Nearly all are names, which stand as they are.
+fn push_text(element: &mut String, text: &str) {
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._/".contains(&byte)) {
+        element.extend(["\"", text, "\""]);
+    } else {
+        element.push_str(&Value::from(text).to_string());
+    }
 }
 
 /// A key that is not given takes the default that the schema publishes.

@@ -102,6 +102,9 @@ const PREFIX: &str = "pod-security.kubernetes.io/";
 /// `enforce` is taken as the strictest, others as the loosest, a wrong version as the newest.
 pub(super) fn read(namespace: &Value, defaults: &Policy) -> (Policy, ErrorList) {
     let mut wrong = ErrorList::new();
+    if !meta::map(namespace, "metadata.labels").keys().any(|label| label.starts_with(PREFIX)) {
+        return (*defaults, wrong);
+    }
     let mut level = |mode: &str| given(namespace, mode, Level::parse, LEVELS, &mut wrong);
     let enforce_level = level("enforce");
     let mut version = |mode: &str| given(namespace, mode, Version::parse, VERSIONS, &mut wrong);

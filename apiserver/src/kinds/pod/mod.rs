@@ -1,5 +1,6 @@
 //! Pods (Kubernetes concept: "Pods"). The spec is shared with the templates of workloads.
 
+mod alike;
 mod columns;
 pub mod defaults;
 mod disabled;
@@ -13,7 +14,6 @@ mod together;
 pub mod validate;
 pub mod warnings;
 
-use machinery::field::Path;
 use machinery::meta;
 use machinery::names;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ pub static HOOKS: Hooks = Hooks {
     prepare_status,
     resets: &[("", &["status"]), ("status", &["spec", "metadata.deletionTimestamp", "metadata.ownerReferences"])],
     portions: &[subresources::EPHEMERAL_CONTAINERS, subresources::RESIZE],
-    validate: validate::pod,
+    validate: alike::errors,
     validate_against: |new, old| if old.is_none() { validate::new_pod(new) } else { Vec::new() },
     validate_update: validate::validate_update,
     validate_status: validate::validate_status,
@@ -36,7 +36,7 @@ pub static HOOKS: Hooks = Hooks {
         let wrong = names::dns_label(meta::name(pod));
         let why = "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended";
         let of_name = (!wrong.is_empty()).then(|| format!("{why}: [{}]", wrong.join(" ")));
-        of_name.into_iter().chain(warnings::of(pod, &Path::root())).collect()
+        of_name.into_iter().chain(alike::words(pod)).collect()
     },
     has_generation: true,
     fields: &[
@@ -56,6 +56,9 @@ pub static HOOKS: Hooks = Hooks {
     grace,
     ..Hooks::PLAIN
 };
+
+/// What the name of the volume begins with that admission adds for the account's token.
+pub const TOKEN_VOLUME_PREFIX: &str = "kube-api-access-";
 
 /// A new pod is pending, of the class that its resources put it in.
 fn prepare_create(pod: &mut Value) {

@@ -168,6 +168,10 @@ impl Drop for Embedded {
 
 #[async_trait]
 impl Store for Embedded {
+    fn hands_on_bytes(&self) -> bool {
+        true
+    }
+
     async fn get(&self, key: &str, at: Option<Revision>) -> Result<(Option<Entry>, Revision), Error> {
         let (found, revision) = {
             let state = self.shared.read();

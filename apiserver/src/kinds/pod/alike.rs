@@ -1,0 +1,210 @@
+//! Of a thousand pods of one template, one is judged.
+//!
+//! Nearly all pods are made from templates and differ in name and labels only, of which the rules of
+//! [`super::validate`] and the words of [`super::warnings`] take no notice. The last few specs that were found good are
+//! kept, and a pod like one of them is not judged again. One thing differs from twin to twin: the server itself draws
+//! the name of the volume that holds the account's token.
+
+use std::collections::VecDeque;
+use std::sync::{PoisonError, RwLock};
+
+use machinery::field::{ErrorList, Path};
+use machinery::meta;
+use serde_json::{Map, Value};
+
+use super::{TOKEN_VOLUME_PREFIX, validate, warnings};
+
+/// Templates that make pods at one time are few; each costs a comparison of its first fields.
+const KEPT_MAX: usize = 16;
+/// Larger specs are judged each time: a client must not fill the memory.
+const BYTES_MAX: usize = 32 << 10;
+
+static GOOD: Kept = Kept(RwLock::new(VecDeque::new()));
+
+/// What is wrong with a pod, by the rules of [`validate::pod`].
+pub fn errors(pod: &Value) -> ErrorList {
+    GOOD.errors(pod)
+}
+
+/// Words of warning about a pod, as [`warnings::of`] has them.
+pub fn words(pod: &Value) -> Vec<String> {
+    if GOOD.has(pod) { Vec::new() } else { warnings::of(pod, &Path::root()) }
+}
+
+/// The newest first.
+struct Kept(RwLock<VecDeque<Good>>);
+
+/// What was judged: nothing was wrong with it, and no warning told.
+struct Good {
+    annotations: Map<String, Value>,
+    spec: Value,
+}
+
+impl Kept {
+    fn errors(&self, pod: &Value) -> ErrorList {
+        if self.has(pod) {
+            return ErrorList::new();
+        }
+        let errors = validate::pod(pod);
+        if errors.is_empty() {
+            self.keep(pod);
+        }
+        errors
+    }
+
+    fn has(&self, pod: &Value) -> bool {
+        let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().any(|good| good.is_like(pod))
+    }
+
+    fn keep(&self, pod: &Value) {
+        let (annotations, spec) = (meta::map(pod, "metadata.annotations"), &pod["spec"]);
+        if needs_name(spec) || is_large(annotations, spec) || !warnings::of(pod, &Path::root()).is_empty() {
+            return;
+        }
+        let good = Good { annotations: annotations.clone(), spec: spec.clone() };
+        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        kept.truncate(KEPT_MAX - 1);
+        kept.push_front(good);
+    }
+}
+
+impl Good {
+    fn is_like(&self, pod: &Value) -> bool {
+        let spec = &pod["spec"];
+        let tokens = (token_volume(&self.spec), token_volume(spec));
+        self.annotations == *meta::map(pod, "metadata.annotations") && is_same(&self.spec, spec, tokens)
+    }
+}
+
+/// Claims that are made for ephemeral volumes are called after the pod, and their names are judged.
+fn needs_name(spec: &Value) -> bool {
+    meta::list(spec, "volumes").iter().any(|volume| !volume["ephemeral"].is_null())
+}
+
+/// The name of the volume that the server added, or one like it; "" where there is none.
+fn token_volume(spec: &Value) -> &str {
+    let is_drawn = |name: &&str| {
+        let drawn = name.strip_prefix(TOKEN_VOLUME_PREFIX);
+        drawn.is_some_and(|drawn| !drawn.is_empty() && drawn.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+    };
+    let names = meta::list(spec, "volumes").iter().rev().map(|volume| meta::text(volume, "name"));
+    names.filter(|name| name.len() == TOKEN_VOLUME_PREFIX.len() + 5).find(is_drawn).unwrap_or_default()
+}
+
+/// Whether two values are the same but for the one name that each has in the other's place.
+fn is_same(a: &Value, b: &Value, names: (&str, &str)) -> bool {
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            let same =
+                |((name, a), (other, b)): ((&String, &Value), (&String, &Value))| name == other && is_same(a, b, names);
+            a.len() == b.len() && a.iter().zip(b).all(same)
+        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b, names)),
+        (Value::String(a), Value::String(b)) => match (a == names.0, b == names.1) {
+            (false, false) => a == b,
+            (a, b) => a && b,
+        },
+        (a, b) => a == b,
+    }
+}
+
+fn is_large(annotations: &Map<String, Value>, spec: &Value) -> bool {
+    let bytes: usize = annotations.iter().map(|(name, value)| name.len() + bytes(value)).sum();
+    bytes + self::bytes(spec) > BYTES_MAX
+}
+
+/// About what a value takes in memory.
+fn bytes(value: &Value) -> usize {
+    size_of::<Value>()
+        + match value {
+            Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + bytes(value)).sum(),
+            Value::Array(items) => items.iter().map(bytes).sum(),
+            Value::String(text) => text.len(),
+            _ => 0,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn kept() -> Kept {
+        Kept(RwLock::new(VecDeque::new()))
+    }
+
+    /// As admission leaves it.
+    fn pod(name: &str, token: &str, image: &str) -> Value {
+        let mut pod = json!({
+            "metadata": {"name": name, "namespace": "n"},
+            "spec": {
+                "containers": [{
+                    "name": "web", "image": image,
+                    "volumeMounts": [{"name": token, "mountPath": "/token", "readOnly": true}],
+                }],
+                "volumes": [{"name": token, "projected": {"sources": [
+                    {"downwardAPI": {"items": [{"path": "n", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+                ]}}],
+            },
+        });
+        (super::super::HOOKS.default)(&mut pod);
+        pod
+    }
+
+    #[test]
+    fn a_twin_is_not_judged_again_and_nothing_else_passes_for_one() {
+        let good = kept();
+        let first = pod("a-1", "kube-api-access-bcdfg", "web:1");
+        assert_eq!(good.errors(&first), []);
+        assert!(good.has(&first) && good.has(&pod("a-2", "kube-api-access-45678", "web:1")));
+        let mut annotated = first.clone();
+        annotated["metadata"]["annotations"] = json!({"controller.kubernetes.io/pod-deletion-cost": "much"});
+        let mut stale = first.clone();
+        stale["spec"]["volumes"][0]["name"] = "kube-api-access-zzzzz".into();
+        let mut longer = first.clone();
+        longer["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "web"}));
+        let named = pod("a-3", "kube-api-access-UP per", "web:1");
+        for wrong in [annotated, stale, longer, named] {
+            assert!(!good.errors(&wrong).is_empty(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_its_name_decides_is_judged_each_time() {
+        let claimed = |name: &str| {
+            let mut pod = pod(name, "kube-api-access-bcdfg", "web:1");
+            pod["spec"]["volumes"].as_array_mut().unwrap().push(json!({"name": "scratch", "ephemeral": {
+                "volumeClaimTemplate": {"spec": {
+                    "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+                }},
+            }}));
+            (super::super::HOOKS.default)(&mut pod);
+            pod
+        };
+        let good = kept();
+        assert_eq!(good.errors(&claimed("short")), []);
+        assert!(!good.errors(&claimed(&"x".repeat(250))).is_empty());
+    }
+
+    #[test]
+    fn warned_and_large_ones_are_not_kept_and_old_ones_go() {
+        let good = kept();
+        let mut warned = pod("a", "kube-api-access-bcdfg", "web:1");
+        let port = json!({"containerPort": 80, "protocol": "TCP", "name": "a"});
+        warned["spec"]["containers"][0]["ports"] = json!([port, {"containerPort": 80, "protocol": "TCP", "name": "b"}]);
+        let mut large = pod("a", "kube-api-access-bcdfg", "web:1");
+        large["spec"]["containers"][0]["args"] = json!(["x".repeat(BYTES_MAX)]);
+        for pod in [warned, large] {
+            assert_eq!(good.errors(&pod), []);
+            assert!(!good.has(&pod));
+        }
+        for number in 0..=KEPT_MAX {
+            assert_eq!(good.errors(&pod("a", "kube-api-access-bcdfg", &format!("web:{number}"))), []);
+        }
+        assert_eq!(good.0.read().unwrap().len(), KEPT_MAX);
+        assert!(!good.has(&pod("a", "kube-api-access-bcdfg", "web:0")));
+        assert!(good.has(&pod("a", "kube-api-access-bcdfg", "web:1")));
+    }
+}
