@@ -27,7 +27,7 @@ pub use node::{Node, Taint};
 pub use node_selector::{NodeTerm, RequiredNodeAffinity, WeightedNodeTerm};
 pub use owners::{Namespace, PodDisruptionBudget, ReplicaSet, ReplicationController, Service, StatefulSet};
 pub use pod::{Controller, HostPort, Pod, ScheduledCondition, SpreadConstraint, WhenUnsatisfiable};
-pub use resources::{Resources, ScoredRequests, is_extended};
+pub use resources::{ResourceName, Resources, ScoredRequests, is_extended};
 pub use taints::{Toleration, first_untolerated, tolerates};
 pub(crate) use volumes::SELECTED_NODE;
 pub use volumes::{Claim, Disk, PodVolume, StorageClass, Volume};

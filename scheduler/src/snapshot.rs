@@ -129,11 +129,17 @@ impl Snapshot {
     pub fn set_node(&mut self, node: Arc<Node>) {
         let slot = self.slot_for(node.name());
         let old = self.nodes[slot].node().cloned();
-        let moved = old.as_ref().is_none_or(|old| old.metadata.labels != node.metadata.labels);
         self.images.replace(slot, old.as_deref(), Some(&node));
-        self.nodes[slot].set_node(Some(node));
-        if moved {
-            self.topology_changed();
+        self.nodes[slot].set_node(Some(node.clone()));
+        match old {
+            None => self.topology_changed(),
+            Some(old) if old.metadata.labels != node.metadata.labels => {
+                self.columns.clear_changed(&old, &node);
+                if order::zone(&old) != order::zone(&node) {
+                    self.order.take();
+                }
+            }
+            Some(_) => {}
         }
     }
 
@@ -210,6 +216,11 @@ impl Snapshot {
     /// How many pods of each node match, by slot. Kept up to date from the first question on.
     pub fn counts(&self, matcher: &PodMatcher) -> Arc<Vec<u32>> {
         self.counts.of(matcher, &self.nodes, &self.namespaces)
+    }
+
+    /// How many pods match in each domain of a node label, by its number in [`Snapshot::column`]. Kept up to date likewise.
+    pub fn sums(&self, matcher: &PodMatcher, label: &str) -> Arc<Vec<i64>> {
+        self.counts.sums(matcher, (label, &self.column(label)), &self.nodes, &self.namespaces)
     }
 
     /// The value of a node label of each node, by slot, as small numbers.

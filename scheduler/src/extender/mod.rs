@@ -53,7 +53,7 @@ impl Concern {
 
     /// A limit of such a resource is a request as well: the API makes it so.
     pub fn is_interested(&self, pod: &Pod) -> bool {
-        self.managed.is_empty() || self.managed.iter().any(|name| pod.requests.get(name) > 0)
+        self.managed.is_empty() || self.managed.iter().any(|name| pod.requests.get(&**name) > 0)
     }
 }
 

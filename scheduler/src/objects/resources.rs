@@ -25,6 +25,28 @@ pub struct ScoredRequests {
     pub memory: i64,
 }
 
+/// Which resource, read of its API name once: plugins ask the same of many nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResourceName<'a> {
+    Cpu,
+    Memory,
+    EphemeralStorage,
+    Pods,
+    Scalar(&'a str),
+}
+
+impl<'a> From<&'a str> for ResourceName<'a> {
+    fn from(name: &'a str) -> Self {
+        match name {
+            "cpu" => Self::Cpu,
+            "memory" => Self::Memory,
+            "ephemeral-storage" => Self::EphemeralStorage,
+            "pods" => Self::Pods,
+            name => Self::Scalar(name),
+        }
+    }
+}
+
 impl Resources {
     /// From a node's `status.allocatable`. What cannot be read counts as nothing.
     pub fn from_list(list: Option<&BTreeMap<String, ApiQuantity>>) -> Self {
@@ -56,14 +78,14 @@ impl Resources {
         self.find(name).map_or(0, |index| self.scalars[index].1)
     }
 
-    /// A resource by its API name.
-    pub fn get(&self, name: &str) -> i64 {
-        match name {
-            "cpu" => self.milli_cpu,
-            "memory" => self.memory,
-            "ephemeral-storage" => self.ephemeral_storage,
-            "pods" => self.pods,
-            name => self.scalar(name),
+    /// A resource, or one by its API name.
+    pub fn get<'a>(&self, name: impl Into<ResourceName<'a>>) -> i64 {
+        match name.into() {
+            ResourceName::Cpu => self.milli_cpu,
+            ResourceName::Memory => self.memory,
+            ResourceName::EphemeralStorage => self.ephemeral_storage,
+            ResourceName::Pods => self.pods,
+            ResourceName::Scalar(name) => self.scalar(name),
         }
     }
 

@@ -35,12 +35,7 @@ impl PerDomain {
 
     /// How many pods match, per domain of `label`.
     fn of_matching(snapshot: &Snapshot, label: &str, matcher: &PodMatcher) -> Self {
-        let mut domains = Self::empty(snapshot, label);
-        let counts = snapshot.counts(matcher);
-        for slot in snapshot.order() {
-            domains.add(*slot, i64::from(counts[*slot]));
-        }
-        domains
+        Self { column: snapshot.column(label), amounts: snapshot.sums(matcher, label).to_vec() }
     }
 
     fn add(&mut self, slot: Slot, amount: i64) {

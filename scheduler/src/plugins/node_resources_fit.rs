@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::{Candidate, Filter, Normalize, Plugin, Rejection, Score, Shortfall};
 use crate::devices::{Taken, counts, is_backed, is_by_device, taken};
 use crate::event::Event;
-use crate::objects::{Node, Pod, Resources, is_extended};
+use crate::objects::{Node, Pod, ResourceName, Resources, is_extended};
 use crate::snapshot::{Devices, NodeInfo, Slot, Snapshot};
 
 /// A resource to score by, and how much it counts.
@@ -97,8 +97,8 @@ impl NodeResourcesFit {
         let wanted = &pod.requests;
         need(&mut rejection, "cpu", wanted.milli_cpu, requested.milli_cpu, allocatable.milli_cpu);
         need(&mut rejection, "memory", wanted.memory, requested.memory, allocatable.memory);
-        let storage = [wanted, requested, allocatable].map(|resources| resources.ephemeral_storage);
-        need(&mut rejection, "ephemeral-storage", storage[0], storage[1], storage[2]);
+        let (used, capacity) = (requested.ephemeral_storage, allocatable.ephemeral_storage);
+        need(&mut rejection, "ephemeral-storage", wanted.ephemeral_storage, used, capacity);
         let counts = |name: &str| !self.ignores(name) && !is_by_device(name, node, devices);
         for (name, amount) in wanted.scalars.iter().filter(|(name, _)| counts(name)) {
             need(&mut rejection, name, *amount, requested.scalar(name), allocatable.scalar(name));
@@ -120,15 +120,22 @@ impl NodeResourcesFit {
         }
     }
 
-    fn node_score(&self, pod: &Pod, candidate: Candidate<'_>, behind: &Behind<'_>) -> i64 {
+    /// By resources with their weights.
+    fn node_score(
+        &self,
+        resources: &[(ResourceName<'_>, i64)],
+        pod: &Pod,
+        candidate: Candidate<'_>,
+        behind: &Behind<'_>,
+    ) -> i64 {
         let ratio = matches!(self.strategy, Strategy::RequestedToCapacityRatio(_));
         let (mut sum, mut weights) = (0, 0);
-        for resource in &self.resources {
-            let Some((requested, capacity)) = amounts(pod, candidate, &resource.name, behind) else { continue };
+        for (name, weight) in resources {
+            let Some((requested, capacity)) = amounts(pod, candidate, *name, behind) else { continue };
             let score = self.score_of(requested, capacity);
             if !ratio || score > 0 {
-                sum += score * resource.weight;
-                weights += resource.weight;
+                sum += score * weight;
+                weights += weight;
             }
         }
         match weights {
@@ -140,11 +147,15 @@ impl NodeResourcesFit {
 }
 
 /// Adds to the rejection if the node lacks some of a resource.
+#[inline]
 fn need(rejection: &mut Option<Rejection>, resource: &str, wanted: i64, used: i64, capacity: i64) {
     let lacking = wanted - (capacity - used);
-    if wanted <= 0 || lacking <= 0 {
-        return;
+    if wanted > 0 && lacking > 0 {
+        add(rejection, resource, lacking, (wanted, capacity));
     }
+}
+
+fn add(rejection: &mut Option<Rejection>, resource: &str, lacking: i64, (wanted, capacity): (i64, i64)) {
     let (resource, reason): (Cow<'static, str>, Cow<'static, str>) = match resource {
         "cpu" => ("cpu".into(), "Insufficient cpu".into()),
         "memory" => ("memory".into(), "Insufficient memory".into()),
@@ -163,16 +174,18 @@ fn need(rejection: &mut Option<Rejection>, resource: &str, wanted: i64, used: i6
 }
 
 /// What would be requested of a resource with the pod, and how much the node has. Pods without requests count a little.
-fn amounts(pod: &Pod, candidate: Candidate<'_>, name: &str, behind: &Behind<'_>) -> Option<(i64, i64)> {
+fn amounts(pod: &Pod, candidate: Candidate<'_>, name: ResourceName<'_>, behind: &Behind<'_>) -> Option<(i64, i64)> {
     let NodeInfo { requested, scored, .. } = candidate.info;
     let allocatable = &candidate.node.allocatable;
     let (requested, capacity) = match name {
-        "cpu" => (scored.milli_cpu + pod.scored_requests.milli_cpu, allocatable.milli_cpu),
-        "memory" => (scored.memory + pod.scored_requests.memory, allocatable.memory),
-        "ephemeral-storage" => {
+        ResourceName::Cpu => (scored.milli_cpu + pod.scored_requests.milli_cpu, allocatable.milli_cpu),
+        ResourceName::Memory => (scored.memory + pod.scored_requests.memory, allocatable.memory),
+        ResourceName::EphemeralStorage => {
             (requested.ephemeral_storage + pod.requests.ephemeral_storage, allocatable.ephemeral_storage)
         }
-        name => match pod.requests.scalar(name) {
+        // Not asked for: a pod is always one.
+        ResourceName::Pods => return None,
+        ResourceName::Scalar(name) => match pod.requests.scalar(name) {
             0 => return None,
             wanted => {
                 let (used, capacity) = behind.scalar(name, candidate);
@@ -218,7 +231,9 @@ impl Plugin for NodeResourcesFit {
 
     fn score<'a>(&'a self, pod: &'a Pod, snapshot: &'a Snapshot, _: &'a [Slot]) -> Score<'a> {
         let behind = Behind::new(&self.resources, &snapshot.devices);
-        let score = move |candidate: Candidate<'_>| self.node_score(pod, candidate, &behind);
+        let resources = self.resources.iter().map(|resource| (ResourceName::from(&*resource.name), resource.weight));
+        let resources: Vec<_> = resources.collect();
+        let score = move |candidate: Candidate<'_>| self.node_score(&resources, pod, candidate, &behind);
         Score::Run { score: Box::new(score), normalize: Normalize::AsIs }
     }
 

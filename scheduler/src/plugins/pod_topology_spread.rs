@@ -41,6 +41,7 @@ impl Default for PodTopologySpread {
 /// A constraint with what it reads of the snapshot.
 struct Bound<'a> {
     constraint: Cow<'a, SpreadConstraint>,
+    matcher: PodMatcher,
     column: Arc<Column>,
     counts: Arc<Vec<u32>>,
     /// The pod itself is one of those that are spread.
@@ -80,6 +81,7 @@ impl PodTopologySpread {
                 counts_self: constraint.selector.matches_labels(pod.metadata.labels.as_ref()),
                 includes_all: !constraint.honor_taints
                     && (!constraint.honor_affinity || pod.required_node_affinity.is_empty()),
+                matcher,
                 constraint,
             }
         };
@@ -107,51 +109,80 @@ fn has_all_labels(constraints: &[Bound<'_>], slot: Slot) -> bool {
     constraints.iter().all(|constraint| constraint.value(slot).is_some())
 }
 
-/// Matching pods per domain; `None` for domains that no counted node belongs to.
-fn domains(constraint: &Bound<'_>, all: &[Bound<'_>], pod: &Pod, snapshot: &Snapshot) -> Vec<Option<i64>> {
-    let mut domains = vec![None; constraint.column.len];
-    for slot in snapshot.order() {
-        if !has_all_labels(all, *slot) || !constraint.includes(pod, snapshot, *slot) {
-            continue;
+/// Matching pods per domain of the constraint. Where every node counts, they are at hand as sums.
+struct Domains {
+    counts: Arc<Vec<i64>>,
+    /// Which domains a counted node belongs to; `None` when that is all.
+    counted: Option<Vec<bool>>,
+}
+
+impl Domains {
+    /// With `needs_all` only nodes count that have the labels of all constraints.
+    fn of(bound: &Bound<'_>, all: &[Bound<'_>], needs_all: bool, pod: &Pod, snapshot: &Snapshot) -> Self {
+        let same_label = |other: &Bound<'_>| other.constraint.topology_key == bound.constraint.topology_key;
+        if bound.includes_all && (!needs_all || all.iter().all(|o| o.column.is_complete || same_label(o))) {
+            let counts = snapshot.sums(&bound.matcher, &bound.constraint.topology_key);
+            return Self { counts, counted: None };
         }
-        if let Some(value) = constraint.value(*slot) {
-            *domains[value].get_or_insert(0) += i64::from(constraint.counts[*slot]);
+        let (mut counts, mut counted) = (vec![0; bound.column.len], vec![false; bound.column.len]);
+        for slot in snapshot.order() {
+            if (needs_all && !has_all_labels(all, *slot)) || !bound.includes(pod, snapshot, *slot) {
+                continue;
+            }
+            if let Some(value) = bound.value(*slot) {
+                counts[value] += i64::from(bound.counts[*slot]);
+                counted[value] = true;
+            }
         }
+        Self { counts: Arc::new(counts), counted: Some(counted) }
     }
-    domains
+
+    /// The least of any domain, where there are at least so many.
+    fn fewest(&self, min_domains: i64) -> i64 {
+        let counted = |value: usize| self.counted.as_ref().is_none_or(|counted| counted[value]);
+        let known = self.counts.iter().enumerate().filter(|(value, _)| counted(*value)).map(|(_, count)| *count);
+        let enough = known.clone().count() as i64 >= min_domains;
+        // With no domain at all nothing is too many, as upstream has it.
+        if enough { known.min().unwrap_or(i64::from(i32::MAX)) } else { 0 }
+    }
+}
+
+/// One hard constraint ready to check.
+struct Hard<'a> {
+    bound: Bound<'a>,
+    domains: Domains,
+    /// Pods in the domain that has the fewest.
+    fewest: i64,
 }
 
 fn hard_check<'a>(constraints: Vec<Bound<'a>>, pod: &'a Pod, snapshot: &'a Snapshot) -> Check<'a> {
-    let per_domain: Vec<_> = constraints.iter().map(|c| domains(c, &constraints, pod, snapshot)).collect();
-    let fewest: Vec<i64> = constraints
-        .iter()
-        .zip(&per_domain)
-        .map(|(bound, domains)| {
-            let known = domains.iter().flatten();
-            let enough = known.clone().count() as i64 >= bound.constraint.min_domains;
-            // With no domain at all nothing is too many, as upstream has it.
-            if enough { known.min().copied().unwrap_or(i64::from(i32::MAX)) } else { 0 }
-        })
-        .collect();
-    Box::new(move |candidate| {
-        for ((bound, domains), fewest) in constraints.iter().zip(&per_domain).zip(&fewest) {
-            let Some(value) = bound.value(candidate.slot) else {
-                let reason = "node(s) didn't match pod topology spread constraints (missing required label)";
-                return Err(Rejection::lasting(reason));
-            };
-            let skew = domains[value].unwrap_or(0) + i64::from(bound.counts_self) - fewest;
-            if skew > bound.constraint.max_skew {
-                return Err(Rejection::preemptable("node(s) didn't match pod topology spread constraints"));
-            }
+    let per_domain: Vec<_> = constraints.iter().map(|c| Domains::of(c, &constraints, true, pod, snapshot)).collect();
+    let combine = |(bound, domains): (Bound<'a>, Domains)| {
+        let fewest = domains.fewest(bound.constraint.min_domains);
+        Hard { bound, domains, fewest }
+    };
+    let hard: Vec<Hard<'a>> = constraints.into_iter().zip(per_domain).map(combine).collect();
+    Box::new(move |candidate| hard.iter().try_for_each(|hard| hard.check(candidate.slot)))
+}
+
+impl Hard<'_> {
+    fn check(&self, slot: Slot) -> Result<(), Rejection> {
+        let Some(value) = self.bound.value(slot) else {
+            let reason = "node(s) didn't match pod topology spread constraints (missing required label)";
+            return Err(Rejection::lasting(reason));
+        };
+        let skew = self.domains.counts[value] + i64::from(self.bound.counts_self) - self.fewest;
+        if skew > self.bound.constraint.max_skew {
+            return Err(Rejection::preemptable("node(s) didn't match pod topology spread constraints"));
         }
         Ok(())
-    })
+    }
 }
 
 /// One soft constraint ready to score: matching pods by domain, or by node for the hostname.
 struct Soft<'a> {
     bound: Bound<'a>,
-    per_domain: Option<Vec<i64>>,
+    per_domain: Option<Domains>,
     weight: f64,
 }
 
@@ -159,7 +190,7 @@ impl Soft<'_> {
     fn score(&self, slot: Slot) -> f64 {
         let Some(value) = self.bound.value(slot) else { return 0.0 };
         let count = match &self.per_domain {
-            Some(domains) => domains[value],
+            Some(domains) => domains.counts[value],
             None => i64::from(self.bound.counts[slot]),
         };
         count as f64 * self.weight + (self.bound.constraint.max_skew - 1) as f64
@@ -167,12 +198,12 @@ impl Soft<'_> {
 }
 
 impl PodTopologySpread {
-    /// Domains of feasible nodes only, counted over all nodes that the pod may count; more domains weigh more.
+    /// Counted over all nodes that the pod may count; the more domains feasible nodes have, the more they weigh.
     fn soften<'a>(&self, all: Vec<Bound<'a>>, pod: &Pod, snapshot: &Snapshot, feasible: &[Slot]) -> Vec<Soft<'a>> {
         let requires_all = !pod.spread.is_empty() || !self.system_defaults;
         let counted = |slot: &&Slot| !requires_all || has_all_labels(&all, **slot);
         let eligible: Vec<Slot> = feasible.iter().filter(counted).copied().collect();
-        let prepare = |bound: &Bound<'_>| -> (Option<Vec<i64>>, usize) {
+        let prepare = |bound: &Bound<'_>| -> (Option<Domains>, usize) {
             if &*bound.constraint.topology_key == HOSTNAME {
                 return (None, eligible.len());
             }
@@ -185,19 +216,11 @@ impl PodTopologySpread {
                     None => unlabelled = true,
                 }
             }
-            let mut domains = vec![0; bound.column.len];
-            for slot in snapshot.order().iter().filter(counted) {
-                if let Some(value) = bound.value(*slot)
-                    && wanted[value]
-                    && bound.includes(pod, snapshot, *slot)
-                {
-                    domains[value] += i64::from(bound.counts[*slot]);
-                }
-            }
+            let domains = Domains::of(bound, &all, requires_all, pod, snapshot);
             (Some(domains), wanted.iter().filter(|w| **w).count() + usize::from(unlabelled))
         };
         let prepared: Vec<_> = all.iter().map(prepare).collect();
-        let combine = |(bound, (per_domain, size)): (Bound<'a>, (Option<Vec<i64>>, usize))| Soft {
+        let combine = |(bound, (per_domain, size)): (Bound<'a>, (Option<Domains>, usize))| Soft {
             bound,
             per_domain,
             weight: ((size + 2) as f64).ln(),

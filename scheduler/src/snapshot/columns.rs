@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::NodeInfo;
+use crate::objects::Node;
 
 /// The number of a node that lacks the label.
 pub const NO_VALUE: u32 = u32::MAX;
@@ -16,15 +17,23 @@ pub struct Column {
     pub values: Vec<u32>,
     /// How many different values there are.
     pub len: usize,
+    /// Every node that exists has the label.
+    pub is_complete: bool,
 }
 
-/// Columns are made when first asked for and thrown away when any node comes, goes or changes its labels.
+/// Columns are made when first asked for. All are thrown away when any node comes or goes; when one changes its labels,
+/// those of the labels that changed.
 #[derive(Debug, Default)]
 pub(super) struct Columns(RefCell<HashMap<Box<str>, Arc<Column>>>);
 
 impl Columns {
     pub(super) fn clear(&mut self) {
         self.0.get_mut().clear();
+    }
+
+    /// The node in one slot has become another.
+    pub(super) fn clear_changed(&mut self, old: &Node, new: &Node) {
+        self.0.get_mut().retain(|label, _| old.label(label) == new.label(label));
     }
 
     pub(super) fn of(&self, label: &str, nodes: &[NodeInfo]) -> Arc<Column> {
@@ -46,6 +55,7 @@ fn build(label: &str, nodes: &[NodeInfo]) -> Column {
             *known.entry(value).or_insert(next)
         })
     };
-    let values = nodes.iter().map(number).collect();
-    Column { values, len: known.len() }
+    let values: Vec<u32> = nodes.iter().map(number).collect();
+    let is_complete = nodes.iter().zip(&values).all(|(info, value)| *value != NO_VALUE || !info.exists());
+    Column { values, len: known.len(), is_complete }
 }

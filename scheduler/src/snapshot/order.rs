@@ -20,7 +20,8 @@ pub(super) fn of(nodes: &[NodeInfo]) -> Vec<Slot> {
     order
 }
 
-fn zone(node: &Node) -> (&str, &str) {
+/// What the order depends on, of a node.
+pub(super) fn zone(node: &Node) -> (&str, &str) {
     let label = |name| node.label(name).unwrap_or_default();
     (label("topology.kubernetes.io/region"), label("topology.kubernetes.io/zone"))
 }

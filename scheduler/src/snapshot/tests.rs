@@ -8,8 +8,10 @@ use serde_json::json;
 use super::*;
 use crate::testkit::{all, asks, node, on, pod};
 
+const ZONE: &str = "topology.kubernetes.io/zone";
+
 fn zoned(name: &str, zone: &str) -> Arc<Node> {
-    node(name, json!({"metadata": {"labels": {"topology.kubernetes.io/zone": zone}}}))
+    node(name, json!({"metadata": {"labels": {ZONE: zone}}}))
 }
 
 fn names(snapshot: &Snapshot) -> Vec<&str> {
@@ -25,6 +27,24 @@ fn nodes_are_walked_zone_by_zone() {
     assert_eq!(names(&snapshot), ["a1", "b1", "c1", "a2", "c2", "a3"]);
     snapshot.remove_node("b1");
     assert_eq!(names(&snapshot), ["a1", "c1", "a2", "c2", "a3"]);
+    snapshot.set_node(zoned("a2", "b"));
+    assert_eq!(names(&snapshot), ["a1", "a2", "c1", "a3", "c2"]);
+}
+
+#[test]
+fn a_label_that_changes_is_told_of_that_node_and_that_label() {
+    let mut snapshot = Snapshot::default();
+    ["n", "m"].into_iter().for_each(|name| snapshot.set_node(zoned(name, "a")));
+    let (zones, hosts) = (snapshot.column(ZONE), snapshot.column("kubernetes.io/hostname"));
+    assert_eq!((zones.len, hosts.len), (1, 2));
+    snapshot.set_node(zoned("n", "b"));
+    assert_eq!((snapshot.column(ZONE).len, snapshot.column("rack").is_complete), (2, false));
+    assert!(Arc::ptr_eq(&hosts, &snapshot.column("kubernetes.io/hostname")));
+    ["n", "m"]
+        .into_iter()
+        .for_each(|name| snapshot.set_node(node(name, json!({"metadata": {"labels": {"rack": "r"}}}))));
+    let racks = snapshot.column("rack");
+    assert_eq!((racks.len, racks.is_complete, snapshot.column(ZONE).len), (1, true, 0));
 }
 
 #[test]
@@ -83,11 +103,12 @@ fn sums_and_counts_never_drift() {
                         snapshot.assume(slot, pod(&name, all([asks("1", "1Mi"), labels, extra, on(&host)])));
                     }
                 }
-                4 => drop(snapshot.counts(&matcher)),
+                4 => drop((snapshot.counts(&matcher), snapshot.sums(&matcher, ZONE))),
                 _ => snapshot.set_pod(pod(&name, all([asks("2", "3Mi"), labels, extra, on(&host)]))),
             }
         }
-        let kept = snapshot.counts(&matcher);
+        let (kept, sums, zones) = (snapshot.counts(&matcher), snapshot.sums(&matcher, ZONE), snapshot.column(ZONE));
+        let mut expected = vec![0; zones.len];
         let mut fresh = Snapshot::default();
         snapshot.nodes.iter().filter_map(NodeInfo::node).for_each(|node| fresh.set_node(node.clone()));
         snapshot.pods().for_each(|pod| fresh.set_pod(pod.clone()));
@@ -96,7 +117,9 @@ fn sums_and_counts_never_drift() {
             assert_eq!((&info.requested, info.scored), (&twin.requested, twin.scored), "seed {seed}");
             let matching = info.pods().iter().filter(|pod| matcher.matches(pod, snapshot.namespaces())).count();
             assert_eq!(kept[slot] as usize, matching, "seed {seed}");
+            expected[zones.values[slot] as usize] += matching as i64;
         }
+        assert_eq!(*sums, expected, "seed {seed}");
         let users = |snapshot: &Snapshot| -> u32 {
             snapshot.terms(TermKind::RequiredAnti).flat_map(|(_, _, slots)| slots.values().copied()).sum()
         };

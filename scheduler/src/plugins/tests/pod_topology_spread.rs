@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use machinery::selector::Selector;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
 use super::{scores, scores_in, verdicts, world};
@@ -137,6 +139,48 @@ fn a_controllers_selector_is_part_of_the_defaults() {
     let owned = pod("p", json!({"metadata": {"labels": {"app": "web"}, "ownerReferences": [owner]}}));
     let scores = scores_in(&PodTopologySpread::default(), &owned, &nodes, &snapshot);
     assert!(scores[0] < scores[1], "{scores:?}");
+}
+
+/// Where every node counts, sums are at hand; a policy that leaves none out asks for a walk over all nodes instead.
+#[test]
+fn sums_at_hand_are_those_of_a_walk() {
+    for seed in 0..200 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        // Half of the worlds have all labels on all nodes.
+        let complete: bool = random.random();
+        let labelled = |index: usize| {
+            let mut labels = json!({});
+            for key in ["zone", "rack"] {
+                if complete || random.random_range(0..3) > 0 {
+                    labels[key] = format!("{key}-{}", random.random_range(0..3)).into();
+                }
+            }
+            node(&format!("n{index}"), json!({"metadata": {"labels": labels}}))
+        };
+        let nodes: Vec<_> = (0..8).map(labelled).collect();
+        let placed = |index: usize| web(&format!("w{index}"), &format!("n{}", random.random_range(0..8)));
+        let placed: Vec<_> = (0..12).map(placed).collect();
+        let keys = ["zone", "rack", "kubernetes.io/hostname"];
+        let when = ["DoNotSchedule", "ScheduleAnyway"];
+        let chosen: Vec<(&str, &str, i32, i32)> = (0..random.random_range(1..4))
+            .map(|_| {
+                let (key, when) = (keys[random.random_range(0..3)], when[random.random_range(0..2)]);
+                (key, when, random.random_range(1..4), random.random_range(1..5))
+            })
+            .collect();
+        let told = |policy: &str| {
+            let constraints: Vec<Value> = chosen
+                .iter()
+                .map(|(key, when, max_skew, min_domains)| {
+                    constraint(json!({"topologyKey": key, "whenUnsatisfiable": when, "maxSkew": max_skew,
+                        "minDomains": min_domains, "nodeTaintsPolicy": policy}))
+                })
+                .collect();
+            let (plugin, pod) = (PodTopologySpread::default(), spreading(&constraints, json!({})));
+            (verdicts(&plugin, &pod, &nodes, &placed), scores(&plugin, &pod, &nodes, &placed))
+        };
+        assert_eq!(told("Ignore"), told("Honor"), "seed {seed}: {chosen:?}");
+    }
 }
 
 #[test]
