@@ -19,9 +19,9 @@ use crate::programs::Programs;
 
 const DEADLINE: Duration = Duration::from_secs(600);
 
-pub async fn run(size: Size, sheet: &mut Sheet) -> Result<()> {
+pub async fn run(size: Size<'_>, sheet: &mut Sheet) -> Result<()> {
     let (nodes, replicas) = (size.of(1000), size.of(10_000));
-    let mut programs = Programs::start().await?;
+    let mut programs = Programs::start(size.program).await?;
     programs.start_scheduler()?;
     programs.start_nodes(nodes).await?;
     let web = Web { api: Api::namespaced(programs.client.clone(), "default"), name: "web".to_owned(), replicas };

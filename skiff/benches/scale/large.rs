@@ -14,9 +14,9 @@ const DEPLOYMENTS: usize = 10;
 const DEADLINE: Duration = Duration::from_secs(900);
 const KIB_PER_MIB: f64 = 1024.0;
 
-pub async fn run(size: Size, sheet: &mut Sheet) -> Result<()> {
+pub async fn run(size: Size<'_>, sheet: &mut Sheet) -> Result<()> {
     let (nodes, pods) = (size.of(1000), size.of(100_000));
-    let mut programs = Programs::start().await?;
+    let mut programs = Programs::start(size.program).await?;
     programs.start_scheduler()?;
     programs.start_nodes(nodes).await?;
     fill(&programs, "first", 1).await?;

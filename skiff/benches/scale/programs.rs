@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use component::shutdown::Shutdown;
-use figures::process::memory_mib;
+use figures::process::{Cpu, memory_mib};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
@@ -15,12 +16,12 @@ use kube::{Api, Client};
 use crate::hollow::nodes;
 use crate::hollow::plane::Plane;
 
-const SKIFF: &str = env!("CARGO_BIN_EXE_skiff");
 const START: Duration = Duration::from_secs(60);
 
 /// A running control plane, and hollow nodes. Ends with this value.
 pub struct Programs {
     pub client: Client,
+    program: PathBuf,
     plane: Plane,
     running: Vec<(&'static str, Child)>,
     shutdown: Shutdown,
@@ -28,11 +29,12 @@ pub struct Programs {
 
 impl Programs {
     /// The API server and the controllers; pods can be made.
-    pub async fn start() -> Result<Self> {
+    pub async fn start(program: &Path) -> Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let plane = Plane::new(address)?;
         let client = plane.master("bench")?;
-        let mut programs = Self { client, plane, running: Vec::new(), shutdown: Shutdown::new() };
+        let mut programs =
+            Self { client, program: program.to_owned(), plane, running: Vec::new(), shutdown: Shutdown::new() };
         programs.run("kube-apiserver", programs.plane.api_server_flags())?;
         let mut flags = programs.plane.controller_manager_flags();
         // Hollow nodes do not beat.
@@ -66,10 +68,15 @@ impl Programs {
 
     fn run(&mut self, part: &'static str, flags: Vec<String>) -> Result<()> {
         let log = File::create(self.plane.path(&format!("{part}.log")))?;
-        let mut command = Command::new(SKIFF);
+        let mut command = Command::new(&self.program);
         command.arg(part).args(flags).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.running.push((part, command.spawn().with_context(|| format!("start {part}"))?));
         Ok(())
+    }
+
+    pub fn processes(&self) -> Processes {
+        let parts = self.running.iter().map(|(part, child)| (*part, child.id().to_string()));
+        parts.chain([("the bench itself", "self".to_owned())]).collect()
     }
 
     /// Resident MiB of each part. A part that has ended is an error.
@@ -81,6 +88,14 @@ impl Programs {
         }
         Ok(all)
     }
+}
+
+/// The processes of the parts, and this one, by name.
+pub type Processes = Vec<(&'static str, String)>;
+
+/// Processor time so far of each.
+pub fn cpu(processes: &Processes) -> Result<Vec<Duration>> {
+    processes.iter().map(|(_, process)| Ok(Cpu::of(process)?.own)).collect()
 }
 
 impl Drop for Programs {
