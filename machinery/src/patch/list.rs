@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::PatchError;
+use crate::schema::go_map;
 
 /// Names elements: by a field of theirs, or, without a key, by themselves.
 pub(super) struct ByKey<'a>(pub(super) &'a str);
@@ -14,7 +15,7 @@ impl ByKey<'_> {
             return Ok(element);
         }
         element.get(self.0).ok_or_else(|| {
-            PatchError::Broken(format!("map: {element} does not contain declared merge key: {}", self.0))
+            PatchError::Broken(format!("map: {} does not contain declared merge key: {}", go_map(element), self.0))
         })
     }
 

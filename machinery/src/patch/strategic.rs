@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::PatchError;
 use super::list::{ByKey, in_order, partition};
-use crate::schema::{Field, Schema, Type};
+use crate::schema::{Field, Schema, Type, go_map};
 
 pub(super) const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -252,7 +252,10 @@ fn element_kind(lists: &[&[Value]]) -> Result<Kind, PatchError> {
     }
     let maps = elements.next().is_some_and(Value::is_object);
     match elements.find(|element| element.is_object() != maps) {
-        Some(other) => Err(PatchError::Broken(format!("list element types are not identical: {}", go_type(other)))),
+        Some(_) => {
+            let lists: Vec<String> = lists.iter().map(|list| go_map(&Value::from(list.to_vec()))).collect();
+            Err(PatchError::Broken(format!("list element types are not identical: [{}]", lists.join(" "))))
+        }
         None if maps => Ok(Kind::Maps),
         None => Ok(Kind::Scalars),
     }

@@ -82,7 +82,7 @@ fn nulls_delete_and_are_not_added() {
 #[test]
 fn an_element_without_its_merge_key_is_refused() {
     let refused = containers(json!({"containers": [{"image": "x"}]})).unwrap_err();
-    assert_eq!(refused.to_string(), r#"map: {"image":"x"} does not contain declared merge key: name"#);
+    assert_eq!(refused.to_string(), "map: map[image:x] does not contain declared merge key: name");
 }
 
 #[test]

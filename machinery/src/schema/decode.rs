@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::go::{Path, Segment, type_error};
+use super::go::{Path, Segment, type_error, type_error_of};
 use super::tree::{Any, Key, Tree};
 use super::{Schema, Type, go, literal};
 
@@ -133,6 +133,9 @@ impl Session {
             Err(literal::Refusal::Mismatch(value)) => return self.mismatch(&value, path),
             Err(literal::Refusal::Saved(text)) => self.saved = self.saved.take().or(Some(text)),
             Err(literal::Refusal::Fatal(text)) => self.fatal = self.fatal.take().or(Some(text)),
+            Err(literal::Refusal::Nested(value, ty)) => {
+                self.fatal = self.fatal.take().or_else(|| Some(type_error_of(ty, &value, path)));
+            }
         }
         Value::Null
     }

@@ -1,5 +1,7 @@
 //! Go's words for JSON errors, which clients read in a Status: the path to a field, type names, quoting, syntax errors.
 
+use serde_json::Value;
+
 use super::{Field, Schema, Type};
 
 /// Where the decoder stands. Lives on the stack; text is made only for an error.
@@ -25,7 +27,7 @@ impl<'a> Path<'a> {
         Path { parent: Some(self), segment }
     }
 
-    fn segments(&self) -> Vec<Segment<'a>> {
+    pub(super) fn segments(&self) -> Vec<Segment<'a>> {
         let mut segments = self.parent.map(Path::segments).unwrap_or_default();
         segments.push(self.segment);
         segments
@@ -55,8 +57,12 @@ impl<'a> Path<'a> {
 
 /// `json: cannot unmarshal VALUE into Go struct field PodSpec.spec.containers of type []v1.Container`.
 pub(super) fn type_error(value: &str, path: &Path<'_>) -> String {
+    type_error_of(&go_type_at(&path.segments()), value, path)
+}
+
+/// The same, where the value should have been of this type.
+pub(super) fn type_error_of(ty: &str, value: &str, path: &Path<'_>) -> String {
     let segments = path.segments();
-    let ty = go_type_at(&segments);
     let fields = segments.iter().filter_map(|segment| match segment {
         Segment::Field(owner, field) => Some((*owner, *field)),
         _ => None,
@@ -88,7 +94,7 @@ fn embedded_names(owner: &Schema, field: &Field, names: &mut Vec<String>) {
 }
 
 /// Go's type of the value at the end of a path: the last field's, with one layer off for each index or key after it.
-fn go_type_at(segments: &[Segment<'_>]) -> String {
+pub(super) fn go_type_at(segments: &[Segment<'_>]) -> String {
     let last_field = segments.iter().rposition(|segment| matches!(segment, Segment::Field(..) | Segment::Root(_)));
     let Some(at) = last_field else { return "interface {}".to_owned() };
     let (mut ty, mut text) = match segments[at] {
@@ -136,6 +142,20 @@ fn go_type(ty: &Type) -> String {
     }
 }
 
+/// As Go prints a tree: `map[spec:map[replicas:2]]`.
+pub fn go_map(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let entries: Vec<String> = map.iter().map(|(name, value)| format!("{name}:{}", go_map(value))).collect();
+            format!("map[{}]", entries.join(" "))
+        }
+        Value::Array(list) => format!("[{}]", list.iter().map(go_map).collect::<Vec<_>>().join(" ")),
+        Value::String(text) => text.clone(),
+        Value::Null => "<nil>".to_owned(),
+        scalar => scalar.to_string(),
+    }
+}
+
 /// Go's `%q`: JSON's escapes serve for what occurs in field names.
 pub(super) fn quote(text: &str) -> String {
     format!("{text:?}")
@@ -175,4 +195,17 @@ pub fn syntax_error(body: &[u8], error: &serde_json::Error) -> String {
 fn offset_of(body: &[u8], line: usize, column: usize) -> usize {
     let starts = body.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
     std::iter::once(0).chain(starts).nth(line.saturating_sub(1)).unwrap_or(0) + column
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn trees_are_shown_as_go_shows_them() {
+        let tree = json!({"spec": {"b": [1, "x", null], "a": true}});
+        assert_eq!(go_map(&tree), "map[spec:map[a:true b:[1 x <nil>]]]");
+    }
 }

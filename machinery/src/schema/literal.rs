@@ -25,6 +25,8 @@ pub(super) enum Refusal {
     Saved(String),
     /// Told as it is; ends Go's decoding.
     Fatal(String),
+    /// From a type's own decoder, which wants another type inside: the words for the value, and that type. Ends Go's decoding.
+    Nested(String, &'static str),
 }
 
 impl Token<'_> {
@@ -78,9 +80,8 @@ pub(super) fn composite(ty: &Type, kind: &str, value: &Value) -> Refusal {
     }
 }
 
-/// From a type's own decoder: Go tells no path.
-fn nested(kind: &str, ty: &str) -> Refusal {
-    Refusal::Fatal(format!("json: cannot unmarshal {kind} into Go value of type {ty}"))
+fn nested(kind: &str, ty: &'static str) -> Refusal {
+    Refusal::Nested(kind.to_owned(), ty)
 }
 
 fn integer(number: Number, min: i64, max: i64) -> Result<Value, Refusal> {

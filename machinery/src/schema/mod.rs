@@ -12,6 +12,7 @@ mod facts;
 mod go;
 pub(crate) mod literal;
 mod normalize;
+mod restore;
 #[cfg(test)]
 mod tests;
 pub(crate) mod time;
@@ -28,9 +29,10 @@ pub use decode::{
 pub use defaults::default_static;
 pub(crate) use facts::tables;
 pub use facts::{builtin, group_versions, kind_of, kinds, message, messages, published};
-pub use go::syntax_error;
+pub use go::{go_map, syntax_error};
 pub(crate) use normalize::zero;
 pub use normalize::{is_empty, normalize};
+pub use restore::restore;
 pub use tree::decode_tree;
 
 /// Text that is `'static` for built-in kinds and owned for custom ones.

@@ -85,7 +85,7 @@ fn wrong_types_are_told_in_gos_words() {
         ),
         (
             r#"{"containers":[{"livenessProbe":{"httpGet":{"port":true}}}]}"#,
-            "json: cannot unmarshal bool into Go value of type int32",
+            "json: cannot unmarshal bool into Go struct field HTTPGetAction.spec.containers.livenessProbe.ProbeHandler.httpGet.port of type int32",
         ),
     ];
     for (spec, expected) in cases {
