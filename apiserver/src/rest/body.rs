@@ -30,7 +30,8 @@ pub fn decode(
     expected: &Gvk,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    let decoded = decode_format(body, headers, schema)?.map_err(|error| refused(&error, expected))?;
+    let format = body_format(headers)?;
+    let decoded = decode_format(body, format, schema).map_err(|error| refused(&error, expected, body, format))?;
     let mut object = decoded.object;
     check_kind(&object, expected)?;
     let warnings = judge(decoded.strict, expected, validation)?;
@@ -43,9 +44,9 @@ pub fn decode(
 
 /// Decodes options that a request carries as its body (`DeleteOptions`); unknown fields are passed over.
 pub fn decode_options(body: &[u8], headers: &HeaderMap, schema: &Schema) -> Result<Value, Status> {
-    let expected = Gvk::new("", "v1", "DeleteOptions");
-    let decoded = decode_format(body, headers, schema)?;
-    decoded.map(|decoded| decoded.object).map_err(|error| refused(&error, &expected))
+    let format = body_format(headers)?;
+    let decoded = decode_format(body, format, schema);
+    decoded.map(|decoded| decoded.object).map_err(|error| Status::bad_request(unread(&error, format)))
 }
 
 /// What the body says it is in; empty where it says nothing, or cannot be read.
@@ -58,28 +59,61 @@ pub fn api_version(body: &[u8], headers: &HeaderMap) -> Result<String, Status> {
     Ok(said.unwrap_or_default().api_version)
 }
 
-type Outcome = Result<schema::Decoded, DecodeError>;
-
-fn decode_format(body: &[u8], headers: &HeaderMap, schema: &Schema) -> Result<Outcome, Status> {
-    Ok(match body_format(headers)? {
+fn decode_format(body: &[u8], format: Format, schema: &Schema) -> Result<schema::Decoded, DecodeError> {
+    match format {
         Format::Json => schema::decode_json(schema, body),
         Format::Yaml => schema::decode_yaml(schema, body),
         Format::Protobuf => protobuf::decode(schema, body),
-    })
+    }
 }
 
 /// A body that is not an object of the kind, in upstream's words.
-pub fn refused(error: &DecodeError, expected: &Gvk) -> Status {
+fn refused(error: &DecodeError, expected: &Gvk, body: &[u8], format: Format) -> Status {
+    let why = unread(error, format);
     Status::bad_request(match error {
-        DecodeError::Syntax(text) => {
-            format!("the object provided is unrecognized (must be of type {}): {text}", expected.kind)
-        }
-        DecodeError::Type(text) => format!(
-            "{kind} in version {version} cannot be handled as a {kind}: {text}",
+        DecodeError::Type(text) if !text.contains(NO_OBJECT) => format!(
+            "{kind} in version {version} cannot be handled as a {kind}: {why}",
             kind = expected.kind,
             version = machinery::field::quote(&expected.version),
         ),
+        _ => {
+            format!(
+                "the object provided is unrecognized (must be of type {}): {why} ({})",
+                expected.kind,
+                summary(body)
+            )
+        }
     })
+}
+
+/// Why. What is no object at all is asked for its kind in vain.
+fn unread(error: &DecodeError, format: Format) -> String {
+    const NO_KIND: &str = "couldn't get version/kind; json parse error: ";
+    match (error, format) {
+        (DecodeError::Syntax(text), Format::Json) => format!("{NO_KIND}{text}"),
+        (DecodeError::Syntax(text), _) => text.trim_start_matches("error converting YAML to JSON: ").to_owned(),
+        (DecodeError::Type(text), _) => match text.split_once(NO_OBJECT) {
+            Some((what, _)) => format!("{NO_KIND}{what}{NO_OBJECT}{TYPE_META}"),
+            None => text.clone(),
+        },
+    }
+}
+
+const NO_OBJECT: &str = " into Go value of type ";
+/// How Go prints the type that it reads a version and a kind into.
+const TYPE_META: &str =
+    r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+const SUMMARY_BYTES_MAX: usize = 30;
+
+/// The beginning of a body, in hexadecimal where it is none of JSON's objects.
+fn summary(body: &[u8]) -> String {
+    let shown = &body[..body.len().min(SUMMARY_BYTES_MAX)];
+    let text = match shown.first() {
+        None => return "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(shown).into_owned(),
+        Some(_) => shown.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if shown.len() < body.len() { text + " ..." } else { text }
 }
 
 /// What unknown and duplicate fields lead to.
@@ -98,6 +132,16 @@ pub fn judge(found: Vec<String>, expected: &Gvk, validation: FieldValidation) ->
 
 /// Whether an object says that it is of the expected kind; one that says nothing is.
 pub fn check_kind(object: &Value, expected: &Gvk) -> Result<(), Status> {
+    let Some((given, why)) = foreign_kind(object, expected)? else { return Ok(()) };
+    let version = machinery::field::quote(&given.version);
+    Err(Status::bad_request(format!(
+        "{} in version {version} cannot be handled as a {}: {why}",
+        given.kind, expected.kind
+    )))
+}
+
+/// What another kind the object says it is of, and why that cannot be taken.
+pub fn foreign_kind(object: &Value, expected: &Gvk) -> Result<Option<(Gvk, String)>, Status> {
     let api_version = object["apiVersion"].as_str().unwrap_or_default();
     let kind = object["kind"].as_str().unwrap_or_default();
     let (group, version) = if api_version.is_empty() {
@@ -109,21 +153,56 @@ pub fn check_kind(object: &Value, expected: &Gvk) -> Result<(), Status> {
     let kind = if kind.is_empty() { &expected.kind } else { kind };
     let given = Gvk::new(group, version, kind);
     if given == *expected {
-        return Ok(());
+        return Ok(None);
     }
     let known = machinery::schema::builtin(&given).is_some();
-    let (kind, version) = (&given.kind, machinery::field::quote(&given.version));
-    Err(Status::bad_request(if known && (given.group != expected.group || given.kind != expected.kind) {
-        format!(
-            "{kind} in version {version} cannot be handled as a {}: converting ({}.{kind}) to ({}.{}): unknown conversion",
-            expected.kind, given.version, expected.version, expected.kind
-        )
+    let why = if known && (given.group != expected.group || given.kind != expected.kind) {
+        let inside = internal_package(&expected.group);
+        format!("converting ({}.{}) to ({inside}.{}): unknown conversion", given.version, given.kind, expected.kind)
     } else {
         format!(
-            "{kind} in version {version} cannot be handled as a {}: no kind {} is registered for version {} in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
-            expected.kind,
-            machinery::field::quote(kind),
+            "no kind {} is registered for version {} in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+            machinery::field::quote(&given.kind),
             machinery::field::quote(&given.api_version()),
         )
-    }))
+    };
+    Ok(Some((given, why)))
+}
+
+/// The package of upstream's internal types of a group.
+fn internal_package(group: &str) -> &str {
+    match group {
+        "" | "events.k8s.io" => "core",
+        group => group.split('.').next().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_shown() {
+        let long = [b'{'; 31];
+        for (body, want) in [
+            (&b""[..], "<empty>"),
+            (b"{\"a\"", "{\"a\""),
+            (b"[]", "5b5d"),
+            (&long, "{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{ ..."),
+        ] {
+            assert_eq!(summary(body), want);
+        }
+        let error = DecodeError::Type("json: cannot unmarshal array into Go value of type v1.Pod".to_owned());
+        let told = refused(&error, &Gvk::new("", "v1", "Pod"), b"[]", Format::Json).message;
+        assert!(told.starts_with("the object provided is unrecognized (must be of type Pod): couldn't get"), "{told}");
+        assert!(told.ends_with("into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" } (5b5d)"), "{told}");
+    }
+
+    #[test]
+    fn another_kind_is_told_with_the_types_of_either() {
+        let secret = serde_json::json!({"apiVersion": "v1", "kind": "Secret"});
+        let (_, why) = foreign_kind(&secret, &Gvk::new("rbac.authorization.k8s.io", "v1", "Role")).unwrap().unwrap();
+        assert_eq!(why, "converting (v1.Secret) to (rbac.Role): unknown conversion");
+        assert!(foreign_kind(&secret, &Gvk::new("", "v1", "Secret")).unwrap().is_none());
+    }
 }

@@ -88,8 +88,8 @@ fn check_manager(manager: &str, errors: &mut ErrorList) {
     if manager.len() > 128 {
         errors.push(Error::too_long(&path, 128));
     }
-    if let Some((at, bad)) = manager.char_indices().find(|(_, c)| c.is_control()) {
-        let detail = format!("should only contain printable characters (got {bad:?} at position {at})");
+    for (at, bad) in manager.char_indices().filter(|(_, c)| c.is_control()) {
+        let detail = format!("invalid character U+{:04X} (at position {at})", u32::from(bad));
         errors.push(Error::invalid(&path, manager, detail));
     }
 }
