@@ -7,10 +7,11 @@ use machinery::meta;
 use machinery::names;
 use serde_json::{Value, json};
 
-use super::{Hooks, RESETS_WITH_METADATA, text_column, validate};
+use super::{Hooks, MetadataRounds, RESETS_WITH_METADATA, text_column, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 pub static HOOKS: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     takes_bare_finalizers: true,
     name: names::path_segment,
     default: |service| {

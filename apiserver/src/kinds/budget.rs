@@ -5,7 +5,7 @@ use machinery::meta;
 use serde_json::{Value, json};
 
 use super::go_form::{self, Form, POINTER};
-use super::{Column, Hooks, validate};
+use super::{Column, Hooks, MetadataRounds, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 const fn column(name: &'static str, kind: &'static str, description: &'static str) -> Column {
@@ -13,6 +13,8 @@ const fn column(name: &'static str, kind: &'static str, description: &'static st
 }
 
 pub static HOOKS: Hooks = Hooks {
+    metadata: MetadataRounds::NONE,
+    status_metadata: MetadataRounds::NONE,
     judges_metadata_last: true,
     prepare_create: |budget| {
         budget["status"] =

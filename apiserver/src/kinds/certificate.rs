@@ -10,7 +10,7 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 
 use super::defaults::set;
-use super::{Column, Hooks, validate};
+use super::{Column, Hooks, MetadataRounds, validate};
 use crate::rest::table::{AGE, NAME, age, human_duration};
 
 const fn column(name: &'static str, description: &'static str) -> Column {
@@ -18,6 +18,8 @@ const fn column(name: &'static str, description: &'static str) -> Column {
 }
 
 pub static HOOKS: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
+    status_metadata: MetadataRounds::BOTH,
     // Judged last alone, for what a path cannot hold.
     name: |_| Vec::new(),
     resets: &[

@@ -8,7 +8,8 @@ use machinery::names;
 use serde_json::Value;
 
 use super::defaults::each;
-use super::{Column, Hooks, validate, warnings};
+use super::go_form::TEXT;
+use super::{Column, Hooks, MetadataRounds, validate, warnings};
 use crate::rest::table::{AGE, NAME, age};
 
 const fn column(name: &'static str, kind: &'static str, description: &'static str) -> Column {
@@ -18,6 +19,7 @@ const fn column(name: &'static str, kind: &'static str, description: &'static st
 const DATA: Column = column("Data", "string", "Number of keys.");
 
 pub static CONFIG_MAP: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     validate: validate_config_map,
     validate_update: |new, old| immutable_data(new, old, &["data", "binaryData"]),
     columns: &[NAME, DATA, AGE],
@@ -29,6 +31,7 @@ pub static CONFIG_MAP: Hooks = Hooks {
 };
 
 pub static SECRET: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     warnings: warnings::secret,
     default: |secret| {
         if meta::text(secret, "type").is_empty() {
@@ -38,7 +41,7 @@ pub static SECRET: Hooks = Hooks {
     },
     validate: validate_secret,
     validate_update: |new, old| {
-        let kind = validate::immutable(&new["type"], &old["type"], &Path::new("type"));
+        let kind = validate::immutable_as(&TEXT, &new["type"], &old["type"], &Path::new("type"));
         kind.into_iter().chain(immutable_data(new, old, &["data"])).collect()
     },
     fields: &[("type", "type")],
@@ -63,6 +66,7 @@ fn merge_string_data(secret: &mut Value) {
 }
 
 pub static SERVICE_ACCOUNT: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     warnings: warnings::service_account,
     prepare_create: keep_names_of_secrets,
     prepare_update: |new, _| keep_names_of_secrets(new),

@@ -6,7 +6,8 @@ use machinery::names::{self, NameCheck};
 use serde_json::Value;
 
 use super::defaults::{each, set, set_absent};
-use super::{Column, Hooks, validate, warnings};
+use super::go_form::TEXT;
+use super::{Column, Hooks, MetadataRounds, validate, warnings};
 use crate::rest::table::{AGE, NAME, age};
 
 const fn column(name: &'static str, description: &'static str) -> Column {
@@ -14,6 +15,7 @@ const fn column(name: &'static str, description: &'static str) -> Column {
 }
 
 pub static ENDPOINTS: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     warnings: warnings::endpoints,
     // What was taken once may stay as it is.
     validate_against: |endpoints, old| {
@@ -36,11 +38,12 @@ pub static ENDPOINTS: Hooks = Hooks {
 };
 
 pub static SLICE: Hooks = Hooks {
+    metadata: MetadataRounds::WHOLE,
     warnings: warnings::slice,
     validate: validate_slice,
     validate_update: |new, old| {
         let path = Path::new("addressType");
-        validate::immutable(&new["addressType"], &old["addressType"], &path).into_iter().collect()
+        validate::immutable_as(&TEXT, &new["addressType"], &old["addressType"], &path).into_iter().collect()
     },
     default: |slice| {
         let Some(fields) = slice.as_object_mut() else { return };

@@ -6,7 +6,9 @@ use machinery::meta;
 use machinery::names;
 use serde_json::Value;
 
-use super::{Column, Conversion, Hooks, validate};
+use super::go_form::{self, Form, NUMBER, POINTER, TEXT};
+use super::volume::form::OBJECT;
+use super::{Column, Conversion, Hooks, MetadataRounds, validate};
 use crate::rest::table::{NAME, age, since};
 
 const fn column(name: &'static str, priority: i32, description: &'static str) -> Column {
@@ -17,6 +19,7 @@ pub static CORE: Hooks = HOOKS;
 
 const HOOKS: Hooks = Hooks {
     judges_metadata_last: true,
+    metadata: MetadataRounds::NONE,
     validate: |event| validate_event(event, "reportingComponent"),
     creates_on_update: true,
     is_forgotten: true,
@@ -56,6 +59,7 @@ pub static NEW: Hooks = Hooks {
         from_stored: |event| rename(event, |(shown, stored)| (stored, shown)),
     }),
     judges_metadata_last: false,
+    metadata: MetadataRounds::CHANGE,
     validate: |event| validate_event(event, "reportingController"),
     validate_against: |new, old| match old {
         Some(old) => validate_new_update(new, old),
@@ -207,26 +211,30 @@ fn validate_new_create(event: &Value) -> ErrorList {
 
 /// All but the series stays as it was told.
 fn validate_new_update(new: &Value, old: &Value) -> ErrorList {
-    const FIXED: [(&str, &str); 13] = [
-        ("involvedObject", "involvedObject"),
-        ("reason", "reason"),
-        ("message", "message"),
-        ("source", "source"),
-        ("firstTimestamp", "firstTimestamp"),
-        ("lastTimestamp", "lastTimestamp"),
-        ("count", "count"),
-        ("type", "type"),
-        ("eventTime", "eventTime"),
-        ("action", "action"),
-        ("related", "related"),
-        ("reportingComponent", "reportingController"),
-        ("reportingInstance", "reportingInstance"),
+    const SOURCE: Form = Form::Inline(&[("component", TEXT), ("host", TEXT)]);
+    // Upstream tells of the reason twice.
+    const FIXED: [(&str, &str, Form); 14] = [
+        ("involvedObject", "involvedObject", Form::Inline(OBJECT)),
+        ("reason", "reason", TEXT),
+        ("message", "message", TEXT),
+        ("source", "source", SOURCE),
+        ("firstTimestamp", "firstTimestamp", POINTER),
+        ("lastTimestamp", "lastTimestamp", POINTER),
+        ("count", "count", NUMBER),
+        ("reason", "reason", TEXT),
+        ("type", "type", TEXT),
+        ("eventTime", "eventTime", POINTER),
+        ("action", "action", TEXT),
+        ("related", "related", Form::Struct(OBJECT)),
+        ("reportingComponent", "reportingController", TEXT),
+        ("reportingInstance", "reportingInstance", TEXT),
     ];
     let mut errors = if new["series"] == old["series"] { ErrorList::new() } else { validate_series(new) };
-    let changed = FIXED.iter().filter(|(field, _)| !validate::is_alike(&new[field], &old[field]));
-    errors.extend(
-        changed.map(|(field, told)| Error::invalid(&Path::new(told), new[field].clone(), "field is immutable")),
-    );
+    let changed = FIXED.iter().filter(|(field, _, _)| !validate::is_alike(&new[field], &old[field]));
+    errors.extend(changed.map(|(field, told, form)| {
+        let error = Error::invalid(&Path::new(told), new[field].clone(), "field is immutable");
+        error.showing(go_form::write(&new[field], form))
+    }));
     errors
 }
 

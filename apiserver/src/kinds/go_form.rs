@@ -21,12 +21,27 @@ pub enum Form {
     As(&'static str, &'static Form),
     /// A struct that is no pointer: all its fields are written where it is absent.
     Inline(&'static [(&'static str, Form)]),
+    /// A struct whose fields stand among those of the one around it.
+    Embedded(&'static [(&'static str, Form)]),
 }
 
 pub const POINTER: Form = Form::Plain("null");
 pub const TEXT: Form = Form::Plain("\"\"");
 pub const NUMBER: Form = Form::Plain("0");
 pub const FLAG: Form = Form::Plain("false");
+
+/// A template as upstream holds it: the fields of its metadata are its own, and keep their JSON names.
+pub fn with_metadata(template: &Value) -> Value {
+    let mut flat = template.clone();
+    if let Some(fields) = flat.as_object_mut()
+        && let Some(Value::Object(metadata)) = fields.remove("metadata")
+    {
+        fields.extend(metadata);
+    }
+    flat
+}
+
+pub const LABEL_SELECTOR: Form = Form::Tagged(&[("matchLabels", POINTER), ("matchExpressions", POINTER)]);
 
 pub fn write(value: &Value, form: &Form) -> String {
     match form {
@@ -40,10 +55,8 @@ pub fn write(value: &Value, form: &Form) -> String {
             None => "null".to_owned(),
         },
         Form::Struct(_) | Form::Tagged(_) if value.is_null() => "null".to_owned(),
-        Form::Struct(fields) | Form::Inline(fields) => {
-            let is_there = |(name, form): &&(&str, Form)| !matches!(form, Form::Own(_)) || !value[*name].is_null();
-            let fields = fields.iter().filter(is_there);
-            object(fields.map(|(name, form)| (go_name(name, form), write(&value[*name], form))))
+        Form::Struct(fields) | Form::Inline(fields) | Form::Embedded(fields) => {
+            object(written(value, fields).into_iter())
         }
         Form::Tagged(fields) => {
             let given = fields.iter().filter(|(name, _)| !value[*name].is_null());
@@ -51,6 +64,15 @@ pub fn write(value: &Value, form: &Form) -> String {
         }
         Form::As(_, form) | Form::Own(form) => write(value, form),
     }
+}
+
+fn written(value: &Value, fields: &[(&str, Form)]) -> Vec<(String, String)> {
+    let each = fields.iter().flat_map(|(name, form)| match form {
+        Form::Embedded(fields) => written(value, fields),
+        Form::Own(_) if value[*name].is_null() => Vec::new(),
+        form => vec![(go_name(name, form), write(&value[*name], form))],
+    });
+    each.collect()
 }
 
 /// What changed, as a unified diff of both values, written one field a line.
@@ -137,6 +159,8 @@ mod tests {
         let written =
             r#"{"FSType":"x","Selector":{"matchLabels":{"a":"b"},"matchExpressions":[]},"Resources":{"Limits":null}}"#;
         assert_eq!(write(&value, &FORM), written);
+        const OUTER: Form = Form::Struct(&[("a", NUMBER), ("", Form::Embedded(INNER)), ("b", NUMBER)]);
+        assert_eq!(write(&json!({"b": 1}), &OUTER), r#"{"A":0,"Limits":null,"B":1}"#);
         let other = json!({"selector": {"matchLabels": {"a": "c:,{"}}});
         assert_eq!(
             difference(&value, &other, &FORM),

@@ -9,10 +9,11 @@ use machinery::quantity::{Format, Quantity};
 use serde_json::{Map, Value, json};
 
 use super::defaults::{each, round_amounts, spec};
-use super::{Column, Hooks, resource_names, validate};
+use super::{Column, Hooks, MetadataRounds, resource_names, validate};
 use crate::rest::table::{AGE, NAME};
 
 pub static LIMIT_RANGE: Hooks = Hooks {
+    metadata: MetadataRounds::WHOLE,
     default: |object| each(spec(object), "limits").for_each(default),
     // One without a name gets one of its own.
     prepare_create: |object| {

@@ -31,6 +31,7 @@ mod resource_quota;
 mod runtime_class;
 mod service;
 mod storage;
+mod template_metadata;
 mod validate;
 mod volume;
 mod warnings;
@@ -63,6 +64,8 @@ pub struct Portion {
     pub prepare: fn(new: &mut Value, old: &Value),
     /// Rules about the change; [`Hooks::validate`] runs as well.
     pub validate: fn(new: &Value, old: &Value) -> ErrorList,
+    /// How the rules judge the metadata, beside those of all kinds.
+    pub metadata: MetadataRounds,
 }
 
 /// How a row shows objects that are stored in another row's shape. `apiVersion` and `kind` are set, and what is empty is
@@ -71,6 +74,21 @@ pub struct Portion {
 pub struct Conversion {
     pub to_stored: fn(&mut Value),
     pub from_stored: fn(&mut Value),
+}
+
+/// How often the rules of an update go over the metadata. Upstream's kinds begin theirs with those of a create, with those
+/// of a change, or with both, and each tells what is wrong once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetadataRounds {
+    pub whole: usize,
+    pub change: usize,
+}
+
+impl MetadataRounds {
+    const NONE: Self = Self { whole: 0, change: 0 };
+    const WHOLE: Self = Self { whole: 1, change: 0 };
+    const CHANGE: Self = Self { whole: 0, change: 1 };
+    const BOTH: Self = Self { whole: 1, change: 1 };
 }
 
 /// How long a deletion waits for the object's owner to end it.
@@ -88,9 +106,13 @@ pub enum Grace {
 /// `fields`.
 pub struct Hooks {
     pub name: NameCheck,
-    /// The kind's own rules leave `metadata` to the ones of all kinds, which run when nothing else is wrong and take
+    /// The rules of a new object leave `metadata` to the ones of all kinds, which run when nothing else is wrong and take
     /// every name that can stand in a path.
     pub judges_metadata_last: bool,
+    /// How an update of the object itself judges its metadata, beside the rules of all kinds.
+    pub metadata: MetadataRounds,
+    /// The same of its status, and of what its subresources own.
+    pub status_metadata: MetadataRounds,
     /// Finalizers without a group may be others than Kubernetes' own.
     pub takes_bare_finalizers: bool,
     /// For a row that shows another row's objects (`stored_as` in the catalogue).
@@ -119,6 +141,8 @@ pub struct Hooks {
     pub validate_status: fn(new: &Value, old: &Value) -> ErrorList,
     /// Words for the `Warning` header about an accepted object that is new, or wants something new.
     pub warnings: fn(&Value) -> Vec<String>,
+    /// Whether a change of the object itself, or of what it wants where generations count that, calls for them.
+    pub is_worth_warning: fn(new: &Value, old: &Value) -> bool,
     /// The same about a new object before anything is made of it.
     pub warnings_of_sent: fn(&Value) -> Vec<String>,
     /// The same about a status that was written.
@@ -148,8 +172,8 @@ pub struct Hooks {
     pub updates_unconditionally: bool,
     /// Holds addresses and ports that are written in the same commit ([`crate::services`]).
     pub allocates: bool,
-    /// Rules of what a new object asks for, before anything is allocated.
-    pub validate_asked: fn(&Value) -> ErrorList,
+    /// Rules of what an object asks for, before anything is allocated; `None` on a create.
+    pub validate_asked: fn(new: &Value, old: Option<&Value>) -> ErrorList,
     /// The store forgets the object after `--event-ttl`.
     pub is_forgotten: bool,
 }
@@ -158,6 +182,8 @@ impl Hooks {
     pub const PLAIN: Hooks = Hooks {
         name: names::dns_subdomain,
         judges_metadata_last: false,
+        metadata: MetadataRounds::CHANGE,
+        status_metadata: MetadataRounds::CHANGE,
         takes_bare_finalizers: false,
         conversion: None,
         default: |_| {},
@@ -173,6 +199,7 @@ impl Hooks {
         validate_update: |_, _| Vec::new(),
         validate_status: |_, _| Vec::new(),
         warnings: |_| Vec::new(),
+        is_worth_warning: |_, _| true,
         warnings_of_sent: |_| Vec::new(),
         status_warnings: |_| Vec::new(),
         has_generation: false,
@@ -188,7 +215,7 @@ impl Hooks {
         creates_on_update: false,
         updates_unconditionally: true,
         allocates: false,
-        validate_asked: |_| Vec::new(),
+        validate_asked: |_, _| Vec::new(),
         is_forgotten: false,
     };
 }

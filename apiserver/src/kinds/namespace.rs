@@ -5,15 +5,22 @@ use machinery::meta;
 use machinery::names;
 use serde_json::{Value, json};
 
-use super::{Column, Hooks, validate};
+use super::{Column, Hooks, MetadataRounds, validate};
 use crate::rest::system::standard_finalizer;
 use crate::rest::table::{AGE, NAME, age};
 
 const FINALIZER: &str = "kubernetes";
 
 pub static HOOKS: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     name: names::dns_label,
-    default: label_with_name,
+    default: |namespace| {
+        label_with_name(namespace);
+        let status = meta::object_mut(namespace, "status");
+        if status.get("phase").and_then(Value::as_str).unwrap_or_default().is_empty() {
+            status.insert("phase".into(), "Active".into());
+        }
+    },
     prepare_create: |namespace| {
         // A generated name is known only now; one that is wrong is told once, not as a label too.
         if names::dns_label(meta::name(namespace)).is_empty() {

@@ -5,7 +5,7 @@ use machinery::meta;
 use machinery::names;
 use serde_json::{Value, json};
 
-use super::{Column, Hooks, ip, resource_names, validate};
+use super::{Column, Hooks, MetadataRounds, ip, resource_names, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 const fn column(name: &'static str, priority: i32, description: &'static str) -> Column {
@@ -13,6 +13,7 @@ const fn column(name: &'static str, priority: i32, description: &'static str) ->
 }
 
 pub static HOOKS: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     warnings: super::warnings::node,
     // What was removed is kept where it was, and nowhere else.
     prepare_create: |node| {
@@ -20,11 +21,18 @@ pub static HOOKS: Hooks = Hooks {
             node[part].as_object_mut().map(|fields| fields.remove(field));
         }
     },
-    // The old single CIDR and the list are kept in step.
+    // On an update too, but where it was before.
+    prepare_update: |new, old| drop_unless_kept(new, old, "spec", "configSource"),
+    prepare_status: |new, old| drop_unless_kept(new, old, "status", "config"),
+    // The old single CIDR and the list are kept in step, and all of a node can be had where it says nothing else.
     default: |node| {
+        let status = &node["status"];
+        if status["allocatable"].is_null() && status["capacity"].is_object() {
+            node["status"]["allocatable"] = status["capacity"].clone();
+        }
         let cidr = meta::text(node, "spec.podCIDR").to_owned();
         let listed = meta::list(node, "spec.podCIDRs").to_vec();
-        if !cidr.is_empty() && listed.is_empty() {
+        if !cidr.is_empty() && listed.first().is_none_or(|first| *first != cidr) {
             node["spec"]["podCIDRs"] = json!([cidr]);
         } else if let (true, Some(first)) = (cidr.is_empty(), listed.first()) {
             node["spec"]["podCIDR"] = first.clone();
@@ -54,6 +62,12 @@ pub static HOOKS: Hooks = Hooks {
     cells,
     ..Hooks::PLAIN
 };
+
+fn drop_unless_kept(new: &mut Value, old: &Value, part: &str, field: &str) {
+    if old[part][field].is_null() {
+        new[part].as_object_mut().map(|fields| fields.remove(field));
+    }
+}
 
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
 
@@ -177,7 +191,9 @@ fn validate_resources(node: &Value) -> ErrorList {
 /// Addresses of pods and the provider's name stay once they are set.
 fn validate_update(new: &Value, old: &Value) -> ErrorList {
     let path = Path::new("spec");
+    // Upstream judges some of this twice.
     let mut errors = validate_resources(new);
+    errors.extend(validate_taints(new, &validate::path(&["metadata", "taints"])));
     let addresses = meta::list(new, "status.addresses");
     for (position, address) in addresses.iter().enumerate().filter(|(at, one)| addresses[..*at].contains(one)) {
         let at = validate::path(&["status", "addresses"]).index(position);
@@ -226,6 +242,25 @@ mod tests {
                 "spec.providerID: Forbidden: node updates may not change providerID except from \"\" to valid",
             ]
         );
+    }
+
+    #[test]
+    fn what_was_removed_stays_where_it_was() {
+        let old = json!({"spec": {}, "status": {"config": {"error": "x"}}});
+        let mut new = json!({"spec": {"configSource": {}}, "status": {"config": {"error": "y"}}});
+        (HOOKS.prepare_update)(&mut new, &old);
+        (HOOKS.prepare_status)(&mut new, &old);
+        assert_eq!(new, json!({"spec": {}, "status": {"config": {"error": "y"}}}));
+    }
+
+    #[test]
+    fn what_is_left_open_follows_from_the_rest() {
+        let mut node = json!({
+            "spec": {"podCIDR": "10.2.0.0/24", "podCIDRs": ["10.1.0.0/24"]}, "status": {"capacity": {"cpu": "4"}},
+        });
+        (HOOKS.default)(&mut node);
+        assert_eq!(node["spec"]["podCIDRs"], json!(["10.2.0.0/24"]));
+        assert_eq!(node["status"]["allocatable"], json!({"cpu": "4"}));
     }
 
     #[test]

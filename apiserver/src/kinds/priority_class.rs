@@ -17,7 +17,8 @@ pub static HOOKS: Hooks = Hooks {
             class["preemptionPolicy"] = "PreemptLowerPriority".into();
         }
     },
-    validate: validate_class,
+    // Upstream's update looks at the change alone.
+    validate_against: |class, old| if old.is_none() { validate_class(class) } else { ErrorList::new() },
     validate_update: |new, old| {
         let value = (new["value"] != old["value"])
             .then(|| Error::forbidden(&Path::new("value"), "may not be changed in an update."));
@@ -80,4 +81,20 @@ fn validate_class(class: &Value) -> ErrorList {
         errors.push(Error::not_supported(&Path::new("preemptionPolicy"), policy, &policies));
     }
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_update_is_judged_by_its_change_alone() {
+        let class = |policy: &str| json!({"metadata": {"name": "a"}, "value": 1, "preemptionPolicy": policy});
+        let judge = HOOKS.validate_against;
+        assert_eq!(judge(&class("X"), None).len(), 1);
+        assert_eq!(judge(&class("X"), Some(&class("Never"))).len(), 0);
+        assert_eq!((HOOKS.validate_update)(&class("X"), &class("Never")).len(), 1);
+    }
 }

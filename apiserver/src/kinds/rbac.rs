@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::defaults::{each, set};
 use super::go_form::{self, Form, TEXT};
-use super::{Column, Hooks, validate};
+use super::{Column, Hooks, MetadataRounds, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -17,6 +17,7 @@ const CREATED: Column =
     Column { name: "Created At", kind: "date", priority: 0, description: "When the role was made." };
 
 pub static ROLE: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     name: names::path_segment,
     columns: &[NAME, CREATED],
     validate: validate_role,
@@ -30,6 +31,7 @@ const fn wide(name: &'static str, description: &'static str) -> Column {
 }
 
 pub static BINDING: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     name: names::path_segment,
     default: default_binding,
     validate: validate_binding,

@@ -5,14 +5,16 @@ use machinery::meta;
 use machinery::names;
 use serde_json::Value;
 
-use super::{Hooks, node_labels, pod, text_column, validate};
+use super::go_form::TEXT;
+use super::{Hooks, MetadataRounds, node_labels, pod, text_column, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 pub static HOOKS: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     takes_bare_finalizers: true,
     validate: validate_class,
     validate_update: |new, old| {
-        validate::immutable(&new["handler"], &old["handler"], &Path::new("handler")).into_iter().collect()
+        validate::immutable_as(&TEXT, &new["handler"], &old["handler"], &Path::new("handler")).into_iter().collect()
     },
     warnings: |class| {
         let labels = meta::map(class, "scheduling.nodeSelector").keys();

@@ -8,6 +8,7 @@ use machinery::names::{self, NameCheck};
 use machinery::quantity::Quantity;
 use serde_json::Value;
 
+use super::go_form::{self, Form};
 use super::ip;
 
 pub use crate::rest::system::validate_labels;
@@ -66,6 +67,11 @@ pub fn domain_prefixed_path(text: &str, path: &Path) -> ErrorList {
 /// A field that may not change once it is set.
 pub fn immutable(new: &Value, old: &Value, path: &Path) -> Option<Error> {
     (new != old).then(|| Error::invalid(path, new.clone(), "field is immutable"))
+}
+
+/// The same, where upstream shows its internal form of the field.
+pub fn immutable_as(form: &Form, new: &Value, old: &Value, path: &Path) -> Option<Error> {
+    immutable(new, old, path).map(|error| error.showing(go_form::write(new, form)))
 }
 
 /// Whether two values tell the same: what is absent, null or empty is one.
@@ -142,7 +148,7 @@ pub fn conditions(object: &Value) -> ErrorList {
 /// What a status update leaves alone of the metadata, for kinds whose `/status` may not touch it.
 pub fn keep_metadata(new: &mut Value, old: &Value) {
     let metadata = meta::metadata_mut(new);
-    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+    for field in ["deletionTimestamp", "labels", "annotations", "finalizers", "ownerReferences"] {
         match old["metadata"].get(field) {
             Some(value) => metadata.insert(field.to_owned(), value.clone()),
             None => metadata.remove(field),

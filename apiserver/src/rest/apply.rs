@@ -137,7 +137,7 @@ pub async fn create(
 }
 
 /// An object that is to be made by a request that could have found it cannot have an identity already.
-pub fn check_new(object: &Value, call: &Call) -> Result<(), Status> {
+fn check_new(object: &Value, call: &Call) -> Result<(), Status> {
     let uid = meta::uid(object);
     if uid.is_empty() {
         return Ok(());

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::body::{self, Decoded};
 use super::params::WriteOptions;
 use super::written::Written;
-use super::{Call, managers, system};
+use super::{Call, managers, owners, system};
 use crate::admission::{Operation, Request};
 use crate::api::Api;
 use crate::catalogue::Served;
@@ -78,7 +78,7 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
     let mut object = sent.clone();
     let served = &call.served;
     let (home, hooks) = (served.home(), served.hooks);
-    system::dedup_owners(&mut object, &call.warnings);
+    owners::dedup(&mut object, &call.warnings, owners::DUPLICATES);
     let resets_managers = machinery::apply::is_reset(&object);
     complete(&mut object, served);
     let generated = meta::name(&object).is_empty();
@@ -99,7 +99,7 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
     (hooks.prepare_create_as_sent)(&mut object, sent);
     machinery::schema::normalize(home.schema, &mut object);
     // Upstream allocates before it judges the rest, and tells of what cannot be had alone.
-    let mut invalid = (hooks.validate_asked)(&object);
+    let mut invalid = (hooks.validate_asked)(&object, None);
     let mut companions = Commit::default();
     if invalid.is_empty() {
         companions = api.companions(served, Some(&mut object), None).await?;
@@ -132,7 +132,7 @@ fn judge(object: &Value, served: &Served) -> ErrorList {
 }
 
 /// An empty list or map is kept as none at all, but messages show what the client sent.
-fn show_empty(errors: &mut ErrorList, sent: &Value) {
+pub fn show_empty(errors: &mut ErrorList, sent: &Value) {
     for error in errors.iter_mut().filter(|error| error.value == Some(Value::Null)) {
         let found = error.value_at.as_ref().unwrap_or(&error.field).split('.').try_fold(sent, step);
         let is_empty = |value: &&Value| match value {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, future, stream};
 use machinery::meta;
 use machinery::schema;
-use machinery::status::{self, Status};
+use machinery::status::{self, GroupResource, Status};
 use serde_json::{Value, json};
 
 use super::current::{self, Current};
@@ -140,16 +140,18 @@ impl Step {
 }
 
 fn check_preconditions(object: &Value, options: &DeleteOptions, call: &Call, name: &str) -> Result<(), Status> {
-    let of = call.served.group_resource();
+    let row = &call.served.row;
+    // Upstream names the kind here, where it names the resource otherwise.
+    let of = GroupResource { group: &row.group, resource: &row.kind };
     let pairs = [
-        ("UID", &options.uid, meta::uid(object)),
-        ("ResourceVersion", &options.resource_version, meta::resource_version(object)),
+        ("UID", &options.uid, meta::uid(object), "deleted and then recreated"),
+        ("ResourceVersion", &options.resource_version, meta::resource_version(object), "modified"),
     ];
-    for (what, wanted, found) in pairs {
+    for (what, wanted, found, fate) in pairs {
         if wanted.as_ref().is_some_and(|wanted| wanted != found) {
             let wanted = wanted.as_deref().unwrap_or_default();
             let why = format!(
-                "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been deleted and then recreated"
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {fate}"
             );
             return Err(Status::conflict(of, name, &why));
         }

@@ -12,6 +12,7 @@ pub mod delete;
 pub mod list;
 pub mod managers;
 pub mod negotiate;
+mod owners;
 pub mod params;
 pub mod patch;
 pub mod respond;

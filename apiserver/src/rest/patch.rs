@@ -15,8 +15,9 @@ use serde_json::Value;
 
 use super::Call;
 use super::apply::{self, Configuration};
+use super::body;
 use super::params::{FieldValidation, WriteOptions};
-use super::update::{Part, change};
+use super::update::{Part, change, check_versioned};
 use crate::api::Api;
 use crate::http_body::Response;
 
@@ -133,16 +134,32 @@ impl Change {
         Ok(object)
     }
 
-    /// The patched object of a schema, decoded as a body would be.
-    pub fn decoded(&self, schema: &Schema, old: &Value, call: &Call, options: &WriteOptions) -> Result<Value, Status> {
+    /// The patched object of a kind, decoded as a body would be.
+    pub fn decoded(
+        &self,
+        (kind, schema): (&Gvk, &Schema),
+        old: &Value,
+        call: &Call,
+        options: &WriteOptions,
+    ) -> Result<Value, Status> {
         let patched = self.apply(schema, old)?;
         let blamed = match &self.kind {
-            Kind::Strategic(change) => go_map(change),
+            Kind::Strategic(change) => schema::go_map(change),
             Kind::Json(_) | Kind::Merge(_) => patched.to_string(),
         };
         let refuse =
             |why: String| Status::invalid("", "", "", &vec![Error::invalid(&Path::new("patch"), blamed.clone(), why)]);
-        let decoded = schema::decode_value(schema, patched).map_err(|error| refuse(error.to_string()))?;
+        // A strategic merge patch cannot change the kind: nobody reads it there.
+        if !matches!(self.kind, Kind::Strategic(_))
+            && let Some((_, why)) = body::foreign_kind(&patched, kind)?
+        {
+            return Err(refuse(why));
+        }
+        let decoded = match &self.kind {
+            Kind::Strategic(_) => schema::restore(schema, patched),
+            Kind::Json(_) | Kind::Merge(_) => schema::decode_value(schema, patched),
+        };
+        let decoded = decoded.map_err(|error| refuse(error.to_string()))?;
         let strict = [self.strict.as_slice(), &decoded.strict].concat();
         match options.field_validation {
             FieldValidation::Strict if !strict.is_empty() => {
@@ -155,8 +172,10 @@ impl Change {
     }
 
     fn to_object(&self, old: &Value, call: &Call, options: &WriteOptions) -> Result<Value, Status> {
-        let mut object = self.decoded(call.served.schema, old, call, options)?;
-        keep_identity(&mut object, old, &call.served.row.gvk())?;
+        let kind = call.served.row.gvk();
+        let mut object = self.decoded((&kind, call.served.schema), old, call, options)?;
+        keep_identity(&mut object, old, &kind)?;
+        check_versioned(&object, call)?;
         release_version(&mut object, old);
         Ok(object)
     }
@@ -205,24 +224,9 @@ fn told(error: PatchError) -> Status {
     }
 }
 
-/// As Go prints a tree: `map[spec:map[replicas:2]]`.
-fn go_map(value: &Value) -> String {
-    match value {
-        Value::Object(map) => {
-            let entries: Vec<String> = map.iter().map(|(name, value)| format!("{name}:{}", go_map(value))).collect();
-            format!("map[{}]", entries.join(" "))
-        }
-        Value::Array(list) => format!("[{}]", list.iter().map(go_map).collect::<Vec<_>>().join(" ")),
-        Value::String(text) => text.clone(),
-        Value::Null => "<nil>".to_owned(),
-        scalar => scalar.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn patches_are_read_strictly() {
@@ -234,11 +238,5 @@ mod tests {
         assert_eq!(tree(br#"{"a": {"b": 1, "b": 2}}"#).unwrap().1, ["duplicate field \"a.b\""]);
         let refused = tree(b"[]").unwrap_err();
         assert_eq!(refused, "json: cannot unmarshal array into Go value of type map[string]interface {}");
-    }
-
-    #[test]
-    fn trees_are_shown_as_go_shows_them() {
-        let tree = json!({"spec": {"b": [1, "x", null], "a": true}});
-        assert_eq!(go_map(&tree), "map[spec:map[a:true b:[1 x <nil>]]]");
     }
 }

@@ -2,14 +2,16 @@
 //!
 //! Kubernetes API conventions: "Metadata"; concept: "Finalizers", "Owners and Dependents".
 
+use std::collections::BTreeSet;
+
 use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use machinery::names::{self, NameCheck};
 use machinery::status::Status;
 use serde_json::{Value, json};
 
-use super::warnings::Warnings;
 use crate::catalogue::Served;
+use crate::kinds::MetadataRounds;
 
 /// Characters of generated suffixes: no vowels, so that no word appears.
 const SUFFIX_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -84,11 +86,21 @@ pub fn suffix(mut random: u64) -> String {
 /// for nothing by them.
 pub fn stamp_update(new: &mut Value, old: &Value, served: &Served, is_status: bool) {
     let metadata = meta::metadata_mut(new);
-    for name in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
-        match old["metadata"].get(name) {
+    let before = &old["metadata"];
+    for name in ["creationTimestamp", "selfLink", "generation"] {
+        match before.get(name) {
             Some(value) => metadata.insert(name.into(), value.clone()),
             None => metadata.remove(name),
         };
+    }
+    // What the client says of an end that has not begun is for the rules to refuse.
+    if let Some(time) = before.get("deletionTimestamp") {
+        metadata.insert("deletionTimestamp".into(), time.clone());
+    }
+    if let (None, Some(seconds)) =
+        (metadata.get("deletionGracePeriodSeconds"), before.get("deletionGracePeriodSeconds"))
+    {
+        metadata.insert("deletionGracePeriodSeconds".into(), seconds.clone());
     }
     if meta::text(new, "metadata.uid").is_empty() {
         meta::metadata_mut(new).insert("uid".into(), old["metadata"]["uid"].clone());
@@ -112,26 +124,6 @@ fn desired_changed(new: &Value, old: &Value) -> bool {
         })
     };
     desired(new, old) || desired(old, new)
-}
-
-/// Owners that are named twice count once, and the client is told.
-pub fn dedup_owners(object: &mut Value, warnings: &Warnings) {
-    let owners = meta::list(object, "metadata.ownerReferences");
-    let mut unique: Vec<Value> = Vec::with_capacity(owners.len());
-    let mut twice = Vec::new();
-    for owner in owners {
-        match unique.contains(owner) {
-            true => twice.push(owner["uid"].as_str().unwrap_or_default().to_owned()),
-            false => unique.push(owner.clone()),
-        }
-    }
-    if !twice.is_empty() {
-        warnings.add(format!(
-            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
-            twice.join(", ")
-        ));
-        meta::metadata_mut(object).insert("ownerReferences".into(), Value::Array(unique));
-    }
 }
 
 /// Rules of `metadata` on a create, for kinds whose own rules begin with them.
@@ -306,13 +298,16 @@ const KUBERNETES_FINALIZER: &str = "kubernetes";
 pub const ORPHAN_FINALIZER: &str = "orphan";
 pub const FOREGROUND_FINALIZER: &str = "foregroundDeletion";
 
-/// Rules of `metadata` on an update. Upstream looks at the change for every kind and again with most kinds' own rules, and
-/// tells what is wrong each time.
-pub fn validate_update(new: &Value, old: &Value, served: &Served) -> ErrorList {
+/// Rules of `metadata` on an update: those of all kinds, and the rounds that the kind's own rules make.
+pub fn validate_update(new: &Value, old: &Value, served: &Served, rounds: MetadataRounds) -> ErrorList {
     let path = Path::new("metadata");
     let mut errors = validate_metadata(new, served, names::path_segment);
     errors.extend(validate_change(new, old, &path));
-    if !served.hooks.judges_metadata_last {
+    for _ in 0..rounds.whole {
+        errors.extend(validate_metadata(new, served, served.hooks.name));
+        errors.extend(validate_standard_finalizers(new, served, &path.child("finalizers")));
+    }
+    for _ in 0..rounds.change {
         errors.extend(validate_change(new, old, &path));
         errors.extend(validate_standard_finalizers(new, served, &path.child("finalizers")));
     }
@@ -336,7 +331,7 @@ fn validate_change(new: &Value, old: &Value, path: &Path) -> ErrorList {
 }
 
 fn refuse_new_finalizers(new: &Value, old: &Value, path: &Path) -> Option<Error> {
-    let added: Vec<&str> =
+    let added: BTreeSet<&str> =
         meta::finalizers(new).filter(|finalizer| !meta::finalizers(old).any(|known| known == *finalizer)).collect();
     if added.is_empty() {
         return None;

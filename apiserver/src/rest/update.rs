@@ -4,17 +4,17 @@
 //! deletion. It reads the object, lets the caller say what it becomes, checks, and commits against the revision read.
 
 use http::Method;
-use machinery::field::{Error, Path};
+use machinery::field::{Error, ErrorList, Path, quote};
 use machinery::meta;
 use machinery::status::Status;
 use serde_json::{Value, json};
 
 use super::body::{self, Decoded};
-use super::create::{complete, create_object, put};
+use super::create::{complete, create_object, put, show_empty};
 use super::current::{self, Current};
 use super::params::WriteOptions;
 use super::written::Written;
-use super::{Call, managers, subresource, system};
+use super::{Call, managers, owners, subresource, system};
 use crate::admission::{Operation, Request};
 use crate::api::Api;
 use crate::errors::{self, MODIFIED};
@@ -64,16 +64,20 @@ pub async fn update(api: &Api, call: &Call) -> Result<Response, Status> {
     let namespace = if served.row.namespaced { call.info.namespace.as_str() } else { "" };
     system::ensure_namespace(&mut object, namespace)?;
     super::patch::check_name(&object, call.name())?;
+    owners::dedup(&mut object, &call.warnings, owners::DUPLICATES);
     let part = Part::of(call);
     if matches!(part, Part::Main) && served.hooks.creates_on_update && is_absent(api, call).await? {
-        super::apply::check_new(&object, call)?;
+        check_identity(&object, &Value::Null, api, call, options.dry_run)?;
         super::apply::authorize_create(api, call)?;
         meta::metadata_mut(&mut object).remove("resourceVersion");
         let created = create_object(api, call, object, &options).await?;
         return created.answer(accept, 201, served, api.clock.now().as_second());
     }
-    let changed =
-        change(api, call, part, &options, |_| check_versioned(&object, call).map(|()| object.clone())).await?;
+    let make = |old: &Value| {
+        check_identity(&object, old, api, call, options.dry_run)?;
+        check_versioned(&object, call).map(|()| object.clone())
+    };
+    let changed = change(api, call, part, &options, make).await?;
     changed.answer(accept, 200, served, api.clock.now().as_second())
 }
 
@@ -100,7 +104,7 @@ pub async fn change(
         let Some(current) = found else { return Err(call.not_found()) };
         let shown = served.is_view().then(|| served.shown(&current.object));
         let shown = shown.as_ref().unwrap_or(&current.object);
-        let outcome = match attempt(api, call, part, options, &current, shown, make(shown)).await {
+        let outcome = match attempt(api, call, part, options, &current, shown, &make).await {
             Ok(Attempt::Done(changed)) => return Ok(changed),
             Ok(Attempt::Moved(newer)) => {
                 found = newer;
@@ -145,22 +149,24 @@ async fn attempt(
     options: &WriteOptions,
     current: &Current,
     shown: &Value,
-    made: Result<Value, Status>,
+    make: &impl Fn(&Value) -> Result<Value, Status>,
 ) -> Result<Attempt, Status> {
     let served = &call.served;
     let home = served.home();
-    let mut new = made?;
+    let mut new = make(shown)?;
+    if call.method == Method::PATCH {
+        owners::dedup(&mut new, &call.warnings, owners::DUPLICATES_PATCHED);
+    }
     let named_version = check_preconditions(&new, current, call)?;
     let old = &current.object;
-    system::dedup_owners(&mut new, &call.warnings);
     let resets_managers = machinery::apply::is_reset(&new);
     complete(&mut new, served);
-    // Here, so that nobody comes to own what is put back.
-    if let Part::Portion(portion) = part {
-        (portion.prepare)(&mut new, old);
-    }
     if !options.is_apply && (!matches!(part, Part::Raw) || call.info.subresource == "scale") {
         managers::track(call, options, Some(shown), &mut new, resets_managers, &api.now_text());
+    }
+    // Who writes a part by its subresource owns all that it was sent with, put back or not, as upstream has it.
+    if let Part::Portion(portion) = part {
+        (portion.prepare)(&mut new, old);
     }
     served.to_stored(&mut new);
     carry_over(&mut new, old, call, part, &api.now_text());
@@ -173,11 +179,21 @@ async fn attempt(
     if served.hooks.has_generation {
         stamp(&mut new, old, call, is_status);
     }
-    check_valid(&new, old, call, part)?;
+    let mut invalid = match part {
+        Part::Main => (served.hooks.validate_asked)(&new, Some(old)),
+        _ => ErrorList::new(),
+    };
+    if invalid.is_empty() {
+        invalid = judge(&new, old, call, part);
+    }
+    if !invalid.is_empty() {
+        show_empty(&mut invalid, &make(shown)?);
+        return Err(Status::invalid(&home.row.group, &home.row.kind, call.name(), &invalid));
+    }
     let companions = api.companions(served, Some(&mut new), Some(old)).await?;
     api.admission.validate(&request, &new).await?;
     let is_judged = !served.hooks.has_generation || meta::generation(&new) != meta::generation(old);
-    if matches!(part, Part::Main) && is_judged {
+    if matches!(part, Part::Main) && is_judged && (served.hooks.is_worth_warning)(&new, old) {
         call.warnings.extend((served.hooks.warnings)(&new));
     }
     if matches!(part, Part::Status) {
@@ -250,26 +266,37 @@ fn is_finished(object: &Value) -> bool {
         && meta::at(object, "metadata.deletionGracePeriodSeconds").as_i64().unwrap_or(0) == 0
 }
 
-/// Whether the new object names the version it was made from. It must then be the stored one; so must the uid of a whole
-/// object, where a patch that names another is wrong.
+/// A whole object that names a uid is an update of that object only, not of another by its name.
+pub fn check_identity(new: &Value, old: &Value, api: &Api, call: &Call, dry_run: bool) -> Result<(), Status> {
+    let (given, stored) = (meta::uid(new), meta::uid(old));
+    if given.is_empty() || given == stored {
+        return Ok(());
+    }
+    let key = api.catalogue.key(&call.served, &call.info.namespace, call.name());
+    // Without a store to write to upstream knows the key without its prefix.
+    let key = if dry_run { key.strip_prefix("/registry").unwrap_or(&key) } else { &key };
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {stored}"
+    );
+    Err(Status::conflict(call.served.group_resource(), call.name(), &why))
+}
+
+/// Whether the new object names the version it was made from. It must then be the stored one.
 fn check_preconditions(new: &Value, current: &Current, call: &Call) -> Result<bool, Status> {
-    let of = call.served.group_resource();
     let version = meta::resource_version(new);
+    if !version.is_empty() && version.parse::<u64>().is_err() {
+        return Err(Status::unexplained(format!("strconv.ParseUint: parsing {}: invalid syntax", quote(version))));
+    }
     let named = !version.is_empty() && version != "0";
     if named && version != current.revision.to_string() {
-        return Err(Status::conflict(of, call.name(), MODIFIED));
-    }
-    let (given, stored) = (meta::uid(new), meta::uid(&current.object));
-    if call.method == Method::PUT && !given.is_empty() && given != stored {
-        let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {stored}");
-        return Err(Status::conflict(of, call.name(), &why));
+        return Err(Status::conflict(call.served.group_resource(), call.name(), MODIFIED));
     }
     Ok(named)
 }
 
 /// Where only an update that says what it was made from is taken, of the object or of a part of it, one that does not is
 /// refused before anything else is judged.
-fn check_versioned(object: &Value, call: &Call) -> Result<(), Status> {
+pub fn check_versioned(object: &Value, call: &Call) -> Result<(), Status> {
     let is_named = !matches!(meta::resource_version(object), "" | "0");
     if is_named || call.served.hooks.updates_unconditionally {
         return Ok(());
@@ -338,9 +365,15 @@ fn set_at(object: &mut Value, path: &str, value: Value) {
     }
 }
 
-fn check_valid(new: &Value, old: &Value, call: &Call, part: Part) -> Result<(), Status> {
-    let (row, hooks) = (&call.served.home().row, call.served.hooks);
-    let mut invalid = system::validate_update(new, old, &call.served);
+/// All that is wrong with a changed object.
+fn judge(new: &Value, old: &Value, call: &Call, part: Part) -> ErrorList {
+    let hooks = call.served.hooks;
+    let rounds = match part {
+        Part::Main | Part::Raw => hooks.metadata,
+        Part::Status | Part::Owned(_) => hooks.status_metadata,
+        Part::Portion(portion) => portion.metadata,
+    };
+    let mut invalid = system::validate_update(new, old, &call.served, rounds);
     match part {
         Part::Main => {
             invalid.extend((hooks.validate)(new));
@@ -358,5 +391,5 @@ fn check_valid(new: &Value, old: &Value, call: &Call, part: Part) -> Result<(), 
         }
         Part::Status => invalid.extend((hooks.validate_status)(new, old)),
     }
-    if invalid.is_empty() { Ok(()) } else { Err(Status::invalid(&row.group, &row.kind, call.name(), &invalid)) }
+    invalid
 }

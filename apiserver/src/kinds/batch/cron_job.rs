@@ -10,10 +10,11 @@ use super::job;
 use crate::kinds::defaults::{set, spec, within};
 use crate::kinds::workload::template::{container_cells, selector_cell};
 use crate::kinds::workload::{CONTAINERS, IMAGES, SELECTOR, column, name_warning};
-use crate::kinds::{Hooks, validate};
+use crate::kinds::{Hooks, MetadataRounds, validate};
 use crate::rest::table::{AGE, NAME, age, since};
 
 pub static CRON_JOB: Hooks = Hooks {
+    status_metadata: MetadataRounds::NONE,
     default,
     prepare_create: |cron_job| cron_job["status"] = json!({}),
     validate_against: judge,

@@ -10,9 +10,10 @@ use super::{columns, failure_policy, job_status, job_update, success_policy};
 use crate::kinds::defaults::{each, set, set_absent, spec, within};
 use crate::kinds::go_form;
 use crate::kinds::workload::{name_warning, template};
-use crate::kinds::{Hooks, validate};
+use crate::kinds::{Hooks, MetadataRounds, validate};
 
 pub static JOB: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     default,
     prepare_create: |job| {
         generate_selector(job);

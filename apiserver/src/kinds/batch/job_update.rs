@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use super::job_status::is_condition;
 use super::{failure_policy, job, success_policy};
-use crate::kinds::go_form::{self, Form, POINTER};
-use crate::kinds::validate;
+use crate::kinds::go_form::{Form, LABEL_SELECTOR, POINTER};
+use crate::kinds::{pod, validate};
 
 /// Fields that stay, and how upstream shows them.
 const FROZEN: [(&str, Form); 6] = [
-    ("selector", POINTER),
+    ("selector", LABEL_SELECTOR),
     ("completionMode", POINTER),
     ("podFailurePolicy", failure_policy::FORM),
     ("backoffLimitPerIndex", POINTER),
@@ -25,8 +25,7 @@ pub fn validate(new: &Value, old: &Value) -> ErrorList {
     let mut errors = job::spec_with_selector(spec, &path);
     errors.extend(completions(spec, before, &path.child("completions")));
     for (field, form) in &FROZEN {
-        let error = validate::immutable(&spec[*field], &before[*field], &path.child(field));
-        errors.extend(error.map(|error| error.showing(go_form::write(&spec[*field], form))));
+        errors.extend(validate::immutable_as(form, &spec[*field], &before[*field], &path.child(field)));
     }
     errors.extend(template(new, old, &path));
     errors
@@ -51,11 +50,13 @@ fn template(new: &Value, old: &Value, path: &Path) -> Option<Error> {
     let now = &new["spec"]["template"];
     let mut before = old["spec"]["template"].clone();
     if !is_mutable {
-        return validate::immutable(now, &before, &path.child("template"));
+        let error = validate::immutable(now, &before, &path.child("template"));
+        return error.map(|error| error.showing(pod::template_form(now)));
     }
     steer(now, &mut before);
     take_resources(&now["spec"], &mut before["spec"]);
-    validate::immutable(&now["spec"], &before["spec"], &path.child("template").child("spec"))
+    let error = validate::immutable(&now["spec"], &before["spec"], &path.child("template").child("spec"));
+    error.map(|error| error.showing(pod::spec_form(&now["spec"])))
 }
 
 /// Carries over what says where pods may run.

@@ -5,12 +5,14 @@ use machinery::meta;
 use serde_json::Value;
 
 use super::super::defaults::{spec, within};
-use super::super::{Hooks, RESETS_WITH_METADATA, reset_status, text_column, validate};
-use super::{request, status};
-use crate::rest::system::{validate_annotations, validate_labels};
+use super::super::{
+    Hooks, MetadataRounds, RESETS_WITH_METADATA, reset_status, template_metadata, text_column, validate,
+};
+use super::{form, request, status};
 use crate::rest::table::{AGE, NAME, age};
 
 pub static CLAIM: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     default: |claim| request::default_requests(spec(claim)),
     prepare_create: reset_status,
     resets: RESETS_WITH_METADATA,
@@ -20,7 +22,7 @@ pub static CLAIM: Hooks = Hooks {
     },
     // The spec cannot change, so on an update only that is looked at.
     validate_against: |new, old| match old {
-        Some(old) => immutable_spec(new, old),
+        Some(old) => immutable_claim(new, old),
         None => request::all(&new["spec"], &Path::new("spec")),
     },
     validate_status: status::validate,
@@ -30,6 +32,7 @@ pub static CLAIM: Hooks = Hooks {
 };
 
 pub static TEMPLATE: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     default: |template| {
         if let Some(claim) = within(spec(template), "spec") {
             request::default_requests(claim);
@@ -37,18 +40,21 @@ pub static TEMPLATE: Hooks = Hooks {
     },
     validate: |template| {
         let (spec, path) = (&template["spec"], Path::new("spec"));
-        let metadata = path.child("metadata");
-        let mut errors = validate_labels(meta::at(spec, "metadata.labels"), &metadata.child("labels"));
-        errors.extend(validate_annotations(meta::at(spec, "metadata.annotations"), &metadata.child("annotations")));
+        let mut errors = template_metadata::validate(&spec["metadata"], &path.child("metadata"));
         errors.extend(request::all(&spec["spec"], &path.child("spec")));
         errors
     },
-    validate_update: immutable_spec,
+    validate_update: immutable_template,
     ..Hooks::PLAIN
 };
 
-fn immutable_spec(new: &Value, old: &Value) -> ErrorList {
-    validate::immutable(&new["spec"], &old["spec"], &Path::new("spec")).into_iter().collect()
+fn immutable_claim(new: &Value, old: &Value) -> ErrorList {
+    validate::immutable_as(&form::CLAIM, &new["spec"], &old["spec"], &Path::new("spec")).into_iter().collect()
+}
+
+fn immutable_template(new: &Value, old: &Value) -> ErrorList {
+    let error = validate::immutable(&new["spec"], &old["spec"], &Path::new("spec"));
+    error.map(|error| error.showing(form::template(&new["spec"]))).into_iter().collect()
 }
 
 fn state(claim: &Value) -> String {

@@ -5,11 +5,16 @@ use machinery::meta;
 use machinery::names;
 use serde_json::Value;
 
-use super::super::{Hooks, validate};
+use super::super::{Hooks, MetadataRounds, validate};
 use super::{CONFIGURATIONS_MAX, configuration, each, selector};
 
-pub static HOOKS: Hooks =
-    Hooks { name: validate::long_name, validate_against: validate_class, has_generation: true, ..Hooks::PLAIN };
+pub static HOOKS: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
+    name: validate::long_name,
+    validate_against: validate_class,
+    has_generation: true,
+    ..Hooks::PLAIN
+};
 
 fn validate_class(class: &Value, old: Option<&Value>) -> ErrorList {
     let (path, spec) = (Path::new("spec"), &class["spec"]);

@@ -4,6 +4,7 @@
 
 pub mod claim;
 pub mod class;
+mod form;
 mod request;
 mod selector;
 pub mod slice;

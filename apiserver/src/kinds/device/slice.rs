@@ -6,6 +6,7 @@ use machinery::names;
 use machinery::quantity::Quantity;
 use serde_json::{Map, Value};
 
+use super::super::go_form::{POINTER, TEXT};
 use super::super::storage::driver_name;
 use super::super::{Hooks, pod, text_column, validate};
 use super::{
@@ -73,9 +74,9 @@ fn validate_spec(spec: &Value, old: Option<&Value>, path: &Path) -> ErrorList {
     errors.extend(validate_pool(&spec["pool"], &path.child("pool")));
     if let Some(old) = old {
         let name = path.child("pool").child("name");
-        errors.extend(validate::immutable(&spec["pool"]["name"], &old["pool"]["name"], &name));
-        for field in ["driver", "nodeName"] {
-            errors.extend(validate::immutable(&spec[field], &old[field], &path.child(field)));
+        errors.extend(validate::immutable_as(&TEXT, &spec["pool"]["name"], &old["pool"]["name"], &name));
+        for (field, form) in [("driver", TEXT), ("nodeName", POINTER)] {
+            errors.extend(validate::immutable_as(&form, &spec[field], &old[field], &path.child(field)));
         }
     }
     errors.extend(nodes(spec, path));

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::super::storage::driver_name;
 use super::super::{ip, pod, validate};
+use super::form;
 use super::request::Names;
 use super::{
     CONFIGURATIONS_MAX, REQUESTS_MAX, binding_conditions, configuration, each, each_once, label, pool_name, raw_object,
@@ -47,7 +48,9 @@ pub fn validate(new: &Value, old: &Value) -> ErrorList {
     }
     let at = path.child("allocation");
     match (before["allocation"].is_object(), allocation.is_object()) {
-        (true, true) => errors.extend(validate::immutable(allocation, &before["allocation"], &at)),
+        (true, true) => {
+            errors.extend(validate::immutable_as(&form::ALLOCATION, allocation, &before["allocation"], &at))
+        }
         (false, true) => errors.extend(validate_allocation(allocation, &names, &at)),
         _ => {}
     }

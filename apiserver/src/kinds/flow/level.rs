@@ -5,11 +5,13 @@ use machinery::meta;
 use serde_json::{Map, Value};
 
 use super::super::defaults::{set_number, within};
-use super::super::{Hooks, RESETS_WITH_METADATA, reset_status, text_column, validate};
+use super::super::{Hooks, MetadataRounds, RESETS_WITH_METADATA, reset_status, text_column, validate};
 use super::standard;
 use crate::rest::table::{AGE, NAME, age};
 
 pub static HOOKS: Hooks = Hooks {
+    metadata: MetadataRounds::WHOLE,
+    status_metadata: MetadataRounds::NONE,
     default: |level| {
         let Some(fields) = level.get_mut("spec").and_then(Value::as_object_mut) else { return };
         if let Some(exempt) = within(fields, "exempt") {

@@ -6,11 +6,13 @@ use machinery::names;
 use serde_json::Value;
 
 use super::super::defaults::{set_number, spec};
-use super::super::{Column, Hooks, RESETS_WITH_METADATA, reset_status, text_column, validate};
+use super::super::{Column, Hooks, MetadataRounds, RESETS_WITH_METADATA, reset_status, text_column, validate};
 use super::standard;
 use crate::rest::table::{AGE, NAME, age};
 
 pub static HOOKS: Hooks = Hooks {
+    metadata: MetadataRounds::WHOLE,
+    status_metadata: MetadataRounds::NONE,
     default: |schema| set_number(spec(schema), "matchingPrecedence", 1000),
     prepare_create: reset_status,
     resets: RESETS_WITH_METADATA,

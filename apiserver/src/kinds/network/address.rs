@@ -5,11 +5,12 @@ use machinery::meta;
 use machinery::names;
 use serde_json::Value;
 
-use super::super::{Hooks, ip, text_column, validate};
+use super::super::{Hooks, MetadataRounds, ip, text_column, validate};
 use super::required_segments;
 use crate::rest::table::{NAME, age};
 
 pub static HOOKS: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     name: ip::address_name,
     validate: validate_address,
     validate_update: |new, old| {

@@ -5,11 +5,13 @@ use machinery::meta;
 use machinery::names;
 use serde_json::Value;
 
-use super::super::{Hooks, text_column, validate};
+use super::super::go_form::TEXT;
+use super::super::{Hooks, MetadataRounds, text_column, validate};
 use super::typed_reference;
 use crate::rest::table::{AGE, NAME, age};
 
 pub static HOOKS: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     default: |class| {
         let parameters = class.pointer_mut("/spec/parameters").and_then(Value::as_object_mut);
         if let Some(parameters) = parameters.filter(|fields| fields.get("scope").is_none_or(Value::is_null)) {
@@ -24,7 +26,9 @@ pub static HOOKS: Hooks = Hooks {
     },
     validate_update: |new, old| {
         let path = validate::path(&["spec", "controller"]);
-        validate::immutable(&new["spec"]["controller"], &old["spec"]["controller"], &path).into_iter().collect()
+        validate::immutable_as(&TEXT, &new["spec"]["controller"], &old["spec"]["controller"], &path)
+            .into_iter()
+            .collect()
     },
     has_generation: true,
     columns: &[

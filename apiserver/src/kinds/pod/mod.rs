@@ -18,10 +18,16 @@ use machinery::meta;
 use machinery::names;
 use serde_json::{Value, json};
 
-use super::{Grace, Hooks};
+pub use form::{NODE_SELECTOR, spec as spec_form, template as template_form};
+
+use super::{Grace, Hooks, MetadataRounds};
 
 pub static HOOKS: Hooks = Hooks {
-    default: |pod| defaults::pod(super::defaults::spec(pod)),
+    metadata: MetadataRounds::BOTH,
+    default: |pod| {
+        defaults::pod(super::defaults::spec(pod));
+        align_addresses(pod);
+    },
     prepare_create,
     prepare_status,
     resets: &[("", &["status"]), ("status", &["spec", "metadata.deletionTimestamp", "metadata.ownerReferences"])],
@@ -60,6 +66,18 @@ pub static HOOKS: Hooks = Hooks {
 /// What the name of the volume begins with that admission adds for the account's token.
 pub const TOKEN_VOLUME_PREFIX: &str = "kube-api-access-";
 
+/// The one address and the list of them are kept in step; where they differ, the one counts.
+fn align_addresses(pod: &mut Value) {
+    let Some(status) = pod.get_mut("status").and_then(Value::as_object_mut) else { return };
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+    let first = text(status.get("podIPs").and_then(|listed| listed.get(0)?.get("ip")));
+    match text(status.get("podIP")) {
+        single if single == first => {}
+        single if single.is_empty() => drop(status.insert("podIP".into(), first.into())),
+        single => drop(status.insert("podIPs".into(), json!([{"ip": single}]))),
+    }
+}
+
 /// A new pod is pending, of the class that its resources put it in.
 fn prepare_create(pod: &mut Value) {
     label_keys::merge(pod);
@@ -79,10 +97,12 @@ fn prepare_create(pod: &mut Value) {
 /// Owners and the class stay; who does not know of observed generations loses none.
 fn prepare_status(new: &mut Value, old: &Value) {
     let metadata = meta::metadata_mut(new);
-    match old["metadata"].get("ownerReferences") {
-        Some(owners) => metadata.insert("ownerReferences".into(), owners.clone()),
-        None => metadata.remove("ownerReferences"),
-    };
+    for field in ["deletionTimestamp", "ownerReferences"] {
+        match old["metadata"].get(field) {
+            Some(value) => metadata.insert(field.into(), value.clone()),
+            None => metadata.remove(field),
+        };
+    }
     let before = &old["status"];
     let status = meta::object_mut(new, "status");
     if status.get("qosClass").and_then(Value::as_str).unwrap_or_default().is_empty() && before["qosClass"].is_string() {
@@ -172,6 +192,23 @@ mod tests {
         assert_eq!(grace(&pod, Some(0)), Grace::Immediate);
         assert_eq!(grace(&pod, Some(-5)), Grace::Seconds(1));
         assert_eq!(grace(&json!({"spec": {"nodeName": "a"}}), None), Grace::Immediate);
+    }
+
+    #[test]
+    fn one_address_and_the_list_are_in_step() {
+        for (status, want) in [
+            (json!({"podIP": "10.0.0.1"}), json!({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]})),
+            (json!({"podIPs": [{"ip": "10.0.0.1"}]}), json!({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]})),
+            (
+                json!({"podIP": "10.0.0.2", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}),
+                json!({"podIP": "10.0.0.2", "podIPs": [{"ip": "10.0.0.2"}]}),
+            ),
+            (json!({}), json!({})),
+        ] {
+            let mut pod = json!({"status": status});
+            align_addresses(&mut pod);
+            assert_eq!(pod["status"], want, "{status}");
+        }
     }
 
     #[test]

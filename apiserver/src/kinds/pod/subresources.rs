@@ -5,7 +5,7 @@ use machinery::meta;
 use serde_json::Value;
 
 use super::validate;
-use crate::kinds::Portion;
+use crate::kinds::{MetadataRounds, Portion};
 
 pub const EPHEMERAL_CONTAINERS: Portion = Portion {
     subresource: "ephemeralcontainers",
@@ -15,10 +15,15 @@ pub const EPHEMERAL_CONTAINERS: Portion = Portion {
         put(new, "ephemeralContainers", asked);
     },
     validate: validate::ephemeral::validate_update,
+    metadata: MetadataRounds::CHANGE,
 };
 
-pub const RESIZE: Portion =
-    Portion { subresource: "resize", prepare: only_resources, validate: validate::resize::validate_update };
+pub const RESIZE: Portion = Portion {
+    subresource: "resize",
+    prepare: only_resources,
+    validate: validate::resize::validate_update,
+    metadata: MetadataRounds::BOTH,
+};
 
 /// All of the pod as it was, but what says which version the change was made from, and who made it.
 fn keep(new: &mut Value, old: &Value) {

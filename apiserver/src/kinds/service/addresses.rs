@@ -10,12 +10,14 @@ use serde_json::{Value, json};
 
 use crate::kinds::ip;
 
-/// What a new Service says of its addresses.
-pub fn asked(service: &Value) -> ErrorList {
+/// What a Service says of its addresses; those that it had are not judged again.
+pub fn asked(service: &Value, old: Option<&Value>) -> ErrorList {
     let spec = &service["spec"];
+    let held = old.map(|old| meta::list(old, "spec.clusterIPs")).unwrap_or_default();
+    let held: Vec<&str> = held.iter().filter_map(Value::as_str).collect();
     match meta::text(spec, "type") {
         "ExternalName" => ErrorList::new(),
-        _ => validate(spec, &[], &Path::new("spec")),
+        _ => validate(spec, &held, &Path::new("spec")),
     }
 }
 

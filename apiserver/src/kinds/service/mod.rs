@@ -27,7 +27,13 @@ pub static HOOKS: Hooks = Hooks {
     validate_status: validate::status,
     warnings: crate::kinds::warnings::service,
     status_warnings: crate::kinds::warnings::balancer_status,
-    prepare_create: |service| service["status"] = json!({"loadBalancer": {}}),
+    prepare_create: |service| {
+        service["status"] = json!({"loadBalancer": {}});
+        let address = meta::text(service, "spec.clusterIP").to_owned();
+        if !address.is_empty() && meta::list(service, "spec.clusterIPs").is_empty() {
+            spec(service).insert("clusterIPs".into(), json!([address]));
+        }
+    },
     creates_on_update: true,
     allocates: true,
     validate_asked: addresses::asked,
@@ -74,11 +80,6 @@ fn default(service: &mut Value) {
         set(fields, "allocateLoadBalancerNodePorts", true);
     }
     let is_balanced = kind == "LoadBalancer";
-    let address = fields.get("clusterIP").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let listed = fields.get("clusterIPs").and_then(Value::as_array).is_some_and(|listed| !listed.is_empty());
-    if !address.is_empty() && !listed {
-        fields.insert("clusterIPs".into(), json!([address]));
-    }
     for port in each(fields, "ports") {
         set(port, "protocol", "TCP");
         let number = port.get("port").cloned().unwrap_or(json!(0));

@@ -5,11 +5,12 @@ use machinery::meta;
 use machinery::names;
 use serde_json::Value;
 
-use super::super::{Column, Hooks, RESETS_WITH_METADATA, reset_status, text_column, validate, volume};
+use super::super::{Column, Hooks, MetadataRounds, RESETS_WITH_METADATA, reset_status, text_column, validate, volume};
 use super::driver_name;
 use crate::rest::table::{AGE, NAME, age};
 
 pub static HOOKS: Hooks = Hooks {
+    metadata: MetadataRounds::WHOLE,
     prepare_create: reset_status,
     resets: RESETS_WITH_METADATA,
     prepare_status: validate::keep_metadata,
@@ -39,7 +40,9 @@ pub static HOOKS: Hooks = Hooks {
 };
 
 fn immutable_spec(new: &Value, old: &Value) -> ErrorList {
-    validate::immutable(&new["spec"], &old["spec"], &Path::new("spec")).into_iter().collect()
+    validate::immutable_as(&volume::form::ATTACHMENT, &new["spec"], &old["spec"], &Path::new("spec"))
+        .into_iter()
+        .collect()
 }
 
 fn validate_attachment(attachment: &Value) -> ErrorList {

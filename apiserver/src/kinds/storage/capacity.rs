@@ -5,10 +5,12 @@ use machinery::meta;
 use machinery::names;
 use machinery::quantity::Quantity;
 
-use super::super::{Hooks, node_labels, text_column, validate};
+use super::super::go_form::{LABEL_SELECTOR, TEXT};
+use super::super::{Hooks, MetadataRounds, node_labels, text_column, validate};
 use crate::rest::table::NAME;
 
 pub static HOOKS: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     validate: |capacity| {
         let mut errors = validate::label_selector(&capacity["nodeTopology"], &Path::new("nodeTopology"));
         let class = meta::text(capacity, "storageClassName");
@@ -22,8 +24,10 @@ pub static HOOKS: Hooks = Hooks {
         errors
     },
     validate_update: |new, old| -> ErrorList {
-        let fields = ["nodeTopology", "storageClassName"].into_iter();
-        fields.filter_map(|field| validate::immutable(&new[field], &old[field], &Path::new(field))).collect()
+        let fields = [("nodeTopology", LABEL_SELECTOR), ("storageClassName", TEXT)].into_iter();
+        fields
+            .filter_map(|(field, form)| validate::immutable_as(&form, &new[field], &old[field], &Path::new(field)))
+            .collect()
     },
     warnings: |capacity| node_labels::selector_warnings(&capacity["nodeTopology"], &Path::new("nodeTopology")),
     updates_unconditionally: false,

@@ -5,10 +5,12 @@ use machinery::meta;
 use machinery::names;
 use serde_json::Value;
 
-use super::super::{Column, Hooks, node_labels, text_column, validate};
+use super::super::go_form::{Form, POINTER, TEXT};
+use super::super::{Column, Hooks, MetadataRounds, node_labels, text_column, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 pub static STORAGE: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     default: |class| {
         let Some(fields) = class.as_object_mut() else { return };
         if fields.get("reclaimPolicy").is_none_or(Value::is_null) {
@@ -20,8 +22,15 @@ pub static STORAGE: Hooks = Hooks {
     },
     validate: validate_storage,
     validate_update: |new, old| {
-        let fields = ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"].into_iter();
-        fields.filter_map(|field| validate::immutable(&new[field], &old[field], &Path::new(field))).collect()
+        let fields = [
+            ("parameters", POINTER),
+            ("provisioner", TEXT),
+            ("reclaimPolicy", POINTER),
+            ("volumeBindingMode", POINTER),
+        ];
+        let changed =
+            |(field, form): (&str, Form)| validate::immutable_as(&form, &new[field], &old[field], &Path::new(field));
+        fields.into_iter().filter_map(changed).collect()
     },
     warnings: storage_warnings,
     columns: &[
@@ -37,6 +46,7 @@ pub static STORAGE: Hooks = Hooks {
 };
 
 pub static ATTRIBUTES: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     validate: |class| {
         let mut errors = provisioner(meta::text(class, "driverName"), &Path::new("driverName"));
         errors.extend(parameters(class, &Path::new("parameters")));

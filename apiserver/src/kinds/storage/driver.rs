@@ -6,7 +6,7 @@ use machinery::names;
 use serde_json::{Value, json};
 
 use super::super::defaults::{set, spec};
-use super::super::{Column, Hooks, validate};
+use super::super::{Column, Hooks, MetadataRounds, validate};
 use super::driver_name;
 use crate::rest::table::{AGE, NAME, age};
 
@@ -18,6 +18,11 @@ pub static DRIVER: Hooks = Hooks {
     // The scaling of volume limits is a gate that is off.
     prepare_create: |driver| {
         spec(driver).remove("preventPodSchedulingIfMissing");
+    },
+    prepare_update: |new, old| {
+        if old["spec"]["preventPodSchedulingIfMissing"].is_null() {
+            spec(new).remove("preventPodSchedulingIfMissing");
+        }
     },
     default: |driver| {
         let fields = spec(driver);
@@ -48,6 +53,7 @@ pub static DRIVER: Hooks = Hooks {
             && meta::at(driver, "spec.serviceAccountTokenInSecrets").is_null();
         lacks.then(|| TOKENS_IN_SECRETS.to_owned()).into_iter().collect()
     },
+    is_worth_warning: |new, old| new["spec"]["tokenRequests"] != old["spec"]["tokenRequests"],
     has_generation: true,
     // Upstream counts changes alone.
     first_generation: 0,
@@ -140,6 +146,7 @@ fn token_requests(spec: &Value, path: &Path) -> ErrorList {
 }
 
 pub static NODE: Hooks = Hooks {
+    metadata: MetadataRounds::WHOLE,
     validate: |node| {
         let path = validate::path(&["spec", "drivers"]);
         let mut errors = ErrorList::new();
@@ -219,6 +226,19 @@ mod tests {
 
     fn told(errors: ErrorList) -> Vec<String> {
         errors.iter().map(Error::to_string).collect()
+    }
+
+    #[test]
+    fn a_field_behind_a_gate_stays_where_it_was_and_warnings_are_about_changes() {
+        let driver = |spec: Value| json!({"spec": spec});
+        let gated = driver(json!({"preventPodSchedulingIfMissing": true}));
+        let (mut kept, mut dropped) = (gated.clone(), gated.clone());
+        (DRIVER.prepare_update)(&mut kept, &gated);
+        (DRIVER.prepare_update)(&mut dropped, &driver(json!({})));
+        assert_eq!((kept, dropped), (gated, driver(json!({}))));
+        let asking = driver(json!({"tokenRequests": [{"audience": "a"}]}));
+        assert!((DRIVER.is_worth_warning)(&asking, &driver(json!({}))));
+        assert!(!(DRIVER.is_worth_warning)(&asking, &asking));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use machinery::quantity::Quantity;
 use serde_json::{Value, json};
 
 use super::super::defaults::{set, spec};
-use super::super::{Hooks, go_form, text_column, validate};
+use super::super::{Hooks, MetadataRounds, go_form, text_column, validate};
 use super::{
     CLASS_ANNOTATION, VOLUME_MODE, VOLUME_MODES, access_modes, class, form, optional_class, or_unset, positive,
     shown_modes, shown_phase, storage,
@@ -17,6 +17,7 @@ use super::{
 use crate::rest::table::{AGE, NAME, age};
 
 pub static HOOKS: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     default: |claim| {
         set(meta::object_mut(claim, "status"), "phase", "Pending");
         default_spec(spec(claim));

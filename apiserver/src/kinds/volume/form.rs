@@ -1,7 +1,8 @@
 //! What volumes and claims look like as Go writes them, for messages that tell what changed: the fields of upstream's
 //! internal types, in their order.
 
-use super::super::go_form::{FLAG, Form, NUMBER, POINTER, TEXT};
+use super::super::go_form::{FLAG, Form, LABEL_SELECTOR, NUMBER, POINTER, TEXT};
+use super::super::pod::NODE_SELECTOR;
 
 type Field = (&'static str, Form);
 type Fields = &'static [Field];
@@ -13,7 +14,8 @@ const SECRET: Form = Form::Struct(&[("name", TEXT), ("namespace", TEXT)]);
 const SECRET_REF: (&str, Form) = ("secretRef", SECRET);
 
 /// The source of a volume, within its spec.
-pub const SOURCE: Form = Form::Struct(&[
+pub const SOURCE: Form = Form::Struct(SOURCES);
+const SOURCES: Fields = &[
     ("gcePersistentDisk", Form::As("GCEPersistentDisk", &GCE_DISK)),
     ("awsElasticBlockStore", Form::As("AWSElasticBlockStore", &AWS_DISK)),
     ("hostPath", Form::Struct(&[("path", TEXT), ("type", POINTER)])),
@@ -36,6 +38,35 @@ pub const SOURCE: Form = Form::Struct(&[
     ("local", Form::Struct(&[("path", TEXT), FS_TYPE_POINTER])),
     ("storageos", Form::As("StorageOS", &Form::Struct(STORAGE_OS))),
     ("csi", Form::As("CSI", &Form::Struct(CSI))),
+];
+
+pub const AFFINITY: Form = Form::Struct(&[("required", NODE_SELECTOR)]);
+
+/// The spec of a VolumeAttachment, which may hold that of a volume.
+pub const ATTACHMENT: Form = Form::Struct(&[
+    ("attacher", TEXT),
+    (
+        "source",
+        Form::Inline(&[
+            ("persistentVolumeName", POINTER),
+            (
+                "inlineVolumeSpec",
+                Form::Struct(&[
+                    ("capacity", POINTER),
+                    ("", Form::Embedded(SOURCES)),
+                    ("accessModes", POINTER),
+                    ("claimRef", Form::Struct(OBJECT)),
+                    ("persistentVolumeReclaimPolicy", TEXT),
+                    ("storageClassName", TEXT),
+                    ("mountOptions", POINTER),
+                    ("volumeMode", POINTER),
+                    ("nodeAffinity", AFFINITY),
+                    ("volumeAttributesClassName", POINTER),
+                ]),
+            ),
+        ]),
+    ),
+    ("nodeName", TEXT),
 ]);
 
 pub const GCE_DISK: Form =
@@ -115,7 +146,7 @@ pub const fn scale_io(secret: Field) -> [Field; 10] {
 }
 const STORAGE_OS: Fields =
     &[("volumeName", TEXT), ("volumeNamespace", TEXT), FS_TYPE, READ_ONLY, ("secretRef", Form::Struct(OBJECT))];
-const OBJECT: Fields = &[
+pub const OBJECT: Fields = &[
     ("kind", TEXT),
     ("namespace", TEXT),
     ("name", TEXT),
@@ -141,7 +172,7 @@ const CSI: Fields = &[
 pub const CLAIM: Form = Form::Struct(CLAIM_SPEC);
 pub const CLAIM_SPEC: Fields = &[
     ("accessModes", POINTER),
-    ("selector", Form::Tagged(&[("matchLabels", POINTER), ("matchExpressions", POINTER)])),
+    ("selector", LABEL_SELECTOR),
     ("resources", Form::Inline(&[("limits", POINTER), ("requests", POINTER)])),
     ("volumeName", TEXT),
     ("storageClassName", POINTER),

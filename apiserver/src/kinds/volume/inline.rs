@@ -9,8 +9,7 @@ use serde_json::Value;
 use super::source::{required, source as persistent, storage_os};
 use super::{claim, iscsi};
 use crate::kinds::storage::driver_name;
-use crate::kinds::validate;
-use crate::rest::system::{validate_annotations, validate_labels};
+use crate::kinds::{template_metadata, validate};
 
 pub fn source(kind: &str, source: &Value, path: &Path) -> ErrorList {
     let required = |fields: &[&str]| required(source, fields, path);
@@ -53,38 +52,11 @@ fn driver(source: &Value, path: &Path) -> ErrorList {
     errors
 }
 
-/// What a claim's template may not say of its claims, with the names by which upstream tells it.
-const OF_THE_CLAIM: [(&str, &str); 13] = [
-    ("name", "name"),
-    ("generateName", "generateName"),
-    ("namespace", "namespace"),
-    ("selfLink", "selfLink"),
-    ("uid", "uID"),
-    ("resourceVersion", "resourceVersion"),
-    ("generation", "generation"),
-    ("creationTimestamp", "creationTimestamp"),
-    ("deletionTimestamp", "deletionTimestamp"),
-    ("deletionGracePeriodSeconds", "deletionGracePeriodSeconds"),
-    ("ownerReferences", "ownerReferences"),
-    ("finalizers", "finalizers"),
-    ("managedFields", "managedFields"),
-];
-
 fn claim_template(template: &Value, path: &Path) -> ErrorList {
     if template.is_null() {
         return vec![Error::required(path, "")];
     }
-    let (metadata, at) = (&template["metadata"], path.child("metadata"));
-    let mut errors = validate_annotations(&metadata["annotations"], &at.child("annotations"));
-    errors.extend(validate_labels(&metadata["labels"], &at.child("labels")));
-    let is_set = |value: &Value| match value {
-        Value::Null => false,
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        other => other != &Value::from(0),
-    };
-    let given = OF_THE_CLAIM.iter().filter(|(field, _)| is_set(&metadata[*field]));
-    errors.extend(given.map(|(_, told)| Error::forbidden(&at.child(told), "cannot be set")));
+    let mut errors = template_metadata::validate(&template["metadata"], &path.child("metadata"));
     errors.extend(claim::validate_spec(&template["spec"], &path.child("spec")));
     errors
 }

@@ -16,7 +16,7 @@ use machinery::quantity::Quantity;
 use serde_json::{Value, json};
 
 use super::defaults::{set, spec};
-use super::{Column, Hooks, go_form, node_labels, pod, text_column, validate};
+use super::{Column, Hooks, MetadataRounds, go_form, node_labels, pod, text_column, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 const VOLUME_MODE: Column = Column {
@@ -27,6 +27,7 @@ const VOLUME_MODE: Column = Column {
 };
 
 pub static HOOKS: Hooks = Hooks {
+    metadata: MetadataRounds { whole: 2, change: 0 },
     default: |volume| {
         set(meta::object_mut(volume, "status"), "phase", "Pending");
         let fields = spec(volume);
@@ -41,7 +42,7 @@ pub static HOOKS: Hooks = Hooks {
         volume["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": now});
     },
     stamp_status: stamp_phase,
-    validate: validate_volume,
+    validate: |volume| validate_volume(volume).into_iter().chain(mount_options(volume)).collect(),
     validate_update,
     warnings,
     columns: &[
@@ -166,13 +167,18 @@ fn validate_volume(volume: &Value) -> ErrorList {
         errors.push(Error::not_supported(&path.child("volumeMode"), mode, &VOLUME_MODES));
     }
     errors.extend(attributes_class(spec, &path));
+    errors
+}
+
+fn mount_options(volume: &Value) -> Option<Error> {
+    let spec = &volume["spec"];
     if meta::annotation(volume, MOUNT_OPTIONS_ANNOTATION).is_some()
         && !WITH_MOUNT_OPTIONS.iter().any(|kind| spec[kind].is_object())
     {
         let at = validate::path(&["metadata", "annotations", MOUNT_OPTIONS_ANNOTATION]);
-        errors.push(Error::forbidden(&at, "may not specify mount options for this volume type"));
+        return Some(Error::forbidden(&at, "may not specify mount options for this volume type"));
     }
-    errors
+    None
 }
 
 /// The spec of a volume that stands within another object, where only a CSI source may be.
@@ -269,7 +275,8 @@ fn attributes_class(spec: &Value, path: &Path) -> ErrorList {
 
 /// Where the bytes are does not change; a secret for growing may be named later.
 fn validate_update(new: &Value, old: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
+    // Upstream judges the volume twice.
+    let mut errors = validate_volume(new);
     let spec = source::without_new_secret(&new["spec"], &old["spec"]);
     if !source::is_same(&spec, &old["spec"]) {
         let path = validate::path(&["spec", "persistentvolumesource"]);
@@ -282,7 +289,8 @@ fn validate_update(new: &Value, old: &Value) -> ErrorList {
     let (affinity, before) = (&new["spec"]["nodeAffinity"], &old["spec"]["nodeAffinity"]);
     if !before.is_null() && !node_labels::is_same_but_renamed(affinity, before) {
         let why = "field is immutable, except for updating from beta label to GA";
-        errors.push(Error::invalid(&Path::new("nodeAffinity"), affinity.clone(), why));
+        let shown = go_form::write(affinity, &form::AFFINITY);
+        errors.push(Error::invalid(&Path::new("nodeAffinity"), affinity.clone(), why).showing(shown));
     }
     let class = |volume: &Value| volume["spec"]["volumeAttributesClassName"].is_null();
     if !class(old) && class(new) {

@@ -125,6 +125,23 @@ fn a_volume_stays_where_it_is() {
 }
 
 #[test]
+fn an_update_tells_what_is_wrong_with_a_volume_once_more() {
+    let (old, wrong) = (volume(json!({})), volume(json!({"accessModes": ["X"]})));
+    let more =
+        told(validate_update(&wrong, &old)).into_iter().filter(|text| text.starts_with("spec.accessModes")).count();
+    assert_eq!(more, 1);
+    let affinity = json!({"required": {"nodeSelectorTerms": [{"matchFields": [{"key": "a", "operator": "Exists"}]}]}});
+    let told = told(validate_update(&volume(json!({})), &volume(json!({"nodeAffinity": affinity}))));
+    assert!(
+        told.contains(
+            &"nodeAffinity: Invalid value: null: field is immutable, except for updating from beta label to GA"
+                .to_owned()
+        ),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn phases_have_times() {
     let old = json!({"status": {"phase": "Pending", "lastPhaseTransitionTime": "a"}});
     for (status, want) in [

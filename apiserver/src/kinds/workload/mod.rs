@@ -19,7 +19,7 @@ use machinery::names;
 use machinery::selector::Selector;
 use serde_json::{Value, json};
 
-use super::go_form::{Form, NUMBER, TEXT};
+use super::go_form::{Form, LABEL_SELECTOR, NUMBER, TEXT};
 use super::{Column, validate};
 
 pub use daemon_set::DAEMON_SET;
@@ -61,7 +61,9 @@ fn warnings(object: &Value) -> Vec<String> {
 
 fn immutable_selector(new: &Value, old: &Value) -> ErrorList {
     let path = validate::path(&["spec", "selector"]);
-    validate::immutable(&new["spec"]["selector"], &old["spec"]["selector"], &path).into_iter().collect()
+    validate::immutable_as(&LABEL_SELECTOR, &new["spec"]["selector"], &old["spec"]["selector"], &path)
+        .into_iter()
+        .collect()
 }
 
 /// A required selector, where it can be read, and what is wrong with it. `owner` is the word upstream uses for an empty

@@ -18,6 +18,7 @@ pub static REPLICATION_CONTROLLER: Hooks = Hooks {
     validate_status: |new, _| status(&new["status"]),
     warnings: super::warnings,
     has_generation: true,
+    orphans_by_default: true,
     fields: &[("status.replicas", "status.replicas")],
     columns: &COLUMNS,
     cells: |controller, now| cells(controller, labels_cell(&controller["spec"]["selector"]), now),

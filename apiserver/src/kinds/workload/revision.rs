@@ -5,10 +5,11 @@ use machinery::meta;
 use serde_json::Value;
 
 use super::{column, number};
-use crate::kinds::{Hooks, validate};
+use crate::kinds::{Hooks, MetadataRounds, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 pub static CONTROLLER_REVISION: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     validate: |revision| validate::not_negative(&revision["revision"], &Path::new("revision")).into_iter().collect(),
     validate_against: |revision, old| match old {
         None => data(&revision["data"]).into_iter().collect(),

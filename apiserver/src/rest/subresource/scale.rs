@@ -4,7 +4,7 @@ use machinery::gvk::Gvk;
 use machinery::meta;
 use machinery::schema::{self, Schema};
 use machinery::selector::Selector;
-use machinery::status::Status;
+use machinery::status::{GroupResource, Status};
 use serde_json::{Value, json};
 
 use crate::api::Api;
@@ -15,8 +15,8 @@ use crate::rest::body::{self, Decoded};
 use crate::rest::negotiate::Shape;
 use crate::rest::params::WriteOptions;
 use crate::rest::patch::{self, Patch, check_name};
-use crate::rest::update::{Part, change};
-use crate::rest::{Call, managers, not_allowed, respond, table};
+use crate::rest::update::{Part, change, check_identity};
+use crate::rest::{Call, managers, not_allowed, respond, system, table};
 
 const COLUMNS: &[Column] = &[
     table::NAME,
@@ -70,11 +70,16 @@ fn cells(scale: &Value, now: i64) -> Vec<Value> {
 
 async fn update(api: &Api, call: &Call) -> Result<Value, Status> {
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
-    let Decoded { object: scale, warnings } =
+    let Decoded { object: mut scale, warnings } =
         body::decode(&call.body, &call.headers, scale_schema()?, &kind(), options.field_validation)?;
     call.warnings.extend(warnings);
+    system::ensure_namespace(&mut scale, &call.info.namespace)?;
     check_name(&scale, call.name())?;
-    let changed = change(api, call, Part::Raw, &options, |old| scaled(&scale, old, call)).await?;
+    let make = |old: &Value| {
+        check_identity(&scale, old, api, call, options.dry_run)?;
+        scaled(&scale, old, call)
+    };
+    let changed = change(api, call, Part::Raw, &options, make).await?;
     Ok(scale_of(&changed.object))
 }
 
@@ -84,14 +89,28 @@ async fn patch(api: &Api, call: &Call) -> Result<Value, Status> {
     let now = api.now_text();
     let changed = change(api, call, Part::Raw, &options, |old| match &patch {
         Patch::Change(made) => {
-            let mut scale = made.decoded(schema, &scale_of(old), call, &options)?;
+            let mut scale = made.decoded((&kind(), schema), &scale_of(old), call, &options)?;
+            system::ensure_namespace(&mut scale, &call.info.namespace)?;
             check_name(&scale, call.name())?;
+            check_uid(&scale, old, call)?;
             patch::release_version(&mut scale, old);
             scaled(&scale, old, call)
         }
         Patch::Apply(configuration) => applied(configuration, old, call, &options, &now),
     });
     Ok(scale_of(&changed.await?.object))
+}
+
+/// Of a patched Scale; upstream's words differ from those about a whole one.
+fn check_uid(scale: &Value, old: &Value, call: &Call) -> Result<(), Status> {
+    let (asked, stored) = (meta::uid(scale), meta::uid(old));
+    if asked.is_empty() || asked == stored {
+        return Ok(());
+    }
+    let resource = format!("{}/scale", call.served.row.plural);
+    let of = GroupResource { group: &call.served.row.group, resource: &resource };
+    let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {stored}");
+    Err(Status::conflict(of, call.name(), &why))
 }
 
 /// The object after a Scale was applied to it. To its owners that is an applied configuration of the object itself
@@ -160,10 +179,11 @@ fn scale_of(object: &Value) -> Value {
     if !selector.is_empty() {
         status["selector"] = json!(selector);
     }
-    json!({
-        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
-        "spec": {"replicas": meta::at(object, "spec.replicas").as_i64().unwrap_or(0)}, "status": status,
-    })
+    let spec = match meta::at(object, "spec.replicas").as_i64().unwrap_or(0) {
+        0 => json!({}),
+        replicas => json!({"replicas": replicas}),
+    };
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
 }
 
 /// The selector as a query writes it; a plain map of labels (ReplicationController) as well.

@@ -3,6 +3,7 @@
 
 mod configuration;
 mod jobs;
+mod metadata;
 mod network;
 mod storage;
 mod workloads;

@@ -9,14 +9,36 @@ mod volume;
 
 pub use container::{PROFILE, SECURITY_CONTEXT as SECURITY_CONTEXT_OF_CONTAINER};
 use machinery::meta;
+pub use placement::{NODE_SELECTOR, NODE_TERM};
 use serde_json::{Map, Value};
 
-use crate::kinds::go_form::{self, FLAG, Form, POINTER, TEXT};
+use crate::kinds::go_form::{self, FLAG, Form, LABEL_SELECTOR, POINTER, TEXT};
 
 type Fields = &'static [(&'static str, Form)];
 
 /// The fields that are the spec's in JSON and the security context's inside.
 const OF_HOST: [&str; 5] = ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostUsers"];
+
+pub fn spec(spec: &Value) -> String {
+    go_form::write(&internal(spec), &SPEC)
+}
+
+pub fn template(template: &Value) -> String {
+    const TEMPLATE: Form = Form::Struct(&[
+        ("name", Form::Own(&TEXT)),
+        ("generateName", Form::Own(&TEXT)),
+        ("namespace", Form::Own(&TEXT)),
+        ("creationTimestamp", Form::Own(&TEXT)),
+        ("labels", Form::Own(&POINTER)),
+        ("annotations", Form::Own(&POINTER)),
+        ("ownerReferences", Form::Own(&POINTER)),
+        ("finalizers", Form::Own(&POINTER)),
+        ("spec", SPEC),
+    ]);
+    let mut flat = go_form::with_metadata(template);
+    flat["spec"] = internal(&template["spec"]);
+    go_form::write(&flat, &TEMPLATE)
+}
 
 pub fn spec_difference(old: &Value, new: &Value) -> String {
     go_form::difference(&internal(old), &internal(new), &SPEC)
@@ -42,7 +64,6 @@ fn internal(spec: &Value) -> Value {
     spec
 }
 
-const LABEL_SELECTOR: Form = Form::Tagged(&[("matchLabels", POINTER), ("matchExpressions", POINTER)]);
 const REFERENCE: Form = Form::Struct(&[("name", TEXT)]);
 const NAMES: Form = Form::List(&REFERENCE);
 const RESOURCES: Fields = &[

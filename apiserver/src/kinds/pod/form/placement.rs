@@ -1,7 +1,6 @@
 //! Where a pod may run, and beside whom.
 
-use super::LABEL_SELECTOR;
-use crate::kinds::go_form::{Form, NUMBER, POINTER, TEXT};
+use crate::kinds::go_form::{Form, LABEL_SELECTOR, NUMBER, POINTER, TEXT};
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
@@ -10,10 +9,11 @@ pub const AFFINITY: Form =
     Form::Struct(&[("nodeAffinity", NODE_AFFINITY), ("podAffinity", POD_AFFINITY), ("podAntiAffinity", POD_AFFINITY)]);
 
 const NODE_AFFINITY: Form = Form::Struct(&[
-    (REQUIRED, Form::Struct(&[("nodeSelectorTerms", Form::List(&Form::Struct(NODE_TERM)))])),
+    (REQUIRED, NODE_SELECTOR),
     (PREFERRED, Form::List(&Form::Struct(&[("weight", NUMBER), ("preference", Form::Inline(NODE_TERM))]))),
 ]);
-const NODE_TERM: super::Fields =
+pub const NODE_SELECTOR: Form = Form::Struct(&[("nodeSelectorTerms", Form::List(&Form::Struct(NODE_TERM)))]);
+pub const NODE_TERM: super::Fields =
     &[("matchExpressions", Form::List(&REQUIREMENT)), ("matchFields", Form::List(&REQUIREMENT))];
 const REQUIREMENT: Form = Form::Struct(&[("key", TEXT), ("operator", TEXT), ("values", POINTER)]);
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::container::image_for_pod;
 use super::{SECONDS_MAX, annotations, required_name, toleration};
+use crate::kinds::go_form::{self, Form};
 use crate::kinds::pod::form;
 use crate::kinds::validate;
 
@@ -147,6 +148,8 @@ fn is_gated(old: &Value) -> bool {
     !meta::list(old, "spec.schedulingGates").is_empty()
 }
 
+const TERM: Form = Form::Struct(form::NODE_TERM);
+
 /// A pod that waits at a gate may be steered to fewer nodes, never to more.
 fn steering(new: &Value, old: &Value, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
@@ -163,12 +166,15 @@ fn steering(new: &Value, old: &Value, path: &Path) -> ErrorList {
     let at = required.split('.').skip(1).fold(path.clone(), |path, name| path.child(name));
     if !before.is_empty() && terms.len() != before.len() {
         let why = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
-        errors.push(Error::invalid(&at, terms.to_vec(), why));
+        let shown = go_form::write(meta::at(new, required), &Form::List(&TERM));
+        errors.push(Error::invalid(&at, terms.to_vec(), why).showing(shown));
         return errors;
     }
     let widened = before.iter().zip(terms).enumerate().filter(|(_, (before, term))| !is_narrower(term, before));
     let why = "only additions are allowed (no mutations or deletions)";
-    errors.extend(widened.map(|(position, (_, term))| Error::invalid(&at.index(position), term.clone(), why)));
+    errors.extend(widened.map(|(position, (_, term))| {
+        Error::invalid(&at.index(position), term.clone(), why).showing(go_form::write(term, &TERM))
+    }));
     errors
 }
 

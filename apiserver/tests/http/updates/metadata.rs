@@ -1,0 +1,89 @@
+//! What belongs to the server or is told once more by each of a kind's rules.
+
+use serde_json::{Value, json};
+
+use super::{Case, check};
+use crate::client::{get, patch, post, put};
+use crate::support::TestServer;
+
+const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+/// A finalizer without a group is told by each round of a kind's own rules, and a prefix that makes no names by those
+/// that judge the metadata as on a create.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_round_of_a_kinds_rules_tells_what_is_wrong() {
+    const FINALIZER: &str = "metadata.finalizers[0]: Invalid value: \"mine\": …";
+    const PREFIX: &str = "metadata.generateName: Invalid value: \"A\": …";
+    let volume = json!({"spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
+        "hostPath": {"path": "/x"}}});
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let deployment = json!({"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}});
+    let limits = json!({"spec": {"limits": []}});
+    let change = json!({"metadata": {"finalizers": ["mine"], "generateName": "A"}});
+    let cases: Vec<Case> = vec![
+        (
+            "/api/v1/persistentvolumes",
+            "v1/PersistentVolume",
+            volume,
+            change.clone(),
+            &[PREFIX, FINALIZER, PREFIX, FINALIZER],
+        ),
+        (CONFIG_MAPS, "v1/ConfigMap", json!({}), change.clone(), &[PREFIX, FINALIZER, FINALIZER]),
+        ("/api/v1/namespaces/default/limitranges", "v1/LimitRange", limits, change.clone(), &[PREFIX, FINALIZER]),
+        (
+            "/apis/apps/v1/namespaces/default/deployments",
+            "apps/v1/Deployment",
+            deployment,
+            change.clone(),
+            &[FINALIZER],
+        ),
+        (
+            "/apis/policy/v1/namespaces/default/poddisruptionbudgets",
+            "policy/v1/PodDisruptionBudget",
+            json!({"spec": {}}),
+            change,
+            &[],
+        ),
+    ];
+    check(cases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_has_not_begun_is_not_told() {
+    const END: &str = "metadata.deletionTimestamp: Invalid value: \"2020-01-01T00:00:00Z\": field is immutable";
+    const GRACE: &str = "metadata.deletionGracePeriodSeconds: Invalid value: 5: field is immutable";
+    let change = json!({"metadata": {"deletionTimestamp": "2020-01-01T00:00:00Z", "deletionGracePeriodSeconds": 5}});
+    check(vec![(CONFIG_MAPS, "v1/ConfigMap", json!({}), change, &[END, GRACE, END, GRACE])]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_names_its_object_and_version() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let map = |metadata: Value| {
+        let mut map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata});
+        map["metadata"]["name"] = json!("a");
+        map
+    };
+    post(client, CONFIG_MAPS, &map(json!({}))).await.expect(201);
+    let path = format!("{CONFIG_MAPS}/a");
+    let uid = get(client, &path).await.expect(200)["metadata"]["uid"].clone();
+    let own = uid.as_str().expect("a uid");
+    for (query, key) in [("", "/registry/configmaps/default/a"), ("?dryRun=All", "/configmaps/default/a")] {
+        let refused = put(client, &format!("{path}{query}"), &map(json!({"uid": "b", "resourceVersion": "x"}))).await;
+        assert_eq!(refused.code, 409);
+        let why = format!(
+            "Operation cannot be fulfilled on configmaps \"a\": StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: b, UID in object meta: {own}"
+        );
+        assert_eq!(refused.body["message"], why);
+    }
+    let unread = put(client, &path, &map(json!({"resourceVersion": "x"}))).await;
+    assert_eq!(
+        (unread.code, &unread.body["message"]),
+        (500, &json!("strconv.ParseUint: parsing \"x\": invalid syntax"))
+    );
+    let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"});
+    let owned = json!({"metadata": {"ownerReferences": [owner, owner]}});
+    let patched = patch(client, &path, "merge", &owned).await;
+    assert_eq!(patched.body["metadata"]["ownerReferences"], json!([owner]));
+}
