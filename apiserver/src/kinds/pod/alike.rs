@@ -72,8 +72,12 @@ impl Kept {
 impl Good {
     fn is_like(&self, pod: &Value) -> bool {
         let spec = &pod["spec"];
-        let tokens = (token_volume(&self.spec), token_volume(spec));
-        self.annotations == *meta::map(pod, "metadata.annotations") && is_same(&self.spec, spec, tokens)
+        let same_names = match (token_volume(&self.spec), token_volume(spec)) {
+            (None, None) => Names::Equal,
+            (Some(ours), Some(theirs)) => Names::Drawn(ours, theirs),
+            _ => return false,
+        };
+        self.annotations == *meta::map(pod, "metadata.annotations") && is_same_spec(&self.spec, spec, same_names)
     }
 }
 
@@ -82,31 +86,60 @@ fn needs_name(spec: &Value) -> bool {
     meta::list(spec, "volumes").iter().any(|volume| !volume["ephemeral"].is_null())
 }
 
-/// The name of the volume that the server added, or one like it; "" where there is none.
-fn token_volume(spec: &Value) -> &str {
+/// The name of the volume that the server added, or one like it.
+fn token_volume(spec: &Value) -> Option<&str> {
     let is_drawn = |name: &&str| {
         let drawn = name.strip_prefix(TOKEN_VOLUME_PREFIX);
-        drawn.is_some_and(|drawn| !drawn.is_empty() && drawn.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+        drawn.is_some_and(|drawn| {
+            drawn.len() == 5 && drawn.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        })
     };
-    let names = meta::list(spec, "volumes").iter().rev().map(|volume| meta::text(volume, "name"));
-    names.filter(|name| name.len() == TOKEN_VOLUME_PREFIX.len() + 5).find(is_drawn).unwrap_or_default()
+    meta::list(spec, "volumes").iter().rev().map(|volume| meta::text(volume, "name")).find(is_drawn)
 }
 
-/// Whether two values are the same but for the one name that each has in the other's place.
-fn is_same(a: &Value, b: &Value, names: (&str, &str)) -> bool {
-    match (a, b) {
-        (Value::Object(a), Value::Object(b)) => {
-            let same =
-                |((name, a), (other, b)): ((&String, &Value), (&String, &Value))| name == other && is_same(a, b, names);
-            a.len() == b.len() && a.iter().zip(b).all(same)
+/// When two names of volumes are the same.
+#[derive(Clone, Copy)]
+enum Names<'a> {
+    Equal,
+    /// The first stands for the second, and for nothing else.
+    Drawn(&'a str, &'a str),
+}
+
+impl Names<'_> {
+    fn are_same(self, a: &Value, b: &Value) -> bool {
+        match self {
+            Self::Drawn(ours, theirs) if a == ours || b == theirs => a == ours && b == theirs,
+            _ => a == b,
         }
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b, names)),
-        (Value::String(a), Value::String(b)) => match (a == names.0, b == names.1) {
-            (false, false) => a == b,
-            (a, b) => a && b,
-        },
-        (a, b) => a == b,
     }
+}
+
+/// Volumes are named at two places; all else is as it is.
+fn is_same_spec(a: &Value, b: &Value, names: Names<'_>) -> bool {
+    is_same_object(a, b, |field, a, b| match field {
+        "volumes" => is_same_list(a, b, |a, b| is_named_same(a, b, names)),
+        "containers" | "initContainers" | "ephemeralContainers" => is_same_list(a, b, |a, b| {
+            is_same_object(a, b, |field, a, b| match field {
+                "volumeMounts" => is_same_list(a, b, |a, b| is_named_same(a, b, names)),
+                _ => a == b,
+            })
+        }),
+        _ => a == b,
+    })
+}
+
+fn is_named_same(a: &Value, b: &Value, names: Names<'_>) -> bool {
+    is_same_object(a, b, |field, a, b| if field == "name" { names.are_same(a, b) } else { a == b })
+}
+
+fn is_same_object(a: &Value, b: &Value, is_same: impl Fn(&str, &Value, &Value) -> bool) -> bool {
+    let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else { return a == b };
+    a.len() == b.len() && a.iter().zip(b).all(|((name, a), (other, b))| name == other && is_same(name, a, b))
+}
+
+fn is_same_list(a: &Value, b: &Value, is_same: impl Fn(&Value, &Value) -> bool) -> bool {
+    let (Some(a), Some(b)) = (a.as_array(), b.as_array()) else { return a == b };
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b))
 }
 
 fn is_large(annotations: &Map<String, Value>, spec: &Value) -> bool {
@@ -165,10 +198,25 @@ mod tests {
         stale["spec"]["volumes"][0]["name"] = "kube-api-access-zzzzz".into();
         let mut longer = first.clone();
         longer["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "web"}));
-        let named = pod("a-3", "kube-api-access-UP per", "web:1");
-        for wrong in [annotated, stale, longer, named] {
+        let named = ["kube-api-access-UPPER", "kube-api-access-a b c", ""].map(|token| pod("a-3", token, "web:1"));
+        for wrong in [annotated, stale, longer].into_iter().chain(named) {
             assert!(!good.errors(&wrong).is_empty(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_drawn_name_counts_as_a_volumes_name_only() {
+        let good = kept();
+        let image = |token: &str| pod("a", token, token);
+        assert_eq!(good.errors(&image("kube-api-access-bcdfg")), []);
+        assert!(!good.has(&image("kube-api-access-45678")));
+        let own = |token: &str| {
+            let mut pod = pod("a", token, "web:1");
+            pod["spec"]["containers"][0]["name"] = token.into();
+            pod
+        };
+        assert_eq!(good.errors(&own("kube-api-access-bcdfg")), []);
+        assert!(!good.has(&own("kube-api-access-45678")));
     }
 
     #[test]
