@@ -66,13 +66,14 @@ struct Probed {
 }
 
 impl Probed {
-    /// A pod whose container is alive and well, and not ready.
+    /// A pod whose container is alive and well, and not ready. A run of it is asked once: what is counted twice went on.
     fn new(restart_policy: &str) -> Self {
         let bed = Bed::new();
         let prober = Prober::new(Clock::system(), Random::seeded(1));
         let object = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": {
-            "restartPolicy": restart_policy, "containers": [{"name": "c", "livenessProbe": {"exec": {"command": ["true"]}},
-            "readinessProbe": {"tcpSocket": {"host": "127.0.0.1", "port": 1}}}]}});
+            "restartPolicy": restart_policy, "containers": [{"name": "c",
+            "livenessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 3600},
+            "readinessProbe": {"tcpSocket": {"host": "127.0.0.1", "port": 1}, "periodSeconds": 3600}}]}});
         let pod = Arc::new(serde_json::from_value(object).expect("a pod"));
         let probes = prober.of_pod(Inbox::default());
         Self { bed, prober, probes, pod }

@@ -7,7 +7,8 @@ use figures::{Figure, Sheet};
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::runtime::watcher::{self, Event, metadata_watcher, watcher};
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -93,7 +94,8 @@ async fn place(size: Size<'_>, nodes: usize, pods: usize, more: Value) -> Result
 
 /// Returns once nobody changes nodes any more: the controllers have to label, annotate and untaint thousands of new ones.
 async fn settled(client: &Client) -> Result<()> {
-    let mut events = std::pin::pin!(metadata_watcher(Api::<Node>::all(client.clone()), watcher::Config::default()));
+    let nodes = Api::<PartialObjectMeta<Node>>::all(client.clone());
+    let mut events = std::pin::pin!(watcher(nodes, watcher::Config::default()));
     while let Ok(event) = tokio::time::timeout(QUIET, events.try_next()).await {
         event?.context("the watch of nodes ends")?;
     }
