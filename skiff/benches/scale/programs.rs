@@ -74,7 +74,7 @@ impl Programs {
         Ok(())
     }
 
-    pub fn processes(&self) -> Processes {
+    pub fn processes(&self) -> Vec<Process> {
         let parts = self.running.iter().map(|(part, child)| (*part, child.id().to_string()));
         parts.chain([("the bench itself", "self".to_owned())]).collect()
     }
@@ -90,11 +90,11 @@ impl Programs {
     }
 }
 
-/// The processes of the parts, and this one, by name.
-pub type Processes = Vec<(&'static str, String)>;
+/// A part, or this program, and its PID.
+pub type Process = (&'static str, String);
 
 /// Processor time so far of each.
-pub fn cpu(processes: &Processes) -> Result<Vec<Duration>> {
+pub fn cpu(processes: &[Process]) -> Result<Vec<Duration>> {
     processes.iter().map(|(_, process)| Ok(Cpu::of(process)?.own)).collect()
 }
 

@@ -143,8 +143,10 @@ async fn bound(client: Client, count: usize, begun: oneshot::Sender<()>) -> Resu
     while let Some(event) = events.try_next().await? {
         if let Event::Apply(pod) = event {
             first.get_or_insert_with(Instant::now);
-            // Who waits has given up at most.
-            begun.take().map(|begun| begun.send(()));
+            if let Some(begun) = begun.take() {
+                // Whoever is not there any more has given up.
+                let _ = begun.send(());
+            }
             names.insert(pod.name_any());
         }
         if names.len() >= count {
