@@ -281,8 +281,7 @@ impl Dispatcher {
         self.0.node.index.found(pods.keys().map(|identity| &identity.uid));
         let before = std::mem::replace(&mut *self.0.seen.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
         for (identity, items) in pods {
-            let known = self.lock().contains_key(&identity.uid);
-            if known {
+            if self.has(&identity.uid) {
                 if items.iter().any(|(id, state)| before.get(id) != Some(state)) {
                     self.tell(&identity.uid, |news| news.look = true);
                 }
@@ -299,9 +298,9 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// UIDs of all pods that have a worker.
-    pub fn pods(&self) -> Vec<String> {
-        self.lock().keys().cloned().collect()
+    /// Whether the pod has a worker.
+    pub fn has(&self, pod_uid: &str) -> bool {
+        self.lock().contains_key(pod_uid)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {

@@ -40,6 +40,7 @@ pub mod server;
 mod sources;
 mod static_pods;
 pub mod status;
+mod tidying;
 pub mod usage;
 pub mod volumes;
 

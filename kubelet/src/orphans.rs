@@ -45,23 +45,26 @@ pub fn restored(identity: &Identity, containers: &[v1::Container]) -> Pod {
 }
 
 /// Removes folders and cgroups of pods that have no worker. Each failure is told; none stops the others.
-pub async fn clear(node: &Arc<Node>, living: &HashSet<String>) {
+///
+/// `is_living` is asked right before anything of a pod goes: to take down what others left takes seconds, and pods come
+/// meanwhile. Whoever asked before them would stop the slices that they run in.
+pub async fn clear(node: &Arc<Node>, is_living: impl Fn(&str) -> bool + Send + Sync) {
     let entries = fs::read_dir(node.facts.paths.pods()).into_iter().flatten().flatten();
     let folders = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    for uid in folders.filter(|uid| !living.contains(uid)) {
+    for uid in folders.filter(|uid| !is_living(uid)) {
         tracing::info!(pod_uid = uid, "removing the folder of a pod that is gone");
         if let Err(error) = node.volumes.tear_down(&uid).await {
             tracing::warn!(pod_uid = uid, %error, "the folder of a pod that is gone cannot be removed");
         }
     }
     if let Some(cgroups) = &node.cgroups {
-        for (class, uid) in cgroups.pods().into_iter().filter(|(_, uid)| !living.contains(uid)) {
+        for (class, uid) in cgroups.pods().into_iter().filter(|(_, uid)| !is_living(uid)) {
             if let Err(error) = cgroups.remove_pod(class, &uid).await {
                 tracing::warn!(pod_uid = uid, %error, "the cgroup of a pod that is gone cannot be removed");
             }
         }
     }
-    clear_logs(node, living);
+    clear_logs(node, is_living);
     clear_links(node).await;
 }
 
@@ -98,12 +101,12 @@ fn dead_links(paths: &Paths) -> Vec<(PathBuf, PathBuf)> {
 }
 
 /// Log folders are named `<namespace>_<name>_<uid>`.
-fn clear_logs(node: &Arc<Node>, living: &HashSet<String>) {
+fn clear_logs(node: &Arc<Node>, is_living: impl Fn(&str) -> bool) {
     for entry in fs::read_dir(&node.facts.paths.pod_logs).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let mut parts = name.splitn(3, '_');
         let (Some(_), Some(_), Some(uid)) = (parts.next(), parts.next(), parts.next()) else { continue };
-        if !living.contains(uid)
+        if !is_living(uid)
             && let Err(error) = fs::remove_dir_all(entry.path())
         {
             tracing::warn!(pod_uid = uid, %error, "the logs of a pod that is gone cannot be removed");
@@ -139,4 +142,42 @@ async fn the_link_of_a_container_that_runs_outlives_a_rotation() {
     bed.runtime.exit("1", 0);
     clear_links(&node).await;
     assert!(!own.is_symlink());
+}
+
+#[tokio::test]
+async fn a_pod_that_comes_while_others_are_cleared_away_keeps_its_own() {
+    use std::sync::Mutex;
+
+    use crate::{
+        cgroups::{
+            Cgroups, Hierarchy,
+            naming::{Driver, Naming},
+        },
+        pod::worker_tests::Bed,
+    };
+    let mut bed = Bed::new();
+    let root = tempfile::tempdir().expect("a folder");
+    fs::create_dir(root.path().join("cpu")).expect("a folder");
+    let cgroups = Cgroups::new(Hierarchy::detect(root.path()), Naming::new(Driver::Cgroupfs, ""), None);
+    bed.cgroups = Some(cgroups);
+    let node = bed.node();
+    let paths = node.facts.paths.clone();
+    let of = |uid: &str| {
+        let cgroup = root.path().join("cpu/kubepods/besteffort").join(format!("pod{uid}"));
+        [cgroup, paths.pod(uid), paths.pod_logs.join(format!("ns_p_{uid}"))]
+    };
+    let come = |uid: &str| of(uid).iter().for_each(|it| fs::create_dir_all(it).expect("a folder"));
+    let living = Mutex::new(HashSet::from(["old".to_owned()]));
+    come("old");
+    come("gone");
+    clear(&node, |uid| {
+        let mut living = living.lock().expect("a lock");
+        if uid == "gone" && living.insert("new".into()) {
+            come("new");
+        }
+        living.contains(uid)
+    })
+    .await;
+    let left = |uid: &str| of(uid).map(|it| it.exists());
+    assert_eq!((left("old"), left("new"), left("gone")), ([true; 3], [true; 3], [false; 3]));
 }

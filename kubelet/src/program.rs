@@ -1,6 +1,6 @@
 //! Starts everything, in the order that a kubelet can be trusted in: checks, runtime, node, pods, server.
 
-use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use component::{
     client,
@@ -32,7 +32,6 @@ use crate::{
         own::OwnNode,
     },
     node_shutdown::{self, NodeShutdown},
-    orphans,
     pod::{
         configs::dns,
         node::{Index, Network, Node, Registry},
@@ -45,14 +44,12 @@ use crate::{
     runtime::{SharedRuntime, events},
     server,
     sources::ObjectSources,
-    static_pods,
+    static_pods, tidying,
     volumes::{VolumeManager, image::ImageMounts, tokens::Tokens},
 };
 
 /// How often everything in the runtime is looked at, besides its events.
 const LOOK_PERIOD: Duration = Duration::from_secs(10);
-/// How often folders and cgroups of pods that are gone are looked for.
-const CLEAR_PERIOD: Duration = Duration::from_secs(60);
 
 /// Why the kubelet could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -370,28 +367,26 @@ async fn pods(
         pods.on_event(move |event| handler.event(event));
         has_all |= shutdown.run_until(pods.synced()).await.is_some();
     }
-    let mut clear_at = tokio::time::Instant::now();
+    let (looked, looks) = watch::channel(false);
+    let known = dispatch.clone();
+    let tidying = tidying::run(looks, node, move |uid| known.has(uid), shutdown.clone());
+    let beside = [statics, tokio::spawn(tidying)];
     while !shutdown.is_triggered() {
-        if let Err(error) = dispatch.look_at_all(has_all).await {
+        let look = dispatch.look_at_all(has_all).await;
+        if let Err(error) = &look {
             tracing::warn!(%error, "the runtime cannot be looked at");
         }
-        if let Some(cgroups) = &node.cgroups
-            && let Err(error) = cgroups.weigh_burstable(&node.running.list()).await
-        {
-            tracing::warn!(%error, "the Burstable pods' share of the CPU cannot be set");
-        }
-        if has_all && tokio::time::Instant::now() >= clear_at {
-            let living: HashSet<String> = dispatch.pods().into_iter().collect();
-            orphans::clear(&node, &living).await;
-            clear_at = tokio::time::Instant::now() + CLEAR_PERIOD;
-        }
+        // Before a look has given them a worker, pods that run here would be cleared away.
+        looked.send_replace(has_all && look.is_ok());
         tokio::select! {
             () = tokio::time::sleep(LOOK_PERIOD) => {}
             () = dispatch.look_wanted() => {}
             () = shutdown.cancelled() => {}
         }
     }
-    if let Err(error) = statics.await {
-        tracing::error!(%error, "the task of static pods failed");
+    for task in beside {
+        if let Err(error) = task.await {
+            tracing::error!(%error, "the task of static pods, or the one that tidies up, failed");
+        }
     }
 }

@@ -172,16 +172,17 @@ impl Registry {
         !self.untold.lock().unwrap_or_else(PoisonError::into_inner).contains(pod_uid)
     }
 
-    /// The pod holds other resources from now on.
-    pub fn give(&self, pod_uid: &str, given: &Allocation) {
+    /// The pod holds other resources from now on. Answers with it: asked for again, it may be as its worker has it still.
+    pub fn give(&self, pod_uid: &str, given: &Allocation) -> Option<Arc<Pod>> {
         let mut map = self.lock();
-        let Some(pod) = map.get_mut(pod_uid) else { return };
-        let before = std::mem::replace(pod, given.apply(pod));
-        let is_other = pod.spec != before.spec;
+        let pod = map.get_mut(pod_uid)?;
+        let now = given.apply(pod);
+        let before = std::mem::replace(pod, now.clone());
         drop(map);
-        if is_other {
+        if now.spec != before.spec {
             self.tell_room();
         }
+        Some(now)
     }
 
     pub fn remove(&self, pod_uid: &str) {

@@ -98,7 +98,10 @@ impl Wishes {
     /// Notes a wish before its worker asks, so that no later one is judged before it.
     pub fn note(&self, wish: Wish) {
         if !wish.given.covers(&wish.pod) {
-            self.lock().waiting.insert(spec::uid(&wish.pod).to_owned(), wish);
+            let mut inner = self.lock();
+            // Of an earlier worker of the pod there may be an answer left, to another wish.
+            inner.judged = None;
+            inner.waiting.insert(spec::uid(&wish.pod).to_owned(), wish);
         }
     }
 
@@ -195,8 +198,7 @@ impl Inner {
             let Some(wish) = self.waiting.get_mut(&uid) else { continue };
             match allocation::settle(&wish.given, &wish.pod, &room, wish.since.unwrap_or(now)) {
                 Settled::Granted(given) => {
-                    running.give(&uid, &given);
-                    if let Some(pod) = running.get(&uid) {
+                    if let Some(pod) = running.give(&uid, &given) {
                         room.put(&pod);
                     }
                     let generation = wish.pod.metadata.generation.unwrap_or(0);

@@ -207,3 +207,43 @@ fn what_a_resize_gives_back_is_free_once_the_runtime_has_taken_it() {
     assert!(room.has_changed().expect("open"), "those that wait are told");
     assert_eq!(table.ask(&low, 4).settled, Settled::Granted(Allocation::of_spec(&low)));
 }
+
+#[test]
+fn room_is_given_once_though_a_worker_shows_its_pod_as_it_was() {
+    let (first, second) = (pod("first", 5, "1500m", false), pod("second", 0, "1500m", false));
+    let before = [pod("first", 5, "100m", false), pod("second", 0, "100m", false)];
+    for _ in 0..200 {
+        let table = Table::new(&[pod("hog", 0, "1800m", false), before[0].clone(), before[1].clone()]);
+        table.wishes.open(&table.running);
+        assert!(matches!(table.ask(&first, 1).settled, Settled::Waits(_)));
+        table.running.remove("hog");
+        let start = std::sync::Barrier::new(2);
+        let told = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                start.wait();
+                (0..200).for_each(|_| table.running.put(before[0].clone()));
+            });
+            start.wait();
+            table.ask(&second, 2)
+        });
+        assert!(matches!(told.settled, Settled::Waits(_)), "{told:?}");
+    }
+}
+
+#[test]
+fn what_another_worker_of_the_pod_notes_is_judged_by_itself() {
+    let table = Table::new(&[pod("p", 0, "100m", false)]);
+    table.wishes.open(&table.running);
+    let of = |told: Told| match told.settled {
+        Settled::Waits(pending) => (pending.generation, pending.message),
+        other => panic!("{other:?}"),
+    };
+    let words = |cpu: i64| format!("Node didn't have enough resource: cpu, requested: {cpu}, used: 0, capacity: 2000");
+    assert_eq!(of(table.ask(&pod("p", 0, "9", false), 1)), (2, words(9000)));
+    let mut later = (*pod("p", 0, "5", false)).clone();
+    later.metadata.generation = Some(3);
+    let later = Arc::new(later);
+    let given = Allocation::of_spec(&pod("", 0, "100m", false));
+    table.wishes.note(Wish { pod: later.clone(), given, since: None });
+    assert_eq!(of(table.ask(&later, 2)), (3, words(5000)));
+}

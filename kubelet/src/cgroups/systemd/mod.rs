@@ -16,7 +16,7 @@ use std::{
 
 use futures::StreamExt as _;
 use properties::Property;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 use zbus::{Connection, DynamicType, MatchRule, Message, MessageStream, OwnedObjectPath, connection::Builder, message};
 
 const NAME: &str = "org.freedesktop.systemd1";
@@ -50,8 +50,15 @@ pub struct Systemd {
     /// The address of a bus that is not the system's.
     other_bus: Option<String>,
     /// The bus may be started anew.
-    connection: Mutex<Option<Connection>>,
+    connection: Mutex<Held>,
     version: u32,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    open: Option<Connection>,
+    /// Why it could not be opened, and when that was known.
+    failed: Option<(Instant, String)>,
 }
 
 impl Systemd {
@@ -174,12 +181,12 @@ impl Systemd {
             };
             let job: OwnedObjectPath = answer.body().deserialize()?;
             for signal in early {
-                if let Some(result) = result_of(&job, &signal)? {
+                if let Some(result) = result_of(&job, &answer, &signal) {
                     return Ok(result);
                 }
             }
             while let Some(signal) = removed.next().await {
-                if let Some(result) = result_of(&job, &signal?)? {
+                if let Some(result) = result_of(&job, &answer, &signal?) {
                     return Ok(result);
                 }
             }
@@ -190,17 +197,32 @@ impl Systemd {
     }
 
     async fn connection(&self) -> Result<Connection, String> {
+        let asked_at = Instant::now();
         let mut held = self.connection.lock().await;
-        if let Some(connection) = held.as_ref().filter(|it| !it.is_closed()) {
+        if let Some(connection) = held.open.as_ref().filter(|it| !it.is_closed()) {
             return Ok(connection.clone());
         }
+        // Those who waited for an opening share its failure: one after another, each would wait as long again.
+        if let Some((_, problem)) = held.failed.as_ref().filter(|(at, _)| *at >= asked_at) {
+            return Err(problem.clone());
+        }
+        match self.open().await {
+            Ok(connection) => Ok(held.open.insert(connection).clone()),
+            Err(problem) => {
+                held.failed = Some((Instant::now(), problem.clone()));
+                Err(problem)
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Connection, String> {
         let builder = match &self.other_bus {
             Some(address) => Builder::address(address.as_str()),
             None => Builder::system(),
         };
         let opened = tokio::time::timeout(PATIENCE, builder.method_timeout(PATIENCE).build()).await;
         match opened {
-            Ok(connection) => Ok(held.insert(connection.map_err(|error| error.to_string())?).clone()),
+            Ok(connection) => connection.map_err(|error| error.to_string()),
             Err(_) => Err(format!("the bus gave no answer in {PATIENCE:?}")),
         }
     }
@@ -213,11 +235,16 @@ where
     connection.call_method(Some(NAME), PATH, Some(MANAGER), method, body).await
 }
 
-/// `done`, `failed`, … if the signal is about this job.
-fn result_of(job: &OwnedObjectPath, signal: &Message) -> zbus::Result<Option<String>> {
+/// `done`, `failed`, … if the signal is about this job, and by whom the job was told. Anybody on the bus may send us what
+/// looks like one.
+fn result_of(job: &OwnedObjectPath, told: &Message, signal: &Message) -> Option<String> {
+    let (told, signalled) = (told.header(), signal.header());
+    if matches!((told.sender(), signalled.sender()), (Some(own), Some(other)) if own != other) {
+        return None;
+    }
     let body = signal.body();
-    let (_, removed, _, result): (u32, OwnedObjectPath, &str, &str) = body.deserialize()?;
-    Ok((removed == *job).then(|| result.to_owned()))
+    let (_, removed, _, result): (u32, OwnedObjectPath, &str, &str) = body.deserialize().ok()?;
+    (removed == *job).then(|| result.to_owned())
 }
 
 fn is_named(error: &zbus::Error, name: &str) -> bool {

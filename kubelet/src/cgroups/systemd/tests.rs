@@ -6,9 +6,10 @@ use std::{
     sync::{Mutex as Shared, MutexGuard},
 };
 
+use component::shutdown::Shutdown;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
-use tokio::net::UnixListener;
+use tokio::{net::UnixListener, sync::watch};
 use zbus::{OwnedVariant, message::Header};
 
 use super::*;
@@ -17,7 +18,9 @@ use crate::{
         Cgroups, Hierarchy, Limits,
         naming::{Driver, Naming},
     },
+    pod::worker_tests::Bed,
     status::qos,
+    tidying,
 };
 
 const BUS: &str = "bus";
@@ -130,7 +133,7 @@ fn shown(properties: &Properties) -> String {
     properties.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
-/// The job is over only after it was told.
+/// The job is over only after it was told. Others tell of it before.
 async fn start(
     connection: &Connection,
     header: &Header<'_>,
@@ -147,7 +150,12 @@ async fn start(
     let is_poor = unit.contains("poor");
     lock(state).log.push(format!("start {unit} {}", shown(&properties)));
     over(connection, OTHER_JOB, "other.slice", "failed").await?;
-    connection.reply(header, &zbus::ObjectPath::try_from(JOB)?).await?;
+    let removed = || Message::signal(PATH, MANAGER, "JobRemoved");
+    let foreign = removed().sender(":1.66").build(&(7_u32, zbus::ObjectPath::try_from(JOB)?, &unit, "canceled"))?;
+    connection.send(&foreign).await?;
+    connection.send(&removed().build(&"no job")?).await?;
+    let answer = Message::method_return(header).sender(":1.1").build(&zbus::ObjectPath::try_from(JOB)?)?;
+    connection.send(&answer).await?;
     if !is_poor {
         lock(state).units.insert(unit.clone());
     }
@@ -288,4 +296,52 @@ async fn without_systemd_it_is_said_what_is_missing_and_what_to_do() {
     assert!(error.starts_with("failed to connect to dbus, "), "{error}");
     assert!(error.contains("No such file or directory"), "{error}");
     assert!(error.contains("Start the D-Bus system bus"), "{error}");
+}
+
+/// A bus that takes connections, and never says a word.
+struct Silent {
+    root: tempfile::TempDir,
+    listener: UnixListener,
+}
+
+impl Silent {
+    fn new() -> Self {
+        let root = tempfile::tempdir().expect("a folder");
+        let listener = UnixListener::bind(root.path().join(BUS)).expect("a socket");
+        Self { root, listener }
+    }
+
+    fn systemd(&self) -> Systemd {
+        let address = format!("unix:path={}", self.root.path().join(BUS).display());
+        Systemd { other_bus: Some(address), connection: Mutex::default(), version: 252 }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_that_wait_for_a_silent_bus_wait_together() {
+    let bus = Silent::new();
+    let (systemd, start) = (bus.systemd(), Instant::now());
+    let (first, second) = tokio::join!(systemd.connection(), systemd.connection());
+    assert_eq!(first.expect_err("no answer"), "the bus gave no answer in 30s");
+    assert_eq!(second.expect_err("no answer either"), "the bus gave no answer in 30s");
+    assert!(start.elapsed() < PATIENCE * 2, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kubelet_that_ends_does_not_wait_for_a_silent_bus() {
+    let bus = Silent::new();
+    let mut bed = Bed::new();
+    let hierarchy = Hierarchy::V2(bus.root.path().into());
+    let cgroups = Cgroups::new(hierarchy, Naming::new(Driver::Systemd, "/"), None);
+    bed.cgroups = Some(cgroups.with_systemd(Arc::new(bus.systemd())));
+    let (looked, looks) = watch::channel(false);
+    let (shutdown, start) = (Shutdown::new(), Instant::now());
+    let tidying = tokio::spawn(tidying::run(looks, bed.node(), |_| false, shutdown.clone()));
+    looked.send_replace(true);
+    let asked = bus.listener.accept().await.expect("it is asked");
+    shutdown.trigger();
+    drop(looked);
+    tidying.await.expect("it ends");
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+    drop(asked);
 }
