@@ -7,7 +7,7 @@ use http::Method;
 use machinery::field::{Error, ErrorList, Path, quote};
 use machinery::meta;
 use machinery::status::Status;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::body::{self, Decoded};
 use super::create::{complete, create_object, put, show_empty};
@@ -38,6 +38,8 @@ pub enum Part {
     Portion(&'static Portion),
     /// What the caller decided; nothing is carried over.
     Raw,
+    /// What the server alone changes of a stored object, which has its form and was admitted and judged before.
+    Own,
 }
 
 impl Part {
@@ -134,14 +136,6 @@ enum Attempt {
     Failed(Status),
 }
 
-/// The server's marks. A node that a scheduler chose is no new wish of the pod's owner, and no new generation.
-fn stamp(new: &mut Value, old: &Value, call: &Call, is_status: bool) {
-    system::stamp_update(new, old, &call.served, is_status);
-    if call.info.subresource == "binding" || call.info.resource == "bindings" {
-        meta::metadata_mut(new).insert("generation".into(), json!(meta::generation(old)));
-    }
-}
-
 async fn attempt(
     api: &Api,
     call: &Call,
@@ -154,6 +148,13 @@ async fn attempt(
     let served = &call.served;
     let home = served.home();
     let mut new = make(shown)?;
+    let request = Request::new(api, call, Operation::Update, options.dry_run, Some(&current.object));
+    if matches!(part, Part::Own) {
+        return match options.dry_run {
+            true => Ok(Attempt::Done(Written::not_stored(new))),
+            false => write(current, Made { request, new, companions: Commit::default(), named_version: false }).await,
+        };
+    }
     if call.method == Method::PATCH {
         owners::dedup(&mut new, &call.warnings, owners::DUPLICATES_PATCHED);
     }
@@ -168,16 +169,17 @@ async fn attempt(
     if let Part::Portion(portion) = part {
         (portion.prepare)(&mut new, old);
     }
-    served.to_stored(&mut new);
+    if served.is_view() {
+        served.to_stored(&mut new);
+        complete(&mut new, home);
+    }
     carry_over(&mut new, old, call, part, &api.now_text());
     let is_status = matches!(part, Part::Status);
-    stamp(&mut new, old, call, is_status);
-    let request = Request::new(api, call, Operation::Update, options.dry_run, Some(old));
+    system::stamp_update(&mut new, old, served, is_status);
     api.admission.mutate(&request, &mut new).await?;
-    complete(&mut new, home);
     machinery::schema::normalize(home.schema, &mut new);
     if served.hooks.has_generation {
-        stamp(&mut new, old, call, is_status);
+        system::stamp_update(&mut new, old, served, is_status);
     }
     let mut invalid = match part {
         Part::Main => (served.hooks.validate_asked)(&new, Some(old)),
@@ -268,7 +270,12 @@ fn is_finished(object: &Value) -> bool {
 
 /// A whole object that names a uid is an update of that object only, not of another by its name.
 pub fn check_identity(new: &Value, old: &Value, api: &Api, call: &Call, dry_run: bool) -> Result<(), Status> {
-    let (given, stored) = (meta::uid(new), meta::uid(old));
+    check_stored("UID", [meta::uid(new), meta::uid(old)], api, call, dry_run)
+}
+
+/// Whether what a client gave, if anything, is what is stored.
+pub fn check_stored(what: &str, pair: [&str; 2], api: &Api, call: &Call, dry_run: bool) -> Result<(), Status> {
+    let [given, stored] = pair;
     if given.is_empty() || given == stored {
         return Ok(());
     }
@@ -276,7 +283,7 @@ pub fn check_identity(new: &Value, old: &Value, api: &Api, call: &Call, dry_run:
     // Without a store to write to upstream knows the key without its prefix.
     let key = if dry_run { key.strip_prefix("/registry").unwrap_or(&key) } else { &key };
     let why = format!(
-        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {stored}"
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: {what} in precondition: {given}, {what} in object meta: {stored}"
     );
     Err(Status::conflict(call.served.group_resource(), call.name(), &why))
 }
@@ -331,7 +338,7 @@ fn carry_over(new: &mut Value, old: &Value, call: &Call, part: Part, now: &str) 
             }
             (hooks.stamp_status)(new, old, now);
         }
-        Part::Portion(_) | Part::Raw => {}
+        Part::Portion(_) | Part::Raw | Part::Own => {}
     }
     if matches!(meta::resource_version(new), "" | "0") {
         let version = old["metadata"]["resourceVersion"].clone();
@@ -369,7 +376,7 @@ fn set_at(object: &mut Value, path: &str, value: Value) {
 fn judge(new: &Value, old: &Value, call: &Call, part: Part) -> ErrorList {
     let hooks = call.served.hooks;
     let rounds = match part {
-        Part::Main | Part::Raw => hooks.metadata,
+        Part::Main | Part::Raw | Part::Own => hooks.metadata,
         Part::Status | Part::Owned(_) => hooks.status_metadata,
         Part::Portion(portion) => portion.metadata,
     };
@@ -385,7 +392,7 @@ fn judge(new: &Value, old: &Value, call: &Call, part: Part) -> ErrorList {
             invalid.extend((hooks.validate)(new));
             invalid.extend((portion.validate)(new, old));
         }
-        Part::Raw | Part::Owned(_) => {
+        Part::Raw | Part::Own | Part::Owned(_) => {
             invalid.extend((hooks.validate)(new));
             invalid.extend((hooks.validate_against)(new, Some(old)));
         }

@@ -29,12 +29,28 @@ async fn a_pod_is_bound_once() {
     post(client, PODS, &pod("p")).await.expect(201);
     let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
     let path = format!("{PODS}/p/binding");
-    post(client, &path, &json!({"metadata": {"name": "p"}, "target": {}})).await.refused(422, "Invalid");
+    let refused = async |given: &Value, code: u16, message: &str| {
+        let answer = post(client, &path, given).await;
+        assert_eq!((answer.code, answer.body["message"].as_str()), (code, Some(message)));
+    };
+    let target = &binding["target"];
+    refused(&json!({"metadata": {"name": "p"}, "target": {}}), 500, "target.name: Required value").await;
+    let unnamed = "name in URL does not match name in Binding object";
+    refused(&json!({"metadata": {"name": "q"}, "target": target}), 400, unnamed).await;
+    let other = json!({"metadata": {"name": "p", "resourceVersion": "1"}, "target": target});
+    let stale = post(client, &path, &other).await;
+    stale.refused(409, "Conflict");
+    assert!(stale.body["message"].as_str().is_some_and(|text| text.contains("ResourceVersion in precondition: 1,")));
     let promised = json!({"status": {"nominatedNodeName": "n"}});
     patch(client, &format!("{PODS}/p/status"), "merge", &promised).await.expect(200);
+    let before = get(client, &format!("{PODS}/p")).await.expect(200);
     post(client, &path, &binding).await.expect(201);
-    post(client, &path, &binding).await.refused(409, "Conflict");
+    let taken = r#"Operation cannot be fulfilled on pods/binding "p": pod p is already assigned to node "n""#;
+    refused(&binding, 409, taken).await;
     let bound = get(client, &format!("{PODS}/p")).await.expect(200);
+    for kept in ["generation", "managedFields", "uid"] {
+        assert_eq!(bound["metadata"][kept], before["metadata"][kept]);
+    }
     assert_eq!(bound["spec"]["nodeName"], "n");
     assert_eq!(bound["status"]["conditions"][0]["type"], "PodScheduled");
     assert!(bound["status"]["nominatedNodeName"].is_null());

@@ -1,10 +1,10 @@
 //! `/binding`: the scheduler's word that a pod runs on a node (Kubernetes concept: "Assigning Pods to Nodes").
 
-use machinery::field::{Error, ErrorList, Path, quote};
+use machinery::field::{Error, ErrorList, Path, aggregate, quote};
 use machinery::gvk::Gvk;
 use machinery::meta;
 use machinery::schema;
-use machinery::status::Status;
+use machinery::status::{GroupResource, Status};
 use serde_json::{Value, json};
 
 use super::call_of;
@@ -13,11 +13,14 @@ use crate::api::Api;
 use crate::http_body::Response;
 use crate::rest::body::{self, Decoded};
 use crate::rest::params::WriteOptions;
-use crate::rest::update::{Part, change};
+use crate::rest::update::{Part, change, check_stored};
 use crate::rest::{Call, respond, system};
 
 pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     let (binding, options) = decode(call)?;
+    if meta::name(&binding) != call.name() {
+        return Err(Status::bad_request("name in URL does not match name in Binding object"));
+    }
     bind(api, call, binding, &options).await
 }
 
@@ -36,7 +39,6 @@ fn decode(call: &Call) -> Result<(Value, WriteOptions), Status> {
     let schema = schema::builtin(&kind).ok_or_else(|| Status::internal_error("no schema for Binding"))?;
     let Decoded { mut object, .. } = body::decode(&call.body, &call.headers, schema, &kind, options.field_validation)?;
     system::ensure_namespace(&mut object, &call.info.namespace)?;
-    check(&object)?;
     Ok((object, options))
 }
 
@@ -50,47 +52,51 @@ fn check(binding: &Value) -> Result<(), Status> {
     if meta::text(binding, "target.name").is_empty() {
         errors.push(Error::required(&path.child("name"), ""));
     }
-    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("", "Binding", meta::name(binding), &errors)) }
+    // Upstream lets these go as they are, not as an invalid object.
+    if errors.is_empty() { Ok(()) } else { Err(Status::unexplained(aggregate(&errors))) }
 }
 
 async fn bind(api: &Api, call: &Call, mut binding: Value, options: &WriteOptions) -> Result<Response, Status> {
     let accept = call.accept()?;
     let request = Request::new(api, call, Operation::Create, options.dry_run, None);
     api.admission.mutate(&request, &mut binding).await?;
+    check(&binding)?;
     api.admission.validate(&request, &binding).await?;
     let now = api.now_text();
-    change(api, call, Part::Raw, options, |pod| assign(pod, &binding, call, &now)).await?;
+    let assigned = |pod: &Value| {
+        for (what, read) in [("UID", meta::uid as fn(&Value) -> &str), ("ResourceVersion", meta::resource_version)] {
+            check_stored(what, [read(&binding), read(pod)], api, call, options.dry_run)?;
+        }
+        assign(pod, &binding, call, &now)
+    };
+    change(api, call, Part::Own, options, assigned).await?;
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     respond::encoded(accept, 201, &status)
 }
 
-/// The pod on its node, told so in its conditions.
+/// The pod on its node, told so in its conditions. All else stays as it is: a scheduler's choice is no new wish of the
+/// pod's owner, and no new generation.
 fn assign(pod: &Value, binding: &Value, call: &Call, now: &str) -> Result<Value, Status> {
-    let of = call.served.row.group_resource();
-    let refuse = |why: &str| Err(Status::conflict(of, call.name(), why));
-    let (asked, stored) = (meta::uid(binding), meta::uid(pod));
-    if !asked.is_empty() && asked != stored {
-        return refuse(&format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {stored}"));
-    }
+    let refuse = |why: &str| {
+        let of = GroupResource { group: "", resource: "pods/binding" };
+        Err(Status::conflict(of, call.name(), &format!("pod {} {why}", call.name())))
+    };
     if meta::is_deleting(pod) {
-        return refuse(&format!("pod {} is being deleted, cannot be assigned to a host", call.name()));
+        return refuse("is being deleted, cannot be assigned to a host");
     }
     let node = meta::text(pod, "spec.nodeName");
     if !node.is_empty() {
-        return refuse(&format!("pod {} is already assigned to node {}", call.name(), quote(node)));
+        return refuse(&format!("is already assigned to node {}", quote(node)));
     }
     if !meta::list(pod, "spec.schedulingGates").is_empty() {
-        return refuse(&format!("pod {} has non-empty .spec.schedulingGates", call.name()));
+        return refuse("has non-empty .spec.schedulingGates");
     }
     let mut new = pod.clone();
-    meta::metadata_mut(&mut new).remove("resourceVersion");
     meta::object_mut(&mut new, "spec").insert("nodeName".into(), binding["target"]["name"].clone());
     for field in ["annotations", "labels"] {
         let told = meta::map(&binding["metadata"], field);
         if !told.is_empty() {
-            let mut merged = meta::map(&pod["metadata"], field).clone();
-            merged.extend(told.clone());
-            meta::metadata_mut(&mut new).insert(field.into(), Value::Object(merged));
+            meta::object_mut(&mut new["metadata"], field).extend(told.clone());
         }
     }
     // A promise that is kept is none any more.
@@ -100,14 +106,16 @@ fn assign(pod: &Value, binding: &Value, call: &Call, now: &str) -> Result<Value,
 }
 
 fn set_scheduled(pod: &mut Value, now: &str) {
-    let generation = meta::generation(pod);
-    let mut conditions = meta::list(pod, "status.conditions").to_vec();
-    conditions.retain(|condition| condition["type"] != "PodScheduled");
-    let mut scheduled =
-        json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": now, "lastProbeTime": null});
-    if generation > 0 {
-        scheduled["observedGeneration"] = json!(generation);
+    let scheduled = json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": now, "lastProbeTime": null});
+    let conditions = meta::object_mut(pod, "status").entry("conditions").or_insert_with(|| json!([]));
+    let Value::Array(conditions) = conditions else { return };
+    match conditions.iter_mut().find(|condition| condition["type"] == scheduled["type"]) {
+        Some(known) if known["status"] == scheduled["status"] => {
+            let since = known["lastTransitionTime"].take();
+            *known = scheduled;
+            known["lastTransitionTime"] = since;
+        }
+        Some(known) => *known = scheduled,
+        None => conditions.push(scheduled),
     }
-    conditions.push(scheduled);
-    meta::object_mut(pod, "status").insert("conditions".into(), Value::Array(conditions));
 }
