@@ -109,7 +109,7 @@ async fn lists_gets_and_watches() {
     cache.consistent().await.unwrap();
     assert_eq!(cache.list(PODS, "/registry/pods/a/").iter().count(), 1);
     assert_eq!(other.progress(), gone, "a watcher that sees nothing still makes progress");
-    assert!(other.try_next().unwrap().is_none());
+    assert!(other.at_hand().unwrap().is_none());
 
     let mut resumed = cache.watch(PODS, "/registry/pods/", WatchFrom::After(second));
     let event = within("a resumed event", resumed.next()).await.unwrap();

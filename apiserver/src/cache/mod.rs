@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::store::{self, RangeRequest, Revision, Store};
 
+mod bell;
 pub mod compact;
 pub mod event;
 pub mod extract;

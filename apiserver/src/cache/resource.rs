@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use imbl::OrdSet;
-use tokio::sync::watch;
 
+use super::bell::{Bell, Listener};
 use super::event::{Event, EventKind};
 use super::item::{ByKey, Item};
 use super::snapshot::Snapshot;
@@ -59,7 +59,7 @@ pub(super) enum Start {
 
 pub(super) struct ResourceCache {
     state: RwLock<State>,
-    changed: watch::Sender<()>,
+    changed: Bell,
     ring_bytes_max: usize,
 }
 
@@ -92,7 +92,7 @@ impl ResourceCache {
             epoch: 0,
             closed: false,
         };
-        Self { state: RwLock::new(state), changed: watch::Sender::new(()), ring_bytes_max }
+        Self { state: RwLock::new(state), changed: Bell::default(), ring_bytes_max }
     }
 
     // A panic while the lock is held cannot leave a half-made update that matters more than serving on.
@@ -104,8 +104,8 @@ impl ResourceCache {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn subscribe(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
+    pub(super) fn listen(&self) -> Listener {
+        self.changed.listen()
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Arc<Item>> {
@@ -172,7 +172,7 @@ impl ResourceCache {
         }
         state.trim(self.ring_bytes_max);
         drop(state);
-        self.changed.send_replace(());
+        self.changed.ring();
     }
 
     /// Starts over with what the store holds at `revision`. All watchers end.
@@ -187,12 +187,12 @@ impl ResourceCache {
         state.kept.clear();
         state.epoch += 1;
         drop(state);
-        self.changed.send_replace(());
+        self.changed.ring();
     }
 
     pub(super) fn close(&self) {
         self.write().closed = true;
-        self.changed.send_replace(());
+        self.changed.ring();
     }
 
     pub(super) fn chunk(&self, epoch: u64, cursor: u64, after: Revision, prefix: &str) -> Chunk {

@@ -4,13 +4,16 @@
 //! itself, and comes back into the ring when it has caught up; it only ends when the store has compacted what it needs.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::task::{Context, Poll, ready};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::sync::watch;
 
+use super::bell::Listener;
 use super::event::{Event, EventKind};
 use super::item::{Indexer, Item, Resource};
 use super::resource::{Chunk, ResourceCache, Start};
@@ -50,7 +53,7 @@ pub struct Watcher {
     shared: Arc<Shared>,
     resource: Resource,
     cache: Arc<ResourceCache>,
-    changed: watch::Receiver<()>,
+    changed: Listener,
     prefix: Box<str>,
     source: Source,
     epoch: u64,
@@ -75,7 +78,7 @@ impl Watcher {
         after: Revision,
         start: Start,
     ) -> Self {
-        let changed = cache.subscribe();
+        let changed = cache.listen();
         let (epoch, source) = match start {
             Start::Cursor { epoch, cursor } => (epoch, Source::Ring { cursor }),
             Start::Log { epoch } => (epoch, Source::Log(shared.store.watch(after, Previous::Include))),
@@ -88,34 +91,30 @@ impl Watcher {
     ///
     /// Cancellation: safe; no event is lost when the future is dropped.
     pub async fn next(&mut self) -> Result<Arc<Event>, WatchEnd> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<Event>, WatchEnd>> {
         loop {
-            if let Some(event) = self.try_next()? {
-                return Ok(event);
+            if let Some(event) = self.at_hand()? {
+                return Poll::Ready(Ok(event));
             }
             match &mut self.source {
-                Source::Ring { .. } => {
-                    // The sender lives in `cache`, which this watcher holds: it cannot be gone.
-                    let _ = self.changed.changed().await;
-                }
+                Source::Ring { .. } => ready!(self.changed.poll_rung(context)),
                 Source::Log(log) => {
-                    let batch = log.next().await;
+                    let batch = ready!(log.poll_next_unpin(context));
                     self.read_log(batch)?;
                 }
             }
         }
     }
 
-    /// The next event if it is at hand behind one that was just given: to put a burst into one write. Looks into the
-    /// ring only where there is more in it, for every watcher asks this after every event.
+    /// The next event if it is at hand. Looks into the ring only where there is more in it, for every watcher asks this
+    /// twice an event: once for what comes behind it, to put a burst into one write, and once before it waits.
     pub fn at_hand(&mut self) -> Result<Option<Arc<Event>>, WatchEnd> {
-        let is_drained = self.is_drained && !self.changed.has_changed().unwrap_or(true);
-        if self.pending.is_empty() && is_drained { Ok(None) } else { self.try_next() }
-    }
-
-    /// The next event if it is at hand.
-    pub fn try_next(&mut self) -> Result<Option<Arc<Event>>, WatchEnd> {
         while self.pending.is_empty() {
-            if !self.read_ring()? {
+            let is_drained = self.is_drained && !self.changed.has_rung();
+            if is_drained || !self.read_ring()? {
                 return Ok(None);
             }
         }
@@ -137,7 +136,7 @@ impl Watcher {
         let Source::Ring { cursor } = &mut self.source else { return Ok(false) };
         // Order: mark the wake-up as seen and read `seen`, then look. The other way round, an event between the two
         // would be slept through, or passed over by a bookmark.
-        self.changed.borrow_and_update();
+        self.changed.hear();
         let seen = *self.shared.seen.borrow();
         match self.cache.chunk(self.epoch, *cursor, self.through, &self.prefix) {
             Chunk::Events { events, cursor: next, through, is_last } => {
@@ -148,11 +147,13 @@ impl Watcher {
                 Ok(true)
             }
             Chunk::Empty => {
+                self.is_drained = true;
                 self.through = self.through.max(seen);
                 Ok(false)
             }
             Chunk::Lagging => {
                 self.source = Source::Log(self.shared.store.watch(self.through, Previous::Include));
+                self.is_drained = false;
                 Ok(false)
             }
             Chunk::Ended => Err(WatchEnd::Closed { reason: "the cache was closed or loaded anew".to_owned() }),

@@ -7,11 +7,13 @@ mod socket;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::Stream;
+use component::shutdown::Shutdown;
 use futures::future::BoxFuture;
+use futures::{FutureExt as _, Stream};
 use machinery::status::Status;
 use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -81,9 +83,9 @@ pub async fn open(
         true => next_bookmark(Instant::now(), api.random.jitter(BOOKMARK_PERIOD, 0.25), deadline),
         false => deadline,
     };
-    let shutdown = api.shutdown.clone();
+    let (shutdown, ends) = (api.shutdown.clone(), api.shutdown.clone());
     let watcher = api.cache.watch(call.served.id, &prefix, WatchFrom::After(after));
-    let watch = Watch {
+    Ok(Watch {
         encoder: Encoder {
             served: call.served.clone(),
             accept,
@@ -100,12 +102,11 @@ pub async fn open(
         initial_end: bookmark_initial.then_some(after),
         deadline,
         due: Box::pin(sleep_until(due)),
-        server_ends: Box::pin(async move { shutdown.cancelled().await }),
+        server_ends: Box::pin(async move { ends.cancelled().await }),
+        shutdown,
+        armed: None,
         ended: false,
-    };
-    // Boxed, because it is handed in and out for each event.
-    let watch = Box::new(watch);
-    Ok(futures::stream::unfold(watch, |mut watch| async move { watch.chunk().await.map(|bytes| (bytes, watch)) }))
+    })
 }
 
 /// The objects to begin with, whether to mark their end, and the revision after which changes follow.
@@ -156,44 +157,52 @@ struct Watch {
     /// begin that anew for each event would cost more than the event.
     due: Pin<Box<Sleep>>,
     server_ends: BoxFuture<'static, ()>,
+    shutdown: Shutdown,
+    /// Whom both wake already: they are asked again only once they have something to say.
+    armed: Option<Waker>,
     ended: bool,
 }
 
 impl Watch {
     /// The next frames; `None` when the watch is over.
-    async fn chunk(&mut self) -> Option<Bytes> {
-        if self.ended {
-            return None;
-        }
+    fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if let Some(bytes) = self.initial_chunk() {
-            return Some(bytes);
+            return Poll::Ready(Some(bytes));
         }
         loop {
             // Events come most often, so they are looked for first; but a watch that is always busy must not outlive its
             // time.
             // Its own word would be no for ever: a timer that was never waited for has not begun.
             let is_due = Instant::now() >= self.due.deadline();
-            tokio::select! {
-                biased;
-                event = self.watcher.next(), if !is_due => match event {
-                    Ok(event) => {
-                        if let Some(bytes) = self.burst(event) {
-                            return Some(bytes);
-                        }
-                    }
-                    Err(end) => return self.finish(&end),
-                },
-                () = &mut self.server_ends => return None,
-                () = &mut self.due => {
-                    let now = Instant::now();
-                    if now >= self.deadline {
-                        return None;
-                    }
-                    self.due.as_mut().reset(next_bookmark(now, BOOKMARK_PERIOD, self.deadline));
-                    let revision = self.watcher.progress();
-                    return self.encoder.bookmark(revision, false);
+            if !is_due {
+                match self.watcher.poll_next(context) {
+                    Poll::Ready(Ok(event)) => match self.burst(event) {
+                        Some(bytes) => return Poll::Ready(Some(bytes)),
+                        None => continue,
+                    },
+                    Poll::Ready(Err(end)) => return Poll::Ready(self.finish(&end)),
+                    Poll::Pending => {}
+                }
+                let is_armed = self.armed.as_ref().is_some_and(|waker| waker.will_wake(context.waker()));
+                if is_armed && !self.shutdown.is_triggered() {
+                    return Poll::Pending;
                 }
             }
+            if self.server_ends.poll_unpin(context).is_ready() {
+                return Poll::Ready(None);
+            }
+            if self.due.as_mut().poll(context).is_pending() {
+                self.armed = Some(context.waker().clone());
+                return Poll::Pending;
+            }
+            self.armed = None;
+            let now = Instant::now();
+            if now >= self.deadline {
+                return Poll::Ready(None);
+            }
+            self.due.as_mut().reset(next_bookmark(now, BOOKMARK_PERIOD, self.deadline));
+            let revision = self.watcher.progress();
+            return Poll::Ready(self.encoder.bookmark(revision, false));
         }
     }
 
@@ -269,6 +278,19 @@ impl Watch {
                 None
             }
         }
+    }
+}
+
+impl Stream for Watch {
+    type Item = Bytes;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let chunk = ready!(self.poll_chunk(context));
+        self.ended |= chunk.is_none();
+        Poll::Ready(chunk)
     }
 }
 
