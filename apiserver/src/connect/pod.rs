@@ -84,12 +84,12 @@ async fn refusal_text(answer: http::Response<hyper::body::Incoming>) -> String {
 /// exec, attach and port-forward. A client's WebSocket that can do what the runtime's cannot (end one channel, carry
 /// SPDY) is translated; what the runtime speaks itself is passed on.
 pub async fn stream(api: &Arc<Api>, mut call: Call, pod: &Value) -> Result<Response, Status> {
+    let uri = stream_uri(&call, pod)?;
     let node = meta::text(pod, "spec.nodeName");
     if node.is_empty() {
         return Err(Status::bad_request(format!("pod {} does not have a host assigned", call.name())));
     }
     let endpoint = api.kubelets.endpoint(api, node)?;
-    let uri = stream_uri(&call, pod)?;
     let offered: Vec<String> = websocket::offered(&call.headers).into_iter().map(str::to_owned).collect();
     let names: Vec<&str> = offered.iter().map(String::as_str).collect();
     if call.info.subresource == "portforward" {
@@ -182,36 +182,23 @@ fn stream_options(query: &Query) -> Vec<(String, String)> {
     flags.chain(query.all("command").map(|part| ("command".to_owned(), part.to_owned()))).collect()
 }
 
-/// The container that was asked for, the one that the pod names as its default, or the only one.
+/// The container that was asked for, or the only one. A default that the pod names is for kubectl, which asks for it.
 fn choose_container(pod: &Value, asked: Option<&str>) -> Result<String, Status> {
-    const DEFAULT: &str = "kubectl.kubernetes.io/default-container";
-    let names = |list: &str| -> Vec<&str> {
-        meta::list(&pod["spec"], list).iter().filter_map(|container| container["name"].as_str()).collect()
-    };
-    let (main, init, ephemeral) = (names("containers"), names("initContainers"), names("ephemeralContainers"));
+    const LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
+    let names = |list: &'static str| meta::list(&pod["spec"], list).iter().filter_map(|one| one["name"].as_str());
+    let all: Vec<&str> = LISTS.into_iter().flat_map(names).collect();
     let pod_name = meta::name(pod);
-    if let Some(asked) = asked {
-        if main.iter().chain(&init).chain(&ephemeral).any(|name| *name == asked) {
-            return Ok(asked.to_owned());
-        }
-        return Err(Status::bad_request(format!("container {asked} is not valid for pod {pod_name}")));
+    if let Some(asked) = asked.filter(|asked| !asked.is_empty()) {
+        return match all.contains(&asked) {
+            true => Ok(asked.to_owned()),
+            false => Err(Status::bad_request(format!("container {asked} is not valid for pod {pod_name}"))),
+        };
     }
-    if let Some(name) = meta::annotation(pod, DEFAULT).filter(|name| main.contains(name)) {
-        return Ok(name.to_owned());
-    }
-    match main.as_slice() {
+    let which = format!("a container name must be specified for pod {pod_name}");
+    match names("containers").collect::<Vec<_>>().as_slice() {
         [only] => Ok((*only).to_owned()),
-        [] => Err(Status::bad_request(format!("a container name must be specified for pod {pod_name}"))),
-        several => {
-            let mut why = format!(
-                "a container name must be specified for pod {pod_name}, choose one of: [{}]",
-                several.join(" ")
-            );
-            if !init.is_empty() {
-                why.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
-            }
-            Err(Status::bad_request(why))
-        }
+        [] => Err(Status::bad_request(which)),
+        _ => Err(Status::bad_request(format!("{which}, choose one of: [{}]", all.join(" ")))),
     }
 }
 
@@ -229,6 +216,17 @@ mod tests {
             choose_container(&pod, None).unwrap_err().message,
             "a container name must be specified for pod p, choose one of: [a b]"
         );
+    }
+
+    #[test]
+    fn a_choice_names_containers_of_all_sorts_and_no_default() {
+        let mut pod = json!({"metadata": {"name": "p"}, "spec": {
+            "initContainers": [{"name": "i"}], "containers": [{"name": "a"}, {"name": "b"}],
+            "ephemeralContainers": [{"name": "e"}]}});
+        pod["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/default-container": "a"});
+        let why = choose_container(&pod, Some("")).unwrap_err().message;
+        assert_eq!(why, "a container name must be specified for pod p, choose one of: [i a b e]");
+        assert_eq!(choose_container(&pod, Some("e")).unwrap(), "e");
     }
 
     #[test]

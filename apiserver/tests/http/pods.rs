@@ -59,6 +59,21 @@ async fn a_pod_is_bound_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_streams_container_is_judged_before_its_node() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    account(client).await;
+    post(client, PODS, &pod("p")).await.expect(201);
+    let ask = async |path: &str| get(client, &format!("{PODS}/p/{path}")).await;
+    for stream in ["exec", "attach"] {
+        let unknown = ask(&format!("{stream}?container=none&command=date")).await.expect(400);
+        assert_eq!(unknown["message"], "container none is not valid for pod p", "{stream}");
+        let unbound = ask(&format!("{stream}?command=date")).await.expect(400);
+        assert_eq!(unbound["message"], "pod p does not have a host assigned", "{stream}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_eviction_spends_the_budget() {
     let server = TestServer::start(&[]).await;
     let client = &server.client;
