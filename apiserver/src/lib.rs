@@ -17,6 +17,7 @@ pub mod cache;
 mod catalogue;
 mod compress;
 mod connect;
+mod definitions;
 mod discovery;
 mod errors;
 mod fairness;
