@@ -3,6 +3,7 @@
 //! Kubernetes API concept: "API discovery". Both forms are served: one document a group version, and all in one
 //! (aggregated), by what the client accepts.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY}
 use http::{HeaderMap, Request};
 use machinery::catalogue::{Resource, Subresource, priorities};
 use machinery::status::Status;
+use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -37,9 +39,9 @@ pub fn answer(
     let document = match parts.as_slice() {
         ["api"] => return Some(root(catalogue, &[], request, Some(address))),
         ["apis"] => return Some(root(catalogue, extensions, request, None)),
-        ["api", "v1"] => resource_list(catalogue, "", "v1"),
+        ["api", "v1"] => return Some(resources(catalogue, path, "", "v1", request)),
         ["apis", group] => group_document(catalogue, group).or_else(|| documents::group(group, extensions)),
-        ["apis", group, version] => resource_list(catalogue, group, version),
+        ["apis", group, version] => return Some(resources(catalogue, path, group, version, request)),
         _ => return None,
     };
     let accept = accept_of(request);
@@ -136,35 +138,69 @@ fn rows<'a>(catalogue: &'a Catalogue, group: &'a str, version: &'a str) -> impl 
     catalogue.offered().map(|served| &served.row).filter(move |row| row.group == group && row.version == version)
 }
 
-fn resource_list(catalogue: &Catalogue, group: &str, version: &str) -> Option<Value> {
-    let mut resources: Vec<Value> = Vec::new();
+/// `APIResourceList` and below it `APIResource`, members in upstream's order: shell scripts cut entries out of the text.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResourceList<'a> {
+    kind: &'static str,
+    api_version: &'static str,
+    group_version: String,
+    resources: Vec<Entry<'a>>,
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry<'a> {
+    name: Cow<'a, str>,
+    singular_name: &'a str,
+    namespaced: bool,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    group: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    version: &'a str,
+    kind: &'a str,
+    verbs: &'a [&'a str],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    short_names: &'a [Cow<'a, str>],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    categories: &'a [Cow<'a, str>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage_version_hash: Option<String>,
+}
+
+fn resources(
+    catalogue: &Catalogue,
+    path: &str,
+    group: &str,
+    version: &str,
+    request: &Request<()>,
+) -> Result<Response, Status> {
+    let mut resources: Vec<Entry<'_>> = Vec::new();
     for row in rows(catalogue, group, version) {
         resources.push(entry(row));
         resources.extend(row.subresources.iter().map(|subresource| subresource_entry(row, subresource)));
     }
     if resources.is_empty() {
-        return None;
+        return paths::unknown(catalogue, path);
     }
-    resources.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+    resources.sort_by(|a, b| a.name.cmp(&b.name));
     let group_version = machinery::gvk::api_version(group, version);
-    Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources}))
+    let list = ResourceList { kind: "APIResourceList", api_version: "v1", group_version, resources };
+    respond::encoded_in_order(accept_of(request)?, 200, &list)
 }
 
-fn entry(row: &Resource) -> Value {
-    let mut entry = json!({
-        "name": row.plural, "singularName": row.singular, "namespaced": row.namespaced, "kind": row.kind,
-        "verbs": row.verbs,
-    });
-    if !row.short_names.is_empty() {
-        entry["shortNames"] = json!(row.short_names);
+fn entry(row: &Resource) -> Entry<'_> {
+    Entry {
+        name: Cow::Borrowed(row.plural.as_ref()),
+        singular_name: &row.singular,
+        namespaced: row.namespaced,
+        kind: &row.kind,
+        verbs: row.verbs,
+        short_names: &row.short_names,
+        categories: &row.categories,
+        storage_version_hash: row.storage.is_some().then(|| storage_version_hash(row)),
+        ..Entry::default()
     }
-    if !row.categories.is_empty() {
-        entry["categories"] = json!(row.categories);
-    }
-    if row.storage.is_some() {
-        entry["storageVersionHash"] = json!(storage_version_hash(row));
-    }
-    entry
 }
 
 /// Tells clients whether the stored form changed: upstream's hash of group, version and kind.
@@ -174,19 +210,18 @@ fn storage_version_hash(row: &Resource) -> String {
     STANDARD.encode(&hash[..8])
 }
 
-fn subresource_entry(row: &Resource, subresource: &Subresource) -> Value {
-    let mut entry = json!({
-        "name": format!("{}/{}", row.plural, subresource.name), "singularName": "",
-        "namespaced": row.namespaced, "kind": subresource.kind.map_or(row.kind.as_ref(), |(_, _, kind)| kind),
-        "verbs": subresource.verbs,
-    });
-    if let Some((group, version, _)) =
-        subresource.kind.filter(|(group, version, _)| *group != row.group || *version != row.version)
-    {
-        entry["group"] = json!(group);
-        entry["version"] = json!(version);
+fn subresource_entry<'a>(row: &'a Resource, subresource: &'a Subresource) -> Entry<'a> {
+    let elsewhere = subresource.kind.filter(|(group, version, _)| *group != row.group || *version != row.version);
+    let (group, version, _) = elsewhere.unwrap_or_default();
+    Entry {
+        name: Cow::Owned(format!("{}/{}", row.plural, subresource.name)),
+        namespaced: row.namespaced,
+        group,
+        version,
+        kind: subresource.kind.map_or(row.kind.as_ref(), |(_, _, kind)| kind),
+        verbs: subresource.verbs,
+        ..Entry::default()
     }
-    entry
 }
 
 fn aggregated(

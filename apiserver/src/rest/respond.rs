@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use machinery::status::Status;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::negotiate::{Accept, Format, Shape};
@@ -38,21 +39,36 @@ pub fn encoded(accept: Accept, code: u16, object: &Value) -> Result<Response, St
     Ok(bytes_response(code, accept.format, bytes))
 }
 
+/// A document whose members have an order of their own, which an object's text has not.
+pub fn encoded_in_order(accept: Accept, code: u16, document: &impl Serialize) -> Result<Response, Status> {
+    match accept.format {
+        Format::Protobuf => encoded(accept, code, &serde_json::to_value(document).map_err(Status::internal_error)?),
+        format => Ok(bytes_response(code, format, text(accept, document)?.into())),
+    }
+}
+
 /// Upstream ends what is written for programs with a newline, and what is written for people with none.
 pub fn encode(accept: Accept, object: &Value) -> Result<Bytes, Status> {
     let bytes = match accept.format {
-        Format::Json if accept.pretty => serde_json::to_vec_pretty(object).map_err(Status::internal_error)?,
-        Format::Json => {
+        Format::Protobuf => protobuf::encode(object)?,
+        _ => text(accept, object)?,
+    };
+    Ok(bytes.into())
+}
+
+/// As JSON, or as YAML.
+fn text(accept: Accept, document: &impl Serialize) -> Result<Vec<u8>, Status> {
+    Ok(match accept.format {
+        Format::Yaml => serde_yaml_ng::to_string(document).map_err(Status::internal_error)?.into_bytes(),
+        _ if accept.pretty => serde_json::to_vec_pretty(document).map_err(Status::internal_error)?,
+        _ => {
             // Of most objects room enough: a buffer that grows is copied each time.
             let mut text = Vec::with_capacity(4096);
-            serde_json::to_writer(&mut text, object).map_err(Status::internal_error)?;
+            serde_json::to_writer(&mut text, document).map_err(Status::internal_error)?;
             text.push(b'\n');
             text
         }
-        Format::Yaml => serde_yaml_ng::to_string(object).map_err(Status::internal_error)?.into_bytes(),
-        Format::Protobuf => protobuf::encode(object)?,
-    };
-    Ok(bytes.into())
+    })
 }
 
 pub fn bytes_response(code: u16, format: Format, bytes: Bytes) -> Response {

@@ -115,6 +115,23 @@ async fn what_is_served_is_told_as_upstream_does() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Scripts cut an entry out of the text from its name on, and look for what upstream writes behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resources_members_have_upstreams_order() {
+    let server = TestServer::start(&[]).await;
+    let told = async |path: &str| {
+        let request = http::Request::get(path).header("accept", "application/json").body(Vec::new());
+        server.client.request_text(request.expect("a request")).await.expect("a text")
+    };
+    let core = told("/api/v1").await;
+    let head = r#"{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"v1","resources":[{"name":"bindings","#;
+    assert!(core.starts_with(head), "{core}");
+    let pods = r#"{"name":"pods","singularName":"pod","namespaced":true,"kind":"Pod","verbs":["create","delete","deletecollection","get","list","patch","update","watch"],"shortNames":["po"],"categories":["all"],"storageVersionHash":"xPOwRZ+Yhw8="}"#;
+    assert!(core.contains(pods), "{core}");
+    let scale = r#"{"name":"replicationcontrollers/scale","singularName":"","namespaced":true,"group":"autoscaling","version":"v1","kind":"Scale","verbs":["get","patch","update"]}"#;
+    assert!(core.contains(scale), "{core}");
+}
+
 /// kubectl asks before it creates a review, and gives up when it is not told.
 #[tokio::test(flavor = "multi_thread")]
 async fn that_no_kind_is_custom_is_told_and_nothing_else_of_the_group() {
