@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use component::flags::Values;
 use component::tls::{self, FixedKey, MinVersion, ReloadingKey, Trust};
+use rustls::pki_types::CertificateDer;
+use rustls::server::ResolvesServerCert;
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::options::Options;
@@ -15,14 +17,28 @@ use crate::run::Error;
 pub fn server_config(options: &Options) -> Result<Arc<ServerConfig>, Error> {
     let values = &options.values;
     let version: MinVersion = values.str("tls-min-version").parse().map_err(Error::Options)?;
+    let authorities = client_authorities(values)?;
+    let config = |key: Arc<dyn ResolvesServerCert>| -> Result<_, Error> {
+        Ok(Arc::new(tls::server_config_with(tls::provider(), key, version, &authorities)?))
+    };
     match (values.opt_str("tls-cert-file"), values.opt_str("tls-private-key-file")) {
         (Some(certificate), Some(key)) => {
             let key = ReloadingKey::load(PathBuf::from(certificate), PathBuf::from(key))?;
-            Ok(Arc::new(tls::server_config(key, version)?))
+            config(key)
         }
-        (None, None) => Ok(Arc::new(tls::server_config(Arc::new(self_made(options)?), version)?)),
+        (None, None) => config(Arc::new(self_made(options)?)),
         _ => Err(Error::Options("--tls-cert-file and --tls-private-key-file must be given together".to_owned())),
     }
+}
+
+/// Those of clients and those of front proxies. Both files are read once, here as where certificates are judged.
+fn client_authorities(values: &Values) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let mut authorities = Vec::new();
+    for path in ["client-ca-file", "requestheader-client-ca-file"].iter().filter_map(|flag| values.opt_str(flag)) {
+        let pem = std::fs::read(path).map_err(|error| Error::Options(format!("reading {path}: {error}")))?;
+        authorities.extend(tls::certificates_from_pem(&pem, path)?);
+    }
+    Ok(authorities)
 }
 
 /// Upstream's file names, so that a restart keeps the certificate that clients have pinned.

@@ -53,7 +53,7 @@ pub(crate) fn open(
     };
     let version = c.tls_min_version.parse().map_err(Error::Options)?;
     let cryptography = tls::restricted(&c.tls_cipher_suites, &c.tls_curve_preferences)?;
-    let tls = tls::server_config_with(cryptography, tls::ReloadingKey::load(certificate, key)?, version)?;
+    let tls = tls::server_config_with(cryptography, tls::ReloadingKey::load(certificate, key)?, version, &[])?;
     let gate = gate(c, node)?;
     let node_logs = c.enable_system_log_handler.then(|| server::NodeLogs {
         folder: seams.root.join("var/log"),

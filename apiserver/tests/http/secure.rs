@@ -1,12 +1,19 @@
 //! A server with TLS, client certificates and `Node,RBAC`, and clients with certificates of its authority.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use component::shutdown::Shutdown;
+use component::tls::Trust;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::SignatureScheme;
+use rustls::client::ResolvesClientCert;
+use rustls::pki_types::ServerName;
+use rustls::sign::CertifiedKey;
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use x509_parser::prelude::{FromDer, X509Name};
 
 use crate::client::get;
 
@@ -22,9 +29,13 @@ pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
     pub fn new() -> Self {
+        Self::named("authority")
+    }
+
+    fn named(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "authority");
+        params.distinguished_name.push(DnType::CommonName, name);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority"))
     }
 
@@ -121,6 +132,17 @@ impl Secure {
         self.connect("bearer", &json!({"token": token}))
     }
 
+    /// Whose certificates the server asks for in a handshake, by their subjects in DER.
+    async fn asked_for(&self) -> Vec<Vec<u8>> {
+        let asked = Arc::new(Asked::default());
+        let config = component::tls::client_config(&Trust::Anyone, Some(asked.clone())).expect("a configuration");
+        let stream = TcpStream::connect(self.address).await.expect("a connection");
+        let name = ServerName::try_from("localhost").expect("a name");
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        connector.connect(name, stream).await.expect("a handshake");
+        asked.0.lock().expect("no panic").clone()
+    }
+
     fn connect(&self, name: &str, user: &serde_json::Value) -> kube::Client {
         let authority = self.folder.path().join("ca.crt").display().to_string();
         let cluster = json!({"server": format!("https://{}", self.address), "certificate-authority": authority});
@@ -135,6 +157,32 @@ impl Secure {
         let config = component::client::ClientConfig::from_kubeconfig("test", path);
         component::client::connect(config).expect("a client")
     }
+}
+
+/// A client that shows no certificate and notes whose would be taken.
+#[derive(Debug, Default)]
+struct Asked(Mutex<Vec<Vec<u8>>>);
+
+impl ResolvesClientCert for Asked {
+    fn resolve(&self, subjects: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        *self.0.lock().expect("no panic") = subjects.iter().map(|subject| subject.to_vec()).collect();
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_learns_whose_certificates_are_taken() {
+    let front = tempfile::NamedTempFile::new().expect("a file");
+    let proxies = Authority::named("front proxies");
+    std::fs::write(front.path(), proxies.0.pem()).expect("to write a file");
+    let server = Secure::start(&[&format!("--requestheader-client-ca-file={}", front.path().display())]).await;
+    let asked = server.asked_for().await;
+    let names = asked.iter().map(|subject| X509Name::from_der(subject).expect("a name").1.to_string());
+    assert_eq!(names.collect::<Vec<_>>(), ["CN=authority", "CN=front proxies"]);
 }
 
 impl Drop for Secure {

@@ -90,18 +90,22 @@ impl SelfSigned {
 /// client holds its key. The chain is the authenticator's to judge, so that a wrong certificate gets an answer and not
 /// a broken handshake.
 pub fn server_config(certificate: Arc<dyn ResolvesServerCert>, min_version: MinVersion) -> Result<ServerConfig, Error> {
-    server_config_with(provider(), certificate, min_version)
+    server_config_with(provider(), certificate, min_version, &[])
 }
 
-/// As [`server_config`], with the cryptography of [`restricted`].
+/// As [`server_config`], with the cryptography of [`restricted`], and naming the authorities whose certificates are
+/// taken. Who takes those of a file that may change names none: a client does not show a certificate that it thinks is
+/// not wanted.
 pub fn server_config_with(
     provider: Arc<CryptoProvider>,
     certificate: Arc<dyn ResolvesServerCert>,
     min_version: MinVersion,
+    authorities: &[CertificateDer<'_>],
 ) -> Result<ServerConfig, Error> {
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(min_version.versions());
     let builder = builder.map_err(unusable("TLS versions"))?;
-    let verifier = Arc::new(AnyClientCertificate::new(provider));
+    let verifier = AnyClientCertificate::new(provider, authorities).map_err(unusable("client authorities"))?;
+    let verifier = Arc::new(verifier);
     let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)

@@ -21,11 +21,14 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 #[derive(Debug)]
 pub struct AnyClientCertificate {
     provider: Arc<CryptoProvider>,
+    authorities: Vec<DistinguishedName>,
 }
 
 impl AnyClientCertificate {
-    pub fn new(provider: Arc<CryptoProvider>) -> Self {
-        Self { provider }
+    /// Names `authorities` to clients, which then choose a certificate that one of them signed, or show none.
+    pub fn new(provider: Arc<CryptoProvider>, authorities: &[CertificateDer<'_>]) -> Result<Self, Error> {
+        let authorities = authorities.iter().map(subject).collect::<Result<_, Error>>()?;
+        Ok(Self { provider, authorities })
     }
 }
 
@@ -61,7 +64,7 @@ impl ClientCertVerifier for AnyClientCertificate {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
+        &self.authorities
     }
 
     fn verify_client_cert(
@@ -181,6 +184,10 @@ fn dns_matches(pattern: &str, name: &str) -> bool {
         (Some(suffix), Some((_, rest))) => suffix.eq_ignore_ascii_case(rest),
         _ => pattern.eq_ignore_ascii_case(name),
     }
+}
+
+fn subject(certificate: &CertificateDer<'_>) -> Result<DistinguishedName, Error> {
+    Ok(parse(certificate)?.subject().as_raw().to_vec().into())
 }
 
 fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Error> {
