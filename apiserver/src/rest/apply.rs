@@ -126,12 +126,10 @@ pub async fn create(
     configuration.check_kind(&call.served.row.gvk())?;
     let applied = managers::apply_configuration(call, options, None, &configuration.tree, &api.now_text())?;
     configuration.judge(call, options)?;
-    let object = typed(call, applied)?;
+    let mut object = typed(call, applied)?;
     check_new(&object, call)?;
     patch::check_name(&object, call.name())?;
-    if !meta::resource_version(&configuration.tree).is_empty() {
-        return Err(call.not_found());
-    }
+    patch::forget_version(&mut object)?;
     authorize_create(api, call)?;
     create_object(api, call, object, options).await
 }

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use machinery::field::{Error, Path};
+use machinery::field::{Error, Path, quote};
 use machinery::gvk::Gvk;
 use machinery::meta;
 use machinery::patch::{self, PatchError};
@@ -187,6 +187,22 @@ pub fn release_version(object: &mut Value, old: &Value) {
     if meta::resource_version(object) == meta::resource_version(old) {
         meta::metadata_mut(object).remove("resourceVersion");
     }
+}
+
+/// Of an object that an update or an applied configuration makes: the version that it names counts for nothing.
+pub fn forget_version(new: &mut Value) -> Result<(), Status> {
+    check_version(new)?;
+    meta::metadata_mut(new).remove("resourceVersion");
+    Ok(())
+}
+
+/// That the version which an object names is a number.
+pub fn check_version(object: &Value) -> Result<(), Status> {
+    let version = meta::resource_version(object);
+    if version.is_empty() || version.parse::<u64>().is_ok() {
+        return Ok(());
+    }
+    Err(Status::unexplained(format!("strconv.ParseUint: parsing {}: invalid syntax", quote(version))))
 }
 
 /// A patch may not make another object of this one.

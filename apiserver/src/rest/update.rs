@@ -4,7 +4,7 @@
 //! deletion. It reads the object, lets the caller say what it becomes, checks, and commits against the revision read.
 
 use http::Method;
-use machinery::field::{Error, ErrorList, Path, quote};
+use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use machinery::status::Status;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use super::create::{complete, create_object, put, show_empty};
 use super::current::{self, Current};
 use super::params::WriteOptions;
 use super::written::Written;
-use super::{Call, managers, owners, subresource, system};
+use super::{Call, managers, owners, patch, subresource, system};
 use crate::admission::{Operation, Request};
 use crate::api::Api;
 use crate::errors::{self, MODIFIED};
@@ -65,13 +65,13 @@ pub async fn update(api: &Api, call: &Call) -> Result<Response, Status> {
     // The path of a Namespace names it as a namespace too; it is in none.
     let namespace = if served.row.namespaced { call.info.namespace.as_str() } else { "" };
     system::ensure_namespace(&mut object, namespace)?;
-    super::patch::check_name(&object, call.name())?;
+    patch::check_name(&object, call.name())?;
     owners::dedup(&mut object, &call.warnings, owners::DUPLICATES);
     let part = Part::of(call);
     if matches!(part, Part::Main) && served.hooks.creates_on_update && is_absent(api, call).await? {
         check_identity(&object, &Value::Null, api, call, options.dry_run)?;
+        patch::forget_version(&mut object)?;
         super::apply::authorize_create(api, call)?;
-        meta::metadata_mut(&mut object).remove("resourceVersion");
         let created = create_object(api, call, object, &options).await?;
         return created.answer(accept, 201, served, api.clock.now().as_second());
     }
@@ -290,10 +290,8 @@ pub fn check_stored(what: &str, pair: [&str; 2], api: &Api, call: &Call, dry_run
 
 /// Whether the new object names the version it was made from. It must then be the stored one.
 fn check_preconditions(new: &Value, current: &Current, call: &Call) -> Result<bool, Status> {
+    patch::check_version(new)?;
     let version = meta::resource_version(new);
-    if !version.is_empty() && version.parse::<u64>().is_err() {
-        return Err(Status::unexplained(format!("strconv.ParseUint: parsing {}: invalid syntax", quote(version))));
-    }
     let named = !version.is_empty() && version != "0";
     if named && version != current.revision.to_string() {
         return Err(Status::conflict(call.served.group_resource(), call.name(), MODIFIED));

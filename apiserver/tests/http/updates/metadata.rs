@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Case, check};
-use crate::client::{get, patch, post, put};
+use crate::client::{apply, get, patch, post, put};
 use crate::support::TestServer;
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -54,6 +54,28 @@ async fn an_end_that_has_not_begun_is_not_told() {
     const GRACE: &str = "metadata.deletionGracePeriodSeconds: Invalid value: 5: field is immutable";
     let change = json!({"metadata": {"deletionTimestamp": "2020-01-01T00:00:00Z", "deletionGracePeriodSeconds": 5}});
     check(vec![(CONFIG_MAPS, "v1/ConfigMap", json!({}), change, &[END, GRACE, END, GRACE])]).await;
+}
+
+/// What an update or an applied configuration makes was made from no version: one that is named need only be a number.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_object_needs_no_version_that_holds() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let body = |api_version: &str, kind: &str, version: &str| json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "a", "resourceVersion": version}});
+    let maps = &format!("{CONFIG_MAPS}/a?fieldManager=m");
+    let leases = &format!("{leases}/a?fieldManager=m");
+    for (version, code) in [("x", 500), ("99", 201)] {
+        let applied = apply(client, maps, &body("v1", "ConfigMap", version)).await;
+        let lease = body("coordination.k8s.io/v1", "Lease", version);
+        let made = put(client, leases, &lease).await;
+        assert_eq!((applied.code, made.code), (code, code));
+        if code == 500 {
+            let why = "strconv.ParseUint: parsing \"x\": invalid syntax";
+            assert_eq!((&applied.body["message"], &made.body["message"]), (&json!(why), &json!(why)));
+        }
+    }
+    apply(client, maps, &body("v1", "ConfigMap", "99")).await.refused(409, "Conflict");
 }
 
 #[tokio::test(flavor = "multi_thread")]
