@@ -180,13 +180,11 @@ fn default_binding(binding: &mut Value) {
 fn binding_cells(binding: &Value, now: i64) -> Vec<Value> {
     let subjects = |kind: &str| {
         let named = meta::list(binding, "subjects").iter().filter(|subject| subject["kind"] == kind);
-        let shown: Vec<String> = named
-            .map(|subject| match subject["namespace"].as_str() {
-                Some(namespace) => format!("{namespace}/{}", subject["name"].as_str().unwrap_or_default()),
-                None => subject["name"].as_str().unwrap_or_default().to_owned(),
-            })
-            .collect();
-        Value::from(shown.join(", "))
+        let shown = named.map(|subject| match kind {
+            "ServiceAccount" => format!("{}/{}", meta::text(subject, "namespace"), meta::text(subject, "name")),
+            _ => meta::text(subject, "name").to_owned(),
+        });
+        Value::from(shown.collect::<Vec<_>>().join(", "))
     };
     vec![
         meta::name(binding).into(),

@@ -1,9 +1,9 @@
 //! The columns of every kind's table, as upstream's server has them: `tables.txt` holds a resource a line, and a column's
 //! name with its type where that is not `string`, `wide` where it is shown only then, and a `*` where it is the name.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::client::get_as;
+use crate::client::{get_as, post};
 use crate::support::TestServer;
 
 fn written(column: &Value) -> String {
@@ -42,4 +42,23 @@ async fn columns_are_upstreams() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_binding_shows_accounts_with_their_namespace_and_nobody_else() {
+    let server = TestServer::start(&[]).await;
+    let path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    let binding = json!({
+        "metadata": {"name": "b"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "r"},
+        "subjects": [
+            {"kind": "User", "name": "anna", "apiGroup": "rbac.authorization.k8s.io", "namespace": "n"},
+            {"kind": "ServiceAccount", "name": "a", "namespace": "n"},
+        ],
+    });
+    post(&server.client, path, &binding).await.expect(201);
+    let kind = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let table = get_as(&server.client, &format!("{path}/b"), kind).await.expect(200);
+    let cells = table["rows"][0]["cells"].as_array().expect("cells");
+    assert_eq!(cells[3..], [json!("anna"), json!(""), json!("n/a")]);
 }
