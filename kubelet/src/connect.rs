@@ -13,6 +13,7 @@ use crate::{
     Error, Options, Seams,
     config::KubeletConfiguration,
     images::records::Records,
+    metrics,
     node::object::Identity,
     runtime::{
         Runtime, SharedRuntime,
@@ -53,6 +54,9 @@ pub(crate) async fn settle_cgroup_driver(runtime: &dyn Runtime, c: &mut KubeletC
     let told = runtime.cgroup_driver().await;
     let told =
         told.map_err(|error| Error::Runtime { endpoint: c.container_runtime_endpoint.clone(), problem: error.rpc() })?;
+    if told.is_none() {
+        metrics::runtime_is_too_old();
+    }
     if let Some(driver) = told.filter(|driver| *driver != c.cgroup_driver) {
         tracing::info!(driver, "the cgroup driver is the one that the runtime tells");
         c.cgroup_driver = driver.to_owned();
@@ -132,6 +136,8 @@ async fn a_runtime_that_tells_decides_how_cgroups_are_named() {
     assert_eq!(settled(path, Some(CgroupDriver::Systemd.into())).await.as_deref(), Ok("systemd"));
     assert_eq!(settled(path, None).await.as_deref(), Ok("systemd"), "the configuration's");
     assert_eq!(settled("/other", None).await.as_deref(), Ok("systemd"), "a runtime that knows no such call");
+    let metrics = String::from_utf8(component::metrics::text()).expect("text");
+    assert!(metrics.contains("kubelet_cri_losing_support{version=\"1.37.0\"} 1\n"), "{metrics}");
     let unknown = settled(path, Some(7)).await.expect_err("no driver");
     assert!(unknown.contains("runtime returned an unknown cgroup driver 7"), "{unknown}");
 }

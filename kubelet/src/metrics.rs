@@ -10,7 +10,7 @@ use std::{
 };
 
 use component::metrics;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
 use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
 
 use crate::pod::{node::Node, spec::Role};
@@ -48,10 +48,29 @@ static STARTED_CONTAINERS_ERRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let help = "Cumulative number of errors when starting containers";
     metrics::counter("kubelet_started_containers_errors_total", help, &["container_type", "code"])
 });
+static TERMINATED_CONTAINERS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Cumulative number of container terminations.";
+    metrics::counter("kubelet_terminated_containers_total", help, &["container_type", "exit_code", "reason"])
+});
 static EVICTIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let help = "Cumulative number of pod evictions by eviction signal";
     metrics::counter("kubelet_evictions", help, &["eviction_signal"])
 });
+static REJECTIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Cumulative number pod admission rejections by the Kubelet.";
+    metrics::counter("kubelet_admission_rejections_total", help, &["reason"])
+});
+static HTTP_FALLBACKS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "The number of times lifecycle handlers successfully fell back to http from https.";
+    metrics::counter("kubelet_lifecycle_handler_http_fallbacks_total", help, &[])
+});
+static LOSING_SUPPORT: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help =
+        "the Kubernetes version that the currently running CRI implementation will lose support on if not upgraded.";
+    metrics::int_gauge("kubelet_cri_losing_support", help, &["version"])
+});
+static CGROUP_VERSION: LazyLock<IntGaugeVec> =
+    LazyLock::new(|| metrics::int_gauge("kubelet_cgroup_version", "cgroup version on the hosts.", &[]));
 static POD_START_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
     let help = "Duration in seconds from kubelet seeing a pod for the first time to the pod starting to run";
     let buckets = [
@@ -64,6 +83,10 @@ static POD_START_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
 /// Counts pods and containers whenever metrics are asked for, as long as the node is there.
 pub(crate) fn follow(node: &Arc<Node>) {
     NODE_NAME.with_label_values(&[node.facts.node_name.as_str()]).set(1);
+    HTTP_FALLBACKS.with_label_values::<&str>(&[]).inc_by(0);
+    if let Some(cgroups) = &node.cgroups {
+        CGROUP_VERSION.with_label_values::<&str>(&[]).set(if cgroups.hierarchy().is_v2() { 2 } else { 1 });
+    }
     let node: Weak<Node> = Arc::downgrade(node);
     metrics::before_scrape(move || {
         let Some(node) = node.upgrade() else { return false };
@@ -135,6 +158,7 @@ fn operation_type(name: &'static str) -> &'static str {
         "RemoveContainer" => "remove_container",
         "UpdateContainerResources" => "update_container",
         "ReopenContainerLog" => "reopen_container_log",
+        "CheckpointContainer" => "checkpoint_container",
         "ExecSync" => "exec_sync",
         "Exec" => "exec",
         "Attach" => "attach",
@@ -167,6 +191,49 @@ pub(crate) fn container_started(role: Role, failure: Option<&str>) {
     }
 }
 
+/// A pod may not run here. Extended resources are many: they share one reason, as upstream has it.
+pub(crate) fn rejected(reason: &str) {
+    let own = ["OutOfcpu", "OutOfmemory", "OutOfephemeral-storage", "OutOfpods"];
+    let is_extended = reason.starts_with("OutOf") && !own.contains(&reason);
+    REJECTIONS.with_label_values(&[if is_extended { "OutOfExtendedResources" } else { reason }]).inc();
+}
+
+/// A hook asked for HTTPS reached a plain server.
+pub(crate) fn hook_fell_back() {
+    HTTP_FALLBACKS.with_label_values::<&str>(&[]).inc();
+}
+
+/// The runtime does not tell its cgroup driver: upstream says that it will not do with Kubernetes 1.37.
+pub(crate) fn runtime_is_too_old() {
+    LOSING_SUPPORT.with_label_values(&["1.37.0"]).set(1);
+}
+
+/// Counts the containers that have ended since the status before.
+pub(crate) fn containers_ended(before: Option<&PodStatus>, now: &PodStatus) {
+    type Of = fn(&PodStatus) -> &Option<Vec<ContainerStatus>>;
+    let lists: [(&str, Of); 3] = [
+        ("init_container", |it| &it.init_container_statuses),
+        ("container", |it| &it.container_statuses),
+        ("ephemeral_container", |it| &it.ephemeral_container_statuses),
+    ];
+    for (kind, list) in lists {
+        let had_ended = |name: &str| {
+            let known = before.and_then(|before| list(before).as_ref()).into_iter().flatten();
+            known.filter(|it| it.name == name).any(|it| ended(it).is_some())
+        };
+        for status in list(now).iter().flatten().filter(|it| !had_ended(&it.name)) {
+            let Some(end) = ended(status) else { continue };
+            let code = end.exit_code.to_string();
+            let reason = end.reason.as_deref().unwrap_or_default();
+            TERMINATED_CONTAINERS.with_label_values(&[kind, code.as_str(), reason]).inc();
+        }
+    }
+}
+
+fn ended(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+    status.state.as_ref()?.terminated.as_ref()
+}
+
 pub(crate) fn evicted(signal: &str) {
     EVICTIONS.with_label_values(&[signal]).inc();
 }
@@ -195,6 +262,32 @@ mod tests {
         let (running, ended) = (json!({"running": {}}), json!({"terminated": {"exitCode": 0}}));
         let pods = [pod([ended.clone(), running.clone()]), pod([ended.clone(), ended]), pod([json!({}), running])];
         assert_eq!(counts(&pods), (2, BTreeMap::from([("exited", 3), ("running", 2)])));
+    }
+
+    #[test]
+    fn each_end_of_a_container_is_counted_once() {
+        let status = |state: serde_json::Value| -> PodStatus {
+            let one =
+                json!({"name": "c", "state": state, "image": "", "imageID": "", "ready": false, "restartCount": 0});
+            serde_json::from_value(json!({"containerStatuses": [one]})).expect("a status")
+        };
+        let running = status(json!({"running": {}}));
+        let ended = status(json!({"terminated": {"exitCode": 139, "reason": "Error"}}));
+        for (before, now) in [(None, &running), (Some(&running), &ended), (Some(&ended), &ended), (None, &ended)] {
+            containers_ended(before, now);
+        }
+        let text = String::from_utf8(metrics::text()).expect("text");
+        let wanted =
+            "kubelet_terminated_containers_total{container_type=\"container\",exit_code=\"139\",reason=\"Error\"} 2\n";
+        assert!(text.contains(wanted), "{text}");
+    }
+
+    #[test]
+    fn refusals_for_extended_resources_share_one_reason() {
+        ["OutOfcpu", "OutOfexample.com/a", "OutOfexample.com/b"].into_iter().for_each(rejected);
+        let text = String::from_utf8(metrics::text()).expect("text");
+        assert!(text.contains("kubelet_admission_rejections_total{reason=\"OutOfExtendedResources\"} 2\n"), "{text}");
+        assert!(text.contains("kubelet_admission_rejections_total{reason=\"OutOfcpu\"}"), "{text}");
     }
 
     #[test]

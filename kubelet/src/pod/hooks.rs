@@ -6,7 +6,7 @@ use component::recorder::Type;
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction, LifecycleHandler, Pod};
 
 use super::{node::Node, spec};
-use crate::probes::handlers;
+use crate::{metrics, probes::handlers};
 
 const AGENT: &str = "kube-lifecycle/1.36";
 
@@ -73,6 +73,7 @@ async fn without_tls(
     let plain = without_credentials(get);
     let answer = handlers::http_get(&plain, container, pod_ip, AGENT).await?;
     let host = get.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(pod_ip);
+    metrics::hook_fell_back();
     let message = format!("request to HTTPS lifecycle hook {host} got HTTP response, retry with HTTP succeeded");
     node.reporter.pod(pod, Type::Warning, "LifecycleHTTPFallback", message);
     Ok(answer)

@@ -12,7 +12,7 @@ use super::{
     spec,
     worker::Worker,
 };
-use crate::eviction;
+use crate::{eviction, metrics};
 
 /// Where the question stands.
 #[derive(Debug)]
@@ -79,6 +79,7 @@ impl Worker {
     }
 
     fn refuse(&mut self, Refusal { reason, message }: Refusal) {
+        metrics::rejected(&reason);
         self.node.reporter.pod(&self.pod, Type::Warning, &reason, message.clone());
         let message = format!("Pod was rejected: {message}");
         let why = Why::Failed { reason, message };
