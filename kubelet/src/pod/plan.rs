@@ -284,7 +284,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Starts `container` unless back-off, its image, an earlier failure or another start says to wait.
+    /// Starts `container` unless back-off, its image, an earlier failure or another start says to wait. A container that is
+    /// being killed comes first: upstream starts nothing of a pod beside its preStop hook either.
     pub(super) fn start(&mut self, container: &Container, sandbox_id: &str, previous: Option<&ContainerRecord>) {
         let crashed_at = previous.and_then(|record| Timestamp::from_nanosecond(record.finished_at_ns.into()).ok());
         let failed = |delay| {
@@ -299,6 +300,7 @@ impl Planner<'_> {
             self.wait(&container.name, &failure.reason.clone(), failure.message.clone());
         }
         if self.may_start(&container.name)
+            && self.s.memory.stopping.is_empty()
             && !self.plan.actions.iter().any(|it| matches!(it, Action::StartContainer(_)))
         {
             let attempt = previous.map_or(0, |record| record.attempt + 1);

@@ -11,13 +11,16 @@ use crate::runtime::{ContainerRecord, ContainerState};
 impl Planner<'_> {
     /// Init containers and sidecars, in order. True when the pod's own containers may run.
     ///
-    /// Only containers of the current sandbox count: a new sandbox means initializing again. Once one of the pod's own
-    /// containers was made in it, init is over for good, whatever has become of the init containers' records.
+    /// Only containers of the current sandbox count: a new sandbox means initializing again. Once a later container was made
+    /// in it an init container is over for good, whatever has become of its record.
     pub(super) fn run_init(&mut self, sandbox_id: &str) -> bool {
         let here = |name: &str| self.s.observed.current(name).filter(|record| record.sandbox_id == sandbox_id);
-        let is_past = spec::spec(self.s.pod).containers.iter().any(|container| here(&container.name).is_some());
-        for container in spec::init_containers(self.s.pod) {
+        let is_initialized = spec::spec(self.s.pod).containers.iter().any(|container| here(&container.name).is_some());
+        let inits = spec::init_containers(self.s.pod);
+        let last = inits.iter().rposition(|container| here(&container.name).is_some());
+        for (index, container) in inits.iter().enumerate() {
             let sidecar = spec::is_sidecar(container);
+            let is_past = is_initialized || last.is_some_and(|last| index < last);
             if is_past && !sidecar {
                 continue;
             }

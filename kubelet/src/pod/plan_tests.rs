@@ -145,6 +145,8 @@ fn init_containers_run_in_order_and_sidecars_stay() {
         ["start s 1"],
         "init is over: only the sidecar restarts"
     );
+    let later_runs = with(&[("i2", Running, None)]);
+    assert_eq!(short(&plan(&pod, &later_runs, &memory, None)), ["start s 0"], "what came before i2 is over");
 }
 
 #[test]
@@ -208,6 +210,19 @@ fn probes_and_new_definitions_kill() {
     assert!(short(&plan(&pod, &observed, &memory, None)).is_empty(), "it is under way");
     let observed = Observed::sorted(vec![sandbox(0, true)], vec![changed]);
     assert_eq!(short(&plan(&pod, &observed, &ready_memory(&pod), None)), ["stop c0"]);
+}
+
+#[test]
+fn nothing_starts_while_a_container_is_being_killed() {
+    let sidecar = json!({"name": "s", "image": "i", "restartPolicy": "Always"});
+    let pod = pod(json!({"initContainers": [sidecar], "containers": [container("c")]}));
+    let dead = record(&pod, "s", 0, ContainerState::Exited, Some((1, NOW - 100)));
+    let running = record(&pod, "c", 0, ContainerState::Running, None);
+    let observed = Observed::sorted(vec![sandbox(0, true)], vec![dead, running]);
+    let mut memory = ready_memory(&pod);
+    assert_eq!(short(&plan(&pod, &observed, &memory, None)), ["start s 1"]);
+    memory.stopping.insert("c0".into(), at(NOW + 30));
+    assert!(short(&plan(&pod, &observed, &memory, None)).is_empty());
 }
 
 #[test]

@@ -65,6 +65,13 @@ pub fn is_mirror(pod: &Pod) -> bool {
     annotation(pod, CONFIG_MIRROR).is_some()
 }
 
+/// The API's image of this static pod, and of no other version of it.
+pub fn is_mirror_of(mirror: &Pod, pod: &Pod) -> bool {
+    mirror.metadata.name == pod.metadata.name
+        && mirror.metadata.namespace == pod.metadata.namespace
+        && annotation(mirror, CONFIG_MIRROR) == annotation(pod, CONFIG_HASH)
+}
+
 /// Static and mirror pods, and those of system priority: the node is kept going for them.
 pub fn is_critical(pod: &Pod) -> bool {
     const SYSTEM_PRIORITY_MIN: i32 = 2_000_000_000;
@@ -161,6 +168,12 @@ fn matching_rule(container: &Container, exit_code: i32) -> Option<&ContainerRest
 pub fn restarts_all_after(container: &Container, exit_code: i32) -> bool {
     container.restart_policy.is_some()
         && matching_rule(container, exit_code).is_some_and(|rule| rule.action == "RestartAllContainers")
+}
+
+/// Has the pod a rule by which all of its containers may be restarted?
+pub fn may_restart_all(pod: &Pod) -> bool {
+    let all = init_containers(pod).iter().chain(&spec(pod).containers);
+    all.flat_map(|it| it.restart_policy_rules.iter().flatten()).any(|rule| rule.action == "RestartAllContainers")
 }
 
 /// Is a container that a probe had killed started again? No exit code is known by then, so no rule counts.

@@ -54,10 +54,11 @@ pub(super) fn all(inputs: &Inputs<'_>, status: &PodStatus) -> Vec<PodCondition> 
         let verdict = (true, Some("TerminationByKubelet"), Some(words.to_owned()));
         conditions.push(condition(inputs, DISRUPTION_TARGET, verdict));
     }
-    let restarts_all = inputs.waiting.values().any(|why| why.reason == RESTARTING);
-    let known_of = |type_: &str| inputs.known.conditions.iter().flatten().any(|it| it.type_ == type_);
-    if restarts_all || known_of("AllContainersRestarting") {
-        conditions.push(condition(inputs, "AllContainersRestarting", (restarts_all, None, None)));
+    if spec::may_restart_all(inputs.pod) {
+        conditions.push(PodCondition {
+            observed_generation: None,
+            ..condition(inputs, "AllContainersRestarting", all_restarting(inputs, status))
+        });
     }
     let resize = &inputs.memory.resize;
     if let Some(pending) = &resize.pending {
@@ -106,6 +107,18 @@ fn condition(inputs: &Inputs<'_>, type_: &str, (truth, reason, message): Verdict
         last_transition_time: before
             .and_then(|it| it.last_transition_time.clone())
             .or(Some(Time(whole_second(inputs.now)))),
+    }
+}
+
+fn all_restarting(inputs: &Inputs<'_>, status: &PodStatus) -> Verdict {
+    match status.phase.as_deref() {
+        Some("Failed") => (false, Some("PodFailed"), None),
+        Some("Succeeded") => (false, Some("PodCompleted"), None),
+        _ if inputs.waiting.values().any(|why| why.reason == RESTARTING) => {
+            let message = "container exited with restart policy rule".to_owned();
+            (true, Some("RestartAllContainersStarted"), Some(message))
+        }
+        _ => (false, None, None),
     }
 }
 

@@ -72,7 +72,7 @@ fn one(inputs: &Inputs<'_>, role: Role, container: &Container, before: Option<&C
             status.last_state = records.next().map(|older| state(inputs, older, before)).or(status.last_state);
             status
         }
-        None => without_record(inputs, container, before),
+        None => without_record(inputs, role, container, before),
     };
     status.resources = match inputs.observed.current(&container.name) {
         Some(record) => resize::actual(container, record),
@@ -142,8 +142,15 @@ fn state(inputs: &Inputs<'_>, record: &ContainerRecord, before: Option<&Containe
 }
 
 /// The runtime has no container of that name: it waits, stays ended as it was, or got lost.
-fn without_record(inputs: &Inputs<'_>, container: &Container, before: Option<&ContainerStatus>) -> ContainerStatus {
-    if let Some(before) = before
+fn without_record(
+    inputs: &Inputs<'_>,
+    role: Role,
+    container: &Container,
+    before: Option<&ContainerStatus>,
+) -> ContainerStatus {
+    let is_past = role == Role::Init && is_initialized(inputs) && !inputs.waiting.contains_key(&container.name);
+    // What the mirror of a static pod says may be of another run of it: upstream does not go by it.
+    if let Some(before) = before.filter(|_| !is_past || !spec::is_static(inputs.pod))
         && before.state.as_ref().is_some_and(|state| state.terminated.is_some())
     {
         return before.clone();
@@ -158,6 +165,10 @@ fn without_record(inputs: &Inputs<'_>, container: &Container, before: Option<&Co
         last_state: before.and_then(|it| it.last_state.clone()),
         ..ContainerStatus::default()
     };
+    if is_past {
+        status.state = Some(passed());
+        return status;
+    }
     let has_last = status.last_state.as_ref().is_some_and(|it| it.terminated.is_some());
     if was_running(before) && !has_last {
         let message = "The container could not be located when the pod was deleted.  The container used to be Running";
@@ -165,6 +176,27 @@ fn without_record(inputs: &Inputs<'_>, container: &Container, before: Option<&Co
         status.restart_count += i32::from(inputs.pod.metadata.deletion_timestamp.is_none());
     }
     status
+}
+
+/// One of the pod's own containers was made in its sandbox.
+fn is_initialized(inputs: &Inputs<'_>) -> bool {
+    let Some(sandbox) = inputs.observed.sandboxes.first() else { return false };
+    let is_here = |name: &str| inputs.observed.current(name).is_some_and(|record| record.sandbox_id == sandbox.id);
+    spec::spec(inputs.pod).containers.iter().any(|container| is_here(&container.name))
+}
+
+/// An init container that has left no trace, but for the containers after it.
+fn passed() -> ApiState {
+    let message = "Unable to get init container status from container runtime and pod has been initialized, treat it as \
+                   exited normally";
+    ApiState {
+        terminated: Some(ContainerStateTerminated {
+            reason: Some("Completed".into()),
+            message: Some(message.into()),
+            ..ContainerStateTerminated::default()
+        }),
+        ..ApiState::default()
+    }
 }
 
 /// Where the worker knows why a container does not run, that reason takes the place of the end of its last run.

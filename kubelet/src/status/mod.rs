@@ -11,6 +11,8 @@ mod phase;
 pub mod qos;
 mod resources;
 #[cfg(test)]
+mod restart_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -94,11 +96,11 @@ fn hold_back(inputs: &Inputs<'_>, own_phase: &str, status: &mut PodStatus) {
 }
 
 /// Reason and message stay while the phase does; the kubelet's own verdict overrides them. Of an eviction nothing is told
-/// before the pod has ended, of other ends the conditions tell.
+/// before the pod has ended, and only the condition where its containers then ended well; of other ends the conditions tell.
 fn reason(inputs: &Inputs<'_>, status: &mut PodStatus) {
     let known = inputs.known;
-    if matches!(known.phase.as_deref(), Some("Failed" | "Succeeded")) {
-        // A final phase is never left.
+    if matches!(known.phase.as_deref(), Some("Failed" | "Succeeded")) && !spec::is_static(inputs.pod) {
+        // A final phase is never left. A mirror's may be of another run.
         status.phase.clone_from(&known.phase);
     }
     if status.phase == known.phase {
@@ -107,7 +109,9 @@ fn reason(inputs: &Inputs<'_>, status: &mut PodStatus) {
     }
     let verdict = match inputs.stop.map(|stop| &stop.why) {
         Some(Why::Failed { reason, message }) => Some((reason, message)),
-        Some(Why::Evicted { reason, message }) if inputs.is_final => Some((reason, message)),
+        Some(Why::Evicted { reason, message }) if inputs.is_final && status.phase.as_deref() != Some("Succeeded") => {
+            Some((reason, message))
+        }
         _ => None,
     };
     if let Some((reason, message)) = verdict {

@@ -3,7 +3,10 @@
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, PodStatus};
 
 use super::Inputs;
-use crate::pod::spec::{self, Role};
+use crate::pod::{
+    plan,
+    spec::{self, Role},
+};
 
 #[derive(Default)]
 struct Tally {
@@ -94,7 +97,8 @@ impl Tally {
             self.running += 1;
         } else if let Some(code) = exit_code(status) {
             self.stopped += 1;
-            let restarts = spec::restarts_after(container, Role::Regular, inputs.pod, code);
+            let restarts =
+                spec::restarts_after(container, Role::Regular, inputs.pod, code) || is_replaced(inputs, container);
             self.stopped_for_good += usize::from(!restarts);
             self.succeeded += usize::from(state.terminated.is_some() && code == 0);
         } else if state.waiting.is_some() {
@@ -103,6 +107,12 @@ impl Tally {
             self.unknown += 1;
         }
     }
+}
+
+/// It was killed for a new definition of it, which runs next whatever the policy is.
+fn is_replaced(inputs: &Inputs<'_>, container: &Container) -> bool {
+    let record = inputs.observed.current(&container.name);
+    inputs.stop.is_none() && record.is_some_and(|record| plan::definition_changed(container, record))
 }
 
 /// The exit code of a container that is not running: of this run, or of the one before while it waits.

@@ -21,7 +21,7 @@ fn pod(spec: Value) -> Pod {
     serde_json::from_value(object).expect("a pod")
 }
 
-fn record(name: &str, attempt: u32, state: ContainerState, exit_code: i32) -> ContainerRecord {
+pub(super) fn record(name: &str, attempt: u32, state: ContainerState, exit_code: i32) -> ContainerRecord {
     ContainerRecord {
         id: format!("{name}{attempt}"),
         sandbox_id: "s".into(),
@@ -44,18 +44,18 @@ fn record(name: &str, attempt: u32, state: ContainerState, exit_code: i32) -> Co
     }
 }
 
-struct Case {
-    pod: Pod,
-    known: PodStatus,
-    observed: Observed,
-    waiting: BTreeMap<String, Waiting>,
+pub(super) struct Case {
+    pub(super) pod: Pod,
+    pub(super) known: PodStatus,
+    pub(super) observed: Observed,
+    pub(super) waiting: BTreeMap<String, Waiting>,
     memory: Memory,
-    stop: Option<Stop>,
-    is_final: bool,
+    pub(super) stop: Option<Stop>,
+    pub(super) is_final: bool,
 }
 
 impl Case {
-    fn new(spec: Value, records: Vec<ContainerRecord>) -> Self {
+    pub(super) fn new(spec: Value, records: Vec<ContainerRecord>) -> Self {
         let sandbox = SandboxRecord {
             id: "s".into(),
             attempt: 0,
@@ -75,7 +75,7 @@ impl Case {
         }
     }
 
-    fn status(&self) -> PodStatus {
+    pub(super) fn status(&self) -> PodStatus {
         compute(&Inputs {
             pod: &self.pod,
             known: &self.known,
@@ -92,12 +92,12 @@ impl Case {
     }
 }
 
-fn condition(status: &PodStatus, type_: &str) -> (String, String, String) {
+pub(super) fn condition(status: &PodStatus, type_: &str) -> (String, String, String) {
     let found = status.conditions.iter().flatten().find(|it| it.type_ == type_).cloned().expect("the condition");
     (found.status, found.reason.unwrap_or_default(), found.message.unwrap_or_default())
 }
 
-fn one(name: &str) -> Value {
+pub(super) fn one(name: &str) -> Value {
     json!({"name": name, "image": "i"})
 }
 
@@ -211,6 +211,10 @@ fn an_evicted_pod_has_failed_once_it_has_ended() {
         (status.phase.as_deref(), status.reason.as_deref(), disrupted(&status)),
         (Some("Failed"), Some("Evicted"), true)
     );
+    case.observed.containers = vec![record("c", 0, ContainerState::Exited, 0)];
+    let status = case.status();
+    let told = (status.phase.as_deref(), status.reason.as_deref(), disrupted(&status));
+    assert_eq!(told, (Some("Succeeded"), None, true), "it ended well when it was asked to");
 }
 
 #[test]
