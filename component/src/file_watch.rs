@@ -1,15 +1,19 @@
 //! Word of changes in files and folders (inotify), for logs, CNI configuration, static pods, and files that another part
 //! makes.
 //!
-//! Tells only that something changed: whoever waits looks by itself.
+//! Tells that something changed, and which names have gone: whoever waits looks by itself at all else. That a name went
+//! cannot be seen afterwards, where it has come back by then.
 
 use std::{
+    collections::BTreeSet,
+    ffi::{OsStr, OsString},
     io,
-    os::fd::{AsFd as _, OwnedFd},
+    mem::MaybeUninit,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
     path::Path,
 };
 
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use tokio::io::unix::AsyncFd;
 
 /// Watches what was added to it. Dropping it ends the watches.
@@ -48,12 +52,49 @@ impl FileWatch {
         self.add_folder(existing)
     }
 
-    /// Waits for a change since the last call; all that is queued counts as one.
-    pub async fn changed(&self) -> io::Result<()> {
+    /// Waits for a change since the last call; all that is queued counts as one. Answers the names in watched folders that
+    /// were removed or moved away.
+    pub async fn changed(&self) -> io::Result<BTreeSet<OsString>> {
         let mut ready = self.0.readable().await?;
-        let mut buffer = [0; 4096];
-        while rustix::io::read(self.0.get_ref().as_fd(), &mut buffer).is_ok_and(|size| size > 0) {}
+        let removed = self.read_queued();
         ready.clear_ready();
-        Ok(())
+        Ok(removed)
+    }
+
+    fn read_queued(&self) -> BTreeSet<OsString> {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(self.0.get_ref(), &mut buffer);
+        let mut removed = BTreeSet::new();
+        // An error is an empty queue.
+        while let Ok(event) = events.next() {
+            if event.events().intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM)
+                && let Some(name) = event.file_name()
+            {
+                removed.insert(OsStr::from_bytes(name.to_bytes()).to_owned());
+            }
+        }
+        removed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_went_is_told_also_where_it_has_come_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = |name: &str| folder.path().join(name);
+        ["a", "b", "c"].into_iter().for_each(|name| std::fs::write(file(name), name).expect("a file"));
+        let watch = FileWatch::new().expect("a watch");
+        watch.add_folder(folder.path()).expect("watched");
+        std::fs::remove_file(file("a")).expect("removed");
+        std::fs::write(file("a"), "a").expect("written again");
+        std::fs::rename(file("b"), file("d")).expect("moved");
+        std::fs::write(file("c"), "other").expect("written");
+        let removed = watch.changed().await.expect("a change");
+        assert_eq!(removed, ["a", "b"].map(OsString::from).into());
+        std::fs::write(file("c"), "more").expect("written");
+        assert_eq!(watch.changed().await.expect("another"), BTreeSet::new());
     }
 }

@@ -23,6 +23,7 @@ use crate::{
     },
     runtime::{Result, events},
     sources::Wake,
+    working_pods::{self, Counted},
 };
 
 /// How long a pod whose worker panicked waits for the next.
@@ -42,6 +43,7 @@ struct Inner {
     /// What each container and sandbox looked like at the last look at everything.
     seen: Mutex<HashMap<String, i32>>,
     look: tokio::sync::Notify,
+    static_pod_ended: tokio::sync::Notify,
 }
 
 /// A dispatcher that is put in when it exists: what wakes workers, or ends them, is part of what workers use.
@@ -82,6 +84,8 @@ struct Entry {
     name: String,
     is_static: bool,
     is_leaving: bool,
+    /// Known by what the runtime holds of it alone.
+    is_runtime_only: bool,
     /// The same pod came back while its worker was still clearing away: it starts again after that.
     next: Option<Arc<Pod>>,
 }
@@ -95,6 +99,7 @@ impl Dispatcher {
             mirrors: Mutex::default(),
             seen: Mutex::default(),
             look: tokio::sync::Notify::new(),
+            static_pod_ended: tokio::sync::Notify::new(),
         }))
     }
 
@@ -105,16 +110,16 @@ impl Dispatcher {
                 self.mirror(pod, Some(pod.clone()));
             }
             Event::Deleted(pod) if spec::is_mirror(pod) => self.mirror(pod, None),
-            Event::Added(pod) => self.put(pod.clone()),
+            Event::Added(pod) => self.put(of_api(pod)),
             Event::Updated { old, new } => {
                 // Deleted and made again under the same name between two looks.
                 if spec::uid(old) != spec::uid(new) {
                     self.gone(spec::uid(old));
                 }
-                self.put(new.clone());
+                self.put(of_api(new));
             }
             Event::Deleted(pod) => {
-                self.tell(spec::uid(pod), |news| news.object = Some(pod.clone()));
+                self.tell(spec::uid(pod), |news| news.object = Some(of_api(pod)));
                 self.gone(spec::uid(pod));
             }
         }
@@ -126,6 +131,7 @@ impl Dispatcher {
         if let Some(entry) = self.lock().get_mut(&uid) {
             if entry.is_leaving {
                 entry.next = Some(pod);
+                entry.inbox.tell(|news| news.returns = Some(true));
             } else {
                 entry.pod = pod.clone();
                 entry.inbox.tell(|news| news.object = Some(pod));
@@ -154,11 +160,25 @@ impl Dispatcher {
 
     /// The pod is gone from its source.
     pub fn gone(&self, pod_uid: &str) {
-        if let Some(entry) = self.lock().get_mut(pod_uid) {
+        let mut workers = self.lock();
+        // One that waits for the end of another will not come any more.
+        let waits = |entry: &&mut Entry| entry.next.as_ref().is_some_and(|next| spec::uid(next) == pod_uid);
+        workers.values_mut().filter(waits).for_each(|entry| entry.next = None);
+        if let Some(entry) = workers.get_mut(pod_uid) {
             entry.is_leaving = true;
             entry.next = None;
-            entry.inbox.tell(|news| news.gone = true);
+            entry.inbox.tell(|news| (news.gone, news.returns) = (true, Some(false)));
         }
+    }
+
+    /// Whether a static pod that this is the mirror of still has a worker: its manifest may be gone by then.
+    pub(crate) fn holds_static(&self, is_mirror_of: impl Fn(&Pod) -> bool) -> bool {
+        self.lock().values().any(|entry| entry.is_static && is_mirror_of(&entry.pod))
+    }
+
+    /// Waits until a static pod has ended since the last call.
+    pub(crate) async fn static_pod_ended(&self) {
+        self.0.static_pod_ended.notified().await;
     }
 
     /// Changes what a pod's worker is told, if it has one.
@@ -180,12 +200,8 @@ impl Dispatcher {
             }
         }
         let workers = self.lock();
-        let found = workers.values().find(|entry| {
-            entry.is_static
-                && Some(&entry.namespace) == mirror.metadata.namespace.as_ref()
-                && Some(&entry.name) == mirror.metadata.name.as_ref()
-        });
-        if let Some(entry) = found {
+        // That of the pod before, which had another manifest, says nothing of this one.
+        if let Some(entry) = workers.values().find(|it| it.is_static && spec::is_mirror_of(mirror, &it.pod)) {
             entry.inbox.tell(|news| news.mirror = Some(now));
         }
     }
@@ -197,7 +213,7 @@ impl Dispatcher {
         if spec::is_static(&pod) {
             let mirrors = self.0.mirrors.lock().unwrap_or_else(PoisonError::into_inner);
             let key = (identity.namespace.clone(), identity.name.clone());
-            let mirror = mirrors.get(&key).cloned();
+            let mirror = mirrors.get(&key).filter(|mirror| spec::is_mirror_of(mirror, &pod)).cloned();
             inbox.tell(|news| news.mirror = Some(mirror));
         }
         // What runs here already counts from the start, before the first look at it.
@@ -213,6 +229,7 @@ impl Dispatcher {
             name: identity.name,
             is_static: spec::is_static(&pod),
             is_leaving: gone,
+            is_runtime_only: gone,
             next: None,
         };
         self.lock().insert(uid.clone(), entry);
@@ -228,9 +245,17 @@ impl Dispatcher {
             }
             let Some(entry) = this.lock().remove(&uid) else { return };
             match (entry.next, failed) {
-                (Some(next), None) => this.start(next, false),
+                (Some(next), None) => {
+                    if spec::uid(&next) == uid {
+                        working_pods::restarted(entry.is_static);
+                    }
+                    this.start(next, false);
+                }
                 (_, Some(_)) if !this.0.shutdown.is_triggered() => this.start(entry.pod, entry.is_leaving),
                 _ => {}
+            }
+            if entry.is_static {
+                this.0.static_pod_ended.notify_one();
             }
         });
     }
@@ -287,6 +312,7 @@ impl Dispatcher {
                 }
             } else if adopt {
                 tracing::info!(pod = %identity, uid = identity.uid, "the runtime holds a pod that nobody has; it is ended");
+                working_pods::orphaned();
                 self.start(Arc::new(orphans::restored(&identity, &containers)), true);
             }
         }
@@ -298,6 +324,25 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// What is worked on, and the mirrors that the API has.
+    pub(crate) fn counted(&self) -> (Vec<Counted>, usize) {
+        let one = |entry: &Entry| Counted {
+            is_static: entry.is_static,
+            is_leaving: entry.is_leaving,
+            is_runtime_only: entry.is_runtime_only,
+            has_next: entry.next.is_some(),
+            stage: entry.inbox.stage(),
+        };
+        let mirrors = self.0.mirrors.lock().unwrap_or_else(PoisonError::into_inner).len();
+        (self.lock().values().map(one).collect(), mirrors)
+    }
+
+    /// For who must not keep this alive.
+    pub(crate) fn if_there(&self) -> impl Fn() -> Option<Dispatcher> + Send + Sync + use<> {
+        let this = Arc::downgrade(&self.0);
+        move || this.upgrade().map(Dispatcher)
+    }
+
     /// Whether the pod has a worker.
     pub fn has(&self, pod_uid: &str) -> bool {
         self.lock().contains_key(pod_uid)
@@ -306,4 +351,14 @@ impl Dispatcher {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
         self.0.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where a pod came from is the kubelet's own word: what the API has under that annotation is anybody's.
+fn of_api(pod: &Arc<Pod>) -> Arc<Pod> {
+    if !spec::is_static(pod) {
+        return pod.clone();
+    }
+    let mut own = (**pod).clone();
+    own.metadata.annotations.get_or_insert_default().insert(spec::CONFIG_SOURCE.into(), "api".into());
+    Arc::new(own)
 }

@@ -43,6 +43,7 @@ pub mod status;
 mod tidying;
 pub mod usage;
 pub mod volumes;
+mod working_pods;
 
 pub use flags::flags;
 pub use options::Options;

@@ -46,6 +46,7 @@ use crate::{
     sources::ObjectSources,
     static_pods, tidying,
     volumes::{VolumeManager, image::ImageMounts, tokens::Tokens},
+    working_pods,
 };
 
 /// How often everything in the runtime is looked at, besides its events.
@@ -304,6 +305,7 @@ async fn make_node(
     metrics::follow(&node);
     let dispatch = Dispatcher::new(node.clone(), seams.shutdown.clone());
     late.put(dispatch.clone());
+    working_pods::follow(&dispatch);
     Ok(Made { node, records, health, health_sender, network_sender, informers, dispatch })
 }
 
@@ -351,7 +353,7 @@ async fn pods(
     let has_static = !options.configuration.static_pod_path.is_empty();
     if has_static {
         // Before the first look at everything: it must not take them for pods that nobody has.
-        static_pods::read(&path, &node.facts.node_name).into_values().for_each(|pod| dispatch.put(pod));
+        static_pods::read(&path, &node.facts.node_name).into_iter().for_each(|pod| dispatch.put(pod));
     }
     let mut has_all = informers.is_none();
     let selection = Selection::fields(format!("spec.nodeName={}", node.facts.node_name));

@@ -19,6 +19,8 @@ pub struct News {
     pub mirror: Option<Option<Arc<Pod>>>,
     /// The object is gone from its source.
     pub gone: bool,
+    /// The same pod comes back from its source after its end, or will not after all.
+    pub returns: Option<bool>,
     /// The kubelet itself ends the pod for the node's sake.
     pub evict: Option<Eviction>,
     /// Something in the runtime moved, and nothing tells what.
@@ -41,10 +43,20 @@ pub struct Eviction {
     pub grace_period_seconds: i64,
 }
 
+/// How far a pod is on its way, in the words of `kubelet_working_pods`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    #[default]
+    Sync,
+    Terminating,
+    Terminated,
+}
+
 #[derive(Debug, Default)]
 struct Shared {
     news: Mutex<News>,
     bell: Notify,
+    stage: Mutex<Stage>,
 }
 
 /// The worker's letter box. Cheap to clone.
@@ -69,6 +81,15 @@ impl Inbox {
     /// Waits until something was told since the last [`Inbox::take`].
     pub async fn told(&self) {
         self.0.bell.notified().await;
+    }
+
+    /// Told by the worker.
+    pub fn set_stage(&self, stage: Stage) {
+        *self.0.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+    }
+
+    pub fn stage(&self) -> Stage {
+        *self.0.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, News> {

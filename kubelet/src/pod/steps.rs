@@ -312,8 +312,9 @@ pub async fn remove_container(node: &Node, id: &str, log_path: &str) -> Result<(
     }
 }
 
-/// Removes everything that the runtime and the log folder still hold of a pod that is gone.
-pub async fn remove_pod(node: &Node, pod: &Pod) -> Result<(), String> {
+/// Removes everything that the runtime and the log folder still hold of a pod that is gone. Of one that comes back the logs
+/// stay: its restarts are counted by them.
+pub async fn remove_pod(node: &Node, pod: &Pod, returns: bool) -> Result<(), String> {
     let (runtime, uid) = (node.runtime.as_ref(), spec::uid(pod));
     let told = |error: crate::runtime::Error| error.to_string();
     for container in runtime.list_containers(Some(uid)).await.map_err(told)? {
@@ -321,7 +322,7 @@ pub async fn remove_pod(node: &Node, pod: &Pod) -> Result<(), String> {
             Err(error) if error.is_not_found() => continue,
             status => status.map_err(told)?.log_path,
         };
-        remove_container(node, &container.id, &log_path).await?;
+        remove_container(node, &container.id, if returns { "" } else { &log_path }).await?;
     }
     for sandbox in runtime.list_sandboxes(Some(uid)).await.map_err(told)? {
         match node.runtime.remove_sandbox(&sandbox.id).await {
@@ -329,7 +330,7 @@ pub async fn remove_pod(node: &Node, pod: &Pod) -> Result<(), String> {
             _ => {}
         }
     }
-    remove_logs(&node.facts.paths, pod).await
+    if returns { Ok(()) } else { remove_logs(&node.facts.paths, pod).await }
 }
 
 async fn remove_logs(paths: &Paths, pod: &Pod) -> Result<(), String> {

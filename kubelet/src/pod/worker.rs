@@ -19,7 +19,7 @@ use super::{
     allocation::{Allocation, Pending},
     backoff::{self, Backoff},
     fate::{Stop, Why},
-    inbox::Inbox,
+    inbox::{Inbox, Stage},
     look::Look,
     memory::{ImageState, Memory, Resize},
     node::Node,
@@ -92,6 +92,8 @@ pub(super) struct Worker {
     /// Ends postStart hooks when the pod is to stop.
     pub(super) stopping: Shutdown,
     pub(super) gone: bool,
+    /// The same pod is to run again after its end.
+    pub(super) returns: bool,
     pub(super) admission: Admission,
     pub(super) ending: Ending,
     pub(super) look: Look,
@@ -136,6 +138,7 @@ pub async fn run(node: Arc<Node>, inbox: Inbox, pod: Arc<Pod>, gone: bool, shutd
         stop: None,
         stopping: Shutdown::new(),
         gone,
+        returns: false,
         admission: Admission::Unasked,
         ending: Ending::No,
         look: if node.index.may_hold(&uid) || gone { Look::Everything } else { Look::Nothing },
@@ -199,6 +202,11 @@ impl Worker {
             self.order_stop(Stop { why: Why::Completed, since: self.now(), grace_period_seconds });
             plan = self.decide();
         }
+        self.inbox.set_stage(match &self.stop {
+            None => Stage::Sync,
+            Some(_) if plan.stopped => Stage::Terminated,
+            Some(_) => Stage::Terminating,
+        });
         self.tell_back_off(&plan);
         for action in std::mem::take(&mut plan.actions) {
             self.begin(action);

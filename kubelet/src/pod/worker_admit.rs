@@ -24,10 +24,12 @@ pub(super) enum Admission {
 }
 
 impl Worker {
-    /// Asked once, of pods that no kubelet has started yet. False while the pod must wait.
+    /// Asked once, of pods that no kubelet has started yet; of a static pod its mirror may tell of another run. False while
+    /// the pod must wait.
     pub(super) async fn admit(&mut self) -> bool {
         if matches!(self.admission, Admission::Unasked) {
-            let is_new = self.observed.is_empty() && self.known.start_time.is_none() && self.stop.is_none();
+            let has_begun = self.known.start_time.is_some() && !spec::is_static(&self.pod);
+            let is_new = self.observed.is_empty() && !has_begun && self.stop.is_none();
             self.admission = if is_new { self.ask().await } else { Admission::Settled };
         }
         let Admission::Waits(victims) = &self.admission else { return true };

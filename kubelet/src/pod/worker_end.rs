@@ -310,7 +310,7 @@ impl Worker {
 
     fn remove(&mut self) {
         self.ending = Ending::Removing;
-        let (node, pod) = (self.node.clone(), self.pod.clone());
-        self.steps.spawn(async move { Done::Gone(steps::remove_pod(&node, &pod).await) });
+        let (node, pod, returns) = (self.node.clone(), self.pod.clone(), self.returns);
+        self.steps.spawn(async move { Done::Gone(steps::remove_pod(&node, &pod, returns).await) });
     }
 }

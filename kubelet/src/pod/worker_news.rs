@@ -51,6 +51,7 @@ impl Worker {
             self.order_stop(Stop { why, since: self.now(), grace_period_seconds });
         }
         self.gone |= news.gone;
+        self.returns = news.returns.unwrap_or(self.returns);
         if self.gone {
             let deletion = self.pod.metadata.deletion_grace_period_seconds;
             let grace = deletion.unwrap_or_else(|| spec::termination_grace_period_seconds(&self.pod));

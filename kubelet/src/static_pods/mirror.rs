@@ -1,4 +1,6 @@
 //! Mirror pods: the API's images of static pods, made anew when they are deleted or differ. Part of [`super`].
+//!
+//! A mirror stays as long as anything of its pod does: the API shows what runs, also while it ends.
 
 use std::{sync::Arc, time::Duration};
 
@@ -45,6 +47,7 @@ pub(super) async fn keep(
         tokio::select! {
             () = moved.notified() => {}
             changed = wanted.changed() => if changed.is_err() { return },
+            () = dispatch.static_pod_ended() => {}
             () = tokio::time::sleep(RETRY), if !settled => {}
             () = shutdown.cancelled() => return,
         }
@@ -61,7 +64,8 @@ async fn reconcile(
 ) -> bool {
     let mut settled = true;
     for mirror in pods.list().into_iter().filter(|pod| spec::is_mirror(pod)) {
-        let is_wanted = statics.values().any(|pod| is_mirror_of(&mirror, pod));
+        let is_own = |pod: &Pod| spec::is_mirror_of(&mirror, pod);
+        let is_wanted = statics.values().any(|pod| is_own(pod)) || dispatch.holds_static(is_own);
         if !is_wanted || mirror.metadata.deletion_timestamp.is_some() {
             settled &= told("delete", &mirror, remove(client, &mirror).await);
         }
@@ -69,19 +73,14 @@ async fn reconcile(
     for pod in statics.values() {
         let identity = spec::identity(pod);
         match pods.get(&identity.namespace, &identity.name) {
-            Some(mirror) if is_mirror_of(&mirror, pod) => dispatch.mirror(&mirror, Some(mirror.clone())),
-            // Another object of that name: its end is waited for.
+            Some(mirror) if spec::is_mirror_of(&mirror, pod) => dispatch.mirror(&mirror, Some(mirror.clone())),
+            // Another object of that name: its end is waited for, as is that of the pod before this one.
             Some(_) => {}
+            None if !dispatch.has(spec::uid(pod)) => {}
             None => settled &= told("create", pod, create(client, node_name, pod).await),
         }
     }
     settled
-}
-
-fn is_mirror_of(mirror: &Pod, pod: &Pod) -> bool {
-    spec::identity(mirror).name == spec::identity(pod).name
-        && mirror.metadata.namespace == pod.metadata.namespace
-        && spec::annotation(mirror, CONFIG_MIRROR) == spec::annotation(pod, CONFIG_HASH)
 }
 
 fn told(operation: &str, pod: &Pod, result: Result<(), kube::Error>) -> bool {

@@ -7,10 +7,13 @@
 mod manifest;
 mod mirror;
 mod references;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -45,19 +48,24 @@ pub(crate) async fn follow(
     tokio::join!(mirrors, read);
 }
 
-/// The manifests as they are now; what cannot be read is told and left out.
-pub(crate) fn read(path: &Path, node_name: &str) -> BTreeMap<String, Arc<Pod>> {
+/// The pods of the manifests as they are now.
+pub(crate) fn read(path: &Path, node_name: &str) -> Vec<Arc<Pod>> {
+    scan(path, node_name).into_values().collect()
+}
+
+/// The manifests as they are now, by their files' names; what cannot be read is told and left out.
+fn scan(path: &Path, node_name: &str) -> BTreeMap<OsString, Arc<Pod>> {
     let mut files: Vec<PathBuf> = match path.is_dir() {
         true => std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect(),
         false => vec![path.to_owned()],
     };
     files.sort();
     let is_hidden = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-    let mut found = Pods::new();
+    let mut found = BTreeMap::new();
     for file in files.iter().filter(|file| file.is_file() && !is_hidden(file)) {
         let text = std::fs::read_to_string(file).map_err(|error| error.to_string());
         match text.and_then(|text| manifest::parse(&text, &file.to_string_lossy(), node_name)) {
-            Ok(pod) => drop(found.insert(spec::uid(&pod).to_owned(), Arc::new(pod))),
+            Ok(pod) => drop(found.insert(file.file_name().unwrap_or_default().to_owned(), Arc::new(pod))),
             Err(error) => tracing::error!(path = %file.display(), error, "can't process the manifest of a static pod"),
         }
     }
@@ -73,27 +81,45 @@ async fn read_until_shutdown(
 ) {
     let watch = FileWatch::new();
     let mut running = Pods::new();
+    let mut removed = BTreeSet::new();
     loop {
         if let Ok(watch) = &watch
             && let Err(error) = watch.add_folder_or_parent(&path)
         {
             tracing::warn!(path = %path.display(), %error, "the folder of static pods cannot be watched");
         }
-        let now = read(&path, &node.facts.node_name);
-        running.keys().filter(|uid| !now.contains_key(*uid)).for_each(|uid| dispatch.gone(uid));
-        now.iter().filter(|(uid, _)| !running.contains_key(*uid)).for_each(|(_, pod)| dispatch.put(pod.clone()));
-        running.clone_from(&now);
-        sender.send_if_modified(|known| std::mem::replace(known, now.clone()) != now);
+        let found = scan(&path, &node.facts.node_name);
+        tell(&dispatch, &mut running, &found, &removed);
+        sender.send_if_modified(|known| std::mem::replace(known, running.clone()) != running);
         let changed = async {
             match &watch {
-                Ok(watch) if watch.changed().await.is_ok() => tokio::time::sleep(SETTLE).await,
-                _ => std::future::pending().await,
+                Ok(watch) => match watch.changed().await {
+                    Ok(removed) => removed,
+                    Err(_) => std::future::pending().await,
+                },
+                Err(_) => std::future::pending().await,
             }
         };
-        tokio::select! {
-            () = changed => {}
-            () = tokio::time::sleep(PERIOD) => {}
+        removed = tokio::select! {
+            removed = changed => {
+                tokio::time::sleep(SETTLE).await;
+                removed
+            }
+            () = tokio::time::sleep(PERIOD) => BTreeSet::new(),
             () = shutdown.cancelled() => return,
         }
     }
+}
+
+/// Hands on what came and went. A manifest that was removed and is there again is another pod, though it looks like the
+/// first.
+fn tell(dispatch: &Dispatcher, running: &mut Pods, found: &BTreeMap<OsString, Arc<Pod>>, removed: &BTreeSet<OsString>) {
+    let uid = |pod: &Arc<Pod>| spec::uid(pod).to_owned();
+    let now: Pods = found.values().map(|pod| (uid(pod), pod.clone())).collect();
+    let again: BTreeSet<String> =
+        found.iter().filter(|(file, _)| removed.contains(*file)).map(|(_, pod)| uid(pod)).collect();
+    let stays = |uid: &String| !again.contains(uid) && running.contains_key(uid) && now.contains_key(uid);
+    running.keys().filter(|uid| !stays(uid)).for_each(|uid| dispatch.gone(uid));
+    now.iter().filter(|(uid, _)| !stays(uid)).for_each(|(_, pod)| dispatch.put(pod.clone()));
+    *running = now;
 }

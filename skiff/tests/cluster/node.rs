@@ -1,6 +1,8 @@
 //! What pods ask of their kubelet, over a real runtime: sidecars and hooks, probes, volumes of every kind, resizes, and
 //! clear words for what cannot be.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
 use testbed::{Cluster, SOON, eventually};
 
@@ -154,10 +156,13 @@ fn who_names_the_node_is_judged_by_it(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&["wait", "pod/here", "--for=condition=Ready", "--timeout=90s"]).map(drop)
 }
 
+/// What the static pod below takes to end.
+const ENDING: Duration = Duration::from_secs(2);
+
 fn static_pods_have_mirrors(cluster: &Cluster) -> Result<()> {
     let manifest = cluster.data().join("manifests/static.yaml");
-    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: static}\nspec:\n  terminationGracePeriodSeconds: 1\n  \
-               containers: [{name: c, image: busybox, command: [sleep, '3600']}]\n";
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: static}\nspec:\n  terminationGracePeriodSeconds: 10\n  \
+               containers: [{name: c, image: busybox, command: [sh, -c, \"trap 'sleep 2; exit' TERM; while :; do sleep 1; done\"]}]\n";
     std::fs::write(&manifest, pod)?;
     let started = || cluster.value("pod/static-node", ".status.containerStatuses[0].state.running.startedAt");
     let first = eventually("its mirror says that it runs", SOON, || {
@@ -174,12 +179,24 @@ fn static_pods_have_mirrors(cluster: &Cluster) -> Result<()> {
         ensure!(started()? == first, "the container was not touched");
         Ok(())
     })?;
+    let uid = cluster.value("pod/static-node", ".metadata.uid")?;
+    std::fs::remove_file(&manifest)?;
+    std::fs::write(&manifest, pod)?;
+    eventually("a manifest made again is its pod started again", SOON, || {
+        let restarts = cluster.value("pod/static-node", ".status.containerStatuses[0].restartCount")?;
+        ensure!(restarts == "1" && !started()?.is_empty(), "{restarts} restarts");
+        ensure!(cluster.value("pod/static-node", ".metadata.uid")? == uid, "another mirror");
+        Ok(())
+    })?;
+    let removed_at = Instant::now();
     std::fs::remove_file(&manifest)?;
     eventually("both go with the manifest", SOON, || {
         let left = cluster.kubectl(&["get", "pod", "static-node", "--ignore-not-found"])?;
         ensure!(left.is_empty(), "{left}");
         Ok(())
-    })
+    })?;
+    ensure!(removed_at.elapsed() >= ENDING, "the mirror went before its pod had ended");
+    Ok(())
 }
 
 /// With everything that was mounted for them.

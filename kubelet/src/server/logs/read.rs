@@ -71,7 +71,7 @@ pub async fn stream(source: Source, options: LogOptions, out: mpsc::Sender<Bytes
             return writer.flush().await;
         }
         tokio::select! {
-            changed = watch.changed() => changed?,
+            changed = watch.changed() => drop(changed?),
             () = tokio::time::sleep(LIVENESS_PERIOD) => {}
             () = writer.out.closed() => return Ok(()),
         }
