@@ -12,7 +12,7 @@ use std::{
     sync::LazyLock,
 };
 
-use super::Hierarchy;
+use super::{Hierarchy, swap::v1_swap};
 
 /// Nanoseconds in a tick of `cpuacct.stat`, 100 a second.
 const TICK_NS: u64 = 10_000_000;
@@ -41,8 +41,8 @@ pub struct Figures {
     pub cpu: Option<Cpu>,
     pub memory: Option<Memory>,
     pub disks: Vec<Disk>,
-    /// In this cgroup itself, none below it.
-    pub processes: Option<u64>,
+    /// By ID; in this cgroup itself, none below it.
+    pub processes: Option<Vec<u32>>,
     pub threads: Option<u64>,
     pub threads_max: Option<u64>,
     pub pressure: Option<Stalls>,
@@ -75,7 +75,7 @@ pub struct Memory {
     pub kernel: Option<u64>,
     pub active_file: Option<u64>,
     pub inactive_file: Option<u64>,
-    /// How often the limit was hit; only v1 counts.
+    /// How often the limit was hit; only v1 counts, and v2 tells 0, as cAdvisor has it.
     pub failcnt: Option<u64>,
     pub page_faults: Option<u64>,
     pub major_page_faults: Option<u64>,
@@ -90,7 +90,7 @@ pub struct Memory {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Disk {
     /// `major:minor`; [`DeviceNames`] has the names.
-    pub device: String,
+    pub numbers: String,
     pub read_bytes: u64,
     pub written_bytes: u64,
     pub reads: u64,
@@ -194,11 +194,10 @@ fn v2_cpu(folder: &Path) -> Option<Cpu> {
 fn v1_memory(folder: &Path) -> Option<Memory> {
     let stat = text(folder, "memory.stat").unwrap_or_default();
     // Without `memory.use_hierarchy` there are sums of this cgroup alone.
-    let own = rows_of(&stat, ["cache", "rss", "swap", "mapped_file", "active_file", "inactive_file"]);
-    let names =
-        ["total_cache", "total_rss", "total_swap", "total_mapped_file", "total_active_file", "total_inactive_file"];
+    let own = rows_of(&stat, ["cache", "rss", "mapped_file", "active_file", "inactive_file"]);
+    let names = ["total_cache", "total_rss", "total_mapped_file", "total_active_file", "total_inactive_file"];
     let whole = rows_of(&stat, names);
-    let [cache, rss, swap, mapped_file, active_file, inactive_file] = array::from_fn(|at| whole[at].or(own[at]));
+    let [cache, rss, mapped_file, active_file, inactive_file] = array::from_fn(|at| whole[at].or(own[at]));
     let [page_faults, major_page_faults] = rows_of(&stat, ["pgfault", "pgmajfault"]);
     let [oom_kills] = rows(folder, "memory.oom_control", ["oom_kill"]);
     let usage = number(folder, "memory.usage_in_bytes")?;
@@ -208,7 +207,7 @@ fn v1_memory(folder: &Path) -> Option<Memory> {
         working_set: usage.saturating_sub(inactive_file.unwrap_or(0)),
         cache,
         rss,
-        swap,
+        swap: Some(v1_swap(&stat)),
         mapped_file,
         kernel: number(folder, "memory.kmem.usage_in_bytes"),
         active_file,
@@ -236,12 +235,12 @@ fn v2_memory(folder: &Path) -> Option<Memory> {
         working_set: usage.saturating_sub(inactive_file.unwrap_or(0)),
         cache,
         rss,
-        swap: number(folder, "memory.swap.current"),
+        swap: Some(number(folder, "memory.swap.current").unwrap_or(0)),
         mapped_file,
         kernel,
         active_file,
         inactive_file,
-        failcnt: None,
+        failcnt: Some(0),
         page_faults,
         major_page_faults,
         oom_kills,
@@ -294,9 +293,9 @@ fn v2_disks(folder: &Path) -> Vec<Disk> {
     disks
 }
 
-fn disk_of<'a>(disks: &'a mut Vec<Disk>, device: &str) -> &'a mut Disk {
-    let at = disks.iter().position(|disk| disk.device == device).unwrap_or_else(|| {
-        disks.push(Disk { device: device.to_owned(), ..Disk::default() });
+fn disk_of<'a>(disks: &'a mut Vec<Disk>, numbers: &str) -> &'a mut Disk {
+    let at = disks.iter().position(|disk| disk.numbers == numbers).unwrap_or_else(|| {
+        disks.push(Disk { numbers: numbers.to_owned(), ..Disk::default() });
         disks.len() - 1
     });
     &mut disks[at]
@@ -307,16 +306,18 @@ fn disk_of<'a>(disks: &'a mut Vec<Disk>, device: &str) -> &'a mut Disk {
 pub struct DeviceNames(HashMap<String, String>);
 
 impl DeviceNames {
-    /// `8:0` as `/dev/sda`; as it is where the kernel has no such device.
-    pub fn name(&mut self, numbers: &str) -> String {
-        if let Some(name) = self.0.get(numbers) {
-            return name.clone();
+    /// `8:0` is `/dev/sda`; what the kernel has no device of keeps its numbers.
+    pub fn add(&mut self, numbers: &str) {
+        if !self.0.contains_key(numbers) {
+            let link = fs::read_link(Path::new("/sys/dev/block").join(numbers));
+            let name = link.ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+            let name = name.map_or_else(|| numbers.to_owned(), |name| format!("/dev/{name}"));
+            self.0.insert(numbers.to_owned(), name);
         }
-        let link = fs::read_link(Path::new("/sys/dev/block").join(numbers));
-        let name = link.ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
-        let name = name.map_or_else(|| numbers.to_owned(), |name| format!("/dev/{name}"));
-        self.0.insert(numbers.to_owned(), name.clone());
-        name
+    }
+
+    pub fn all(self) -> HashMap<String, String> {
+        self.0
     }
 }
 
@@ -337,9 +338,8 @@ fn some_full(text: &str) -> SomeFull {
     (row("some"), row("full"))
 }
 
-fn processes(folder: &Path) -> Option<u64> {
-    let lines = text(folder, "cgroup.procs")?.lines().count();
-    u64::try_from(lines).ok()
+fn processes(folder: &Path) -> Option<Vec<u32>> {
+    Some(text(folder, "cgroup.procs")?.lines().filter_map(|pid| pid.parse().ok()).collect())
 }
 
 fn modified(file: &Path) -> Option<i64> {
@@ -353,18 +353,18 @@ pub(super) fn made_at(folders: impl IntoIterator<Item = PathBuf>, file: &str, bo
     times.flatten().min().map(|lowest| lowest.max(boot))
 }
 
-fn text(folder: &Path, file: &str) -> Option<String> {
+pub(super) fn text(folder: &Path, file: &str) -> Option<String> {
     let mut text = fs::read_to_string(folder.join(file)).ok()?;
     text.truncate(text.trim_end().len());
     Some(text)
 }
 
-fn number(folder: &Path, file: &str) -> Option<u64> {
+pub(super) fn number(folder: &Path, file: &str) -> Option<u64> {
     text(folder, file)?.parse().ok()
 }
 
 /// `max` is the greatest number.
-fn limit(folder: &Path, file: &str) -> Option<u64> {
+pub(super) fn limit(folder: &Path, file: &str) -> Option<u64> {
     let text = text(folder, file)?;
     if text == "max" { Some(u64::MAX) } else { text.parse().ok() }
 }
@@ -374,7 +374,7 @@ fn rows<const N: usize>(folder: &Path, file: &str, names: [&str; N]) -> [Option<
 }
 
 /// The values of these names, of lines as `file 4096`.
-fn rows_of<const N: usize>(text: &str, names: [&str; N]) -> [Option<u64>; N] {
+pub(super) fn rows_of<const N: usize>(text: &str, names: [&str; N]) -> [Option<u64>; N] {
     let mut values = [None; N];
     for (name, value) in text.lines().filter_map(|line| line.split_once(' ')) {
         if let Some(at) = names.iter().position(|it| *it == name) {

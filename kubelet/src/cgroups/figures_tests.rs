@@ -9,6 +9,7 @@ use std::{
 use super::{
     Hierarchy,
     figures::{Disk, Memory, Stall, made_at, of_container},
+    swap::Swap,
 };
 
 fn write(root: &Path, files: &[(&str, &str)]) {
@@ -73,12 +74,14 @@ fn v1_is_read_from_its_controllers() {
         ..Memory::default()
     };
     assert_eq!(found.memory, Some(memory));
-    let disk = Disk { device: "999:9".into(), read_bytes: 4096, written_bytes: 8192, reads: 1, writes: 2 };
+    let disk = Disk { numbers: "999:9".into(), read_bytes: 4096, written_bytes: 8192, reads: 1, writes: 2 };
     assert_eq!(found.disks, [disk]);
-    assert_eq!((found.processes, found.threads, found.threads_max), (Some(2), Some(3), Some(u64::MAX)));
+    assert_eq!((found.processes, found.threads, found.threads_max), (Some(vec![7, 8]), Some(3), Some(u64::MAX)));
     let above = hierarchy.figures(Path::new("a")).expect("it is there");
     assert_eq!(above.cpu.expect("a controller").quota_us, None, "-1 is no limit");
     assert_eq!(hierarchy.figures(Path::new("none")), None);
+    assert_eq!(hierarchy.swap(Path::new("a/b")), Some(Swap { used: 70, limit: Some(4096) }));
+    assert_eq!(hierarchy.swap(Path::new("none")), None);
 }
 
 #[test]
@@ -129,6 +132,9 @@ fn v2_is_read_from_one_folder() {
     assert_eq!(some, Stall { averages: [1.5, 0.0, 0.25], total_us: 42 });
     assert_eq!(full.total_us, 7);
     assert!(found.made_at_seconds.is_some());
+    assert_eq!(hierarchy.swap(Path::new("a")), Some(Swap { used: 70, limit: Some(0) }));
+    assert_eq!(hierarchy.swap(Path::new("")), Some(Swap { used: 0, limit: None }));
+    assert_eq!(hierarchy.swap(Path::new("none")), None);
     let top = hierarchy.figures(Path::new("")).and_then(|top| top.memory).expect("sums");
     assert_eq!((top.usage, top.working_set), (Some(900), 800), "the topmost cgroup has no memory.current");
 }

@@ -11,6 +11,7 @@ mod folders;
 pub mod huge_pages;
 mod limits;
 pub mod naming;
+pub mod swap;
 pub mod systemd;
 #[cfg(test)]
 mod tests;

@@ -4,18 +4,23 @@
 //! [`render`] writes the text and is pure. metrics-server passes over a container without a start, a node or container
 //! without a time beside its value, and reads the labels by their places.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write as _,
+    path::Path,
+    sync::Arc,
+};
 
 use http::{Response, StatusCode};
 use k8s_cri::v1::ContainerStats;
 
 use super::{
     body::{self, Body},
-    look::number,
+    look::{self, number},
     quoted::Quoted,
     stats::{self, measured::Measured},
 };
-use crate::{pod::node::Node, runtime::labels::Identity};
+use crate::{cgroups::swap::Swap, pod::node::Node, runtime::labels::Identity};
 
 /// What the machine uses.
 struct Machine {
@@ -26,19 +31,52 @@ struct Machine {
 
 type Pods = BTreeMap<Identity, Vec<Measured>>;
 
-pub(super) async fn metrics(node: &Node) -> Response<Body> {
+/// What is swapped out, by the kernel's word; what it does not tell is not there.
+#[derive(Default)]
+struct Swaps {
+    node: Option<Swap>,
+    /// By pod UID.
+    pods: HashMap<String, Swap>,
+    /// By container ID.
+    containers: HashMap<String, Swap>,
+}
+
+pub(super) async fn metrics(node: &Arc<Node>) -> Response<Body> {
     let measured = stats::measured::measured(node).await;
     let (cpu_ns, (total, available)) = stats::of_machine();
     let at_ms = node.clock.now().as_millisecond();
     let machine = Machine { cpu_ns, memory_bytes: total - available, at_ms };
     let out = match measured {
-        Ok(pods) => render(Some((&machine, &pods))),
+        Ok(pods) => {
+            let node = node.clone();
+            let work = move || {
+                let swaps = swaps(&node, &pods);
+                render(Some((&machine, &pods, &swaps)))
+            };
+            tokio::task::spawn_blocking(work).await.unwrap_or_default()
+        }
         Err(error) => {
             tracing::warn!(%error, "what the containers use cannot be told");
             render(None)
         }
     };
     body::with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", out.into())
+}
+
+/// Blocking: a file or two a cgroup.
+fn swaps(node: &Node, pods: &Pods) -> Swaps {
+    let Some(cgroups) = &node.cgroups else { return Swaps::default() };
+    let of = |folder: &Path| cgroups.hierarchy().swap(folder);
+    let mut swaps = Swaps { node: of(Path::new("")), ..Swaps::default() };
+    for (identity, containers) in pods {
+        let folder = look::pod_folder(node, identity);
+        swaps.pods.extend(of(&folder).map(|swap| (identity.uid.clone(), swap)));
+        for id in containers.iter().filter_map(Measured::id) {
+            let own = cgroups.folder_of_container(&folder, id).and_then(|folder| of(&folder));
+            swaps.containers.extend(own.map(|swap| (id.to_owned(), swap)));
+        }
+    }
+    swaps
 }
 
 /// A value with its time in nanoseconds.
@@ -56,9 +94,9 @@ const RESOURCES: [(&str, &str, &str, Of); 2] = [
 ];
 
 /// None where the runtime did not tell: then that is all that is told.
-fn render(found: Option<(&Machine, &Pods)>) -> String {
+fn render(found: Option<(&Machine, &Pods, &Swaps)>) -> String {
     let mut out = String::new();
-    if let Some((machine, pods)) = found {
+    if let Some((machine, pods, swaps)) = found {
         for (name, kind, help, of) in RESOURCES {
             containers(&mut out, (name, kind, help), of, pods);
         }
@@ -71,6 +109,7 @@ fn render(found: Option<(&Machine, &Pods)>) -> String {
         for (name, kind, help, of) in RESOURCES {
             sums(&mut out, (name, kind, help), of, pods);
         }
+        swapped(&mut out, machine.at_ms, pods, swaps);
     }
     head(
         &mut out,
@@ -113,6 +152,34 @@ fn sums(out: &mut String, (name, kind, help): (&str, &str, &str), of: Of, pods: 
     }
 }
 
+fn swapped(out: &mut String, at_ms: i64, pods: &Pods, swaps: &Swaps) {
+    let alpha = |out: &mut String, name: &str, help: &str| {
+        let help = format!("{help} in bytes. Reported only on non-windows systems");
+        let _ = writeln!(out, "# HELP {name} [ALPHA] {help}\n# TYPE {name} gauge");
+    };
+    let of = |container: &Measured| swaps.containers.get(container.id()?).copied();
+    alpha(out, "container_swap_usage_bytes", "Current amount of the container swap usage");
+    for (identity, container) in each(pods) {
+        let Some(swap) = of(container) else { continue };
+        let _ = writeln!(out, "container_swap_usage_bytes{} {} {at_ms}", labels(identity, container), swap.used);
+    }
+    alpha(out, "container_swap_limit_bytes", "Current amount of the container swap limit");
+    for (identity, container) in each(pods) {
+        let Some(limit) = of(container).and_then(|swap| swap.limit) else { continue };
+        let _ = writeln!(out, "container_swap_limit_bytes{} {limit} {at_ms}", labels(identity, container));
+    }
+    alpha(out, "node_swap_usage_bytes", "Current swap usage of the node");
+    if let Some(swap) = swaps.node {
+        let _ = writeln!(out, "node_swap_usage_bytes {} {at_ms}", swap.used);
+    }
+    alpha(out, "pod_swap_usage_bytes", "Current amount of the pod swap usage");
+    for identity in pods.keys() {
+        let Some(swap) = swaps.pods.get(&identity.uid) else { continue };
+        let [namespace, pod] = [&identity.namespace, &identity.name].map(|it| Quoted(it));
+        let _ = writeln!(out, "pod_swap_usage_bytes{{namespace={namespace},pod={pod}}} {} {at_ms}", swap.used);
+    }
+}
+
 fn each(pods: &Pods) -> impl Iterator<Item = (&Identity, &Measured)> {
     pods.iter().flat_map(|(identity, containers)| containers.iter().map(move |container| (identity, container)))
 }
@@ -124,7 +191,7 @@ fn labels(identity: &Identity, container: &Measured) -> String {
 
 #[cfg(test)]
 mod tests {
-    use k8s_cri::v1::{CpuUsage, MemoryUsage, UInt64Value};
+    use k8s_cri::v1::{ContainerAttributes, CpuUsage, MemoryUsage, UInt64Value};
 
     use super::*;
 
@@ -134,6 +201,7 @@ mod tests {
             name: name.into(),
             created_at_ns: 1_700_000_000_500_000_000,
             stats: ContainerStats {
+                attributes: Some(ContainerAttributes { id: name.into(), ..ContainerAttributes::default() }),
                 cpu: Some(CpuUsage {
                     timestamp: 5_000_000_000,
                     usage_core_nano_seconds: Some(UInt64Value { value: cpu }),
@@ -151,7 +219,12 @@ mod tests {
         let pods =
             Pods::from([(identity, vec![container("a", 1_500_000_000, 1024), container("b", 500_000_000, 1024)])]);
         let machine = Machine { cpu_ns: 2_500_000_000, memory_bytes: 4096, at_ms: 7000 };
-        let text = render(Some((&machine, &pods)));
+        let swaps = Swaps {
+            node: Some(Swap { used: 9, limit: None }),
+            pods: [("u".to_owned(), Swap { used: 7, limit: None })].into(),
+            containers: [("a".to_owned(), Swap { used: 5, limit: Some(6) })].into(),
+        };
+        let text = render(Some((&machine, &pods, &swaps)));
         for wanted in [
             "# HELP container_cpu_usage_seconds_total [STABLE] Cumulative cpu time consumed by the container in core-seconds\n\
              # TYPE container_cpu_usage_seconds_total counter\n\
@@ -162,10 +235,17 @@ mod tests {
             "node_memory_working_set_bytes 4096 7000\n",
             "pod_cpu_usage_seconds_total{namespace=\"ns\",pod=\"p\"} 2 5000\n",
             "pod_memory_working_set_bytes{namespace=\"ns\",pod=\"p\"} 2048 6000\n",
+            "# HELP container_swap_usage_bytes [ALPHA] Current amount of the container swap usage in bytes. Reported only on \
+             non-windows systems\n# TYPE container_swap_usage_bytes gauge\n\
+             container_swap_usage_bytes{container=\"a\",namespace=\"ns\",pod=\"p\"} 5 7000\n",
+            "container_swap_limit_bytes{container=\"a\",namespace=\"ns\",pod=\"p\"} 6 7000\n",
+            "node_swap_usage_bytes 9 7000\n",
+            "pod_swap_usage_bytes{namespace=\"ns\",pod=\"p\"} 7 7000\n",
             "# TYPE resource_scrape_error gauge\nresource_scrape_error 0\n",
         ] {
             assert!(text.contains(wanted), "{wanted} in {text}");
         }
+        assert!(!text.contains("container_swap_usage_bytes{container=\"b\""), "what nobody tells is not made up");
         let failed = render(None);
         assert!(failed.ends_with("resource_scrape_error 1\n") && !failed.contains("node_"), "{failed}");
     }

@@ -49,6 +49,11 @@ fn memory(row: &Row, of: fn(&Memory) -> Option<u64>) -> Option<f64> {
     Some(of(row.figures.memory.as_ref()?)? as f64)
 }
 
+/// Zero where the kernel was asked and keeps no such number, as cAdvisor has it; a runtime never tells of swap this way.
+fn of_kernel(memory: &Memory, value: Option<u64>) -> Option<u64> {
+    memory.swap.map(|_| value.unwrap_or(0))
+}
+
 fn stalled(row: &Row, of: fn(&Stalls) -> SomeFull, is_full: bool) -> Option<f64> {
     let (some, full) = of(row.figures.pressure.as_ref()?);
     Some(if is_full { full } else { some }.total_us as f64 / 1e6)
@@ -103,7 +108,7 @@ pub(super) const PLAIN: &[Family] = &[
     fact(
         "container_spec_memory_swap_limit_bytes",
         "Memory swap limit for the container.",
-        &[("", |it| memory(it, |it| it.swap_limit.map(or_zero)))],
+        &[("", |it| memory(it, |it| of_kernel(it, it.swap_limit.map(or_zero))))],
     ),
     fact(
         "container_spec_memory_reservation_limit_bytes",
@@ -136,7 +141,7 @@ pub(super) const PLAIN: &[Family] = &[
     gauge(
         "container_memory_max_usage_bytes",
         "Maximum memory usage recorded in bytes",
-        &[("", |it| memory(it, |it| it.usage_max))],
+        &[("", |it| memory(it, |it| of_kernel(it, it.usage_max)))],
     ),
     gauge(
         "container_memory_working_set_bytes",
@@ -171,7 +176,22 @@ pub(super) const PLAIN: &[Family] = &[
     gauge(
         "container_processes",
         "Number of processes running inside the container.",
-        &[("", |it| Some(it.figures.processes? as f64))],
+        &[("", |it| Some(it.figures.processes.as_ref()?.len() as f64))],
+    ),
+    gauge(
+        "container_file_descriptors",
+        "Number of open file descriptors for the container.",
+        &[("", |it| Some(it.open?.descriptors as f64))],
+    ),
+    gauge(
+        "container_sockets",
+        "Number of open sockets for the container.",
+        &[("", |it| Some(it.open?.sockets as f64))],
+    ),
+    gauge(
+        "container_ulimits_soft",
+        "Soft ulimit values for the container root process. Unlimited if -1, except priority and nice",
+        &[(",ulimit=\"max_open_files\"", |it| Some(it.open?.files_max? as f64))],
     ),
     gauge(
         "container_threads",

@@ -8,9 +8,12 @@ use std::{
 
 use k8s_cri::v1::{ContainerStats, PodSandboxState};
 
-use super::super::{
-    look::{self, number},
-    quoted::Quoted,
+use super::{
+    super::{
+        look::{self, number},
+        quoted::Quoted,
+    },
+    open::Open,
 };
 use crate::{
     cgroups::{Figures, figures::DeviceNames},
@@ -30,6 +33,7 @@ pub(super) struct Row {
     pub(super) at_ms: i64,
     pub(super) figures: Figures,
     pub(super) layer: Option<Layer>,
+    pub(super) open: Option<Open>,
 }
 
 /// What a container has written over its image, and the disk that it lies on.
@@ -75,7 +79,10 @@ struct Found {
     sandboxes: Vec<(String, Identity)>,
 }
 
-pub(super) async fn gather(node: &Arc<Node>) -> runtime::Result<(Vec<Row>, Vec<Network>)> {
+/// With the names of all devices, by their numbers.
+pub(super) type Gathered = (Vec<Row>, Vec<Network>, HashMap<String, String>);
+
+pub(super) async fn gather(node: &Arc<Node>) -> runtime::Result<Gathered> {
     let stats = node.runtime.list_container_stats().await?;
     let containers = node.runtime.list_containers(None).await?;
     let sandboxes = node.runtime.list_sandboxes(None).await?;
@@ -90,7 +97,7 @@ pub(super) async fn gather(node: &Arc<Node>) -> runtime::Result<(Vec<Row>, Vec<N
     Ok(tokio::task::spawn_blocking(move || read(&node, &found)).await.unwrap_or_default())
 }
 
-fn read(node: &Node, found: &Found) -> (Vec<Row>, Vec<Network>) {
+fn read(node: &Node, found: &Found) -> Gathered {
     let at_ms = node.clock.now().as_millisecond();
     let mut rows = of_node(node, at_ms);
     let mut networks = vec![Network { labels: Labels::default().text(), at_ms, interfaces: net_usage::of_node() }];
@@ -111,10 +118,8 @@ fn read(node: &Node, found: &Found) -> (Vec<Row>, Vec<Network>) {
     }
     rows.extend(found.stats.iter().filter_map(|stats| of_container(node, stats, found, at_ms)));
     let mut names = DeviceNames::default();
-    for disk in rows.iter_mut().flat_map(|row| &mut row.figures.disks) {
-        disk.device = names.name(&disk.device);
-    }
-    (rows, networks)
+    rows.iter().flat_map(|row| &row.figures.disks).for_each(|disk| names.add(&disk.numbers));
+    (rows, networks, names.all())
 }
 
 /// The topmost cgroup, the one above all pods, and those of the classes.
@@ -139,7 +144,8 @@ fn of_node(node: &Node, at_ms: i64) -> Vec<Row> {
 }
 
 fn row(node: &Node, labels: &Labels, folder: &Path, at_ms: i64) -> Option<Row> {
-    Some(Row { labels: labels.text(), at_ms, figures: look::figures(node, folder)?, layer: None })
+    let figures = look::figures(node, folder)?;
+    Some(Row { labels: labels.text(), at_ms, open: open(&figures), figures, layer: None })
 }
 
 fn of_container(node: &Node, stats: &ContainerStats, found: &Found, at_ms: i64) -> Option<Row> {
@@ -162,5 +168,10 @@ fn of_container(node: &Node, stats: &ContainerStats, found: &Found, at_ms: i64) 
         let space = disk.map(|id| Space::of(id.mountpoint.as_ref())).filter(|space| space.inodes > 0);
         Layer { used_bytes: number(&layer.used_bytes), space }
     });
-    Some(Row { labels: labels.text(), at_ms, figures: kernels.unwrap_or_else(|| look::of_runtime(stats)), layer })
+    let figures = kernels.unwrap_or_else(|| look::of_runtime(stats));
+    Some(Row { labels: labels.text(), at_ms, open: open(&figures), figures, layer })
+}
+
+fn open(figures: &Figures) -> Option<Open> {
+    Some(Open::of(figures.processes.as_ref()?, Path::new("/proc")))
 }

@@ -1,7 +1,9 @@
 //! The text of `/metrics/cadvisor`.
 
 use super::{
-    Scrape, render,
+    Scrape,
+    open::Open,
+    render,
     rows::{Layer, Network, Row},
 };
 use crate::{
@@ -28,7 +30,7 @@ fn rows() -> [Row; 2] {
         limit: Some(u64::MAX),
         ..Memory::default()
     };
-    let disk = Disk { device: "/dev/sda".into(), written_bytes: 8192, writes: 2, ..Disk::default() };
+    let disk = Disk { numbers: "8:0".into(), written_bytes: 8192, writes: 2, ..Disk::default() };
     let stalls =
         Stalls { io: (Stall { total_us: 2_500_000, ..Stall::default() }, Stall::default()), ..Stalls::default() };
     let figures = Figures {
@@ -36,7 +38,7 @@ fn rows() -> [Row; 2] {
         cpu: Some(cpu),
         memory: Some(memory),
         disks: vec![disk],
-        processes: Some(3),
+        processes: Some(vec![7, 8, 9]),
         pressure: Some(stalls),
         ..Figures::default()
     };
@@ -44,8 +46,14 @@ fn rows() -> [Row; 2] {
     let layer = Some(Layer { used_bytes: Some(7), space: Some(space) });
     let free = Figures { cpu: Some(Cpu::default()), ..Figures::default() };
     [
-        Row { labels: "container=\"c\",pod=\"p\"".into(), at_ms: 5000, figures, layer },
-        Row { labels: "container=\"\",pod=\"q\"".into(), at_ms: 5000, figures: free, layer: None },
+        Row {
+            labels: "container=\"c\",pod=\"p\"".into(),
+            at_ms: 5000,
+            figures,
+            layer,
+            open: Some(Open { descriptors: 8, sockets: 1, files_max: Some(1024) }),
+        },
+        Row { labels: "container=\"\",pod=\"q\"".into(), at_ms: 5000, figures: free, layer: None, open: None },
     ]
 }
 
@@ -54,8 +62,12 @@ fn families_have_cadvisors_names_and_labels() {
     let received = Traffic { bytes: 7, ..Traffic::default() };
     let interfaces = vec![Interface { name: "eth0".into(), received, sent: Traffic::default() }];
     let networks = [Network { labels: "container=\"\",pod=\"p\"".into(), at_ms: 5000, interfaces }];
-    let scrape =
-        Scrape { rows: rows().into(), networks: networks.into(), machine: Machine { cpus: 2, ..Machine::default() } };
+    let scrape = Scrape {
+        rows: rows().into(),
+        networks: networks.into(),
+        device_names: [("8:0".to_owned(), "/dev/sda".to_owned())].into(),
+        machine: Machine { cpus: 2, ..Machine::default() },
+    };
     let families: Vec<String> = render(scrape).collect();
     for family in &families {
         assert_eq!(family.matches("# TYPE").count(), 1, "they are handed over one by one: {family}");
@@ -74,6 +86,11 @@ fn families_have_cadvisors_names_and_labels() {
         "container_memory_failures_total{container=\"c\",pod=\"p\",failure_type=\"pgfault\",scope=\"hierarchy\"} 9 5000\n",
         "container_oom_events_total{container=\"c\",pod=\"p\"} 2 5000\n",
         "container_processes{container=\"c\",pod=\"p\"} 3 5000\n",
+        "container_file_descriptors{container=\"c\",pod=\"p\"} 8 5000\n",
+        "container_sockets{container=\"c\",pod=\"p\"} 1 5000\n",
+        "container_ulimits_soft{container=\"c\",pod=\"p\",ulimit=\"max_open_files\"} 1024 5000\n",
+        "container_blkio_device_usage_total{container=\"c\",pod=\"p\",device=\"/dev/sda\",major=\"8\",minor=\"0\",\
+         operation=\"Write\"} 8192 5000\n",
         "container_fs_inodes_total{container=\"c\",pod=\"p\"} 1000 5000\n",
         "container_fs_limit_bytes{container=\"c\",pod=\"p\"} 4096 5000\n",
         "container_fs_usage_bytes{container=\"c\",pod=\"p\"} 7 5000\n",

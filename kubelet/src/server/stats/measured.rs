@@ -20,6 +20,12 @@ pub(in crate::server) struct Measured {
     pub(in crate::server) created_at_ns: i64,
 }
 
+impl Measured {
+    pub(in crate::server) fn id(&self) -> Option<&str> {
+        Some(&self.stats.attributes.as_ref()?.id)
+    }
+}
+
 /// Containers by their pods; those of other clients of the runtime are left out.
 pub(in crate::server) async fn measured(node: &Node) -> runtime::Result<BTreeMap<Identity, Vec<Measured>>> {
     let stats = node.runtime.list_container_stats().await?;

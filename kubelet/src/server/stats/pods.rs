@@ -131,7 +131,7 @@ fn container(
     row["rootfs"] = rootfs(stats, &look.at);
     let own = usage.and_then(|usage| usage.containers.get(name));
     row["logs"] = own.map(|own| disk(space, (Some(own.log_bytes), Some(own.log_inodes)), &look.at)).into();
-    (row, kernels.and_then(|(figures, _)| figures.processes))
+    (row, kernels.and_then(|(figures, _)| u64::try_from(figures.processes?.len()).ok()))
 }
 
 /// With the runtime's own rate and times.
