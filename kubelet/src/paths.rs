@@ -31,6 +31,11 @@ impl Paths {
         self.pod(uid).join("etc-hosts")
     }
 
+    /// Where `/checkpoint` has containers' states written.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+
     pub fn volumes(&self, uid: &str) -> PathBuf {
         self.pod(uid).join("volumes")
     }

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 /// Features of upstream's kubelet that are there.
-const ON: [&str; 38] = [
+const ON: [&str; 39] = [
+    "ContainerCheckpoint",
     "ContainerRestartRules",
     "CustomCPUCFSQuotaPeriod",
     "DisableNodeKubeProxyVersion",
@@ -49,7 +50,7 @@ const ON: [&str; 38] = [
 ];
 
 /// Features that are not built.
-const OFF: [&str; 49] = [
+const OFF: [&str; 48] = [
     "AllAlpha",
     "AllBeta",
     "AllowDNSOnlyNodeCSR",
@@ -63,7 +64,6 @@ const OFF: [&str; 49] = [
     "ClusterTrustBundleProjection",
     "ComponentFlagz",
     "ComponentStatusz",
-    "ContainerCheckpoint",
     "ContainerStopSignals",
     "DRAConsumableCapacity",
     "DRAExtendedResource",

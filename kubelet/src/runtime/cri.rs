@@ -226,6 +226,15 @@ impl Runtime for CriRuntime {
         call!(self.runtime.reopen_container_log(request), "ReopenContainerLog", id).map(drop)
     }
 
+    async fn checkpoint_container(&self, id: &str, location: &str, timeout: Duration) -> Result<()> {
+        let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX);
+        let message =
+            v1::CheckpointContainerRequest { container_id: id.into(), location: location.into(), timeout: seconds };
+        let limit = if timeout.is_zero() { self.request_timeout } else { timeout + self.request_timeout };
+        let request = Self::request_within(message, Some(limit));
+        call!(self.runtime.checkpoint_container(request), "CheckpointContainer", id).map(drop)
+    }
+
     async fn exec_sync(&self, id: &str, command: Vec<String>, timeout: Duration) -> Result<ExecOutput> {
         let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX);
         let message = v1::ExecSyncRequest { container_id: id.into(), cmd: command, timeout: seconds };

@@ -83,6 +83,11 @@ pub trait Runtime: Send + Sync + 'static {
     async fn remove_container(&self, id: &str) -> Result<()>;
     async fn update_container_resources(&self, id: &str, resources: v1::LinuxContainerResources) -> Result<()>;
     async fn reopen_container_log(&self, id: &str) -> Result<()>;
+    /// Writes the state of a running container to an archive; a `timeout` of zero is the runtime's own.
+    async fn checkpoint_container(&self, id: &str, location: &str, timeout: Duration) -> Result<()> {
+        let _ = (location, timeout);
+        Err(Error::new("CheckpointContainer", id, &tonic::Status::unimplemented("unknown method CheckpointContainer")))
+    }
 
     /// Runs `command` and waits; `timeout` of zero waits for ever.
     async fn exec_sync(&self, id: &str, command: Vec<String>, timeout: Duration) -> Result<ExecOutput>;

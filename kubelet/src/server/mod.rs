@@ -7,6 +7,7 @@ mod answers;
 pub mod body;
 mod cadvisor;
 pub mod certificate;
+mod checkpoint;
 pub mod logs;
 mod look;
 mod node_logs;
@@ -108,6 +109,7 @@ impl Inner {
             Route::Exec(container) => streams::exec(&self.node, request, &container, &query).await,
             Route::Attach(container) => streams::attach(&self.node, request, &container, &query).await,
             Route::PortForward(pod) => streams::port_forward(&self.node, request, &pod, &query).await,
+            Route::Checkpoint(container) => checkpoint::checkpoint(&self.node, &container, &query).await,
             Route::StatsSummary => stats::summary(&self.node, &self.rates, &query).await,
             Route::MetricsResource => resource_metrics::metrics(&self.node).await,
             Route::MetricsCadvisor => cadvisor::metrics(&self.node).await,

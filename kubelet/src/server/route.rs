@@ -21,6 +21,7 @@ pub enum Route {
     Exec(Target),
     Attach(Target),
     PortForward(Target),
+    Checkpoint(Target),
     StatsSummary,
     MetricsResource,
     MetricsCadvisor,
@@ -57,6 +58,7 @@ impl Route {
             ["run", rest @ ..] => target(rest, true).map(Self::Run),
             ["exec", rest @ ..] => target(rest, true).map(Self::Exec),
             ["attach", rest @ ..] => target(rest, true).map(Self::Attach),
+            ["checkpoint", rest @ ..] if rest.len() == 3 => target(rest, true).map(Self::Checkpoint),
             ["portForward", rest @ ..] => target(rest, false).map(Self::PortForward),
             _ => None,
         }
@@ -65,7 +67,7 @@ impl Route {
     /// A command is not run by a GET: that is authorized as reading only. Streams begin with either, as their protocols do.
     pub fn takes(&self, method: &Method) -> bool {
         match self {
-            Self::Run(_) => *method == Method::POST,
+            Self::Run(_) | Self::Checkpoint(_) => *method == Method::POST,
             Self::Exec(_) | Self::Attach(_) | Self::PortForward(_) => matches!(*method, Method::GET | Method::POST),
             _ => matches!(*method, Method::GET | Method::HEAD),
         }
@@ -75,7 +77,7 @@ impl Route {
     pub fn is_debugging(&self) -> bool {
         let is_numbers =
             matches!(self, Self::StatsSummary | Self::MetricsResource | Self::MetricsCadvisor | Self::MetricsProbes);
-        !is_numbers && *self != Self::Pods
+        !is_numbers && !matches!(self, Self::Pods | Self::Checkpoint(_))
     }
 }
 
@@ -133,6 +135,8 @@ mod tests {
             ("/exec/ns/web/uid/c", Some(Route::Exec(target("uid", "c")))),
             ("/portForward/ns/web", Some(Route::PortForward(target("", "")))),
             ("/portForward/ns/web/uid", Some(Route::PortForward(target("uid", "")))),
+            ("/checkpoint/ns/web/c", Some(Route::Checkpoint(target("", "c")))),
+            ("/checkpoint/ns/web", None),
             ("/stats/summary", Some(Route::StatsSummary)),
             ("/metrics/cadvisor", Some(Route::MetricsCadvisor)),
             ("/metrics/probes", Some(Route::MetricsProbes)),
@@ -152,6 +156,7 @@ mod tests {
             (Method::GET, "/pods", "get pods, get proxy"),
             (Method::GET, "/configz", "get configz, get proxy"),
             (Method::POST, "/run/ns/p/c", "create proxy"),
+            (Method::POST, "/checkpoint/ns/p/c", "create checkpoint"),
         ] {
             let shown = attributes(&method, path, "n").into_iter().map(|it| match it {
                 Attributes::Resource { verb, resource, subresource, name, .. } => {
