@@ -51,6 +51,7 @@ pub(crate) fn of_node(
             container_logs: seams.root.join("var/log/containers"),
         },
         cgroups: Naming::new(driver, &c.cgroup_root),
+        runtime_cgroup: options.runtime_cgroup.as_ref().map(|name| name.trim_start_matches('/').into()),
         cgroup_v2: hierarchy.is_v2(),
         limits_swap: hierarchy.limits_swap(&seams.root),
         cpu_period_us: c.cpu_cfs_quota.then(|| i64::try_from(c.cpu_cfs_quota_period.0.as_micros()).unwrap_or(i64::MAX)),

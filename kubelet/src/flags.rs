@@ -142,8 +142,12 @@ fn runtime() -> Group {
             ),
             flag("pod-infra-container-image", String, "", "The sandbox image.")
                 .without_effect("the runtime's own configuration names its sandbox image"),
-            flag("runtime-cgroups", String, "", "The cgroup of the runtime.")
-                .without_effect("the runtime's own unit places it"),
+            flag(
+                "runtime-cgroups",
+                String,
+                "",
+                "The cgroup that the runtime is in: what it uses is told; it is moved to none.",
+            ),
             flag("cgroup-driver", String, "cgroupfs", "How cgroups are named: \"cgroupfs\" or \"systemd\"."),
             flag("cgroup-root", String, "", "The cgroup below which pods' cgroups are made."),
             flag("cgroups-per-qos", Bool, "true", "Make a cgroup for each pod and QoS class."),

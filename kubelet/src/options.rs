@@ -30,6 +30,7 @@ pub struct Options {
     pub cloud_provider: String,
     pub root_dir: PathBuf,
     pub cert_dir: PathBuf,
+    pub runtime_cgroup: Option<String>,
 }
 
 type Read = fn(&Values, &str) -> Value;
@@ -112,6 +113,7 @@ impl Options {
             cloud_provider: values.str("cloud-provider").to_owned(),
             root_dir: values.str("root-dir").into(),
             cert_dir: values.str("cert-dir").into(),
+            runtime_cgroup: values.opt_str("runtime-cgroups").filter(|name| !name.is_empty()).map(str::to_owned),
             configuration,
         })
     }

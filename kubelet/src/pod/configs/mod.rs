@@ -12,7 +12,7 @@ pub mod security;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use machinery::quantity::Quantity;
 
@@ -30,6 +30,8 @@ pub struct NodeFacts {
     pub host_dns: dns::DnsConfig,
     pub paths: Paths,
     pub cgroups: Naming,
+    /// The one that the runtime's processes are in, where it is known.
+    pub runtime_cgroup: Option<PathBuf>,
     pub cgroup_v2: bool,
     /// The kernel limits swap by cgroup: then containers get none.
     pub limits_swap: bool,

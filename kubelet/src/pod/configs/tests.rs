@@ -31,6 +31,7 @@ pub(crate) fn facts() -> NodeFacts {
             container_logs: "/var/log/containers".into(),
         },
         cgroups: Naming::new(Driver::Cgroupfs, ""),
+        runtime_cgroup: Some("system.slice/runtime.service".into()),
         cgroup_v2: false,
         limits_swap: false,
         cpu_period_us: Some(resources::CPU_PERIOD_US),

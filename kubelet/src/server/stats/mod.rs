@@ -127,13 +127,15 @@ impl Look {
         own
     }
 
-    /// The kubelet's own cgroup, and the one above all pods.
+    /// The kubelet's own cgroup, the runtime's, and the one above all pods.
     fn system_containers(&self) -> Value {
         let Some(cgroups) = &self.node.cgroups else { return Value::Null };
         let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let kubelet = own_cgroup(&text, cgroups.hierarchy());
         let pods = self.node.facts.cgroups.kubepods().folder();
-        let rows = [("kubelet", kubelet), ("pods", Some(pods))].into_iter().filter_map(|(name, folder)| {
+        let runtime = self.node.facts.runtime_cgroup.clone();
+        let rows = [("kubelet", kubelet), ("runtime", runtime), ("pods", Some(pods))];
+        let rows = rows.into_iter().filter_map(|(name, folder)| {
             let folder = folder?;
             let figures = look::figures(&self.node, &folder)?;
             let mut row = self.of_cgroup(&folder, &figures);

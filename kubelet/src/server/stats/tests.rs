@@ -58,6 +58,7 @@ fn bed() -> (Bed, Arc<Node>) {
         (&*format!("{POD}/memory.stat"), "anon 600\npgfault 9\n"),
         (&*format!("{POD}/memory.swap.current"), "5\n"),
         (&*format!("{POD}/memory.swap.max"), "max\n"),
+        ("system.slice/runtime.service/cpu.stat", "usage_usec 8\n"),
         (&*format!("{POD}/a/cpu.stat"), "usage_usec 2\n"),
         (&*format!("{POD}/a/cgroup.procs"), "1\n2\n3\n"),
     ] {
@@ -109,8 +110,8 @@ async fn a_summary_is_whole() {
     assert!(own["network"]["interfaces"].is_array() && own["fs"].is_object() && own["rlimit"].is_object(), "{own}");
     assert!(own["runtime"]["imageFs"]["capacityBytes"].is_i64() && own["memory"]["availableBytes"].is_i64(), "{own}");
     let system = own["systemContainers"].as_array().expect("some");
-    let pods = system.iter().find(|it| it["name"] == "pods").expect("the cgroup above all pods");
-    assert_eq!(pods["cpu"]["usageCoreNanoSeconds"], 9000);
+    let used = |name| system.iter().find(|it| it["name"] == name).map(|it| &it["cpu"]["usageCoreNanoSeconds"]);
+    assert_eq!((used("pods"), used("runtime")), (Some(&json!(9000)), Some(&json!(8000))));
 }
 
 #[tokio::test]
