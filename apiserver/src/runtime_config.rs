@@ -70,7 +70,8 @@ impl RuntimeConfig {
     /// Of the flag's values, `key` or `key=value` each; the error is everything that is wrong.
     pub fn parse(given: &[String]) -> Result<Self, Vec<String>> {
         let pairs = given.iter().map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        let given: BTreeMap<&str, &str> = pairs.map(|(key, value)| (key.trim(), value.trim())).collect();
+        let trimmed = pairs.map(|(key, value)| (key.trim(), value.trim()));
+        let given: BTreeMap<&str, &str> = trimmed.filter_map(|(key, value)| Some((of_core(key)?, value))).collect();
         if given.len() == 1 && given.get("api/all") == Some(&"false") {
             return Err(vec!["invalid runtime-config with only api/all=false".to_owned()]);
         }
@@ -139,6 +140,18 @@ impl RuntimeConfig {
     }
 }
 
+/// Upstream's older names of the core group's version; all of them mean the version, also one that goes on with a resource.
+/// None for `api/legacy`, which means nothing any more.
+fn of_core(key: &str) -> Option<&str> {
+    let names_version =
+        |name: &str| key.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    match key {
+        "api/legacy" => None,
+        _ if names_version("v1") || names_version("api/v1") => Some("/v1"),
+        _ => Some(key),
+    }
+}
+
 fn is_level(key: &str) -> bool {
     LEVELS.iter().any(|(level, _)| *level == key)
 }
@@ -191,6 +204,17 @@ mod tests {
         assert!(served("api/ga=false").is_empty());
         assert_eq!(served("api/beta=false,resource.k8s.io/v1beta1=false").len(), all);
         assert_eq!(parse("api/all=true").unwrap().idle.len(), 1);
+    }
+
+    #[test]
+    fn the_core_group_has_older_names() {
+        let all = BUILTIN.len();
+        for name in ["v1", "api/v1", "v1/pods", "api/v1/pods", "/v1"] {
+            assert_eq!(served(name).len(), all, "{name}");
+            let without = served(&format!("{name}=false"));
+            assert!(without.iter().all(|resource| !resource.starts_with("/v1/")) && !without.is_empty(), "{name}");
+        }
+        assert_eq!(served("api/legacy=false").len(), all);
     }
 
     #[test]
