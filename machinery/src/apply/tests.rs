@@ -195,12 +195,65 @@ fn a_configuration_that_does_not_fit_is_refused() {
     let refused = |spec: Value| Server::default().apply("a", spec, false).unwrap_err().to_string();
     let prefix = "failed to create typed patch object (/d; apps/v1, Kind=Deployment): ";
     assert_eq!(refused(json!({"spec": {"foo": 1}})), format!("{prefix}.spec.foo: field not declared in schema"));
+    assert_eq!(
+        refused(json!({"spec": {"strategy": {"a": 1, "b": 1}, "template": {"c": 1, "d": 1}}})),
+        format!(
+            "{prefix}errors:\n  .spec.strategy.a: field not declared in schema\n  .spec.template.c: field not declared in schema"
+        )
+    );
+    let selector = json!({"spec": {"selector": {"matchLabels": {"a": 5}, "zip": 1}}});
+    let inside = ".spec.selector.matchLabels.a: expected string, got &value.valueUnstructured{Value:5}";
+    let zip = ".spec.selector.zip: field not declared in schema";
+    assert_eq!(refused(selector), format!("{prefix}errors:\n  {inside}\n  {zip}"), "also in what is owned whole");
+    let scalars = refused(json!({"spec": {"template": {"spec": {"containers": [1, 2]}}}}));
+    assert_eq!(scalars.matches("element ").count(), 1, "{scalars}");
     let twice = json!({"spec": {"template": {"spec": {"containers": [{"name": "c"}, {"name": "c"}]}}}});
     assert_eq!(
         refused(twice),
         format!("{prefix}.spec.template.spec.containers: duplicate entries for key [name=\"c\"]")
     );
     assert_eq!(refused(json!({"metadata": {"name": "d", "managedFields": []}})), "metadata.managedFields must be nil");
+}
+
+#[test]
+fn what_does_not_fit_is_shown_as_go_shows_it() {
+    let refused = |field: &str, value: Value| {
+        let container = json!({"name": "c", field: value});
+        let spec = json!({"spec": {"template": {"spec": {"containers": [container]}}}});
+        let why = Server::default().apply("a", spec, false).unwrap_err().to_string();
+        why.rsplit_once(&format!(".{field}: ")).map(|(_, why)| why.to_owned()).unwrap_or(why)
+    };
+    let map = || json!({"a": [1, "x", null], "b": true});
+    for (field, value, why) in [
+        ("stdin", json!("x"), "expected boolean, got &{x}"),
+        ("stdin", map(), "expected boolean, got &{map[a:[1 x <nil>] b:true]}"),
+        ("image", json!(5), "expected string, got &value.valueUnstructured{Value:5}"),
+        (
+            "image",
+            map(),
+            "expected string, got &value.valueUnstructured{Value:map[string]interface {}{\"a\":[]interface {}{1, \"x\", interface {}(nil)}, \"b\":true}}",
+        ),
+        ("ports", json!("x"), "expected list, got &{x}"),
+        ("securityContext", json!([1]), "expected map, got &{[1]}"),
+    ] {
+        assert_eq!(refused(field, value), why, "{field}");
+    }
+    let replicas = json!({"spec": {"replicas": "x"}});
+    let why = Server::default().apply("a", replicas, false).unwrap_err().to_string();
+    assert!(why.ends_with(".spec.replicas: expected numeric (int or float), got string"), "{why}");
+}
+
+/// kubectl compares the text with what it would write itself, in Go.
+#[test]
+fn kubectls_record_is_written_as_go_writes_it() {
+    const RECORD: &str = "kubectl.kubernetes.io/last-applied-configuration";
+    let mut server = Server::default();
+    server.update("kubectl-client-side-apply", |object| object["metadata"]["annotations"] = json!({RECORD: "{}"}));
+    let config = json!({"metadata": {"name": "d", "annotations": {"a": "<b> & c"}}});
+    server.apply("kubectl", config, true).unwrap();
+    let record = server.at("/metadata/annotations")[RECORD].clone();
+    let expected = "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"annotations\":{\"a\":\"\\u003cb\\u003e \\u0026 c\"},\"name\":\"d\"}}\n";
+    assert_eq!(record, expected);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::shape::Shape;
 use super::to_set::{reconcile, to_set, with_named_fields};
 use super::validate::validate;
 use super::{ApplyError, Request, empty};
+use crate::wire::go_json;
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
@@ -250,5 +251,5 @@ fn update_last_applied(request: &Request<'_>, object: &mut Value, config: &Value
     if let Some(own) = config.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
         own.remove(LAST_APPLIED);
     }
-    annotations.insert(LAST_APPLIED.to_owned(), format!("{config}\n").into());
+    annotations.insert(LAST_APPLIED.to_owned(), format!("{}\n", go_json(&config)).into());
 }

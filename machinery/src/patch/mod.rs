@@ -12,6 +12,7 @@ mod tests;
 use serde_json::Value;
 
 pub use json::{OPERATIONS_MAX, json};
+pub(crate) use strategic::go_type;
 pub use strategic::strategic;
 
 /// Why a patch was not applied; the texts are upstream's. The object is then in no particular state: drop it.

@@ -199,7 +199,8 @@ fn as_list(value: Value) -> Result<Vec<Value>, PatchError> {
     }
 }
 
-fn go_type(value: &Value) -> &'static str {
+/// As Go's `%T` shows it, in a message that `%s` made.
+pub(crate) fn go_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "%!s(<nil>)",
         Value::Bool(_) => "bool",
