@@ -165,7 +165,7 @@ fn encode_token(revision: i64, name: &str) -> String {
 /// The revision (none: the newest) and the last key that was answered, below the list's prefix.
 fn parse_token(token: &str) -> Result<(Option<Revision>, String), String> {
     const NO_KEY: &str = "continue key is not valid";
-    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|error| format!("{NO_KEY}: {error}"))?;
+    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| format!("{NO_KEY}: {}", illegal_base64(token)))?;
     let token: Value = serde_json::from_slice(&bytes).map_err(|error| format!("{NO_KEY}: {error}"))?;
     if token["v"] != "meta.k8s.io/v1" {
         let version = token["v"].as_str().unwrap_or_default();
@@ -185,6 +185,13 @@ fn parse_token(token: &str) -> Result<(Option<Revision>, String), String> {
     }
     let revision = (revision > 0).then_some(Revision(revision as u64));
     Ok((revision, below.trim_end_matches('\0').to_owned()))
+}
+
+/// Go's words: the first byte that is no symbol, or else the last, which no other completes.
+fn illegal_base64(token: &str) -> String {
+    let is_symbol = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let at = token.bytes().position(|byte| !is_symbol(byte)).unwrap_or(token.len().saturating_sub(1));
+    format!("illegal base64 data at input byte {at}")
 }
 
 /// Refuses field selectors that the resource does not support.
@@ -323,6 +330,14 @@ impl Iterator for ListChunks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_base64_is_told_in_gos_words() {
+        for (token, at) in [("x", 0), ("abcde", 4), ("ab!d", 2), ("abcd=", 4)] {
+            let why = format!("continue key is not valid: illegal base64 data at input byte {at}");
+            assert_eq!(parse_token(token), Err(why), "{token}");
+        }
+    }
 
     #[test]
     fn tokens_go_there_and_back() {

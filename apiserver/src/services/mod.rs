@@ -174,13 +174,9 @@ impl ServiceRanges {
         let Ok(parsed) = address.parse::<IpAddr>() else {
             return Err(refuse(format!("failed to allocate IP {address}: not an IP address")));
         };
-        let ranges = self.current(api);
-        if !ranges.iter().any(|range| range.contains(&parsed)) {
-            let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
-            return Err(refuse(format!(
-                "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {}",
-                ranges.join(",")
-            )));
+        if !self.current(api).iter().any(|range| range.contains(&parsed)) {
+            let why = "the provided network does not match the current range";
+            return Err(refuse(format!("failed to allocate IP {address}: {why}")));
         }
         if is_taken(api, &parsed) {
             return Err(refuse(format!("failed to allocate IP {address}: provided IP is already allocated")));

@@ -41,6 +41,16 @@ async fn told(client: &kube::Client, reason: &str, note: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_address_of_no_range_is_refused_in_upstreams_words() {
+    let server = TestServer::start(&[]).await;
+    let mut elsewhere = service("a", 30_100);
+    elsewhere["spec"]["clusterIP"] = "192.0.2.1".into();
+    let refused = post(&server.client, SERVICES, &elsewhere).await.expect(422);
+    let why = "spec.clusterIPs: Invalid value: [\"192.0.2.1\"]: failed to allocate IP 192.0.2.1: the provided network does not match the current range";
+    assert_eq!(refused["message"], format!("Service \"a\" is invalid: {why}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_people_delete_is_written_down_again() {
     let server = TestServer::start(&[]).await;
     let made = post(&server.client, SERVICES, &service("a", 30100)).await.expect(201);

@@ -31,15 +31,19 @@ pub async fn create(api: &Api, call: Call) -> Result<Response, Status> {
     machinery::schema::normalize(served.schema, &mut review);
     let namespace = if served.row.namespaced { call.info.namespace.as_str() } else { "" };
     system::ensure_namespace(&mut review, namespace)?;
+    // To what only asks, upstream answers with a review of its own.
     review["status"] = match served.row.plural.as_ref() {
         "tokenreviews" => token_review(api, &review).await?,
-        "selfsubjectreviews" => json!({"userInfo": user_info(&call.user)}),
+        "selfsubjectreviews" => {
+            let metadata = json!({"creationTimestamp": api.now_text()});
+            review = json!({"kind": review["kind"], "apiVersion": review["apiVersion"], "metadata": metadata});
+            json!({"userInfo": user_info(&call.user)})
+        }
         "selfsubjectrulesreviews" => {
             let namespace = meta::text(&review, "spec.namespace").to_owned();
             if namespace.is_empty() {
                 return Err(Status::bad_request("no namespace on request"));
             }
-            // Upstream answers with a review of its own.
             review = json!({"kind": review["kind"], "apiVersion": review["apiVersion"], "metadata": {}, "spec": {}});
             rules_review(api, &call.user, &namespace)
         }
