@@ -156,7 +156,7 @@ impl Served {
 
     /// Names the collection in answers.
     pub fn group_resource(&self) -> GroupResource<'_> {
-        self.home().row.group_resource()
+        self.row.group_resource()
     }
 
     /// A stored object as this row shows it.

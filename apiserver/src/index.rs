@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::cache::{Fields, Indexed, Indexer, Paths, Resource};
 use crate::catalogue::{Catalogue, Served};
+use crate::go_json;
 use crate::stored;
 
 /// Reads keys and objects by the catalogue.
@@ -60,7 +61,8 @@ impl Indexer for CatalogueIndexer {
         let served = self.catalogue.row(resource).ok_or_else(|| format!("no resource for {key}"))?;
         let paths = &self.paths[resource.0 as usize];
         let body = match stored::is_json(value) && value.starts_with(served.body_prefix.as_bytes()) {
-            true => value.clone(),
+            // Other servers wrote some of it, without the escapes.
+            true => go_json::escaped(value).map_or_else(|| value.clone(), Bytes::from),
             false => stored::encode(&self.in_home_shape(stored::decode(value)?)).map_err(|error| error.to_string())?,
         };
         let (labels, fields) = paths.extract(&body).map_err(|error| error.to_string())?;

@@ -23,6 +23,7 @@ mod errors;
 mod fairness;
 mod flags;
 mod gates;
+mod go_json;
 mod health;
 mod http_body;
 mod index;

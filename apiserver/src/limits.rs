@@ -114,9 +114,11 @@ impl Limits {
     /// How long a request may take: the server's limit, or less when the client asks for less.
     pub fn deadline(&self, query: &Query) -> Result<Duration, Status> {
         let Some(asked) = query.text("timeout") else { return Ok(self.request_timeout) };
+        // Less than nothing is as if nothing was said.
+        let (asked, is_negative) = asked.strip_prefix('-').map_or((asked, false), |rest| (rest, true));
         let asked = component::flags::parse_duration(asked)
             .map_err(|error| Status::bad_request(format!("invalid timeout specified in the request URL - {error}")))?;
-        let asked = if asked.is_zero() { self.request_timeout } else { asked };
+        let asked = if asked.is_zero() || is_negative { self.request_timeout } else { asked };
         Ok(asked.min(self.request_timeout))
     }
 }

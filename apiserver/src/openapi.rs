@@ -22,6 +22,7 @@ use crate::aggregation::documents;
 use crate::aggregation::extension::Extension;
 use crate::catalogue::Catalogue;
 use crate::compress;
+use crate::go_json;
 use crate::http_body::{Response, empty, full};
 use crate::paths;
 use crate::request::Query;
@@ -89,7 +90,7 @@ fn v3<B>(
     }
     let named = given.is_some();
     let mut response = match form {
-        V3Form::Json => respond(JSON, &name, request, || openapi::v3(group, version, rows, &custom))?,
+        V3Form::Json => respond(JSON, &name, request, || go_json::text(openapi::v3(group, version, rows, &custom)))?,
         V3Form::Protobuf => {
             let make = || openapi::v3_protobuf(group, version, rows, &custom);
             respond(V3_PROTOBUF, &format!("{name}P"), request, make)?

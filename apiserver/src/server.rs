@@ -72,7 +72,7 @@ fn audit_id(api: &Api, headers: &HeaderMap) -> String {
 /// Answers one request.
 pub async fn handle(server: Arc<Server>, request: Request<RequestBody>) -> Response {
     let query = Query::parse(request.uri().query().unwrap_or_default());
-    let accept = Accept::of(request.headers(), query.is_true("pretty")).unwrap_or_default();
+    let accept = Accept::of_failure(request.headers(), query.is_true("pretty"));
     let is_head = request.method() == Method::HEAD;
     let origin = server.api.browsers.allowed(request.headers()).cloned();
     let (parts, mut body) = request.into_parts();

@@ -9,6 +9,8 @@ use machinery::wire;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
+use crate::go_json;
+
 /// In which form objects are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Media {
@@ -63,14 +65,15 @@ pub fn decode(value: &[u8]) -> Result<Value, String> {
 }
 
 /// The bytes in which the server keeps an object: JSON with `apiVersion` and `kind` first, which a list of one kind can
-/// then leave out by cutting, and without `metadata.resourceVersion`, which is the store's to say.
+/// then leave out by cutting, with Go's escapes, and without `metadata.resourceVersion`, which is the store's to say.
 pub fn encode(object: &Value) -> serde_json::Result<Bytes> {
     // Of most objects room enough: a buffer that grows is copied each time.
     let mut text = Text(Vec::with_capacity(4096));
     serde_json::to_writer(&mut text, &Stored(object))?;
+    let mut text = go_json::text(text.0);
     // What is kept should not keep the room.
-    text.0.shrink_to_fit();
-    Ok(text.0.into())
+    text.shrink_to_fit();
+    Ok(text.into())
 }
 
 /// Takes JSON, of which every third piece is a single mark: those are not worth a copy's call.
@@ -157,6 +160,7 @@ mod tests {
                 r#"{"apiVersion":"v1","kind":"ConfigMap","data":{},"metadata":{"name":"a"}}"#,
             ),
             (json!({"metadata": {"resourceVersion": "7"}}), r#"{"metadata":{}}"#),
+            (json!({"metadata": {}, "data": {"a": "<&>"}}), r#"{"data":{"a":"\u003c\u0026\u003e"},"metadata":{}}"#),
             (json!({"metadata": null, "resourceVersion": "7"}), r#"{"metadata":null,"resourceVersion":"7"}"#),
         ] {
             assert_eq!(encode(&object).unwrap(), want);

@@ -47,11 +47,11 @@ fn names(request: &Request<'_>, pod: &Value, volume: &Value, audience: &str) -> 
     if held.filter(|token| !token.is_null()).any(|token| meta::text(token, "audience") == audience) {
         return true;
     }
-    let driver = match (meta::text(volume, "csi.driver"), meta::text(volume, "persistentVolumeClaim.claimName")) {
-        ("", "") if volume["ephemeral"].is_null() => return false,
-        ("", "") => of_claim(request, &format!("{}-{}", meta::name(pod), meta::text(volume, "name"))),
-        ("", claim) => of_claim(request, claim),
-        (driver, _) => Some(driver.to_owned()),
+    let driver = match (driver(volume), meta::text(volume, "persistentVolumeClaim.claimName")) {
+        (Some(driver), _) => Some(driver.to_owned()),
+        (None, "") if volume["ephemeral"].is_null() => return false,
+        (None, "") => of_claim(request, &format!("{}-{}", meta::name(pod), meta::text(volume, "name"))),
+        (None, claim) => of_claim(request, claim),
     };
     let driver = driver.and_then(|name| request.api.peek_named("storage.k8s.io", "csidrivers", "", &name));
     let given = driver.as_ref().map(|driver| meta::list(driver, "spec.tokenRequests")).unwrap_or_default();
@@ -61,5 +61,37 @@ fn names(request: &Request<'_>, pod: &Value, volume: &Value, audience: &str) -> 
 fn of_claim(request: &Request<'_>, claim: &str) -> Option<String> {
     let claim = request.api.peek_named("", "persistentvolumeclaims", request.namespace(), claim)?;
     let volume = request.api.peek_named("", "persistentvolumes", "", meta::text(&claim, "spec.volumeName"))?;
-    Some(meta::text(&volume, "spec.csi.driver").to_owned())
+    driver(&volume["spec"]).map(str::to_owned)
+}
+
+/// Sources of volumes that drivers of these names have come to serve (upstream's CSI migration).
+const MIGRATED: [(&str, &str); 7] = [
+    ("awsElasticBlockStore", "ebs.csi.aws.com"),
+    ("azureDisk", "disk.csi.azure.com"),
+    ("azureFile", "file.csi.azure.com"),
+    ("cinder", "cinder.csi.openstack.org"),
+    ("gcePersistentDisk", "pd.csi.storage.gke.io"),
+    ("portworxVolume", "pxd.portworx.com"),
+    ("vsphereVolume", "csi.vsphere.vmware.com"),
+];
+
+/// Whose volume that is, of a pod or a PersistentVolume's spec.
+fn driver(source: &Value) -> Option<&str> {
+    let migrated = MIGRATED.iter().find(|(name, _)| source[*name].is_object());
+    let own = meta::at(source, "csi.driver").as_str();
+    own.filter(|driver| !driver.is_empty()).or(migrated.map(|(_, driver)| *driver))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn old_sources_are_served_by_drivers() {
+        assert_eq!(driver(&json!({"csi": {"driver": "a.io"}})), Some("a.io"));
+        assert_eq!(driver(&json!({"name": "v", "azureFile": {"shareName": "s"}})), Some("file.csi.azure.com"));
+        assert_eq!(driver(&json!({"name": "v", "emptyDir": {}})), None);
+    }
 }

@@ -4,6 +4,7 @@
 //! no plug-in upstream (validation and strategies do it there) and cannot be chosen.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use component::flags::Values;
 
@@ -12,10 +13,11 @@ use super::event_rate_limit::EventRateLimit;
 use super::pod_node_selector::PodNodeSelector;
 use super::pod_tolerations::PodTolerationRestriction;
 use super::{
-    Admission, Plugin, always, certificates, default_class, default_tolerations, limit_ranger, namespace_lifecycle,
-    node_restriction, node_taint, opt_in, owner_references, pod_security, priority, resource_quota, runtime_class,
-    service_account, storage, topology_labels,
+    Admission, Link, Operation, Plugin, Step, always, certificates, default_class, default_tolerations, limit_ranger,
+    namespace_lifecycle, node_restriction, node_taint, opt_in, owner_references, pod_security, priority,
+    resource_quota, runtime_class, service_account, storage, topology_labels,
 };
+use crate::metrics::admission::Series;
 
 /// Makes a plug-in of the server's flags.
 type OfFlags = fn(&Values) -> Box<dyn Plugin>;
@@ -29,82 +31,124 @@ enum Make {
     Later,
 }
 
+/// At which operations a plug-in has something to say, in which step.
+#[derive(Clone, Copy)]
+struct Runs {
+    mutates: &'static [Operation],
+    validates: &'static [Operation],
+    /// The step that upstream's metrics tell it under, where it runs in another one here.
+    told_as: Option<Step>,
+}
+
+const CREATE: &[Operation] = &[Operation::Create];
+const UPDATE: &[Operation] = &[Operation::Update];
+const DELETE: &[Operation] = &[Operation::Delete];
+const WRITES: &[Operation] = &[Operation::Create, Operation::Update];
+const CHANGES: &[Operation] = &[Operation::Create, Operation::Update, Operation::Delete];
+const ALL: &[Operation] = &Operation::ALL;
+
+const fn mutates(operations: &'static [Operation]) -> Runs {
+    Runs { mutates: operations, validates: &[], told_as: None }
+}
+
+const fn validates(operations: &'static [Operation]) -> Runs {
+    Runs { mutates: &[], validates: operations, told_as: None }
+}
+
+const fn both(operations: &'static [Operation]) -> Runs {
+    Runs { mutates: operations, validates: operations, told_as: None }
+}
+
 /// One plug-in by name.
 struct Entry {
     name: &'static str,
     by_default: bool,
+    runs: Runs,
     make: Make,
 }
 
 macro_rules! on {
-    ($name:literal, $plugin:expr) => {
-        Entry { name: $name, by_default: true, make: Make::Plain(|_| Box::new($plugin)) }
+    ($name:literal, $runs:expr, $plugin:expr) => {
+        Entry { name: $name, by_default: true, runs: $runs, make: Make::Plain(|_| Box::new($plugin)) }
     };
 }
 
 macro_rules! off {
-    ($name:literal, $plugin:expr) => {
-        Entry { name: $name, by_default: false, make: Make::Plain(|_| Box::new($plugin)) }
+    ($name:literal, $runs:expr, $plugin:expr) => {
+        Entry { name: $name, by_default: false, runs: $runs, make: Make::Plain(|_| Box::new($plugin)) }
     };
 }
 
 const fn later(name: &'static str) -> Entry {
-    Entry { name, by_default: false, make: Make::Later }
+    Entry { name, by_default: false, runs: validates(&[]), make: Make::Later }
 }
+
+/// What upstream does when objects are admitted, and so before they are judged.
+const LIFECYCLE: Runs = Runs { mutates: WRITES, validates: DELETE, told_as: Some(Step::Admit) };
+const NODE_RESTRICTION: Runs = Runs { mutates: &[], validates: CHANGES, told_as: Some(Step::Admit) };
 
 /// Quota comes last: what a later plug-in refused must not have been charged.
 static PLUGINS: &[Entry] = &[
-    off!("AlwaysAdmit", opt_in::AlwaysAdmit),
-    off!("NamespaceAutoProvision", opt_in::NamespaceAutoProvision),
-    on!("NamespaceLifecycle", namespace_lifecycle::NamespaceLifecycle),
-    off!("NamespaceExists", opt_in::NamespaceExists),
-    off!("LimitPodHardAntiAffinityTopology", opt_in::LimitPodHardAntiAffinityTopology),
-    on!("LimitRanger", limit_ranger::LimitRanger),
-    on!("ServiceAccount", service_account::ServiceAccount),
-    off!("NodeRestriction", node_restriction::NodeRestriction),
-    on!("TaintNodesByCondition", node_taint::TaintNodesByCondition),
-    off!("AlwaysPullImages", opt_in::AlwaysPullImages),
+    off!("AlwaysAdmit", both(ALL), opt_in::AlwaysAdmit),
+    off!("NamespaceAutoProvision", mutates(CREATE), opt_in::NamespaceAutoProvision),
+    on!("NamespaceLifecycle", LIFECYCLE, namespace_lifecycle::NamespaceLifecycle),
+    off!("NamespaceExists", validates(CHANGES), opt_in::NamespaceExists),
+    off!("LimitPodHardAntiAffinityTopology", validates(WRITES), opt_in::LimitPodHardAntiAffinityTopology),
+    on!("LimitRanger", both(WRITES), limit_ranger::LimitRanger),
+    on!("ServiceAccount", both(WRITES), service_account::ServiceAccount),
+    off!("NodeRestriction", NODE_RESTRICTION, node_restriction::NodeRestriction),
+    on!("TaintNodesByCondition", mutates(CREATE), node_taint::TaintNodesByCondition),
+    off!("AlwaysPullImages", both(WRITES), opt_in::AlwaysPullImages),
     later("ImagePolicyWebhook"),
     Entry {
         name: "PodSecurity",
         by_default: true,
+        runs: validates(WRITES),
         make: Make::Configured(|configuration| Ok(Box::new(pod_security::PodSecurity::configured(configuration)?))),
     },
     Entry {
         name: "PodNodeSelector",
         by_default: false,
+        runs: both(CREATE),
         make: Make::Configured(|configuration| Ok(Box::new(PodNodeSelector::configured(configuration)?))),
     },
-    on!("Priority", priority::Priority),
+    on!("Priority", both(CHANGES), priority::Priority),
     Entry {
         name: "DefaultTolerationSeconds",
         by_default: true,
+        runs: mutates(WRITES),
         make: Make::Plain(|values| Box::new(default_tolerations::DefaultTolerationSeconds::from_flags(values))),
     },
     Entry {
         name: "PodTolerationRestriction",
         by_default: false,
+        runs: both(WRITES),
         make: Make::Configured(|configuration| Ok(Box::new(PodTolerationRestriction::configured(configuration)?))),
     },
     Entry {
         name: "EventRateLimit",
         by_default: false,
+        runs: validates(WRITES),
         make: Make::Configured(|configuration| Ok(Box::new(EventRateLimit::configured(configuration)?))),
     },
-    off!("ExtendedResourceToleration", opt_in::ExtendedResourceToleration),
-    on!("DefaultStorageClass", default_class::DefaultStorageClass),
-    on!("StorageObjectInUseProtection", storage::StorageObjectInUseProtection),
+    off!("ExtendedResourceToleration", mutates(WRITES), opt_in::ExtendedResourceToleration),
+    on!("DefaultStorageClass", mutates(CREATE), default_class::DefaultStorageClass),
+    on!("StorageObjectInUseProtection", mutates(CREATE), storage::StorageObjectInUseProtection),
     later("PodGroupProtection"),
-    off!("OwnerReferencesPermissionEnforcement", owner_references::OwnerReferencesPermissionEnforcement),
-    on!("PersistentVolumeClaimResize", storage::PersistentVolumeClaimResize),
-    on!("RuntimeClass", runtime_class::RuntimeClass),
-    on!("CertificateApproval", certificates::CertificateApproval),
-    on!("CertificateSigning", certificates::CertificateSigning),
+    off!(
+        "OwnerReferencesPermissionEnforcement",
+        validates(WRITES),
+        owner_references::OwnerReferencesPermissionEnforcement
+    ),
+    on!("PersistentVolumeClaimResize", validates(UPDATE), storage::PersistentVolumeClaimResize),
+    on!("RuntimeClass", both(CREATE), runtime_class::RuntimeClass),
+    on!("CertificateApproval", validates(UPDATE), certificates::CertificateApproval),
+    on!("CertificateSigning", validates(UPDATE), certificates::CertificateSigning),
     later("ClusterTrustBundleAttest"),
-    on!("CertificateSubjectRestriction", certificates::CertificateSubjectRestriction),
-    on!("DefaultIngressClass", default_class::DefaultIngressClass),
-    off!("DenyServiceExternalIPs", opt_in::DenyServiceExternalIPs),
-    on!("PodTopologyLabels", topology_labels::PodTopologyLabels),
+    on!("CertificateSubjectRestriction", validates(CREATE), certificates::CertificateSubjectRestriction),
+    on!("DefaultIngressClass", mutates(CREATE), default_class::DefaultIngressClass),
+    off!("DenyServiceExternalIPs", validates(WRITES), opt_in::DenyServiceExternalIPs),
+    on!("PodTopologyLabels", mutates(CREATE), topology_labels::PodTopologyLabels),
     later("PodGroupWorkloadExists"),
     later("NodeDeclaredFeatureValidator"),
     later("JobValidation"),
@@ -113,8 +157,8 @@ static PLUGINS: &[Entry] = &[
     later("MutatingAdmissionWebhook"),
     later("ValidatingAdmissionPolicy"),
     later("ValidatingAdmissionWebhook"),
-    on!("ResourceQuota", resource_quota::ResourceQuota::default()),
-    off!("AlwaysDeny", opt_in::AlwaysDeny),
+    on!("ResourceQuota", validates(WRITES), resource_quota::ResourceQuota::default()),
+    off!("AlwaysDeny", both(ALL), opt_in::AlwaysDeny),
 ];
 
 /// Of those that are not built, the ones whose absence would let in what whoever names them means to keep out. The server
@@ -122,8 +166,7 @@ static PLUGINS: &[Entry] = &[
 const RESTRICTIONS: [&str; 1] = ["ImagePolicyWebhook"];
 
 /// What runs whatever the flags say.
-static ALWAYS: &[OfFlags] =
-    &[|_| Box::new(always::Requestor), |values| Box::new(always::Privileged::from_flags(values))];
+static ALWAYS: &[OfFlags] = &[|_| Box::new(always::Requestor)];
 
 /// The chain that the two flags choose. Every mistake in them, in upstream's words.
 pub fn check(enabled: &[String], disabled: &[String]) -> Vec<String> {
@@ -158,19 +201,37 @@ pub fn build(values: &Values) -> Result<Admission, String> {
         return Err(format!("--admission-control-config-file: admission plugin {name:?} takes no configuration here"));
     }
     let (enabled, disabled) = (values.strings("enable-admission-plugins"), values.strings("disable-admission-plugins"));
-    let mut plugins: Vec<Box<dyn Plugin>> = ALWAYS.iter().map(|make| make(values)).collect();
+    let mut admission = Admission { allows_privileged: values.bool("allow-privileged"), ..Admission::default() };
+    for make in ALWAYS {
+        add(&mut admission, make(values), None, both(ALL));
+    }
     for entry in PLUGINS {
         let is_named = |names: &[String]| names.iter().any(|name| name == entry.name);
         if !(entry.by_default || is_named(&enabled)) || is_named(&disabled) {
             continue;
         }
-        match entry.make {
-            Make::Plain(make) => plugins.push(make(values)),
-            Make::Configured(make) => plugins.push(make(&configuration)?),
-            Make::Later => tracing::warn!(plugin = entry.name, "admission plug-in is not built yet and will not run"),
+        let plugin = match entry.make {
+            Make::Plain(make) => make(values),
+            Make::Configured(make) => make(&configuration)?,
+            Make::Later => {
+                tracing::warn!(plugin = entry.name, "admission plug-in is not built yet and will not run");
+                continue;
+            }
+        };
+        add(&mut admission, plugin, Some(entry.name), entry.runs);
+    }
+    Ok(admission)
+}
+
+/// Puts a plug-in at the end of the chains that it is a link of.
+fn add(admission: &mut Admission, plugin: Box<dyn Plugin>, name: Option<&'static str>, runs: Runs) {
+    let plugin: Arc<dyn Plugin> = plugin.into();
+    for (step, operations) in [(Step::Admit, runs.mutates), (Step::Validate, runs.validates)] {
+        for operation in operations {
+            let series = name.map(|name| Series::new(name, runs.told_as.unwrap_or(step), *operation));
+            admission.chains[step as usize][*operation as usize].push(Link { plugin: plugin.clone(), series });
         }
     }
-    Ok(Admission { plugins })
 }
 
 #[cfg(test)]

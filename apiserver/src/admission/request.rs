@@ -22,6 +22,20 @@ pub enum Operation {
     Connect,
 }
 
+impl Operation {
+    pub const ALL: [Self; 4] = [Self::Create, Self::Update, Self::Delete, Self::Connect];
+
+    /// The word in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
+}
+
 /// One write, delete or connection on its way through admission.
 pub struct Request<'a> {
     pub api: &'a Api,

@@ -15,6 +15,7 @@ use super::event::Event;
 use super::log::{Keep, Log};
 use super::truncate::Limits;
 use super::webhook::Webhook;
+use crate::go_json;
 
 /// When a request goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,9 +191,9 @@ fn into_log(log: Log) -> Deliver {
 impl Form {
     fn encode(self, event: &Event) -> io::Result<Vec<u8>> {
         let mut text = match self {
-            Self::ListItem => return Ok(serde_json::to_vec(&event.of_a_list())?),
+            Self::ListItem => return Ok(go_json::text(serde_json::to_vec(&event.of_a_list())?)),
             Self::LegacyLine => event.legacy().into_bytes(),
-            Self::JsonLine => serde_json::to_vec(event)?,
+            Self::JsonLine => go_json::text(serde_json::to_vec(event)?),
         };
         text.push(b'\n');
         Ok(text)

@@ -6,6 +6,7 @@ use component::flags::Values;
 
 use super::event::Event;
 use super::policy::Level;
+use crate::go_json;
 
 /// What tells readers that something is missing.
 const ANNOTATION: &str = "audit.k8s.io/truncated";
@@ -54,7 +55,8 @@ impl Limits {
 
 /// With the end of its line.
 fn size(event: &Event) -> Result<usize, String> {
-    serde_json::to_vec(event).map(|bytes| bytes.len() + 1).map_err(|error| error.to_string())
+    let text = serde_json::to_vec(event).map_err(|error| error.to_string())?;
+    Ok(go_json::text(text).len() + 1)
 }
 
 #[cfg(test)]

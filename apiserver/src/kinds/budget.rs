@@ -4,7 +4,7 @@ use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use serde_json::{Value, json};
 
-use super::go_form::{self, Form, POINTER};
+use super::go_form::{self, Form, LABEL_SELECTOR, POINTER};
 use super::{Column, Hooks, MetadataRounds, validate};
 use crate::rest::table::{AGE, NAME, age};
 
@@ -50,7 +50,7 @@ pub static HOOKS: Hooks = Hooks {
 
 const SPEC: Form = Form::Struct(&[
     ("minAvailable", POINTER),
-    ("selector", POINTER),
+    ("selector", LABEL_SELECTOR),
     ("maxUnavailable", POINTER),
     ("unhealthyPodEvictionPolicy", POINTER),
 ]);

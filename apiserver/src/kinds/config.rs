@@ -68,6 +68,7 @@ fn merge_string_data(secret: &mut Value) {
 pub static SERVICE_ACCOUNT: Hooks = Hooks {
     metadata: MetadataRounds::BOTH,
     warnings: warnings::service_account,
+    is_worth_warning: |_, old| warnings::service_account(old).is_empty(),
     prepare_create: keep_names_of_secrets,
     prepare_update: |new, _| keep_names_of_secrets(new),
     ..Hooks::PLAIN

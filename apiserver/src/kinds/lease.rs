@@ -6,6 +6,9 @@ use machinery::meta;
 use super::{Column, Hooks, validate};
 use crate::rest::table::{AGE, NAME, age};
 
+/// What is new only behind a gate, but stays where it is.
+const COORDINATED: [&str; 2] = ["strategy", "preferredHolder"];
+
 pub static HOOKS: Hooks = Hooks {
     takes_bare_finalizers: true,
     validate: |lease| {
@@ -19,9 +22,12 @@ pub static HOOKS: Hooks = Hooks {
     // Coordinated leader election is a gate that is off.
     prepare_create: |lease| {
         if let Some(spec) = lease["spec"].as_object_mut() {
-            spec.remove("strategy");
-            spec.remove("preferredHolder");
+            spec.retain(|field, _| !COORDINATED.contains(&field.as_str()));
         }
+    },
+    prepare_update: |lease, old| {
+        let Some(spec) = lease["spec"].as_object_mut() else { return };
+        spec.retain(|field, _| !COORDINATED.contains(&field.as_str()) || !old["spec"][field].is_null());
     },
     creates_on_update: true,
     updates_unconditionally: false,
@@ -31,3 +37,19 @@ pub static HOOKS: Hooks = Hooks {
     },
     ..Hooks::PLAIN
 };
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_behind_the_gate_stays_only_where_it_was() {
+        let mut lease = json!({"spec": {"holderIdentity": "h", "strategy": "s", "preferredHolder": "p"}});
+        (HOOKS.prepare_update)(&mut lease, &json!({"spec": {"strategy": "x"}}));
+        assert_eq!(lease, json!({"spec": {"holderIdentity": "h", "strategy": "s"}}));
+        (HOOKS.prepare_create)(&mut lease);
+        assert_eq!(lease, json!({"spec": {"holderIdentity": "h"}}));
+    }
+}

@@ -13,6 +13,7 @@ const FINALIZER: &str = "kubernetes";
 
 pub static HOOKS: Hooks = Hooks {
     metadata: MetadataRounds::BOTH,
+    resets: &[("", &["status"]), ("status", &["spec"]), ("finalize", &["status"])],
     name: names::dns_label,
     default: |namespace| {
         label_with_name(namespace);
@@ -34,11 +35,14 @@ pub static HOOKS: Hooks = Hooks {
             meta::object_mut(namespace, "spec").insert("finalizers".into(), Value::Array(finalizers));
         }
     },
-    validate: |namespace| {
+    validate_against: |namespace, old| {
         let path = Path::new("spec").child("finalizers");
-        let finalizers = meta::list(namespace, "spec.finalizers").iter().filter_map(Value::as_str);
-        let told = |name| {
-            validate::named(name, names::qualified_name, &path).into_iter().chain(standard_finalizer(name, &path))
+        let finalizers = meta::list(namespace, "spec.finalizers").iter().filter_map(Value::as_str).enumerate();
+        let told = |(position, name)| {
+            // Of a change, upstream says which.
+            let path = if old.is_some() { path.index(position) } else { path.clone() };
+            let wrong = validate::named(name, names::qualified_name, &path).into_iter();
+            wrong.chain(standard_finalizer(name, &path)).collect::<Vec<_>>()
         };
         finalizers.flat_map(told).collect()
     },
@@ -58,7 +62,11 @@ pub static HOOKS: Hooks = Hooks {
         new["spec"]["finalizers"] = old["spec"]["finalizers"].clone();
     },
     is_held: |namespace| !meta::list(namespace, "spec.finalizers").is_empty(),
-    on_deletion: |namespace| namespace["status"]["phase"] = "Terminating".into(),
+    // It ends by its finalizers, whatever the time.
+    on_deletion: |namespace| {
+        namespace["status"]["phase"] = "Terminating".into();
+        meta::metadata_mut(namespace).remove("deletionGracePeriodSeconds");
+    },
     fields: &[("status.phase", "status.phase")],
     columns: &[
         NAME,

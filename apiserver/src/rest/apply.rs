@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::create::create_object;
 use super::params::{FieldValidation, WriteOptions};
 use super::written::Written;
-use super::{Call, managers, patch};
+use super::{Call, current, managers, patch};
 use crate::api::Api;
 use crate::authz;
 
@@ -129,7 +129,7 @@ pub async fn create(
     let mut object = typed(call, applied)?;
     check_new(&object, call)?;
     patch::check_name(&object, call.name())?;
-    patch::forget_version(&mut object)?;
+    current::forget_version(&mut object)?;
     authorize_create(api, call)?;
     create_object(api, call, object, options).await
 }

@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 use machinery::gvk::{Gvk, split_api_version};
-use machinery::schema::{self, DecodeError, Schema};
+use machinery::schema::{self, DecodeError, Schema, TypeMeta};
 use machinery::status::Status;
 use machinery::wire;
 use serde_json::Value;
@@ -33,6 +33,10 @@ pub fn decode(
     let format = body_format(headers)?;
     let decoded = decode_format(body, format, schema).map_err(|error| refused(&error, expected, body, format))?;
     let mut object = decoded.object;
+    let said = object["apiVersion"].as_str().unwrap_or_default();
+    if !said.is_empty() && split_api_version(said).is_none() {
+        return Err(unrecognized(expected, body, &format!("unexpected GroupVersion string: {said}")));
+    }
     check_kind(&object, expected)?;
     let warnings = judge(decoded.strict, expected, validation)?;
     if let Some(fields) = object.as_object_mut() {
@@ -45,18 +49,59 @@ pub fn decode(
 /// Decodes options that a request carries as its body (`DeleteOptions`); unknown fields are passed over.
 pub fn decode_options(body: &[u8], headers: &HeaderMap, schema: &Schema) -> Result<Value, Status> {
     let format = body_format(headers)?;
+    check_options_kind(&type_meta(body, format))?;
     let decoded = decode_format(body, format, schema);
     decoded.map(|decoded| decoded.object).map_err(|error| Status::bad_request(unread(&error, format)))
 }
 
 /// What the body says it is in; empty where it says nothing, or cannot be read.
 pub fn api_version(body: &[u8], headers: &HeaderMap) -> Result<String, Status> {
-    let said = match body_format(headers)? {
+    Ok(type_meta(body, body_format(headers)?).api_version)
+}
+
+fn type_meta(body: &[u8], format: Format) -> TypeMeta {
+    let said = match format {
         Format::Json => schema::type_meta_json(body).ok(),
         Format::Yaml => schema::type_meta_yaml(body).ok(),
         Format::Protobuf => wire::open(body).ok().map(|envelope| envelope.type_meta),
     };
-    Ok(said.unwrap_or_default().api_version)
+    said.unwrap_or_default()
+}
+
+/// What upstream's options share their scheme with, at whatever version.
+const BESIDE_OPTIONS: [&str; 7] =
+    ["APIGroup", "APIGroupList", "APIResourceList", "APIVersions", "CreateOptions", "Status", "UpdateOptions"];
+/// The same, at `meta.k8s.io/v1` alone.
+const BESIDE_OPTIONS_OF_META: [&str; 8] = [
+    "GetOptions",
+    "ListOptions",
+    "PartialObjectMetadata",
+    "PartialObjectMetadataList",
+    "PatchOptions",
+    "Table",
+    "TableOptions",
+    "WatchEvent",
+];
+
+/// Options of a delete say nothing of their kind, or that they are it. Their version is nobody's matter.
+fn check_options_kind(said: &TypeMeta) -> Result<(), Status> {
+    let (kind, version) = (said.kind.as_str(), said.api_version.as_str());
+    if split_api_version(version).is_none() && !version.is_empty() {
+        return Err(Status::bad_request(format!("unexpected GroupVersion string: {version}")));
+    }
+    if matches!(kind, "" | "DeleteOptions") {
+        return Ok(());
+    }
+    let is_known =
+        BESIDE_OPTIONS.contains(&kind) || version == "meta.k8s.io/v1" && BESIDE_OPTIONS_OF_META.contains(&kind);
+    Err(Status::bad_request(match is_known {
+        true => format!("converting (v1.{kind}) to (v1.DeleteOptions): unknown conversion"),
+        false => format!(
+            "no kind {} is registered for version {} in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\"",
+            machinery::field::quote(kind),
+            machinery::field::quote(if version.is_empty() { "v1" } else { version }),
+        ),
+    }))
 }
 
 fn decode_format(body: &[u8], format: Format, schema: &Schema) -> Result<schema::Decoded, DecodeError> {
@@ -76,14 +121,13 @@ fn refused(error: &DecodeError, expected: &Gvk, body: &[u8], format: Format) -> 
             kind = expected.kind,
             version = machinery::field::quote(&expected.version),
         ),
-        _ => {
-            format!(
-                "the object provided is unrecognized (must be of type {}): {why} ({})",
-                expected.kind,
-                summary(body)
-            )
-        }
+        _ => return unrecognized(expected, body, &why),
     })
+}
+
+fn unrecognized(expected: &Gvk, body: &[u8], why: &str) -> Status {
+    let (kind, body) = (&expected.kind, summary(body));
+    Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why} ({body})"))
 }
 
 /// Why. What is no object at all is asked for its kind in vain.
@@ -170,7 +214,7 @@ pub fn foreign_kind(object: &Value, expected: &Gvk) -> Result<Option<(Gvk, Strin
 }
 
 /// The package of upstream's internal types of a group.
-fn internal_package(group: &str) -> &str {
+pub fn internal_package(group: &str) -> &str {
     match group {
         "" | "events.k8s.io" => "core",
         group => group.split('.').next().unwrap_or_default(),

@@ -86,6 +86,7 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
     system::stamp_new(&mut object, served, &stamp);
     // Before admission: what a plug-in fills in is nobody's. An applied object brings its owners with it.
     if !options.is_apply {
+        managers::keep_empty_lists(Some(sent), &mut object);
         managers::track(call, options, None, &mut object, resets_managers, &stamp.now);
     }
     if served.is_view() {
@@ -104,6 +105,7 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
     if invalid.is_empty() {
         companions = api.companions(served, Some(&mut object), None).await?;
         invalid = judge(&object, served);
+        invalid.extend(api.admission.against_policy(&request, &object));
     }
     if !invalid.is_empty() {
         show_empty(&mut invalid, sent);
@@ -111,8 +113,8 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
     }
     api.admission.validate(&request, &object).await?;
     call.warnings.extend((hooks.warnings)(&object));
-    if meta::resource_version(sent).parse::<u64>().is_ok_and(|version| version != 0) {
-        return Err(Status::bad_request("resourceVersion should not be set on objects to be created").into());
+    if !options.dry_run && meta::resource_version(sent).parse::<u64>().is_ok_and(|version| version != 0) {
+        return Err(Status::unexplained("resourceVersion should not be set on objects to be created").into());
     }
     // Lives until the commit is over.
     let mut beside = request.beside();

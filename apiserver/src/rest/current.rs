@@ -4,6 +4,7 @@ use machinery::meta;
 use machinery::status::Status;
 use serde_json::{Map, Value};
 
+use super::params::version_number;
 use crate::cache::Item;
 use crate::store::{Entry, Revision};
 
@@ -34,6 +35,22 @@ pub fn not_json(error: &serde_json::Error) -> Status {
 
 pub fn set_resource_version(object: &mut Value, revision: Revision) {
     meta::metadata_mut(object).insert("resourceVersion".into(), revision.to_string().into());
+}
+
+/// The version that an object names, which must be a number.
+pub fn named_version(object: &Value) -> Result<&str, Status> {
+    let version = meta::resource_version(object);
+    if !version.is_empty() {
+        version_number(version).map_err(Status::unexplained)?;
+    }
+    Ok(version)
+}
+
+/// Of an object that an update or an applied configuration makes: the version that it names counts for nothing.
+pub fn forget_version(new: &mut Value) -> Result<(), Status> {
+    named_version(new)?;
+    meta::metadata_mut(new).remove("resourceVersion");
+    Ok(())
 }
 
 /// Whether a write would change anything but the times in `managedFields`.

@@ -140,7 +140,7 @@ impl Step {
 }
 
 fn check_preconditions(object: &Value, options: &DeleteOptions, call: &Call, name: &str) -> Result<(), Status> {
-    let row = &call.served.row;
+    let row = &call.served.home().row;
     // Upstream names the kind here, where it names the resource otherwise.
     let of = GroupResource { group: &row.group, resource: &row.kind };
     let pairs = [
@@ -223,8 +223,8 @@ fn finalizers_after(object: &Value, propagation: Option<Propagation>) -> Vec<Str
 /// Deletes all that a selector finds, as many at a time as the server's flag says.
 pub async fn delete_collection(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
-    let options = parse_options(call)?;
     let selection = list::options(call, false)?;
+    let options = parse_options(call)?;
     let found = list::select(api, call, &selection).await?;
     let deletions = stream::iter(found.items.clone()).map(|item| delete_one(api, call, &options, item));
     deletions.buffer_unordered(api.limits.collection_workers).try_for_each(|()| future::ready(Ok(()))).await?;

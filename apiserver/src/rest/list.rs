@@ -8,12 +8,13 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
+use machinery::schema::{bad_base64, syntax_error};
 use machinery::selector::{FieldSelector, FieldTerm};
 use machinery::status::Status;
 use serde_json::{Value, json};
 
 use super::negotiate::{Accept, Format, Shape};
-use super::params::{ListOptions, Match, parse_resource_version};
+use super::params::{ListOptions, Match, watched_version};
 use super::table::{self, Include};
 use super::{Call, respond};
 use crate::api::Api;
@@ -26,7 +27,7 @@ use crate::store::Revision;
 
 pub async fn get(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
-    match parse_resource_version(call.query.text("resourceVersion"))? {
+    match watched_version(&call.query)? {
         None => api.consistent().await.map(|_| ())?,
         Some(version) => wait_for(api, Revision(version)).await?,
     }
@@ -71,6 +72,7 @@ pub async fn list(api: &Api, call: &Call) -> Result<Response, Status> {
 /// paths below `/watch/` have it.
 pub fn options(call: &Call, is_watch: bool) -> Result<ListOptions, Status> {
     let mut options = ListOptions::parse(&call.query, is_watch)?;
+    check_fields(&options.fields, &call.served)?;
     let name = call.name();
     if name.is_empty() {
         return Ok(options);
@@ -87,7 +89,6 @@ pub fn options(call: &Call, is_watch: bool) -> Result<ListOptions, Status> {
 /// Finds the objects of a list request.
 pub async fn select(api: &Api, call: &Call, options: &ListOptions) -> Result<Found, Status> {
     let served = &call.served;
-    check_fields(&options.fields, served)?;
     let prefix = api.catalogue.prefix(served, &call.info.namespace);
     let (snapshot, after) = match &options.continue_token {
         Some(token) => resume(api, call, &prefix, token).await?,
@@ -165,8 +166,10 @@ fn encode_token(revision: i64, name: &str) -> String {
 /// The revision (none: the newest) and the last key that was answered, below the list's prefix.
 fn parse_token(token: &str) -> Result<(Option<Revision>, String), String> {
     const NO_KEY: &str = "continue key is not valid";
-    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| format!("{NO_KEY}: {}", illegal_base64(token)))?;
-    let token: Value = serde_json::from_slice(&bytes).map_err(|error| format!("{NO_KEY}: {error}"))?;
+    let bytes =
+        URL_SAFE_NO_PAD.decode(token).map_err(|error| format!("{NO_KEY}: {}", bad_base64(&error, token.len())))?;
+    let token: Value =
+        serde_json::from_slice(&bytes).map_err(|error| format!("{NO_KEY}: {}", syntax_error(&bytes, &error)))?;
     if token["v"] != "meta.k8s.io/v1" {
         let version = token["v"].as_str().unwrap_or_default();
         return Err(format!("{NO_KEY}: server does not recognize this encoded version {version}"));
@@ -185,13 +188,6 @@ fn parse_token(token: &str) -> Result<(Option<Revision>, String), String> {
     }
     let revision = (revision > 0).then_some(Revision(revision as u64));
     Ok((revision, below.trim_end_matches('\0').to_owned()))
-}
-
-/// Go's words: the first byte that is no symbol, or else the last, which no other completes.
-fn illegal_base64(token: &str) -> String {
-    let is_symbol = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let at = token.bytes().position(|byte| !is_symbol(byte)).unwrap_or(token.len().saturating_sub(1));
-    format!("illegal base64 data at input byte {at}")
 }
 
 /// Refuses field selectors that the resource does not support.

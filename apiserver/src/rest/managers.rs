@@ -51,6 +51,47 @@ fn with_request<T>(call: &Call, manager: &str, now: &str, reset: bool, run: impl
 /// Records the writer of a create (`live` is `None`), an update or a patch. `reset`: the client sent an empty list.
 pub fn track(call: &Call, options: &WriteOptions, live: Option<&Value>, new: &mut Value, reset: bool, now: &str) {
     with_request(call, &manager(call, options), now, reset, |request| apply::update(request, live, new));
+    if let Some(live) = live.filter(|_| call.info.subresource == "scale") {
+        apply::split_scale(live, new);
+    }
+}
+
+/// What was sent, for [`keep_empty_lists`]; mostly there is none.
+pub fn with_empty_lists(sent: &Value) -> Option<Value> {
+    has_empty_list(sent).then(|| sent.clone())
+}
+
+/// Puts back what was sent as an empty list where it stands as none: until it is stored Go tells these apart, and so who
+/// sends one owns it.
+pub fn keep_empty_lists(sent: Option<&Value>, object: &mut Value) {
+    if let Some(sent) = sent.filter(|sent| has_empty_list(sent)) {
+        put_back_empty_lists(sent, object);
+    }
+}
+
+fn has_empty_list(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.is_empty() || items.iter().any(has_empty_list),
+        Value::Object(fields) => fields.values().any(has_empty_list),
+        _ => false,
+    }
+}
+
+fn put_back_empty_lists(sent: &Value, object: &mut Value) {
+    match (sent, object) {
+        (Value::Array(sent), object @ Value::Null) if sent.is_empty() => *object = Value::Array(Vec::new()),
+        (Value::Array(sent), Value::Array(items)) if sent.len() == items.len() => {
+            sent.iter().zip(items).for_each(|(sent, item)| put_back_empty_lists(sent, item));
+        }
+        (Value::Object(sent), Value::Object(fields)) => {
+            for (name, field) in fields {
+                if let Some(sent) = sent.get(name) {
+                    put_back_empty_lists(sent, field);
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Records the server itself as the writer of a part of an object that it writes beside another one.
@@ -107,4 +148,17 @@ fn blank(call: &Call, configuration: &Value) -> Value {
         metadata.insert("namespace".into(), json!(call.info.namespace));
     }
     blank
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_was_sent_empty_is_not_none() {
+        let sent = json!({"rules": [], "other": [], "none": null, "items": [{"rules": []}, {}], "map": {}});
+        let mut object = json!({"rules": null, "none": null, "items": [{"rules": null}, {"rules": null}], "map": null});
+        keep_empty_lists(Some(&sent), &mut object);
+        assert_eq!(object, json!({"rules": [], "none": null, "items": [{"rules": []}, {"rules": null}], "map": null}));
+    }
 }

@@ -68,6 +68,7 @@ impl Call {
     }
 
     pub fn accept(&self) -> Result<negotiate::Accept, Status> {
+        negotiate::check_routed(&self.headers, matches!(self.info.verb.as_str(), "list" | "watch"))?;
         negotiate::Accept::of(&self.headers, self.query.is_true("pretty"))
     }
 
@@ -88,7 +89,9 @@ pub async fn dispatch(api: &Arc<Api>, call: Call) -> Result<Response, Status> {
     }
     let row = &call.served.row;
     let is_nameless = call.info.name.is_empty() && matches!(call.info.verb.as_str(), "update" | "patch");
-    if is_nameless || !row.allows(&call.info.verb) {
+    // What is in many namespaces is not deleted in one go.
+    let is_everywhere = call.info.verb == "deletecollection" && row.namespaced && call.info.namespace.is_empty();
+    if is_nameless || is_everywhere || !row.allows(&call.info.verb) {
         return Err(not_allowed(&call));
     }
     if row.storage.is_none() {

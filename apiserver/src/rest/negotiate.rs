@@ -4,7 +4,7 @@
 
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
-use machinery::status::Status;
+use machinery::status::{Details, Status};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -53,6 +53,12 @@ impl Accept {
         Self::choose(headers, pretty, |_| true)
     }
 
+    /// For a failure, which has one shape: to who takes no such thing it is told as a person would read it.
+    pub fn of_failure(headers: &HeaderMap, pretty: bool) -> Self {
+        let shown = Self::choose(headers, pretty, |shape| shape == Shape::Object);
+        shown.unwrap_or(Self { pretty: true, ..Self::default() })
+    }
+
     /// For kinds that have no columns: clauses that ask for a Table are passed over.
     pub fn without_tables(headers: &HeaderMap, pretty: bool) -> Result<Self, Status> {
         Self::choose(headers, pretty, |shape| shape != Shape::Table)
@@ -64,8 +70,8 @@ impl Accept {
         let clauses = by_preference(asked);
         let any = !clauses.is_empty();
         for clause in clauses {
-            if let Some((format, shape)) = parse_clause(clause).filter(|(_, shape)| is_served(*shape)) {
-                return Ok(Self { format, shape, pretty });
+            if let Some(accept) = parse_clause(clause).filter(|accept| is_served(accept.shape)) {
+                return Ok(Self { pretty: pretty || accept.pretty, ..accept });
             }
         }
         if any {
@@ -76,6 +82,26 @@ impl Accept {
             Ok(Self { pretty, ..Self::default() })
         }
     }
+}
+
+const REPRESENTATIONS: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+/// What lists and watches are offered in as well; upstream's router names it, and takes nobody's word for it.
+const STREAMS: &str = ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
+
+/// What upstream's router does before any resource is asked: it refuses whoever names no type of these, whatever else.
+pub fn check_routed(headers: &HeaderMap, streams: bool) -> Result<(), Status> {
+    let asked = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut kinds = asked.split(',').map(|clause| clause.split(';').next().unwrap_or_default().trim());
+    if asked.is_empty() || kinds.any(|kind| kind == "*/*" || REPRESENTATIONS.contains(&kind)) {
+        return Ok(());
+    }
+    let streams = if streams { STREAMS } else { "" };
+    let mut status = Status::not_acceptable(format!(
+        "406: Not Acceptable\n\nAvailable representations: {}{streams}",
+        REPRESENTATIONS.join(", ")
+    ));
+    status.details = Some(Details::default());
+    Err(status)
 }
 
 /// The clauses of an `Accept`, the most wanted first: by `q`, and what names a type before what takes any. Put in order
@@ -100,7 +126,7 @@ fn goes_before((clause, quality): (&str, f64), (other, other_quality): (&str, f6
     quality > other_quality || (!any && other_any) || (!any_subtype && other_any_subtype)
 }
 
-fn parse_clause(clause: &str) -> Option<(Format, Shape)> {
+fn parse_clause(clause: &str) -> Option<Accept> {
     let mut parts = clause.split(';').map(str::trim);
     let format = match parts.next()? {
         "application/json" | "*/*" | "application/*" => Format::Json,
@@ -121,20 +147,37 @@ fn parse_clause(clause: &str) -> Option<(Format, Shape)> {
     if format == Format::Protobuf && shape == Shape::Table {
         return None;
     }
-    Some((format, shape))
+    Some(Accept { format, shape, pretty: value("pretty") == Some("1") })
 }
 
 /// The encoding of a request's body; JSON when the client does not say.
 pub fn body_format(headers: &HeaderMap) -> Result<Format, Status> {
     let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    match given.split(';').next().unwrap_or_default().trim() {
-        "" | "application/json" => Ok(Format::Json),
-        "application/yaml" => Ok(Format::Yaml),
-        "application/vnd.kubernetes.protobuf" => Ok(Format::Protobuf),
+    match media_type(given).as_deref() {
+        _ if given.is_empty() => Ok(Format::Json),
+        Some("application/json") => Ok(Format::Json),
+        Some("application/yaml") => Ok(Format::Yaml),
+        Some("application/vnd.kubernetes.protobuf") => Ok(Format::Protobuf),
         _ => Err(Status::unsupported_media_type(
             "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf",
         )),
     }
+}
+
+/// The type of a body, whatever its case; `None` where its parameters are none (RFC 9110, section 8.3.1).
+fn media_type(given: &str) -> Option<String> {
+    let mut parts = given.split(';').map(str::trim);
+    let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let parts: Vec<&str> = parts.collect();
+    // One that is empty may end the list.
+    let named = parts.strip_suffix(&[""]).unwrap_or(&parts);
+    let is_parameter =
+        |part: &&str| part.split_once('=').is_some_and(|(name, value)| is_token(name) && !value.is_empty());
+    named.iter().all(is_parameter).then_some(kind)
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&byte))
 }
 
 #[cfg(test)]
@@ -160,6 +203,54 @@ mod tests {
         assert_eq!(accept("*/*, application/yaml").unwrap().format, Format::Yaml);
         assert_eq!(accept("application/yaml;q=0.5, */*").unwrap().format, Format::Json);
         assert_eq!(accept("application/yaml, application/json").unwrap().format, Format::Yaml);
+        assert!(accept("application/json;pretty=1").unwrap().pretty);
+        assert!(!accept("application/json;pretty=true").unwrap().pretty);
+    }
+
+    #[test]
+    fn a_body_has_one_type_and_parameters_with_values() {
+        let format = |given: &str| {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, given.parse().expect("a header value"))]);
+            body_format(&headers).ok()
+        };
+        for (given, want) in [
+            ("", Some(Format::Json)),
+            ("application/JSON", Some(Format::Json)),
+            ("application/yaml; charset=utf-8;", Some(Format::Yaml)),
+            ("application/json;x", None),
+            ("application/json, application/yaml", None),
+            (";", None),
+            ("text/plain", None),
+        ] {
+            assert_eq!(format(given), want, "{given}");
+        }
+    }
+
+    #[test]
+    fn the_router_wants_a_type_by_its_name() {
+        for (asked, want) in
+            [("application/*", false), ("text/html", false), ("text/html, application/yaml;q=0", true), ("*/*", true)]
+        {
+            let headers = HeaderMap::from_iter([(ACCEPT, asked.parse().expect("a header value"))]);
+            assert_eq!(check_routed(&headers, false).is_ok(), want, "{asked}");
+        }
+        assert!(check_routed(&HeaderMap::new(), true).is_ok());
+        let headers = HeaderMap::from_iter([(ACCEPT, "text/html".parse().expect("a header value"))]);
+        let told = check_routed(&headers, true).unwrap_err().message;
+        assert!(
+            told.ends_with("protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch")
+        );
+    }
+
+    #[test]
+    fn a_failure_has_one_shape() {
+        let shown = |asked: &str| {
+            Accept::of_failure(&HeaderMap::from_iter([(ACCEPT, asked.parse().expect("a header value"))]), false)
+        };
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        assert!(shown(table).pretty && shown("text/html").pretty);
+        assert!(!shown(&format!("{table},application/json")).pretty);
+        assert_eq!(shown("application/yaml").format, Format::Yaml);
     }
 
     #[test]

@@ -4,10 +4,25 @@ use machinery::meta;
 use serde_json::Value;
 
 use super::warnings::Warnings;
+use crate::kinds::go_form::{self, Form, POINTER};
 
 /// When owners are found to be named twice. A patch is looked at once, after what admission made of it.
 pub const DUPLICATES: &str = "contains duplicate entries";
 pub const DUPLICATES_PATCHED: &str = "contains duplicate entries after mutating admission happens";
+
+const OWNER: Form = Form::Tagged(&[
+    ("apiVersion", POINTER),
+    ("kind", POINTER),
+    ("name", POINTER),
+    ("uid", POINTER),
+    ("controller", POINTER),
+    ("blockOwnerDeletion", POINTER),
+]);
+
+/// One owner as messages show it.
+pub fn shown(owner: &Value) -> String {
+    go_form::write(owner, &OWNER)
+}
 
 /// Owners that are named twice count once, and the client is told.
 pub fn dedup(object: &mut Value, warnings: &Warnings, when: &str) {

@@ -1,5 +1,7 @@
 //! The options of a request, read from its query (and, for deletes, its body), checked in upstream's words.
 
+use std::num::{IntErrorKind, ParseIntError};
+
 use machinery::field::{Error, ErrorList, Path};
 use machinery::selector::{FieldSelector, Selector};
 use machinery::status::Status;
@@ -111,7 +113,8 @@ pub struct ListOptions {
     pub resource_version_match: Option<Match>,
     pub limit: usize,
     pub continue_token: Option<String>,
-    pub timeout_seconds: Option<u64>,
+    /// Less than none is none at all.
+    pub timeout_seconds: Option<i64>,
     pub allow_bookmarks: bool,
     pub send_initial_events: Option<bool>,
 }
@@ -123,37 +126,34 @@ impl ListOptions {
     }
 
     pub fn parse(query: &Query, is_watch: bool) -> Result<Self, Status> {
+        let timeout_seconds = number(query, "timeoutSeconds")?;
+        let limit = number(query, "limit")?.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(0);
         let mut options = Self {
             labels: parse_labels(query.get("labelSelector").unwrap_or_default())?,
             fields: parse_fields(query.get("fieldSelector").unwrap_or_default())?,
-            limit: number::<i64>(query, "limit")?.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(0),
+            limit,
             continue_token: query.text("continue").map(str::to_owned),
-            timeout_seconds: number(query, "timeoutSeconds")?,
+            timeout_seconds,
             allow_bookmarks: query.is_true("allowWatchBookmarks"),
             resource_version: None,
             resource_version_match: None,
-            send_initial_events: None,
+            send_initial_events: query.get("sendInitialEvents").map(|_| query.is_true("sendInitialEvents")),
         };
-        if let Some(given) = query.text("sendInitialEvents") {
-            options.send_initial_events = Some(given != "false" && given != "0");
-        }
-        let mut errors = ErrorList::new();
-        options.resource_version_match = match query.text("resourceVersionMatch") {
-            None => None,
+        let given = query.text("resourceVersionMatch");
+        options.resource_version_match = match given {
             Some("NotOlderThan") => Some(Match::NotOlderThan),
             Some("Exact") => Some(Match::Exact),
-            Some(other) => {
-                let supported: &[&str] = if is_watch { &["NotOlderThan"] } else { &["Exact", "NotOlderThan", ""] };
-                errors.push(Error::not_supported(&Path::new("resourceVersionMatch"), other, supported));
-                None
-            }
+            _ => None,
         };
-        match is_watch {
-            true => options.check_watch(query, &mut errors),
-            false => options.check_list(query, &mut errors),
-        }
+        let errors = match is_watch {
+            true => options.check_watch(given),
+            false => options.check_list(given, query.text("resourceVersion")),
+        };
         refuse("meta.k8s.io", "ListOptions", &errors)?;
-        options.resource_version = parse_resource_version(query.text("resourceVersion"))?;
+        options.resource_version = match is_watch {
+            true => watched_version(query)?,
+            false => parse_resource_version(query.text("resourceVersion"))?,
+        };
         if options.continue_token.is_some() && options.resource_version.is_some_and(|version| version > 0) && !is_watch
         {
             return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
@@ -165,62 +165,89 @@ impl ListOptions {
         Ok(options)
     }
 
-    fn check_list(&self, query: &Query, errors: &mut ErrorList) {
+    fn check_list(&self, given: Option<&str>, version: Option<&str>) -> ErrorList {
+        let mut errors = ErrorList::new();
         let path = Path::new("resourceVersionMatch");
+        if let Some(given) = given {
+            if version.is_none() {
+                let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+                errors.push(Error::forbidden(&path, why));
+            }
+            if self.continue_token.is_some() {
+                errors.push(Error::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
+            }
+            if self.resource_version_match.is_none() {
+                errors.push(Error::not_supported(&path, given, &["Exact", "NotOlderThan", ""]));
+            }
+            if version == Some("0") && self.resource_version_match == Some(Match::Exact) {
+                let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+                errors.push(Error::forbidden(&path, why));
+            }
+        }
         if self.send_initial_events.is_some() {
             let path = Path::new("sendInitialEvents");
             errors.push(Error::forbidden(&path, "sendInitialEvents is forbidden for list"));
         }
-        if query.text("resourceVersionMatch").is_none() {
-            return;
-        }
-        if query.text("resourceVersion").is_none() {
-            let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+        errors
+    }
+
+    fn check_watch(&self, given: Option<&str>) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let path = Path::new("resourceVersionMatch");
+        let is_match = self.resource_version_match == Some(Match::NotOlderThan);
+        if self.send_initial_events.is_some() && !is_match {
+            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
             errors.push(Error::forbidden(&path, why));
+        }
+        let Some(given) = given else { return errors };
+        if self.send_initial_events.is_none() {
+            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            errors.push(Error::forbidden(&path, why));
+        }
+        if !is_match {
+            errors.push(Error::not_supported(&path, given, &["NotOlderThan"]));
         }
         if self.continue_token.is_some() {
             errors.push(Error::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
         }
-        if query.text("resourceVersion") == Some("0") && self.resource_version_match == Some(Match::Exact) {
-            let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
-            errors.push(Error::forbidden(&path, why));
-        }
-    }
-
-    fn check_watch(&self, query: &Query, errors: &mut ErrorList) {
-        let path = Path::new("resourceVersionMatch");
-        let given = query.text("resourceVersionMatch").is_some();
-        if self.send_initial_events.is_some() && self.resource_version_match != Some(Match::NotOlderThan) {
-            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-            errors.push(Error::forbidden(&path, why));
-        }
-        if given && self.send_initial_events.is_none() {
-            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
-            errors.push(Error::forbidden(&path, why));
-        }
-        if self.resource_version_match == Some(Match::Exact) {
-            errors.push(Error::not_supported(&path, "Exact", &["NotOlderThan"]));
-        }
-        if given && self.continue_token.is_some() {
-            errors.push(Error::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
-        }
+        errors
     }
 }
 
 /// A resource version that a client gives, in upstream's words when it is none.
 pub fn parse_resource_version(text: Option<&str>) -> Result<Option<u64>, Status> {
     let Some(text) = text else { return Ok(None) };
-    text.parse().map(Some).map_err(|error: std::num::ParseIntError| {
-        let why = match error.kind() {
-            std::num::IntErrorKind::PosOverflow => "value out of range",
-            _ => "invalid syntax",
-        };
-        let why = format!("strconv.ParseUint: parsing {}: {why}", machinery::field::quote(text));
+    version_number(text).map(Some).map_err(|why| {
         Status::bad_request(format!(
             "invalid resource version: {}",
             Error::invalid(&Path::new("resourceVersion"), text, why)
         ))
     })
+}
+
+/// The version that an object is asked for or a watch begins at: refused in other words than a list's, and without a reason.
+pub fn watched_version(query: &Query) -> Result<Option<u64>, Status> {
+    let Some(given) = query.text("resourceVersion") else { return Ok(None) };
+    version_number(given)
+        .map(Some)
+        .map_err(|why| Status::unexplained(Error::invalid(&Path::new("resourceVersion"), given, why).to_string()))
+}
+
+/// A resource version as a number; the error is Go's.
+pub fn version_number(text: &str) -> Result<u64, String> {
+    if text.starts_with('+') {
+        return Err(not_a_number("ParseUint", text, &IntErrorKind::InvalidDigit));
+    }
+    text.parse().map_err(|error: ParseIntError| not_a_number("ParseUint", text, error.kind()))
+}
+
+/// In Go's words.
+fn not_a_number(function: &str, text: &str, kind: &IntErrorKind) -> String {
+    let why = match kind {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    format!("strconv.{function}: parsing {}: {why}", machinery::field::quote(text))
 }
 
 fn parse_labels(text: &str) -> Result<Selector, Status> {
@@ -231,12 +258,11 @@ fn parse_fields(text: &str) -> Result<FieldSelector, Status> {
     FieldSelector::parse(text).map_err(|error| Status::bad_request(error.to_string()))
 }
 
-fn number<T: std::str::FromStr>(query: &Query, name: &str) -> Result<Option<T>, Status> {
-    let Some(text) = query.text(name) else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| {
-        let quoted = machinery::field::quote(text);
-        Status::bad_request(format!("strconv.ParseInt: parsing {quoted}: invalid syntax"))
-    })
+/// A parameter that is given, if only as nothing, must be a number.
+fn number(query: &Query, name: &str) -> Result<Option<i64>, Status> {
+    let Some(text) = query.get(name) else { return Ok(None) };
+    let read = text.parse().map_err(|error: ParseIntError| not_a_number("ParseInt", text, error.kind()));
+    read.map(Some).map_err(Status::bad_request)
 }
 
 /// How dependents fare (Kubernetes concept: "Garbage Collection", cascading deletion).
@@ -277,9 +303,9 @@ impl DeleteOptions {
         let dry_run = machinery::meta::list(body, "dryRun").iter().filter_map(Value::as_str);
         let text = |path: &str| machinery::meta::at(body, path).as_str().map(str::to_owned);
         Self {
+            propagation: propagation(body["propagationPolicy"].as_str(), body["orphanDependents"].as_bool(), errors),
             dry_run: parse_dry_run(dry_run, errors),
             grace_period_seconds: body["gracePeriodSeconds"].as_i64(),
-            propagation: propagation(body["propagationPolicy"].as_str(), body["orphanDependents"].as_bool(), errors),
             uid: text("preconditions.uid"),
             resource_version: text("preconditions.resourceVersion"),
         }
@@ -288,9 +314,9 @@ impl DeleteOptions {
     fn from_query(query: &Query, errors: &mut ErrorList) -> Result<Self, Status> {
         let orphan = query.text("orphanDependents").map(|_| query.is_true("orphanDependents"));
         Ok(Self {
-            dry_run: parse_dry_run(query.all("dryRun"), errors),
             grace_period_seconds: number(query, "gracePeriodSeconds")?,
             propagation: propagation(query.text("propagationPolicy"), orphan, errors),
+            dry_run: parse_dry_run(query.all("dryRun"), errors),
             uid: None,
             resource_version: None,
         })

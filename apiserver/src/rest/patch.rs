@@ -5,12 +5,12 @@
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use machinery::field::{Error, Path, quote};
+use machinery::field::{Error, Path};
 use machinery::gvk::Gvk;
 use machinery::meta;
 use machinery::patch::{self, PatchError};
 use machinery::schema::{self, Schema};
-use machinery::status::Status;
+use machinery::status::{Details, Status};
 use serde_json::Value;
 
 use super::Call;
@@ -63,8 +63,6 @@ enum Kind {
     Strategic(Value),
 }
 
-const MEDIA_TYPES: &str = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml, application/strategic-merge-patch+json";
-
 /// Reads the patch of a request and its options.
 pub fn parse(call: &Call) -> Result<(Patch, WriteOptions), Status> {
     let media_type = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -83,10 +81,11 @@ pub fn parse(call: &Call) -> Result<(Patch, WriteOptions), Status> {
             change(Kind::Strategic(tree), strict)
         }
         "application/apply-patch+yaml" => Patch::Apply(Configuration::parse(&call.body)?),
+        // The router's words.
         _ => {
-            return Err(Status::unsupported_media_type(format!(
-                "the body of the request was in an unknown format - accepted media types include: {MEDIA_TYPES}"
-            )));
+            let mut status = Status::unsupported_media_type("415: Unsupported Media Type");
+            status.details = Some(Details::default());
+            return Err(status);
         }
     };
     Ok((patch, options?))
@@ -187,22 +186,6 @@ pub fn release_version(object: &mut Value, old: &Value) {
     if meta::resource_version(object) == meta::resource_version(old) {
         meta::metadata_mut(object).remove("resourceVersion");
     }
-}
-
-/// Of an object that an update or an applied configuration makes: the version that it names counts for nothing.
-pub fn forget_version(new: &mut Value) -> Result<(), Status> {
-    check_version(new)?;
-    meta::metadata_mut(new).remove("resourceVersion");
-    Ok(())
-}
-
-/// That the version which an object names is a number.
-pub fn check_version(object: &Value) -> Result<(), Status> {
-    let version = meta::resource_version(object);
-    if version.is_empty() || version.parse::<u64>().is_ok() {
-        return Ok(());
-    }
-    Err(Status::unexplained(format!("strconv.ParseUint: parsing {}: invalid syntax", quote(version))))
 }
 
 /// A patch may not make another object of this one.

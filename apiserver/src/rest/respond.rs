@@ -7,10 +7,12 @@ use machinery::status::Status;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::body::internal_package;
 use super::negotiate::{Accept, Format, Shape};
 use super::table;
 use crate::catalogue::Served;
 use crate::compress::Whole;
+use crate::go_json;
 use crate::http_body::{Body, Response, full};
 use crate::protobuf;
 
@@ -24,7 +26,14 @@ pub fn object(accept: Accept, code: u16, served: &Served, object: &Value, now: i
             encoded(accept, code, &table)
         }
         Shape::Partial => encoded(accept, code, &partial(object)),
-        Shape::PartialList => Err(Status::not_acceptable("PartialObjectMetadataList is a view of lists")),
+        Shape::PartialList => {
+            let row = &served.home().row;
+            Err(Status::not_acceptable(format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list (*{}.{})",
+                internal_package(&row.group),
+                row.kind,
+            )))
+        }
     }
 }
 
@@ -60,13 +69,13 @@ pub fn encode(accept: Accept, object: &Value) -> Result<Bytes, Status> {
 fn text(accept: Accept, document: &impl Serialize) -> Result<Vec<u8>, Status> {
     Ok(match accept.format {
         Format::Yaml => serde_yaml_ng::to_string(document).map_err(Status::internal_error)?.into_bytes(),
-        _ if accept.pretty => serde_json::to_vec_pretty(document).map_err(Status::internal_error)?,
+        _ if accept.pretty => go_json::text(serde_json::to_vec_pretty(document).map_err(Status::internal_error)?),
         _ => {
             // Of most objects room enough: a buffer that grows is copied each time.
             let mut text = Vec::with_capacity(4096);
             serde_json::to_writer(&mut text, document).map_err(Status::internal_error)?;
             text.push(b'\n');
-            text
+            go_json::text(text)
         }
     })
 }

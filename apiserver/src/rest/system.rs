@@ -10,6 +10,7 @@ use machinery::names::{self, NameCheck};
 use machinery::status::Status;
 use serde_json::{Value, json};
 
+use super::owners;
 use crate::catalogue::Served;
 use crate::kinds::MetadataRounds;
 
@@ -249,16 +250,18 @@ fn validate_owners(owners: &[Value], path: &Path) -> ErrorList {
         }
         if version == "v1" && text("kind") == "Event" {
             let why = "/v1, Kind=Event is disallowed from being an owner";
-            errors.push(Error::invalid(path, owner.clone(), why));
+            errors.push(Error::invalid(path, owner.clone(), why).showing(owners::shown(owner)));
         }
         if owner["controller"].as_bool() == Some(true) {
             let named = format!("{}/{}", text("kind"), text("name"));
             match &controller {
-                Some(first) => errors.push(Error::invalid(
-                    path,
-                    Value::from(owners.to_vec()),
-                    format!("Only one reference can have Controller set to true. Found \"true\" in references for {first} and {named}"),
-                )),
+                Some(first) => {
+                    let why = format!(
+                        "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {named}"
+                    );
+                    let shown: Vec<String> = owners.iter().map(owners::shown).collect();
+                    errors.push(Error::invalid(path, owners.to_vec(), why).showing(format!("[{}]", shown.join(","))));
+                }
                 None => controller = Some(named),
             }
         }

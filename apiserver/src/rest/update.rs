@@ -70,7 +70,7 @@ pub async fn update(api: &Api, call: &Call) -> Result<Response, Status> {
     let part = Part::of(call);
     if matches!(part, Part::Main) && served.hooks.creates_on_update && is_absent(api, call).await? {
         check_identity(&object, &Value::Null, api, call, options.dry_run)?;
-        patch::forget_version(&mut object)?;
+        current::forget_version(&mut object)?;
         super::apply::authorize_create(api, call)?;
         let created = create_object(api, call, object, &options).await?;
         return created.answer(accept, 201, served, api.clock.now().as_second());
@@ -161,8 +161,10 @@ async fn attempt(
     let named_version = check_preconditions(&new, current, call)?;
     let old = &current.object;
     let resets_managers = machinery::apply::is_reset(&new);
+    let sent = managers::with_empty_lists(&new);
     complete(&mut new, served);
     if !options.is_apply && (!matches!(part, Part::Raw) || call.info.subresource == "scale") {
+        managers::keep_empty_lists(sent.as_ref(), &mut new);
         managers::track(call, options, Some(shown), &mut new, resets_managers, &api.now_text());
     }
     // Who writes a part by its subresource owns all that it was sent with, put back or not, as upstream has it.
@@ -187,6 +189,7 @@ async fn attempt(
     };
     if invalid.is_empty() {
         invalid = judge(&new, old, call, part);
+        invalid.extend(api.admission.against_policy(&request, &new));
     }
     if !invalid.is_empty() {
         show_empty(&mut invalid, &make(shown)?);
@@ -195,7 +198,8 @@ async fn attempt(
     let companions = api.companions(served, Some(&mut new), Some(old)).await?;
     api.admission.validate(&request, &new).await?;
     let is_judged = !served.hooks.has_generation || meta::generation(&new) != meta::generation(old);
-    if matches!(part, Part::Main) && is_judged && (served.hooks.is_worth_warning)(&new, old) {
+    let is_whole = matches!(part, Part::Main) || call.info.subresource == "scale";
+    if is_whole && is_judged && (served.hooks.is_worth_warning)(&new, old) {
         call.warnings.extend((served.hooks.warnings)(&new));
     }
     if matches!(part, Part::Status) {
@@ -290,8 +294,7 @@ pub fn check_stored(what: &str, pair: [&str; 2], api: &Api, call: &Call, dry_run
 
 /// Whether the new object names the version it was made from. It must then be the stored one.
 fn check_preconditions(new: &Value, current: &Current, call: &Call) -> Result<bool, Status> {
-    patch::check_version(new)?;
-    let version = meta::resource_version(new);
+    let version = current::named_version(new)?;
     let named = !version.is_empty() && version != "0";
     if named && version != current.revision.to_string() {
         return Err(Status::conflict(call.served.group_resource(), call.name(), MODIFIED));

@@ -28,6 +28,7 @@ use crate::cache::{Event, EventKind, Item, WatchEnd, WatchFrom, Watcher};
 use crate::catalogue::Served;
 use crate::connect::websocket::is_asked_for;
 use crate::errors;
+use crate::go_json;
 use crate::http_body::{Response, stream};
 use crate::metrics::{WatchSeries, watches};
 use crate::protobuf;
@@ -44,14 +45,13 @@ const BURST_BYTES: usize = 64 * 1024;
 pub async fn watch(api: &Arc<Api>, mut call: Call) -> Result<Response, Status> {
     let accept = call.accept()?;
     let options = list::options(&call, true)?;
-    list::check_fields(&options.fields, &call.served)?;
     let frames = open(api.clone(), &call, accept, options).await?;
     let media_type = match accept.format {
         Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
         Format::Json => "application/json",
         Format::Yaml => {
             return Err(Status::not_acceptable(
-                "only the following media types are accepted: application/json, application/vnd.kubernetes.protobuf",
+                "only the following media types are accepted: application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch",
             ));
         }
     };
@@ -70,7 +70,7 @@ pub async fn open(
 ) -> Result<impl Stream<Item = Bytes> + Send + use<>, Status> {
     let begun = Instant::now();
     let timeout = match options.timeout_seconds {
-        Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
+        Some(seconds) if seconds != 0 => Duration::from_secs(seconds.try_into().unwrap_or(0)),
         // Spread, so that clients do not return together.
         _ => api.random.jitter(api.limits.watch_min(), 1.0),
     };
@@ -356,7 +356,7 @@ impl Encoder {
         let frame = match self.accept.format {
             Format::Protobuf => protobuf::watch_frame(word, object).ok()?,
             Format::Json | Format::Yaml => {
-                let mut line = serde_json::to_vec(&json!({"type": word, "object": object})).ok()?;
+                let mut line = go_json::text(serde_json::to_vec(&json!({"type": word, "object": object})).ok()?);
                 line.push(b'\n');
                 line
             }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{CONFIG_MAPS, config_map, delete, get, patch, post};
+use crate::client::{CONFIG_MAPS, config_map, delete, get, patch, post, put};
 use crate::pods::{PODS, account, pod};
 use crate::support::TestServer;
 
@@ -85,4 +85,59 @@ async fn a_collection_goes_by_its_selectors() {
     assert_eq!((&gone["kind"], left().await), (&json!("ConfigMapList"), 1));
     delete(client, &format!("{CONFIG_MAPS}?fieldSelector=metadata.name%3Db"), &Value::Null).await.expect(200);
     assert_eq!(left().await, 0);
+}
+
+/// Options may say nothing of their kind or version; what says that it is something else is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn options_of_another_kind_are_refused() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    post(client, CONFIG_MAPS, &config_map("a", &json!({}))).await.expect(201);
+    let unregistered = |kind: &str, version: &str| {
+        format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
+        )
+    };
+    let unconvertible = |kind: &str| format!("converting (v1.{kind}) to (v1.DeleteOptions): unknown conversion");
+    for (kind, version, why) in [
+        ("Pod", "v1", unregistered("Pod", "v1")),
+        ("PatchOptions", "v1", unregistered("PatchOptions", "v1")),
+        ("PatchOptions", "meta.k8s.io/v1", unconvertible("PatchOptions")),
+        ("CreateOptions", "apps/v1", unconvertible("CreateOptions")),
+        ("DeleteOptions", "a/b/c", "unexpected GroupVersion string: a/b/c".to_owned()),
+    ] {
+        let options = json!({"kind": kind, "apiVersion": version});
+        for path in [&format!("{CONFIG_MAPS}/a"), CONFIG_MAPS] {
+            let refused = delete(client, path, &options).await;
+            refused.refused(400, "BadRequest");
+            assert_eq!(refused.body["message"], why, "{path}");
+        }
+    }
+    for options in
+        [json!({"kind": "DeleteOptions", "apiVersion": "apps/v2", "dryRun": ["All"]}), json!({"apiVersion": "zz/v1"})]
+    {
+        delete(client, &format!("{CONFIG_MAPS}/a"), &options).await.expect(200);
+    }
+}
+
+/// A namespace ends by its finalizers: it has no time to wait for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_has_no_grace() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let path = "/api/v1/namespaces/a";
+    let space = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}});
+    post(client, "/api/v1/namespaces", &space).await.expect(201);
+    let marked = delete(client, path, &Value::Null).await.expect(200);
+    assert!(marked["metadata"]["deletionTimestamp"].is_string() && marked["status"]["phase"] == "Terminating");
+    assert!(marked["metadata"].get("deletionGracePeriodSeconds").is_none());
+    let mut last = space.clone();
+    last["spec"] = json!({"finalizers": ["example.com/a", "mine"]});
+    let wrong = put(client, &format!("{path}/finalize"), &last).await;
+    wrong.refused(422, "Invalid");
+    assert_eq!(wrong.body["details"]["causes"][0]["field"], "spec.finalizers[1]");
+    (last["spec"], last["status"]) = (json!({"finalizers": ["example.com/a"]}), json!({"phase": "Odd"}));
+    let owners = put(client, &format!("{path}/finalize"), &last).await.expect(200)["metadata"]["managedFields"].take();
+    let owned = owners.as_array().expect("owners").iter().find(|entry| entry["subresource"] == "finalize");
+    assert_eq!(owned.expect("the finalizers' owner")["fieldsV1"], json!({"f:spec": {"f:finalizers": {}}}));
 }

@@ -90,3 +90,68 @@ async fn views_show_metadata_or_columns() {
     // A view is also what writes answer with, when that is asked for.
     apply(client, &format!("{CONFIG_MAPS}/z?fieldManager=m"), &config_map("z", &json!({}))).await.expect(201);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_parameters_are_told_in_upstreams_words_and_order() {
+    let server = TestServer::start(&[]).await;
+    let number = |function: &str, text: &str, why: &str| format!("strconv.{function}: parsing \"{text}\": {why}");
+    let (syntax, range) = ("invalid syntax", "value out of range");
+    let huge = "99999999999999999999";
+    let one = format!("{CONFIG_MAPS}/a");
+    let token = |why: &str| format!("invalid continue token: continue key is not valid: {why}");
+    let invalid = |why: &str| format!("ListOptions.meta.k8s.io \"\" is invalid: {why}");
+    let version = number("ParseUint", "x", syntax);
+    for (path, query, code, want) in [
+        (CONFIG_MAPS, "timeoutSeconds=", 400, number("ParseInt", "", syntax)),
+        (CONFIG_MAPS, &format!("labelSelector=(&limit={huge}"), 400, number("ParseInt", huge, range)),
+        (CONFIG_MAPS, "limit=x&timeoutSeconds=1.5", 400, number("ParseInt", "1.5", syntax)),
+        (CONFIG_MAPS, "continue=%2500", 400, token("illegal base64 data at input byte 0")),
+        (CONFIG_MAPS, "continue=AAAA", 400, token("invalid character '\\x00' looking for beginning of value")),
+        (
+            CONFIG_MAPS,
+            "sendInitialEvents=",
+            422,
+            invalid("sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"),
+        ),
+        (
+            CONFIG_MAPS,
+            "resourceVersionMatch=exact",
+            422,
+            invalid(
+                "[resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided, resourceVersionMatch: Unsupported value: \"exact\": supported values: \"Exact\", \"NotOlderThan\", \"\"]",
+            ),
+        ),
+        (
+            CONFIG_MAPS,
+            "watch=1&timeoutSeconds=1&sendInitialEvents=1&resourceVersionMatch=x",
+            422,
+            invalid(
+                "[resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan, resourceVersionMatch: Unsupported value: \"x\": supported values: \"NotOlderThan\"]",
+            ),
+        ),
+        (CONFIG_MAPS, "watch=1&resourceVersion=x", 500, format!("resourceVersion: Invalid value: \"x\": {version}")),
+        (&one, "resourceVersion=x", 500, format!("resourceVersion: Invalid value: \"x\": {version}")),
+        (
+            &one,
+            "resourceVersion=%2B1",
+            500,
+            format!("resourceVersion: Invalid value: \"+1\": {}", number("ParseUint", "+1", syntax)),
+        ),
+    ] {
+        let answer = get(&server.client, &format!("{path}?{query}")).await;
+        assert_eq!((answer.code, answer.body["message"].as_str()), (code, Some(want.as_str())), "{query}");
+    }
+    delete(&server.client, "/api/v1/configmaps", &Value::Null).await.refused(405, "MethodNotAllowed");
+    get(&server.client, &format!("{CONFIG_MAPS}?timeout=-1s")).await.expect(200);
+    get(&server.client, &format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=-1")).await.expect(200);
+    let list = get_as(&server.client, CONFIG_MAPS, "application/*").await;
+    list.refused(406, "NotAcceptable");
+    assert!(list.body["message"].as_str().is_some_and(|told| told.starts_with("406: Not Acceptable\n\nAvailable")));
+    let space = "/api/v1/namespaces/default";
+    let lists = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+    let told = get_as(&server.client, space, lists).await.body["message"].take();
+    assert_eq!(
+        told,
+        "you requested PartialObjectMetadataList, but the requested object is not a list (*core.Namespace)"
+    );
+}

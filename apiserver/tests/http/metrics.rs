@@ -57,7 +57,16 @@ async fn the_store_and_its_watchers_are_told() {
         let labels = ["operation=\"CREATE\"", "rejected=\"false\"", &format!("type=\"{kind}\"")];
         assert!(more(step, &labels) >= 1.0, "{kind}");
     }
+    let plugin = "apiserver_admission_controller_admission_duration_seconds_count";
+    for (name, kind) in [("NamespaceLifecycle", "admit"), ("LimitRanger", "admit"), ("ResourceQuota", "validate")] {
+        let labels =
+            [&format!("name=\"{name}\""), "operation=\"CREATE\"", "rejected=\"false\"", &format!("type=\"{kind}\"")];
+        assert!(more(plugin, &labels) >= 1.0, "{name}");
+    }
+    assert_eq!(after.value(plugin, &["name=\"CertificateSigning\"", "operation=\"CREATE\""]), 0.0);
     delete(&server.client, "/api/v1/namespaces/kube-system", &Value::Null).await.refused(403, "Forbidden");
+    let labels = ["name=\"NamespaceLifecycle\"", "operation=\"DELETE\"", "rejected=\"true\"", "type=\"admit\""];
+    assert!(Told::by(&server.client).await.value(plugin, &labels) > before.value(plugin, &labels));
     let labels = ["operation=\"DELETE\"", "rejected=\"true\"", "type=\"validate\""];
     assert!(Told::by(&server.client).await.value(step, &labels) > before.value(step, &labels));
 }

@@ -16,7 +16,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use crate::client::{CONFIG_MAPS, Watch, call, config_map, delete, get, get_as, post};
+use crate::client::{CONFIG_MAPS, Watch, call, config_map, delete, get, get_as, patch, post};
 use crate::support::TestServer;
 
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
@@ -78,18 +78,59 @@ async fn json_ends_with_a_newline() {
     let server = TestServer::start(&[]).await;
     let spaces = "/api/v1/namespaces";
     let table = "application/json;as=Table;g=meta.k8s.io;v=v1";
-    let one = [&format!("{spaces}/default"), spaces, &format!("{spaces}/none"), "/api/v1", "/apis"];
+    let one = [&format!("{spaces}/default"), spaces, "/api/v1", "/apis"];
     for (path, accept) in one.into_iter().flat_map(|path| [(path, "application/json"), (path, table)]) {
         let (_, text) = raw(&server, path, &[("accept", accept)]).await;
         assert_eq!(newlines(&text), [text.len() - 1], "{path} as {accept}");
         let (_, pretty) = raw(&server, &format!("{path}?pretty=1"), &[("accept", accept)]).await;
         assert!(pretty.ends_with(b"\n}"), "{path} as {accept}, pretty");
     }
+    // A failure is no table: who takes nothing else is told it as a person would read it.
+    let (_, none) = raw(&server, &format!("{spaces}/none"), &[("accept", "application/json")]).await;
+    assert_eq!(newlines(&none), [none.len() - 1]);
+    let (_, none) = raw(&server, &format!("{spaces}/none"), &[("accept", table)]).await;
+    assert!(none.ends_with(b"\n}"), "{none:?}");
     let (_, events) = raw(&server, &format!("{spaces}?watch=1&resourceVersion=0&timeoutSeconds=1"), &[]).await;
     for event in events.split_inclusive(|byte| *byte == b'\n') {
         assert!(event.starts_with(br#"{"type":"ADDED","object":{"#) && event.ends_with(b"}}\n"), "{event:?}");
     }
     assert!(newlines(&events).len() >= 4, "the namespaces that every cluster has");
+}
+
+/// Go escapes what HTML gives a meaning to, and the line ends that JavaScript knows and JSON does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn json_has_the_escapes_of_go() {
+    let server = TestServer::start(&[]).await;
+    let mut map = config_map("a", &json!({"k": "<&>\u{2028}\u{2029}"}));
+    map["metadata"]["annotations"] = json!({"x": "é<"});
+    let made = post(&server.client, CONFIG_MAPS, &map).await.expect(201);
+    assert_eq!(made["data"]["k"], map["data"]["k"]);
+    let patched =
+        patch(&server.client, &format!("{CONFIG_MAPS}/a"), "merge", &json!({"data": {"l": "<"}})).await.expect(200);
+    assert_eq!(patched["data"]["l"], "<");
+    let one = format!("{CONFIG_MAPS}/a");
+    let list = format!("{CONFIG_MAPS}?fieldSelector=metadata.name%3Da");
+    let watch = format!("{list}&watch=1&timeoutSeconds=1");
+    let plain = "application/json";
+    let view = |kind: &str| format!("{plain};as={kind};g=meta.k8s.io;v=v1");
+    let whole = br#""data":{"k":"\u003c\u0026\u003e\u2028\u2029","l":"\u003c"}"#.as_slice();
+    let metadata = "\"x\":\"é\\u003c\"".as_bytes();
+    for (path, accept, want) in [
+        (&one, plain.to_owned(), whole),
+        (&list, plain.to_owned(), whole),
+        (&watch, plain.to_owned(), whole),
+        (&one, view("PartialObjectMetadata"), metadata),
+        (&list, view("Table"), metadata),
+        (&watch, view("Table"), metadata),
+    ] {
+        let (_, text) = raw(&server, path, &[("accept", &accept)]).await;
+        assert!(text.windows(want.len()).any(|part| part == want), "{path} {accept}: {}", text.escape_ascii());
+    }
+    let (_, pretty) = raw(&server, &format!("{one}?pretty=1"), &[]).await;
+    let pretty = String::from_utf8(pretty.to_vec()).expect("UTF-8");
+    assert!(pretty.contains(r#""l": "\u003c""#), "{pretty}");
+    let (_, yaml) = raw(&server, &one, &[("accept", "application/yaml")]).await;
+    assert!(String::from_utf8(yaml.to_vec()).expect("UTF-8").contains("l: <"));
 }
 
 /// Where the newlines are.

@@ -1,5 +1,6 @@
 //! Which fields differ between two states of an object.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -14,12 +15,16 @@ pub struct Comparison {
     pub added: FieldSet,
     pub modified: FieldSet,
     pub removed: FieldSet,
+    /// A list has an element that cannot be named, so nobody can be said to own what is in it.
+    pub malformed: bool,
 }
 
 /// Compares two objects of the schema.
 pub fn compare(schema: &Schema, old: &Value, new: &Value) -> Comparison {
-    let found = visit(Shape::Struct(schema), Some(old), Some(new));
-    Comparison { added: found.added.below, modified: found.modified.below, removed: found.removed.below }
+    let malformed = Cell::new(false);
+    let found = visit(Shape::Struct(schema), Some(old), Some(new), &malformed);
+    let malformed = malformed.get();
+    Comparison { added: found.added.below, modified: found.modified.below, removed: found.removed.below, malformed }
 }
 
 impl Comparison {
@@ -62,9 +67,9 @@ impl Found {
     }
 }
 
-fn visit(shape: Shape<'_>, old: Option<&Value>, new: Option<&Value>) -> Found {
+fn visit(shape: Shape<'_>, old: Option<&Value>, new: Option<&Value>, malformed: &Cell<bool>) -> Found {
     if let (None, Some(new)) = (old, new) {
-        return Found { added: all_of(shape, new), ..Found::default() };
+        return Found { added: all_of(shape, new, malformed), ..Found::default() };
     }
     let maps = shape.is_map(old) || shape.is_map(new);
     // Two empty ones are a leaf: that keeps empty and absent apart.
@@ -72,27 +77,29 @@ fn visit(shape: Shape<'_>, old: Option<&Value>, new: Option<&Value>) -> Found {
         return leaf(old, new);
     }
     let mut found = match maps {
-        true => fields(shape, old, new),
-        false => elements(shape, old, new),
+        true => fields(shape, old, new, malformed),
+        false => elements(shape, old, new, malformed),
     };
     found.removed.member |= new.is_none();
     found
 }
 
 /// A place that was not there before, with all below it.
-fn all_of(shape: Shape<'_>, new: &Value) -> Node {
+fn all_of(shape: Shape<'_>, new: &Value, malformed: &Cell<bool>) -> Node {
     let mut node = Node::leaf();
     if is_bare(Some(new)) {
         return node;
     }
     if let (true, Some(map)) = (shape.is_map(Some(new)), new.as_object()) {
         for (name, value) in map {
-            node.below.put(field(name), all_of(shape.child(name).unwrap_or(Shape::Deduced), value));
+            node.below.put(field(name), all_of(shape.child(name).unwrap_or(Shape::Deduced), value, malformed));
         }
     } else if shape.is_list() {
-        for (element, values) in Indexed::of(shape, Some(new)).values {
+        let indexed = Indexed::of(shape, Some(new));
+        malformed.set(malformed.get() || indexed.malformed);
+        for (element, values) in indexed.values {
             let below = match values.as_slice() {
-                [one] => all_of(shape.step(&element), one),
+                [one] => all_of(shape.step(&element), one, malformed),
                 _ => Node::leaf(),
             };
             node.below.put(element, below);
@@ -111,37 +118,38 @@ fn leaf(old: Option<&Value>, new: Option<&Value>) -> Found {
     found
 }
 
-fn fields(shape: Shape<'_>, old: Option<&Value>, new: Option<&Value>) -> Found {
+fn fields(shape: Shape<'_>, old: Option<&Value>, new: Option<&Value>, malformed: &Cell<bool>) -> Found {
     let mut found = Found::default();
     zip(old, new, |name, old, new| {
-        let below = visit(shape.child(name).unwrap_or(Shape::Deduced), old, new);
+        let below = visit(shape.child(name).unwrap_or(Shape::Deduced), old, new, malformed);
         found.put(field(name), below);
     });
     found
 }
 
-fn elements(shape: Shape<'_>, old: Option<&Value>, new: Option<&Value>) -> Found {
+fn elements(shape: Shape<'_>, old: Option<&Value>, new: Option<&Value>, malformed: &Cell<bool>) -> Found {
     let mut found = Found::default();
     if old == new {
         return found;
     }
     let (old, new) = (Indexed::of(shape, old), Indexed::of(shape, new));
+    malformed.set(malformed.get() || old.malformed || new.malformed);
     let elements: BTreeSet<&Element> = old.order.iter().chain(&new.order).collect();
     for element in elements {
         let inner = shape.step(element);
         // What stands more than once is compared as one.
         let below = match (old.count(element), new.count(element)) {
-            (0..=1, 0..=1) => visit(inner, old.one(element), new.one(element)),
+            (0..=1, 0..=1) => visit(inner, old.one(element), new.one(element), malformed),
             (2.., 2..) => {
                 let differ = old.values.get(element) != new.values.get(element);
                 Found { modified: Node { member: differ, ..Node::default() }, ..Found::default() }
             }
             (2.., after) => {
-                let below = if after > 0 { visit(inner, None, new.one(element)) } else { Found::default() };
+                let below = if after > 0 { visit(inner, None, new.one(element), malformed) } else { Found::default() };
                 Found { removed: Node::leaf(), ..below }
             }
             (before, _) => {
-                let below = if before > 0 { visit(inner, old.one(element), None) } else { Found::default() };
+                let below = if before > 0 { visit(inner, old.one(element), None, malformed) } else { Found::default() };
                 Found { added: Node::leaf(), ..below }
             }
         };

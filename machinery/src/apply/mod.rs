@@ -12,6 +12,7 @@ mod conflict;
 mod managers;
 mod merge;
 mod remove;
+mod scale;
 mod set;
 mod shape;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use crate::schema::Schema;
 pub use compare::{Comparison, compare};
 pub use conflict::{Conflict, Conflicts};
 pub use managers::{is_reset, without_times};
+pub use scale::split_scale;
 pub use set::FieldSet;
 pub use update::{apply, update};
 

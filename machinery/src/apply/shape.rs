@@ -164,14 +164,19 @@ fn key_default(field: &Field) -> Option<Value> {
 pub(super) struct Indexed<'v> {
     pub(super) order: Vec<Element>,
     pub(super) values: std::collections::BTreeMap<Element, Vec<&'v Value>>,
+    /// An element could not be named.
+    pub(super) malformed: bool,
 }
 
 impl<'v> Indexed<'v> {
     /// Elements that cannot be named are left out.
     pub(super) fn of(shape: Shape<'_>, list: Option<&'v Value>) -> Self {
-        let mut indexed = Self { order: Vec::new(), values: std::collections::BTreeMap::new() };
+        let mut indexed = Self { order: Vec::new(), values: std::collections::BTreeMap::new(), malformed: false };
         for value in list.and_then(Value::as_array).into_iter().flatten() {
-            let Ok(element) = shape.element(value) else { continue };
+            let Ok(element) = shape.element(value) else {
+                indexed.malformed = true;
+                continue;
+            };
             indexed.order.push(element.clone());
             indexed.values.entry(element).or_default().push(value);
         }

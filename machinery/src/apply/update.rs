@@ -80,6 +80,10 @@ fn owners_of_write(request: &Request<'_>, live: Option<&Value>, new: &Value) -> 
 fn record(request: &Request<'_>, live: &Value, new: &Value, owners: &mut Managers, identity: Identity) {
     fit_to_schema(request, owners);
     let changes = compare(request.schema, live, new).without(request.ignored);
+    if changes.malformed {
+        owners.clear();
+        return;
+    }
     yield_to(owners, None, &changes);
     let mut gained = changes.gained();
     gained.subtract(&UNOWNED);

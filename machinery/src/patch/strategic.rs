@@ -75,6 +75,18 @@ fn merge_key(field: Option<&Field>) -> &str {
     field.and_then(|field| field.patch.merge_key.as_deref()).unwrap_or("")
 }
 
+/// In Go's words, which knows a directive as text only.
+fn unknown_directive(directive: &Value, map: &Value) -> PatchError {
+    let shown = match directive {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => format!("%!s(int64={number})"),
+        Value::Bool(value) => format!("%!s(bool={value})"),
+        Value::Null => "%!s(<nil>)".to_owned(),
+        other => go_map(other),
+    };
+    PatchError::Broken(format!("unknown patch type: {shown} in map: {}", go_map(map)))
+}
+
 pub(super) fn merge_map(
     mut original: Map<String, Value>,
     mut patch: Map<String, Value>,
@@ -84,7 +96,10 @@ pub(super) fn merge_map(
         return match directive.as_str() {
             Some("replace") => Ok(patch),
             Some("delete") => Ok(Map::new()),
-            _ => Err(PatchError::Broken(format!("unknown patch type: {directive} in map: {}", Value::Object(patch)))),
+            _ => {
+                patch.insert(DIRECTIVE.to_owned(), directive.clone());
+                Err(unknown_directive(&directive, &Value::Object(patch)))
+            }
         };
     }
     retain_keys(&mut original, &mut patch)?;
@@ -228,7 +243,7 @@ fn check_order(patch: &[Value], order: &[Value], key: &str) -> Result<(), PatchE
         match found {
             Some(result) => result?,
             None => {
-                let show = |list: &[Value]| Value::Array(list.to_vec()).to_string();
+                let show = |list: &[Value]| go_map(&Value::Array(list.to_vec()));
                 return Err(PatchError::Broken(format!(
                     "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
                     show(patch),
@@ -326,8 +341,7 @@ fn list_directives(
                 return Err(PatchError::Broken("merging lists cannot yet be specified in the patch".to_owned()));
             }
             Some(_) => {
-                let directive = &element[DIRECTIVE];
-                return Err(PatchError::Broken(format!("unknown patch type: {directive} in map: {element}")));
+                return Err(unknown_directive(&element[DIRECTIVE], &element));
             }
         }
     }

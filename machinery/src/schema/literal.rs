@@ -124,16 +124,16 @@ fn bytes(text: Cow<'_, str>) -> Result<Value, Refusal> {
             let canonical = compact.len() == decoded.len().div_ceil(3) * 4 && decoded.len() % 3 == 0;
             Ok(Value::String(if canonical { compact.into_owned() } else { BASE64.encode(decoded) }))
         }
-        Err(error) => {
-            Err(Refusal::Saved(format!("illegal base64 data at input byte {}", bad_byte(&error, compact.len()))))
-        }
+        Err(error) => Err(Refusal::Saved(bad_base64(&error, compact.len()))),
     }
 }
 
-fn bad_byte(error: &base64::DecodeError, length: usize) -> usize {
-    match error {
+/// In Go's words; `length` is that of the text.
+pub fn bad_base64(error: &base64::DecodeError, length: usize) -> String {
+    let at = match error {
         base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
         base64::DecodeError::InvalidLength(_) => length - length % 4,
         base64::DecodeError::InvalidPadding => length,
-    }
+    };
+    format!("illegal base64 data at input byte {at}")
 }

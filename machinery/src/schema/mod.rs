@@ -30,6 +30,7 @@ pub use defaults::default_static;
 pub(crate) use facts::tables;
 pub use facts::{builtin, group_versions, kind_of, kinds, message, messages, published};
 pub use go::{go_map, syntax_error};
+pub use literal::bad_base64;
 pub(crate) use normalize::zero;
 pub use normalize::{is_empty, normalize};
 pub use restore::restore;

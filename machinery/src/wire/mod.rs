@@ -23,7 +23,7 @@ pub const MAGIC: [u8; 4] = *b"k8s\0";
 /// Why bytes are not an object.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum WireError {
-    #[error("provided data does not appear to be a protobuf message, expected prefix {MAGIC:?}")]
+    #[error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")]
     Magic,
     #[error("unexpected EOF")]
     Truncated,

@@ -66,6 +66,13 @@ pub fn to_v1(object: &mut Value) {
     }
 }
 
+/// Whether the annotations of one in the older shape carry metrics.
+pub fn has_metrics(object: &Value) -> bool {
+    let text = meta::map(object, "metadata.annotations").get(METRICS).and_then(Value::as_str);
+    let metrics = text.and_then(|text| serde_json::from_str::<Vec<Value>>(text).ok());
+    metrics.is_some_and(|metrics| !metrics.is_empty())
+}
+
 pub fn to_v2(object: &mut Value) {
     let notes = take_notes(object);
     let read = |name: &str| notes.get(name).and_then(Value::as_str).and_then(|text| serde_json::from_str(text).ok());

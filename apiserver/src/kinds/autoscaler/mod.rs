@@ -52,7 +52,13 @@ pub static V1_TO_ZERO: Hooks = Hooks {
 };
 
 fn default_v1(autoscaler: &mut Value) {
-    set(spec(autoscaler), "minReplicas", 1);
+    let has_metrics = convert::has_metrics(autoscaler);
+    let fields = spec(autoscaler);
+    set(fields, "minReplicas", 1);
+    // The newer shape's default, which whoever writes the older one owns as well.
+    if !has_metrics {
+        set(fields, "targetCPUUtilizationPercentage", CPU_UTILIZATION_PERCENT);
+    }
 }
 
 /// The share of its CPU request that a pod is to use where nothing is said.

@@ -5,6 +5,7 @@
 pub mod claim;
 pub mod class;
 mod form;
+mod prepare;
 mod request;
 mod selector;
 pub mod slice;

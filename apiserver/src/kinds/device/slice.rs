@@ -11,13 +11,13 @@ use super::super::storage::driver_name;
 use super::super::{Hooks, pod, text_column, validate};
 use super::{
     DOMAIN_BYTES_MAX, EFFECTS, IDENTIFIER_BYTES_MAX, binding_conditions, each, each_once, label, name_of, pool_name,
-    qualified,
+    prepare::prepare, qualified,
 };
 use crate::rest::table::{AGE, NAME, age};
 
 pub static HOOKS: Hooks = Hooks {
-    prepare_create: stamp_taints,
-    prepare_update: |new, _| stamp_taints(new),
+    prepare_create: |new| prepare(new, &Value::Null),
+    prepare_update: prepare,
     validate_against: |new, old| validate_spec(&new["spec"], old.map(|old| &old["spec"]), &Path::new("spec")),
     warnings: |slice| {
         let driver = meta::text(slice, "spec.driver");
@@ -51,18 +51,6 @@ pub static HOOKS: Hooks = Hooks {
     },
     ..Hooks::PLAIN
 };
-
-/// A taint without a time gets the object's own, the only one known here.
-fn stamp_taints(slice: &mut Value) {
-    let now = slice["metadata"]["creationTimestamp"].clone();
-    let devices = slice.pointer_mut("/spec/devices").and_then(Value::as_array_mut);
-    for device in devices.into_iter().flatten() {
-        let taints = device.get_mut("taints").and_then(Value::as_array_mut);
-        for taint in taints.into_iter().flatten().filter(|taint| taint["timeAdded"].is_null()) {
-            taint["timeAdded"] = now.clone();
-        }
-    }
-}
 
 const DEVICES_MAX: usize = 128;
 const DEVICES_WITH_MORE_MAX: usize = 64;

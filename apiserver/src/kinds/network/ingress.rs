@@ -21,6 +21,7 @@ pub static HOOKS: Hooks = Hooks {
     },
     validate_status: super::balancer_entries,
     status_warnings: super::super::warnings::balancer_status,
+    is_worth_warning: |_, _| false,
     warnings: |ingress| {
         let is_old =
             meta::annotation(ingress, CLASS_ANNOTATION).is_some() && ingress["spec"]["ingressClassName"].is_null();

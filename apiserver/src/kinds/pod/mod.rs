@@ -38,6 +38,8 @@ pub static HOOKS: Hooks = Hooks {
     validate_status: validate::validate_status,
     warnings_of_sent: profiles::of_new_pod,
     status_warnings: crate::kinds::warnings::pod_status,
+    // People seldom change pods themselves.
+    is_worth_warning: |_, _| false,
     warnings: |pod| {
         let wrong = names::dns_label(meta::name(pod));
         let why = "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended";

@@ -31,6 +31,7 @@ pub static DAEMON_SET: Hooks = Hooks {
     validate: judge,
     validate_update: super::immutable_selector,
     validate_status,
+    is_worth_warning: |new, old| new["spec"]["template"] != old["spec"]["template"],
     warnings: |set| template::warnings(&set["spec"]["template"], &validate::path(&["spec", "template"])),
     has_generation: true,
     columns: &[

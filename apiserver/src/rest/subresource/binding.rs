@@ -37,11 +37,14 @@ fn decode(call: &Call) -> Result<(Value, WriteOptions), Status> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let kind = Gvk::new("", "v1", "Binding");
     let schema = schema::builtin(&kind).ok_or_else(|| Status::internal_error("no schema for Binding"))?;
-    let Decoded { mut object, .. } = body::decode(&call.body, &call.headers, schema, &kind, options.field_validation)?;
+    let Decoded { mut object, warnings } =
+        body::decode(&call.body, &call.headers, schema, &kind, options.field_validation)?;
+    call.warnings.extend(warnings);
     system::ensure_namespace(&mut object, &call.info.namespace)?;
     Ok((object, options))
 }
 
+/// Upstream's answer bears no reason.
 fn check(binding: &Value) -> Result<(), Status> {
     let path = Path::new("target");
     let mut errors = ErrorList::new();

@@ -20,7 +20,7 @@ use crate::rest::current::Current;
 use crate::rest::delete::delete_object;
 use crate::rest::params::{DeleteOptions, WriteOptions};
 use crate::rest::update::{Part, change};
-use crate::rest::{Call, respond};
+use crate::rest::{Call, respond, system};
 
 /// How often a pod that moves on while it is judged is judged anew.
 const ATTEMPTS_MAX: usize = 20;
@@ -63,8 +63,10 @@ fn decode(call: &Call) -> Result<DeleteOptions, Status> {
     if body::api_version(&call.body, &call.headers)? == "policy/v1beta1" {
         kind.version = "v1beta1".into();
     }
-    let Decoded { object: eviction, .. } =
+    let Decoded { object: mut eviction, warnings } =
         body::decode(&call.body, &call.headers, schema, &kind, options.field_validation)?;
+    call.warnings.extend(warnings);
+    system::ensure_namespace(&mut eviction, &call.info.namespace)?;
     if meta::name(&eviction) != call.name() {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }

@@ -134,7 +134,8 @@ fn applied(
     if let Some(replicas) = scale["spec"].get("replicas") {
         own["spec"] = json!({"replicas": replicas});
     }
-    let merged = managers::apply_configuration(call, options, Some(old), &own, now)?;
+    let mut merged = managers::apply_configuration(call, options, Some(old), &own, now)?;
+    machinery::apply::split_scale(old, &mut merged);
     let mut view = scale_of(&merged);
     meta::metadata_mut(&mut view).insert("resourceVersion".into(), scale["metadata"]["resourceVersion"].clone());
     let mut new = scaled(&view, old, call)?;

@@ -13,7 +13,7 @@ use crate::authn::tokens::{Claims, ObjectRef, Private, Tokens};
 use crate::http_body::Response;
 use crate::rest::body::{self, Decoded};
 use crate::rest::params::WriteOptions;
-use crate::rest::{Call, respond};
+use crate::rest::{Call, respond, system};
 
 const GROUP: &str = "authentication.k8s.io";
 const KIND: &str = "TokenRequest";
@@ -29,8 +29,10 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let kind = Gvk::new(GROUP, "v1", KIND);
     let schema = schema::builtin(&kind).ok_or_else(|| Status::internal_error("no schema for TokenRequest"))?;
-    let Decoded { object: mut request, .. } =
+    let Decoded { object: mut request, warnings } =
         body::decode(&call.body, &call.headers, schema, &kind, options.field_validation)?;
+    call.warnings.extend(warnings);
+    system::ensure_namespace(&mut request, &call.info.namespace)?;
     let tokens = api.tokens.as_ref().ok_or_else(|| {
         Status::service_unavailable("no service account signing key: start with --service-account-signing-key-file")
     })?;

@@ -104,8 +104,59 @@ async fn an_update_names_its_object_and_version() {
         (unread.code, &unread.body["message"]),
         (500, &json!("strconv.ParseUint: parsing \"x\": invalid syntax"))
     );
+    // The same where the update would be a create.
+    let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": "a", "resourceVersion": "99999999999999999999"}, "spec": {}});
+    let unread = put(client, "/apis/coordination.k8s.io/v1/namespaces/default/leases/a", &lease).await;
+    assert_eq!(
+        (unread.code, &unread.body["message"]),
+        (500, &json!("strconv.ParseUint: parsing \"99999999999999999999\": value out of range"))
+    );
     let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"});
     let owned = json!({"metadata": {"ownerReferences": [owner, owner]}});
     let patched = patch(client, &path, "merge", &owned).await;
     assert_eq!(patched.body["metadata"]["ownerReferences"], json!([owner]));
+}
+
+/// What nobody can be said to own, and what only Go tells apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_lists_have_owners_as_upstreams_have() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let owned = |object: &Value| object["metadata"]["managedFields"][0]["fieldsV1"].clone();
+    let roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles";
+    let role =
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "a"}, "rules": []});
+    let made = post(client, roles, &role).await.expect(201);
+    assert_eq!((&made["rules"], owned(&made)), (&Value::Null, json!({"f:rules": {}})));
+    let mut none = role.clone();
+    (none["rules"], none["metadata"]["name"]) = (Value::Null, json!("b"));
+    assert_eq!(owned(&post(client, roles, &none).await.expect(201)), Value::Null);
+    none["rules"] = json!([]);
+    assert_eq!(owned(&put(client, &format!("{roles}/b"), &none).await.expect(200)), Value::Null);
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "a", "labels": {"a": "b"}},
+        "secrets": [{}]});
+    assert_eq!(post(client, accounts, &account).await.expect(201)["metadata"].get("managedFields"), None);
+}
+
+/// Who scales owns the replicas in an entry of its own, and everyone else is left with the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_scales_owns_the_replicas_apart() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template}});
+    post(client, path, &deployment).await.expect(201);
+    let scale = json!({"spec": {"replicas": 3}});
+    patch(client, &format!("{path}/a/scale"), "merge", &scale).await.expect(200);
+    let scaled = get(client, &format!("{path}/a")).await.expect(200);
+    let owners = scaled["metadata"]["managedFields"].as_array().expect("owners");
+    let of_scale = owners.iter().find(|entry| entry["subresource"] == "scale").expect("who scaled");
+    assert_eq!(of_scale["fieldsV1"], json!({"f:spec": {"f:replicas": {}}}));
+    assert!(of_scale.get("time").is_none(), "{of_scale}");
+    let other = owners.iter().find(|entry| entry.get("subresource").is_none()).expect("who made it");
+    assert!(other["fieldsV1"]["f:spec"].get("f:replicas").is_none() && other["time"].is_string());
 }

@@ -17,6 +17,7 @@ mod restart;
 mod scheduling;
 mod security;
 mod status;
+mod status_claims;
 mod update;
 mod volume;
 mod windows;

@@ -7,6 +7,7 @@ use machinery::meta;
 use machinery::names;
 use serde_json::Value;
 
+use super::status_claims;
 use crate::kinds::validate;
 
 pub fn validate_status(new: &Value, old: &Value) -> ErrorList {
@@ -21,6 +22,8 @@ pub fn validate_status(new: &Value, old: &Value) -> ErrorList {
         errors.push(Error::invalid(&path.child("qosClass"), class, "field is immutable"));
     }
     errors.extend(restarts(new, old, &path));
+    errors.extend(status_claims::claims(new, &path.child("resourceClaimStatuses")));
+    errors.extend(status_claims::extended(new, &path.child("extendedResourceClaimStatus")));
     errors.extend(addresses(new, old, "podIPs", &path));
     errors.extend(addresses(new, old, "hostIPs", &path));
     errors
