@@ -1,7 +1,7 @@
 //! JSON as Go writes it: `<`, `>`, `&` and Unicode's two line ends stand as escapes in strings, as upstream's answers have
 //! them. In JSON they can stand in strings only, so a text can be changed after it was written.
 
-use memchr::{memchr, memchr3};
+use memchr::{memchr_iter, memchr3};
 
 /// The text with its escapes.
 pub fn text(text: Vec<u8>) -> Vec<u8> {
@@ -10,45 +10,42 @@ pub fn text(text: Vec<u8>) -> Vec<u8> {
 
 /// The text with its escapes; `None` if it needs none, which is seen at a glance.
 pub fn escaped(text: &[u8]) -> Option<Vec<u8>> {
-    let mut at = next(text)?;
-    let (mut rest, mut done) = (text, Vec::with_capacity(text.len() + 64));
-    loop {
-        let (escape, length) = escape_at(&rest[at..]);
-        done.extend_from_slice(&rest[..at]);
-        done.extend_from_slice(escape);
-        rest = &rest[at + length..];
-        let Some(place) = next(rest) else { break };
-        at = place;
+    let (plain, mut rest) = text.split_at(first(text)?);
+    let mut done = Vec::with_capacity(text.len() + 64);
+    done.extend_from_slice(plain);
+    // One look at each byte: a text may be of nothing else.
+    while let Some((byte, after)) = rest.split_first() {
+        match escape(rest) {
+            Some((escape, length)) => {
+                done.extend_from_slice(escape.as_bytes());
+                rest = &rest[length..];
+            }
+            None => {
+                done.push(*byte);
+                rest = after;
+            }
+        }
     }
-    done.extend_from_slice(rest);
     Some(done)
 }
 
-/// Where the next one to escape stands.
-fn next(text: &[u8]) -> Option<usize> {
+/// Where the first one to escape stands.
+fn first(text: &[u8]) -> Option<usize> {
     let mark = memchr3(b'<', b'>', b'&', text);
-    let text = &text[..mark.unwrap_or(text.len())];
-    let mut from = 0;
-    while let Some(at) = memchr(LINE_END[0], &text[from..]).map(|at| from + at) {
-        if text[at..].starts_with(LINE_END) && matches!(text.get(at + 2), Some(0xa8 | 0xa9)) {
-            return Some(at);
-        }
-        from = at + 1;
-    }
-    mark
+    let before = &text[..mark.unwrap_or(text.len())];
+    let line_end = memchr_iter(0xe2, before).find(|at| escape(&text[*at..]).is_some());
+    line_end.or(mark)
 }
 
-/// How U+2028 and U+2029 begin in UTF-8.
-const LINE_END: &[u8] = b"\xe2\x80";
-
-/// What stands for the character that the text begins with, and its length.
-fn escape_at(text: &[u8]) -> (&'static [u8], usize) {
+/// What stands for the character that the text begins with, and its length in bytes.
+fn escape(text: &[u8]) -> Option<(&'static str, usize)> {
     match text {
-        [b'<', ..] => (b"\\u003c", 1),
-        [b'>', ..] => (b"\\u003e", 1),
-        [b'&', ..] => (b"\\u0026", 1),
-        [_, _, 0xa8, ..] => (b"\\u2028", 3),
-        _ => (b"\\u2029", 3),
+        [b'<', ..] => Some(("\\u003c", 1)),
+        [b'>', ..] => Some(("\\u003e", 1)),
+        [b'&', ..] => Some(("\\u0026", 1)),
+        [0xe2, 0x80, 0xa8, ..] => Some(("\\u2028", 3)),
+        [0xe2, 0x80, 0xa9, ..] => Some(("\\u2029", 3)),
+        _ => None,
     }
 }
 

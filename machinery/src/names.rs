@@ -71,6 +71,24 @@ pub fn dns_subdomain(value: &str) -> Vec<String> {
     errors
 }
 
+/// The same with underscores, as names of services begin: what a resolver searches.
+pub fn underscored_subdomain(value: &str) -> Vec<String> {
+    const LABEL: &str = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+    let mut errors = Vec::new();
+    if value.len() > SUBDOMAIN_LENGTH_MAX {
+        errors.push(length_error(SUBDOMAIN_LENGTH_MAX));
+    }
+    let is_name = |label: &str| matches_label(&label.strip_prefix('_').unwrap_or(label).replace('_', "-"));
+    if !value.split('.').all(is_name) {
+        errors.push(pattern_error(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character",
+            &format!(r"{LABEL}(\.{LABEL})*"),
+            &["example.com"],
+        ));
+    }
+    errors
+}
+
 /// `*.example.com`: any host below a domain.
 pub fn wildcard_subdomain(value: &str) -> Vec<String> {
     let mut errors = Vec::new();
@@ -324,6 +342,7 @@ mod tests {
     #[test]
     fn names_good_and_bad() {
         check(dns_subdomain, &["a", "a-b.c", "0"], &["", "A", "a.", ".a", "-a", "a..b", "a_b"]);
+        check(underscored_subdomain, &["_sip._tcp.a", "a_b"], &["a_", "__a", "A", ""]);
         check(dns_label, &["a", "a-1"], &["a.b", "", "a-", &"a".repeat(64)]);
         check(dns1035_label, &["a1"], &["1a", "a.b"]);
         check(qualified_name, &["a", "x.io/A_b.c"], &["", "/a", "a/", "a/b/c", "-a", "X.io/a"]);

@@ -35,6 +35,9 @@ const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 impl RequestInfo {
     pub fn parse(method: &Method, path: &str, query: &Query) -> Self {
         let mut info = Self { verb: method.as_str().to_lowercase(), path: path.to_owned(), ..Self::default() };
+        // Before it is split, as Go has it: a slash is one however it is written. What is passed on stays as it came.
+        let decoded = (path.contains('%') && !path.contains("/proxy")).then(|| decode_percent(path));
+        let path = decoded.as_deref().unwrap_or(path);
         let parts: Vec<&str> = path.trim_matches('/').split('/').filter(|part| !part.is_empty()).collect();
         let parts = match parts.as_slice() {
             ["api", version, rest @ ..] if !rest.is_empty() => {
@@ -170,6 +173,12 @@ mod tests {
             "/apis/apps/v1/namespaces/a/deployments/b/scale",
             ["patch", "apps", "v1", "a", "deployments", "b", "scale"],
         );
+        check(
+            Method::GET,
+            "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
+            ["get", "rbac.authorization.k8s.io", "v1", "", "clusterroles", "system:node", ""],
+        );
+        check(Method::GET, "/api/v1/namespaces/a%2Fpods/b", ["get", "", "v1", "a", "pods", "b", ""]);
         check(
             Method::DELETE,
             "/apis/apps/v1/deployments",

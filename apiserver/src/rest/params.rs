@@ -31,14 +31,30 @@ pub struct WriteOptions {
 }
 
 impl WriteOptions {
-    /// `kind` names the options in an `Invalid` answer: `CreateOptions`, `UpdateOptions`, `PatchOptions`.
+    /// `kind` names the options in an `Invalid` answer: `CreateOptions`, `UpdateOptions`.
     pub fn parse(query: &Query, kind: &str) -> Result<Self, Status> {
+        Self::read(query, kind, ErrorList::new())
+    }
+
+    /// Options of an apply patch: its manager must be named. Of any other patch: it cannot be forced.
+    pub fn parse_patch(query: &Query, is_apply: bool) -> Result<Self, Status> {
         let mut errors = ErrorList::new();
-        let dry_run = parse_dry_run(query.all("dryRun"), &mut errors);
+        if is_apply && query.text("fieldManager").is_none() {
+            errors.push(Error::required(&Path::new("fieldManager"), "is required for apply patch"));
+        }
+        if !is_apply && query.get("force").is_some() {
+            errors.push(Error::forbidden(&Path::new("force"), "may not be specified for non-apply patch"));
+        }
+        Ok(Self { is_apply, ..Self::read(query, "PatchOptions", errors)? })
+    }
+
+    /// What all writes have; `errors` are those that come first.
+    fn read(query: &Query, kind: &str, mut errors: ErrorList) -> Result<Self, Status> {
         let field_manager = query.text("fieldManager").map(str::to_owned);
         if let Some(manager) = &field_manager {
             check_manager(manager, &mut errors);
         }
+        let dry_run = parse_dry_run(query.all("dryRun"), &mut errors);
         let field_validation = match query.get("fieldValidation").unwrap_or_default() {
             "" | "Warn" => FieldValidation::Warn,
             "Ignore" => FieldValidation::Ignore,
@@ -52,37 +68,19 @@ impl WriteOptions {
         refuse("meta.k8s.io", kind, &errors)?;
         Ok(Self { dry_run, field_manager, field_validation, force: query.is_true("force"), is_apply: false })
     }
-
-    /// Options of an apply patch: its manager must be named. Of any other patch: it cannot be forced.
-    pub fn parse_patch(query: &Query, is_apply: bool) -> Result<Self, Status> {
-        let mut options = Self::parse(query, "PatchOptions")?;
-        let mut errors = ErrorList::new();
-        if is_apply && options.field_manager.is_none() {
-            errors.push(Error::required(&Path::new("fieldManager"), "is required for apply patch"));
-        }
-        if !is_apply && query.text("force").is_some() {
-            errors.push(Error::forbidden(&Path::new("force"), "may not be specified for non-apply patch"));
-        }
-        refuse("meta.k8s.io", "PatchOptions", &errors)?;
-        options.is_apply = is_apply;
-        Ok(options)
-    }
 }
 
 fn refuse(group: &str, kind: &str, errors: &ErrorList) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid(group, kind, "", errors)) }
 }
 
+/// All that was given is told if one of it is unknown.
 fn parse_dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut ErrorList) -> bool {
-    let mut dry_run = false;
-    for value in values {
-        if value == "All" {
-            dry_run = true;
-        } else {
-            errors.push(Error::not_supported(&Path::new("dryRun"), Value::from(vec![value]), &["All"]));
-        }
+    let values: Vec<&str> = values.collect();
+    if values.iter().any(|value| *value != "All") {
+        errors.push(Error::not_supported(&Path::new("dryRun"), Value::from(values.clone()), &["All"]));
     }
-    dry_run
+    values.contains(&"All")
 }
 
 fn check_manager(manager: &str, errors: &mut ErrorList) {

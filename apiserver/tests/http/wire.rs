@@ -129,6 +129,8 @@ async fn json_has_the_escapes_of_go() {
     let (_, pretty) = raw(&server, &format!("{one}?pretty=1"), &[]).await;
     let pretty = String::from_utf8(pretty.to_vec()).expect("UTF-8");
     assert!(pretty.contains(r#""l": "\u003c""#), "{pretty}");
+    let (_, status) = raw(&server, &format!("{CONFIG_MAPS}/%3Ca%26"), &[]).await;
+    assert!(String::from_utf8(status.to_vec()).expect("UTF-8").contains(r#"configmaps \"\u003ca\u0026\" not found"#));
     let (_, yaml) = raw(&server, &one, &[("accept", "application/yaml")]).await;
     assert!(String::from_utf8(yaml.to_vec()).expect("UTF-8").contains("l: <"));
 }

@@ -72,10 +72,10 @@ fn searches(config: &Value, path: &Path) -> ErrorList {
     }
     for (position, search) in listed.iter().enumerate() {
         // A dot at the end marks an absolute name; a dot alone is the root. Underscores occur in service names.
-        let name = search.strip_suffix('.').unwrap_or(search).replace('_', "a");
+        let name = search.strip_suffix('.').unwrap_or(search);
         if *search != "." {
             let at = path.index(position);
-            errors.extend(names::dns_subdomain(&name).into_iter().map(|words| Error::invalid(&at, *search, words)));
+            errors.extend(names::underscored_subdomain(name).into_iter().map(|words| Error::invalid(&at, name, words)));
         }
     }
     errors
