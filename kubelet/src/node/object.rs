@@ -176,9 +176,11 @@ fn addresses(identity: &Identity) -> Vec<NodeAddress> {
         .collect()
 }
 
-/// Own amounts over foreign ones: extended resources that others set stay.
+/// Own amounts over foreign ones: extended resources that others set stay. Huge pages are of no other sizes than the
+/// kernel's.
 fn over(known: &Option<BTreeMap<String, ApiQuantity>>, own: &Amounts) -> BTreeMap<String, ApiQuantity> {
     let mut amounts = known.clone().unwrap_or_default();
+    amounts.retain(|name, _| !name.starts_with("hugepages-"));
     amounts.extend(own.iter().map(|(name, quantity)| (name.clone(), ApiQuantity(quantity.to_string()))));
     amounts
 }

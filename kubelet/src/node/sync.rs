@@ -17,7 +17,7 @@ use super::{
     lease,
     object::{self, Identity},
 };
-use crate::{reporting::Reporter, runtime::SharedRuntime};
+use crate::{reporting::Reporter, runtime::SharedRuntime, status::patch::without_the_gone};
 
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(7);
@@ -267,6 +267,8 @@ fn difference(known: &NodeStatus, wanted: &NodeStatus, is_due: bool) -> Option<V
             _ => before == value || is_nothing,
         };
         if !same {
+            let is_amounts = matches!(key.as_str(), "capacity" | "allocatable");
+            let value = if is_amounts { without_the_gone(known.get(&key), &value) } else { value };
             status.insert(key, value);
         }
     }
@@ -281,4 +283,11 @@ fn an_empty_list_is_not_told_again_and_again() {
     };
     assert_eq!(difference(&of(None), &of(Some(Vec::new())), false), None);
     assert!(difference(&of(Some(vec![Default::default()])), &of(Some(Vec::new())), false).is_some());
+}
+
+#[test]
+fn amounts_that_are_gone_are_named() {
+    let of = |capacity: Value| serde_json::from_value::<NodeStatus>(json!({"capacity": capacity})).expect("a status");
+    let told = difference(&of(json!({"cpu": "1", "hugepages-3Mi": "9Mi"})), &of(json!({"cpu": "1"})), false);
+    assert_eq!(told, Some(json!({"status": {"capacity": {"cpu": "1", "hugepages-3Mi": null}}})));
 }

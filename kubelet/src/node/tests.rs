@@ -140,7 +140,7 @@ fn images_are_told_as_upstream_does() {
 fn the_object_keeps_what_others_wrote() {
     let identity = identity(Machine::read(machine_root().path()));
     let known: NodeStatus = serde_json::from_value(json!({
-        "capacity": {"example.com/gpu": "2", "cpu": "1"},
+        "capacity": {"example.com/gpu": "2", "cpu": "1", "hugepages-3Mi": "9Mi"},
         "conditions": [{"type": "NetworkUnavailable", "status": "False"}]
     }))
     .expect("a status");
@@ -151,6 +151,7 @@ fn the_object_keeps_what_others_wrote() {
     assert_eq!(status.node_info.as_ref().and_then(|it| it.swap.as_ref()?.capacity), Some(4096));
     let capacity = status.capacity.clone().expect("capacity");
     assert_eq!((capacity["example.com/gpu"].0.as_str(), capacity["cpu"].0.as_str()), ("2", "2"));
+    assert!(capacity.contains_key("hugepages-2Mi") && !capacity.contains_key("hugepages-3Mi"), "{capacity:?}");
     assert_eq!(status.conditions.as_ref().map(Vec::len), Some(5));
     let told = status.images.clone().expect("images");
     assert_eq!(told[0].names.as_deref(), Some(&["large".to_owned()][..]), "the largest, and only as many as told");

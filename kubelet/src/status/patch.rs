@@ -43,7 +43,7 @@ pub fn between(uid: &str, known: &PodStatus, wanted: &PodStatus) -> Option<Value
 }
 
 /// What makes `wanted` of `known` where maps are merged: keys that are gone are named as null.
-fn without_the_gone(known: Option<&Value>, wanted: &Value) -> Value {
+pub(crate) fn without_the_gone(known: Option<&Value>, wanted: &Value) -> Value {
     let (Some(Value::Object(known)), Value::Object(wanted)) = (known, wanted) else { return wanted.clone() };
     let gone = known.keys().filter(|key| !wanted.contains_key(*key)).map(|key| (key.clone(), Value::Null));
     let kept = wanted.iter().map(|(key, value)| (key.clone(), without_the_gone(known.get(key), value)));
