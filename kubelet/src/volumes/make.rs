@@ -17,11 +17,9 @@ use super::{
 
 /// One volume, decided and ready to be written by a blocking thread.
 pub(super) enum Task {
-    /// `size_bytes` bounds a folder in memory; on disk the eviction manager looks after it.
     EmptyDir {
         folder: PathBuf,
-        in_memory: bool,
-        size_bytes: Option<i64>,
+        medium: Medium,
     },
     HostPath {
         path: String,
@@ -44,6 +42,19 @@ pub(super) enum Task {
     Nothing,
 }
 
+/// What an emptyDir lies on.
+#[derive(Clone, Copy)]
+pub(super) enum Medium {
+    /// The eviction manager looks after its size.
+    Disk,
+    Memory {
+        size_bytes: Option<i64>,
+    },
+    HugePages {
+        page_bytes: i64,
+    },
+}
+
 /// Makes the volume.
 pub(super) fn make(task: &Task, ownership: Ownership, now: Timestamp) -> io::Result<()> {
     match task {
@@ -56,14 +67,16 @@ pub(super) fn make(task: &Task, ownership: Ownership, now: Timestamp) -> io::Res
             }
             ownership.apply(folder, false)
         }
-        Task::EmptyDir { folder, in_memory, size_bytes } => {
+        Task::EmptyDir { folder, medium } => {
             // The kubelet was here before: what the pod's processes have made of the folder stays.
-            if folder.exists() && (!in_memory || mount_table::is_mounted(folder)?) {
+            if folder.exists() && (matches!(medium, Medium::Disk) || mount_table::is_mounted(folder)?) {
                 return Ok(());
             }
             fs::create_dir_all(folder)?;
-            if *in_memory {
-                mount_table::mount_tmpfs(folder, *size_bytes)?;
+            match medium {
+                Medium::Disk => {}
+                Medium::Memory { size_bytes } => mount_table::mount_tmpfs(folder, *size_bytes)?,
+                Medium::HugePages { page_bytes } => mount_table::mount_huge_pages(folder, *page_bytes)?,
             }
             fs::set_permissions(folder, fs::Permissions::from_mode(0o777))?;
             ownership.apply(folder, false)

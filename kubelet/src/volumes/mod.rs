@@ -9,6 +9,7 @@ mod claims;
 mod device;
 mod error;
 mod host_path;
+mod huge_pages;
 pub mod image;
 mod kind;
 mod make;
@@ -39,7 +40,7 @@ use self::{
     error::{Problem, SET_UP, SET_UP_DEVICE},
     image::ImageMounts,
     kind::{Kind, kind},
-    make::{Task, make},
+    make::{Medium, Task, make},
     ownership::Ownership,
     payload::Inputs,
     tokens::Tokens,
@@ -255,14 +256,15 @@ impl VolumeManager {
         match kind(volume) {
             Kind::EmptyDir(source) => {
                 let medium = source.medium.as_deref().unwrap_or_default();
-                if !matches!(medium, "" | "Memory") {
-                    return Err(format!("emptyDir medium {medium:?} is not supported by this kubelet").into());
-                }
-                Ok(Task::EmptyDir {
-                    folder: self.paths.volume(uid, "kubernetes.io/empty-dir", &volume.name),
-                    in_memory: medium == "Memory",
-                    size_bytes: memory_bytes(source, inputs),
-                })
+                let medium = match medium {
+                    "" => Medium::Disk,
+                    "Memory" => Medium::Memory { size_bytes: memory_bytes(source, inputs) },
+                    _ => match huge_pages::page_bytes(medium, inputs.pod) {
+                        Some(page_bytes) => Medium::HugePages { page_bytes: page_bytes? },
+                        None => return Err(format!("unknown storage medium {medium:?}").into()),
+                    },
+                };
+                Ok(Task::EmptyDir { folder: self.paths.volume(uid, "kubernetes.io/empty-dir", &volume.name), medium })
             }
             Kind::HostPath { path, type_ } => Ok(Task::HostPath { path: path.to_owned(), type_: type_.to_owned() }),
             Kind::Files { plugin, in_memory } => Ok(Task::Files {

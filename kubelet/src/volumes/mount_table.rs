@@ -58,6 +58,12 @@ pub(super) fn mount_tmpfs(folder: &Path, size_bytes: Option<i64>) -> io::Result<
     sys_mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), options.as_deref()).map_err(io::Error::from)
 }
 
+pub(super) fn mount_huge_pages(folder: &Path, page_bytes: i64) -> io::Result<()> {
+    let options = format!("pagesize={page_bytes}");
+    let flags = MsFlags::empty();
+    sys_mount(Some("nodev"), folder, Some("hugetlbfs"), flags, Some(options.as_str())).map_err(io::Error::from)
+}
+
 pub(super) fn bind(from: &Path, to: &Path) -> io::Result<()> {
     sys_mount(Some(from), to, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>).map_err(io::Error::from)
 }
