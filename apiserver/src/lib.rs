@@ -17,7 +17,6 @@ pub mod cache;
 mod catalogue;
 mod compress;
 mod connect;
-mod definitions;
 mod discovery;
 mod errors;
 mod fairness;

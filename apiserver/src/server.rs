@@ -22,7 +22,6 @@ use crate::authn::{Remarks, impersonation, web_socket};
 use crate::authz::{self, Decision};
 use crate::browsers::Browsers;
 use crate::compress;
-use crate::definitions;
 use crate::health::Health;
 use crate::http_body::{RequestBody, Response, full, holding};
 use crate::limits::{Place, TooMany, is_long_running, objects_read, too_many};
@@ -174,7 +173,7 @@ async fn route(
         return paths::answer(server, &request, &info.path).await;
     }
     let Some(served) = api.catalogue.find_offered(&info.group, &info.version, &info.resource) else {
-        return definitions::answer(api, &info, &query, request.headers());
+        return paths::unknown(&api.catalogue, &info.path);
     };
     check_scope(&info, served.row.namespaced)?;
     let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::client::{get, get_as, post};
+use crate::client::{get, get_as};
 use crate::support::{TestServer, oracle};
 
 fn recorded(folder: &Path, name: &str) -> Option<Value> {
@@ -130,22 +130,6 @@ async fn a_resources_members_have_upstreams_order() {
     assert!(core.contains(pods), "{core}");
     let scale = r#"{"name":"replicationcontrollers/scale","singularName":"","namespaced":true,"group":"autoscaling","version":"v1","kind":"Scale","verbs":["get","patch","update"]}"#;
     assert!(core.contains(scale), "{core}");
-}
-
-/// kubectl asks before it creates a review, and gives up when it is not told.
-#[tokio::test(flavor = "multi_thread")]
-async fn that_no_kind_is_custom_is_told_and_nothing_else_of_the_group() {
-    let server = TestServer::start(&[]).await;
-    let client = &server.client;
-    let group = "/apis/apiextensions.k8s.io";
-    let definitions = &format!("{group}/v1/customresourcedefinitions");
-    let list = get(client, &format!("{definitions}?limit=500")).await.expect(200);
-    assert_eq!((&list["kind"], &list["items"]), (&json!("CustomResourceDefinitionList"), &json!([])));
-    assert!(list["metadata"]["resourceVersion"].as_str().is_some_and(|version| version.parse::<u64>().is_ok()));
-    for path in [group, &format!("{group}/v1"), &format!("{definitions}/a"), &format!("{definitions}?watch=1")] {
-        get(client, path).await.nowhere();
-    }
-    post(client, definitions, &json!({"metadata": {"name": "a"}})).await.nowhere();
 }
 
 #[tokio::test(flavor = "multi_thread")]
