@@ -166,7 +166,6 @@ impl Dispatcher {
         workers.values_mut().filter(waits).for_each(|entry| entry.next = None);
         if let Some(entry) = workers.get_mut(pod_uid) {
             entry.is_leaving = true;
-            entry.next = None;
             entry.inbox.tell(|news| (news.gone, news.returns) = (true, Some(false)));
         }
     }
@@ -251,7 +250,10 @@ impl Dispatcher {
                     }
                     this.start(next, false);
                 }
-                (_, Some(_)) if !this.0.shutdown.is_triggered() => this.start(entry.pod, entry.is_leaving),
+                (next, Some(_)) if !this.0.shutdown.is_triggered() => {
+                    this.start(entry.pod, entry.is_leaving);
+                    next.into_iter().for_each(|next| this.put(next));
+                }
                 _ => {}
             }
             if entry.is_static {

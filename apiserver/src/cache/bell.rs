@@ -12,7 +12,7 @@ use futures::task::AtomicWaker;
 #[derive(Default)]
 pub(super) struct Bell {
     rung: Arc<AtomicU64>,
-    /// Of those who are gone too, until the list is full.
+    /// Of those who are gone too, until the list is full or most of it is theirs.
     listeners: Mutex<Vec<Arc<AtomicWaker>>>,
 }
 
@@ -21,7 +21,7 @@ impl Bell {
         let waker = Arc::default();
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         if listeners.len() == listeners.capacity() {
-            listeners.retain(|listener| Arc::strong_count(listener) > 1);
+            listeners.retain(is_there);
         }
         listeners.push(Arc::clone(&waker));
         Listener { rung: self.rung.clone(), heard: self.rung.load(Ordering::SeqCst), waker }
@@ -29,10 +29,22 @@ impl Bell {
 
     pub(super) fn ring(&self) {
         self.rung.fetch_add(1, Ordering::SeqCst);
-        for listener in self.listeners.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = 0;
+        for listener in listeners.iter() {
             listener.wake();
+            gone += usize::from(!is_there(listener));
+        }
+        if gone > listeners.len() / 2 {
+            listeners.retain(is_there);
+            let room = listeners.len() * 2;
+            listeners.shrink_to(room);
         }
     }
+}
+
+fn is_there(listener: &Arc<AtomicWaker>) -> bool {
+    Arc::strong_count(listener) > 1
 }
 
 /// Who hears one bell. It is waited for by one task at a time.
@@ -119,7 +131,10 @@ mod tests {
             bell.listen();
         }
         assert!(bell.listeners.lock().unwrap().len() < 100);
+        let many: Vec<Listener> = (0..100).map(|_| bell.listen()).collect();
+        drop(many);
         bell.ring();
+        assert_eq!(bell.listeners.lock().unwrap().len(), 1);
         assert!(listener.has_rung());
     }
 }

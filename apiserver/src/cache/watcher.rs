@@ -156,7 +156,11 @@ impl Watcher {
                 self.is_drained = false;
                 Ok(false)
             }
-            Chunk::Ended => Err(WatchEnd::Closed { reason: "the cache was closed or loaded anew".to_owned() }),
+            // Who passes over the end, to hand out first what came before it, finds it again.
+            Chunk::Ended => {
+                self.is_drained = false;
+                Err(WatchEnd::Closed { reason: "the cache was closed or loaded anew".to_owned() })
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod body;
+mod carried;
 mod components;
 pub mod create;
 pub mod current;

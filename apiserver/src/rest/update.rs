@@ -10,6 +10,7 @@ use machinery::status::Status;
 use serde_json::Value;
 
 use super::body::{self, Decoded};
+use super::carried::carry_over;
 use super::create::{complete, create_object, put, show_empty};
 use super::current::{self, Current};
 use super::params::WriteOptions;
@@ -197,14 +198,7 @@ async fn attempt(
     }
     let companions = api.companions(served, Some(&mut new), Some(old)).await?;
     api.admission.validate(&request, &new).await?;
-    let is_judged = !served.hooks.has_generation || meta::generation(&new) != meta::generation(old);
-    let is_whole = matches!(part, Part::Main) || call.info.subresource == "scale";
-    if is_whole && is_judged && (served.hooks.is_worth_warning)(&new, old) {
-        call.warnings.extend((served.hooks.warnings)(&new));
-    }
-    if matches!(part, Part::Status) {
-        call.warnings.extend((served.hooks.status_warnings)(&new));
-    }
+    warn(&new, old, call, part);
     if current::is_same(&new, old) {
         return Ok(Attempt::Unchanged);
     }
@@ -212,6 +206,19 @@ async fn attempt(
         return Ok(Attempt::Done(Written::not_stored(new)));
     }
     write(current, Made { request, new, companions, named_version }).await
+}
+
+/// What a client is told of an object that is taken nevertheless.
+fn warn(new: &Value, old: &Value, call: &Call, part: Part) {
+    let hooks = call.served.hooks;
+    let is_judged = !hooks.has_generation || meta::generation(new) != meta::generation(old);
+    let is_whole = matches!(part, Part::Main) || call.info.subresource == "scale";
+    if is_whole && is_judged && (hooks.is_worth_warning)(new, old) {
+        call.warnings.extend((hooks.warnings)(new));
+    }
+    if matches!(part, Part::Status) {
+        call.warnings.extend((hooks.status_warnings)(new));
+    }
 }
 
 /// What an attempt makes of an object, ready to be written.
@@ -314,63 +321,6 @@ pub fn check_versioned(object: &Value, call: &Call) -> Result<(), Status> {
     // Upstream names the resource here, where it names the kind of what is invalid otherwise.
     let of = call.served.group_resource();
     Err(Status::invalid(of.group, of.resource, call.name(), &vec![error]))
-}
-
-/// Puts back what this request may not change, and the version where an update came without one.
-fn carry_over(new: &mut Value, old: &Value, call: &Call, part: Part, now: &str) {
-    let hooks = call.served.hooks;
-    match part {
-        Part::Main => {
-            if call.served.row.has_status() {
-                restore(new, old, |name| name == "status");
-            }
-            (hooks.prepare_update)(new, old);
-        }
-        Part::Status => {
-            restore(new, old, |name| !matches!(name, "status" | "metadata" | "apiVersion" | "kind"));
-            (hooks.prepare_status)(new, old);
-            (hooks.stamp_status)(new, old, now);
-        }
-        Part::Owned(paths) => {
-            let asked = std::mem::replace(new, old.clone());
-            new["metadata"] = asked["metadata"].clone();
-            for path in paths {
-                set_at(new, path, meta::at(&asked, path).clone());
-            }
-            (hooks.stamp_status)(new, old, now);
-        }
-        Part::Portion(_) | Part::Raw | Part::Own => {}
-    }
-    if matches!(meta::resource_version(new), "" | "0") {
-        let version = old["metadata"]["resourceVersion"].clone();
-        meta::metadata_mut(new).insert("resourceVersion".into(), version);
-    }
-}
-
-fn restore(new: &mut Value, old: &Value, belongs: impl Fn(&str) -> bool) {
-    let (Some(fields), Some(stored)) = (new.as_object_mut(), old.as_object()) else { return };
-    fields.retain(|name, _| !belongs(name));
-    fields.extend(stored.iter().filter(|(name, _)| belongs(name)).map(|(name, value)| (name.clone(), value.clone())));
-}
-
-/// Puts a value at a dotted path, or takes it away when it is null.
-fn set_at(object: &mut Value, path: &str, value: Value) {
-    match path.split_once('.') {
-        Some((first, rest)) => {
-            let mut inner = Value::Object(std::mem::take(meta::object_mut(object, first)));
-            set_at(&mut inner, rest, value);
-            object[first] = inner;
-        }
-        None => {
-            if let Some(fields) = object.as_object_mut() {
-                if value.is_null() {
-                    fields.remove(path);
-                } else {
-                    fields.insert(path.to_owned(), value);
-                }
-            }
-        }
-    }
 }
 
 /// All that is wrong with a changed object.

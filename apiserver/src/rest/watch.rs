@@ -16,6 +16,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt as _, Stream};
 use machinery::status::Status;
 use serde_json::{Value, json};
+use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::negotiate::{Accept, Format, Shape};
@@ -191,8 +192,10 @@ impl Watch {
             if self.server_ends.poll_unpin(context).is_ready() {
                 return Poll::Ready(None);
             }
+            // A task that has used up its turn is told nothing by a timer, and the timer does not begin.
+            let begins = coop::has_budget_remaining();
             if self.due.as_mut().poll(context).is_pending() {
-                self.armed = Some(context.waker().clone());
+                self.armed = begins.then(|| context.waker().clone());
                 return Poll::Pending;
             }
             self.armed = None;

@@ -92,7 +92,7 @@ impl Inner {
             return answer.map(body::full);
         }
         let query = Query::parse(&query_text);
-        let Some(route) = Route::parse(&path) else {
+        let Some(route) = Route::parse(&path).filter(|route| self.offers.debugging || !route.is_withheld()) else {
             return text(StatusCode::NOT_FOUND, "404 page not found\n");
         };
         if route.is_debugging() && !self.offers.debugging {

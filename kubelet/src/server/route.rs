@@ -73,6 +73,11 @@ impl Route {
         }
     }
 
+    /// Not even there where there is no debugging, as on the read-only port.
+    pub fn is_withheld(&self) -> bool {
+        matches!(self, Self::Checkpoint(_))
+    }
+
     /// Turned off by `enableDebuggingHandlers: false`.
     pub fn is_debugging(&self) -> bool {
         let is_numbers =

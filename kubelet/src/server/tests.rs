@@ -196,6 +196,7 @@ async fn what_is_turned_off_says_so() {
         let (code, text) = served.ask(method, path).await;
         assert!(code == 405 && text.contains("Debug endpoints are disabled."), "{method} {path}: {text}");
     }
+    assert_eq!(served.ask("POST", "/checkpoint/ns/p/a").await.0, 404);
     let (code, pods) = served.ask("GET", "/pods").await;
     let items = pods.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str::<Value>(body).ok());
     assert_eq!((code, items.map(|it| it["items"].as_array().map(Vec::len))), (200, Some(Some(1))));
