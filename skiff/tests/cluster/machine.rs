@@ -291,7 +291,7 @@ fn the_important_end_last(cluster: &Cluster, mut kubelet: Child) -> Result<Child
         )
     };
     let critical = r#""priorityClassName": "system-node-critical","#;
-    cluster.apply(&(pod("plain", "", "sleep 2; exit 0") + &pod("critical", critical, "exit 0")))?;
+    cluster.apply(&(pod("plain", "", "sleep 2; exit 1") + &pod("critical", critical, "exit 0")))?;
     let wait =
         ["wait", "pod/plain", "pod/critical", "--namespace=kube-system", "--for=condition=Ready", "--timeout=90s"];
     cluster.kubectl(&wait)?;
@@ -300,10 +300,13 @@ fn the_important_end_last(cluster: &Cluster, mut kubelet: Child) -> Result<Child
     let of = |pod: &str, path: &str| {
         cluster.kubectl(&["get", "pod", pod, "--namespace=kube-system", "-o", &format!("jsonpath={{.status{path}}}")])
     };
-    for pod in ["plain", "critical"] {
+    // What ended well when it was asked to has not failed.
+    let words = "Failed Terminated: Pod was terminated in response to imminent node shutdown.";
+    for (pod, words) in [("plain", words), ("critical", "Succeeded : ")] {
         let told = of(pod, ".phase")? + " " + &of(pod, ".reason")? + ": " + &of(pod, ".message")?;
-        let words = "Failed Terminated: Pod was terminated in response to imminent node shutdown.";
         ensure!(told == words, "{pod}: {told}");
+        let condition = of(pod, ".conditions[?(@.type==\"DisruptionTarget\")].reason")?;
+        ensure!(condition == "TerminationByKubelet", "{pod}: {condition}");
     }
     let ended = |pod: &str| of(pod, ".containerStatuses[0].state.terminated.finishedAt");
     let (plain, important) = (ended("plain")?, ended("critical")?);
