@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::shape::Shape;
 use crate::patch::go_type;
-use crate::schema::{Schema, Type};
+use crate::schema::{Schema, Type, go_map};
 
 /// The objections, in upstream's words: `.spec.foo: field not declared in schema`. As there, nothing more is told of a map
 /// behind a field that there is not, and of a list behind an element that cannot be told from others.
@@ -38,7 +38,7 @@ fn visit(ty: &Type, shape: Shape<'_>, value: &Value, path: &str, errors: &mut Ve
 fn visit_struct(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<String>) {
     let Value::Object(map) = value else {
         let at = if path.is_empty() { String::new() } else { format!("{path}: ") };
-        return errors.push(format!("{at}expected map, got &{{{}}}", plain(value)));
+        return errors.push(format!("{at}expected map, got &{{{}}}", go_map(value)));
     };
     for (name, value) in map {
         let path = format!("{path}.{name}");
@@ -89,23 +89,9 @@ fn mismatch(ty: &Type, value: &Value) -> Option<String> {
     let got = || match expected {
         "string" => format!("&value.valueUnstructured{{Value:{}}}", syntax(value)),
         "numeric (int or float)" => go_type(value).to_owned(),
-        _ => format!("&{{{}}}", plain(value)),
+        _ => format!("&{{{}}}", go_map(value)),
     };
     (!fits).then(|| format!("{expected}, got {}", got()))
-}
-
-/// As Go's `%v` shows it.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(list) => format!("[{}]", list.iter().map(plain).collect::<Vec<_>>().join(" ")),
-        Value::Object(map) => {
-            let entries = map.iter().map(|(name, value)| format!("{name}:{}", plain(value)));
-            format!("map[{}]", entries.collect::<Vec<_>>().join(" "))
-        }
-        Value::Bool(_) | Value::Number(_) => value.to_string(),
-    }
 }
 
 /// As Go's `%#v` shows it.
