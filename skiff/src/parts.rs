@@ -31,12 +31,8 @@ pub(crate) fn called(arguments: &[String]) -> Option<(Part, &[String])> {
 pub(crate) fn main(part: Part, arguments: &[String]) -> ExitCode {
     let values = match flags(part).parse(arguments) {
         Ok(values) => values,
-        Err(error) if error.exit_code() == 0 => {
-            println!("{error}");
-            return ExitCode::SUCCESS;
-        }
         Err(error) => {
-            eprint_line(&format!("Error: {error}"));
+            error.print();
             return ExitCode::from(error.exit_code());
         }
     };

@@ -1,5 +1,7 @@
 //! Why a command line does not start the program.
 
+use std::io::{self, Write as _};
+
 /// The end of parsing: an error of the user's, or a question answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -32,12 +34,12 @@ impl Error {
         }
     }
 
-    /// Prints what the user must see: answers to standard output, errors to standard error as `Error: …`.
-    #[allow(clippy::print_stdout, clippy::print_stderr, reason = "the command line is not up yet, nor is logging")]
+    /// Prints what the user must see: answers to standard output, errors to standard error as `Error: …`. Who has closed
+    /// the pipe, as `head` does, has seen enough.
     pub fn print(&self) {
-        match self {
-            Self::Help(text) | Self::Version(text) => println!("{}", text.trim_end()),
-            error => eprintln!("Error: {error}"),
-        }
+        let _ = match self {
+            Self::Help(text) | Self::Version(text) => writeln!(io::stdout(), "{}", text.trim_end()),
+            error => writeln!(io::stderr(), "Error: {error}"),
+        };
     }
 }
