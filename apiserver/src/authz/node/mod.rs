@@ -7,11 +7,13 @@ mod references;
 
 use machinery::field::quote;
 use machinery::meta;
+use memchr::memmem;
 use serde_json::Value;
 
 use super::rules::Rule;
 use super::{Attributes, Decision};
 use crate::api::Api;
+use crate::cache::Item;
 use crate::index::field_position;
 use crate::request::{NODES, RequestInfo, User};
 use crate::rest::current::Current;
@@ -245,22 +247,34 @@ fn related(api: &Api, node: &str, info: &RequestInfo) -> Decision {
     if info.name.is_empty() {
         return deny("No Object name found");
     }
-    let is_related = pods_on(api, node, &info.namespace).iter().any(|pod| references::in_pod(pod, info))
+    let named = memmem::Finder::new(&info.name);
+    // A generated claim bears its pod's name and its volume's, which stand apart in the pod.
+    let may_name = |item: &Item| info.resource == "persistentvolumeclaims" || named.find(&item.body).is_some();
+    let is_related = pods_on(api, node, &info.namespace, may_name, |pod| references::in_pod(pod, info))
         || (info.resource == "secrets" && of_volumes(api, node, info));
     if is_related { allow() } else { deny(no_relationship(node)) }
 }
 
-fn pods_on(api: &Api, node: &str, namespace: &str) -> Vec<Value> {
-    let Some(pods) = api.catalogue.find("", "v1", "pods") else { return Vec::new() };
-    let position = field_position(pods, "spec.nodeName");
+/// Whether there is such a pod on the node. Those that `may_be` sorts out are not taken apart.
+fn pods_on(
+    api: &Api,
+    node: &str,
+    namespace: &str,
+    may_be: impl Fn(&Item) -> bool,
+    is: impl Fn(&Value) -> bool,
+) -> bool {
+    let Some(pods) = api.catalogue.find("", "v1", "pods") else { return false };
+    let Some(position) = field_position(pods, "spec.nodeName") else { return false };
     let snapshot = api.cache.list(pods.id, &api.catalogue.prefix(pods, namespace));
-    let on_node = snapshot.iter().filter(|item| position.and_then(|position| item.fields.get(position)) == Some(node));
-    on_node.filter_map(|item| Current::from_item(item).ok()).map(|pod| pod.object).collect()
+    let mut on_node = snapshot.iter().filter(|item| item.fields.get(position) == Some(node) && may_be(item));
+    on_node.any(|item| Current::from_item(item).is_ok_and(|pod| is(&pod.object)))
 }
 
 /// Whether the secret is one of a volume that is bound to a claim of a pod on the node.
 fn of_volumes(api: &Api, node: &str, info: &RequestInfo) -> bool {
-    pods_on(api, node, "").iter().any(|pod| {
+    let kinds = [memmem::Finder::new("\"persistentVolumeClaim\""), memmem::Finder::new("\"ephemeral\"")];
+    let may_claim = |item: &Item| kinds.iter().any(|kind| kind.find(&item.body).is_some());
+    pods_on(api, node, "", may_claim, |pod| {
         let namespace = meta::namespace(pod);
         references::claims(pod).iter().any(|name| {
             let claim = api.peek_named("", "persistentvolumeclaims", namespace, name);
