@@ -138,11 +138,18 @@ pub fn uri(segments: &[&str], query: &[(String, String)]) -> Result<Uri, Status>
 
 /// Percent-encodes what is neither a letter, a digit, nor one of `-_.~`.
 pub fn escape(text: &str) -> String {
+    escape_but(text, b"-_.~")
+}
+
+/// Percent-encodes a decoded path as Go does where it passes one on: a slash that came encoded is one like any other.
+pub fn escape_path(path: &str) -> String {
+    escape_but(path, b"-_.~$&+,/:;=@")
+}
+
+fn escape_but(text: &str, plain: &[u8]) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || plain.contains(&byte);
     text.bytes()
-        .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
-            byte => format!("%{byte:02X}"),
-        })
+        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
         .collect()
 }
 
@@ -177,5 +184,6 @@ mod tests {
     fn paths_are_escaped() {
         let uri = uri(&["exec", "ns", "a b"], &[("command".into(), "ls -l&x".into())]).unwrap();
         assert_eq!(uri.to_string(), "/exec/ns/a%20b?command=ls%20-l%26x");
+        assert_eq!(escape_path("/n/a:80/proxy/x y/ü?%"), "/n/a:80/proxy/x%20y/%C3%BC%3F%25");
     }
 }

@@ -16,6 +16,7 @@ use http::Method;
 pub struct RequestInfo {
     /// `get`, `list`, `watch`, `create`, … for resources; the lower-case method otherwise.
     pub verb: String,
+    /// Percent-decoded before it is split, as Go has it: a slash is one however it is written.
     pub path: String,
     /// False for `/version`, `/healthz`, discovery and the like.
     pub is_resource: bool,
@@ -25,8 +26,6 @@ pub struct RequestInfo {
     pub resource: String,
     pub subresource: String,
     pub name: String,
-    /// What stands behind the subresource: the path below `…/proxy/`.
-    pub rest: String,
 }
 
 /// Subresources of a namespace itself; anything else behind a namespace's name is a resource inside it.
@@ -34,28 +33,30 @@ const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 
 impl RequestInfo {
     pub fn parse(method: &Method, path: &str, query: &Query) -> Self {
-        let mut info = Self { verb: method.as_str().to_lowercase(), path: path.to_owned(), ..Self::default() };
-        // Before it is split, as Go has it: a slash is one however it is written. What is passed on stays as it came.
-        let decoded = (path.contains('%') && !path.contains("/proxy")).then(|| decode_percent(path));
-        let path = decoded.as_deref().unwrap_or(path);
+        let path = if path.contains('%') { decode_percent(path) } else { path.to_owned() };
+        let mut info = Self { verb: method.as_str().to_lowercase(), ..Self::default() };
+        info.read(method, &path, query);
+        Self { path, ..info }
+    }
+
+    fn read(&mut self, method: &Method, path: &str, query: &Query) {
         let parts: Vec<&str> = path.trim_matches('/').split('/').filter(|part| !part.is_empty()).collect();
         let parts = match parts.as_slice() {
             ["api", version, rest @ ..] if !rest.is_empty() => {
-                info.version = (*version).to_owned();
+                self.version = (*version).to_owned();
                 rest
             }
             ["apis", group, version, rest @ ..] if !rest.is_empty() => {
-                info.group = (*group).to_owned();
-                info.version = (*version).to_owned();
+                self.group = (*group).to_owned();
+                self.version = (*version).to_owned();
                 rest
             }
-            _ => return info,
+            _ => return,
         };
-        info.is_resource = true;
-        let parts = info.take_verb(method, parts);
-        info.take_resource(parts);
-        info.refine_verb(query);
-        info
+        self.is_resource = true;
+        let parts = self.take_verb(method, parts);
+        self.take_resource(parts);
+        self.refine_verb(query);
     }
 
     /// Reads the verb from the method; `/watch/` before the resource is the old way to ask for a watch.
@@ -95,7 +96,6 @@ impl RequestInfo {
         self.resource = next();
         self.name = next();
         self.subresource = next();
-        self.rest = parts.copied().collect::<Vec<_>>().join("/");
     }
 
     fn refine_verb(&mut self, query: &Query) {
@@ -187,9 +187,15 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_stands_behind_a_proxy() {
-        let info = parse(Method::GET, "/api/v1/namespaces/a/pods/b:80/proxy/x/y");
-        assert_eq!((info.subresource.as_str(), info.rest.as_str()), ("proxy", "x/y"));
+    fn reads_paths_with_a_proxy_as_all_others() {
+        check(
+            Method::GET,
+            "/api/v1/namespaces/a/pods/https%3Ab%3A80/proxy/x%20y",
+            ["get", "", "v1", "a", "pods", "https:b:80", "proxy"],
+        );
+        check(Method::GET, "/api/v1/namespaces/a/pods/proxy%2Db", ["get", "", "v1", "a", "pods", "proxy-b", ""]);
+        check(Method::GET, "/api/v1/namespaces/a%2Fpods/proxy", ["get", "", "v1", "a", "pods", "proxy", ""]);
+        assert_eq!(parse(Method::GET, "/health%7A/proxy").path, "/healthz/proxy");
     }
 
     #[test]

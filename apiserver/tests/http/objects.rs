@@ -37,6 +37,20 @@ async fn objects_are_made_read_and_updated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_path_means_the_same_however_it_is_written() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let made = post(client, CONFIG_MAPS, &config_map("proxy-a", &json!({}))).await.expect(201);
+    for path in ["/proxy%2Da", "%2Fproxy-a", "/%70roxy-a"] {
+        assert_eq!(get(client, &format!("{CONFIG_MAPS}{path}")).await.expect(200), made, "{path}");
+    }
+    assert_eq!(get(client, "/%76ersion").await.expect(200), get(client, "/version").await.expect(200));
+    let refused = get(client, "/api/v1/nodes/n%6Fne/proxy/a%2Fb").await;
+    refused.refused(404, "NotFound");
+    assert_eq!(refused.body["message"], "nodes \"none\" not found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dry_run_stores_nothing_and_names_are_generated() {
     let server = TestServer::start(&[]).await;
     let client = &server.client;

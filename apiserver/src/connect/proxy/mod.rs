@@ -21,15 +21,14 @@ use super::{kubelet, splice};
 use crate::admission::{self, Operation};
 use crate::api::Api;
 use crate::http_body::{BoxError, Response, empty, full};
-use crate::request::decode_percent;
 use crate::rest::Call;
 
 pub async fn dispatch(api: &Arc<Api>, call: Call) -> Result<Response, Status> {
     let resource = call.served.row.plural.to_string();
-    let path = call.info.path.clone();
-    let paths = Paths::of(&path, &resource, call.name()).ok_or_else(Status::unknown_path)?;
-    let id = decode_percent(call.name());
-    let (object, backend, to_kubelet) = find(api, &call, &resource, &id).await?;
+    let path = kubelet::escape_path(&call.info.path);
+    let name = kubelet::escape_path(call.name());
+    let paths = Paths::of(&path, &resource, &name).ok_or_else(Status::unknown_path)?;
+    let (object, backend, to_kubelet) = find(api, &call, &resource, call.name()).await?;
     let admitted = admission::Request::new(api, &call, Operation::Connect, false, None);
     api.admission.validate(&admitted, &object).await?;
     let upgrade = call.upgrade.is_some();
