@@ -29,7 +29,7 @@ pub fn carry_over(new: &mut Value, old: &Value, call: &Call, part: Part, now: &s
             }
             (hooks.stamp_status)(new, old, now);
         }
-        Part::Portion(_) | Part::Raw | Part::Own => {}
+        Part::Portion(_) | Part::Raw => {}
     }
     if matches!(meta::resource_version(new), "" | "0") {
         let version = old["metadata"]["resourceVersion"].clone();

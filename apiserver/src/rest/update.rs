@@ -39,8 +39,6 @@ pub enum Part {
     Portion(&'static Portion),
     /// What the caller decided; nothing is carried over.
     Raw,
-    /// What the server alone changes of a stored object, which has its form and was admitted and judged before.
-    Own,
 }
 
 impl Part {
@@ -88,13 +86,40 @@ async fn is_absent(api: &Api, call: &Call) -> Result<bool, Status> {
     Ok(api.read(&call.served, &call.info.namespace, call.name()).await?.is_none())
 }
 
+/// Whose word it is what an object becomes.
+#[derive(Clone, Copy)]
+enum Author {
+    Client(Part),
+    Server,
+}
+
 /// Changes a stored object and returns it in the shape that it is stored in: `make` says what it becomes from what it is
 /// (both in the row's own shape), and may be called again when another writer was faster. A `resourceVersion` in what it
 /// returns must be the stored one; none means any.
-pub async fn change(
+pub fn change(
     api: &Api,
     call: &Call,
     part: Part,
+    options: &WriteOptions,
+    make: impl Fn(&Value) -> Result<Value, Status>,
+) -> impl Future<Output = Result<Written, Status>> {
+    change_until_made(api, call, Author::Client(part), options, make)
+}
+
+/// Changes what the server alone changes of a stored object, which has its form and was admitted and judged before.
+pub fn change_own(
+    api: &Api,
+    call: &Call,
+    options: &WriteOptions,
+    make: impl Fn(&Value) -> Result<Value, Status>,
+) -> impl Future<Output = Result<Written, Status>> {
+    change_until_made(api, call, Author::Server, options, make)
+}
+
+async fn change_until_made(
+    api: &Api,
+    call: &Call,
+    author: Author,
     options: &WriteOptions,
     make: impl Fn(&Value) -> Result<Value, Status>,
 ) -> Result<Written, Status> {
@@ -107,7 +132,11 @@ pub async fn change(
         let Some(current) = found else { return Err(call.not_found()) };
         let shown = served.is_view().then(|| served.shown(&current.object));
         let shown = shown.as_ref().unwrap_or(&current.object);
-        let outcome = match attempt(api, call, part, options, &current, shown, &make).await {
+        let attempted = match author {
+            Author::Client(part) => attempt(api, call, part, options, &current, shown, &make).await,
+            Author::Server => attempt_own(api, call, options, &current, shown, &make).await,
+        };
+        let outcome = match attempted {
             Ok(Attempt::Done(changed)) => return Ok(changed),
             Ok(Attempt::Moved(newer)) => {
                 found = newer;
@@ -137,6 +166,22 @@ enum Attempt {
     Failed(Status),
 }
 
+async fn attempt_own(
+    api: &Api,
+    call: &Call,
+    options: &WriteOptions,
+    current: &Current,
+    shown: &Value,
+    make: &impl Fn(&Value) -> Result<Value, Status>,
+) -> Result<Attempt, Status> {
+    let new = make(shown)?;
+    if options.dry_run {
+        return Ok(Attempt::Done(Written::not_stored(new)));
+    }
+    let request = Request::new(api, call, Operation::Update, options.dry_run, Some(&current.object));
+    write(current, Made { request, new, companions: Commit::default(), named_version: false }).await
+}
+
 async fn attempt(
     api: &Api,
     call: &Call,
@@ -150,12 +195,6 @@ async fn attempt(
     let home = served.home();
     let mut new = make(shown)?;
     let request = Request::new(api, call, Operation::Update, options.dry_run, Some(&current.object));
-    if matches!(part, Part::Own) {
-        return match options.dry_run {
-            true => Ok(Attempt::Done(Written::not_stored(new))),
-            false => write(current, Made { request, new, companions: Commit::default(), named_version: false }).await,
-        };
-    }
     if call.method == Method::PATCH {
         owners::dedup(&mut new, &call.warnings, owners::DUPLICATES_PATCHED);
     }
@@ -327,7 +366,7 @@ pub fn check_versioned(object: &Value, call: &Call) -> Result<(), Status> {
 fn judge(new: &Value, old: &Value, call: &Call, part: Part) -> ErrorList {
     let hooks = call.served.hooks;
     let rounds = match part {
-        Part::Main | Part::Raw | Part::Own => hooks.metadata,
+        Part::Main | Part::Raw => hooks.metadata,
         Part::Status | Part::Owned(_) => hooks.status_metadata,
         Part::Portion(portion) => portion.metadata,
     };
@@ -343,7 +382,7 @@ fn judge(new: &Value, old: &Value, call: &Call, part: Part) -> ErrorList {
             invalid.extend((hooks.validate)(new));
             invalid.extend((portion.validate)(new, old));
         }
-        Part::Raw | Part::Own | Part::Owned(_) => {
+        Part::Raw | Part::Owned(_) => {
             invalid.extend((hooks.validate)(new));
             invalid.extend((hooks.validate_against)(new, Some(old)));
         }

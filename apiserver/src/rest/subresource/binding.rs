@@ -13,7 +13,7 @@ use crate::api::Api;
 use crate::http_body::Response;
 use crate::rest::body::{self, Decoded};
 use crate::rest::params::WriteOptions;
-use crate::rest::update::{Part, change, check_stored};
+use crate::rest::update::{change_own, check_stored};
 use crate::rest::{Call, respond, system};
 
 pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
@@ -72,7 +72,7 @@ async fn bind(api: &Api, call: &Call, mut binding: Value, options: &WriteOptions
         }
         assign(pod, &binding, call, &now)
     };
-    change(api, call, Part::Own, options, assigned).await?;
+    change_own(api, call, options, assigned).await?;
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     respond::encoded(accept, 201, &status)
 }
