@@ -127,15 +127,16 @@ impl Api {
     }
 
     /// What is written in the same commit as a change of this object: addresses and ports that a Service holds.
-    /// `new` is absent on a delete, `old` on a create; allocation may complete `new`.
+    /// `new` is absent on a delete, `old` on a create; allocation may complete `new`. Of a dry run nothing is written.
     pub async fn companions(
         &self,
         served: &Served,
         new: Option<&mut Value>,
         old: Option<&Value>,
+        dry_run: bool,
     ) -> Result<Commit, Status> {
         match served.hooks.allocates {
-            true => self.services.companions(self, new, old).await,
+            true => self.services.companions(self, new, old, dry_run).await,
             false => Ok(Commit::default()),
         }
     }

@@ -103,7 +103,7 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
     let mut invalid = (hooks.validate_asked)(&object, None);
     let mut companions = Commit::default();
     if invalid.is_empty() {
-        companions = api.companions(served, Some(&mut object), None).await?;
+        companions = api.companions(served, Some(&mut object), None, options.dry_run).await?;
         invalid = judge(&object, served);
         invalid.extend(api.admission.against_policy(&request, &object));
     }

@@ -103,7 +103,7 @@ async fn commit_step(
             commit.writes.push(super::create::put(api, served, key, api.encode_stored(object)?));
         }
         Step::Remove(_) => {
-            let companions = api.companions(served, None, Some(&current.object)).await?;
+            let companions = api.companions(served, None, Some(&current.object), false).await?;
             commit.writes.push(Write::Delete { key });
             commit.conditions.extend(companions.conditions);
             commit.writes.extend(companions.writes);

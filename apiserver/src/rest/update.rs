@@ -235,7 +235,7 @@ async fn attempt(
         show_empty(&mut invalid, &make(shown)?);
         return Err(Status::invalid(&home.row.group, &home.row.kind, call.name(), &invalid));
     }
-    let companions = api.companions(served, Some(&mut new), Some(old)).await?;
+    let companions = api.companions(served, Some(&mut new), Some(old), options.dry_run).await?;
     api.admission.validate(&request, &new).await?;
     warn(&new, old, call, part);
     if current::is_same(&new, old) {
@@ -290,7 +290,7 @@ async fn write(current: &Current, made: Made<'_>) -> Result<Attempt, Status> {
         writes: vec![write],
     };
     let companions = match removed {
-        true => api.companions(served, None, Some(old)).await?,
+        true => api.companions(served, None, Some(old), false).await?,
         false => companions,
     };
     commit.conditions.extend(companions.conditions);

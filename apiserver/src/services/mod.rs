@@ -5,6 +5,7 @@
 //! `ranges/servicenodeports` for ports.
 
 mod addresses;
+mod ledger;
 mod ports;
 pub mod repair;
 
@@ -59,29 +60,36 @@ impl ServiceRanges {
         ranges
     }
 
-    /// Completes `new` with what it needs, and says what must be written beside it.
-    pub async fn companions(&self, api: &Api, new: Option<&mut Value>, old: Option<&Value>) -> Result<Commit, Status> {
+    /// Completes `new` with what it needs, and says what must be written beside it. In a dry run, nothing: what is chosen
+    /// is a stand-in, and addresses may be in use, as upstream has it.
+    pub async fn companions(
+        &self,
+        api: &Api,
+        new: Option<&mut Value>,
+        old: Option<&Value>,
+        dry_run: bool,
+    ) -> Result<Commit, Status> {
         let mut commit = Commit::default();
         let none = Value::Null;
         let mut placeholder = Value::Null;
         let new = new.unwrap_or(&mut placeholder);
         let old = old.unwrap_or(&none);
         if !new.is_null() {
-            self.complete_addresses(api, new, old)?;
+            self.complete_addresses(api, new, old, dry_run)?;
         }
         for address in cluster_ips(new).iter().filter(|text| !text.parse().is_ok_and(|address| holds(old, &address))) {
-            self.claim(api, new, address, &mut commit)?;
+            self.claim(api, new, address, dry_run, &mut commit)?;
         }
         let held = cluster_ips(old);
         for address in held.iter().filter_map(|text| text.parse().ok()).filter(|address| !holds(new, address)) {
             commit.writes.push(Write::Delete { key: address_key(api, &address) });
         }
-        self.ports.companions(api, new, old, &mut commit).await?;
+        self.ports.companions(api, new, old, dry_run, &mut commit).await?;
         Ok(commit)
     }
 
     /// Families, policy and addresses of a Service that has none yet.
-    fn complete_addresses(&self, api: &Api, new: &mut Value, old: &Value) -> Result<(), Status> {
+    fn complete_addresses(&self, api: &Api, new: &mut Value, old: &Value, dry_run: bool) -> Result<(), Status> {
         let kind = meta::text(new, "spec.type").to_owned();
         let spec = meta::object_mut(new, "spec");
         if kind == "ExternalName" {
@@ -99,7 +107,7 @@ impl ServiceRanges {
         }
         self.complete_families(new);
         if meta::text(new, "spec.clusterIP").is_empty() {
-            let addresses = self.choose(api, new)?;
+            let addresses = self.choose(api, new, dry_run)?;
             let spec = meta::object_mut(new, "spec");
             spec.insert("clusterIP".into(), json!(addresses.first()));
             spec.insert("clusterIPs".into(), json!(addresses));
@@ -145,8 +153,8 @@ impl ServiceRanges {
         spec.insert("ipFamilies".into(), families.into());
     }
 
-    /// A free address in each of the Service's families.
-    fn choose(&self, api: &Api, new: &Value) -> Result<Vec<String>, Status> {
+    /// A free address in each of the Service's families; in a dry run the network's own, which nobody has.
+    fn choose(&self, api: &Api, new: &Value, dry_run: bool) -> Result<Vec<String>, Status> {
         let families = meta::list(new, "spec.ipFamilies").iter().filter_map(Value::as_str);
         let ranges = self.current(api);
         families
@@ -157,7 +165,10 @@ impl ServiceRanges {
                     invalid(new, Error::invalid(&path, json!([family]), "not configured on this cluster"))
                 })?;
                 let is_free = |address: &IpAddr| !is_taken(api, address);
-                let chosen = of_family.find_map(|range| range.choose(api.random.u64(), is_free));
+                let chosen = match dry_run {
+                    true => first.nth(0),
+                    false => of_family.find_map(|range| range.choose(api.random.u64(), is_free)),
+                };
                 chosen.map(|address| address.to_string()).ok_or_else(|| {
                     let path = Path::new("spec").child("clusterIPs");
                     let why = format!("failed to allocate IP: range {first} is full");
@@ -167,16 +178,31 @@ impl ServiceRanges {
             .collect()
     }
 
-    fn claim(&self, api: &Api, service: &Value, address: &str, commit: &mut Commit) -> Result<(), Status> {
+    fn claim(
+        &self,
+        api: &Api,
+        service: &Value,
+        address: &str,
+        dry_run: bool,
+        commit: &mut Commit,
+    ) -> Result<(), Status> {
         let path = Path::new("spec").child("clusterIPs");
         let refuse = |why: String| invalid(service, Error::invalid(&path, json!(cluster_ips(service)), why));
         // Validation comes first, so this is an address.
         let Ok(parsed) = address.parse::<IpAddr>() else {
             return Err(refuse(format!("failed to allocate IP {address}: not an IP address")));
         };
-        if !self.current(api).iter().any(|range| range.contains(&parsed)) {
-            let why = "the provided network does not match the current range";
+        let ranges = self.current(api);
+        if !ranges.iter().any(|range| range.contains(&parsed)) {
+            let own = ranges.iter().find(|range| range.family() == family_of(&parsed)).filter(|_| dry_run);
+            let why = own.map_or_else(
+                || "the provided network does not match the current range".to_owned(),
+                |own| format!("the provided IP ({parsed}) is not in the valid range. The range of valid IPs is {own}"),
+            );
             return Err(refuse(format!("failed to allocate IP {address}: {why}")));
+        }
+        if dry_run {
+            return Ok(());
         }
         if is_taken(api, &parsed) {
             return Err(refuse(format!("failed to allocate IP {address}: provided IP is already allocated")));

@@ -4,11 +4,11 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use machinery::status::Status;
 use serde_json::{Value, json};
 
+use super::ledger::Ledger;
 use crate::api::Api;
 use crate::errors;
 use crate::store::{Commit, Condition, Write};
@@ -28,19 +28,26 @@ impl PortRange {
         (range.first > 0 && range.first <= range.last).then_some(range)
     }
 
-    pub async fn companions(&self, api: &Api, new: &mut Value, old: &Value, commit: &mut Commit) -> Result<(), Status> {
+    /// Gives `new` the node ports that it needs. Of a dry run nothing is to be written.
+    pub async fn companions(
+        &self,
+        api: &Api,
+        new: &mut Value,
+        old: &Value,
+        dry_run: bool,
+        commit: &mut Commit,
+    ) -> Result<(), Status> {
         let held = ports_of(old);
-        if needs_ports(new) {
-            keep_ports(new, old);
-        }
+        keep_ports(new, old);
         let asked = ports_of(new);
-        let complete = !needs_ports(new)
+        let complete = !chooses_ports(new)
             || meta::list(new, "spec.ports").iter().all(|port| port["nodePort"].as_u64().is_some_and(|port| port > 0));
+        let takes_health_port = needs_health_port(new) && !needs_health_port(old);
         // One outside was never in this bitmap.
         let freed: Vec<u16> =
             held.iter().copied().filter(|port| !asked.contains(port) && self.contains(*port)).collect();
-        let claims = !complete || needs_health_port(new) || asked.iter().any(|port| !held.contains(port));
-        if !claims && freed.is_empty() {
+        let claims = !complete || takes_health_port || asked.iter().any(|port| !held.contains(port));
+        if !claims && (freed.is_empty() || dry_run) {
             return Ok(());
         }
         let key = key(api);
@@ -53,23 +60,28 @@ impl PortRange {
                 return Ok(());
             }
         };
-        for port in freed {
-            bitmap.set(port - self.first, false);
+        if !dry_run {
+            freed.iter().for_each(|port| bitmap.set(port - self.first, false));
         }
-        self.claim(new, &held, &asked, &mut bitmap)?;
-        if needs_ports(new) {
-            self.fill(api, new, &mut bitmap)?;
+        let mut ledger = Ledger { api, range: self, bitmap, dry: dry_run.then(Vec::new) };
+        if has_ports(new) {
+            let chooses = chooses_ports(new);
+            match old.is_null() {
+                true => ledger.fill_new(new, chooses)?,
+                false => ledger.fill_changed(new, &held, chooses)?,
+            }
         }
-        if needs_health_port(new) {
-            let path = Path::new("spec").child("healthCheckNodePort");
-            let port = self.take_free(api, &mut bitmap).ok_or_else(|| full(new, &path))?;
-            new["spec"]["healthCheckNodePort"] = json!(port);
+        if takes_health_port {
+            ledger.fill_health(new)?;
+        }
+        if dry_run {
+            return Ok(());
         }
         commit.conditions.push(match &entry {
             Some(entry) => Condition::Modified { key: key.clone(), revision: entry.modified },
             None => Condition::Absent { key: key.clone() },
         });
-        let value = api.encode_stored(&bitmap.object(self))?;
+        let value = api.encode_stored(&ledger.bitmap.object(self))?;
         commit.writes.push(Write::Put { key, value, ttl: None });
         Ok(())
     }
@@ -87,67 +99,19 @@ impl PortRange {
         Bitmap::parse(&object)
     }
 
-    fn claim(&self, service: &Value, held: &[u16], asked: &[u16], bitmap: &mut Bitmap) -> Result<(), Status> {
-        let mut errors = ErrorList::new();
-        for port in asked.iter().filter(|port| !held.contains(port)) {
-            let position = meta::list(service, "spec.ports").iter().position(|entry| entry["nodePort"] == json!(port));
-            let path = Path::new("spec").child("ports").index(position.unwrap_or(0)).child("nodePort");
-            if !self.contains(*port) {
-                let why = format!("provided port is not in the valid range. The range of valid ports is {self}");
-                errors.push(Error::invalid(&path, *port, why));
-            } else if bitmap.is_set(port - self.first) {
-                errors.push(Error::invalid(&path, *port, "provided port is already allocated"));
-            } else {
-                bitmap.set(port - self.first, true);
-            }
-        }
-        if errors.is_empty() { Ok(()) } else { Err(Status::invalid("", "Service", meta::name(service), &errors)) }
-    }
-
     /// The lower part is left for ports that people choose, as long as the upper has a free one.
     fn reserved(&self) -> u16 {
         let size = u32::from(self.last - self.first) + 1;
         if size <= 16 { 0 } else { (size / 32).clamp(16, 128) as u16 }
     }
 
-    /// A free port, looked for from a random place in the upper part, then in the lower, and taken.
-    fn take_free(&self, api: &Api, bitmap: &mut Bitmap) -> Option<u16> {
-        let offset = self.choose(api.random.u64(), |offset| !bitmap.is_set(offset))?;
-        bitmap.set(offset, true);
-        Some(self.first + offset)
-    }
-
-    fn choose(&self, random: u64, is_free: impl Fn(u16) -> bool) -> Option<u16> {
+    /// A free port, as its place in the range, looked for from a random place in the upper part, then in the lower.
+    pub(super) fn choose(&self, random: u64, is_free: impl Fn(u16) -> bool) -> Option<u16> {
         let (size, reserved) = (u64::from(self.last - self.first) + 1, u64::from(self.reserved()));
         let upper = size - reserved;
         let begin = random % upper;
         let upper = (0..upper).map(|step| reserved + (begin + step) % upper);
         upper.chain(0..reserved).map(|offset| offset as u16).find(|offset| is_free(*offset))
-    }
-
-    /// Chooses a free port for each entry that has none; the same port number over two protocols shares one.
-    fn fill(&self, api: &Api, service: &mut Value, bitmap: &mut Bitmap) -> Result<(), Status> {
-        let name = meta::name(service).to_owned();
-        let mut chosen: Vec<(Value, Value, u16)> = Vec::new();
-        let Some(ports) = service["spec"]["ports"].as_array_mut() else { return Ok(()) };
-        for (position, entry) in ports.iter_mut().enumerate() {
-            if entry["nodePort"].as_u64().is_some_and(|port| port > 0) {
-                continue;
-            }
-            let shared =
-                chosen.iter().find(|(port, protocol, _)| *port == entry["port"] && *protocol != entry["protocol"]);
-            let port = match shared {
-                Some((_, _, node_port)) => *node_port,
-                None => self.take_free(api, bitmap).ok_or_else(|| {
-                    let path = Path::new("spec").child("ports").index(position).child("nodePort");
-                    let error = Error::internal(&path, "failed to allocate a nodePort: range is full");
-                    Status::invalid("", "Service", &name, &vec![error])
-                })?,
-            };
-            chosen.push((entry["port"].clone(), entry["protocol"].clone(), port));
-            entry["nodePort"] = json!(port);
-        }
-        Ok(())
     }
 }
 
@@ -162,19 +126,17 @@ pub(super) fn key(api: &Api) -> String {
     format!("{}/ranges/servicenodeports", api.catalogue.store_prefix())
 }
 
-fn full(service: &Value, path: &Path) -> Status {
-    let error = Error::internal(path, "failed to allocate a nodePort: range is full");
-    Status::invalid("", "Service", meta::name(service), &vec![error])
-}
-
 /// A balancer that goes to local endpoints alone asks each node whether it has any.
 fn needs_health_port(service: &Value) -> bool {
-    meta::text(service, "spec.type") == "LoadBalancer"
-        && meta::text(service, "spec.externalTrafficPolicy") == "Local"
-        && meta::at(service, "spec.healthCheckNodePort").as_u64().unwrap_or(0) == 0
+    meta::text(service, "spec.type") == "LoadBalancer" && meta::text(service, "spec.externalTrafficPolicy") == "Local"
 }
 
-fn needs_ports(service: &Value) -> bool {
+fn has_ports(service: &Value) -> bool {
+    matches!(meta::text(service, "spec.type"), "NodePort" | "LoadBalancer")
+}
+
+/// Whether entries without a node port are to have one.
+fn chooses_ports(service: &Value) -> bool {
     match meta::text(service, "spec.type") {
         "NodePort" => true,
         "LoadBalancer" => meta::at(service, "spec.allocateLoadBalancerNodePorts").as_bool().unwrap_or(true),
@@ -194,11 +156,14 @@ fn ports_of(service: &Value) -> Vec<u16> {
 
 /// An update that leaves a node port out keeps the one that the same port had.
 fn keep_ports(new: &mut Value, old: &Value) {
-    let before = meta::list(old, "spec.ports").to_vec();
-    let health = meta::at(old, "spec.healthCheckNodePort").clone();
-    if needs_health_port(new) && health.as_u64().unwrap_or(0) > 0 {
-        new["spec"]["healthCheckNodePort"] = health;
+    let health = |service: &Value| meta::at(service, "spec.healthCheckNodePort").as_u64().unwrap_or(0);
+    if needs_health_port(new) && needs_health_port(old) && health(new) == 0 && health(old) > 0 {
+        new["spec"]["healthCheckNodePort"] = json!(health(old));
     }
+    if !chooses_ports(new) || !chooses_ports(old) {
+        return;
+    }
+    let before = meta::list(old, "spec.ports").to_vec();
     let Some(ports) = new["spec"]["ports"].as_array_mut() else { return };
     for entry in ports {
         if entry["nodePort"].as_u64().is_some_and(|port| port > 0) {
@@ -295,8 +260,9 @@ mod tests {
 
     #[test]
     fn ports_are_kept_by_number_and_protocol() {
-        let old = json!({"spec": {"ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}]}});
-        let mut new = json!({"spec": {"ports": [{"port": 80, "protocol": "TCP"}, {"port": 80, "protocol": "UDP"}]}});
+        let old = json!({"spec": {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}]}});
+        let ports = json!([{"port": 80, "protocol": "TCP"}, {"port": 80, "protocol": "UDP"}]);
+        let mut new = json!({"spec": {"type": "NodePort", "ports": ports}});
         keep_ports(&mut new, &old);
         assert_eq!(new["spec"]["ports"][0]["nodePort"], 30080);
         assert!(new["spec"]["ports"][1]["nodePort"].is_null());

@@ -37,6 +37,7 @@ mod reviews;
 mod rights;
 mod secure;
 mod selectors;
+mod services;
 mod storage;
 mod streams;
 mod tables;
