@@ -28,6 +28,8 @@ impl Configuration {
             Status::bad_request(format!("error decoding YAML: error converting YAML to JSON: yaml: {error}"))
         };
         let tree: Value = serde_yaml_ng::from_slice(body).map_err(|error| refuse(&error))?;
+        // An empty text is an empty map to Go.
+        let tree = if tree.is_null() { Value::Object(serde_json::Map::new()) } else { tree };
         if !tree.is_object() {
             let what = if tree.is_array() { "array" } else { "string" };
             return Err(Status::bad_request(format!(

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use machinery::apply::{self, ApplyError, FieldSet, Request};
 use machinery::meta;
+use machinery::schema::Schema;
 use machinery::status::{Cause, Status};
 use serde_json::{Value, json};
 
@@ -35,11 +36,17 @@ fn put_back(call: &Call) -> &FieldSet {
     resets.find(|(subresource, _)| *subresource == call.info.subresource).map_or(&NOTHING, |(_, fields)| fields)
 }
 
-fn with_request<T>(call: &Call, manager: &str, now: &str, reset: bool, run: impl FnOnce(&Request<'_>) -> T) -> T {
-    let api_version = call.served.row.api_version();
+fn with_request<T>(
+    call: &Call,
+    (schema, api_version): (&Schema, &str),
+    manager: &str,
+    now: &str,
+    reset: bool,
+    run: impl FnOnce(&Request<'_>) -> T,
+) -> T {
     run(&Request {
-        schema: call.served.schema,
-        api_version: &api_version,
+        schema,
+        api_version,
         subresource: &call.info.subresource,
         manager,
         now,
@@ -50,10 +57,14 @@ fn with_request<T>(call: &Call, manager: &str, now: &str, reset: bool, run: impl
 
 /// Records the writer of a create (`live` is `None`), an update or a patch. `reset`: the client sent an empty list.
 pub fn track(call: &Call, options: &WriteOptions, live: Option<&Value>, new: &mut Value, reset: bool, now: &str) {
-    with_request(call, &manager(call, options), now, reset, |request| apply::update(request, live, new));
-    if let Some(live) = live.filter(|_| call.info.subresource == "scale") {
-        apply::split_scale(live, new);
-    }
+    let api_version = call.served.row.api_version();
+    let of = (call.served.schema, api_version.as_ref());
+    with_request(call, of, &manager(call, options), now, reset, |request| apply::update(request, live, new));
+}
+
+/// Records the writer of what is shown of an object in another kind, such as its Scale.
+pub fn track_view(call: &Call, of: (&Schema, &str), options: &WriteOptions, live: &Value, new: &mut Value, now: &str) {
+    with_request(call, of, &manager(call, options), now, false, |request| apply::update(request, Some(live), new));
 }
 
 /// What was sent, for [`keep_empty_lists`]; mostly there is none.
@@ -117,13 +128,26 @@ pub fn apply_configuration(
     configuration: &Value,
     now: &str,
 ) -> Result<Value, Status> {
-    let manager = options.field_manager.as_deref().unwrap_or_default();
     let blank = match live {
         Some(_) => Value::Null,
         None => blank(call, configuration),
     };
-    let applied = with_request(call, manager, now, false, |request| {
-        apply::apply(request, live.unwrap_or(&blank), configuration, options.force)
+    let api_version = call.served.row.api_version();
+    apply_to_view(call, (call.served.schema, &api_version), options, live.unwrap_or(&blank), configuration, now)
+}
+
+/// Applies a configuration to what is shown of an object in another kind, such as its Scale.
+pub fn apply_to_view(
+    call: &Call,
+    of: (&Schema, &str),
+    options: &WriteOptions,
+    live: &Value,
+    configuration: &Value,
+    now: &str,
+) -> Result<Value, Status> {
+    let manager = options.field_manager.as_deref().unwrap_or_default();
+    let applied = with_request(call, of, manager, now, false, |request| {
+        apply::apply(request, live, configuration, options.force)
     });
     applied.map_err(|error| match error {
         ApplyError::Malformed(text) => Status::bad_request(text),

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
+use machinery::gvk::Gvk;
 use machinery::status::Status;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -28,13 +29,26 @@ pub fn object(accept: Accept, code: u16, served: &Served, object: &Value, now: i
         Shape::Partial => encoded(accept, code, &partial(object)),
         Shape::PartialList => {
             let row = &served.home().row;
-            Err(Status::not_acceptable(format!(
-                "you requested PartialObjectMetadataList, but the requested object is not a list (*{}.{})",
-                internal_package(&row.group),
-                row.kind,
-            )))
+            Err(no_list(&row.group, &row.kind))
         }
     }
+}
+
+/// What is shown of an object in another kind, such as its Scale; `table` makes a table of it.
+pub fn view(accept: Accept, kind: &Gvk, view: &Value, table: impl FnOnce() -> Value) -> Result<Response, Status> {
+    match accept.shape {
+        Shape::Object => encoded(accept, 200, view),
+        Shape::Table => encoded(accept, 200, &table()),
+        Shape::Partial => encoded(accept, 200, &partial(view)),
+        Shape::PartialList => Err(no_list(&kind.group, &kind.kind)),
+    }
+}
+
+fn no_list(group: &str, kind: &str) -> Status {
+    Status::not_acceptable(format!(
+        "you requested PartialObjectMetadataList, but the requested object is not a list (*{}.{kind})",
+        internal_package(group),
+    ))
 }
 
 /// Whether the answer is the very text in which an object is stored and cached.

@@ -35,10 +35,12 @@ pub fn of_object(served: &Served, object: &Value, now: i64) -> Value {
     of_rows(served, metadata, vec![row(served, object, now, Include::Metadata)], true)
 }
 
-/// A table of one object that is a view of a stored one, such as a Scale.
-pub fn of_view(columns: &[Column], object: &Value, cells: Vec<Value>) -> Value {
+/// A table of one object that is a view of a stored one, such as a Scale. Upstream marks no column as the name there.
+pub fn of_view(columns: &[Column], object: &Value, cells: Vec<Value>, include: Include) -> Value {
     let metadata = json!({"resourceVersion": meta::resource_version(object)});
-    table(metadata, columns, vec![json!({"cells": cells, "object": partial(object)})])
+    let row = included(json!({"cells": cells}), include, object);
+    let columns = columns.iter().map(|column| definition(column, "")).collect();
+    table(metadata, columns, vec![row])
 }
 
 /// What each row carries of its object (`includeObject` of the request).
@@ -61,31 +63,38 @@ impl Include {
 
 /// The row of a stored object.
 pub fn row(served: &Served, object: &Value, now: i64, include: Include) -> Value {
-    let mut row = json!({"cells": (served.hooks.cells)(object, now)});
+    let row = json!({"cells": (served.hooks.cells)(object, now)});
+    match include {
+        Include::Object => included(row, include, &served.shown(object)),
+        _ => included(row, include, object),
+    }
+}
+
+fn included(mut row: Value, include: Include, object: &Value) -> Value {
     match include {
         Include::None => {}
         Include::Metadata => row["object"] = partial(object),
-        Include::Object => row["object"] = served.shown(object),
+        Include::Object => row["object"] = object.clone(),
     }
     row
 }
 
 /// `with_columns` is false for all but the first table of a watch.
 pub fn of_rows(served: &Served, metadata: Value, rows: Vec<Value>, with_columns: bool) -> Value {
-    table(metadata, if with_columns { served.hooks.columns } else { &[] }, rows)
+    let columns = if with_columns { served.hooks.columns } else { &[] };
+    // Upstream marks a VolumeAttachment's attacher so, too.
+    let format = |column: &Column| if matches!(column.name, "Name" | "Attacher") { "name" } else { "" };
+    table(metadata, columns.iter().map(|column| definition(column, format(column))).collect(), rows)
 }
 
-fn table(metadata: Value, columns: &[Column], rows: Vec<Value>) -> Value {
-    let columns: Vec<Value> = columns.iter().map(definition).collect();
+fn table(metadata: Value, columns: Vec<Value>, rows: Vec<Value>) -> Value {
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
         "columnDefinitions": columns, "rows": rows,
     })
 }
 
-fn definition(column: &Column) -> Value {
-    // Upstream marks a VolumeAttachment's attacher so, too.
-    let format = if matches!(column.name, "Name" | "Attacher") { "name" } else { "" };
+fn definition(column: &Column, format: &str) -> Value {
     json!({
         "name": column.name, "type": column.kind, "format": format,
         "description": column.description, "priority": column.priority,

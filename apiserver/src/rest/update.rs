@@ -203,7 +203,7 @@ async fn attempt(
     let resets_managers = machinery::apply::is_reset(&new);
     let sent = managers::with_empty_lists(&new);
     complete(&mut new, served);
-    if !options.is_apply && (!matches!(part, Part::Raw) || call.info.subresource == "scale") {
+    if !options.is_apply && !matches!(part, Part::Raw) {
         managers::keep_empty_lists(sent.as_ref(), &mut new);
         managers::track(call, options, Some(shown), &mut new, resets_managers, &api.now_text());
     }

@@ -1,8 +1,9 @@
 //! The four kinds of patch.
 
-use serde_json::json;
+use http::Method;
+use serde_json::{Value, json};
 
-use crate::client::{CONFIG_MAPS, apply, call, config_map, get, patch, post};
+use crate::client::{CONFIG_MAPS, apply, call, config_map, get, patch, post, put};
 use crate::support::TestServer;
 
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
@@ -181,6 +182,52 @@ async fn scale_is_owned_and_applied_like_the_object() {
         owned.body["message"],
         "Apply failed with 1 conflict: conflict with \"three\" with subresource \"scale\" using apps/v1: .spec.replicas"
     );
+}
+
+/// A Scale is a kind of its own to those who own its fields: unknown ones are refused, no replicas are nobody's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scale_is_applied_as_a_kind_of_its_own() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let spec = json!({"replicas": 2, "selector": {"matchLabels": {"a": "b"}}, "template": template});
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": spec});
+    post(client, DEPLOYMENTS, &deployment).await.expect(201);
+    let path = format!("{DEPLOYMENTS}/d/scale");
+    let by = |manager: &str| format!("{path}?fieldManager={manager}");
+    let scale = |metadata: &Value, spec: &Value| json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata, "spec": spec});
+    let named = json!({"name": "d"});
+    patch(client, &by("u"), "merge", &json!({"spec": {"replicas": 3}})).await.expect(200);
+    let conflict = apply(client, &by("m"), &scale(&named, &json!({"replicas": 4}))).await;
+    conflict.refused(409, "Conflict");
+    let why = "conflict with \"u\" with subresource \"scale\" using autoscaling/v1";
+    assert_eq!(conflict.body["details"]["causes"][0]["message"], why);
+    put(client, &by("u"), &scale(&named, &json!({"replicas": 0}))).await.expect(200);
+    apply(client, &by("m"), &scale(&json!({}), &json!({"replicas": 4}))).await.expect(200);
+
+    let four = json!({"replicas": 4});
+    let unknown = apply(client, &by("m"), &scale(&named, &json!({"replicas": 4, "x": 1}))).await.expect(500);
+    let why =
+        "failed to create typed patch object (/d; autoscaling/v1, Kind=Scale): .spec.x: field not declared in schema";
+    assert_eq!(unknown["message"], why);
+    for (metadata, code, reason) in [
+        (json!({"name": "e"}), 400, "BadRequest"),
+        (json!({"name": "d", "namespace": "other"}), 400, "BadRequest"),
+        (json!({"name": "d", "managedFields": [{"manager": "x"}]}), 400, "BadRequest"),
+        (json!({"name": "d", "resourceVersion": "1"}), 409, "Conflict"),
+        (json!({"name": "d", "uid": "x"}), 409, "Conflict"),
+    ] {
+        let refused = apply(client, &by("m"), &scale(&metadata, &four)).await;
+        refused.refused(code, reason);
+        let kind = &refused.body["details"]["kind"];
+        assert!(metadata["uid"].is_null() || kind == "deployments/scale", "{}", refused.body);
+    }
+    let nothing = call(client, Method::PATCH, &by("m"), &[("content-type", "application/apply-patch+yaml")], "").await;
+    nothing.refused(400, "BadRequest");
+    assert_eq!(nothing.body["message"], "invalid object type: /, Kind=");
+    let wrong = patch(client, &by("u"), "merge", &json!({"spec": {"replicas": "x"}})).await;
+    wrong.refused(422, "Invalid");
+    assert!(wrong.body["message"].as_str().is_some_and(|text| text.contains("managedFields")), "{}", wrong.body);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{get, patch, post, put};
+use crate::client::{get, get_as, patch, post, put};
 use crate::support::TestServer;
 
 pub const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -135,6 +135,18 @@ async fn scale_is_a_view_of_replicas() {
     patch(client, &scale, "merge", &json!({"spec": {"replicas": 1}})).await.expect(200);
     patch(client, &scale, "merge", &json!({"spec": {"replicas": -1}})).await.refused(422, "Invalid");
     assert_eq!(get(client, &format!("{path}/r")).await.expect(200)["spec"]["replicas"], 1);
+
+    let shape = |name: &str| format!("application/json;as={name};g=meta.k8s.io;v=v1");
+    let partial = get_as(client, &scale, &shape("PartialObjectMetadata")).await.expect(200);
+    assert_eq!((&partial["kind"], &partial["spec"]), (&json!("PartialObjectMetadata"), &json!(null)));
+    let list = get_as(client, &scale, &shape("PartialObjectMetadataList")).await;
+    list.refused(406, "NotAcceptable");
+    let why = "you requested PartialObjectMetadataList, but the requested object is not a list (*autoscaling.Scale)";
+    assert_eq!(list.body["message"], why);
+    let table = get_as(client, &format!("{scale}?includeObject=Object"), &shape("Table")).await.expect(200);
+    let row = &table["rows"][0];
+    assert_eq!((&row["object"]["kind"], &row["cells"][1]), (&json!("Scale"), &json!(1)));
+    assert_eq!(table["columnDefinitions"][0]["format"], "");
 }
 
 /// What kubectl's drain sent before 1.22.

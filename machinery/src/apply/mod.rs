@@ -28,7 +28,7 @@ use crate::schema::Schema;
 pub use compare::{Comparison, compare};
 pub use conflict::{Conflict, Conflicts};
 pub use managers::{is_reset, without_times};
-pub use scale::split_scale;
+pub use scale::{owners_from_scale, owners_to_scale};
 pub use set::FieldSet;
 pub use update::{apply, update};
 

@@ -12,9 +12,9 @@ use crate::http_body::Response;
 use crate::kinds::Column;
 use crate::rest::apply::Configuration;
 use crate::rest::body::{self, Decoded};
-use crate::rest::negotiate::Shape;
 use crate::rest::params::WriteOptions;
 use crate::rest::patch::{self, Patch, check_name};
+use crate::rest::table::Include;
 use crate::rest::update::{Part, change, check_identity};
 use crate::rest::{Call, managers, not_allowed, respond, system, table};
 
@@ -35,6 +35,8 @@ const COLUMNS: &[Column] = &[
     table::AGE,
 ];
 
+const VERSION: &str = "autoscaling/v1";
+
 fn kind() -> Gvk {
     Gvk::new("autoscaling", "v1", "Scale")
 }
@@ -54,13 +56,9 @@ pub async fn dispatch(api: &Api, call: &Call) -> Result<Response, Status> {
         "patch" => patch(api, call).await?,
         _ => return Err(not_allowed(call)),
     };
-    match accept.shape {
-        Shape::Table => {
-            let table = table::of_view(COLUMNS, &scale, cells(&scale, api.clock.now().as_second()));
-            respond::encoded(accept, 200, &table)
-        }
-        _ => respond::encoded(accept, 200, &scale),
-    }
+    let include = Include::parse(call.query.text("includeObject"));
+    let now = api.clock.now().as_second();
+    respond::view(accept, &kind(), &scale, || table::of_view(COLUMNS, &scale, cells(&scale, now), include))
 }
 
 fn cells(scale: &Value, now: i64) -> Vec<Value> {
@@ -75,9 +73,15 @@ async fn update(api: &Api, call: &Call) -> Result<Value, Status> {
     call.warnings.extend(warnings);
     system::ensure_namespace(&mut scale, &call.info.namespace)?;
     check_name(&scale, call.name())?;
+    let schema = scale_schema()?;
+    let now = api.now_text();
     let make = |old: &Value| {
         check_identity(&scale, old, api, call, options.dry_run)?;
-        scaled(&scale, old, call)
+        let mut scale = scale.clone();
+        machinery::schema::normalize(schema, &mut scale);
+        managers::track_view(call, (schema, VERSION), &options, &owned_scale_of(old), &mut scale, &now);
+        check_count(&scale, call)?;
+        Ok(scaled(&scale, old, call))
     };
     let changed = change(api, call, Part::Raw, &options, make).await?;
     Ok(scale_of(&changed.object))
@@ -87,17 +91,24 @@ async fn patch(api: &Api, call: &Call) -> Result<Value, Status> {
     let (patch, options) = patch::parse(call)?;
     let schema = scale_schema()?;
     let now = api.now_text();
-    let changed = change(api, call, Part::Raw, &options, |old| match &patch {
-        Patch::Change(made) => {
-            let mut scale = made.decoded((&kind(), schema), &scale_of(old), call, &options)?;
-            system::ensure_namespace(&mut scale, &call.info.namespace)?;
-            check_name(&scale, call.name())?;
-            check_uid(&scale, old, call)?;
-            patch::release_version(&mut scale, old);
-            scaled(&scale, old, call)
+    let make = |old: &Value| {
+        let live = owned_scale_of(old);
+        let mut scale = match &patch {
+            Patch::Change(made) => made.decoded((&kind(), schema), &live, call, &options)?,
+            Patch::Apply(configuration) => applied(configuration, schema, &live, call, &options, &now)?,
+        };
+        system::ensure_namespace(&mut scale, &call.info.namespace)?;
+        check_name(&scale, call.name())?;
+        machinery::schema::normalize(schema, &mut scale);
+        if matches!(patch, Patch::Change(_)) {
+            managers::track_view(call, (schema, VERSION), &options, &live, &mut scale, &now);
         }
-        Patch::Apply(configuration) => applied(configuration, old, call, &options, &now),
-    });
+        check_count(&scale, call)?;
+        check_uid(&scale, old, call)?;
+        patch::release_version(&mut scale, old);
+        Ok(scaled(&scale, old, call))
+    };
+    let changed = change(api, call, Part::Raw, &options, make);
     Ok(scale_of(&changed.await?.object))
 }
 
@@ -113,44 +124,38 @@ fn check_uid(scale: &Value, old: &Value, call: &Call) -> Result<(), Status> {
     Err(Status::conflict(of, call.name(), &why))
 }
 
-/// The object after a Scale was applied to it. To its owners that is an applied configuration of the object itself
-/// which states nothing but the replicas.
+/// The Scale with a configuration applied.
 fn applied(
     configuration: &Configuration,
-    old: &Value,
+    schema: &Schema,
+    live: &Value,
     call: &Call,
     options: &WriteOptions,
     now: &str,
 ) -> Result<Value, Status> {
     configuration.check_kind(&kind())?;
-    let decoded = schema::decode_value(scale_schema()?, configuration.tree.clone());
-    let scale = decoded.map_err(|error| Status::unexplained(error.to_string()))?.object;
+    let applied = managers::apply_to_view(call, (schema, VERSION), options, live, &configuration.tree, now)?;
     configuration.judge(call, options)?;
-    let row = &call.served.row;
-    let mut own = json!({
-        "apiVersion": row.api_version(), "kind": row.kind,
-        "metadata": {"name": call.name(), "namespace": call.info.namespace},
-    });
-    if let Some(replicas) = scale["spec"].get("replicas") {
-        own["spec"] = json!({"replicas": replicas});
-    }
-    let mut merged = managers::apply_configuration(call, options, Some(old), &own, now)?;
-    machinery::apply::split_scale(old, &mut merged);
-    let mut view = scale_of(&merged);
-    meta::metadata_mut(&mut view).insert("resourceVersion".into(), scale["metadata"]["resourceVersion"].clone());
-    let mut new = scaled(&view, old, call)?;
-    meta::metadata_mut(&mut new).insert("managedFields".into(), merged["metadata"]["managedFields"].clone());
-    Ok(new)
+    let decoded = schema::decode_value(schema, applied);
+    decoded.map(|decoded| decoded.object).map_err(|error| Status::unexplained(error.to_string()))
 }
 
-/// The object with the replicas that the scale wants.
-fn scaled(scale: &Value, old: &Value, call: &Call) -> Result<Value, Status> {
-    let replicas = meta::at(scale, "spec.replicas").as_i64().unwrap_or(0);
-    if replicas < 0 {
-        let path = machinery::field::Path::new("spec").child("replicas");
-        let error = machinery::field::Error::invalid(&path, replicas, "must be greater than or equal to 0");
-        return Err(Status::invalid("autoscaling", "Scale", call.name(), &vec![error]));
+fn replicas(scale: &Value) -> i64 {
+    meta::at(scale, "spec.replicas").as_i64().unwrap_or(0)
+}
+
+fn check_count(scale: &Value, call: &Call) -> Result<(), Status> {
+    let replicas = replicas(scale);
+    if replicas >= 0 {
+        return Ok(());
     }
+    let path = machinery::field::Path::new("spec").child("replicas");
+    let error = machinery::field::Error::invalid(&path, replicas, "must be greater than or equal to 0");
+    Err(Status::invalid("autoscaling", "Scale", call.name(), &vec![error]))
+}
+
+/// The object with the replicas that the scale wants, and their owners.
+fn scaled(scale: &Value, old: &Value, call: &Call) -> Value {
     let mut new = old.clone();
     let version = meta::resource_version(scale);
     let metadata = meta::metadata_mut(&mut new);
@@ -163,8 +168,16 @@ fn scaled(scale: &Value, old: &Value, call: &Call) -> Result<Value, Status> {
     if !uid.is_empty() {
         metadata.insert("uid".into(), uid.into());
     }
-    meta::object_mut(&mut new, "spec").insert("replicas".into(), json!(replicas));
-    Ok(new)
+    meta::object_mut(&mut new, "spec").insert("replicas".into(), json!(replicas(scale)));
+    machinery::apply::owners_from_scale(old, scale, &call.served.row.api_version(), &mut new);
+    new
+}
+
+/// With the owners of the object's replicas as its own, which a Scale does not show.
+fn owned_scale_of(object: &Value) -> Value {
+    let mut scale = scale_of(object);
+    machinery::apply::owners_to_scale(object, &mut scale);
+    scale
 }
 
 fn scale_of(object: &Value) -> Value {
@@ -184,7 +197,7 @@ fn scale_of(object: &Value) -> Value {
         0 => json!({}),
         replicas => json!({"replicas": replicas}),
     };
-    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
+    json!({"kind": "Scale", "apiVersion": VERSION, "metadata": metadata, "spec": spec, "status": status})
 }
 
 /// The selector as a query writes it; a plain map of labels (ReplicationController) as well.
