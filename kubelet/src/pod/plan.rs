@@ -109,7 +109,10 @@ pub fn decide(situation: &Situation<'_>) -> Plan {
     let mut planner = Planner { s: situation, plan: Plan::default() };
     match situation.stop {
         Some(stop) => plan_stop::stop(&mut planner, stop),
-        None => planner.run(),
+        None => {
+            planner.run();
+            planner.stop_first();
+        }
     }
     planner.plan
 }
@@ -135,6 +138,13 @@ impl Planner<'_> {
         self.run_ephemeral(&sandbox_id);
         if self.run_init(&sandbox_id) {
             self.run_regular(&sandbox_id);
+        }
+    }
+
+    /// What is killed comes first, whichever container it is: upstream starts nothing of a pod beside its preStop hook.
+    fn stop_first(&mut self) {
+        if self.plan.actions.iter().any(|it| matches!(it, Action::StopContainer { .. })) {
+            self.plan.actions.retain(|it| !matches!(it, Action::StartContainer(_)));
         }
     }
 
@@ -284,8 +294,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Starts `container` unless back-off, its image, an earlier failure or another start says to wait. A container that is
-    /// being killed comes first: upstream starts nothing of a pod beside its preStop hook either.
+    /// Starts `container` unless back-off, its image, an earlier failure, another start or a kill says to wait.
     pub(super) fn start(&mut self, container: &Container, sandbox_id: &str, previous: Option<&ContainerRecord>) {
         let crashed_at = previous.and_then(|record| Timestamp::from_nanosecond(record.finished_at_ns.into()).ok());
         let failed = |delay| {

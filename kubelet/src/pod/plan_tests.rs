@@ -223,6 +223,9 @@ fn nothing_starts_while_a_container_is_being_killed() {
     assert_eq!(short(&plan(&pod, &observed, &memory, None)), ["start s 1"]);
     memory.stopping.insert("c0".into(), at(NOW + 30));
     assert!(short(&plan(&pod, &observed, &memory, None)).is_empty());
+    memory.stopping.clear();
+    memory.probed.insert("c0".into(), Probed { liveness: Some(false), ..Probed::default() });
+    assert_eq!(short(&plan(&pod, &observed, &memory, None)), ["stop c0"], "nor in the turn that kills");
 }
 
 #[test]
