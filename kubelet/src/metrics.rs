@@ -10,7 +10,7 @@ use std::{
 };
 
 use component::metrics;
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
 use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
 
 use crate::pod::{node::Node, spec::Role};
@@ -209,7 +209,7 @@ pub(crate) fn runtime_is_too_old() {
 }
 
 /// Counts the containers that have ended since the status before.
-pub(crate) fn containers_ended(before: Option<&PodStatus>, now: &PodStatus) {
+pub(crate) fn containers_ended(before: &PodStatus, now: &PodStatus) {
     type Of = fn(&PodStatus) -> &Option<Vec<ContainerStatus>>;
     let lists: [(&str, Of); 3] = [
         ("init_container", |it| &it.init_container_statuses),
@@ -217,12 +217,8 @@ pub(crate) fn containers_ended(before: Option<&PodStatus>, now: &PodStatus) {
         ("ephemeral_container", |it| &it.ephemeral_container_statuses),
     ];
     for (kind, list) in lists {
-        let had_ended = |name: &str| {
-            let known = before.and_then(|before| list(before).as_ref()).into_iter().flatten();
-            known.filter(|it| it.name == name).any(|it| ended(it).is_some())
-        };
-        for status in list(now).iter().flatten().filter(|it| !had_ended(&it.name)) {
-            let Some(end) = ended(status) else { continue };
+        let known = |name: &str| list(before).iter().flatten().find(|it| it.name == name);
+        for end in list(now).iter().flatten().flat_map(|status| new_ends(known(&status.name), status)) {
             let code = end.exit_code.to_string();
             let reason = end.reason.as_deref().unwrap_or_default();
             TERMINATED_CONTAINERS.with_label_values(&[kind, code.as_str(), reason]).inc();
@@ -230,8 +226,22 @@ pub(crate) fn containers_ended(before: Option<&PodStatus>, now: &PodStatus) {
     }
 }
 
-fn ended(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
-    status.state.as_ref()?.terminated.as_ref()
+/// The ends that the status before did not tell. One that back-off, or a new start, follows at once shows as the last state
+/// alone; one without a container's ID is a guess there.
+fn new_ends<'a>(
+    before: Option<&'a ContainerStatus>,
+    now: &'a ContainerStatus,
+) -> impl Iterator<Item = &'a ContainerStateTerminated> {
+    let end = |state: &'a Option<ContainerState>| state.as_ref()?.terminated.as_ref();
+    let is_known = move |id: &Option<String>| {
+        before
+            .is_some_and(|it| [&it.state, &it.last_state].into_iter().filter_map(end).any(|it| it.container_id == *id))
+    };
+    let current = end(&now.state);
+    let earlier = end(&now.last_state).filter(|it| {
+        before.is_some() && it.container_id.is_some() && current.is_none_or(|now| now.container_id != it.container_id)
+    });
+    current.into_iter().chain(earlier).filter(move |it| !is_known(&it.container_id))
 }
 
 pub(crate) fn evicted(signal: &str) {
@@ -273,13 +283,47 @@ mod tests {
         };
         let running = status(json!({"running": {}}));
         let ended = status(json!({"terminated": {"exitCode": 139, "reason": "Error"}}));
-        for (before, now) in [(None, &running), (Some(&running), &ended), (Some(&ended), &ended), (None, &ended)] {
+        let nothing = PodStatus::default();
+        for (before, now) in [(&nothing, &running), (&running, &ended), (&ended, &ended), (&nothing, &ended)] {
             containers_ended(before, now);
         }
-        let text = String::from_utf8(metrics::text()).expect("text");
-        let wanted =
-            "kubelet_terminated_containers_total{container_type=\"container\",exit_code=\"139\",reason=\"Error\"} 2\n";
-        assert!(text.contains(wanted), "{text}");
+        assert_eq!(ends_with(139), 2);
+    }
+
+    fn ends_with(exit_code: i32) -> u64 {
+        TERMINATED_CONTAINERS.with_label_values(&["container", &exit_code.to_string(), "Error"]).get()
+    }
+
+    #[test]
+    fn an_end_counts_also_where_back_off_follows_at_once() {
+        let status = |state: &serde_json::Value, last: &serde_json::Value| -> PodStatus {
+            let one = json!({"name": "c", "state": state, "lastState": last, "image": "", "imageID": "", "ready": false,
+                "restartCount": 0});
+            serde_json::from_value(json!({"containerStatuses": [one]})).expect("a status")
+        };
+        let (running, waiting) = (json!({"running": {}}), json!({"waiting": {"reason": "CrashLoopBackOff"}}));
+        let end = |id: &str| json!({"terminated": {"exitCode": 140, "reason": "Error", "containerID": id}});
+        let lost = json!({"terminated": {"exitCode": 140, "reason": "Error"}});
+        let (a, b, none) = (end("a"), end("b"), json!({}));
+        let turns = [
+            (&running, &none, 0),
+            (&waiting, &a, 1),
+            (&running, &a, 1),
+            (&b, &a, 2),
+            (&b, &b, 2),
+            (&waiting, &b, 2),
+            (&running, &b, 2),
+            (&waiting, &lost, 2),
+        ];
+        let mut before = PodStatus::default();
+        for (state, last, wanted) in turns {
+            let now = status(state, last);
+            containers_ended(&before, &now);
+            assert_eq!(ends_with(140), wanted, "{state} {last}");
+            before = now;
+        }
+        containers_ended(&PodStatus::default(), &status(&waiting, &a));
+        assert_eq!(ends_with(140), 2, "a kubelet that comes back does not count what was before it");
     }
 
     #[test]

@@ -175,7 +175,8 @@ impl Worker {
         let shown = self.shown(&status, difference.is_none());
         let runs = |status: &PodStatus| status.phase.as_deref() == Some("Running");
         let before = self.node.running.get(spec::uid(&shown));
-        metrics::containers_ended(before.as_ref().and_then(|pod| pod.status.as_ref()), &status);
+        let told = before.as_ref().and_then(|pod| pod.status.as_ref());
+        metrics::containers_ended(told.unwrap_or(&self.known), &status);
         if runs(&status) && before.is_some_and(|pod| !pod.status.as_ref().is_some_and(runs)) {
             metrics::pod_runs(&shown, self.now());
         }
