@@ -55,18 +55,24 @@ impl FileWatch {
     /// Waits for a change since the last call; all that is queued counts as one. Answers the names in watched folders that
     /// were removed or moved away.
     pub async fn changed(&self) -> io::Result<BTreeSet<OsString>> {
-        let mut ready = self.0.readable().await?;
-        let removed = self.read_queued();
-        ready.clear_ready();
-        Ok(removed)
+        loop {
+            let mut ready = self.0.readable().await?;
+            let queued = self.queued();
+            ready.clear_ready();
+            if let Some(removed) = queued {
+                return Ok(removed);
+            }
+        }
     }
 
-    fn read_queued(&self) -> BTreeSet<OsString> {
+    /// As [`Self::changed`], of what is queued already; None where nothing is.
+    pub fn queued(&self) -> Option<BTreeSet<OsString>> {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut events = inotify::Reader::new(self.0.get_ref(), &mut buffer);
-        let mut removed = BTreeSet::new();
+        let mut removed = None;
         // An error is an empty queue.
         while let Ok(event) = events.next() {
+            let removed = removed.get_or_insert_with(BTreeSet::new);
             if event.events().intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM)
                 && let Some(name) = event.file_name()
             {

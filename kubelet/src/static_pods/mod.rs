@@ -25,7 +25,6 @@ use tokio::sync::watch;
 
 use crate::{dispatch::Dispatcher, pod::node::Node, pod::spec};
 
-/// Editors write in several steps: a change is read when it has settled.
 const SETTLE: Duration = Duration::from_millis(50);
 /// A folder that cannot be watched, or does not exist, is looked at as often as upstream does.
 const PERIOD: Duration = Duration::from_secs(20);
@@ -101,14 +100,23 @@ async fn read_until_shutdown(
             }
         };
         removed = tokio::select! {
-            removed = changed => {
-                tokio::time::sleep(SETTLE).await;
-                removed
-            }
+            removed = changed => settled(watch.as_ref().ok(), removed, tokio::time::sleep(SETTLE)).await,
             () = tokio::time::sleep(PERIOD) => BTreeSet::new(),
             () = shutdown.cancelled() => return,
         }
     }
+}
+
+/// Editors write in several steps: a change is read when it has settled. What went meanwhile is one with it: told of by
+/// itself, later, it would end the pod that has come since.
+async fn settled(
+    watch: Option<&FileWatch>,
+    mut removed: BTreeSet<OsString>,
+    pause: impl Future<Output = ()>,
+) -> BTreeSet<OsString> {
+    pause.await;
+    removed.extend(watch.and_then(FileWatch::queued).unwrap_or_default());
+    removed
 }
 
 /// Hands on what came and went. A manifest that was removed and is there again is another pod, though it looks like the

@@ -52,6 +52,23 @@ async fn a_manifest_made_again_is_its_pod_started_again() {
 }
 
 #[tokio::test]
+async fn what_goes_while_a_change_settles_goes_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let again = |name: &str| {
+        std::fs::remove_file(folder.path().join(name)).expect("removed");
+        std::fs::write(folder.path().join(name), manifest("i:1")).expect("made again");
+    };
+    ["a", "b"].into_iter().for_each(|name| std::fs::write(folder.path().join(name), "").expect("a manifest"));
+    let watch = FileWatch::new().expect("a watch");
+    watch.add_folder(folder.path()).expect("watched");
+    again("a");
+    let removed = watch.changed().await.expect("a change");
+    let pause = async { ["a", "b"].into_iter().for_each(again) };
+    assert_eq!(settled(Some(&watch), removed, pause).await, ["a", "b"].map(OsString::from).into());
+    assert_eq!(watch.queued(), None, "nothing is left that would end them again");
+}
+
+#[tokio::test]
 async fn a_manifest_that_went_while_it_waited_never_runs() {
     let mut bed = Bed::new();
     let (node, dispatch) = bed.dispatcher();
