@@ -220,7 +220,8 @@ fn pods() -> Group {
         [
             flag("pod-manifest-path", String, "", "A folder (or file) of static pods."),
             flag("manifest-url", String, "", "A URL of static pods: refused, they are read from a folder."),
-            flag("manifest-url-header", StringArray, "", "Headers for --manifest-url: refused with it."),
+            flag("manifest-url-header", StringArray, "", "Headers for --manifest-url.")
+                .without_effect("--manifest-url is refused"),
             flag("file-check-frequency", Duration, "20s", "How often static pods are looked at.")
                 .without_effect(WATCHES),
             flag("http-check-frequency", Duration, "20s", "How often --manifest-url is read.")

@@ -36,7 +36,7 @@ pub struct Options {
 type Read = fn(&Values, &str) -> Value;
 
 /// Flags for what is not built, with the fields by which it is refused and the form of their values.
-const NOT_BUILT: [(&str, &str, Read); 18] = [
+const NOT_BUILT: [(&str, &str, Read); 17] = [
     ("cpu-manager-policy", "cpuManagerPolicy", as_text),
     ("cpu-manager-policy-options", "cpuManagerPolicyOptions", as_pairs),
     ("reserved-cpus", "reservedSystemCPUs", as_text),
@@ -49,7 +49,6 @@ const NOT_BUILT: [(&str, &str, Read); 18] = [
     ("kubelet-cgroups", "kubeletCgroups", as_text),
     ("system-cgroups", "systemCgroups", as_text),
     ("manifest-url", "staticPodURL", as_text),
-    ("manifest-url-header", "staticPodURLHeader", as_list),
     ("volume-plugin-dir", "volumePluginDir", as_text),
     ("runonce", "runOnce", as_truth),
     ("enable-controller-attach-detach", "enableControllerAttachDetach", as_truth),

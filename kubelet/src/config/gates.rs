@@ -1,4 +1,4 @@
-//! `featureGates`: which of upstream's features are in this kubelet, and which are not. None of them can be switched. Pure.
+//! `featureGates`: which of upstream's features are in this kubelet, and which are not; hardly any can be switched. Pure.
 //!
 //! What upstream knows is known by [`component::gates`]: gates that are named there only are other components' business, or
 //! could not be told from outside this kubelet (the health of devices where there are no device plugins). A cluster's one
@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 /// Features of upstream's kubelet that are there.
-const ON: [&str; 39] = [
+const ON: [&str; 38] = [
     "ContainerCheckpoint",
     "ContainerRestartRules",
     "CustomCPUCFSQuotaPeriod",
@@ -15,7 +15,6 @@ const ON: [&str; 39] = [
     "EnvFiles",
     "ExecProbeTimeout",
     "GracefulNodeShutdown",
-    "GracefulNodeShutdownBasedOnPodPriority",
     "HostnameOverride",
     "ImageMaximumGCAge",
     "ImageVolume",
@@ -48,6 +47,9 @@ const ON: [&str; 39] = [
     "SidecarContainers",
     "SupplementalGroupsPolicy",
 ];
+
+/// A feature that may be off: all that is left then of what it does is to refuse its one field.
+const SHUTDOWN_BY_PRIORITY: &str = "GracefulNodeShutdownBasedOnPodPriority";
 
 /// Features that are not built.
 const OFF: [&str; 48] = [
@@ -101,6 +103,11 @@ const OFF: [&str; 48] = [
     "UserNamespacesSupport",
 ];
 
+/// Whether nodes may go down by periods for each priority.
+pub(super) fn has_shutdown_by_priority(gates: &BTreeMap<String, bool>) -> bool {
+    gates.get(SHUTDOWN_BY_PRIORITY).is_none_or(|wanted| *wanted)
+}
+
 /// What cannot be as the gates want it.
 pub(super) fn problems(gates: &BTreeMap<String, bool>) -> Vec<String> {
     let problem = |(name, wanted): (&String, &bool)| {
@@ -123,7 +130,7 @@ mod tests {
 
     #[test]
     fn all_are_upstreams_and_each_is_there_or_not() {
-        let mut names: Vec<_> = [&ON[..], &OFF].concat();
+        let mut names: Vec<_> = [&ON[..], &OFF, &[SHUTDOWN_BY_PRIORITY]].concat();
         assert!(names.iter().all(|name| component::gates::known(name).is_ok()));
         names.sort_unstable();
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]));

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::KubeletConfiguration;
 
 /// A field (or one below it), the values beside an empty one that ask for nothing, and what others ask for.
-const NOT_BUILT: [(&str, &[&str], &str); 24] = [
+const NOT_BUILT: [(&str, &[&str], &str); 23] = [
     ("cpuManagerPolicy", &["none"], "the CPU manager"),
     ("cpuManagerPolicyOptions", &[], "the CPU manager"),
     ("reservedSystemCPUs", &[], "the CPU manager"),
@@ -19,7 +19,6 @@ const NOT_BUILT: [(&str, &[&str], &str); 24] = [
     ("memorySwap.swapBehavior", &["NoSwap"], "swap"),
     ("userNamespaces", &[], "a range for user namespaces"),
     ("staticPodURL", &[], "reading static pods from a URL"),
-    ("staticPodURLHeader", &[], "reading static pods from a URL"),
     ("kubeletCgroups", &[], "moving the kubelet into a cgroup"),
     ("systemCgroups", &[], "moving other processes into a cgroup"),
     ("kernelMemcgNotification", &[], "the kernel's memory notification"),

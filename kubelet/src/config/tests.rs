@@ -68,6 +68,10 @@ fn wrong_fields_and_values_are_named() {
         ("volumePluginDir: /opt/plugins", "volumePluginDir: FlexVolume is not supported by this kubelet"),
         ("tracing: {endpoint: 'localhost:4317'}", "tracing.endpoint: tracing is not supported by this kubelet"),
         ("logging: {format: json}", "logging.format: not supported in this kubelet's file: use --logging-format"),
+        (
+            "featureGates: {GracefulNodeShutdownBasedOnPodPriority: false}\nshutdownGracePeriodByPodPriority: [{priority: 1}]",
+            "Specifying shutdownGracePeriodByPodPriority requires feature gate GracefulNodeShutdownBasedOnPodPriority",
+        ),
         ("runOnce: true", "runOnce (--runOnce) true, Runonce mode has been deprecated"),
         ("enableControllerAttachDetach: false", "attaching volumes is not supported by this kubelet"),
         ("featureGates: {NodeSwap: true}", "featureGates: NodeSwap is not supported by this kubelet"),
@@ -114,6 +118,12 @@ fn what_is_off_may_be_said() {
     assert_eq!(validate(&parse(on_upstream).expect(on_upstream)), Vec::<String>::new());
     let evented = "featureGates: {EventedPLEG: true}\n";
     assert_eq!(validate(&parse(evented).expect(evented)), Vec::<String>::new());
+    let no_url = parse(
+        "staticPodURLHeader: {a: [b]}\nshutdownGracePeriod: 20s\n\
+         featureGates: {GracefulNodeShutdownBasedOnPodPriority: false}\n",
+    )
+    .expect("a configuration");
+    assert_eq!((validate(&no_url), no_url.without_effect()), (vec![], vec!["staticPodURLHeader"]));
     let no_swap = "memorySwap: {swapBehavior: NoSwap}\n";
     assert_eq!(validate(&parse(no_swap).expect(no_swap)), Vec::<String>::new());
 }
@@ -158,7 +168,6 @@ fn flags_for_what_is_not_built_are_refused_too() {
         ("--reserved-memory=0:memory=1Gi", "reservedMemory: the memory manager"),
         ("--kubelet-cgroups=/kubelet", "kubeletCgroups: moving the kubelet into a cgroup"),
         ("--system-cgroups=/system", "systemCgroups: moving other processes into a cgroup"),
-        ("--manifest-url-header=a:b", "staticPodURLHeader: reading static pods from a URL"),
         ("--enable-controller-attach-detach=false", "attaching volumes"),
         ("--kernel-memcg-notification", "the kernel's memory notification"),
         ("--contention-profiling", "profiling"),
@@ -206,8 +215,8 @@ fn drop_ins_change_only_what_they_name() {
     let head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
     let write =
         |name: &str, text: &str| std::fs::write(folder.path().join(name), format!("{head}{text}")).expect("writes");
-    write("10-a.conf", "maxPods: 20\nclusterDomain: a\n");
-    write("20-b.conf", "maxPods: 30\n");
+    write("10-a.conf", "maxPods: 20\nclusterDomain: a\nstaticPodURLHeader: {a: [b, c], d: [e]}\n");
+    write("20-b.conf", "maxPods: 30\nstaticPodURLHeader: {a: [f]}\n");
     write("ignored.yaml", "maxPods: 99\n");
     std::fs::create_dir(folder.path().join("30-more")).expect("a folder");
     write("30-more/c.conf", "evictionHard: {memory.available: 1Gi}\nport: 1\nserializeImagePulls: true\n");
@@ -215,6 +224,7 @@ fn drop_ins_change_only_what_they_name() {
     let merged = options(&[&format!("--config-dir={}", folder.path().display())]).configuration;
     assert_eq!((merged.max_pods, merged.cluster_domain.as_str(), merged.port), (30, "a", 10250));
     assert_eq!(merged.eviction_hard["memory.available"], "1Gi", "out of a folder below");
+    assert_eq!(merged.other("staticPodURLHeader"), Some(&serde_json::json!({"a": ["f"], "d": ["e"]})));
     assert!(!merged.serialize_image_pulls, "back to the default");
     let refused = crate::flags().parse(["--node-labels=node-role.kubernetes.io/a=b"]).expect("flags");
     let refused = Options::from_flags(&refused).expect_err("not for a kubelet to set").to_string();

@@ -150,6 +150,7 @@ fn times(c: &KubeletConfiguration) -> Rows {
     let restart = c.crash_loop_back_off.max_container_restart_period.map(|it| it.0);
     let (least, most) = (Duration::from_secs(1), Duration::from_secs(300));
     let (shutdown, critical) = (c.shutdown_grace_period.0, c.shutdown_grace_period_critical_pods.0);
+    let by_priority = !c.shutdown_grace_period_by_pod_priority.is_empty();
     let is_short = |period: Duration| !period.is_zero() && period < least;
     wrong([
         (critical > shutdown, "shutdownGracePeriodCriticalPods must be <= shutdownGracePeriod".to_owned()),
@@ -158,8 +159,13 @@ fn times(c: &KubeletConfiguration) -> Rows {
             "shutdownGracePeriod and shutdownGracePeriodCriticalPods must be either zero or otherwise >= 1 sec".into(),
         ),
         (
-            !shutdown.is_zero() && !c.shutdown_grace_period_by_pod_priority.is_empty(),
+            !shutdown.is_zero() && by_priority,
             "Cannot specify both shutdownGracePeriodByPodPriority and shutdownGracePeriod at the same time".to_owned(),
+        ),
+        (
+            by_priority && !gates::has_shutdown_by_priority(&c.feature_gates),
+            "Specifying shutdownGracePeriodByPodPriority requires feature gate GracefulNodeShutdownBasedOnPodPriority"
+                .to_owned(),
         ),
         (
             restart.is_some_and(|period| !(least..=most).contains(&period)),
