@@ -3,6 +3,9 @@
 //!
 //! Enter at [`Dispatcher::put`] and [`Dispatcher::gone`]. A worker lives as long as anything of its pod is here.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -10,7 +13,8 @@ use std::{
 };
 
 use component::{informer::Event, shutdown::Shutdown};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use tokio::task::JoinError;
 
 use crate::{
     orphans,
@@ -21,7 +25,7 @@ use crate::{
         wishes::Wish,
         worker,
     },
-    runtime::{Result, events},
+    runtime::{self, events},
     sources::Wake,
     working_pods::{self, Counted},
 };
@@ -36,8 +40,7 @@ pub struct Dispatcher(Arc<Inner>);
 struct Inner {
     node: Arc<Node>,
     shutdown: Shutdown,
-    /// By pod UID.
-    workers: Mutex<HashMap<String, Entry>>,
+    workers: Mutex<Workers>,
     /// The mirrors of static pods as the API has them, by namespace and name: a worker may start after its mirror came.
     mirrors: Mutex<HashMap<(String, String), Arc<Pod>>>,
     /// What each container and sandbox looked like at the last look at everything.
@@ -75,6 +78,9 @@ impl LateDispatcher {
         })
     }
 }
+
+/// By pod UID.
+type Workers = HashMap<String, Entry>;
 
 struct Entry {
     inbox: Inbox,
@@ -127,8 +133,11 @@ impl Dispatcher {
 
     /// The pod as its source has it now.
     pub fn put(&self, pod: Arc<Pod>) {
-        let uid = spec::uid(&pod).to_owned();
-        if let Some(entry) = self.lock().get_mut(&uid) {
+        self.put_among(&mut self.lock(), pod);
+    }
+
+    fn put_among(&self, workers: &mut Workers, pod: Arc<Pod>) {
+        if let Some(entry) = workers.get_mut(spec::uid(&pod)) {
             if entry.is_leaving {
                 entry.next = Some(pod);
                 entry.inbox.tell(|news| news.returns = Some(true));
@@ -138,24 +147,16 @@ impl Dispatcher {
             }
             return;
         }
-        if spec::is_static(&pod) && self.waits_for_another(&pod) {
+        // A changed manifest is another pod of the same name: it starts when the old one has ended.
+        let identity = spec::identity(&pod);
+        let is_before = |it: &&mut Entry| (&it.namespace, &it.name) == (&identity.namespace, &identity.name);
+        if spec::is_static(&pod)
+            && let Some(before) = workers.values_mut().filter(|it| it.is_static).find(is_before)
+        {
+            before.next = Some(pod);
             return;
         }
-        self.start(pod, false);
-    }
-
-    /// A changed manifest is another pod of the same name: it starts when the old one has ended.
-    fn waits_for_another(&self, pod: &Arc<Pod>) -> bool {
-        let identity = spec::identity(pod);
-        let mut workers = self.lock();
-        let old = workers
-            .values_mut()
-            .find(|entry| entry.is_static && entry.namespace == identity.namespace && entry.name == identity.name);
-        if let Some(entry) = old {
-            entry.next = Some(pod.clone());
-            return true;
-        }
-        false
+        self.start(workers, pod, false);
     }
 
     /// The pod is gone from its source.
@@ -205,7 +206,7 @@ impl Dispatcher {
         }
     }
 
-    fn start(&self, pod: Arc<Pod>, gone: bool) {
+    fn start(&self, workers: &mut Workers, pod: Arc<Pod>, gone: bool) {
         let uid = spec::uid(&pod).to_owned();
         let identity = spec::identity(&pod);
         let inbox = Inbox::default();
@@ -216,7 +217,8 @@ impl Dispatcher {
             inbox.tell(|news| news.mirror = Some(mirror));
         }
         // What runs here already counts from the start, before the first look at it.
-        if pod.status.as_ref().is_some_and(|status| status.start_time.is_some()) {
+        let has_begun = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+        if has_begun && !spec::is_static(&pod) {
             let wish = Wish::recovered(&pod);
             self.0.node.running.put(wish.given.apply(&pod));
             self.0.node.wishes.note(wish);
@@ -231,35 +233,42 @@ impl Dispatcher {
             is_runtime_only: gone,
             next: None,
         };
-        self.lock().insert(uid.clone(), entry);
+        workers.insert(uid.clone(), entry);
         let this = self.clone();
         tokio::spawn(async move {
             let run = worker::run(this.0.node.clone(), inbox, pod, gone, this.0.shutdown.clone());
             // A panic ends one pod's worker, not the kubelet. Its place is kept meanwhile: a look at everything would take
             // the containers for a pod that nobody has.
-            let failed = tokio::spawn(run).await.err();
-            if let Some(error) = &failed {
+            let end = tokio::spawn(run).await;
+            if let Err(error) = &end {
                 tracing::error!(pod_uid = uid, %error, "a pod's worker failed; it is started again");
                 let _ = this.0.shutdown.run_until(tokio::time::sleep(AFTER_PANIC)).await;
             }
-            let Some(entry) = this.lock().remove(&uid) else { return };
-            match (entry.next, failed) {
-                (Some(next), None) => {
-                    if spec::uid(&next) == uid {
-                        working_pods::restarted(entry.is_static);
-                    }
-                    this.start(next, false);
-                }
-                (next, Some(_)) if !this.0.shutdown.is_triggered() => {
-                    this.start(entry.pod, entry.is_leaving);
-                    next.into_iter().for_each(|next| this.put(next));
-                }
-                _ => {}
-            }
-            if entry.is_static {
-                this.0.static_pod_ended.notify_one();
-            }
+            this.follow(&uid, end);
         });
+    }
+
+    /// Gives the place of a worker that has ended to what comes after it, under one lock: a place that is free in between
+    /// could be taken by another pod of the name, and a pod that is told to be gone meanwhile would not be found.
+    fn follow(&self, uid: &str, end: Result<Option<PodStatus>, JoinError>) {
+        let mut workers = self.lock();
+        let Some(entry) = workers.remove(uid) else { return };
+        match (entry.next, end) {
+            (Some(next), Ok(last)) if spec::uid(&next) == uid => {
+                working_pods::restarted(entry.is_static);
+                let next = Pod { status: last, ..Arc::unwrap_or_clone(next) };
+                self.start(&mut workers, Arc::new(next), false);
+            }
+            (Some(next), Ok(_)) => self.start(&mut workers, next, false),
+            (next, Err(_)) if !self.0.shutdown.is_triggered() => {
+                self.start(&mut workers, entry.pod, entry.is_leaving);
+                next.into_iter().for_each(|next| self.put_among(&mut workers, next));
+            }
+            _ => {}
+        }
+        if entry.is_static {
+            self.0.static_pod_ended.notify_one();
+        }
     }
 
     /// Wakes the worker that an event is for.
@@ -287,12 +296,12 @@ impl Dispatcher {
 
     /// Looks at everything that the runtime holds: wakes the workers whose containers changed, and gives pods that no
     /// source has a worker that ends them, once each source has told all of its pods (`adopt`).
-    pub async fn look_at_all(&self, adopt: bool) -> Result<()> {
+    pub async fn look_at_all(&self, adopt: bool) -> runtime::Result<()> {
         if adopt {
             self.0.node.wishes.open(&self.0.node.running);
         }
-        let runtime = &self.0.node.runtime;
-        let (sandboxes, containers) = (runtime.list_sandboxes(None).await?, runtime.list_containers(None).await?);
+        let held = &self.0.node.runtime;
+        let (sandboxes, containers) = (held.list_sandboxes(None).await?, held.list_containers(None).await?);
         let mut now = HashMap::new();
         let mut pods = HashMap::new();
         let items = sandboxes
@@ -300,7 +309,7 @@ impl Dispatcher {
             .map(|it| (&it.id, it.state, &it.labels))
             .chain(containers.iter().map(|it| (&it.id, it.state, &it.labels)));
         for (id, state, labels) in items {
-            if let Some(identity) = crate::runtime::labels::Identity::from_labels(labels) {
+            if let Some(identity) = runtime::labels::Identity::from_labels(labels) {
                 now.insert(id.clone(), state);
                 pods.entry(identity).or_insert_with(Vec::new).push((id.clone(), state));
             }
@@ -308,14 +317,15 @@ impl Dispatcher {
         self.0.node.index.found(pods.keys().map(|identity| &identity.uid));
         let before = std::mem::replace(&mut *self.0.seen.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
         for (identity, items) in pods {
-            if self.has(&identity.uid) {
+            let mut workers = self.lock();
+            if let Some(entry) = workers.get(&identity.uid) {
                 if items.iter().any(|(id, state)| before.get(id) != Some(state)) {
-                    self.tell(&identity.uid, |news| news.look = true);
+                    entry.inbox.look();
                 }
             } else if adopt {
                 tracing::info!(pod = %identity, uid = identity.uid, "the runtime holds a pod that nobody has; it is ended");
                 working_pods::orphaned();
-                self.start(Arc::new(orphans::restored(&identity, &containers)), true);
+                self.start(&mut workers, Arc::new(orphans::restored(&identity, &containers)), true);
             }
         }
         for id in before.keys().filter(|id| !now.contains_key(*id)) {
@@ -350,7 +360,7 @@ impl Dispatcher {
         self.lock().contains_key(pod_uid)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Workers> {
         self.0.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use component::shutdown::Shutdown;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde_json::json;
 
 use super::{
@@ -24,6 +24,8 @@ use crate::{
 /// More calls than a start or an end makes: the loops below end when a kubelet lives through.
 const CALLS_MAX: usize = 40;
 
+type Task = tokio::task::JoinHandle<Option<PodStatus>>;
+
 fn pod(policy: &str) -> Arc<Pod> {
     let object = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": {"restartPolicy": policy,
         "terminationGracePeriodSeconds": 1,
@@ -35,12 +37,12 @@ fn pod(policy: &str) -> Arc<Pod> {
 }
 
 /// A kubelet's worker for the pod; aborting it is `kill -9`.
-fn live(node: &Arc<Node>, inbox: &Inbox, pod: &Arc<Pod>, gone: bool) -> tokio::task::JoinHandle<()> {
+fn live(node: &Arc<Node>, inbox: &Inbox, pod: &Arc<Pod>, gone: bool) -> Task {
     tokio::spawn(worker::run(node.clone(), inbox.clone(), pod.clone(), gone, Shutdown::new()))
 }
 
 /// True when the kubelet was killed at the cut, false when it reached `end` without coming to it.
-async fn killed(runtime: &FakeRuntime, task: tokio::task::JoinHandle<()>, end: impl Future<Output = ()>) -> bool {
+async fn killed(runtime: &FakeRuntime, task: Task, end: impl Future<Output = ()>) -> bool {
     let died = tokio::select! {
         () = runtime.died() => true,
         () = end => false,
@@ -99,7 +101,7 @@ async fn a_start_cut_anywhere_is_finished_by_the_next_kubelet() {
 }
 
 /// Ends the pod as a kubelet does for what nobody has any more.
-async fn clear(bed: &Bed) -> (Arc<Node>, tokio::task::JoinHandle<()>) {
+async fn clear(bed: &Bed) -> (Arc<Node>, Task) {
     let node = bed.node();
     let containers = node.runtime.list_containers(None).await.expect("a list");
     let identity = Identity { uid: "u".into(), namespace: "ns".into(), name: "p".into() };

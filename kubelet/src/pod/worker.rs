@@ -114,8 +114,8 @@ pub(super) struct Worker {
     pub(super) probes: probes::PodProbes,
 }
 
-/// Runs the pod to its end. `gone` for what the runtime still holds of a pod that no source has.
-pub async fn run(node: Arc<Node>, inbox: Inbox, pod: Arc<Pod>, gone: bool, shutdown: Shutdown) {
+/// Runs the pod to its end, and answers its last status. `gone` for what the runtime still holds of a pod that no source has.
+pub async fn run(node: Arc<Node>, inbox: Inbox, pod: Arc<Pod>, gone: bool, shutdown: Shutdown) -> Option<PodStatus> {
     let uid = spec::uid(&pod).to_owned();
     let probes = node.prober.of_pod(inbox.clone());
     let memory = Memory {
@@ -159,6 +159,7 @@ pub async fn run(node: Arc<Node>, inbox: Inbox, pod: Arc<Pod>, gone: bool, shutd
     node.sources.claim(&worker.pod);
     worker.settle_resources();
     let ended = shutdown.run_until(worker.turn_until_removed()).await.is_some();
+    let last = node.running.get(&uid).and_then(|pod| pod.status.clone());
     if ended {
         node.wishes.forget(&uid);
         node.running.remove(&uid);
@@ -170,6 +171,7 @@ pub async fn run(node: Arc<Node>, inbox: Inbox, pod: Arc<Pod>, gone: bool, shutd
         // The kubelet ends. A step cut off in the runtime is finished or undone by it, and found at the next start.
         worker.steps.detach_all();
     }
+    last
 }
 
 impl Worker {
@@ -317,11 +319,19 @@ impl Worker {
         self.node.clock.now()
     }
 
+    /// What this kubelet said last of a static pod, which need not be what the API has of it.
+    fn last_told(&self) -> Option<PodStatus> {
+        let shown = || self.node.running.get(spec::uid(&self.pod)).unwrap_or_else(|| self.pod.clone());
+        spec::is_static(&self.pod).then(|| shown().status.clone().unwrap_or_default())
+    }
+
     /// The status as it is now.
     pub(super) fn compute_status(&self, plan: &Plan) -> PodStatus {
+        let own = self.last_told();
         status::compute(&status::Inputs {
             pod: &self.pod,
             known: &self.known,
+            before: own.as_ref().unwrap_or(&self.known),
             observed: &self.observed,
             waiting: &plan.waiting,
             memory: &self.memory,

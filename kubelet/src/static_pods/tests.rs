@@ -37,10 +37,11 @@ async fn a_manifest_made_again_is_its_pod_started_again() {
     std::fs::write(&file, manifest("i:1")).expect("made again");
     let restarts = || {
         let statuses = find()?.status.as_ref()?.container_statuses.clone()?;
-        statuses.first()?.state.as_ref()?.running.as_ref()?;
-        Some(statuses.first()?.restart_count)
+        let [status] = &statuses[..] else { return None };
+        status.state.as_ref()?.running.as_ref()?;
+        Some((status.restart_count, status.last_state.as_ref()?.terminated.as_ref()?.exit_code))
     };
-    until("it runs again", || restarts() == Some(1)).await;
+    until("it runs again, and tells how it ended", || restarts() == Some((1, 143))).await;
     assert!(wanted.borrow().contains_key(spec::uid(&pod)) && log.exists());
     let stops = bed.runtime.state().calls.iter().filter(|call| call.starts_with("StopPodSandbox")).count();
     assert_eq!(stops, 1);
@@ -66,6 +67,30 @@ async fn what_goes_while_a_change_settles_goes_once() {
     let pause = async { ["a", "b"].into_iter().for_each(again) };
     assert_eq!(settled(Some(&watch), removed, pause).await, ["a", "b"].map(OsString::from).into());
     assert_eq!(watch.queued(), None, "nothing is left that would end them again");
+}
+
+#[tokio::test]
+async fn a_mirror_tells_a_static_pod_nothing_of_its_containers() {
+    let mut bed = Bed::new();
+    let (node, dispatch) = bed.dispatcher();
+    let pod = static_pod("i:1");
+    let ended = json!({"exitCode": 137, "containerID": "fake://old"});
+    let mut mirror = (*pod).clone();
+    mirror.metadata.uid = Some("mirror".into());
+    mirror.metadata.resource_version = Some("7".into());
+    let hash = spec::annotation(&pod, spec::CONFIG_HASH).expect("a hash").to_owned();
+    mirror.metadata.annotations.get_or_insert_default().insert(spec::CONFIG_MIRROR.into(), hash);
+    mirror.status = serde_json::from_value(json!({"startTime": "2026-01-01T00:00:00Z", "containerStatuses": [{
+        "name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 4, "containerID": "fake://old",
+        "state": {"terminated": ended}}]}))
+    .expect("a status");
+    dispatch.event(&Event::Added(Arc::new(mirror.clone())));
+    dispatch.put(pod.clone());
+    until("it runs", || status(&node, spec::uid(&pod)) == "Running").await;
+    let told = node.running.get(spec::uid(&pod)).and_then(|pod| pod.status.clone()).expect("a status");
+    assert_eq!(told.start_time, mirror.status.and_then(|it| it.start_time), "what it knows of the pod itself");
+    let container = told.container_statuses.expect("statuses").remove(0);
+    assert_eq!((container.restart_count, container.last_state), (0, None));
 }
 
 #[tokio::test]

@@ -28,15 +28,15 @@ const MESSAGES_BYTES_MAX: usize = 12 * 1024;
 
 /// Writes the three lists: init containers in the order of the spec, the others by name.
 pub(super) fn write(inputs: &Inputs<'_>, status: &mut PodStatus) {
-    let known = inputs.known;
+    let told = inputs.before;
     let mut init = Vec::new();
     let mut regular = Vec::new();
     let mut ephemeral = Vec::new();
     for (role, container) in spec::containers(inputs.pod) {
         let (list, before) = match role {
-            Role::Init | Role::Sidecar => (&mut init, &known.init_container_statuses),
-            Role::Regular => (&mut regular, &known.container_statuses),
-            Role::Ephemeral => (&mut ephemeral, &known.ephemeral_container_statuses),
+            Role::Init | Role::Sidecar => (&mut init, &told.init_container_statuses),
+            Role::Regular => (&mut regular, &told.container_statuses),
+            Role::Ephemeral => (&mut ephemeral, &told.ephemeral_container_statuses),
         };
         let before = before.iter().flatten().find(|it| it.name == container.name);
         list.push(one(inputs, role, &container, before));
@@ -148,11 +148,7 @@ fn without_record(
     container: &Container,
     before: Option<&ContainerStatus>,
 ) -> ContainerStatus {
-    let is_past = role == Role::Init && is_initialized(inputs) && !inputs.waiting.contains_key(&container.name);
-    // What the mirror of a static pod says may be of another run of it: upstream does not go by it.
-    if let Some(before) = before.filter(|_| !is_past || !spec::is_static(inputs.pod))
-        && before.state.as_ref().is_some_and(|state| state.terminated.is_some())
-    {
+    if let Some(before) = before.filter(|it| it.state.as_ref().is_some_and(|state| state.terminated.is_some())) {
         return before.clone();
     }
     let has_init = !spec::init_containers(inputs.pod).is_empty();
@@ -165,7 +161,7 @@ fn without_record(
         last_state: before.and_then(|it| it.last_state.clone()),
         ..ContainerStatus::default()
     };
-    if is_past {
+    if role == Role::Init && is_initialized(inputs) && !inputs.waiting.contains_key(&container.name) {
         status.state = Some(passed());
         return status;
     }

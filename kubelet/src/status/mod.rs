@@ -38,6 +38,9 @@ pub struct Inputs<'a> {
     pub pod: &'a Pod,
     /// The status last known to be in the API; conditions of others and transition times are taken from it.
     pub known: &'a PodStatus,
+    /// What the kubelet itself said last of the pod: how containers were, of which the runtime knows no more. Of a static pod
+    /// the API's word is none: its mirror may tell of another run.
+    pub before: &'a PodStatus,
     pub observed: &'a Observed,
     pub waiting: &'a BTreeMap<String, Waiting>,
     pub memory: &'a Memory,

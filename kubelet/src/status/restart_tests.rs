@@ -45,6 +45,7 @@ fn an_init_container_that_left_no_trace_has_passed_once_the_pod_is_initialized()
                  exited normally";
     let annotations = case.pod.metadata.annotations.get_or_insert_default();
     annotations.insert("kubernetes.io/config.source".into(), "file".into());
+    case.before = Some(PodStatus::default());
     assert_eq!(
         told(&case),
         ("Running".into(), true, words.into()),
@@ -52,6 +53,25 @@ fn an_init_container_that_left_no_trace_has_passed_once_the_pod_is_initialized()
     );
     case.known = PodStatus::default();
     assert_eq!(told(&case), ("Running".into(), true, words.into()));
+}
+
+#[test]
+fn what_a_mirror_tells_of_another_run_is_not_told_of_this_one() {
+    let ended = record("c", 0, ContainerState::Exited, 137);
+    let mut case = Case::new(json!({"containers": [one("c")]}), vec![ended]);
+    case.known = case.status();
+    let (mut fresh, mut again) = (record("c", 0, ContainerState::Running, 0), Vec::new());
+    fresh.id = "other".into();
+    for before in [Some(PodStatus::default()), None] {
+        case.before = before;
+        case.observed.containers.clear();
+        let first = case.status().container_statuses.expect("statuses").remove(0);
+        case.observed.containers = vec![fresh.clone()];
+        let then = case.status().container_statuses.expect("statuses").remove(0);
+        let waits = first.state.is_some_and(|it| it.waiting.is_some());
+        again.push((waits, then.last_state.and_then(|it| it.terminated).map(|it| it.exit_code)));
+    }
+    assert_eq!(again, [(true, None), (false, Some(137))], "where it is this kubelet's own word it goes on");
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub(super) fn record(name: &str, attempt: u32, state: ContainerState, exit_code:
 pub(super) struct Case {
     pub(super) pod: Pod,
     pub(super) known: PodStatus,
+    /// None where it is what the API knows, as of all pods but static ones.
+    pub(super) before: Option<PodStatus>,
     pub(super) observed: Observed,
     pub(super) waiting: BTreeMap<String, Waiting>,
     memory: Memory,
@@ -67,6 +69,7 @@ impl Case {
         Self {
             pod: pod(spec),
             known: PodStatus::default(),
+            before: None,
             observed: Observed::sorted(vec![sandbox], records),
             waiting: BTreeMap::new(),
             memory: Memory::default(),
@@ -79,6 +82,7 @@ impl Case {
         compute(&Inputs {
             pod: &self.pod,
             known: &self.known,
+            before: self.before.as_ref().unwrap_or(&self.known),
             observed: &self.observed,
             waiting: &self.waiting,
             memory: &self.memory,
