@@ -145,6 +145,30 @@ async fn a_daemon_sets_template_is_numbered_and_a_stateful_set_stays() {
     patch(client, &format!("{sets}/s/status"), "merge", &status).await.refused(422, "Invalid");
 }
 
+/// Upstream keeps both sides of a rolling update as plain numbers, and shows them whatever the strategy is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_set_that_waits_for_deletion_shows_zeroes() {
+    let server = TestServer::start(&[]).await;
+    let sets = "/apis/apps/v1/namespaces/default/daemonsets?dryRun=All";
+    for (asked, shown) in [
+        (json!({"type": "OnDelete"}), json!({"type": "OnDelete"})),
+        (
+            json!({"type": "OnDelete", "rollingUpdate": {}}),
+            json!({"type": "OnDelete", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}}),
+        ),
+        (
+            json!({"type": "OnDelete", "rollingUpdate": {"maxUnavailable": "10%"}}),
+            json!({"type": "OnDelete", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": "10%"}}),
+        ),
+        (json!({}), json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}})),
+    ] {
+        let selector = json!({"matchLabels": {"app": "x"}});
+        let spec = json!({"selector": selector, "template": template("Always"), "updateStrategy": asked});
+        let made = post(&server.client, sets, &json!({"metadata": {"name": "s"}, "spec": spec})).await.expect(201);
+        assert_eq!(made["spec"]["updateStrategy"], shown);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_is_looked_into_and_resized() {
     let server = TestServer::start(&[]).await;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::template::{self, container_cells, labels_cell, selector_cell};
 use super::{CONTAINERS, IMAGES, SELECTOR, column, number};
-use crate::kinds::defaults::{set, set_absent, spec};
+use crate::kinds::defaults::{set, set_absent, spec, within};
 use crate::kinds::{Hooks, go_form, validate};
 use crate::rest::table::{AGE, NAME, age};
 
@@ -72,12 +72,14 @@ fn default(object: &mut Value) {
     let strategy = fields.entry("updateStrategy").or_insert_with(|| json!({}));
     let Some(strategy) = strategy.as_object_mut() else { return };
     set(strategy, "type", "RollingUpdate");
-    if strategy["type"] == "RollingUpdate" {
-        let rolling = strategy.entry("rollingUpdate").or_insert_with(|| json!({}));
-        if let Some(rolling) = rolling.as_object_mut() {
-            set_absent(rolling, "maxUnavailable", 1);
-            set_absent(rolling, "maxSurge", 0);
-        }
+    let rolls = strategy["type"] == "RollingUpdate";
+    if rolls {
+        strategy.entry("rollingUpdate").or_insert_with(|| json!({}));
+    }
+    // With another strategy nothing is filled in, but both are plain numbers to upstream, and shown as such.
+    if let Some(rolling) = within(strategy, "rollingUpdate") {
+        set_absent(rolling, "maxUnavailable", i64::from(rolls));
+        set_absent(rolling, "maxSurge", 0);
     }
 }
 
