@@ -12,7 +12,7 @@ pub fn check(request: &Request<'_>, object: &Value) -> ErrorList {
     if !request.writes() || request.info().subresource == "status" {
         return ErrorList::new();
     }
-    match template::of(&request.served().row, object) {
+    match template::of(request.served().hooks, object) {
         Some((template, path)) => privileged(&template["spec"], &path.child("spec")),
         None => ErrorList::new(),
     }

@@ -41,6 +41,7 @@ pub use flow::standard as flow_standard;
 use machinery::catalogue::Resource;
 use machinery::field::ErrorList;
 use machinery::names::{self, NameCheck};
+pub use pod::remove_disabled;
 use serde_json::Value;
 
 use crate::gates::Gates;
@@ -119,6 +120,8 @@ pub struct Hooks {
     pub conversion: Option<&'static Conversion>,
     /// Fills what the client left out. Runs on every decoded body and is idempotent.
     pub default: fn(&mut Value),
+    /// Where the pod stands, or the template of one, that an object carries: a dotted path, of a pod itself "".
+    pub pod: Option<&'static str>,
     /// Removes what a client may not set on a create.
     pub prepare_create: fn(&mut Value),
     /// Also on a create, for what depends on what the client left out and defaults have filled in since.
@@ -187,6 +190,7 @@ impl Hooks {
         takes_bare_finalizers: false,
         conversion: None,
         default: |_| {},
+        pod: None,
         prepare_create: |_| {},
         prepare_create_as_sent: |_, _| {},
         prepare_update: |_, _| {},

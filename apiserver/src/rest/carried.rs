@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::Call;
 use super::update::Part;
+use crate::kinds::remove_disabled;
 
 /// Puts back what this request may not change, and the version where an update came without one.
 pub fn carry_over(new: &mut Value, old: &Value, call: &Call, part: Part, now: &str) {
@@ -31,6 +32,7 @@ pub fn carry_over(new: &mut Value, old: &Value, call: &Call, part: Part, now: &s
         }
         Part::Portion(_) | Part::Raw => {}
     }
+    remove_disabled(new, hooks);
     if matches!(meta::resource_version(new), "" | "0") {
         let version = old["metadata"]["resourceVersion"].clone();
         meta::metadata_mut(new).insert("resourceVersion".into(), version);

@@ -16,6 +16,7 @@ use crate::api::Api;
 use crate::catalogue::Served;
 use crate::errors;
 use crate::http_body::Response;
+use crate::kinds::remove_disabled;
 use crate::store::{Commit, CommitError, Condition, Write};
 
 /// How often a name is made anew when a generated one is taken (upstream's number).
@@ -98,6 +99,7 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
     call.warnings.extend((hooks.warnings_of_sent)(&object));
     (hooks.prepare_create)(&mut object);
     (hooks.prepare_create_as_sent)(&mut object, sent);
+    remove_disabled(&mut object, hooks);
     machinery::schema::normalize(home.schema, &mut object);
     // Upstream allocates before it judges the rest, and tells of what cannot be had alone.
     let mut invalid = (hooks.validate_asked)(&object, None);

@@ -169,6 +169,40 @@ async fn a_daemon_set_that_waits_for_deletion_shows_zeroes() {
     }
 }
 
+/// What is behind a gate that is off is taken out of what was sent, and owned by who sent it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_behind_a_gate_is_owned_and_gone() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let lifecycle = |object: &Value, path: &str| {
+        let owned = "/metadata/managedFields/0/fieldsV1";
+        let owned = object.pointer(&format!("{owned}{}/f:containers/k:{{\"name\":\"c\"}}", path.replace('/', "/f:")));
+        let kept = object.pointer(&format!("{path}/containers/0")).map(|container| container["lifecycle"].clone());
+        (kept, owned.map(|owned| owned["f:lifecycle"].clone()))
+    };
+    let wanted = (Some(Value::Null), Some(json!({".": {}, "f:stopSignal": {}})));
+    let mut spec = pod("p")["spec"].clone();
+    spec["os"] = json!({"name": "linux"});
+    spec["containers"][0]["lifecycle"] = json!({"stopSignal": "SIGTERM"});
+    let template = json!({"metadata": {"labels": {"app": "x"}}, "spec": spec});
+    let deployment = json!({
+        "metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"app": "x"}}, "template": template},
+    });
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let mut made = post(client, deployments, &deployment).await.expect(201);
+    assert_eq!(lifecycle(&made, "/spec/template/spec"), wanted);
+    let job = json!({"template": {"metadata": {"labels": {"app": "x"}}, "spec": spec}});
+    let mut cron = json!({"metadata": {"name": "c"}, "spec": {"schedule": "* * * * *", "jobTemplate": {"spec": job}}});
+    cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["restartPolicy"] = json!("Never");
+    let cron = post(client, "/apis/batch/v1/namespaces/default/cronjobs", &cron).await.expect(201);
+    assert_eq!(lifecycle(&cron, "/spec/jobTemplate/spec/template/spec"), wanted);
+    // An update is no other than a create: the field is not there before, and is not after.
+    made["metadata"]["managedFields"] = json!([{}]);
+    made["spec"]["template"]["spec"]["containers"][0]["lifecycle"] = json!({"stopSignal": "SIGTERM"});
+    let updated = put(client, &format!("{deployments}/d"), &made).await.expect(200);
+    assert_eq!(lifecycle(&updated, "/spec/template/spec").0, Some(Value::Null));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_is_looked_into_and_resized() {
     let server = TestServer::start(&[]).await;

@@ -56,7 +56,7 @@ impl Plugin for PodSecurity {
                 false => self.judge_pod(request, object).await,
             };
         }
-        match template::of(row, object) {
+        match template::of(request.served().hooks, object) {
             Some((template, _)) if request.info().subresource.is_empty() => {
                 self.judge_template(request, template).await;
                 Ok(())

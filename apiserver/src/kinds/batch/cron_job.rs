@@ -15,6 +15,7 @@ use crate::rest::table::{AGE, NAME, age, since};
 
 pub static CRON_JOB: Hooks = Hooks {
     status_metadata: MetadataRounds::NONE,
+    pod: Some("spec.jobTemplate.spec.template"),
     default,
     prepare_create: |cron_job| cron_job["status"] = json!({}),
     validate_against: judge,

@@ -14,6 +14,7 @@ use crate::kinds::{Hooks, MetadataRounds, validate};
 
 pub static JOB: Hooks = Hooks {
     metadata: MetadataRounds::BOTH,
+    pod: Some("spec.template"),
     default,
     prepare_create: |job| {
         generate_selector(job);

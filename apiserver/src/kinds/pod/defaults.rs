@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{disabled, together};
+use super::together;
 use crate::kinds::defaults::{each, set, set_absent, set_number, within};
 use crate::kinds::volume::{claim, defaults as sources};
 
@@ -30,7 +30,6 @@ pub fn pod(spec: &mut Fields) {
 
 /// The spec of a pod or of a template.
 pub fn spec(spec: &mut Fields) {
-    disabled::remove(spec);
     set(spec, "dnsPolicy", "ClusterFirst");
     set(spec, "restartPolicy", "Always");
     set(spec, "schedulerName", "default-scheduler");

@@ -1,13 +1,24 @@
 //! Fields that stand for what is not there yet: upstream has them behind gates that are off by default, and takes them
-//! out of what it is sent.
+//! out of what it is sent. Who sent one owns it all the same.
 
 use serde_json::{Map, Value};
 
+use crate::kinds::Hooks;
 use crate::kinds::defaults::{each, within};
 
 type Fields = Map<String, Value>;
 
-pub fn remove(spec: &mut Fields) {
+/// Takes them out of the pod, or the template of one, in an object of a kind with these hooks.
+pub fn remove_disabled(object: &mut Value, hooks: &Hooks) {
+    let Some(path) = hooks.pod else { return };
+    let mut steps = path.split('.').filter(|step| !step.is_empty()).chain(["spec"]);
+    let found = steps.try_fold(object, |inner, step| inner.get_mut(step));
+    if let Some(spec) = found.and_then(Value::as_object_mut) {
+        remove(spec);
+    }
+}
+
+fn remove(spec: &mut Fields) {
     spec.remove("schedulingGroup");
     for list in ["initContainers", "containers", "ephemeralContainers"] {
         each(spec, list).for_each(stop_signal);

@@ -18,12 +18,14 @@ use machinery::meta;
 use machinery::names;
 use serde_json::{Value, json};
 
+pub use disabled::remove_disabled;
 pub use form::{NODE_SELECTOR, spec as spec_form, template as template_form};
 
 use super::{Grace, Hooks, MetadataRounds};
 
 pub static HOOKS: Hooks = Hooks {
     metadata: MetadataRounds::BOTH,
+    pod: Some(""),
     default: |pod| {
         defaults::pod(super::defaults::spec(pod));
         align_addresses(pod);

@@ -17,6 +17,7 @@ use crate::rest::table::{AGE, NAME, age};
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 pub static DAEMON_SET: Hooks = Hooks {
+    pod: Some("spec.template"),
     default,
     prepare_create: |object| {
         super::reset_status(object);

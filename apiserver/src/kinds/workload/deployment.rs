@@ -11,6 +11,7 @@ use crate::kinds::{Hooks, go_form, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 pub static DEPLOYMENT: Hooks = Hooks {
+    pod: Some("spec.template"),
     default,
     prepare_create: super::reset_status,
     // Labels are not changed with the status.

@@ -10,6 +10,7 @@ use crate::kinds::Hooks;
 use crate::rest::table::NAME;
 
 pub static POD_TEMPLATE: Hooks = Hooks {
+    pod: Some("template"),
     default: |object| {
         if let Some(fields) = object.as_object_mut() {
             template::default(fields);

@@ -11,6 +11,7 @@ use crate::kinds::{Column, Hooks, validate};
 use crate::rest::table::{AGE, NAME, age};
 
 pub static REPLICA_SET: Hooks = Hooks {
+    pod: Some("spec.template"),
     default: |object| {
         let fields = spec(object);
         template::default(fields);

@@ -13,6 +13,7 @@ use crate::kinds::{Hooks, validate};
 pub static REPLICATION_CONTROLLER: Hooks = Hooks {
     name: validate::long_name,
     default,
+    pod: Some("spec.template"),
     prepare_create: super::reset_status,
     validate: judge,
     validate_status: |new, _| status(&new["status"]),

@@ -17,6 +17,7 @@ use crate::rest::table::{AGE, NAME, age};
 
 const HOOKS: Hooks = Hooks {
     name: names::dns_label,
+    pod: Some("spec.template"),
     default,
     prepare_create: |object| {
         super::reset_status(object);
