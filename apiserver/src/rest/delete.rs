@@ -67,7 +67,7 @@ pub async fn delete_object(api: &Api, call: &Call, name: &str, options: &DeleteO
         let Some(current) = found else { return Err(Status::not_found(of, name)) };
         check_preconditions(&current.object, options, call, name)?;
         let request = Request::new(api, call, Operation::Delete, options.dry_run, Some(&current.object));
-        api.admission.validate(&request, &current.object).await?;
+        api.admission.validate_delete(&request, &current.object).await?;
         let step = next_step(&current.object, options, call, &api.now_text());
         if options.dry_run {
             return Ok(step.into_outcome());

@@ -69,6 +69,13 @@ async fn the_store_and_its_watchers_are_told() {
     assert!(Told::by(&server.client).await.value(plugin, &labels) > before.value(plugin, &labels));
     let labels = ["operation=\"DELETE\"", "rejected=\"true\"", "type=\"validate\""];
     assert!(Told::by(&server.client).await.value(step, &labels) > before.value(step, &labels));
+    delete(&server.client, &format!("{CONFIG_MAPS}/a"), &Value::Null).await.expect(200);
+    let admitted = ["operation=\"DELETE\"", "rejected=\"false\"", "type=\"admit\""];
+    let priority = [&["name=\"Priority\""], admitted.as_slice()].concat();
+    let after = Told::by(&server.client).await;
+    for (family, labels) in [(step, admitted.as_slice()), (plugin, &priority)] {
+        assert!(after.value(family, labels) > before.value(family, labels), "{labels:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
