@@ -164,6 +164,26 @@ async fn documents_of_the_api_are_there() {
     assert!(everybody["serverAddress"].as_str().is_some_and(|address| address.ends_with(&port)), "{core}");
 }
 
+/// As kubectl explain shows them; the older document has none, as upstream's has none.
+#[tokio::test(flavor = "multi_thread")]
+async fn enumerations_tell_their_values() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let core = get(client, "/openapi/v3/api/v1").await.expect(200);
+    let of = |name: &str, pointer: &str| {
+        let schema = &core["components"]["schemas"][format!("io.k8s.api.core.v1.{name}")]["properties"];
+        schema.pointer(pointer).map(|found| found["enum"].clone())
+    };
+    assert_eq!(of("PodSpec", "/restartPolicy"), Some(json!(["Always", "Never", "OnFailure"])));
+    assert_eq!(of("EphemeralContainer", "/imagePullPolicy"), Some(json!(["Always", "IfNotPresent", "Never"])));
+    assert_eq!(of("ServiceSpec", "/ipFamilies/items"), Some(json!(["", "IPv4", "IPv6"])));
+    let statuses = of("PersistentVolumeClaimStatus", "/allocatedResourceStatuses/additionalProperties");
+    assert_eq!(statuses.and_then(|values| values.as_array().map(Vec::len)), Some(5));
+    assert_eq!(of("Container", "/name"), Some(Value::Null));
+    let all = get(client, "/openapi/v2").await.expect(200);
+    assert_eq!(all["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"]["restartPolicy"]["enum"], Value::Null);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_tells_how_it_was_started() {
     let server = TestServer::start(&["--event-ttl=7m0s"]).await;

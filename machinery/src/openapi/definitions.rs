@@ -137,6 +137,7 @@ impl Collector<'_> {
         let mut marks = Value::Object(marks(field));
         self.describe(&mut marks, &schema.name, Some(&field.name));
         if self.dialect == Dialect::V3 {
+            enumerate(&mut value, field);
             if let Some(default) = default_of(field) {
                 marks["default"] = default;
             }
@@ -177,6 +178,17 @@ impl Collector<'_> {
             _ => json!({"type": "string"}),
         }
     }
+}
+
+/// Tells the values of an enumeration, where it stands: as the field itself, its elements, or its members.
+fn enumerate(value: &mut Value, field: &Field) {
+    let Some(values) = field.go.as_deref().and_then(schema::enumeration) else { return };
+    let place = match field.ty {
+        Type::List(_) => &mut value["items"],
+        Type::Map(_) => &mut value["additionalProperties"],
+        _ => value,
+    };
+    place["enum"] = values.into();
 }
 
 fn zero_default(ty: &Type) -> Option<Value> {

@@ -143,7 +143,7 @@ pub fn kinds() -> Vec<Gvk> {
 
 /// The table itself, as text.
 pub(crate) fn tables() -> impl Iterator<Item = &'static str> {
-    FILES.iter().map(|(_, text)| *text)
+    FILES.iter().map(|(_, text)| *text).chain([super::enums::TABLE])
 }
 
 /// Every group version that has resources or reviews of its own.

@@ -8,6 +8,7 @@ mod access;
 mod custom;
 mod decode;
 mod defaults;
+mod enums;
 mod facts;
 mod go;
 pub(crate) mod literal;
@@ -27,6 +28,7 @@ pub use decode::{
     DecodeError, Decoded, TypeMeta, decode_json, decode_value, decode_yaml, type_meta_json, type_meta_yaml,
 };
 pub use defaults::default_static;
+pub use enums::enumeration;
 pub(crate) use facts::tables;
 pub use facts::{builtin, group_versions, kind_of, kinds, message, messages, published};
 pub use go::{go_map, syntax_error};
