@@ -47,7 +47,7 @@ pub enum Volumes {
     },
 }
 
-/// A start that failed: the waiting reason and message, and when to try again.
+/// A start or stop that failed: the waiting reason and message, and when to try again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub reason: String,
@@ -106,7 +106,7 @@ pub struct Memory {
     /// By container name.
     pub images: HashMap<String, ImageState>,
     pub volumes: Volumes,
-    /// By container name; the sandbox under the empty name.
+    /// By container name; the sandbox under the empty name; containers that the runtime would not stop by their IDs.
     pub failures: HashMap<String, Failure>,
     pub backoff: Backoff,
     /// By container ID.
@@ -123,7 +123,7 @@ impl Memory {
         self.failures.get(name).filter(|failure| now < failure.retry_at)
     }
 
-    /// Notes a failed start; tries wait 1, 2, 4, 8 and then 10 s (upstream's sync back-off is 10 s).
+    /// Notes a failed start or stop; tries wait 1, 2, 4, 8 and then 10 s (upstream's sync back-off is 10 s).
     pub fn fail(&mut self, name: &str, reason: &str, message: String, now: Timestamp) {
         let tries = self.failures.get(name).map_or(1, |failure| failure.tries + 1);
         let delay = Duration::from_secs(1 << (tries - 1).min(4)).min(Duration::from_secs(10));

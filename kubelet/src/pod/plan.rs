@@ -141,13 +141,6 @@ impl Planner<'_> {
         }
     }
 
-    /// What is killed comes first, whichever container it is: upstream starts nothing of a pod beside its preStop hook.
-    fn stop_first(&mut self) {
-        if self.plan.actions.iter().any(|it| matches!(it, Action::StopContainer { .. })) {
-            self.plan.actions.retain(|it| !matches!(it, Action::StartContainer(_)));
-        }
-    }
-
     fn volumes_stand(&mut self) -> bool {
         match &self.s.memory.volumes {
             Volumes::Ready => true,
@@ -348,22 +341,6 @@ impl Planner<'_> {
             return false;
         }
         self.s.memory.starting.is_none()
-    }
-
-    pub(super) fn stop_container(&mut self, record: &ContainerRecord, message: &str, grace_period_seconds: i64) {
-        let grace = std::time::Duration::from_secs(u64::try_from(grace_period_seconds).unwrap_or(0));
-        let deadline = super::backoff::after(self.s.now, grace);
-        // Asked again only to be stricter: a runtime takes a second stop with an earlier end.
-        if self.s.memory.stopping.get(&record.id).is_some_and(|given| *given <= deadline) {
-            return;
-        }
-        self.plan.actions.push(Action::StopContainer {
-            id: record.id.clone(),
-            name: record.name.clone(),
-            message: message.to_owned(),
-            grace_period_seconds,
-            deadline,
-        });
     }
 
     pub(super) fn stop_sandbox(&mut self, id: &str) {

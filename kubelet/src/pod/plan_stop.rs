@@ -1,6 +1,13 @@
 //! The stopping half of the decision, and what is cleared away while a pod runs. Part of [`super::plan`].
 
-use super::{fate::Stop, plan::Planner, spec};
+use std::time::Duration;
+
+use super::{
+    backoff::after,
+    fate::Stop,
+    plan::{Action, Planner},
+    spec,
+};
 use crate::runtime::{ContainerRecord, ContainerState};
 
 /// Stops the pod's own and init containers first, sidecars after them in reverse order, then the sandboxes. All preStop
@@ -69,7 +76,7 @@ pub(super) fn collect_garbage(planner: &mut Planner<'_>) {
             && !kept_in.contains(sandbox.id.as_str())
             && !planner.s.memory.removing.contains(&sandbox.id)
         {
-            planner.plan.actions.push(super::plan::Action::RemoveSandbox { id: sandbox.id.clone() });
+            planner.plan.actions.push(Action::RemoveSandbox { id: sandbox.id.clone() });
         } else if !is_done && !sandbox.ready {
             // Left by a kubelet that died: its network may not have been given back.
             planner.stop_sandbox(&sandbox.id);
@@ -78,11 +85,44 @@ pub(super) fn collect_garbage(planner: &mut Planner<'_>) {
 }
 
 impl Planner<'_> {
+    /// What is killed comes first, whichever container it is: upstream starts nothing of a pod beside its preStop hook.
+    pub(super) fn stop_first(&mut self) {
+        if self.plan.actions.iter().any(|it| matches!(it, Action::StopContainer { .. })) {
+            self.plan.actions.retain(|it| !matches!(it, Action::StartContainer(_)));
+        }
+    }
+
+    /// Stops a container of a pod that goes on.
+    pub(super) fn stop_container(&mut self, record: &ContainerRecord, message: &str, grace_period_seconds: i64) {
+        let grace = Duration::from_secs(u64::try_from(grace_period_seconds).unwrap_or(0));
+        let deadline = after(self.s.now, grace);
+        // Asked again only to be stricter: a runtime takes a second stop with an earlier end.
+        if self.s.memory.stopping.get(&record.id).is_some_and(|given| *given <= deadline) || self.is_refused(record) {
+            return;
+        }
+        self.plan.actions.push(Action::StopContainer {
+            id: record.id.clone(),
+            name: record.name.clone(),
+            message: message.to_owned(),
+            grace_period_seconds,
+            deadline,
+        });
+    }
+
+    /// True while the runtime is not asked again to stop a container that it would not stop.
+    fn is_refused(&mut self, record: &ContainerRecord) -> bool {
+        let Some(retry_at) = self.s.memory.held_back(&record.id, self.s.now).map(|it| it.retry_at) else {
+            return false;
+        };
+        self.wake_at(retry_at);
+        true
+    }
+
     fn run_pre_stop(&mut self, record: &ContainerRecord, remaining_seconds: i64) {
         if self.s.memory.pre_stopping.contains_key(&record.id) || self.s.memory.stopping.contains_key(&record.id) {
             return;
         }
-        self.plan.actions.push(super::plan::Action::RunPreStop {
+        self.plan.actions.push(Action::RunPreStop {
             id: record.id.clone(),
             name: record.name.clone(),
             grace_period_seconds: remaining_seconds,
@@ -93,11 +133,11 @@ impl Planner<'_> {
         let deadline = stop.deadline();
         let is_asked = self.s.memory.stopping.get(&record.id).is_some_and(|given| *given <= deadline);
         let is_hooked = self.s.memory.pre_stopping.get(&record.id) == Some(&false);
-        if is_asked || (is_hooked && remaining_seconds > 0) {
+        if is_asked || (is_hooked && remaining_seconds > 0) || self.is_refused(record) {
             return;
         }
         // Counted from the stop's own end, so that deciding again at a later second is no stricter demand.
-        self.plan.actions.push(super::plan::Action::StopContainer {
+        self.plan.actions.push(Action::StopContainer {
             id: record.id.clone(),
             name: record.name.clone(),
             message: format!("Stopping container {}", record.name),

@@ -229,6 +229,24 @@ fn nothing_starts_while_a_container_is_being_killed() {
 }
 
 #[test]
+fn a_container_that_the_runtime_would_not_stop_is_stopped_again_after_a_while() {
+    let pod = pod(json!({"containers": [{"name": "c", "image": "i", "livenessProbe": {}}]}));
+    let observed = Observed::sorted(vec![sandbox(0, true)], vec![record(&pod, "c", 0, ContainerState::Running, None)]);
+    let stop = Stop { why: Why::Deleted, since: at(NOW), grace_period_seconds: 30 };
+    let mut memory = ready_memory(&pod);
+    memory.probed.insert("c0".into(), Probed { liveness: Some(false), ..Probed::default() });
+    for (failed_at, wanted) in [(NOW, vec![]), (NOW - 1, vec!["stop c0"])] {
+        memory.failures.clear();
+        memory.fail("c0", "KillContainerError", "no".into(), at(failed_at));
+        for stop in [None, Some(&stop)] {
+            let plan = plan(&pod, &observed, &memory, stop);
+            assert_eq!(short(&plan), wanted, "{failed_at} {stop:?}");
+            assert_eq!(plan.wake_at, Some(at(NOW + 1)).filter(|_| wanted.is_empty()));
+        }
+    }
+}
+
+#[test]
 fn a_dead_sandbox_is_replaced_after_everything_in_it_has_stopped() {
     let pod = pod(json!({"containers": [container("c")]}));
     let mut memory = ready_memory(&pod);

@@ -61,11 +61,14 @@ impl Worker {
             Done::Container(name, crashed_at, result) => self.container_done(name, crashed_at, result),
             Done::Stopped(id, result) => {
                 self.look.add_id(&id, &self.observed);
-                // Kept while the container still shows as alive, unless the runtime refused: then it is tried again.
-                if let Err(message) = result {
-                    self.stop_failed(&message);
-                }
                 self.memory.stopping.remove(&id);
+                match result {
+                    Ok(()) => drop(self.memory.failures.remove(&id)),
+                    Err(message) => {
+                        self.stop_failed(&message);
+                        self.memory.fail(&id, "KillContainerError", message, now);
+                    }
+                }
             }
             Done::SandboxStopped(id, result) => {
                 self.look.add_id(&id, &self.observed);

@@ -225,6 +225,20 @@ async fn a_failed_start_is_tried_again() {
 }
 
 #[tokio::test]
+async fn a_failed_stop_is_not_tried_again_at_once() {
+    let bed = Bed::new();
+    let (node, inbox) = (bed.node(), Inbox::default());
+    let task = tokio::spawn(worker::run(node.clone(), inbox.clone(), pod("Always"), false, Shutdown::new()));
+    until("the pod runs", || phase(&node) == "Running").await;
+    bed.runtime.state().failing.insert("StopContainer");
+    let started = tokio::time::Instant::now();
+    inbox.tell(|news| news.gone = true);
+    tokio::time::timeout(PATIENCE, task).await.expect("in time").expect("no panic");
+    let stops = bed.calls().iter().filter(|call| call.starts_with("StopContainer")).count();
+    assert!(stops == 3 && started.elapsed() >= Duration::from_secs(1), "{stops} {:?}", started.elapsed());
+}
+
+#[tokio::test]
 async fn nothing_starts_before_its_volume_stands() {
     let bed = Bed::new();
     let (node, inbox) = (bed.node(), Inbox::default());
