@@ -174,6 +174,7 @@ impl Worker {
     pub(super) fn report(&mut self, plan: &Plan) -> Option<Timestamp> {
         let status = self.compute_status(plan);
         let target = if spec::is_static(&self.pod) { self.mirror.clone() } else { Some(self.pod.clone()) };
+        self.count_from(&status);
         let difference = patch::between(target.as_ref().map_or("", |it| spec::uid(it)), &self.known, &status);
         let shown = self.shown(&status, difference.is_none());
         let runs = |status: &PodStatus| status.phase.as_deref() == Some("Running");
@@ -204,6 +205,16 @@ impl Worker {
             Done::Reported(told.map(Box::new), sent_at)
         });
         None
+    }
+
+    /// A static pod has no status of its own: its deadline is counted from when it is told to have begun.
+    fn count_from(&mut self, status: &PodStatus) {
+        let started = |pod: &Pod| pod.status.as_ref().and_then(|it| it.start_time.clone());
+        let is_bound = spec::is_static(&self.pod) && spec::spec(&self.pod).active_deadline_seconds.is_some();
+        if is_bound && started(&self.pod) != status.start_time {
+            let own = PodStatus { start_time: status.start_time.clone(), ..PodStatus::default() };
+            self.pod = Arc::new(Pod { status: Some(own), ..(*self.pod).clone() });
+        }
     }
 
     /// The pod with that status: where the API has the same, the object itself, for a node full of pods is a lot of copies.

@@ -94,6 +94,16 @@ async fn a_mirror_tells_a_static_pod_nothing_of_its_containers() {
 }
 
 #[tokio::test]
+async fn a_static_pod_has_its_deadline() {
+    let mut bed = Bed::new();
+    let (node, dispatch) = bed.dispatcher();
+    let text = manifest("i:1").replace("containers:", "activeDeadlineSeconds: 1, containers:");
+    let pod = Arc::new(manifest::parse(&text, "/web.yaml", "node-1").expect("a pod"));
+    dispatch.put(pod.clone());
+    until("it is over", || status(&node, spec::uid(&pod)) == "Failed DeadlineExceeded").await;
+}
+
+#[tokio::test]
 async fn a_manifest_that_went_while_it_waited_never_runs() {
     let mut bed = Bed::new();
     let (node, dispatch) = bed.dispatcher();
