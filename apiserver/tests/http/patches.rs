@@ -184,6 +184,39 @@ async fn scale_is_owned_and_applied_like_the_object() {
     );
 }
 
+/// What a client says of owners at versions that no object of the kind was ever in is not kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn owners_at_unknown_versions_are_gone() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let entry = |version: &str, manager: &str| {
+        json!({
+            "manager": manager, "operation": "Update", "apiVersion": version, "time": "2020-01-01T00:00:00Z",
+            "fieldsType": "FieldsV1", "fieldsV1": {"f:data": {"f:a": {}}},
+        })
+    };
+    let owned = |entries: &Value, data: &Value| {
+        let mut map = config_map("a", data);
+        map["metadata"]["managedFields"] = entries.clone();
+        map
+    };
+    let owners = |object: &Value| {
+        let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        let owners = entries.iter().map(|entry| (entry["manager"].clone(), entry["fieldsV1"]["f:data"].clone()));
+        owners.collect::<Vec<_>>()
+    };
+    let strangers = json!([entry("v9", "x"), entry("apps/v1", "y")]);
+    let made = post(client, &format!("{CONFIG_MAPS}?fieldManager=me"), &owned(&strangers, &json!({"a": "1"}))).await;
+    assert_eq!(owners(&made.expect(201)), [(json!("me"), json!({".": {}, "f:a": {}}))]);
+    let path = format!("{CONFIG_MAPS}/a?fieldManager=me");
+    let both = json!({"a": "1", "b": "2"});
+    let changed = put(client, &path, &owned(&strangers, &both)).await.expect(200);
+    assert_eq!(owners(&changed), [(json!("me"), json!({"f:b": {}}))]);
+    let with_known = json!([entry("v9", "x"), entry("v1", "z")]);
+    let same = put(client, &path, &owned(&with_known, &both)).await.expect(200);
+    assert_eq!(owners(&same), [(json!("z"), json!({"f:a": {}}))]);
+}
+
 /// A Scale is a kind of its own to those who own its fields: unknown ones are refused, no replicas are nobody's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scale_is_applied_as_a_kind_of_its_own() {

@@ -20,6 +20,7 @@ mod tests;
 mod to_set;
 mod update;
 mod validate;
+mod versions;
 
 use serde_json::Value;
 

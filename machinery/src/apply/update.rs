@@ -13,6 +13,7 @@ use super::set::FieldSet;
 use super::shape::Shape;
 use super::to_set::{reconcile, to_set, with_named_fields};
 use super::validate::validate;
+use super::versions::is_known;
 use super::{ApplyError, Request, empty};
 use crate::wire::go_json;
 
@@ -97,6 +98,7 @@ fn record(request: &Request<'_>, live: &Value, new: &Value, owners: &mut Manager
 }
 
 fn fit_to_schema(request: &Request<'_>, owners: &mut Managers) {
+    owners.retain(|_, owned| is_known(&owned.api_version, request.api_version));
     for owned in owners.values_mut() {
         reconcile(&mut owned.set, Shape::Struct(request.schema));
     }
