@@ -154,6 +154,8 @@ pub struct Hooks {
     pub has_generation: bool,
     /// Annotations are part of the desired state (Deployment).
     pub counts_annotations: bool,
+    /// The desired state in other words counts: upstream compares a NetworkPolicy's so that an empty list is not none.
+    pub counts_other_words: bool,
     /// What it counts from; 0: a new object has none.
     pub first_generation: i64,
     /// Selectable fields besides `metadata.name` and `metadata.namespace`: label, dotted path.
@@ -208,6 +210,7 @@ impl Hooks {
         status_warnings: |_| Vec::new(),
         has_generation: false,
         counts_annotations: false,
+        counts_other_words: false,
         first_generation: 1,
         fields: &[],
         columns: crate::rest::table::PLAIN_COLUMNS,

@@ -10,6 +10,7 @@ mod components;
 pub mod create;
 pub mod current;
 pub mod delete;
+mod generation;
 pub mod list;
 pub mod managers;
 pub mod negotiate;

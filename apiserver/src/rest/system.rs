@@ -10,6 +10,7 @@ use machinery::names::{self, NameCheck};
 use machinery::status::Status;
 use serde_json::{Value, json};
 
+use super::generation::{self, Counting};
 use super::owners;
 use crate::catalogue::Served;
 use crate::kinds::MetadataRounds;
@@ -83,9 +84,8 @@ pub fn suffix(mut random: u64) -> String {
         .collect()
 }
 
-/// Carries over what no client changes, and counts the generation. Who writes a status may write annotations, and asks
-/// for nothing by them.
-pub fn stamp_update(new: &mut Value, old: &Value, served: &Served, is_status: bool) {
+/// Carries over what no client changes, and counts the generation.
+pub fn stamp_update(new: &mut Value, old: &Value, served: &Served, counting: Counting) {
     let metadata = meta::metadata_mut(new);
     let before = &old["metadata"];
     for name in ["creationTimestamp", "selfLink", "generation"] {
@@ -106,25 +106,10 @@ pub fn stamp_update(new: &mut Value, old: &Value, served: &Served, is_status: bo
     if meta::text(new, "metadata.uid").is_empty() {
         meta::metadata_mut(new).insert("uid".into(), old["metadata"]["uid"].clone());
     }
-    let counted = served.hooks.counts_annotations && !is_status;
-    let annotated = counted && new["metadata"]["annotations"] != old["metadata"]["annotations"];
-    if served.hooks.has_generation && (annotated || desired_changed(new, old)) {
+    if generation::is_counted(new, old, served.hooks, counting) {
         let next = meta::generation(old) + 1;
         meta::metadata_mut(new).insert("generation".into(), json!(next));
     }
-}
-
-/// Whether anything but `metadata` and `status` differs.
-fn desired_changed(new: &Value, old: &Value) -> bool {
-    let desired = |object: &Value, other: &Value| {
-        object.as_object().is_some_and(|fields| {
-            fields.iter().any(|(name, value)| {
-                !matches!(name.as_str(), "metadata" | "status" | "apiVersion" | "kind")
-                    && other.get(name) != Some(value)
-            })
-        })
-    };
-    desired(new, old) || desired(old, new)
 }
 
 /// Rules of `metadata` on a create, for kinds whose own rules begin with them.
@@ -355,14 +340,6 @@ mod tests {
     fn suffixes_are_five_safe_letters() {
         assert_eq!(suffix(0), "bbbbb");
         assert_eq!(suffix(u64::MAX).len(), SUFFIX_LENGTH);
-    }
-
-    #[test]
-    fn only_desired_state_counts_as_a_new_generation() {
-        let old = json!({"metadata": {"a": 1}, "spec": {"x": 1}, "status": {}});
-        assert!(!desired_changed(&json!({"metadata": {}, "spec": {"x": 1}, "status": {"y": 1}}), &old));
-        assert!(desired_changed(&json!({"metadata": {}, "spec": {"x": 2}, "status": {}}), &old));
-        assert!(desired_changed(&json!({"metadata": {}}), &old));
     }
 
     #[test]

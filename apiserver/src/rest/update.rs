@@ -13,6 +13,7 @@ use super::body::{self, Decoded};
 use super::carried::carry_over;
 use super::create::{complete, create_object, put, show_empty};
 use super::current::{self, Current};
+use super::generation::{self, Counting};
 use super::params::WriteOptions;
 use super::written::Written;
 use super::{Call, managers, owners, patch, subresource, system};
@@ -201,8 +202,9 @@ async fn attempt(
     let named_version = check_preconditions(&new, current, call)?;
     let old = &current.object;
     let resets_managers = machinery::apply::is_reset(&new);
-    let sent = managers::with_empty_lists(&new);
+    let (sent, asked) = (managers::with_empty_lists(&new), generation::asked(&new, served.hooks));
     complete(&mut new, served);
+    let counting = Counting::of(matches!(part, Part::Status), asked.as_ref(), &new);
     if !options.is_apply && !matches!(part, Part::Raw) {
         managers::keep_empty_lists(sent.as_ref(), &mut new);
         managers::track(call, options, Some(shown), &mut new, resets_managers, &api.now_text());
@@ -216,12 +218,11 @@ async fn attempt(
         complete(&mut new, home);
     }
     carry_over(&mut new, old, call, part, &api.now_text());
-    let is_status = matches!(part, Part::Status);
-    system::stamp_update(&mut new, old, served, is_status);
+    system::stamp_update(&mut new, old, served, counting);
     api.admission.mutate(&request, &mut new).await?;
     machinery::schema::normalize(home.schema, &mut new);
     if served.hooks.has_generation {
-        system::stamp_update(&mut new, old, served, is_status);
+        system::stamp_update(&mut new, old, served, counting);
     }
     let mut invalid = match part {
         Part::Main => (served.hooks.validate_asked)(&new, Some(old)),

@@ -47,6 +47,7 @@ pub static HOOKS: Hooks = Hooks {
             .collect()
     },
     has_generation: true,
+    counts_other_words: true,
     columns: &[NAME, text_column("Pod-Selector", "The pods that it is about."), AGE],
     cells: |policy, now| {
         let selector = Selector::from_label_selector(policy["spec"].get("podSelector"));

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::check;
-use crate::client::put;
+use crate::client::{patch, post, put};
 use crate::support::TestServer;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,4 +85,31 @@ async fn a_service_that_is_not_there_is_made() {
     let kept = put(&server.client, path, &service).await.expect(200);
     assert_eq!(made["spec"]["clusterIP"], kept["spec"]["clusterIP"]);
     assert!(made["spec"]["clusterIP"].as_str().is_some_and(|address| !address.is_empty()));
+}
+
+/// Upstream tells an empty list or map from none where it compares the desired state of a NetworkPolicy, and there alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_in_other_words_is_another_one() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let policies = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies";
+    let policy = json!({"metadata": {"name": "p"}, "spec": {"podSelector": {}}});
+    post(client, policies, &policy).await.expect(201);
+    for (spec, generation) in [
+        (json!({"ingress": []}), 2),
+        (json!({"ingress": [{}]}), 3),
+        (json!({"ingress": [{"from": []}]}), 4),
+        (json!({"ingress": [{"from": [{"podSelector": {}}]}]}), 5),
+        (json!({"ingress": [{"from": [{"podSelector": {"matchLabels": {}}}]}]}), 6),
+        (json!({"egress": []}), 7),
+        (json!({"policyTypes": null}), 7),
+    ] {
+        let changed = patch(client, &format!("{policies}/p"), "merge", &json!({"spec": spec})).await.expect(200);
+        assert_eq!(changed["metadata"]["generation"], generation, "{spec}");
+    }
+    let ingresses = "/apis/networking.k8s.io/v1/namespaces/default/ingresses";
+    let backend = json!({"service": {"name": "s", "port": {"number": 80}}});
+    post(client, ingresses, &json!({"metadata": {"name": "i"}, "spec": {"defaultBackend": backend}})).await.expect(201);
+    let same = patch(client, &format!("{ingresses}/i"), "merge", &json!({"spec": {"tls": []}})).await.expect(200);
+    assert_eq!(same["metadata"]["generation"], 1);
 }
