@@ -108,6 +108,23 @@ async fn what_a_patch_gets_wrong_is_told_as_its_own() {
     patch(client, &format!("{CONFIG_MAPS}/none"), "merge", &json!({})).await.refused(404, "NotFound");
 }
 
+/// Upstream keeps a revision's data as bytes, and finds no field in them to merge.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_as_bytes_is_not_merged_by_its_fields() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let revisions = "/apis/apps/v1/namespaces/default/controllerrevisions";
+    let revision = json!({"metadata": {"name": "r"}, "data": {"spec": {"x": 1}}, "revision": 1});
+    post(client, revisions, &revision).await.expect(201);
+    let path = format!("{revisions}/r");
+    let inner = json!({"data": {"spec": {"x": 1}}});
+    let refused = patch(client, &path, "strategic-merge", &inner).await.expect(500);
+    let why = "unable to find api field in struct RawExtension for the json field \"spec\"";
+    assert_eq!(refused["message"], why);
+    patch(client, &path, "strategic-merge", &json!({"data": {}})).await.expect(200);
+    patch(client, &path, "merge", &inner).await.expect(200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_is_of_the_kind_and_fits_it() {
     let server = TestServer::start(&[]).await;

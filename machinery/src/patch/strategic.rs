@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::PatchError;
 use super::list::{ByKey, in_order, partition};
+use crate::field::quote;
 use crate::schema::{Field, Schema, Type, go_map};
 
 pub(super) const DIRECTIVE: &str = "$patch";
@@ -36,6 +37,8 @@ pub(super) enum Shape<'a> {
     Message(&'a Schema),
     /// Every value of a string-keyed map has this type.
     Values(&'a Type),
+    /// Go keeps bytes there, and knows no field of them.
+    Raw,
     Unknown,
 }
 
@@ -48,6 +51,7 @@ impl<'a> Shape<'a> {
             }
             Type::Map(element) => Self::Values(element),
             Type::List(element) | Type::WrappedList(element) => Self::of(element),
+            Type::Raw => Self::Raw,
             _ => Self::Unknown,
         }
     }
@@ -59,7 +63,7 @@ impl<'a> Shape<'a> {
                 None => (Self::Unknown, None),
             },
             Self::Values(ty) => (Self::of(ty), None),
-            Self::Unknown => (Self::Unknown, None),
+            Self::Raw | Self::Unknown => (Self::Unknown, None),
         }
     }
 
@@ -135,10 +139,13 @@ fn merge_entry(
     let (inner, field) = shape.field(&name);
     let replaces = field.is_some_and(|field| field.patch.replace);
     let merged = match (original.remove(&name), patch) {
-        (Some(Value::Object(old)), Value::Object(new)) if replaces => {
-            drop(old);
-            Some(Value::Object(new))
+        (Some(Value::Object(_)), Value::Object(_)) | (Some(Value::Array(_)), Value::Array(_))
+            if matches!(shape, Shape::Raw) =>
+        {
+            let why = format!("unable to find api field in struct RawExtension for the json field {}", quote(&name));
+            return Err(PatchError::Broken(why));
         }
+        (Some(Value::Object(_)), new @ Value::Object(_)) if replaces => Some(new),
         (Some(Value::Object(old)), Value::Object(new)) => Some(Value::Object(merge_map(old, new, inner)?)),
         (Some(Value::Array(old)), Value::Array(new)) => {
             let merges = field.is_some_and(|field| field.patch.merge);

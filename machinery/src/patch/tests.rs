@@ -133,3 +133,16 @@ fn merge_patch_deletes_with_null() {
     assert_eq!(object, json!({"a": {"c": 2, "d": 3}, "l": [3]}));
     assert_eq!(merge(&mut object, &json!("x")).unwrap_err().to_string(), "Invalid JSON Patch");
 }
+
+#[test]
+fn fields_of_bytes_are_not_merged() {
+    let patched = |change: Value| {
+        let mut revision = json!({"data": {"spec": {"x": 1}, "list": [1]}});
+        strategic(schema("apps", "ControllerRevision"), &mut revision, json!({ "data": change })).map(|()| revision)
+    };
+    let why = "unable to find api field in struct RawExtension for the json field \"spec\"";
+    assert_eq!(patched(json!({"spec": {}})), Err(PatchError::Broken(why.to_owned())));
+    assert_eq!(patched(json!({"list": [2]})), Err(PatchError::Broken(why.replace("spec", "list"))));
+    let set = json!({"spec": 2, "list": [1], "new": {"a": 1}});
+    assert_eq!(patched(json!({"spec": 2, "new": {"a": 1}})).unwrap()["data"], set);
+}
