@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use component::shutdown::Shutdown;
 use k8s_cri::v1::ImageSpec;
 use k8s_openapi::api::core::v1::{Container, ImageVolumeSource, Pod};
 
@@ -16,11 +17,13 @@ pub(super) async fn make_ready(
     node: &Node,
     pod: &Pod,
     container: &Container,
+    stopping: &Shutdown,
 ) -> Result<BTreeMap<String, ImageSpec>, StartError> {
     let mut by_runtime = BTreeMap::new();
     for (name, source) in of_container(pod, container) {
         let reference = source.reference.clone().unwrap_or_default();
-        let image_ref = pull(node, pod, source).await?;
+        let pulled = stopping.run_until(pull(node, pod, source)).await;
+        let image_ref = pulled.unwrap_or_else(|| Err(still_pulling()))?;
         let images = node.volumes.images();
         if images.is_native() {
             let image = ImageSpec { image: image_ref, user_specified_image: reference, ..ImageSpec::default() };
@@ -55,6 +58,10 @@ async fn pull(node: &Node, pod: &Pod, source: &ImageVolumeSource) -> Result<Stri
     match node.puller.ensure(pod, &stand_in).await {
         ImageState::Ready(image) => Ok(image.id),
         ImageState::Failed { reason, message, .. } => Err(StartError { reason, message }),
-        ImageState::Pulling => Err(StartError { reason: "ContainerCreating".into(), message: String::new() }),
+        ImageState::Pulling => Err(still_pulling()),
     }
+}
+
+fn still_pulling() -> StartError {
+    StartError { reason: "ContainerCreating".into(), message: String::new() }
 }

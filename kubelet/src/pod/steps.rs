@@ -1,6 +1,7 @@
 //! The steps of a plan, done: each one CRI call with what belongs before and after it.
 //!
-//! Every step runs to its end in a task of its own; only hooks and pulls end early when the pod is to stop.
+//! Every step runs to its end in a task of its own; only hooks, pulls and waits for the API end early when the pod is to
+//! stop.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
@@ -47,9 +48,21 @@ pub async fn start_container(
     let Some((role, container)) = spec::find_container(pod, &start.name) else {
         return fail("CreateContainerConfigError", format!("container {:?} is not in the pod", start.name));
     };
-    let result = start_of_role(node, pod, (role, container), observed, start, stopping).await;
+    let result = match stopping.run_until(all_known(node, pod)).await {
+        Some(()) => start_of_role(node, pod, (role, container), observed, start, stopping).await,
+        None => fail("ContainerCreating", "the pod is to end"),
+    };
     metrics::container_started(role, result.as_ref().err().map(|error| error.reason.as_str()));
     result
+}
+
+/// Waits until the API has told what containers are made from. A static pod waits for no Services, as upstream: it may be
+/// what the API server runs in.
+async fn all_known(node: &Node, pod: &Pod) {
+    if let Some(services) = node.services.as_ref().filter(|_| !spec::is_static(pod)) {
+        services.synced().await;
+    }
+    node.sources.loaded(spec::uid(pod)).await;
 }
 
 async fn start_of_role(
@@ -64,7 +77,7 @@ async fn start_of_role(
         node.reporter.container(pod, &container.name, Type::Warning, reason, message);
     };
     let pod_ips = ips(node, pod, observed);
-    let images = image_volumes::make_ready(node, pod, &container).await.inspect_err(|error| {
+    let images = image_volumes::make_ready(node, pod, &container, stopping).await.inspect_err(|error| {
         tell("Failed", format!("Error: {}", error.message));
     })?;
     let prepared = prepare(node, pod, role, &container, observed, start, &pod_ips, images).await;
@@ -125,10 +138,6 @@ async fn prepare(
     pod_ips: &[String],
     images: BTreeMap<String, ImageSpec>,
 ) -> Result<Prepared, String> {
-    if let Some(services) = &node.services {
-        services.synced().await;
-    }
-    node.sources.loaded(spec::uid(pod)).await;
     let services = node.services.as_ref().map(|services| services.list()).unwrap_or_default();
     let env = env::variables(&env::Inputs {
         pod,

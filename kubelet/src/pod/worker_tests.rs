@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use component::{clock::Clock, random::Random, recorder::Recorder, shutdown::Shutdown};
+use component::{clock::Clock, informer::Informer, random::Random, recorder::Recorder, shutdown::Shutdown};
 use k8s_cri::v1;
-use k8s_openapi::api::core::v1::{Node as ApiNode, Pod};
+use k8s_openapi::api::core::v1::{Node as ApiNode, Pod, Service};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
@@ -37,6 +37,7 @@ pub(crate) struct Bed {
     pub(crate) evict: Evict,
     pub(crate) recorder: Recorder,
     pub(crate) cgroups: Option<Cgroups>,
+    pub(crate) services: Option<Informer<Service>>,
 }
 
 impl Bed {
@@ -48,6 +49,7 @@ impl Bed {
             evict: Arc::new(|_, _| {}),
             recorder: Recorder::silent(),
             cgroups: None,
+            services: None,
         }
     }
 
@@ -95,7 +97,7 @@ impl Bed {
             pod_pids_limit: None,
             sources,
             client: None,
-            services: None,
+            services: self.services.clone(),
             reporter,
             prober: Prober::new(clock, random.clone()),
             clock,

@@ -1,6 +1,9 @@
 //! Manifests that come, go and change, over a runtime in memory and without an API server.
 
-use component::informer::Event;
+use component::{
+    informer::{Event, Informers},
+    random::Random,
+};
 use serde_json::json;
 
 use super::*;
@@ -91,6 +94,32 @@ async fn a_mirror_tells_a_static_pod_nothing_of_its_containers() {
     assert_eq!(told.start_time, mirror.status.and_then(|it| it.start_time), "what it knows of the pod itself");
     let container = told.container_statuses.expect("statuses").remove(0);
     assert_eq!((container.restart_count, container.last_state), (0, None));
+}
+
+/// Whose API server never answers.
+fn silent() -> Informers {
+    let never = |_: http::Request<kube::client::Body>| {
+        std::future::pending::<Result<http::Response<kube::client::Body>, std::convert::Infallible>>()
+    };
+    let client = kube::Client::new(tower::service_fn(never), "default");
+    Informers::new(client, Random::seeded(1), Shutdown::new())
+}
+
+#[tokio::test]
+async fn neither_a_static_pod_nor_an_end_waits_for_an_api_server_that_is_away() {
+    let mut bed = Bed::new();
+    bed.services = Some(silent().of());
+    let (node, dispatch) = bed.dispatcher();
+    let mut of_api = (*static_pod("i:1")).clone();
+    of_api.metadata.annotations = None;
+    (of_api.metadata.uid, of_api.metadata.name) = (Some("u".into()), Some("other".into()));
+    dispatch.put(Arc::new(of_api));
+    let pod = static_pod("i:1");
+    dispatch.put(pod.clone());
+    until("the static pod runs", || status(&node, spec::uid(&pod)) == "Running").await;
+    assert_eq!(status(&node, "u"), "Pending", "its environment tells of Services");
+    dispatch.gone("u");
+    until("the other has ended", || !dispatch.has("u")).await;
 }
 
 #[tokio::test]
