@@ -14,7 +14,7 @@ use super::{
     backoff::after,
     fate::Why,
     look::Look,
-    memory::{ImageState, Volumes},
+    memory::{ImageState, Memory, Starting, Volumes},
     plan::Plan,
     spec, steps,
     worker::{Done, Ending, Worker, version},
@@ -195,6 +195,9 @@ impl Worker {
         if let Some(at) = self.report_not_before.filter(|at| self.now() < *at) {
             return Some(at);
         }
+        if self.stop.is_none() && can_wait(&self.memory, &self.known, &status) {
+            return None;
+        }
         let difference = difference?;
         self.reporting = true;
         let name = target.metadata.name.clone().unwrap_or_default();
@@ -327,5 +330,38 @@ impl Worker {
         self.ending = Ending::Removing;
         let (node, pod, returns) = (self.node.clone(), self.pod.clone(), self.returns);
         self.steps.spawn(async move { Done::Gone(steps::remove_pod(&node, &pod, returns).await) });
+    }
+}
+
+/// Whether what is new of a pod that is known to be pending can be told with the outcome of the container's start that is
+/// under way: until then there is only the sandbox to tell of. Upstream's kubelet, too, looks at a pod after its starts.
+fn can_wait(memory: &Memory, known: &PodStatus, status: &PodStatus) -> bool {
+    let is_pending = |status: &PodStatus| status.phase.as_deref() == Some("Pending");
+    matches!(memory.starting, Some(Starting::Container { .. }))
+        && known.start_time.is_some()
+        && is_pending(known)
+        && is_pending(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    #[test]
+    fn a_sandbox_is_told_with_the_first_container_and_nothing_else_waits() {
+        let at = |phase: &str| PodStatus {
+            phase: Some(phase.into()),
+            start_time: Some(Time(Timestamp::UNIX_EPOCH)),
+            ..PodStatus::default()
+        };
+        let memory = |starting| Memory { starting, ..Memory::default() };
+        let container = memory(Some(Starting::Container { name: "a".into(), attempt: 0 }));
+        let (pending, running) = (at("Pending"), at("Running"));
+        assert!(can_wait(&container, &pending, &pending));
+        assert!(!can_wait(&container, &PodStatus::default(), &pending), "nothing is told yet");
+        assert!(!can_wait(&container, &pending, &running) && !can_wait(&container, &running, &running));
+        assert!(!can_wait(&memory(Some(Starting::Sandbox)), &pending, &pending));
+        assert!(!can_wait(&memory(None), &pending, &pending), "an image is pulled, or a start failed");
     }
 }
