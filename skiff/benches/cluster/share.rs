@@ -76,10 +76,13 @@ impl Runtime {
 
     async fn stop(&self, pod_sandbox_id: String, container_id: String) -> Result<()> {
         let mut client = self.client.clone();
-        client
-            .stop_container(StopContainerRequest { container_id, timeout: GRACE_PERIOD_SECONDS })
-            .await
-            .context("stop a container")?;
+        let request = StopContainerRequest { container_id, timeout: GRACE_PERIOD_SECONDS };
+        let stopped = match client.stop_container(request.clone()).await {
+            // containerd 1.6, of a container that ends in that moment. A kubelet asks again, too.
+            Err(status) if status.message().contains("ttrpc: closed") => client.stop_container(request).await,
+            stopped => stopped,
+        };
+        stopped.context("stop a container")?;
         let request = StopPodSandboxRequest { pod_sandbox_id: pod_sandbox_id.clone() };
         client.stop_pod_sandbox(request).await.context("stop a sandbox")?;
         client.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id }).await.context("remove a sandbox")?;
