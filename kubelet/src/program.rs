@@ -35,6 +35,7 @@ use crate::{
     pod::{
         configs::dns,
         node::{Index, Network, Node, Registry},
+        turns::Turns,
         wishes::Wishes,
     },
     ports,
@@ -282,6 +283,7 @@ async fn make_node(
     let node = Arc::new(Node {
         runtime: runtime.clone(),
         runtime_name: version.runtime_name.clone(),
+        turns: Turns::of_machine(),
         facts,
         volumes,
         cgroups,

@@ -33,6 +33,7 @@ mod resize_tests;
 pub mod spec;
 mod steps;
 mod termination;
+pub mod turns;
 pub mod wishes;
 #[cfg(test)]
 mod wishes_tests;

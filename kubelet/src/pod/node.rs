@@ -14,6 +14,7 @@ use super::{
     allocation::Allocation,
     configs::{NodeFacts, resources::held},
     inbox::Eviction,
+    turns::Turns,
     wishes::Wishes,
 };
 use crate::{
@@ -35,6 +36,7 @@ pub struct Node {
     pub runtime: SharedRuntime,
     /// CRI's name of the runtime, the scheme of container IDs.
     pub runtime_name: String,
+    pub turns: Turns,
     pub facts: Arc<NodeFacts>,
     pub volumes: VolumeManager,
     /// None with `--cgroups-per-qos=false`.

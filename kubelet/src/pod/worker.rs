@@ -57,7 +57,8 @@ pub(super) enum Done {
     /// With the names of those that were asked for.
     Volumes(BTreeSet<String>, Result<Option<Timestamp>, Vec<crate::volumes::Error>>),
     Image(String, ImageState),
-    Sandbox(Result<String, String>),
+    /// None when the pod was to stop before its turn came.
+    Sandbox(Option<Result<String, String>>),
     /// The container's name, when the run before it crashed, and what the runtime made.
     Container(String, Option<Timestamp>, Result<Item, steps::StartError>),
     Stopped(String, Result<(), String>),

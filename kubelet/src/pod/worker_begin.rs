@@ -44,7 +44,11 @@ impl Worker {
                     node.reporter.pod(&pod, Type::Normal, "SandboxChanged", message);
                 }
                 self.memory.starting = Some(Starting::Sandbox);
-                self.steps.spawn(async move { Done::Sandbox(make_sandbox::run_sandbox(&node, &pod, attempt).await) });
+                let stopping = self.stopping.clone();
+                self.steps.spawn(async move {
+                    let made = make_sandbox::run_sandbox(&node, &pod, attempt);
+                    Done::Sandbox(node.turns.take(&stopping, made).await)
+                });
             }
             Action::StartContainer(start) => {
                 self.memory.starting = Some(Starting::Container { name: start.name.clone(), attempt: start.attempt });

@@ -47,11 +47,12 @@ impl Worker {
             Done::Sandbox(result) => {
                 self.memory.starting = None;
                 match result {
-                    Ok(id) => {
+                    None => {}
+                    Some(Ok(id)) => {
                         self.look.add(Item::Sandbox(id));
                         self.memory.failures.remove("");
                     }
-                    Err(message) => {
+                    Some(Err(message)) => {
                         self.look = Look::Everything;
                         tracing::warn!(pod = %spec::identity(&self.pod), message, "the sandbox cannot be made");
                         self.memory.fail("", "FailedCreatePodSandBox", message, now);

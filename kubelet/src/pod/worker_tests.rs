@@ -13,6 +13,7 @@ use super::{
     inbox::Inbox,
     node::{Evict, Index, Network, Node, Registry},
     spec,
+    turns::Turns,
     wishes::Wishes,
     worker,
 };
@@ -75,6 +76,7 @@ impl Bed {
         Arc::new(Node {
             runtime: self.runtime.clone(),
             runtime_name: "fake".into(),
+            turns: Turns::with_places(8),
             volumes: VolumeManager::new(
                 facts.paths.clone(),
                 sources.clone(),
