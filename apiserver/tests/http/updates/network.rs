@@ -26,8 +26,8 @@ async fn the_network() {
             SERVICES,
             "v1/Service",
             json!({"spec": {"ports": ports}}),
-            json!({"spec": {"clusterIP": "10.0.0.77", "clusterIPs": ["10.0.0.77"]}}),
-            &["spec.clusterIPs[0]: Invalid value: [\"10.0.0.77\"]: may not change once set"],
+            json!({"spec": {"clusterIP": "10.0.0.5", "clusterIPs": ["10.0.0.5"]}}),
+            &["spec.clusterIPs[0]: Invalid value: [\"10.0.0.5\"]: may not change once set"],
         ),
         (
             SERVICES,
