@@ -256,8 +256,12 @@ impl Dispatcher {
         match (entry.next, end) {
             (Some(next), Ok(last)) if spec::uid(&next) == uid => {
                 working_pods::restarted(entry.is_static);
-                let next = Pod { status: last, ..Arc::unwrap_or_clone(next) };
-                self.start(&mut workers, Arc::new(next), false);
+                // What this kubelet said last; of other pods the API knows more.
+                let next = match entry.is_static {
+                    true => Arc::new(Pod { status: last, ..Arc::unwrap_or_clone(next) }),
+                    false => next,
+                };
+                self.start(&mut workers, next, false);
             }
             (Some(next), Ok(_)) => self.start(&mut workers, next, false),
             (next, Err(_)) if !self.0.shutdown.is_triggered() => {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 
 use super::*;
-use crate::pod::worker_tests::{Bed, until};
+use crate::pod::worker_tests::{Bed, status, until};
 
 fn static_pod(uid: &str) -> Arc<Pod> {
     let object = json!({"metadata": {"name": "web", "namespace": "ns", "uid": uid,
@@ -40,4 +40,20 @@ async fn the_place_of_a_static_pod_is_not_free_before_the_next_has_it() {
     }
     is_over.store(true, Ordering::Relaxed);
     assert_eq!(look.join().expect("no panic"), 0, "times that the place was free");
+}
+
+/// As after a list that began anew: what the worker before it made of the pod at its end is not what the API has.
+#[tokio::test]
+async fn a_pod_of_the_api_that_comes_back_runs_again() {
+    let mut bed = Bed::new();
+    let (node, dispatch) = bed.dispatcher();
+    let object = json!({"metadata": {"name": "web", "namespace": "ns", "uid": "u"},
+        "spec": {"restartPolicy": "Always", "terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "image": "i:1"}]}});
+    let pod: Arc<Pod> = Arc::new(serde_json::from_value(object).expect("a pod"));
+    dispatch.put(pod.clone());
+    until("the pod runs", || status(&node, "u") == "Running").await;
+    dispatch.gone("u");
+    dispatch.put(pod);
+    let starts = || bed.runtime.state().calls.iter().filter(|call| call.starts_with("StartContainer")).count();
+    until("the pod runs again", || starts() == 2 && status(&node, "u") == "Running").await;
 }

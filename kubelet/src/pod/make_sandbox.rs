@@ -2,21 +2,23 @@
 //!
 //! Enter at [`run_sandbox`]. What the sandbox is like is decided in [`super::configs::sandbox`].
 
-use component::{client::shown, recorder::Type};
+use component::{client::shown, recorder::Type, shutdown::Shutdown};
 use k8s_openapi::api::{core::v1::Pod, node::v1::RuntimeClass};
 use kube::Api;
 
 use super::{configs, node::Node, spec};
 use crate::metrics;
 
-/// Makes the pod's cgroup and log folder, and runs its sandbox.
-pub async fn run_sandbox(node: &Node, pod: &Pod, attempt: u32) -> Result<String, String> {
-    let result = make_sandbox(node, pod, attempt).await;
-    metrics::pod_started(result.is_err());
+/// Makes the pod's cgroup and log folder, and runs its sandbox when its turn comes: none where the pod is to stop before.
+pub async fn run_sandbox(node: &Node, pod: &Pod, attempt: u32, stopping: &Shutdown) -> Result<Option<String>, String> {
+    let result = make_sandbox(node, pod, attempt, stopping).await;
+    if !matches!(result, Ok(None)) {
+        metrics::pod_started(result.is_err());
+    }
     result
 }
 
-async fn make_sandbox(node: &Node, pod: &Pod, attempt: u32) -> Result<String, String> {
+async fn make_sandbox(node: &Node, pod: &Pod, attempt: u32, stopping: &Shutdown) -> Result<Option<String>, String> {
     let identity = spec::identity(pod);
     if let Some(cgroups) = &node.cgroups {
         cgroups.ensure_pod(pod, node.pod_pids_limit).await.map_err(|error| {
@@ -40,7 +42,10 @@ async fn make_sandbox(node: &Node, pod: &Pod, attempt: u32) -> Result<String, St
         .map_err(|error| format!("create pod log directory for pod {identity} failed: {error}"))?;
     tell_dns(node, pod);
     let made = match configs::sandbox::config(pod, attempt, &node.facts) {
-        Ok(config) => node.runtime.run_sandbox(config, &handler).await.map_err(|error| error.rpc()),
+        Ok(config) => {
+            let made = node.turns.take(stopping, node.runtime.run_sandbox(config, &handler)).await;
+            made.transpose().map_err(|error| error.rpc())
+        }
         Err(problem) => Err(problem),
     };
     made.inspect_err(|message| {

@@ -350,7 +350,7 @@ impl Planner<'_> {
     }
 
     pub(super) fn remove_container(&mut self, record: &ContainerRecord) {
-        if !self.s.memory.removing.contains(&record.id) {
+        if !self.s.memory.removing.contains(&record.id) && !self.is_refused(&record.id) {
             self.plan
                 .actions
                 .push(Action::RemoveContainer { id: record.id.clone(), log_path: record.log_path.clone() });

@@ -62,7 +62,7 @@ impl Planner<'_> {
 
     /// Removes a run, but not its log: the number of the next run is counted by it.
     fn forget_run(&mut self, record: &ContainerRecord, crashed_at: Option<Timestamp>) {
-        if !self.s.memory.removing.contains(&record.id) {
+        if !self.s.memory.removing.contains(&record.id) && !self.is_refused(&record.id) {
             let (id, name) = (record.id.clone(), record.name.clone());
             self.plan.actions.push(Action::ForgetRun { id, name, crashed_at });
         }

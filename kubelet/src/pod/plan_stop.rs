@@ -75,6 +75,7 @@ pub(super) fn collect_garbage(planner: &mut Planner<'_>) {
             && is_empty
             && !kept_in.contains(sandbox.id.as_str())
             && !planner.s.memory.removing.contains(&sandbox.id)
+            && !planner.is_refused(&sandbox.id)
         {
             planner.plan.actions.push(Action::RemoveSandbox { id: sandbox.id.clone() });
         } else if !is_done && !sandbox.ready {
@@ -97,7 +98,8 @@ impl Planner<'_> {
         let grace = Duration::from_secs(u64::try_from(grace_period_seconds).unwrap_or(0));
         let deadline = after(self.s.now, grace);
         // Asked again only to be stricter: a runtime takes a second stop with an earlier end.
-        if self.s.memory.stopping.get(&record.id).is_some_and(|given| *given <= deadline) || self.is_refused(record) {
+        if self.s.memory.stopping.get(&record.id).is_some_and(|given| *given <= deadline) || self.is_refused(&record.id)
+        {
             return;
         }
         self.plan.actions.push(Action::StopContainer {
@@ -109,9 +111,9 @@ impl Planner<'_> {
         });
     }
 
-    /// True while the runtime is not asked again to stop a container that it would not stop.
-    fn is_refused(&mut self, record: &ContainerRecord) -> bool {
-        let Some(retry_at) = self.s.memory.held_back(&record.id, self.s.now).map(|it| it.retry_at) else {
+    /// True while the runtime is not asked again to stop or to remove what it would not stop or remove.
+    pub(super) fn is_refused(&mut self, id: &str) -> bool {
+        let Some(retry_at) = self.s.memory.held_back(id, self.s.now).map(|it| it.retry_at) else {
             return false;
         };
         self.wake_at(retry_at);
@@ -133,7 +135,7 @@ impl Planner<'_> {
         let deadline = stop.deadline();
         let is_asked = self.s.memory.stopping.get(&record.id).is_some_and(|given| *given <= deadline);
         let is_hooked = self.s.memory.pre_stopping.get(&record.id) == Some(&false);
-        if is_asked || (is_hooked && remaining_seconds > 0) || self.is_refused(record) {
+        if is_asked || (is_hooked && remaining_seconds > 0) || self.is_refused(&record.id) {
             return;
         }
         // Counted from the stop's own end, so that deciding again at a later second is no stricter demand.

@@ -52,7 +52,9 @@ pub async fn start_container(
         Some(()) => start_of_role(node, pod, (role, container), observed, start, stopping).await,
         None => fail("ContainerCreating", "the pod is to end"),
     };
-    metrics::container_started(role, result.as_ref().err().map(|error| error.reason.as_str()));
+    if result.is_ok() || !stopping.is_triggered() {
+        metrics::container_started(role, result.as_ref().err().map(|error| error.reason.as_str()));
+    }
     result
 }
 
@@ -78,7 +80,9 @@ async fn start_of_role(
     };
     let pod_ips = ips(node, pod, observed);
     let images = image_volumes::make_ready(node, pod, &container, stopping).await.inspect_err(|error| {
-        tell("Failed", format!("Error: {}", error.message));
+        if !stopping.is_triggered() {
+            tell("Failed", format!("Error: {}", error.message));
+        }
     })?;
     let prepared = prepare(node, pod, role, &container, observed, start, &pod_ips, images).await;
     let config = prepared.and_then(|prepared| configs::container::config(pod, &container, prepared, &node.facts));

@@ -13,7 +13,7 @@ use std::{
 use component::shutdown::Shutdown;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::{
     allocation::{Allocation, Pending},
@@ -56,9 +56,11 @@ pub(super) enum Ending {
 pub(super) enum Done {
     /// With the names of those that were asked for.
     Volumes(BTreeSet<String>, Result<Option<Timestamp>, Vec<crate::volumes::Error>>),
+    /// The pod is to stop before the API has told what they hold.
+    VolumesLeft,
     Image(String, ImageState),
     /// None when the pod was to stop before its turn came.
-    Sandbox(Option<Result<String, String>>),
+    Sandbox(Result<Option<String>, String>),
     /// The container's name, when the run before it crashed, and what the runtime made.
     Container(String, Option<Timestamp>, Result<Item, steps::StartError>),
     Stopped(String, Result<(), String>),
@@ -106,6 +108,8 @@ pub(super) struct Worker {
     pub(super) renew_at: Option<Timestamp>,
     pub(super) reporting: bool,
     pub(super) report_not_before: Option<Timestamp>,
+    /// Since when the status waits for a container's start.
+    pub(super) held_since: Option<Timestamp>,
     pub(super) retry_end_at: Option<Timestamp>,
     pub(super) told_killing: HashSet<String>,
     pub(super) told_network: bool,
@@ -150,6 +154,7 @@ pub async fn run(node: Arc<Node>, inbox: Inbox, pod: Arc<Pod>, gone: bool, shutd
         renew_at: None,
         reporting: false,
         report_not_before: None,
+        held_since: None,
         retry_end_at: None,
         told_killing: HashSet::new(),
         told_network: false,
@@ -299,20 +304,24 @@ impl Worker {
             }
             () = alarm => None,
         };
-        match done {
-            Some(Ok(done)) => self.finish(done),
-            Some(Err(error)) if error.is_panic() => {
+        // What else has finished meanwhile is taken along: one look serves all.
+        let mut next = done;
+        while let Some(done) = next {
+            self.ended(done);
+            next = self.steps.try_join_next();
+        }
+    }
+
+    fn ended(&mut self, step: Result<Done, JoinError>) {
+        match step {
+            Ok(done) => self.finish(done),
+            Err(error) => {
                 tracing::error!(pod = %spec::identity(&self.pod), %error, "a step panicked; its traces are looked for");
                 self.memory.starting = None;
                 self.memory.stopping.clear();
                 self.memory.pre_stopping.values_mut().for_each(|ended| *ended = true);
                 self.look = Look::Everything;
             }
-            _ => {}
-        }
-        // What else has finished meanwhile is taken along: one look serves all.
-        while let Some(Ok(done)) = self.steps.try_join_next() {
-            self.finish(done);
         }
     }
 

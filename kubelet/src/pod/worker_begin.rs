@@ -46,8 +46,7 @@ impl Worker {
                 self.memory.starting = Some(Starting::Sandbox);
                 let stopping = self.stopping.clone();
                 self.steps.spawn(async move {
-                    let made = make_sandbox::run_sandbox(&node, &pod, attempt);
-                    Done::Sandbox(node.turns.take(&stopping, made).await)
+                    Done::Sandbox(make_sandbox::run_sandbox(&node, &pod, attempt, &stopping).await)
                 });
             }
             Action::StartContainer(start) => {
@@ -136,8 +135,11 @@ impl Worker {
         self.refreshing = true;
         self.refresh = false;
         self.renew_at = None;
+        let stopping = self.stopping.clone();
         self.steps.spawn(async move {
-            node.sources.loaded(spec::uid(&pod)).await;
+            if stopping.run_until(node.sources.loaded(spec::uid(&pod))).await.is_none() {
+                return Done::VolumesLeft;
+            }
             let pod_ips = steps::ips(&node, &pod, &observed);
             Done::Volumes(spec::used_volume_names(&pod), node.volumes.set_up(&pod, &pod_ips, &node.facts).await)
         });

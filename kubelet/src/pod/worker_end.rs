@@ -28,6 +28,8 @@ use crate::{
 const RETRY: Duration = Duration::from_secs(1);
 /// After a status that changed nothing.
 const UNHEARD_RETRY: Duration = Duration::from_secs(10);
+/// How long a status waits for the start of a container.
+const HELD_MAX: Duration = Duration::from_secs(2);
 const CONFLICT_RETRY: Duration = Duration::from_millis(100);
 /// Upstream tries a failed mount again after half a second, doubling to about two minutes.
 const VOLUME_RETRY: Duration = Duration::from_millis(500);
@@ -39,6 +41,12 @@ impl Worker {
         let now = self.now();
         match done {
             Done::Volumes(names, result) => self.volumes_done(&names, result),
+            Done::VolumesLeft => {
+                self.refreshing = false;
+                if self.memory.volumes == Volumes::SettingUp {
+                    self.memory.volumes = Volumes::Unset;
+                }
+            }
             Done::Image(name, state) => {
                 if matches!(self.memory.images.get(&name), Some(ImageState::Pulling)) {
                     self.memory.images.insert(name, state);
@@ -47,12 +55,12 @@ impl Worker {
             Done::Sandbox(result) => {
                 self.memory.starting = None;
                 match result {
-                    None => {}
-                    Some(Ok(id)) => {
+                    Ok(None) => {}
+                    Ok(Some(id)) => {
                         self.look.add(Item::Sandbox(id));
                         self.memory.failures.remove("");
                     }
-                    Some(Err(message)) => {
+                    Err(message) => {
                         self.look = Look::Everything;
                         tracing::warn!(pod = %spec::identity(&self.pod), message, "the sandbox cannot be made");
                         self.memory.fail("", "FailedCreatePodSandBox", message, now);
@@ -60,36 +68,9 @@ impl Worker {
                 }
             }
             Done::Container(name, crashed_at, result) => self.container_done(name, crashed_at, result),
-            Done::Stopped(id, result) => {
-                self.look.add_id(&id, &self.observed);
-                self.memory.stopping.remove(&id);
-                match result {
-                    Ok(()) => drop(self.memory.failures.remove(&id)),
-                    Err(message) => {
-                        self.stop_failed(&message);
-                        self.memory.fail(&id, "KillContainerError", message, now);
-                    }
-                }
-            }
-            Done::SandboxStopped(id, result) => {
-                self.look.add_id(&id, &self.observed);
-                self.memory.stopping_sandboxes.remove(&id);
-                match result {
-                    Ok(()) => drop(self.memory.stopped_sandboxes.insert(id)),
-                    Err(message) => {
-                        self.stop_failed(&message);
-                        self.memory.fail("", "KillPodSandboxError", message, now);
-                    }
-                }
-            }
-            Done::Removed(id, result) => {
-                self.look.add_id(&id, &self.observed);
-                match result {
-                    Ok(()) => drop(self.memory.removing.remove(&id)),
-                    // Left in the set: trying again at once would not help. The next kubelet tries anew.
-                    Err(message) => tracing::warn!(id, message, "a dead container or sandbox cannot be removed"),
-                }
-            }
+            Done::Stopped(id, result) => self.stopped(id, result),
+            Done::SandboxStopped(id, result) => self.sandbox_stopped(id, result),
+            Done::Removed(id, result) => self.removed(id, result),
             Done::Reported(result, sent_at) => self.reported(result, sent_at),
             Done::Cleaned(result) => match result {
                 Ok(()) => self.ending = Ending::Clean,
@@ -102,6 +83,45 @@ impl Worker {
                 Ok(()) => self.ending = Ending::Removed,
                 Err(message) => self.end_failed(Ending::Clean, &message),
             },
+        }
+    }
+
+    fn stopped(&mut self, id: String, result: Result<(), String>) {
+        self.look.add_id(&id, &self.observed);
+        self.memory.stopping.remove(&id);
+        match result {
+            Ok(()) => drop(self.memory.failures.remove(&id)),
+            Err(message) => {
+                self.stop_failed(&message);
+                let now = self.now();
+                self.memory.fail(&id, "KillContainerError", message, now);
+            }
+        }
+    }
+
+    fn sandbox_stopped(&mut self, id: String, result: Result<(), String>) {
+        self.look.add_id(&id, &self.observed);
+        self.memory.stopping_sandboxes.remove(&id);
+        match result {
+            Ok(()) => drop(self.memory.stopped_sandboxes.insert(id)),
+            Err(message) => {
+                self.stop_failed(&message);
+                let now = self.now();
+                self.memory.fail("", "KillPodSandboxError", message, now);
+            }
+        }
+    }
+
+    fn removed(&mut self, id: String, result: Result<(), String>) {
+        self.look.add_id(&id, &self.observed);
+        self.memory.removing.remove(&id);
+        match result {
+            Ok(()) => drop(self.memory.failures.remove(&id)),
+            Err(message) => {
+                tracing::warn!(id, message, "a dead container or sandbox cannot be removed; it is tried again");
+                let now = self.now();
+                self.memory.fail(&id, "RemoveError", message, now);
+            }
         }
     }
 
@@ -197,7 +217,12 @@ impl Worker {
             return Some(at);
         }
         if self.stop.is_none() && can_wait(&self.memory, &self.known, &status) {
-            return None;
+            let until = after(*self.held_since.get_or_insert(self.now()), HELD_MAX);
+            if self.now() < until {
+                return Some(until);
+            }
+        } else {
+            self.held_since = None;
         }
         let difference = difference?;
         self.reporting = true;

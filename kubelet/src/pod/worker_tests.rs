@@ -243,6 +243,17 @@ async fn a_failed_stop_is_not_tried_again_at_once() {
 }
 
 #[tokio::test]
+async fn what_could_not_be_removed_once_stands_in_the_way_no_longer() {
+    let bed = Bed::new();
+    bed.runtime.state().failing.extend(["StartContainer", "RemoveContainer"]);
+    let node = bed.node();
+    let _task = tokio::spawn(worker::run(node.clone(), Inbox::default(), pod("Always"), false, Shutdown::new()));
+    until("the pod runs", || phase(&node) == "Running").await;
+    let removals = bed.calls().iter().filter(|call| call.starts_with("RemoveContainer")).count();
+    assert_eq!(removals, 2);
+}
+
+#[tokio::test]
 async fn nothing_starts_before_its_volume_stands() {
     let bed = Bed::new();
     let (node, inbox) = (bed.node(), Inbox::default());

@@ -57,10 +57,11 @@ pub struct Inputs<'a> {
 
 /// Computes the status of a pod.
 pub fn compute(inputs: &Inputs<'_>) -> PodStatus {
+    let started = inputs.known.start_time.clone();
     let mut status = PodStatus {
         qos_class: Some(qos::of_pod(inputs.pod).to_owned()),
         observed_generation: inputs.pod.metadata.generation,
-        start_time: inputs.known.start_time.clone().or(Some(Time(whole_second(inputs.now)))),
+        start_time: started.or_else(|| inputs.before.start_time.clone()).or(Some(Time(whole_second(inputs.now)))),
         nominated_node_name: inputs.known.nominated_node_name.clone(),
         resource_claim_statuses: inputs.known.resource_claim_statuses.clone(),
         ..PodStatus::default()

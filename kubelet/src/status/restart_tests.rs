@@ -1,7 +1,7 @@
 //! Statuses of pods whose containers are replaced, restarted together, or gone from the runtime.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::{api::core::v1::PodStatus, apimachinery::pkg::apis::meta::v1::Time};
 use serde_json::json;
 
 use super::tests::{Case, condition, one, record};
@@ -72,6 +72,14 @@ fn what_a_mirror_tells_of_another_run_is_not_told_of_this_one() {
         again.push((waits, then.last_state.and_then(|it| it.terminated).map(|it| it.exit_code)));
     }
     assert_eq!(again, [(true, None), (false, Some(137))], "where it is this kubelet's own word it goes on");
+}
+
+#[test]
+fn a_pod_that_the_api_tells_nothing_of_began_when_it_was_first_said_to() {
+    let mut case = Case::new(json!({"containers": [one("c")]}), Vec::new());
+    let begun = Some(Time(Timestamp::from_second(40).expect("a time")));
+    case.before = Some(PodStatus { start_time: begun.clone(), ..PodStatus::default() });
+    assert_eq!(case.status().start_time, begun);
 }
 
 #[test]
