@@ -167,7 +167,8 @@ async fn route(
         let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
         let (parts, ()) = request.into_parts();
         let body = if takes_body(&info) { read_body(body).await? } else { Bytes::new() };
-        return Ok(aggregation::proxy::pass_on(api, &extension, &user, parts, full(body), upgrade).await);
+        let path = &info.path;
+        return Ok(aggregation::proxy::pass_on(api, &extension, &user, path, parts, full(body), upgrade).await);
     }
     if !info.is_resource {
         return paths::answer(server, &request, &info.path).await;

@@ -12,9 +12,8 @@ use serde_json::Value;
 use super::{Operation, Plugin, Request, node_audience};
 use crate::api::Api;
 use crate::kinds::certificate;
+use crate::kinds::pod::validate::ephemeral::MIRROR;
 use crate::request::NODES;
-
-const MIRROR: &str = "kubernetes.io/config.mirror";
 
 pub struct NodeRestriction;
 

@@ -9,6 +9,7 @@ use hyper::upgrade::OnUpgrade;
 use super::extension::Extension;
 use super::identity;
 use crate::api::Api;
+use crate::connect::kubelet::escape_path;
 use crate::connect::proxy::rewrite::without_connection;
 use crate::connect::splice;
 use crate::http_body::{Body, Response, full};
@@ -19,6 +20,7 @@ pub async fn pass_on(
     api: &Api,
     extension: &Extension,
     user: &User,
+    path: &str,
     parts: Parts,
     body: Body,
     upgrade: Option<OnUpgrade>,
@@ -28,8 +30,9 @@ pub async fn pass_on(
     }
     let mut request = Request::new(body);
     *request.method_mut() = parts.method;
-    *request.uri_mut() =
-        parts.uri.path_and_query().map_or_else(|| "/".parse(), |path| path.as_str().parse()).unwrap_or_default();
+    // The path that was authorized, however the client wrote it.
+    let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    *request.uri_mut() = format!("{}{query}", escape_path(path)).parse().unwrap_or_default();
     *request.headers_mut() =
         without_connection(&parts.headers, upgrade.is_some() && parts.headers.contains_key(UPGRADE));
     request.headers_mut().remove(http::header::CONTENT_LENGTH);

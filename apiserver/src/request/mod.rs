@@ -10,6 +10,7 @@ pub use query::{Query, decode_percent};
 pub use user::{ANONYMOUS, AUTHENTICATED, MASTERS, NODES, UNAUTHENTICATED, User};
 
 use http::Method;
+use machinery::selector::FieldSelector;
 
 /// The attributes of a request that authorization, admission and routing decide by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,12 +104,12 @@ impl RequestInfo {
             return;
         }
         match self.verb.as_str() {
-            "get" => self.verb = if query.is_true("watch") { "watch" } else { "list" }.to_owned(),
+            "get" => {
+                self.verb = if query.is_true("watch") { "watch" } else { "list" }.to_owned();
+                self.name = single_name(query.get("fieldSelector").unwrap_or_default());
+            }
             "delete" => self.verb = "deletecollection".to_owned(),
             _ => {}
-        }
-        if matches!(self.verb.as_str(), "list" | "watch" | "deletecollection") {
-            self.name = single_name(query.get("fieldSelector").unwrap_or_default());
         }
     }
 
@@ -127,13 +128,13 @@ impl RequestInfo {
     }
 }
 
-/// The name that `metadata.name=x` selects, so that a right on one named object covers its list and watch.
+/// The name that `metadata.name=x` selects, so that a right on one named object covers its list and watch. None of a
+/// selector that cannot be read, nor one that no path could have.
 fn single_name(field_selector: &str) -> String {
-    field_selector
-        .split(',')
-        .find_map(|term| term.trim().strip_prefix("metadata.name="))
-        .map(|value| value.trim_start_matches('=').to_owned())
-        .unwrap_or_default()
+    let selector = FieldSelector::parse(field_selector).unwrap_or_default();
+    let name = selector.exact_match("metadata.name").unwrap_or_default();
+    let is_step = !matches!(name, "." | "..") && !name.contains(['/', '%']);
+    if is_step { name.to_owned() } else { String::new() }
 }
 
 #[cfg(test)]
@@ -184,6 +185,20 @@ mod tests {
             "/apis/apps/v1/deployments",
             ["deletecollection", "apps", "v1", "", "deployments", "", ""],
         );
+    }
+
+    #[test]
+    fn a_selected_name_counts_as_the_selector_is_read() {
+        for (method, selector, name) in [
+            (Method::GET, "metadata.name=a,spec.nodeName=b", "a"),
+            (Method::GET, "metadata.name!=x%5C,metadata.name=a", ""),
+            (Method::GET, "metadata.name=a,bad", ""),
+            (Method::GET, "metadata.name=a%2Fb", ""),
+            (Method::DELETE, "metadata.name=a", ""),
+        ] {
+            let info = parse(method, &format!("/api/v1/pods?fieldSelector={selector}"));
+            assert_eq!(info.name, name, "{selector}");
+        }
     }
 
     #[test]

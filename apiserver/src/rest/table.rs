@@ -38,7 +38,7 @@ pub fn of_object(served: &Served, object: &Value, now: i64) -> Value {
 /// A table of one object that is a view of a stored one, such as a Scale. Upstream marks no column as the name there.
 pub fn of_view(columns: &[Column], object: &Value, cells: Vec<Value>, include: Include) -> Value {
     let metadata = json!({"resourceVersion": meta::resource_version(object)});
-    let row = included(json!({"cells": cells}), include, object);
+    let row = included(json!({"cells": cells}), include, object, || object.clone());
     let columns = columns.iter().map(|column| definition(column, "")).collect();
     table(metadata, columns, vec![row])
 }
@@ -64,17 +64,14 @@ impl Include {
 /// The row of a stored object.
 pub fn row(served: &Served, object: &Value, now: i64, include: Include) -> Value {
     let row = json!({"cells": (served.hooks.cells)(object, now)});
-    match include {
-        Include::Object => included(row, include, &served.shown(object)),
-        _ => included(row, include, object),
-    }
+    included(row, include, object, || served.shown(object))
 }
 
-fn included(mut row: Value, include: Include, object: &Value) -> Value {
+fn included(mut row: Value, include: Include, object: &Value, whole: impl FnOnce() -> Value) -> Value {
     match include {
         Include::None => {}
         Include::Metadata => row["object"] = partial(object),
-        Include::Object => row["object"] = object.clone(),
+        Include::Object => row["object"] = whole(),
     }
     row
 }

@@ -37,16 +37,19 @@ impl PortRange {
         dry_run: bool,
         commit: &mut Commit,
     ) -> Result<(), Status> {
-        let held = ports_of(old);
+        // A type without node ports took none, whatever stands in its entries.
+        let entries = if has_ports(old) { entry_ports(old) } else { Vec::new() };
+        let health = health_port(old).filter(|_| needs_health_port(old));
+        let held: Vec<u16> = entries.iter().copied().chain(health).collect();
         keep_ports(new, old);
-        let asked = ports_of(new);
+        let asked: Vec<u16> = entry_ports(new).into_iter().chain(health_port(new)).collect();
         let complete = !chooses_ports(new)
             || meta::list(new, "spec.ports").iter().all(|port| port["nodePort"].as_u64().is_some_and(|port| port > 0));
         let takes_health_port = needs_health_port(new) && !needs_health_port(old);
         // One outside was never in this bitmap.
         let freed: Vec<u16> =
             held.iter().copied().filter(|port| !asked.contains(port) && self.contains(*port)).collect();
-        let claims = !complete || takes_health_port || asked.iter().any(|port| !held.contains(port));
+        let claims = !complete || takes_health_port || entry_ports(new).iter().any(|port| !entries.contains(port));
         if !claims && (freed.is_empty() || dry_run) {
             return Ok(());
         }
@@ -68,7 +71,7 @@ impl PortRange {
             let chooses = chooses_ports(new);
             match old.is_null() {
                 true => ledger.fill_new(new, chooses)?,
-                false => ledger.fill_changed(new, &held, chooses)?,
+                false => ledger.fill_changed(new, &entries, chooses)?,
             }
         }
         if takes_health_port {
@@ -144,34 +147,37 @@ fn chooses_ports(service: &Value) -> bool {
     }
 }
 
-fn ports_of(service: &Value) -> Vec<u16> {
-    let listed = meta::list(service, "spec.ports").iter().filter_map(|port| port["nodePort"].as_u64());
-    let mut ports: Vec<u16> = listed.filter_map(|port| u16::try_from(port).ok()).filter(|port| *port > 0).collect();
-    let health = meta::at(service, "spec.healthCheckNodePort").as_u64().and_then(|port| u16::try_from(port).ok());
-    ports.extend(health.filter(|port| *port > 0));
-    ports.sort_unstable();
-    ports.dedup();
-    ports
+fn entry_ports(service: &Value) -> Vec<u16> {
+    meta::list(service, "spec.ports").iter().filter_map(|entry| port(&entry["nodePort"])).collect()
 }
 
-/// An update that leaves a node port out keeps the one that the same port had.
+fn health_port(service: &Value) -> Option<u16> {
+    port(meta::at(service, "spec.healthCheckNodePort"))
+}
+
+fn port(value: &Value) -> Option<u16> {
+    value.as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0)
+}
+
+/// An update that leaves a node port out keeps the one that the entry of that name had, unless another has asked for it.
 fn keep_ports(new: &mut Value, old: &Value) {
-    let health = |service: &Value| meta::at(service, "spec.healthCheckNodePort").as_u64().unwrap_or(0);
-    if needs_health_port(new) && needs_health_port(old) && health(new) == 0 && health(old) > 0 {
-        new["spec"]["healthCheckNodePort"] = json!(health(old));
+    if needs_health_port(new)
+        && health_port(new).is_none()
+        && let Some(held) = health_port(old).filter(|_| needs_health_port(old))
+    {
+        new["spec"]["healthCheckNodePort"] = json!(held);
     }
     if !chooses_ports(new) || !chooses_ports(old) {
         return;
     }
-    let before = meta::list(old, "spec.ports").to_vec();
-    let Some(ports) = new["spec"]["ports"].as_array_mut() else { return };
-    for entry in ports {
-        if entry["nodePort"].as_u64().is_some_and(|port| port > 0) {
-            continue;
-        }
-        let same = before.iter().find(|port| port["port"] == entry["port"] && port["protocol"] == entry["protocol"]);
-        if let Some(node_port) = same.and_then(|port| port["nodePort"].as_u64()) {
-            entry["nodePort"] = json!(node_port);
+    let asked = entry_ports(new);
+    let before = meta::list(old, "spec.ports");
+    let Some(entries) = new["spec"]["ports"].as_array_mut() else { return };
+    for entry in entries.iter_mut().filter(|entry| port(&entry["nodePort"]).is_none()) {
+        let name = |entry: &Value| entry["name"].as_str().unwrap_or_default().to_owned();
+        let same = before.iter().rev().find(|other| name(other) == name(entry));
+        if let Some(held) = same.and_then(|other| port(&other["nodePort"])).filter(|held| !asked.contains(held)) {
+            entry["nodePort"] = json!(held);
         }
     }
 }
@@ -259,13 +265,19 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_kept_by_number_and_protocol() {
-        let old = json!({"spec": {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}]}});
-        let ports = json!([{"port": 80, "protocol": "TCP"}, {"port": 80, "protocol": "UDP"}]);
-        let mut new = json!({"spec": {"type": "NodePort", "ports": ports}});
-        keep_ports(&mut new, &old);
-        assert_eq!(new["spec"]["ports"][0]["nodePort"], 30080);
-        assert!(new["spec"]["ports"][1]["nodePort"].is_null());
+    fn ports_are_kept_by_name_unless_another_entry_asks_for_them() {
+        let with = |ports: Value| json!({"spec": {"type": "NodePort", "ports": ports}});
+        let old =
+            with(json!([{"name": "a", "port": 80, "nodePort": 30080}, {"name": "b", "port": 81, "nodePort": 30081}]));
+        for (asked, kept) in [
+            (json!([{"name": "a", "port": 8080}, {"name": "c", "port": 80}]), [Some(30080), None]),
+            (json!([{"name": "c", "port": 443, "nodePort": 30080}, {"name": "a", "port": 80}]), [Some(30080), None]),
+            (json!([{"name": "b", "port": 80}, {"name": "a", "port": 81}]), [Some(30081), Some(30080)]),
+        ] {
+            let mut new = with(asked);
+            keep_ports(&mut new, &old);
+            assert_eq!([0, 1].map(|index| port(&new["spec"]["ports"][index]["nodePort"])), kept, "{new}");
+        }
     }
 
     #[test]

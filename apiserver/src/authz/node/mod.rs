@@ -15,6 +15,7 @@ use super::{Attributes, Decision};
 use crate::api::Api;
 use crate::cache::Item;
 use crate::index::field_position;
+use crate::kinds::pod::validate::ephemeral::MIRROR;
 use crate::request::{NODES, RequestInfo, User};
 use crate::rest::current::Current;
 
@@ -267,7 +268,9 @@ fn pods_on(
     let Some(position) = field_position(pods, "spec.nodeName") else { return false };
     let snapshot = api.cache.list(pods.id, &api.catalogue.prefix(pods, namespace));
     let mut on_node = snapshot.iter().filter(|item| item.fields.get(position) == Some(node) && may_be(item));
-    on_node.any(|item| Current::from_item(item).is_ok_and(|pod| is(&pod.object)))
+    // A node makes mirror pods itself: they give it no rights.
+    let counts = |pod: &Value| meta::annotation(pod, MIRROR).is_none() && is(pod);
+    on_node.any(|item| Current::from_item(item).is_ok_and(|pod| counts(&pod.object)))
 }
 
 /// Whether the secret is one of a volume that is bound to a claim of a pod on the node.

@@ -131,7 +131,7 @@ fn request(
     backend: &Backend,
     upgrade: bool,
 ) -> Result<Request<crate::http_body::Body>, Status> {
-    let rest = if paths.rest.is_empty() { "/" } else { paths.rest };
+    let rest = rewrite::joined("", paths.rest);
     let mut request = Request::new(full(call.body.clone()));
     *request.method_mut() = call.method.clone();
     *request.uri_mut() = format!("{rest}{}", query(call))

@@ -92,7 +92,7 @@ pub fn through_proxy(link: &str, paths: Paths<'_>, backend: &str, host: &str) ->
 }
 
 /// One path below another, without empty steps, `.` and `..`.
-fn joined(prefix: &str, path: &str) -> String {
+pub(super) fn joined(prefix: &str, path: &str) -> String {
     let mut steps: Vec<&str> = Vec::new();
     for step in prefix.split('/').chain(path.split('/')) {
         match step {
@@ -101,7 +101,7 @@ fn joined(prefix: &str, path: &str) -> String {
             step => steps.push(step),
         }
     }
-    let end = if path.ends_with('/') { "/" } else { "" };
+    let end = if path.ends_with('/') && !steps.is_empty() { "/" } else { "" };
     format!("/{}{end}", steps.join("/"))
 }
 
