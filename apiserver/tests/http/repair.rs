@@ -14,9 +14,10 @@ const SERVICES: &str = "/api/v1/namespaces/default/services";
 const ADDRESSES: &str = "/apis/networking.k8s.io/v1/ipaddresses";
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
 
+/// Addresses here are of those that are given to nobody who asks for none: the first sixteen of the range.
 fn service(name: &str, node_port: u16) -> Value {
     let ports = json!([{"port": 80, "nodePort": node_port}]);
-    json!({"metadata": {"name": name}, "spec": {"type": "NodePort", "clusterIP": "10.0.0.50", "ports": ports}})
+    json!({"metadata": {"name": name}, "spec": {"type": "NodePort", "clusterIP": "10.0.0.10", "ports": ports}})
 }
 
 fn address(name: &str, service: &str, created: &str) -> Value {
@@ -96,7 +97,7 @@ async fn what_a_backup_brings_is_put_right_at_the_start() {
     let made = post(&server.client, SERVICES, &service("a", 30100)).await.expect(201);
     let held = made["spec"]["clusterIP"].as_str().expect("an address").to_owned();
     let mut other = service("c", 30101);
-    other["spec"]["clusterIP"] = "10.0.0.51".into();
+    other["spec"]["clusterIP"] = "10.0.0.11".into();
     post(&server.client, SERVICES, &other).await.expect(201);
     let folder = server.stop().await;
     let put = |object: Value| Write::Put {
@@ -107,7 +108,7 @@ async fn what_a_backup_brings_is_put_right_at_the_start() {
     let writes = vec![
         Write::Delete { key: "/registry/ranges/servicenodeports".to_owned() },
         Write::Delete { key: format!("/registry/ipaddresses/{held}") },
-        put(address("10.0.0.51", "a", "2020-01-01T00:00:00Z")),
+        put(address("10.0.0.11", "a", "2020-01-01T00:00:00Z")),
         put(address("10.0.0.201", "gone", "2020-01-01T00:00:00Z")),
         put(address("10.0.0.202", "a", "2020-01-01T00:00:00Z")),
         put(address("10.0.0.203", "gone", "2120-01-01T00:00:00Z")),
@@ -119,7 +120,7 @@ async fn what_a_backup_brings_is_put_right_at_the_start() {
     get(client, &format!("{ADDRESSES}/10.0.0.201")).await.refused(404, "NotFound");
     get(client, &format!("{ADDRESSES}/10.0.0.202")).await.refused(404, "NotFound");
     // Of two Services, it belongs to the one that holds it.
-    let moved = get(client, &format!("{ADDRESSES}/10.0.0.51")).await.expect(200);
+    let moved = get(client, &format!("{ADDRESSES}/10.0.0.11")).await.expect(200);
     assert_eq!(moved["spec"]["parentRef"]["name"], "c");
     // Its Service may still be on its way.
     get(client, &format!("{ADDRESSES}/10.0.0.203")).await.expect(200);
@@ -152,20 +153,20 @@ async fn a_port_outside_the_range_gives_back_none_within() {
 async fn a_port_that_nobody_has_outlives_looks_at_addresses() {
     let server = TestServer::start(&[]).await;
     let mut gone = service("gone", 30200);
-    gone["spec"]["clusterIP"] = "10.0.0.51".into();
+    gone["spec"]["clusterIP"] = "10.0.0.11".into();
     post(&server.client, SERVICES, &gone).await.expect(201);
     post(&server.client, SERVICES, &service("a", 30100)).await.expect(201);
     let folder = server.stop().await;
     written(&folder, vec![Write::Delete { key: "/registry/services/specs/default/gone".to_owned() }]).await;
     let server = TestServer::start_in(folder, &[]).await;
     let client = &server.client;
-    let (path, field) = (format!("{ADDRESSES}/10.0.0.50"), "fieldSelector=metadata.name%3D10.0.0.50");
+    let (path, field) = (format!("{ADDRESSES}/10.0.0.10"), "fieldSelector=metadata.name%3D10.0.0.10");
     let mut watch = Watch::open(client, &format!("{ADDRESSES}?watch=1&{field}")).await;
-    assert_eq!(watch.told().await, "ADDED 10.0.0.50");
+    assert_eq!(watch.told().await, "ADDED 10.0.0.10");
     for _ in 0..4 {
         delete(client, &path, &Value::Null).await.expect(200);
-        assert_eq!(watch.told().await, "DELETED 10.0.0.50");
-        assert_eq!(watch.told().await, "ADDED 10.0.0.50");
+        assert_eq!(watch.told().await, "DELETED 10.0.0.10");
+        assert_eq!(watch.told().await, "ADDED 10.0.0.10");
     }
     is_taken(client, 30200).await;
 }
