@@ -266,11 +266,23 @@ pub fn quote(text: &str) -> String {
             '\u{b}' => quoted.push_str("\\v"),
             '\u{c}' => quoted.push_str("\\f"),
             c if (c as u32) < 0x20 || c as u32 == 0x7f => quoted.push_str(&format!("\\x{:02x}", c as u32)),
-            c => quoted.push(c),
+            c if is_printable(c) => quoted.push(c),
+            c if u32::from(c) < 0x10000 => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => quoted.push_str(&format!("\\U{:08x}", u32::from(c))),
         }
     }
     quoted.push('"');
     quoted
+}
+
+/// Whether Go prints a character as it is: no control, and no space but the one that is ASCII.
+pub fn is_printable(c: char) -> bool {
+    if c.is_ascii() {
+        return (' '..='~').contains(&c);
+    }
+    // Behind a letter, for Rust escapes a mark that stands alone, and Go none.
+    let text = String::from_iter(['a', c]);
+    text.chars().eq(text.escape_debug())
 }
 
 #[cfg(test)]
@@ -291,6 +303,16 @@ mod tests {
         );
         assert_eq!(Error::too_long(&path, 63).body(), "Too long: may not be more than 63 bytes");
         assert_eq!(Error::invalid(&path, -1, "too small").body(), "Invalid value: -1: too small");
+    }
+
+    #[test]
+    fn quotes_as_go_does() {
+        for (text, quoted) in [
+            ("a\"\\é漢e\u{301}\u{fffd} ~", "\"a\\\"\\\\é漢e\u{301}\u{fffd} ~\""),
+            ("\0\t\u{7f}\u{80}\u{a0}\u{200b}\u{e0001}", r#""\x00\t\x7f\u0080\u00a0\u200b\U000e0001""#),
+        ] {
+            assert_eq!(quote(text), quoted);
+        }
     }
 
     #[test]

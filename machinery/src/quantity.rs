@@ -19,6 +19,9 @@ pub(crate) const NANO: i32 = -9;
 /// Two numbers of so many digits have a sum that fits.
 const SUMMAND_DIGITS_MAX: i32 = 37;
 
+/// Upstream keeps a decimal of up to 18 digits in 64 bits.
+const DIGITS_OF_64_BITS: u128 = 10_u128.pow(18);
+
 /// Which family of suffixes a quantity was written with, and is printed with again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Format {
@@ -111,6 +114,18 @@ impl Quantity {
     pub fn scaled_value(&self, scale: i32) -> i64 {
         let (value, _) = rescale(self.mantissa, self.scale, scale);
         value.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+    }
+
+    /// Whether something is left beside whole ones, down to thousandths, as upstream counts them. What is too large to be
+    /// counted has no rest, or one by chance: upstream's count of what it keeps in 64 bits is zero then, that of a number
+    /// with more digits or a large binary one wraps.
+    pub fn is_fractional(&self) -> bool {
+        let (milli, _) = rescale(self.mantissa, self.scale, -3);
+        let wraps = self.format == Format::BinarySi || self.mantissa.unsigned_abs() >= DIGITS_OF_64_BITS;
+        match i64::try_from(milli) {
+            Ok(milli) => milli % 1000 != 0,
+            Err(_) => wraps && (milli as i64) % 1000 != 0,
+        }
     }
 
     /// Rounds away from zero to a multiple of `10^scale`. False when that lost precision.

@@ -151,6 +151,10 @@ impl Status {
         Self::new(413, "RequestEntityTooLarge", message)
     }
 
+    pub fn uri_too_long(message: impl Into<String>) -> Self {
+        Self::new(414, "", message)
+    }
+
     pub fn unsupported_media_type(message: impl Into<String>) -> Self {
         Self::new(415, "UnsupportedMediaType", message)
     }

@@ -2,8 +2,7 @@
 //!
 //! Start at [`apply`] for an apply request and at [`update`] for every other write; both set `metadata.managedFields`.
 //! Objects are in the form of [`crate::schema::normalize`]; the applied configuration is as the client sent it. Defaulting
-//! and admission are not known here. Limit: objects are not converted between versions, so owners recorded at another
-//! version of the kind keep their fields and never conflict.
+//! and admission are not known here, nor how one version of an object becomes another ([`Other`]).
 //!
 //! Rule: Kubernetes concept "Server-Side Apply"; the algorithm is that of structured-merge-diff.
 
@@ -32,6 +31,7 @@ pub use managers::{is_reset, without_times};
 pub use scale::{owners_from_scale, owners_to_scale};
 pub use set::FieldSet;
 pub use update::{apply, update};
+pub use versions::Other;
 
 /// What a write says about itself.
 #[derive(Clone, Copy)]
@@ -39,6 +39,8 @@ pub struct Request<'a> {
     pub schema: &'a Schema,
     /// `apps/v1`: the version that the request was made in.
     pub api_version: &'a str,
+    /// Another version that owners may be recorded at.
+    pub other: Option<Other<'a>>,
     /// Empty for the object itself.
     pub subresource: &'a str,
     /// The `fieldManager`, or what the user agent gives for it.

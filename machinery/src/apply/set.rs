@@ -6,6 +6,8 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
 
+use crate::wire::go_json;
+
 /// One step of a path in its written form: `f:name`, `k:{"name":"x"}`, `v:"x"` or `i:0`.
 pub(super) type Element = String;
 
@@ -237,13 +239,19 @@ impl FieldSet {
     }
 }
 
-/// Clients may write keys with spaces.
+/// Clients may write keys with spaces, and characters as they are that Go escapes, or the other way round.
 fn canonical(element: &str) -> Option<Element> {
     let (kind, content) = element.split_at_checked(2)?;
     match kind {
         "f:" | "i:" => Some(element.to_owned()),
-        "k:" | "v:" if !content.contains(' ') => Some(element.to_owned()),
-        "k:" | "v:" => Some(format!("{kind}{}", serde_json::from_str::<Value>(content).ok()?)),
+        "k:" | "v:" if is_spelt_one_way(content) => Some(element.to_owned()),
+        "k:" | "v:" => Some(format!("{kind}{}", go_json(&serde_json::from_str(content).ok()?))),
         _ => None,
     }
+}
+
+/// Of the last, the first byte of the line separators, it does not matter that others have it too.
+fn is_spelt_one_way(content: &str) -> bool {
+    const RESPELT: &[u8] = b" \t\n\r\\<>&\xe2";
+    !content.bytes().any(|byte| RESPELT.contains(&byte))
 }

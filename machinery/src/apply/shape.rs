@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::set::{self, Element};
 use crate::schema::{DefaultValue, Field, ListType, Omit, Schema, Text, Type};
+use crate::wire::go_json;
 
 #[derive(Clone, Copy)]
 pub(super) enum Shape<'a> {
@@ -97,7 +98,7 @@ impl<'a> Shape<'a> {
                 Value::Object(_) => Err("associative list without keys has an element that's a map type".to_owned()),
                 Value::Array(_) => Err("not supported: associative list with lists as elements".to_owned()),
                 Value::Null => Err("associative list without keys has an element that's an explicit null".to_owned()),
-                scalar => Ok(format!("v:{scalar}")),
+                scalar => Ok(format!("v:{}", go_json(scalar))),
             },
         }
     }
@@ -139,12 +140,12 @@ fn keyed(keys: &[Text], ty: &Type, value: &Value) -> Result<Element, String> {
     Ok(element)
 }
 
-/// Adds a text as JSON has it. Nearly all are names, which stand as they are.
+/// Adds a text as Go's JSON has it. Nearly all are names, which stand as they are.
 fn push_text(element: &mut String, text: &str) {
     if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._/".contains(&byte)) {
         element.extend(["\"", text, "\""]);
     } else {
-        element.push_str(&Value::from(text).to_string());
+        element.push_str(&go_json(&Value::from(text)));
     }
 }
 

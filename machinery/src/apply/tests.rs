@@ -18,7 +18,8 @@ struct Server {
 
 impl Server {
     fn request<'a>(manager: &'a str, now: &'a str, ignored: &'a FieldSet) -> Request<'a> {
-        Request { schema: schema(), api_version: "apps/v1", subresource: "", manager, now, ignored, reset: false }
+        let (schema, api_version) = (schema(), "apps/v1");
+        Request { schema, api_version, other: None, subresource: "", manager, now, ignored, reset: false }
     }
 
     fn apply(&mut self, manager: &str, spec: Value, force: bool) -> Result<(), ApplyError> {
@@ -257,6 +258,29 @@ fn kubectls_record_is_written_as_go_writes_it() {
 }
 
 #[test]
+fn owners_at_other_versions_are_forgotten() {
+    let owned_at = |version: &str| {
+        let mut server = Server::default();
+        server.update("old", |object| object["spec"]["replicas"] = 1.into());
+        server.stored.as_mut().unwrap()["metadata"]["managedFields"][0]["apiVersion"] = version.into();
+        server
+    };
+    for version in ["apps/v1beta1", "extensions/v1beta1", "v1", "v9"] {
+        let mut server = owned_at(version);
+        server.update("new", |object| object["spec"]["paused"] = true.into());
+        assert_eq!(server.fields_of("old"), Value::Null, "{version}");
+        assert_eq!(server.fields_of("new"), json!({"f:spec": {"f:paused": {}}}));
+        owned_at(version).apply("new", json!({"spec": {"replicas": 2}}), false).unwrap();
+    }
+    // One that is not even a version by its form ends all ownership, and nothing can be applied over it.
+    let mut server = owned_at("a/b/c");
+    server.update("new", |object| object["spec"]["paused"] = true.into());
+    assert_eq!(server.at("/metadata/managedFields"), Value::Null);
+    let error = owned_at("a/b/c").apply("new", json!({"spec": {"replicas": 2}}), false).unwrap_err();
+    assert_eq!(error.to_string(), "unexpected GroupVersion string: a/b/c");
+}
+
+#[test]
 fn updaters_beyond_ten_are_folded() {
     let mut server = Server::default();
     for at in 0..12 {
@@ -279,4 +303,19 @@ fn json_objects_are_sorted_as_comparison_needs_them() {
     let object = json!({"b": 1, "a": 2});
     let names: Vec<&String> = object.as_object().unwrap().keys().collect();
     assert_eq!(names, ["a", "b"], "serde_json's preserve_order must stay off");
+}
+
+/// An element has one owner however its text is spelt.
+#[test]
+fn elements_are_the_same_in_every_spelling() {
+    for (raw, escaped) in [
+        ("v:\"a<b>&c\"", "v:\"a\\u003cb\\u003e\\u0026c\""),
+        ("v:\"a\u{2028}b\u{2029}\"", "v:\"a\\u2028b\\u2029\""),
+        ("k:{\"name\":\"x/y\"}", "k:{ \"name\":\"x\\/y\" }"),
+        ("k:{\"n\":1}", "k:{\t\"n\":\n1}"),
+    ] {
+        let [raw, escaped] =
+            [raw, escaped].map(|element| FieldSet::from_fields_v1(&json!({"f:l": {element: {}}})).unwrap());
+        assert_eq!(raw, escaped);
+    }
 }

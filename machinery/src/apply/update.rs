@@ -1,20 +1,22 @@
 //! Ownership after a write.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use serde_json::Value;
 
-use super::compare::{Comparison, compare};
+use super::compare::compare;
 use super::conflict::{Conflict, Conflicts};
 use super::managers::{self, Identity, Managers, Owned};
 use super::merge::merge;
 use super::remove::remove;
 use super::set::FieldSet;
 use super::shape::Shape;
-use super::to_set::{reconcile, to_set, with_named_fields};
+use super::to_set::{to_set, with_named_fields};
 use super::validate::validate;
-use super::versions::is_known;
+use super::versions::{Changes, fit_to_schema};
 use super::{ApplyError, Request, empty};
+use crate::schema::Schema;
 use crate::wire::go_json;
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -79,14 +81,14 @@ fn owners_of_write(request: &Request<'_>, live: Option<&Value>, new: &Value) -> 
 
 /// The plain write's rule: all others yield, the writer gains what changed.
 fn record(request: &Request<'_>, live: &Value, new: &Value, owners: &mut Managers, identity: Identity) {
-    fit_to_schema(request, owners);
-    let changes = compare(request.schema, live, new).without(request.ignored);
-    if changes.malformed {
+    let fits = fit_to_schema(request, owners).is_ok();
+    let changes = Changes::between(request, live, new, owners);
+    if !fits || changes.malformed() {
         owners.clear();
         return;
     }
     yield_to(owners, None, &changes);
-    let mut gained = changes.gained();
+    let mut gained = changes.own.comparison.gained();
     gained.subtract(&UNOWNED);
     if gained.is_empty() {
         return;
@@ -97,17 +99,11 @@ fn record(request: &Request<'_>, live: &Value, new: &Value, owners: &mut Manager
     owners.insert(identity, Owned { set, api_version: request.api_version.to_owned(), time });
 }
 
-fn fit_to_schema(request: &Request<'_>, owners: &mut Managers) {
-    owners.retain(|_, owned| is_known(&owned.api_version, request.api_version));
-    for owned in owners.values_mut() {
-        reconcile(&mut owned.set, Shape::Struct(request.schema));
-    }
-}
-
 /// Takes changed and removed fields from all managers but one; a manager left with nothing goes.
-fn yield_to(owners: &mut Managers, except: Option<&Identity>, changes: &Comparison) {
+fn yield_to(owners: &mut Managers, except: Option<&Identity>, changes: &Changes<'_>) {
     owners.retain(|identity, owned| {
         if Some(identity) != except {
+            let changes = changes.of(owned);
             [&changes.modified, &changes.added, &changes.removed].into_iter().for_each(|set| owned.set.subtract(set));
         }
         !owned.set.is_empty()
@@ -132,7 +128,7 @@ pub fn apply(request: &Request<'_>, live: &Value, config: &Value, force: bool) -
     if owners.is_empty() {
         adopt(request, &live, &mut owners);
     }
-    fit_to_schema(request, &mut owners);
+    fit_to_schema(request, &mut owners).map_err(ApplyError::Invalid)?;
     let identity = Identity::new(request.manager, true, request.api_version, request.subresource);
     let last = owners.get(&identity).cloned();
     let merged = merge(request.schema, &live, config);
@@ -141,7 +137,7 @@ pub fn apply(request: &Request<'_>, live: &Value, config: &Value, force: bool) -
     let time = last.as_ref().and_then(|last| last.time.clone());
     owners.insert(identity.clone(), Owned { set, api_version: request.api_version.to_owned(), time });
     let mut object = prune(request, merged, &owners, last.as_ref());
-    let changes = compare(request.schema, &live, &object).without(request.ignored);
+    let changes = Changes::between(request, &live, &object, &owners);
     let conflicts = conflicts(&owners, &identity, &changes);
     if !force && !conflicts.is_empty() {
         refuse(request, &live, conflicts)?;
@@ -184,30 +180,52 @@ fn adopt(request: &Request<'_>, live: &Value, owners: &mut Managers) {
 
 /// Takes out what the manager applied last time and not this time, but for what others own.
 fn prune(request: &Request<'_>, merged: Value, owners: &Managers, last: Option<&Owned>) -> Value {
-    let Some(last) = last.filter(|last| !last.set.is_empty()) else { return merged };
-    let schema = request.schema;
-    let named = |set: FieldSet| with_named_fields(set, Shape::Struct(schema));
-    let last_named = named(last.set.clone());
+    let last = last.filter(|last| !last.set.is_empty());
+    let Some((last, schema)) = last.and_then(|last| Some((last, request.schema_at(&last.api_version)?))) else {
+        return merged;
+    };
+    let (own, at) = (request.api_version, last.api_version.as_str());
+    let merged = request.convert(Cow::Owned(merged), own, at);
+    let last_named = named(last.set.clone(), schema);
     let pruned = remove(schema, &merged, &last_named);
-    let mut owned = FieldSet::default();
-    owners.values().for_each(|other| owned.add(other.set.clone()));
-    let merged_set = named(to_set(schema, &merged));
-    let mut surplus = merged_set.clone();
-    surplus.subtract(&named(to_set(schema, &pruned)));
-    surplus.subtract(&named(owned));
-    let pruned = remove(schema, &merged, &surplus);
+    let pruned = with_owned(request, owners, &merged, pruned, at);
     // What went though this manager never owned it comes back.
-    let mut gone = merged_set;
-    gone.subtract(&named(to_set(schema, &pruned)));
-    remove(schema, &merged, &gone.intersection(&last_named))
+    let mut gone = named(to_set(schema, &merged), schema);
+    gone.subtract(&named(to_set(schema, &pruned), schema));
+    let pruned = remove(schema, &merged, &gone.intersection(&last_named));
+    request.convert(Cow::Owned(pruned), at, own).into_owned()
 }
 
-fn conflicts(owners: &Managers, applier: &Identity, changes: &Comparison) -> Vec<Conflict> {
-    let changed = changes.clone().gained();
+/// Puts back what was pruned of an object and is owned: first at the version that both have, then at the other one.
+fn with_owned(request: &Request<'_>, owners: &Managers, merged: &Value, pruned: Value, at: &str) -> Value {
+    let (mut merged, mut pruned, mut from) = (Cow::Borrowed(merged), Cow::Owned(pruned), at);
+    let versions = [Some(request.api_version), request.other.map(|other| other.api_version)];
+    let rest = versions.into_iter().flatten().filter(|version| *version != at);
+    for version in std::iter::once(at).chain(rest) {
+        let mut owned = FieldSet::default();
+        let there = owners.values().filter(|owner| owner.api_version == version);
+        there.for_each(|owner| owned.add(owner.set.clone()));
+        let Some(schema) = request.schema_at(version).filter(|_| !owned.is_empty()) else { continue };
+        merged = request.convert(merged, from, version);
+        pruned = request.convert(pruned, from, version);
+        from = version;
+        let mut surplus = named(to_set(schema, &merged), schema);
+        surplus.subtract(&named(to_set(schema, &pruned), schema));
+        surplus.subtract(&named(owned, schema));
+        pruned = Cow::Owned(remove(schema, &merged, &surplus));
+    }
+    request.convert(pruned, from, at).into_owned()
+}
+
+fn named(set: FieldSet, schema: &Schema) -> FieldSet {
+    with_named_fields(set, Shape::Struct(schema))
+}
+
+fn conflicts(owners: &Managers, applier: &Identity, changes: &Changes<'_>) -> Vec<Conflict> {
     let others = owners.iter().filter(|(identity, _)| *identity != applier);
     others
         .flat_map(|(identity, owned)| {
-            let paths = owned.set.intersection(&changed).paths();
+            let paths = owned.set.intersection(changes.gained(owned)).paths();
             paths.into_iter().map(|path| Conflict::new(identity, path))
         })
         .collect()

@@ -1,65 +1,115 @@
-//! Versions that owners may be recorded at: those that upstream can read objects of a kind in, served or not.
+//! Versions that owners may be recorded at: the one that a request is made in, and another that the server shows the same
+//! objects in. Each owner's fields are compared in the version they were recorded at. Owners at any other version are
+//! forgotten: upstream knows the fields of what it serves alone, and those of the core group apart from all others.
 
-use crate::gvk::split_api_version;
+use std::borrow::Cow;
+use std::cell::OnceCell;
 
-const VERSIONS: &[(&str, &[&str])] = &[
-    ("", &["v1"]),
-    ("admissionregistration.k8s.io", &["v1", "v1beta1", "v1alpha1"]),
-    ("apiextensions.k8s.io", &["v1", "v1beta1"]),
-    ("apiregistration.k8s.io", &["v1", "v1beta1"]),
-    ("apps", &["v1", "v1beta2", "v1beta1"]),
-    ("autoscaling", &["v1", "v2"]),
-    ("batch", &["v1", "v1beta1"]),
-    ("certificates.k8s.io", &["v1", "v1beta1", "v1alpha1"]),
-    ("coordination.k8s.io", &["v1", "v1beta1", "v1alpha2"]),
-    ("discovery.k8s.io", &["v1", "v1beta1"]),
-    ("events.k8s.io", &["v1", "v1beta1"]),
-    ("extensions", &["v1beta1"]),
-    ("flowcontrol.apiserver.k8s.io", &["v1", "v1beta1", "v1beta2", "v1beta3"]),
-    ("networking.k8s.io", &["v1", "v1beta1"]),
-    ("node.k8s.io", &["v1", "v1beta1", "v1alpha1"]),
-    ("policy", &["v1", "v1beta1"]),
-    ("rbac.authorization.k8s.io", &["v1", "v1beta1", "v1alpha1"]),
-    ("resource.k8s.io", &["v1", "v1beta2", "v1beta1", "v1alpha3"]),
-    ("scheduling.k8s.io", &["v1", "v1beta1", "v1alpha2"]),
-    ("storage.k8s.io", &["v1", "v1beta1", "v1alpha1"]),
-];
+use serde_json::Value;
 
-/// Groups that kinds of another one were in before.
-const MOVED: &[(&str, &str)] =
-    &[("apps", "extensions"), ("networking.k8s.io", "extensions"), ("events.k8s.io", ""), ("", "events.k8s.io")];
+use super::Request;
+use super::compare::{Comparison, compare};
+use super::managers::{Managers, Owned};
+use super::set::FieldSet;
+use super::shape::Shape;
+use super::to_set::reconcile;
+use crate::schema::Schema;
 
-/// Whether an owner of an object of `own` version that was recorded at another one means anything.
-pub(super) fn is_known(recorded: &str, own: &str) -> bool {
-    if recorded == own {
-        return true;
-    }
-    let (Some((group, version)), Some((own_group, _))) = (split_api_version(recorded), split_api_version(own)) else {
-        return false;
-    };
-    (group == own_group || MOVED.contains(&(own_group, group)))
-        && VERSIONS.iter().any(|(known, versions)| *known == group && versions.contains(&version))
+/// Another version of the same objects. What a write resets has one name in both.
+#[derive(Clone, Copy)]
+pub struct Other<'a> {
+    pub api_version: &'a str,
+    pub schema: &'a Schema,
+    /// From the version of the request.
+    pub to: &'a dyn Fn(&Value) -> Value,
+    /// To the version of the request.
+    pub from: &'a dyn Fn(&Value) -> Value,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_known_by_kin() {
-        for (recorded, own, known) in [
-            ("v1", "v1", true),
-            ("v9", "v1", false),
-            ("apps/v1", "v1", false),
-            ("apps/v1beta1", "apps/v1", true),
-            ("extensions/v1beta1", "apps/v1", true),
-            ("extensions/v1beta1", "batch/v1", false),
-            ("autoscaling/v2", "autoscaling/v1", true),
-            ("example.com/v1", "example.com/v1", true),
-            ("a/b/c", "v1", false),
-            ("", "v1", false),
-        ] {
-            assert_eq!(is_known(recorded, own), known, "{recorded} of {own}");
+impl<'a> Request<'a> {
+    /// The schema of a version that owners may be recorded at.
+    pub(super) fn schema_at(&self, api_version: &str) -> Option<&'a Schema> {
+        if api_version == self.api_version {
+            return Some(self.schema);
         }
+        self.other_at(api_version).map(|other| other.schema)
+    }
+
+    fn other_at(&self, api_version: &str) -> Option<Other<'a>> {
+        self.other.filter(|other| other.api_version == api_version)
+    }
+
+    /// An object of one of the two versions in the other one, or as it is.
+    pub(super) fn convert<'v>(&self, object: Cow<'v, Value>, from: &str, to: &str) -> Cow<'v, Value> {
+        match (self.other_at(from), self.other_at(to)) {
+            (None, Some(other)) => Cow::Owned((other.to)(&object)),
+            (Some(other), None) => Cow::Owned((other.from)(&object)),
+            _ => object,
+        }
+    }
+}
+
+/// Forgets owners at versions that are not known, and fits the fields of the others to what the schema is today. The error
+/// is upstream's, of a version that is not even one by its form.
+pub(super) fn fit_to_schema(request: &Request<'_>, owners: &mut Managers) -> Result<(), String> {
+    let mut versions = owners.values().map(|owned| &owned.api_version);
+    if let Some(version) = versions.find(|version| version.matches('/').count() > 1) {
+        return Err(format!("unexpected GroupVersion string: {version}"));
+    }
+    owners.retain(|_, owned| {
+        let schema = request.schema_at(&owned.api_version);
+        schema.map(|schema| reconcile(&mut owned.set, Shape::Struct(schema))).is_some()
+    });
+    Ok(())
+}
+
+/// What differs between two states of an object, at each version that an owner is recorded at.
+pub(super) struct Changes<'a> {
+    pub(super) own: Changed,
+    other: Option<(&'a str, Changed)>,
+}
+
+/// What differs at one version.
+pub(super) struct Changed {
+    pub(super) comparison: Comparison,
+    /// Made once, for all owners who are asked about it.
+    gained: OnceCell<FieldSet>,
+}
+
+impl<'a> Changes<'a> {
+    pub(super) fn between(request: &Request<'a>, old: &Value, new: &Value, owners: &Managers) -> Self {
+        let compared = |schema, old: &Value, new: &Value| {
+            let comparison = compare(schema, old, new).without(request.ignored);
+            Changed { comparison, gained: OnceCell::new() }
+        };
+        let is_used = |other: &Other<'_>| owners.values().any(|owned| owned.api_version == other.api_version);
+        let other = request.other.filter(is_used).map(|other| {
+            let (old, new) = ((other.to)(old), (other.to)(new));
+            (other.api_version, compared(other.schema, &old, &new))
+        });
+        Self { own: compared(request.schema, old, new), other }
+    }
+
+    /// What concerns an owner.
+    pub(super) fn of(&self, owned: &Owned) -> &Comparison {
+        &self.at(owned).comparison
+    }
+
+    /// What the new state states otherwise than the old one, where an owner is recorded.
+    pub(super) fn gained(&self, owned: &Owned) -> &FieldSet {
+        let Changed { comparison, gained } = self.at(owned);
+        gained.get_or_init(|| comparison.clone().gained())
+    }
+
+    fn at(&self, owned: &Owned) -> &Changed {
+        match &self.other {
+            Some((api_version, changes)) if *api_version == owned.api_version => changes,
+            _ => &self.own,
+        }
+    }
+
+    /// A list has an element that cannot be named, in either version.
+    pub(super) fn malformed(&self) -> bool {
+        self.own.comparison.malformed || self.other.as_ref().is_some_and(|(_, changes)| changes.comparison.malformed)
     }
 }

@@ -137,7 +137,7 @@ impl Collector<'_> {
         let mut marks = Value::Object(marks(field));
         self.describe(&mut marks, &schema.name, Some(&field.name));
         if self.dialect == Dialect::V3 {
-            enumerate(&mut value, field);
+            enumerate(&mut value, &mut marks, field);
             if let Some(default) = default_of(field) {
                 marks["default"] = default;
             }
@@ -180,13 +180,23 @@ impl Collector<'_> {
     }
 }
 
-/// Tells the values of an enumeration, where it stands: as the field itself, its elements, or its members.
-fn enumerate(value: &mut Value, field: &Field) {
+/// What stands above the values of an enumeration in a field's words.
+pub(super) const VALUES_FOLLOW: &str = "Possible enum values:";
+
+/// Tells the values of an enumeration, where it stands: as the field itself, its elements, or its members. The field's
+/// own words tell them too, for people: upstream does so of none but the first.
+fn enumerate(value: &mut Value, marks: &mut Value, field: &Field) {
     let Some(values) = field.go.as_deref().and_then(schema::enumeration) else { return };
     let place = match field.ty {
         Type::List(_) => &mut value["items"],
         Type::Map(_) => &mut value["additionalProperties"],
-        _ => value,
+        _ => {
+            if let Some(words) = marks["description"].as_str() {
+                let lines: String = values.iter().map(|one| format!("\n - `{one:?}`")).collect();
+                marks["description"] = format!("{words}\n\n{VALUES_FOLLOW}{lines}").into();
+            }
+            value
+        }
     };
     place["enum"] = values.into();
 }

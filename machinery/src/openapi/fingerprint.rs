@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::OnceLock;
 
 use super::Custom;
+use super::definitions::VALUES_FOLLOW;
 use super::descriptions::WORDS;
 use crate::catalogue::Resource;
 
@@ -32,6 +33,7 @@ fn tables() -> u64 {
         let mut hasher = DefaultHasher::new();
         crate::schema::tables().for_each(|text| text.hash(&mut hasher));
         WORDS.hash(&mut hasher);
+        VALUES_FOLLOW.hash(&mut hasher);
         env!("CARGO_PKG_VERSION").hash(&mut hasher);
         hasher.finish()
     })

@@ -206,3 +206,13 @@ fn canonical_text_is_a_fixed_point() {
         }
     }
 }
+
+#[test]
+fn fractions() {
+    for text in ["1n", "1m", "1.5", "-1500m", "1000000000000001m", "1Ei", "9Pi", "5000000000000000000"] {
+        assert!(quantity(text).is_fractional(), "{text}");
+    }
+    for text in ["0", "1", "2k", "9223372036854775807", "9223372036854775808", "8Ei", "1Pi", "5E", "1e100"] {
+        assert!(!quantity(text).is_fractional(), "{text}");
+    }
+}

@@ -256,6 +256,7 @@ mod tests {
         let request = Request {
             schema: &schema,
             api_version: "stable.example.com/v1",
+            other: None,
             subresource: "",
             manager: "m",
             now: "2026-01-01T00:00:00Z",

@@ -257,8 +257,11 @@ fn other_seq<'de, A: SeqAccess<'de>>(seed: Seed<'_>, elements: A) -> Result<Valu
     if seed.lenient {
         return Ok(tree);
     }
-    let refusal = literal::composite(seed.ty, "array", &tree);
-    Ok(seed.session.literal(Err(refusal), seed.path))
+    let read = match seed.ty {
+        Type::Bytes => literal::byte_list(&tree),
+        ty => Err(literal::composite(ty, "array", &tree)),
+    };
+    Ok(seed.session.literal(read, seed.path))
 }
 
 /// An object of a message.

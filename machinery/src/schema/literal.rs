@@ -124,16 +124,27 @@ fn bytes(text: Cow<'_, str>) -> Result<Value, Refusal> {
             let canonical = compact.len() == decoded.len().div_ceil(3) * 4 && decoded.len() % 3 == 0;
             Ok(Value::String(if canonical { compact.into_owned() } else { BASE64.encode(decoded) }))
         }
-        Err(error) => Err(Refusal::Saved(bad_base64(&error, compact.len()))),
+        Err(error) => Err(Refusal::Saved(bad_base64(&error, &compact))),
     }
 }
 
-/// In Go's words; `length` is that of the text.
-pub fn bad_base64(error: &base64::DecodeError, length: usize) -> String {
+/// Go takes bytes one by one, too; an element that is null leaves its byte as it is.
+pub(super) fn byte_list(list: &Value) -> Result<Value, Refusal> {
+    let byte = |element: &Value| match element {
+        Value::Null => Some(0),
+        other => other.as_u64().and_then(|number| u8::try_from(number).ok()),
+    };
+    let bytes: Option<Vec<u8>> = list.as_array().into_iter().flatten().map(byte).collect();
+    bytes.map(|bytes| BASE64.encode(bytes).into()).ok_or_else(|| Refusal::Mismatch("array".to_owned()))
+}
+
+/// In Go's words, which tell where the last group of four begins when its end is missing.
+pub fn bad_base64(error: &base64::DecodeError, text: &str) -> String {
+    let length = text.len();
     let at = match error {
         base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
-        base64::DecodeError::InvalidLength(_) => length - length % 4,
-        base64::DecodeError::InvalidPadding => length,
+        base64::DecodeError::InvalidPadding if text.ends_with('=') => length,
+        base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => length - length % 4,
     };
     format!("illegal base64 data at input byte {at}")
 }

@@ -105,7 +105,7 @@ fn normalize_value(ty: &Type, value: &mut Value) {
 
 fn normalize_element(ty: &Type, value: &mut Value) {
     if value.is_null() {
-        *value = zero(ty);
+        *value = if matches!(ty, Type::Bytes) { "".into() } else { zero(ty) };
     }
     normalize_value(ty, value);
 }
@@ -124,7 +124,7 @@ pub fn is_empty(ty: &Type, value: &Value) -> bool {
         Value::Null => true,
         Value::String(text) => text.is_empty() && !ty.is_struct(),
         Value::Number(number) => !ty.is_struct() && number.as_f64() == Some(0.0),
-        Value::Bool(value) => !value,
+        Value::Bool(value) => !value && !ty.is_struct(),
         Value::Array(list) => list.is_empty() && ty.is_list(),
         Value::Object(map) => map.is_empty() && matches!(ty, Type::Map(_)),
     }

@@ -161,6 +161,36 @@ fn scalars_take_their_canonical_form() {
     assert_eq!(bad.to_string(), "illegal base64 data at input byte 1");
 }
 
+#[test]
+fn bytes_are_read_as_go_reads_them() {
+    let secret = |value: &str| decode_json(schema("", "Secret"), format!("{{\"data\":{{\"k\":{value}}}}}").as_bytes());
+    for (value, bytes) in [("[]", ""), ("[97,null]", "YQA="), ("\"YQ==\"", "YQ=="), ("null", "")] {
+        let read = normalized(schema("", "Secret"), secret(value).unwrap().object);
+        assert_eq!(read["data"]["k"], bytes, "{value}");
+    }
+    for (value, at) in [("\"YWJjYQ\"", 4), ("\"YWJjYQ=\"", 7), ("\"YQ\"", 0)] {
+        let why = format!("illegal base64 data at input byte {at}");
+        assert_eq!(secret(value).unwrap_err().to_string(), why, "{value}");
+    }
+    for wrong in ["[256]", "[\"a\"]", "[-1]"] {
+        assert!(secret(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_time_is_judged_from_its_beginning() {
+    let event = |time: &str| {
+        let body = format!("{{\"eventTime\":\"{time}\"}}");
+        decode_json(schema("events.k8s.io", "Event"), body.as_bytes()).unwrap_err().to_string()
+    };
+    assert_eq!(event("2020-13-01T00:00:00Z"), "parsing time \"2020-13-01T00:00:00Z\": month out of range");
+    for (offset, what) in [("+25:00", "hour"), ("-00:61", "minute"), ("+25:61", "minute")] {
+        let time = format!("2020-12-01T00:00:00.000000{offset}");
+        assert_eq!(event(&time), format!("parsing time \"{time}\": time zone offset {what} out of range"));
+    }
+    assert!(event("2020-12-01T00:00:00Z").ends_with("cannot parse \"Z\" as \".000000\""));
+}
+
 fn normalized(schema: &Schema, mut object: Value) -> Value {
     normalize(schema, &mut object);
     object
@@ -176,6 +206,8 @@ fn normalizing_is_a_round_trip_through_gos_structs() {
         service,
         json!({"metadata": {}, "spec": {"ports": [{"port": 80, "targetPort": 0}]}, "status": {"loadBalancer": {}}})
     );
+    let revision = normalized(schema("apps", "ControllerRevision"), json!({"data": false}));
+    assert_eq!(revision["data"], false);
     let role = normalized(schema("rbac.authorization.k8s.io", "Role"), json!({"unknown": 1}));
     assert_eq!(role, json!({"metadata": {}, "rules": null}));
     let pod =

@@ -1,6 +1,7 @@
 //! RFC 3339 instants as metav1.Time (whole seconds) and metav1.MicroTime (six decimals, which must be written) have them.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use jiff::Timestamp;
 use jiff::civil;
@@ -58,6 +59,12 @@ impl<'a> Reader<'a> {
         digits.parse().map_err(|_| self.refuse(element))
     }
 
+    /// Two digits, judged before anything behind them is read. (A day is not: it depends on the month and year.)
+    fn within(&mut self, range: RangeInclusive<i32>, element: &str, what: &str) -> Result<i32, String> {
+        let value = self.digits(2, element)?;
+        if range.contains(&value) { Ok(value) } else { Err(self.out_of_range(what)) }
+    }
+
     fn literal(&mut self, literal: &str) -> Result<(), String> {
         match self.rest.strip_prefix(literal) {
             Some(rest) => {
@@ -99,8 +106,11 @@ impl<'a> Reader<'a> {
             Ok((hours, self.digits(2, "")?))
         });
         match read {
-            Ok((hours, minutes)) if hours <= 24 && minutes < 60 => Ok(sign * (hours * 3600 + minutes * 60)),
-            _ => {
+            // Go takes a whole day and a whole hour.
+            Ok((_, minutes)) if minutes > 60 => Err(self.out_of_range("time zone offset minute")),
+            Ok((hours, _)) if hours > 24 => Err(self.out_of_range("time zone offset hour")),
+            Ok((hours, minutes)) => Ok(sign * (hours * 3600 + minutes * 60)),
+            Err(_) => {
                 self.rest = before;
                 Err(self.refuse("Z07:00"))
             }
@@ -112,21 +122,16 @@ fn parse(text: &str, layout: &'static str, six: bool) -> Result<Timestamp, Strin
     let mut reader = Reader { whole: text, rest: text, layout };
     let year = reader.digits(4, "2006")?;
     reader.literal("-")?;
-    let month = reader.digits(2, "01")?;
+    let month = reader.within(1..=12, "01", "month")?;
     reader.literal("-")?;
     let day = reader.digits(2, "02")?;
     reader.literal("T")?;
-    let hour = reader.digits(2, "15")?;
+    let hour = reader.within(0..=23, "15", "hour")?;
     reader.literal(":")?;
-    let minute = reader.digits(2, "04")?;
+    let minute = reader.within(0..=59, "04", "minute")?;
     reader.literal(":")?;
-    let second = reader.digits(2, "05")?;
+    let second = reader.within(0..=59, "05", "second")?;
     let nanos = reader.fraction(six)?;
-    let ranges =
-        [("month", month, 1..=12), ("hour", hour, 0..=23), ("minute", minute, 0..=59), ("second", second, 0..=59)];
-    if let Some((what, ..)) = ranges.iter().find(|(_, value, range)| !range.contains(value)) {
-        return Err(reader.out_of_range(what));
-    }
     let offset = reader.offset_seconds()?;
     if !reader.rest.is_empty() {
         return Err(format!("parsing time {text:?}: extra text: {:?}", reader.rest));

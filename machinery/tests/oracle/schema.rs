@@ -181,6 +181,7 @@ fn applying_what_is_there_changes_nothing() {
         let request = Request {
             schema,
             api_version: &api_version,
+            other: None,
             subresource: "",
             manager: "m",
             now: "2026-01-01T00:00:00Z",
