@@ -10,6 +10,7 @@ use component::delegated::ClientAuthority;
 use component::flags::Values;
 use component::random::Random;
 use component::serve::Endpoints;
+use component::serve::zpages::ZPages;
 use component::shutdown::Shutdown;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
@@ -19,11 +20,11 @@ use crate::admission::plugins;
 use crate::aggregation::{self, Aggregation};
 use crate::api::Api;
 use crate::audit::Auditor;
-use crate::authn::Authenticator;
 use crate::authn::openid::Documents;
 use crate::authn::request_header::RequestHeader;
 use crate::authn::static_tokens::StaticTokens;
 use crate::authn::tokens::{Lives, Tokens};
+use crate::authn::{Authenticator, impersonation};
 use crate::authz::{self, Authorizer, Mode};
 use crate::bootstrap::{self, Advertised, Wishes};
 use crate::cache::{self, Cache};
@@ -100,7 +101,7 @@ impl Parts {
         let with_identity = options.gates.api_server_identity;
         let with_roles = options.modes.contains(&Mode::Rbac);
         let keys_url = options.values.opt_str("service-account-jwks-uri").map(str::to_owned);
-        let about = about(&options.values, advertised);
+        let about = about(&options.values, advertised, clock);
         let api = Arc::new(build(options, catalogue, store.clone(), cache, clock, random, shutdown.clone())?);
 
         metrics::follow(&api);
@@ -188,12 +189,13 @@ fn metered(store: Arc<dyn Store>, catalogue: &Catalogue) -> Arc<dyn Store> {
     Arc::new(Metered::new(store, Box::new(owner), received))
 }
 
-fn about(values: &Values, advertised: Advertised) -> About {
+fn about(values: &Values, advertised: Advertised, clock: Clock) -> About {
     let address = match values.opt_str("external-hostname") {
         Some(host) => format!("{host}:{}", advertised.port),
         None => SocketAddr::new(advertised.address, advertised.port).to_string(),
     };
-    About { address, flags: values.all() }
+    let zpages = ZPages { component: "kube-apiserver", flags: values.all(), clock };
+    About { address, zpages }
 }
 
 /// The issuer's documents; an issuer that OpenID does not allow has none, as upstream.
@@ -231,7 +233,11 @@ fn build(
             tls: serving::kubelet_config(values)?,
             address_types: values.strings("kubelet-preferred-address-types"),
         },
-        aggregation: Aggregation::new(serving::proxy_identity(values)?, values.bool("enable-aggregator-routing")),
+        aggregation: Aggregation::new(
+            serving::proxy_identity(values)?,
+            values.bool("enable-aggregator-routing"),
+            values.bool("aggregator-reject-forwarding-redirect"),
+        ),
         clock,
         random,
         shutdown,
@@ -255,7 +261,8 @@ fn authenticator(values: &Values, anonymous: bool) -> Result<Authenticator, Erro
     let front_proxy = RequestHeader::from_flags(values)?;
     let published = published(values)?;
     let bootstrap_tokens = values.bool("enable-bootstrap-token-auth");
-    Ok(Authenticator { front_proxy, client_ca, static_tokens, bootstrap_tokens, anonymous, published })
+    let impersonation = impersonation::Memory::default();
+    Ok(Authenticator { front_proxy, client_ca, static_tokens, bootstrap_tokens, anonymous, impersonation, published })
 }
 
 /// What extension servers read to know whom to trust, by the names of upstream's ConfigMap.

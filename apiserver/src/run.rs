@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use component::clock::Clock;
+use component::pipes::Pipes;
 use component::random::Random;
-use component::serve::{self, Leave};
+use component::serve::{self, Leave, Ways};
 use component::shutdown::Shutdown;
 use component::tls;
 use futures::future::BoxFuture;
@@ -56,12 +57,15 @@ pub struct Seams {
     pub listener: Option<TcpListener>,
     /// The port without TLS, in the place of the flags'; refused like it unless everything is allowed.
     pub insecure_listener: Option<TcpListener>,
+    /// From clients of this process that ask for the secure port.
+    pub pipes: Pipes,
 }
 
 impl Seams {
     /// Real time and randomness, and the ports of the flags.
     pub fn system(shutdown: Shutdown) -> Self {
-        Self { shutdown, clock: Clock::system(), random: Random::from_os(), listener: None, insecure_listener: None }
+        let (clock, random) = (Clock::system(), Random::from_os());
+        Self { shutdown, clock, random, listener: None, insecure_listener: None, pipes: Pipes::default() }
     }
 }
 
@@ -74,7 +78,7 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     if options.values.is_given("profiling") && options.values.bool("profiling") {
         tracing::warn!("--profiling: profiles are not built; nothing is served below /debug/pprof");
     }
-    let Seams { shutdown, clock, random, listener, insecure_listener } = seams;
+    let Seams { shutdown, clock, random, listener, insecure_listener, pipes } = seams;
     let end = delayed(shutdown, options.values.duration("shutdown-delay-duration"));
     let shutdown = end.shutdown.clone();
     // The port is opened first: a server that cannot have it should say so before it does anything.
@@ -82,22 +86,26 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
         Some(listener) => listener,
         None => serve::bind(options.secure)?,
     };
-    let advertised = Advertised { address: options.advertise, port: listener.local_addr()?.port() };
+    let bound = listener.local_addr()?;
+    let advertised = Advertised { address: options.advertise, port: bound.port() };
     let tls = serving::server_config(&options)?;
+    // As with the port: who comes while the store opens waits, and does not come again.
+    let pipes = pipes.listen(bound, options.advertise, tls.clone());
     let (store, embedded) = open_store(&options, &clock).await?;
     let insecure = options.insecure;
     let goaway_chance = options.values.float("goaway-chance");
     let allows_all = options.modes == [Mode::AlwaysAllow];
     let mut parts = Parts::start(options, store, advertised, clock, random.clone(), end)?;
     let leave = (goaway_chance > 0.0).then(|| Leave { chance: goaway_chance, random: random.clone() });
-    parts.tasks.spawn(serve_on(listener, Some(tls), parts.server(false), shutdown.clone(), leave));
+    let ways = Ways { pipes: Some(pipes), leave };
+    parts.tasks.spawn(serve_on(listener, Some(tls), parts.server(false), shutdown.clone(), ways));
     let insecure_listener = match (insecure_listener, insecure) {
         (Some(listener), _) => Some(listener),
         (None, Some(address)) => Some(serve::bind(address)?),
         (None, None) => None,
     };
     if let Some(listener) = insecure_listener.filter(|_| allows_all) {
-        parts.tasks.spawn(serve_on(listener, None, parts.server(true), shutdown.clone(), None));
+        parts.tasks.spawn(serve_on(listener, None, parts.server(true), shutdown.clone(), Ways::default()));
     }
     parts.ended(&shutdown).await;
     if let Some(embedded) = embedded {
@@ -158,14 +166,14 @@ async fn serve_on(
     tls: Option<Arc<rustls::ServerConfig>>,
     server: Arc<Server>,
     shutdown: Shutdown,
-    leave: Option<Leave>,
+    ways: Ways,
 ) {
     let service = tower::service_fn(move |request: Request<Incoming>| {
         let server = server.clone();
         let request = request.map(received);
         async move { Ok::<_, std::convert::Infallible>(handle(server, request).await) }
     });
-    serve::accept_for_a_while(listener, tls, service, shutdown, leave).await;
+    serve::accept_from(listener, tls, service, shutdown, ways).await;
 }
 
 /// A server without ports, over a store that the caller brings. Whoever has it is a master. Ends when dropped.

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use component::serve::{Endpoints, PeerInfo};
+use component::serve::{Endpoints, PeerInfo, is_upgrade};
 use futures::FutureExt;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use machinery::status::Status;
@@ -17,19 +18,19 @@ use machinery::status::Status;
 use crate::aggregation;
 use crate::api::Api;
 use crate::audit::Trail;
+use crate::authn::Remarks;
 use crate::authn::openid::Documents;
-use crate::authn::{Remarks, impersonation, web_socket};
 use crate::authz::{self, Decision};
 use crate::browsers::Browsers;
 use crate::compress;
 use crate::health::Health;
-use crate::http_body::{RequestBody, Response, full, holding};
+use crate::http_body::{PRIVATE, RequestBody, Response, full, holding};
 use crate::limits::{Place, TooMany, is_long_running, objects_read, too_many};
 use crate::metrics::Observed;
 use crate::paths::{self, About};
-use crate::request::{Query, RequestInfo, User};
+use crate::request::{Query, RequestInfo, User, header_text, is_well_escaped};
 use crate::rest::body::BYTES_MAX;
-use crate::rest::negotiate::Accept;
+use crate::rest::negotiate::{self, Accept};
 use crate::rest::params::ListOptions;
 use crate::rest::warnings::Warnings;
 use crate::rest::{self, Call, respond};
@@ -57,21 +58,24 @@ struct Notes {
     warnings: Warnings,
     observed: Observed,
     trail: Trail,
+    audit_id: Option<HeaderValue>,
 }
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
-const AUDIT_ID_MAX: usize = 64;
 
-/// The number that the request is written down and answered with: its own, if it brought one.
-fn audit_id(api: &Api, headers: &HeaderMap) -> String {
-    let given = headers.get(AUDIT_ID).and_then(|value| value.to_str().ok()).filter(|id| !id.is_empty());
-    given.map_or_else(|| api.new_uid(), |id| id.chars().take(AUDIT_ID_MAX).collect())
+/// The number that the request is written down, passed on and answered with: its own, as it is, if it brought one.
+fn audit_id(api: &Api, headers: &HeaderMap) -> Option<HeaderValue> {
+    let given = headers.get(AUDIT_ID).filter(|id| !id.is_empty()).cloned();
+    given.or_else(|| HeaderValue::try_from(api.new_uid()).ok())
 }
 
 /// Answers one request.
 pub async fn handle(server: Arc<Server>, request: Request<RequestBody>) -> Response {
+    if !is_well_escaped(request.uri().path()) {
+        return paths::malformed(request.version());
+    }
     let query = Query::parse(request.uri().query().unwrap_or_default());
-    let accept = Accept::of_failure(request.headers(), query.is_true("pretty"));
+    let accept = Accept::of_failure(request.headers(), negotiate::pretty(&query));
     let is_head = request.method() == Method::HEAD;
     let origin = server.api.browsers.allowed(request.headers()).cloned();
     let (parts, mut body) = request.into_parts();
@@ -81,7 +85,8 @@ pub async fn handle(server: Arc<Server>, request: Request<RequestBody>) -> Respo
     let notes = Notes {
         warnings: Warnings::default(),
         observed: Observed::of(head.method(), head.headers(), &query, &info, is_known(&server, &info)),
-        trail: Trail::begin(server.api.auditor.as_ref(), &head, &info, &audit_id),
+        trail: Trail::begin(server.api.auditor.as_ref(), &head, &info, audit_id.as_ref().map(header_text)),
+        audit_id,
     };
     let zips = compress::is_accepted(head.headers());
     let is_long = is_long_running(&info);
@@ -90,7 +95,7 @@ pub async fn handle(server: Arc<Server>, request: Request<RequestBody>) -> Respo
     if !matches!(answer, Ok(Ok(_))) && !body.is_end_stream() {
         tokio::spawn(drain(body));
     }
-    let Notes { warnings, observed, trail } = notes;
+    let Notes { warnings, observed, trail, audit_id } = notes;
     let mut response = match answer {
         Ok(Ok(response)) => trail.answered(response, None, is_long).await,
         Ok(Err(status)) => trail.answered(respond::failure(&status, accept), Some(&status), is_long).await,
@@ -100,11 +105,15 @@ pub async fn handle(server: Arc<Server>, request: Request<RequestBody>) -> Respo
             respond::failure(&Status::internal_error("the server made a mistake; its log says more"), accept)
         }
     };
-    warnings.tell(&mut response);
-    server.api.browsers.mark(&mut response, origin);
-    observed.mark(&mut response);
-    if let Ok(id) = HeaderValue::from_str(&audit_id) {
-        response.headers_mut().insert(AUDIT_ID, id);
+    // Who switches protocols is told what the other side says, and nothing more.
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().entry(CACHE_CONTROL).or_insert(PRIVATE);
+        warnings.tell(&mut response);
+        server.api.browsers.mark(&mut response, origin);
+        observed.mark(&mut response);
+        if let Some(id) = audit_id {
+            response.headers_mut().insert(AUDIT_ID, id);
+        }
     }
     observed.answered(&response);
     if let Some(running) = observed.running() {
@@ -148,11 +157,11 @@ async fn route(
     info: RequestInfo,
     notes: &Notes,
 ) -> Result<Response, Status> {
-    let (api, Notes { warnings, observed, trail }) = (&server.api, notes);
+    let (api, Notes { warnings, observed, trail, audit_id }) = (&server.api, notes);
     if request.method() == Method::OPTIONS && api.browsers.allowed(request.headers()).is_some() {
         return Ok(Browsers::preflight());
     }
-    let user = identify(server, &request, &info, notes).await?;
+    let user = identify(server, &request, &info, &query, notes).await?;
     // Held until the answer is made; of a watch, until it has begun.
     let _place = match place(api, &info, &user, &query, observed).await? {
         Ok(place) => place,
@@ -161,10 +170,13 @@ async fn route(
             return Ok(too_many(retry_after_seconds));
         }
     };
-    web_socket::strip(request.headers_mut());
+    api.authenticator.strip(request.headers_mut());
     authorize(server, &user, &info, &query, trail)?;
     if let Some(extension) = api.aggregation.find(&info.path) {
-        let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
+        let upgrade = is_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
+        if let Some(id) = audit_id {
+            request.headers_mut().insert(AUDIT_ID, id.clone());
+        }
         let (parts, ()) = request.into_parts();
         let body = if takes_body(&info) { read_body(body).await? } else { Bytes::new() };
         let path = &info.path;
@@ -177,13 +189,14 @@ async fn route(
         return paths::unknown(&api.catalogue, &info.path);
     };
     check_scope(&info, served.row.namespaced)?;
-    let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
+    let upgrade = is_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
     let (parts, ()) = request.into_parts();
     let body = if takes_body(&info) { read_body(body).await? } else { Bytes::new() };
     trail.body(&parts.headers, &body);
     let (served, warnings, trail) = (served.clone(), warnings.clone(), trail.clone());
-    let headers = parts.headers;
-    let call = Call { method: parts.method, query, headers, user, served, body, upgrade, info, warnings, trail };
+    let peer = parts.extensions.get::<PeerInfo>().map(PeerInfo::address);
+    let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
+    let call = Call { method, uri, peer, query, headers, user, served, body, upgrade, info, warnings, trail };
     // On the heap: what a verb keeps while it waits is large, and the request is moved several times before it runs.
     Box::pin(rest::dispatch(api, call)).await
 }
@@ -276,7 +289,13 @@ pub fn is_probe(path: &str) -> bool {
         .any(|probe| path == *probe || path.strip_prefix(probe).is_some_and(|rest| rest.starts_with('/')))
 }
 
-async fn identify(server: &Server, request: &Request<()>, info: &RequestInfo, notes: &Notes) -> Result<User, Status> {
+async fn identify(
+    server: &Server,
+    request: &Request<()>,
+    info: &RequestInfo,
+    query: &Query,
+    notes: &Notes,
+) -> Result<User, Status> {
     let trail = &notes.trail;
     let (user, remarks) = match authenticate(server, request, info).await {
         Ok(known) => known,
@@ -287,11 +306,15 @@ async fn identify(server: &Server, request: &Request<()>, info: &RequestInfo, no
     };
     trail.received(&user, info).await?;
     remarks.tell(&notes.warnings, trail);
-    let acting = impersonation::impersonated(&server.api, user.clone(), request.headers())?;
-    if acting != user {
-        trail.impersonated(&acting);
-    }
-    Ok(acting)
+    let impersonation = &server.api.authenticator.impersonation;
+    let acting = impersonation.impersonated(&server.api, &user, request.headers(), || attributes(info, query))?;
+    Ok(match acting {
+        None => user,
+        Some(acting) => {
+            trail.impersonated(&acting);
+            acting.user
+        }
+    })
 }
 
 async fn authenticate(server: &Server, request: &Request<()>, info: &RequestInfo) -> Result<(User, Remarks), Status> {
@@ -313,18 +336,21 @@ fn authorize(server: &Server, user: &User, info: &RequestInfo, query: &Query, tr
     if is_probe(&info.path) && matches!(info.verb.as_str(), "get" | "head") {
         return Ok(());
     }
-    let fields = match info.verb.as_str() {
-        // One that cannot be read asks for everything here, and is refused where it is used.
-        "list" | "watch" | "deletecollection" => ListOptions::parse_fields(query).unwrap_or_default(),
-        _ => Default::default(),
-    };
-    let decision =
-        server.api.authorizer.authorize(&server.api, user, &authz::Attributes { info: info.clone(), fields });
+    let decision = server.api.authorizer.authorize(&server.api, user, &attributes(info, query));
     trail.decided(&decision);
     match decision {
         Decision::Allow(_) => Ok(()),
         Decision::NoOpinion(reason) => Err(authz::refusal(user, info, &reason)),
     }
+}
+
+fn attributes(info: &RequestInfo, query: &Query) -> authz::Attributes {
+    let fields = match info.verb.as_str() {
+        // One that cannot be read asks for everything here, and is refused where it is used.
+        "list" | "watch" | "deletecollection" => ListOptions::parse_fields(query).unwrap_or_default(),
+        _ => Default::default(),
+    };
+    authz::Attributes { info: info.clone(), fields }
 }
 
 #[cfg(test)]

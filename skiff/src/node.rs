@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use component::client::{self, ClientConfig};
 use component::informer::{Event, Informer, Informers, Selection};
+use component::pipes::Pipes;
 use component::random::Random;
 use component::shutdown::Shutdown;
 use ipnet::IpNet;
@@ -34,7 +35,13 @@ pub(crate) fn client(layout: &Layout, settings: &Settings) -> Result<kube::Clien
 
 /// A client with the identity of a kubeconfig.
 pub(crate) fn client_of(kubeconfig: PathBuf) -> Result<kube::Client> {
-    client::connect(ClientConfig::from_kubeconfig("skiff", kubeconfig)).context("make a client for the API server")
+    client_through(Pipes::default(), kubeconfig)
+}
+
+/// The same, by pipes where the API server is in this process.
+pub(crate) fn client_through(pipes: Pipes, kubeconfig: PathBuf) -> Result<kube::Client> {
+    let config = ClientConfig::from_kubeconfig("skiff", kubeconfig).through(pipes);
+    client::connect(config).context("make a client for the API server")
 }
 
 /// Keeps the CNI configuration at the addresses that the node was given, and calls `ready` when it is first Ready.
@@ -42,11 +49,11 @@ pub(crate) fn client_of(kubeconfig: PathBuf) -> Result<kube::Client> {
 pub(crate) async fn keep_configured(
     layout: &Layout,
     settings: &Settings,
+    client: kube::Client,
     shutdown: &Shutdown,
     ready: impl FnOnce(),
 ) -> Result<()> {
     let start = Timestamp::now();
-    let client = client(layout, settings)?;
     let mut nodes = watch_node(client.clone(), &settings.node_name, shutdown);
     let mut ready = Some(ready);
     let mut written = None;

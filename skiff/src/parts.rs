@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use component::flags::{FlagSet, Values};
 use component::logging;
+use component::pipes::Pipes;
 use component::shutdown::Shutdown;
 use tokio::task::JoinSet;
 
@@ -51,22 +52,27 @@ fn alone(part: Part, values: &Values) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.context("start the asynchronous runtime")?.block_on(async {
         let shutdown = Shutdown::from_signals().context("listen for signals")?;
-        run(part, values, shutdown).await
+        run(part, values, shutdown, Pipes::default()).await
     })
 }
 
 /// Starts a part as a task among others. One that ends with an error, or panics, is started again: in one process
-/// there is nobody else to do it.
-pub(crate) fn spawn(tasks: &mut JoinSet<()>, part: Part, arguments: Vec<String>, shutdown: &Shutdown) -> Result<()> {
+/// there is nobody else to do it. `pipes` are the process's: by them it reaches the API server, or is that.
+pub(crate) fn spawn(
+    tasks: &mut JoinSet<()>,
+    part: Part,
+    arguments: Vec<String>,
+    shutdown: &Shutdown,
+    pipes: &Pipes,
+) -> Result<()> {
     let values = flags(part).parse(arguments).with_context(|| format!("the flags of the {}", part.name()))?;
     values.warn();
-    let shutdown = shutdown.clone();
+    let (shutdown, pipes) = (shutdown.clone(), pipes.clone());
     tasks.spawn(async move {
         let mut delay = RESTART_FIRST;
         while !shutdown.is_triggered() {
-            let task_values = values.clone();
-            let task_shutdown = shutdown.child();
-            match tokio::spawn(async move { run(part, &task_values, task_shutdown).await }).await {
+            let (task_values, task_shutdown, task_pipes) = (values.clone(), shutdown.child(), pipes.clone());
+            match tokio::spawn(async move { run(part, &task_values, task_shutdown, task_pipes).await }).await {
                 Ok(Ok(())) if shutdown.is_triggered() => return,
                 Ok(Ok(())) => tracing::error!(part = part.name(), "ended, starting again"),
                 Ok(Err(error)) => tracing::error!(part = part.name(), "failed, starting again: {error:#}"),
@@ -92,35 +98,35 @@ fn flags(part: Part) -> FlagSet {
 }
 
 /// Runs a part with real time, real randomness and the ports that its flags name.
-async fn run(part: Part, values: &Values, shutdown: Shutdown) -> Result<()> {
+async fn run(part: Part, values: &Values, shutdown: Shutdown, pipes: Pipes) -> Result<()> {
     match part {
         Part::KubeApiserver => {
             let options = apiserver::Options::from_flags(values)?;
-            apiserver::run(options, apiserver::Seams::system(shutdown)).await?;
+            apiserver::run(options, apiserver::Seams { pipes, ..apiserver::Seams::system(shutdown) }).await?;
         }
         Part::KubeControllerManager => {
             let options = controllers::Options::from_flags(values)?;
-            controllers::run(options, controllers::Seams::system(shutdown)).await?;
+            controllers::run(options, controllers::Seams { pipes, ..controllers::Seams::system(shutdown) }).await?;
         }
         Part::KubeScheduler => {
             let options = scheduler::Options::from_flags(values.clone())?;
-            scheduler::run(options, scheduler::Seams::system(shutdown)).await?;
+            scheduler::run(options, scheduler::Seams { pipes, ..scheduler::Seams::system(shutdown) }).await?;
         }
         Part::Kubelet => {
             let options = kubelet::Options::from_flags(values)?;
-            kubelet::run(options, kubelet::Seams::system(shutdown)).await?;
+            kubelet::run(options, kubelet::Seams { pipes, ..kubelet::Seams::system(shutdown) }).await?;
         }
         Part::KubeProxy => {
             let options = proxy::Options::from_flags(values)?;
-            proxy::run(options, proxy::Seams::system(shutdown)).await?;
+            proxy::run(options, proxy::Seams { pipes, ..proxy::Seams::system(shutdown) }).await?;
         }
         Part::SkiffDns => {
             let options = dns::Options::from_flags(values)?;
-            dns::run(options, dns::Seams::system(shutdown)).await?;
+            dns::run(options, dns::Seams { pipes, ..dns::Seams::system(shutdown) }).await?;
         }
         Part::SkiffRouter => {
             let options = router::Options::from_flags(values)?;
-            router::run(options, router::Seams::system(shutdown)).await?;
+            router::run(options, router::Seams { pipes, ..router::Seams::system(shutdown) }).await?;
         }
     }
     Ok(())

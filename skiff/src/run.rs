@@ -3,7 +3,9 @@
 
 use anyhow::{Context as _, Result, bail};
 use component::logging;
+use component::pipes::Pipes;
 use component::shutdown::Shutdown;
+use kube::Client;
 use tokio::task::JoinSet;
 
 use crate::layout::Layout;
@@ -43,8 +45,10 @@ async fn start_cluster(
 ) -> Result<()> {
     notifier.status("making certificates and configurations");
     prepare(layout, settings)?;
+    let pipes = Pipes::default();
+    let client = node::client_through(pipes.clone(), layout.admin_kubeconfig())?;
     let start = |tasks: &mut JoinSet<()>, part: Part| match settings.runs(part) {
-        true => parts::spawn(tasks, part, flags::of(part, layout, settings)?, shutdown),
+        true => parts::spawn(tasks, part, flags::of(part, layout, settings)?, shutdown, &pipes),
         false => Ok(()),
     };
     notifier.status("starting the API server and containerd");
@@ -53,7 +57,7 @@ async fn start_cluster(
     // back off for a second or more from an API server that does not listen yet, or has no RBAC policy yet.
     let api = async {
         match settings.runs(Part::KubeApiserver) {
-            true => api::wait_until_ready(layout).await,
+            true => api::wait_until_ready(&client).await,
             false => Ok(()),
         }
     };
@@ -63,31 +67,29 @@ async fn start_cluster(
     for part in [Part::Kubelet, Part::KubeControllerManager, Part::KubeScheduler, Part::KubeProxy] {
         start(tasks, part)?;
     }
-    tasks.spawn(own_parts(layout.clone(), settings.clone(), shutdown.clone()));
+    tasks.spawn(own_parts(layout.clone(), settings.clone(), client.clone(), pipes.clone(), shutdown.clone()));
     if !settings.without.is_empty() {
         // Whether the node gets Ready is in other hands too.
         notifier.ready();
     }
     notifier.status("waiting for the node to be Ready");
-    node::keep_configured(layout, settings, shutdown, || notifier.ready()).await
+    node::keep_configured(layout, settings, client, shutdown, || notifier.ready()).await
 }
 
 /// The parts that upstream's bootstrap policy knows nothing of: they are started once they may read what they need.
-async fn own_parts(layout: Layout, settings: Settings, shutdown: Shutdown) {
-    addons::keep_trying(&layout, &settings, &shutdown).await;
+async fn own_parts(layout: Layout, settings: Settings, client: Client, pipes: Pipes, shutdown: Shutdown) {
+    addons::keep_trying(&client, &settings, &shutdown).await;
     let mut tasks = JoinSet::new();
     for part in [Part::SkiffDns, Part::SkiffRouter].into_iter().filter(|part| settings.runs(*part)) {
         let started = flags::of(part, &layout, &settings)
-            .and_then(|arguments| parts::spawn(&mut tasks, part, arguments, &shutdown));
+            .and_then(|arguments| parts::spawn(&mut tasks, part, arguments, &shutdown, &pipes));
         if let Err(error) = started {
             tracing::error!(part = part.name(), "not started: {error:#}");
         }
     }
-    addons::keep_joinable(&layout, &settings, &shutdown).await;
-    if settings.runs(Part::SkiffDns)
-        && let Err(error) = addons::keep_slice(&layout, &settings, &shutdown).await
-    {
-        tracing::error!("the endpoints of cluster DNS are not kept: {error:#}");
+    addons::keep_joinable(&client, &layout, &settings, &shutdown).await;
+    if settings.runs(Part::SkiffDns) {
+        addons::keep_slice(&client, &settings, &shutdown).await;
     }
     while tasks.join_next().await.is_some() {}
 }

@@ -13,7 +13,10 @@ use super::{
     connector::{Http, Protocol, http_client},
     credentials::Certificate,
 };
-use crate::tls::{self, Trust};
+use crate::{
+    pipes::Pipes,
+    tls::{self, Trust},
+};
 
 /// Shared by all clients of one server that show the same certificate, or none.
 pub(super) struct Connections {
@@ -21,6 +24,7 @@ pub(super) struct Connections {
     trust: Option<Trust>,
     certificate: Certificate,
     server_name: Option<ServerName<'static>>,
+    pipes: Pipes,
     current: Mutex<Current>,
 }
 
@@ -40,7 +44,7 @@ pub(super) struct Base {
 }
 
 impl Connections {
-    pub(super) fn new(endpoint: &Endpoint) -> Result<Self, Error> {
+    pub(super) fn new(endpoint: &Endpoint, pipes: Pipes) -> Result<Self, Error> {
         let base = Base::parse(&endpoint.server)?;
         let trust = trust(&base, endpoint)?;
         let server_name = endpoint.tls_server_name.clone().map(ServerName::try_from).transpose();
@@ -51,9 +55,9 @@ impl Connections {
         let certificate = Certificate::load(&endpoint.identity)?;
         // Plain http has no ALPN to ask with, and whatever serves it speaks HTTP/1.1.
         let protocol = if trust.is_some() { Protocol::Http2 } else { Protocol::Http1 };
-        let http = http_client(protocol, trust.as_ref(), &certificate, server_name.clone())?;
+        let http = http_client(protocol, trust.as_ref(), &certificate, server_name.clone(), pipes.clone())?;
         let current = Mutex::new(Current { protocol, generation: certificate.generation(), http });
-        Ok(Self { base, trust, certificate, server_name, current })
+        Ok(Self { base, trust, certificate, server_name, pipes, current })
     }
 
     /// The client for the certificate as it is now. Streams of an outdated one go on; its connection closes after the
@@ -79,7 +83,8 @@ impl Connections {
 
     fn replace(&self, current: &mut Current, protocol: Protocol) {
         let generation = self.certificate.generation();
-        match http_client(protocol, self.trust.as_ref(), &self.certificate, self.server_name.clone()) {
+        let (trust, server_name, pipes) = (self.trust.as_ref(), self.server_name.clone(), self.pipes.clone());
+        match http_client(protocol, trust, &self.certificate, server_name, pipes) {
             Ok(http) => *current = Current { protocol, generation, http },
             Err(error) => tracing::warn!(%error, "keeping the connections there are"),
         }

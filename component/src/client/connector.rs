@@ -1,7 +1,9 @@
-//! Connections: TCP, then TLS where the scheme says so, with HTTP/2 where the server offers it.
+//! Connections: TCP, then TLS where the scheme says so, or a pipe to a server of this process; with HTTP/2 where the
+//! server offers it.
 
 use std::{
     io,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -20,12 +22,16 @@ use hyper_util::{
 };
 use kube::client::Body;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::{io::DuplexStream, net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_util::either::Either;
 use tower::{BoxError, Service};
 
 use super::{Error, credentials::Certificate};
-use crate::tls::{self, Trust};
+use crate::{
+    pipes::Pipes,
+    tls::{self, Trust},
+};
 
 /// A stream's window holds a whole page of a list; the connection's, many of them.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
@@ -79,6 +85,7 @@ pub(super) fn http_client(
     trust: Option<&Trust>,
     certificate: &Certificate,
     server_name: Option<ServerName<'static>>,
+    pipes: Pipes,
 ) -> Result<Http, Error> {
     let tls = match trust {
         None => None,
@@ -104,16 +111,17 @@ pub(super) fn http_client(
         .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keep_alive_interval(PING_INTERVAL)
         .http2_keep_alive_timeout(PING_TIMEOUT)
-        .build(Connector { protocol, tcp, tls, server_name }))
+        .build(Connector { protocol, tcp, tls, server_name, pipes }))
 }
 
-/// Connects TCP, then TLS where the scheme says so.
+/// Connects by a pipe, or TCP and TLS where the scheme says so.
 #[derive(Clone)]
 pub(super) struct Connector {
     protocol: Protocol,
     tcp: HttpConnector,
     tls: Option<TlsConnector>,
     server_name: Option<ServerName<'static>>,
+    pipes: Pipes,
 }
 
 impl Service<Uri> for Connector {
@@ -126,26 +134,56 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.tcp.call(uri.clone());
-        let (protocol, tls, server_name) = (self.protocol, self.tls.clone(), self.server_name.clone());
+        let mut connector = self.clone();
         Box::pin(async move {
-            let tcp = connecting.await?;
-            let Some(tls) = tls else {
-                return Ok(Stream::Plain(tcp));
+            let Some(tls) = connector.tls.take() else {
+                return Ok(Stream::new(Either::Left(connector.tcp.call(uri).await?.into_inner())));
             };
-            let name = match server_name {
+            let name = match connector.server_name.take() {
                 Some(name) => name,
                 None => server_name_of(&uri)?,
             };
-            let handshake = tls.connect(name, tcp.into_inner());
-            let late = |_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake timeout");
-            let stream = tokio::time::timeout(CONNECT_TIMEOUT, handshake).await.map_err(late)??;
-            if protocol == Protocol::Http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+            let (stream, alpn_protocol) = match connector.piped(&uri, &tls, &name).await? {
+                Some(piped) => piped,
+                None => connector.over_tcp(uri, &tls, name).await?,
+            };
+            if connector.protocol == Protocol::Http2 && alpn_protocol.as_deref() != Some(b"h2") {
                 return Err(NotHttp2.into());
             }
-            Ok(Stream::Tls(Box::new(TokioIo::new(stream))))
+            Ok(stream)
         })
     }
+}
+
+/// A connection, and what the server chose to speak on it.
+type Spoken = (Stream, Option<Vec<u8>>);
+
+impl Connector {
+    /// `None` where the address is not that of a server in this process.
+    async fn piped(&self, uri: &Uri, tls: &TlsConnector, name: &ServerName<'static>) -> io::Result<Option<Spoken>> {
+        let Some(address) = address_of(uri) else { return Ok(None) };
+        let connecting = self.pipes.connect(address, name, tls.config());
+        let piped = timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| late())??;
+        Ok(piped.map(|piped| (Stream::new(Either::Right(Either::Right(piped.stream))), piped.alpn_protocol)))
+    }
+
+    async fn over_tcp(&mut self, uri: Uri, tls: &TlsConnector, name: ServerName<'static>) -> Result<Spoken, BoxError> {
+        let tcp = self.tcp.call(uri).await?;
+        let handshake = tls.connect(name, tcp.into_inner());
+        let stream = timeout(CONNECT_TIMEOUT, handshake).await.map_err(|_| late())??;
+        let alpn_protocol = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        Ok((Stream::new(Either::Right(Either::Left(Box::new(stream)))), alpn_protocol))
+    }
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "TLS handshake timeout")
+}
+
+/// Where the server is, of addresses that are no names.
+fn address_of(uri: &Uri) -> Option<SocketAddr> {
+    let host: IpAddr = uri.host()?.trim_matches(['[', ']']).parse().ok()?;
+    Some(SocketAddr::new(host, uri.port_u16().unwrap_or(443)))
 }
 
 fn server_name_of(uri: &Uri) -> io::Result<ServerName<'static>> {
@@ -153,10 +191,15 @@ fn server_name_of(uri: &Uri) -> io::Result<ServerName<'static>> {
     ServerName::try_from(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
-/// A connection of either kind.
-pub(super) enum Stream {
-    Plain(TokioIo<TcpStream>),
-    Tls(Box<TokioIo<TlsStream<TcpStream>>>),
+/// A connection of any kind.
+pub(super) struct Stream(TokioIo<Io>);
+
+type Io = Either<TcpStream, Either<Box<TlsStream<TcpStream>>, DuplexStream>>;
+
+impl Stream {
+    fn new(io: Io) -> Self {
+        Self(TokioIo::new(io))
+    }
 }
 
 impl Connection for Stream {
@@ -167,36 +210,24 @@ impl Connection for Stream {
 
 impl rt::Read for Stream {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: rt::ReadBufCursor<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
     }
 }
 
 impl rt::Write for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

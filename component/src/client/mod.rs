@@ -1,8 +1,9 @@
 //! The way to the API server: a [`kube::Client`] over HTTP/2.
 //!
 //! kube-client alone speaks HTTP/1.1, which costs a connection for every watch. Here all requests of a client share one
-//! multiplexed connection, made again when it breaks. [`connect`] is the entry; `kubeconfig` says where to and as whom,
-//! `transport` carries the requests over the connections of `connector`, `limit` holds them back. Kinds and paths are not known here.
+//! multiplexed connection, made again when it breaks; to a server of the same process it is one of [`crate::pipes`].
+//! [`connect`] is the entry; `kubeconfig` says where to and as whom, `transport` carries the requests over the connections
+//! of `connector`, `limit` holds them back. Kinds and paths are not known here.
 
 mod connections;
 mod connector;
@@ -21,7 +22,7 @@ pub use self::{
     kubeconfig::{Endpoint, Identity, Kubeconfig, Pem},
     service_account::ServiceAccountClients,
 };
-use crate::{flags::Values, tls, version};
+use crate::{flags::Values, pipes::Pipes, tls, version};
 
 /// Where to connect to, and how hard.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +39,8 @@ pub struct ClientConfig {
     pub qps: Option<f64>,
     /// Requests that may exceed `qps` for a moment; at least 1.
     pub burst: Option<u32>,
+    /// To servers of this process. No file or flag says so: whoever starts the component gives it.
+    pub pipes: Pipes,
 }
 
 impl ClientConfig {
@@ -60,7 +63,14 @@ impl ClientConfig {
             master: values.opt_str("master").map(str::to_owned),
             qps: Some(values.float("kube-api-qps")).filter(|qps| *qps > 0.0),
             burst: u32::try_from(values.int("kube-api-burst")).ok().filter(|burst| *burst > 0),
+            pipes: Pipes::default(),
         }
+    }
+
+    /// The same, by `pipes` where they lead there.
+    #[must_use]
+    pub fn through(self, pipes: Pipes) -> Self {
+        Self { pipes, ..self }
     }
 
     /// Whether there is anything to connect to.
@@ -88,19 +98,20 @@ pub enum Error {
 
 /// Makes a client. Must be called on a runtime: requests are queued by a task of its own.
 pub fn connect(config: ClientConfig) -> Result<kube::Client, Error> {
-    client(&Endpoint::load(&config)?, &config.component, Limiter::new(config.qps, config.burst))
+    let limiter = Limiter::new(config.qps, config.burst);
+    client(&Endpoint::load(&config)?, &config.component, limiter, config.pipes)
 }
 
 /// As [`connect`], to a server that no kubeconfig names; paths are below that of its address.
 pub fn connect_to(endpoint: &Endpoint, component: &str) -> Result<kube::Client, Error> {
-    client(endpoint, component, Limiter::new(None, None))
+    client(endpoint, component, Limiter::new(None, None), Pipes::default())
 }
 
-fn client(endpoint: &Endpoint, component: &str, limiter: Limiter) -> Result<kube::Client, Error> {
+fn client(endpoint: &Endpoint, component: &str, limiter: Limiter, pipes: Pipes) -> Result<kube::Client, Error> {
     let user_agent = version::user_agent(component);
     let namespace = endpoint.namespace.clone().unwrap_or_else(|| "default".to_owned());
     let header = Header::load(&endpoint.identity)?;
-    let transport = Transport::new(Arc::new(Connections::new(endpoint)?), &user_agent, header, limiter)?;
+    let transport = Transport::new(Arc::new(Connections::new(endpoint, pipes)?), &user_agent, header, limiter)?;
     Ok(kube::Client::new(transport, namespace))
 }
 

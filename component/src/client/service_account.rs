@@ -38,7 +38,8 @@ impl ServiceAccountClients {
     /// For the server of `config`; tokens are asked for with `own`, which may also have to make the accounts.
     pub fn new(config: &ClientConfig, own: Client) -> Result<Self, Error> {
         let endpoint = Endpoint { identity: Identity::default(), ..Endpoint::load(config)? };
-        Ok(Self { own, component: config.component.clone(), connections: Arc::new(Connections::new(&endpoint)?) })
+        let connections = Arc::new(Connections::new(&endpoint, config.pipes.clone())?);
+        Ok(Self { own, component: config.component.clone(), connections })
     }
 
     /// A client that acts as `system:serviceaccount:<namespace>:<name>`. The account is made when it is missing; nothing

@@ -1,6 +1,13 @@
 //! Connections in, requests to a service.
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, Version};
@@ -16,15 +23,20 @@ use hyper_util::{
 };
 use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::DuplexStream,
     net::{TcpListener, TcpStream},
     sync::Notify,
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::either::Either;
 use tower::BoxError;
 
-use crate::{random::Random, shutdown::Shutdown};
+use crate::{
+    pipes::{self, Arrival},
+    random::Random,
+    shutdown::Shutdown,
+};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long running requests may take after shutdown.
@@ -49,6 +61,13 @@ pub struct PeerInfo {
     pub certificates: Arc<[CertificateDer<'static>]>,
 }
 
+impl PeerInfo {
+    /// The client's, as it would write it.
+    pub fn address(&self) -> IpAddr {
+        self.remote.ip().to_canonical()
+    }
+}
+
 /// Sends clients away now and then: each request over HTTP/2 may be the last one that its connection takes, so that the
 /// clients of several servers behind one address spread over them anew.
 #[derive(Clone, Debug)]
@@ -56,6 +75,32 @@ pub struct Leave {
     /// From 0 to 1.
     pub chance: f64,
     pub random: Random,
+}
+
+/// Where connections of the secure port come from, and how long they last.
+#[derive(Default)]
+pub struct Ways {
+    /// From clients of this process, beside those of the port.
+    pub pipes: Option<pipes::Listener>,
+    pub leave: Option<Leave>,
+}
+
+/// A connection of any kind: one type, so that what serves it is built once for each service.
+type Io = Either<TcpStream, Either<TlsStream<TcpStream>, DuplexStream>>;
+
+/// A client that has come.
+enum Client {
+    OverTcp(TcpStream, SocketAddr),
+    OverPipe(Arrival),
+}
+
+impl Client {
+    fn remote(&self) -> SocketAddr {
+        match self {
+            Self::OverTcp(_, remote) => *remote,
+            Self::OverPipe(arrival) => arrival.peer.remote,
+        }
+    }
 }
 
 /// How a connection ends that its client does not end.
@@ -77,16 +122,16 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    accept_for_a_while(listener, tls, service, shutdown, None).await;
+    accept_from(listener, tls, service, shutdown, Ways::default()).await;
 }
 
-/// As [`accept`], with connections that end while both sides live.
-pub async fn accept_for_a_while<S, B>(
+/// As [`accept`], with connections from this process, and some that end while both sides live.
+pub async fn accept_from<S, B>(
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
     service: S,
     shutdown: Shutdown,
-    leave: Option<Leave>,
+    ways: Ways,
 ) where
     S: tower::Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
@@ -95,9 +140,10 @@ pub async fn accept_for_a_while<S, B>(
     B::Error: Into<BoxError>,
 {
     let tls = tls.map(TlsAcceptor::from);
+    let Ways { mut pipes, leave } = ways;
     let graceful = GracefulShutdown::new();
-    while let Some(accepted) = shutdown.run_until(listener.accept()).await {
-        let (stream, remote) = match accepted {
+    while let Some(accepted) = shutdown.run_until(next(&listener, pipes.as_mut())).await {
+        let client = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 backoff(&error).await;
@@ -107,14 +153,32 @@ pub async fn accept_for_a_while<S, B>(
         let (tls, service) = (tls.clone(), service.clone());
         let end = End { watcher: graceful.watcher(), shutdown: shutdown.clone(), leave: leave.clone() };
         tokio::spawn(async move {
-            if let Err(error) = connection(stream, remote, tls, service, end).await {
+            let remote = client.remote();
+            let served = async {
+                let (io, peer) = meet(client, tls).await?;
+                serve(io, peer, service, end).await
+            };
+            if let Err(error) = served.await {
                 tracing::debug!(%remote, error, "connection failed");
             }
         });
     }
-    drop(listener);
+    drop((listener, pipes));
     if timeout(GRACE, graceful.shutdown()).await.is_err() {
         tracing::info!("closing connections whose requests did not end");
+    }
+}
+
+async fn next(listener: &TcpListener, pipes: Option<&mut pipes::Listener>) -> io::Result<Client> {
+    let piped = async {
+        match pipes {
+            Some(pipes) => pipes.accept().await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        accepted = listener.accept() => accepted.map(|(stream, remote)| Client::OverTcp(stream, remote)),
+        arrival = piped => Ok(Client::OverPipe(arrival)),
     }
 }
 
@@ -127,35 +191,25 @@ async fn backoff(error: &io::Error) {
     }
 }
 
-async fn connection<S, B>(
-    stream: TcpStream,
-    remote: SocketAddr,
-    tls: Option<TlsAcceptor>,
-    service: S,
-    end: End,
-) -> Result<(), BoxError>
-where
-    S: tower::Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<BoxError>,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
+/// The connection, and who is at its other end.
+async fn meet(client: Client, tls: Option<TlsAcceptor>) -> Result<(Io, PeerInfo), BoxError> {
+    let (stream, remote) = match client {
+        Client::OverTcp(stream, remote) => (stream, remote),
+        Client::OverPipe(Arrival { stream, peer }) => return Ok((Either::Right(Either::Right(stream)), peer)),
+    };
     stream.set_nodelay(true)?;
     let local = stream.local_addr()?;
     let Some(tls) = tls else {
-        let peer = PeerInfo { remote, local, tls: false, certificates: Arc::new([]) };
-        return serve(stream, peer, service, end).await;
+        return Ok((Either::Left(stream), PeerInfo { remote, local, tls: false, certificates: Arc::new([]) }));
     };
     let stream = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await.map_err(|_| "TLS handshake timeout")??;
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
-    serve(stream, PeerInfo { remote, local, tls: true, certificates }, service, end).await
+    Ok((Either::Right(Either::Left(stream)), PeerInfo { remote, local, tls: true, certificates }))
 }
 
-async fn serve<IO, S, B>(io: IO, peer: PeerInfo, service: S, end: End) -> Result<(), BoxError>
+async fn serve<S, B>(io: Io, peer: PeerInfo, service: S, end: End) -> Result<(), BoxError>
 where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: tower::Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
     S::Error: Into<BoxError>,

@@ -11,13 +11,14 @@ use futures::future::{BoxFuture, FutureExt};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 
-use super::{Endpoints, Gate};
+use super::{Endpoints, Gate, zpages::ZPages};
 use crate::{
     client::{self, ClientConfig},
     clock::Clock,
     delegated::{Delegated, Settings},
     flags::Values,
     informer::Informers,
+    pipes::Pipes,
     shutdown::Shutdown,
     tls::{self, MinVersion, ReloadingKey},
 };
@@ -106,25 +107,27 @@ fn own_names(values: &Values) -> Vec<String> {
     names
 }
 
-/// The endpoints of a component behind delegated authentication and authorization.
+/// The endpoints of a component behind delegated authentication and authorization, z-pages among them.
 ///
 /// The API server is asked with the kubeconfigs that the flags name, else with the component's own client. Client
 /// authorities that the cluster publishes are taken unless the flags say otherwise.
 pub fn secure_endpoints(
-    component: &str,
+    component: &'static str,
     values: &Values,
     own: &kube::Client,
     informers: &Informers,
     clock: Clock,
+    pipes: Pipes,
 ) -> Result<Endpoints, SecureError> {
     let named = values.opt_str("authentication-kubeconfig").or(values.opt_str("authorization-kubeconfig"));
     let asking = match named {
-        Some(path) => client::connect(ClientConfig::from_kubeconfig(component, path))?,
+        Some(path) => client::connect(ClientConfig::from_kubeconfig(component, path).through(pipes))?,
         None => own.clone(),
     };
     let delegated = Delegated::new(Some(asking), Settings::from_flags(values), clock)?;
     if !values.bool("authentication-skip-lookup") {
         delegated.follow_cluster(informers);
     }
-    Ok(Endpoints::new(Gate::Delegated(delegated)))
+    let zpages = ZPages { component, flags: values.all(), clock };
+    Ok(Endpoints::new(Gate::Delegated(delegated)).with_zpages(zpages))
 }

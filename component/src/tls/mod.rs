@@ -5,6 +5,7 @@
 //! see [`crate::delegated`].
 
 mod files;
+mod handshake;
 mod offered;
 mod verify;
 
@@ -25,6 +26,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
+pub(crate) use self::handshake::handshake;
 pub use self::{
     files::{FixedKey, ReloadingBundle, ReloadingKey, certificates_from_pem, key_from_pem},
     offered::restricted,

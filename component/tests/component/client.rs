@@ -58,7 +58,7 @@ impl Mirror {
     }
 }
 
-fn mirror(request: &Request<Incoming>, authority: Option<&ClientAuthority>) -> Value {
+pub(crate) fn mirror(request: &Request<Incoming>, authority: Option<&ClientAuthority>) -> Value {
     let peer = request.extensions().get::<PeerInfo>().unwrap();
     let now = "2027-01-01T00:00:00Z".parse().unwrap();
     let user = authority.and_then(|authority| authority.user(&peer.certificates, now));
@@ -79,7 +79,7 @@ fn mirror(request: &Request<Incoming>, authority: Option<&ClientAuthority>) -> V
     })
 }
 
-fn kubeconfig(server: &str, cluster: Value, user: Value) -> tempfile::NamedTempFile {
+pub(crate) fn kubeconfig(server: &str, cluster: Value, user: Value) -> tempfile::NamedTempFile {
     let mut cluster = cluster;
     cluster["server"] = json!(server);
     let text = json!({
@@ -93,11 +93,11 @@ fn kubeconfig(server: &str, cluster: Value, user: Value) -> tempfile::NamedTempF
     file
 }
 
-fn data(text: &str) -> Value {
+pub(crate) fn data(text: &str) -> Value {
     json!(BASE64_STANDARD.encode(text))
 }
 
-async fn ask(client: &kube::Client) -> kube::Result<std::collections::BTreeMap<String, String>> {
+pub(crate) async fn ask(client: &kube::Client) -> kube::Result<std::collections::BTreeMap<String, String>> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), "ns");
     Ok(soon(api.get("mirror")).await?.data.unwrap())
 }

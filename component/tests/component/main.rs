@@ -4,6 +4,7 @@ mod client;
 mod delegated;
 mod informer;
 mod leader;
+mod pipes;
 mod queue;
 mod recorder;
 mod serve;

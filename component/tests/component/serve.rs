@@ -1,6 +1,6 @@
 //! Serving over real sockets: TLS, HTTP/1.1 and HTTP/2, endpoints, shutdown.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, convert::Infallible, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use component::{
@@ -8,14 +8,15 @@ use component::{
     delegated::{Delegated, Settings},
     flags::{self, FlagSet},
     informer::Informers,
+    pipes::Pipes,
     random::Random,
-    serve::{self, Endpoints, Gate},
+    serve::{self, Endpoints, Gate, zpages::ZPages},
     shutdown::Shutdown,
     testing::FakeApi,
     tls::{self, Trust},
 };
-use http::{Request, Response};
-use http_body_util::Full;
+use http::{HeaderMap, Request, Response, header};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -42,6 +43,41 @@ async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     soon(stream.read_to_string(&mut answer)).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// The page, as a client that accepts this reads it: code, type and text.
+async fn z_page(endpoints: &Endpoints, path: &str, accept: &str) -> (u16, String, String) {
+    let headers = HeaderMap::from_iter([(header::ACCEPT, accept.parse().unwrap())]);
+    let answer = endpoints.zpage(path, &headers).expect("a page");
+    let kind = answer.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+    let code = answer.status().as_u16();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (code, kind, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn z_pages_are_text_or_what_is_asked_for_by_its_name() {
+    let plain = Endpoints::new(Gate::Open);
+    assert!(plain.zpage("/flagz", &HeaderMap::new()).is_none());
+    let zpages = ZPages { component: "kube-test", flags: [("v", "2".to_owned())].into(), clock: Clock::system() };
+    let endpoints = plain.with_zpages(zpages);
+    assert!(endpoints.zpage("/pods", &HeaderMap::new()).is_none());
+    let (code, kind, text) = z_page(&endpoints, "/flagz", "").await;
+    assert_eq!((code, kind.as_str()), (200, "text/plain; charset=utf-8"));
+    assert!(text.starts_with("\nkube-test flagz\nWarning: ") && text.ends_with("\nv=2\n"), "{text}");
+    let (_, _, text) = z_page(&endpoints, "/statusz", "text/plain").await;
+    assert!(text.ends_with("\nPaths: /configz /flagz /healthz /livez /metrics /readyz /version\n"), "{text}");
+    let named = |media_type: &str| format!("application/{media_type};as=Flagz;v=v1beta1;g=config.k8s.io");
+    let (_, kind, json) = z_page(&endpoints, "/flagz", &named("json")).await;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let wanted = serde_json::json!({
+        "kind": "Flagz", "apiVersion": "config.k8s.io/v1beta1", "metadata": {"name": "kube-test"}, "flags": {"v": "2"},
+    });
+    assert_eq!((kind.as_str(), json), ("application/json", wanted));
+    let (_, kind, yaml) = z_page(&endpoints, "/flagz", &named("yaml")).await;
+    assert!(kind == "application/yaml" && yaml.contains("kind: Flagz\n"), "{yaml}");
+    let (code, _, refused) = z_page(&endpoints, "/flagz", "application/json").await;
+    assert!(code == 406 && refused.contains("NotAcceptable"), "{refused}");
 }
 
 #[tokio::test]
@@ -75,11 +111,15 @@ async fn the_endpoints_of_every_component() {
 #[tokio::test]
 async fn behind_the_gate_only_the_probes_are_open() {
     let delegated = Delegated::new(None, Settings::default(), Clock::system()).unwrap();
-    let (address, ..) = start(Endpoints::new(Gate::Delegated(Arc::clone(&delegated))));
+    let zpages = ZPages { component: "kube-test", flags: BTreeMap::new(), clock: Clock::system() };
+    let (address, ..) = start(Endpoints::new(Gate::Delegated(Arc::clone(&delegated))).with_zpages(zpages));
     assert_eq!(get(address, "/healthz").await.0, 200);
-    let (code, refusal) = get(address, "/metrics").await;
-    assert_eq!(code, 403);
-    assert!(refusal.contains(r#"forbidden: User \"system:anonymous\" cannot get path \"/metrics\""#), "{refusal}");
+    for (path, shown) in [("/metrics", "metrics"), ("/flagz", "flagz"), ("/statusz", "statusz"), ("/&", "&amp;")] {
+        let (code, refusal) = get(address, path).await;
+        assert_eq!(code, 403, "{path}");
+        let why = format!(r#"forbidden: User \"system:anonymous\" cannot get path \"/{shown}\""#);
+        assert!(refusal.contains(&why), "{refusal}");
+    }
     let closed = Settings { anonymous: false, ..Settings::default() };
     let delegated = Delegated::new(None, closed, Clock::system()).unwrap();
     let (address, ..) = start(Endpoints::new(Gate::Delegated(delegated)));
@@ -169,7 +209,10 @@ async fn a_component_serves_securely_by_its_flags_alone() {
 
     let (fake, (listener, address)) = (FakeApi::new(), listen());
     let informers = Informers::new(fake.client(), Random::seeded(1), Shutdown::new());
-    let endpoints = serve::secure_endpoints("test", &values, &fake.client(), &informers, Clock::system()).unwrap();
+    let (own, pipes) = (fake.client(), Pipes::default());
+    let endpoints = serve::secure_endpoints("test", &values, &own, &informers, Clock::system(), pipes).unwrap();
+    let (_, _, flags) = z_page(&endpoints, "/flagz", "").await;
+    assert!(flags.starts_with("\ntest flagz\n") && flags.contains("\nsecure-port=10257\n"), "{flags}");
     let tls = serve::secure_tls("test", &values).unwrap();
     tokio::spawn(serve::accept(listener, Some(tls), endpoints, Shutdown::new()));
     let config = tls::client_config(&Trust::Anyone, None).unwrap();

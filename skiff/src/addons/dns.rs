@@ -19,7 +19,6 @@ use tokio::sync::Notify;
 
 use super::{MANAGER, NAMESPACE, PAUSE, apply_one};
 use crate::flags::{DNS_LABEL, DNS_PORT};
-use crate::layout::Layout;
 use crate::node;
 use crate::settings::Settings;
 
@@ -75,8 +74,7 @@ fn slice(settings: &Settings, nodes: &[Arc<Node>]) -> Value {
 }
 
 /// Keeps the slice as the Nodes are, until shutdown.
-pub(crate) async fn keep_slice(layout: &Layout, settings: &Settings, shutdown: &Shutdown) -> Result<()> {
-    let client = node::client(layout, settings)?;
+pub(crate) async fn keep_slice(client: &kube::Client, settings: &Settings, shutdown: &Shutdown) {
     let selection = Selection::labels(format!("{DNS_LABEL}=true"));
     let nodes: Informer<Node> = Informers::new(client.clone(), Random::from_os(), shutdown.clone()).selected(selection);
     let changed = Arc::new(Notify::new());
@@ -93,7 +91,7 @@ pub(crate) async fn keep_slice(layout: &Layout, settings: &Settings, shutdown: &
         loop {
             let wanted = slice(settings, &nodes.list());
             if wanted != written {
-                match apply_one(&client, wanted.clone()).await {
+                match apply_one(client, wanted.clone()).await {
                     Ok(()) => written = wanted,
                     Err(error) => {
                         tracing::warn!("the endpoints of cluster DNS are not written, trying again: {error:#}");
@@ -106,7 +104,6 @@ pub(crate) async fn keep_slice(layout: &Layout, settings: &Settings, shutdown: &
         }
     };
     let _: Option<()> = shutdown.run_until(work).await;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! where it leads ([`dns`]), and what machines need that join ([`joining`]).
 //!
 //! The objects are data; [`keep_trying`] applies those that this machine's parts wait for, [`keep_joinable`] the others.
-//! Both have the administrator's identity.
+//! Both are given a client with the administrator's identity.
 
 mod dns;
 mod joining;
@@ -22,8 +22,8 @@ pub(crate) use self::dns::keep_slice;
 pub(crate) use self::joining::{BACKEND_KEY, CLUSTER_CONFIGURATION, DNS_KEY, JOINERS, SKIFF_CONFIGURATION};
 use crate::layout::Layout;
 use crate::part::Part;
+use crate::pki;
 use crate::settings::Settings;
-use crate::{node, pki};
 
 /// Who they are to the API server.
 pub(crate) const DNS_USER: &str = "system:skiff-dns";
@@ -36,13 +36,13 @@ pub(crate) const NAMESPACE: &str = "kube-system";
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Applies what the parts need, again and again until it works once or shutdown comes.
-pub(crate) async fn keep_trying(layout: &Layout, settings: &Settings, shutdown: &Shutdown) {
-    until_it_works("the add-ons' objects", shutdown, || apply(layout, settings)).await;
+pub(crate) async fn keep_trying(client: &kube::Client, settings: &Settings, shutdown: &Shutdown) {
+    until_it_works("the add-ons' objects", shutdown, || apply(client, settings)).await;
 }
 
 /// The same of what machines need that join. Nothing here waits for it.
-pub(crate) async fn keep_joinable(layout: &Layout, settings: &Settings, shutdown: &Shutdown) {
-    until_it_works("the objects that machines join by", shutdown, || apply_joining(layout, settings)).await;
+pub(crate) async fn keep_joinable(client: &kube::Client, layout: &Layout, settings: &Settings, shutdown: &Shutdown) {
+    until_it_works("the objects that machines join by", shutdown, || apply_joining(client, layout, settings)).await;
 }
 
 async fn until_it_works<F>(what: &str, shutdown: &Shutdown, work: impl Fn() -> F)
@@ -59,29 +59,27 @@ where
 }
 
 /// Without our DNS server its place in the Service is free for others' endpoints, and the Service is left alone.
-async fn apply(layout: &Layout, settings: &Settings) -> Result<()> {
-    let client = node::client(layout, settings)?;
+async fn apply(client: &kube::Client, settings: &Settings) -> Result<()> {
     for object in rights() {
-        apply_one(&client, object).await?;
+        apply_one(client, object).await?;
     }
     if !settings.runs(Part::SkiffDns) {
-        let slices: Api<EndpointSlice> = Api::namespaced(client, NAMESPACE);
+        let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), NAMESPACE);
         return match slices.delete(dns::SLICE, &DeleteParams::default()).await {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             other => other.map(|_| ()).with_context(|| format!("delete the EndpointSlice {}", dns::SLICE)),
         };
     }
     for object in dns::objects(settings)? {
-        apply_one(&client, object).await?;
+        apply_one(client, object).await?;
     }
     Ok(())
 }
 
-async fn apply_joining(layout: &Layout, settings: &Settings) -> Result<()> {
+async fn apply_joining(client: &kube::Client, layout: &Layout, settings: &Settings) -> Result<()> {
     let authority = layout.certificate(pki::CA);
     let authority = std::fs::read_to_string(&authority).with_context(|| format!("read {}", authority.display()))?;
-    let client = node::client(layout, settings)?;
-    let apply_all = |objects: Vec<Value>| try_join_all(objects.into_iter().map(|object| apply_one(&client, object)));
+    let apply_all = |objects: Vec<Value>| try_join_all(objects.into_iter().map(|object| apply_one(client, object)));
     apply_all(joining::objects(settings)?).await?;
     apply_all(joining::discovery(settings, &authority)?).await.map(|_| ())
 }

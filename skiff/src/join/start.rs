@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use component::file_watch::FileWatch;
+use component::pipes::Pipes;
 use component::shutdown::Shutdown;
 use tokio::task::JoinSet;
 
@@ -26,13 +27,15 @@ pub(crate) async fn start(
     shutdown: &Shutdown,
     tasks: &mut JoinSet<()>,
 ) -> Result<()> {
+    // The API server is on another machine.
+    let pipes = Pipes::default();
     kubeconfig::write_joined(layout, &settings.server(), &credentials::all(settings))?;
     run::prepare_node(layout, settings)?;
     notifier.status("starting containerd");
     runtime::ensure(layout, settings).await?;
     runtime::keep(tasks, layout, settings, shutdown);
     if settings.runs(Part::Kubelet) {
-        parts::spawn(tasks, Part::Kubelet, flags::of(Part::Kubelet, layout, settings)?, shutdown)?;
+        parts::spawn(tasks, Part::Kubelet, flags::of(Part::Kubelet, layout, settings)?, shutdown, &pipes)?;
     }
     // The parts of a node that is known start without the API server: Services of before work on while it is away.
     if !credentials::are_there(layout, settings) {
@@ -46,13 +49,13 @@ pub(crate) async fn start(
         }
     }
     for part in credentials::all(settings) {
-        parts::spawn(tasks, part, flags::of(part, layout, settings)?, shutdown)?;
+        parts::spawn(tasks, part, flags::of(part, layout, settings)?, shutdown, &pipes)?;
     }
     // It has done its work, and is a secret.
     files::remove_if_present(&layout.bootstrap_kubeconfig()).context("remove the bootstrap kubeconfig")?;
     tasks.spawn(credentials::keep(layout.clone(), settings.clone(), shutdown.clone()));
     notifier.status("waiting for the node to be Ready");
-    node::keep_configured(layout, settings, shutdown, || notifier.ready()).await
+    node::keep_configured(layout, settings, node::client(layout, settings)?, shutdown, || notifier.ready()).await
 }
 
 /// Once the Node is there, gets the other parts' tokens. False when shutdown comes first.
