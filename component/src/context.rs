@@ -5,6 +5,7 @@ use tokio::net::TcpListener;
 use crate::{
     clock::Clock,
     informer::Informers,
+    pipes::Pipes,
     random::Random,
     recorder::{Recorder, Source},
     shutdown::Shutdown,
@@ -19,12 +20,15 @@ pub struct Seams {
     pub listener: Option<TcpListener>,
     /// The way to the API server; `None`: the one that the flags name.
     pub client: Option<kube::Client>,
+    /// To an API server in this process, where the flags name it.
+    pub pipes: Pipes,
 }
 
 impl Seams {
     /// Real time and randomness, and the port and the server of the flags.
     pub fn system(shutdown: Shutdown) -> Self {
-        Self { shutdown, clock: Clock::system(), random: Random::from_os(), listener: None, client: None }
+        let (clock, random) = (Clock::system(), Random::from_os());
+        Self { shutdown, clock, random, listener: None, client: None, pipes: Pipes::default() }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Enter at [`flags`] (the command line), [`client`] (the way to the API server) and [`context`] (what `run` is handed):
 //! [`informer`]s fill stores, stores fill a [`queue`], the queue drives the reconcile loop, a [`recorder`] tells events.
-//! Nothing here knows any one component.
+//! [`pipes`] join components that share a process with the API server. Nothing here knows any one component.
 
 pub mod bootstrap_token;
 pub mod client;
@@ -18,6 +18,7 @@ pub mod key;
 pub mod leader;
 pub mod logging;
 pub mod metrics;
+pub mod pipes;
 pub mod queue;
 pub mod random;
 pub mod recorder;

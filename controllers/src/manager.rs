@@ -39,14 +39,16 @@ pub enum Error {
 }
 
 /// Runs until shutdown. An error after the election was won means that the process should end.
-pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
+pub async fn run(mut options: Options, seams: Seams) -> Result<(), Error> {
+    options.client.pipes = seams.pipes.clone();
     let client = seams.client.map_or_else(|| client::connect(options.client.clone()), Ok)?;
     let source = Source::new(NAME);
     let ctx = Context::with(client, source, seams.clock, seams.random, seams.shutdown.clone());
     let listener = serve::secure_listener(seams.listener, &options.values)?;
     let identity = Identity::of_program(NAME, listener.as_ref(), &ctx.random)?;
     let election = leader::Settings::from_flags(&options.values, NAME, identity)?;
-    let endpoints = || serve::secure_endpoints(NAME, &options.values, &ctx.client, &ctx.informers, ctx.clock);
+    let endpoints =
+        || serve::secure_endpoints(NAME, &options.values, &ctx.client, &ctx.informers, ctx.clock, seams.pipes);
     let serving = serve::serve_secure(NAME, listener, &options.values, endpoints, seams.shutdown.clone())?;
     options.idle.iter().for_each(|what| tracing::warn!("{what}"));
     for name in options.controllers.missing() {

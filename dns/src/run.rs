@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use component::clock::Clock;
 use component::context::Context;
+use component::pipes::Pipes;
 use component::random::Random;
 use component::recorder::Source;
 use component::serve::{Endpoints, Gate};
@@ -38,6 +39,8 @@ pub struct Seams {
     pub random: Random,
     /// The way to the API server; None: as the flags say.
     pub client: Option<kube::Client>,
+    /// To an API server in this process, where the flags name it.
+    pub pipes: Pipes,
     /// Sockets to answer on; None: those that the flags name are opened.
     pub sockets: Option<(UdpSocket, TcpListener)>,
     /// The port of health and metrics; None: the one that the flags name is opened.
@@ -47,8 +50,8 @@ pub struct Seams {
 impl Seams {
     /// Real time and randomness, and the ports of the flags.
     pub fn system(shutdown: Shutdown) -> Self {
-        let (clock, random) = (Clock::system(), Random::from_os());
-        Seams { shutdown, clock, random, client: None, sockets: None, metrics_listener: None }
+        let (clock, random, pipes) = (Clock::system(), Random::from_os(), Pipes::default());
+        Seams { shutdown, clock, random, client: None, pipes, sockets: None, metrics_listener: None }
     }
 }
 
@@ -56,7 +59,7 @@ impl Seams {
 pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     let client = match seams.client {
         Some(client) => client,
-        None => client::connect(options.client.clone())?,
+        None => client::connect(options.client.clone().through(seams.pipes))?,
     };
     let shutdown = seams.shutdown.clone();
     let context = Context::with(client, Source::new("skiff-dns"), seams.clock, seams.random.clone(), shutdown.clone());

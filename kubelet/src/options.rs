@@ -31,6 +31,8 @@ pub struct Options {
     pub root_dir: PathBuf,
     pub cert_dir: PathBuf,
     pub runtime_cgroup: Option<String>,
+    /// What the command line said, as `/flagz` shows it.
+    pub flags: BTreeMap<&'static str, String>,
 }
 
 type Read = fn(&Values, &str) -> Value;
@@ -113,6 +115,7 @@ impl Options {
             root_dir: values.str("root-dir").into(),
             cert_dir: values.str("cert-dir").into(),
             runtime_cgroup: values.opt_str("runtime-cgroups").filter(|name| !name.is_empty()).map(str::to_owned),
+            flags: values.all(),
             configuration,
         })
     }

@@ -8,7 +8,7 @@ use std::{
 
 use component::{
     delegated::{Delegated, Settings as GateSettings},
-    serve::{self, Endpoints, Gate},
+    serve::{self, Endpoints, Gate, zpages::ZPages},
     tls,
 };
 use tokio::task::JoinSet;
@@ -60,7 +60,8 @@ pub(crate) fn open(
         journal: c.enable_system_log_query.then(|| "journalctl".into()),
     });
     let offers = server::Offers { debugging: c.enable_debugging_handlers, node_logs };
-    let endpoints = Endpoints::new(Gate::Open).with_configz(configz.clone());
+    let zpages = ZPages { component: "kubelet", flags: options.flags.clone(), clock: node.clock };
+    let endpoints = Endpoints::new(Gate::Open).with_configz(configz.clone()).with_zpages(zpages);
     let service = server::service(node.clone(), endpoints, Some(gate), offers);
     tasks.spawn(serve::accept(listener, Some(Arc::new(tls)), service, seams.shutdown.clone()));
     if c.read_only_port != 0 {

@@ -6,6 +6,7 @@ use component::{
     client,
     clock::Clock,
     informer::{Informers, Selection},
+    pipes::Pipes,
     random::Random,
     recorder::Type,
     shutdown::Shutdown,
@@ -104,6 +105,8 @@ pub struct Seams {
     pub random: Random,
     /// The HTTPS port; `None`: the one that the configuration names is opened.
     pub listener: Option<TcpListener>,
+    /// To an API server in this process, where the flags name it.
+    pub pipes: Pipes,
     /// Where /proc, /sys and /etc are read: `/` but in tests.
     pub root: PathBuf,
     /// Where cgroups are mounted: `/sys/fs/cgroup` but in tests.
@@ -120,6 +123,7 @@ impl Seams {
             clock: Clock::system(),
             random: Random::from_os(),
             listener: None,
+            pipes: Pipes::default(),
             root: "/".into(),
             cgroup_mount: "/sys/fs/cgroup".into(),
             cni_folder: "/etc/cni/net.d".into(),
@@ -132,6 +136,7 @@ impl Seams {
 /// # Errors
 /// What keeps the kubelet from starting; once it runs, it retries.
 pub async fn run(mut options: Options, mut seams: Seams) -> Result<(), Error> {
+    options.client.pipes = seams.pipes.clone();
     let machine = Machine::read(&seams.root);
     let hierarchy = Hierarchy::detect(&seams.cgroup_mount);
     check(&options.configuration, &machine, &hierarchy)?;
@@ -155,8 +160,7 @@ pub async fn run(mut options: Options, mut seams: Seams) -> Result<(), Error> {
         seams.shutdown.clone(),
     );
     tasks.spawn(network);
-    let range = options.configuration.pod_cidr.clone();
-    let name = identity.name.clone();
+    let (range, name) = (options.configuration.pod_cidr.clone(), identity.name.clone());
     tasks.spawn(node::tell_pod_range(runtime.clone(), range, informers.clone(), name, seams.shutdown.clone()));
     if let Some(client) = client {
         keepers::renew_certificates(&mut tasks, &options, &seams, &identity, &client);

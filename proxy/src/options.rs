@@ -1,5 +1,6 @@
 //! What flags or the configuration file say, read once and checked.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub struct Options {
     pub(crate) conntrack: Conntrack,
     /// What `/configz` shows.
     pub(crate) file: File,
+    /// What `/flagz` shows.
+    pub(crate) flags: BTreeMap<&'static str, String>,
     /// Where it was read from.
     pub(crate) config_file: Option<PathBuf>,
     warnings: Vec<String>,
@@ -103,6 +106,7 @@ impl Options {
         let mut options = Options::from_file(file, values.opt_str("hostname-override"))?;
         options.action = action(values);
         options.config_file = values.opt_str("config").map(PathBuf::from);
+        options.flags = values.all();
         options.client.master = values.opt_str("master").map(str::to_owned);
         let is_adaptive = values.opt_str("config").is_none() && !values.is_given("iptables-min-sync-period");
         if is_adaptive {
@@ -174,6 +178,7 @@ impl Options {
             conntrack: conntrack(&file)?,
             warnings: file.warnings(),
             file,
+            flags: BTreeMap::new(),
             config_file: None,
         })
     }

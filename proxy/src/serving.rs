@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use component::serve::{Endpoints, Gate};
+use component::serve::{Endpoints, Gate, zpages::ZPages};
 use futures::future::{Ready, ready};
 use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -23,16 +23,16 @@ pub(crate) enum Server {
 }
 
 impl Server {
-    pub(crate) fn metrics(file: &File, mode: Mode) -> Server {
+    pub(crate) fn metrics(file: &File, mode: Mode, zpages: ZPages) -> Server {
         let mut configz = serde_json::to_value(file).unwrap_or_default();
         configz["kind"] = "KubeProxyConfiguration".into();
         configz["apiVersion"] = "kubeproxy.config.k8s.io/v1alpha1".into();
         let endpoints =
             Endpoints::new(Gate::Open).with_configz(serde_json::json!({ "kubeproxy.config.k8s.io": configz }));
-        Server::Metrics(endpoints, mode)
+        Server::Metrics(endpoints.with_zpages(zpages).beside(&[MODE]), mode)
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         let path = request.uri().path();
         match self {
             Server::Health(health) => match path {
@@ -40,14 +40,16 @@ impl Server {
                 "/livez" => health_answer(health, false, metrics::livez),
                 _ => response(StatusCode::NOT_FOUND, TEXT, "404 page not found\n"),
             },
-            Server::Metrics(_, mode) if path == "/proxyMode" => response(StatusCode::OK, TEXT, mode.name()),
+            Server::Metrics(_, mode) if path == MODE => response(StatusCode::OK, TEXT, mode.name()),
             Server::Metrics(endpoints, _) => endpoints
                 .answer(request.method(), path, request.uri().query().unwrap_or_default())
+                .or_else(|| endpoints.zpage(path, request.headers()))
                 .unwrap_or_else(|| response(StatusCode::NOT_FOUND, TEXT, "404 page not found\n")),
         }
     }
 }
 
+const MODE: &str = "/proxyMode";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 fn health_answer(health: &Health, with_node: bool, count: fn(&str)) -> Response<Full<Bytes>> {
@@ -76,5 +78,31 @@ impl tower::Service<Request<Incoming>> for Server {
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         ready(Ok(self.answer(&request)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use component::clock::Clock;
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_metrics_port_tells_the_mode_and_how_it_was_started() {
+        let flags = [("proxy-mode", "nftables".to_owned())].into();
+        let zpages = ZPages { component: "kube-proxy", flags, clock: Clock::system() };
+        let server = Server::metrics(&File::default(), Mode::Nftables, zpages);
+        for (path, code, end) in [
+            ("/proxyMode", 200, "nftables"),
+            ("/flagz", 200, "\nproxy-mode=nftables\n"),
+            ("/statusz", 200, "\nPaths: /configz /flagz /healthz /livez /metrics /proxyMode /readyz /version\n"),
+            ("/nothing", 404, "404 page not found\n"),
+        ] {
+            let answer = server.answer(&Request::get(path).body(()).expect("a request"));
+            assert_eq!(answer.status().as_u16(), code, "{path}");
+            let text = answer.into_body().collect().await.expect("a body").to_bytes();
+            assert!(text.ends_with(end.as_bytes()), "{path}: {text:?}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use component::clock::Clock;
 use component::context::Context;
 use component::informer::Informer;
+use component::pipes::Pipes;
 use component::random::Random;
 use component::recorder::Source;
 use component::serve::{Endpoints, Gate};
@@ -50,6 +51,8 @@ pub struct Seams {
     pub random: Random,
     /// The way to the API server; None: as the flags say.
     pub client: Option<kube::Client>,
+    /// To an API server in this process, where the flags name it.
+    pub pipes: Pipes,
     /// The port of health and metrics; None: the one that the flags name is opened.
     pub metrics_listener: Option<TcpListener>,
     /// `/proc/sys`.
@@ -59,8 +62,15 @@ pub struct Seams {
 impl Seams {
     /// Real time and randomness, and the ports of the flags.
     pub fn system(shutdown: Shutdown) -> Self {
-        let (clock, random) = (Clock::system(), Random::from_os());
-        Seams { shutdown, clock, random, client: None, metrics_listener: None, sysctl_root: "/proc/sys".into() }
+        Seams {
+            shutdown,
+            clock: Clock::system(),
+            random: Random::from_os(),
+            client: None,
+            pipes: Pipes::default(),
+            metrics_listener: None,
+            sysctl_root: "/proc/sys".into(),
+        }
     }
 }
 
@@ -74,7 +84,7 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     way.ensure().await;
     let client = match seams.client {
         Some(client) => client,
-        None => client::connect(options.client.clone())?,
+        None => client::connect(options.client.clone().through(seams.pipes))?,
     };
     let shutdown = seams.shutdown.clone();
     let context = Context::with(client, Source::new("skiff-router"), seams.clock, seams.random, shutdown.clone());

@@ -34,13 +34,14 @@ pub enum Error {
 }
 
 /// Runs until shutdown. An error after the election was won means that the process should end.
-pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
+pub async fn run(mut options: Options, seams: Seams) -> Result<(), Error> {
     if let Some(path) = &options.write_config_to {
         let shown = path.display().to_string();
         return std::fs::write(path, options.configuration.to_yaml())
             .map_err(|source| Error::WriteConfiguration { path: shown, source });
     }
     options.idle.iter().for_each(|what| tracing::warn!("{what}"));
+    options.client.pipes = seams.pipes.clone();
     let client = seams.client.map_or_else(|| client::connect(options.client.clone()), Ok)?;
     let source = Source::new("default-scheduler");
     let context = Context::with(client, source, seams.clock, seams.random, seams.shutdown.clone());
@@ -49,7 +50,7 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     let election = options.configuration.leader_election.settings(&options.values, identity)?;
     let endpoints = || {
         let (values, informers) = (&options.values, &context.informers);
-        let endpoints = serve::secure_endpoints(NAME, values, &context.client, informers, context.clock)?;
+        let endpoints = serve::secure_endpoints(NAME, values, &context.client, informers, context.clock, seams.pipes)?;
         Ok(endpoints.with_configz(serde_json::json!({ "componentconfig": options.configuration.whole() })))
     };
     let serving = serve::serve_secure(NAME, listener, &options.values, endpoints, seams.shutdown.clone())?;

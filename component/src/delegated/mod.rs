@@ -22,7 +22,7 @@ use kube::{Api, Client, api::PostParams};
 
 use self::{authority::Authorities, cache::Cache, subject::review_spec};
 pub use self::{
-    subject::{Attributes, Decision, Refusal, User},
+    subject::{Attributes, Decision, Refusal, User, cannot},
     x509::{ClientAuthority, Judged},
 };
 use crate::{client::shown, clock::Clock, flags::Values, informer::Informers, serve::PeerInfo, tls};

@@ -9,6 +9,7 @@ use k8s_openapi::api::{
     authentication::v1::UserInfo,
     authorization::v1::{NonResourceAttributes, ResourceAttributes, SubjectAccessReviewSpec},
 };
+use machinery::field::quote;
 use serde_json::json;
 
 /// Who asks.
@@ -91,7 +92,7 @@ impl Refusal {
         let (reason, message) = match self {
             Self::Unauthorized => ("Unauthorized", "Unauthorized".to_owned()),
             Self::Forbidden { user, request: Attributes::NonResource { verb, path } } => {
-                ("Forbidden", format!("forbidden: User {:?} cannot {verb} path {path:?}", user.name))
+                ("Forbidden", format!("forbidden: {}", cannot(&user.name, verb, &format!("path {}", quote(path)))))
             }
             Self::Forbidden { .. } => ("Forbidden", format!("forbidden: {self}")),
             Self::Failed { .. } => ("InternalError", format!("Internal Server Error: {self}")),
@@ -107,6 +108,12 @@ impl Refusal {
     pub fn response(&self) -> Response<Full<Bytes>> {
         crate::serve::text(self.status(), "text/plain; charset=utf-8", format!("{self}\n"))
     }
+}
+
+/// `User "bob" cannot get path "/metrics"`, of which a browser could take nothing for a page.
+pub fn cannot(user: &str, verb: &str, what: &str) -> String {
+    let told = format!("User {} cannot {verb} {what}", quote(user));
+    told.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 impl std::fmt::Display for Attributes {

@@ -1,4 +1,5 @@
-//! The endpoints that every component serves: health, metrics, configuration, version.
+//! The endpoints that every component serves: health, metrics, configuration, version, and the z-pages
+//! where they are given.
 
 use std::{
     convert::Infallible,
@@ -8,11 +9,15 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONTENT_TYPE, WARNING},
+};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::health::Checks;
+use super::zpages::{self, Page, ZPages};
 use crate::{delegated::Delegated, metrics, version};
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -35,6 +40,8 @@ pub struct Endpoints {
     pub livez: Checks,
     pub readyz: Checks,
     configz: Arc<serde_json::Value>,
+    zpages: Option<Arc<ZPages>>,
+    further: &'static [&'static str],
     gate: Gate,
 }
 
@@ -45,6 +52,8 @@ impl Endpoints {
             livez: Checks::new("livez"),
             readyz: Checks::new("readyz"),
             configz: Arc::new(serde_json::json!({})),
+            zpages: None,
+            further: &[],
             gate,
         }
     }
@@ -52,6 +61,18 @@ impl Endpoints {
     /// What `/configz` answers: component configuration objects by name, such as `{"kubeletconfig": …}`.
     pub fn with_configz(mut self, configz: serde_json::Value) -> Self {
         self.configz = Arc::new(configz);
+        self
+    }
+
+    /// What `/flagz` and `/statusz` tell; without, they are not there.
+    pub fn with_zpages(mut self, zpages: ZPages) -> Self {
+        self.zpages = Some(Arc::new(zpages));
+        self
+    }
+
+    /// Paths that the server of these endpoints has beside them, for `/statusz` to list.
+    pub fn beside(mut self, further: &'static [&'static str]) -> Self {
+        self.further = further;
         self
     }
 
@@ -84,6 +105,29 @@ impl Endpoints {
         Some(reading(method, || text(status, TEXT, report)))
     }
 
+    /// The z-page at a path, whatever the method, as upstream has it; `None` for other paths, and where there are none.
+    pub fn zpage(&self, path: &str, headers: &HeaderMap) -> Option<Response<Full<Bytes>>> {
+        let page = self.zpages.as_ref()?.page(path, headers, || self.paths())?;
+        Some(match page {
+            Ok(Page::Text(page)) => text(StatusCode::OK, TEXT, page),
+            Ok(Page::Object { object, is_yaml, warning }) => {
+                let mut response = if is_yaml { yaml(&object) } else { json(&object) };
+                response.headers_mut().extend(warning.map(|warning| (WARNING, warning)));
+                response
+            }
+            Err(status) => {
+                let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                text(code, JSON, status.to_value().to_string())
+            }
+        })
+    }
+
+    fn paths(&self) -> Vec<String> {
+        let checks = [&self.healthz, &self.livez, &self.readyz].into_iter().flat_map(Checks::paths);
+        let own = ["/configz", "/metrics", "/metrics/slis", "/version"].into_iter().chain(zpages::PATHS);
+        checks.chain(own.chain(self.further.iter().copied()).map(str::to_owned)).collect()
+    }
+
     async fn respond(self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         if let Gate::Delegated(delegated) = &self.gate
             && let Err(refusal) = delegated.admit(&request).await
@@ -92,6 +136,7 @@ impl Endpoints {
         }
         let uri = request.uri();
         let known = self.answer(request.method(), uri.path(), uri.query().unwrap_or_default());
+        let known = known.or_else(|| self.zpage(uri.path(), request.headers()));
         known.unwrap_or_else(|| text(StatusCode::NOT_FOUND, TEXT, "404 page not found\n"))
     }
 }
@@ -121,6 +166,13 @@ fn reading(method: &Method, answer: impl FnOnce() -> Response<Full<Bytes>>) -> R
 fn json(value: &impl serde::Serialize) -> Response<Full<Bytes>> {
     match serde_json::to_vec_pretty(value) {
         Ok(bytes) => text(StatusCode::OK, JSON, bytes),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
+    }
+}
+
+fn yaml(value: &impl serde::Serialize) -> Response<Full<Bytes>> {
+    match serde_yaml_ng::to_string(value) {
+        Ok(page) => text(StatusCode::OK, "application/yaml", page),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
     }
 }

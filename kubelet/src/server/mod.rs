@@ -51,7 +51,7 @@ struct Inner {
 
 /// What of the server is open at all.
 pub struct Offers {
-    /// Logs, exec, attach, run and port-forward.
+    /// Logs, exec, attach, run, port-forward, checkpoints and the z-pages.
     pub debugging: bool,
     /// What `/logs/` shows.
     pub node_logs: Option<NodeLogs>,
@@ -89,6 +89,11 @@ impl Inner {
             }
         }
         if let Some(answer) = self.endpoints.answer(request.method(), &path, &query_text) {
+            return answer.map(body::full);
+        }
+        // Upstream offers them with what is for debugging.
+        let zpage = || self.endpoints.zpage(&path, request.headers());
+        if let Some(answer) = self.offers.debugging.then(zpage).flatten() {
             return answer.map(body::full);
         }
         let query = Query::parse(&query_text);

@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, sync::Arc};
 
 use component::{
-    serve::{self, Endpoints, Gate},
+    serve::{self, Endpoints, Gate, zpages::ZPages},
     shutdown::Shutdown,
 };
 use k8s_openapi::api::core::v1::Pod;
@@ -43,7 +43,10 @@ async fn served(offers: impl FnOnce(&Bed) -> Offers) -> Served {
     }
     let listener = serve::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let address = listener.local_addr().expect("an address");
+    let flags = [("node-ip", "192.0.2.1".to_owned())].into();
+    let zpages = ZPages { component: "kubelet", flags, clock: node.clock };
     let endpoints = Endpoints::new(Gate::Open).with_configz(json!({"kubeletconfig": {"maxPods": 7}}));
+    let endpoints = endpoints.with_zpages(zpages);
     let service = service(node.clone(), endpoints, None, offers(&bed));
     tokio::spawn(serve::accept(listener, None, service, Shutdown::new()));
     Served { bed, node, address }
@@ -81,6 +84,9 @@ async fn every_path_answers_what_it_is_for() {
     for (method, path, code, wanted) in [
         ("GET", "/healthz", 200, "ok"),
         ("GET", "/configz", 200, "\"maxPods\": 7"),
+        ("GET", "/flagz", 200, "\nkubelet flagz\n"),
+        ("POST", "/flagz", 200, "\nnode-ip=192.0.2.1\n"),
+        ("GET", "/statusz", 200, "\nPaths: /configz /flagz /healthz /livez /metrics /readyz /version\n"),
         ("GET", "/pods", 200, "\"kind\":\"PodList\""),
         ("GET", "/pods", 200, "\"phase\":\"Running\""),
         ("GET", "/runningpods/", 200, "\"kind\":\"PodList\""),
@@ -111,6 +117,7 @@ async fn every_path_answers_what_it_is_for() {
         ("GET", "/checkpoint/ns/p/a", 405, ""),
         ("DELETE", "/pods", 405, ""),
         ("POST", "/exec/ns/none/a?command=true&output=1", 404, "pod does not exist"),
+        ("POST", "/exec/ns/p/a?command=true&output=1", 500, "Upgrade request required"),
         ("GET", "/nothing", 404, "404 page not found"),
     ] {
         let (found, text) = served.ask(method, path).await;
@@ -196,7 +203,9 @@ async fn what_is_turned_off_says_so() {
         let (code, text) = served.ask(method, path).await;
         assert!(code == 405 && text.contains("Debug endpoints are disabled."), "{method} {path}: {text}");
     }
-    assert_eq!(served.ask("POST", "/checkpoint/ns/p/a").await.0, 404);
+    for (method, path) in [("POST", "/checkpoint/ns/p/a"), ("GET", "/flagz"), ("GET", "/statusz")] {
+        assert_eq!(served.ask(method, path).await.0, 404, "{path}");
+    }
     let (code, pods) = served.ask("GET", "/pods").await;
     let items = pods.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str::<Value>(body).ok());
     assert_eq!((code, items.map(|it| it["items"].as_array().map(Vec::len))), (200, Some(Some(1))));

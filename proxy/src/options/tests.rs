@@ -30,6 +30,7 @@ fn given_flags_count() {
     assert_eq!(options.node_port_addresses.len(), 2);
     assert_eq!(options.healthz_bind_address, None);
     assert_eq!(options.metrics_bind_address.unwrap().to_string(), "10.0.0.1:10249");
+    assert_eq!(options.flags["cluster-cidr"], "10.244.0.0/16,fd00::/56");
 }
 
 #[test]

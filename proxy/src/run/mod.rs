@@ -10,8 +10,10 @@ use component::clock::Clock;
 use component::context::Context;
 use component::file_watch::FileWatch;
 use component::informer::{Event, Informer, Selection};
+use component::pipes::Pipes;
 use component::random::Random;
 use component::recorder::Source;
+use component::serve::zpages::ZPages;
 use component::shutdown::Shutdown;
 use component::{client, serve};
 use jiff::Timestamp;
@@ -59,6 +61,8 @@ pub struct Seams {
     pub random: Random,
     /// The way to the API server; None: as the flags say.
     pub client: Option<kube::Client>,
+    /// To an API server in this process, where the flags name it.
+    pub pipes: Pipes,
     /// The health port; None: the one that the flags name is opened.
     pub health_listener: Option<TcpListener>,
     /// The metrics port; None: the one that the flags name is opened.
@@ -75,6 +79,7 @@ impl Seams {
             clock: Clock::system(),
             random: Random::from_os(),
             client: None,
+            pipes: Pipes::default(),
             health_listener: None,
             metrics_listener: None,
             sysctl_root: "/proc/sys".into(),
@@ -102,7 +107,7 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     }
     let client = match seams.client {
         Some(client) => client,
-        None => client::connect(options.client.clone())?,
+        None => client::connect(options.client.clone().through(seams.pipes))?,
     };
     let source = Source::new("kube-proxy").on_host(&options.node_name);
     let context = Context::with(client, source, seams.clock, seams.random, seams.shutdown.clone());
@@ -110,7 +115,8 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     let health_listener = listener(seams.health_listener, options.healthz_bind_address, &options)?;
     let metrics_listener = listener(seams.metrics_listener, options.metrics_bind_address, &options)?;
     serve_port(health_listener, Server::Health(health.clone()), &seams.shutdown);
-    serve_port(metrics_listener, Server::metrics(&options.file, options.mode), &seams.shutdown);
+    let zpages = ZPages { component: "kube-proxy", flags: options.flags.clone(), clock: seams.clock };
+    serve_port(metrics_listener, Server::metrics(&options.file, options.mode, zpages), &seams.shutdown);
     let sources = Sources::start(&context, &options);
     let config_file = options.config_file.clone();
     let work = Loop::new(options, families, sources, health, sysctl, context).await;

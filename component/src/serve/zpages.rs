@@ -1,84 +1,99 @@
-//! `/flagz` and `/statusz`: what the server was started with, and since when it runs (Kubernetes reference: "z-pages").
+//! `/flagz` and `/statusz`: what a component was started with, and since when it runs (Kubernetes reference: "z-pages").
 //!
-//! Text for people, or a structured form for who asks for it by kind and version. Enter at [`answer`].
+//! Text for people, or a structured form for who asks for it by kind and version. Enter at [`ZPages::page`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use component::version::{GIT_VERSION, GO_VERSION, MAJOR, MINOR};
-use http::header::{ACCEPT, WARNING};
+use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use machinery::status::Status;
 use serde_json::{Value, json};
 
-use crate::http_body::{Response, full};
-use crate::paths::About;
-use crate::rest::negotiate::{Accept, Format};
-use crate::rest::respond;
+use crate::clock::Clock;
+use crate::metrics;
+use crate::version::{GIT_VERSION, GO_VERSION, MAJOR, MINOR};
 
-const COMPONENT: &str = "kube-apiserver";
 const GROUP: &str = "config.k8s.io";
 const VERSIONS: [&str; 2] = ["v1beta1", "v1alpha1"];
 const DEPRECATED: &str = "v1alpha1";
-pub const PATHS: [&str; 2] = ["/flagz", "/statusz"];
+const FLAGS: &str = "/flagz";
+const STATUS: &str = "/statusz";
+pub const PATHS: [&str; 2] = [FLAGS, STATUS];
 /// What is no place to look for what is wrong.
 const NO_DEBUGGING: [&str; 5] = ["/apis", "/api", "/openid", "/openapi", "/.well-known"];
+
+/// What a component tells of itself.
+#[derive(Clone)]
+pub struct ZPages {
+    /// The component's name.
+    pub component: &'static str,
+    /// What it was started with.
+    pub flags: BTreeMap<&'static str, String>,
+    pub clock: Clock,
+}
+
+/// A page as it was asked for.
+pub enum Page {
+    /// `text/plain; charset=utf-8`.
+    Text(String),
+    Object {
+        object: Value,
+        is_yaml: bool,
+        /// A `Warning` header, of a version that ends.
+        warning: Option<HeaderValue>,
+    },
+}
 
 /// How a page is wanted.
 #[derive(Debug, PartialEq, Eq)]
 enum Form {
     Text,
-    Structured(Format, &'static str),
+    Json(&'static str),
+    Yaml(&'static str),
 }
 
-/// The page at a path; `None` for other paths. `listed` tells what `/` lists.
-pub fn answer(
-    about: &About,
-    now: Timestamp,
-    path: &str,
-    headers: &HeaderMap,
-    listed: impl Fn() -> Vec<String>,
-) -> Option<Result<Response, Status>> {
-    let kind = match path {
-        "/flagz" => "Flagz",
-        "/statusz" => "Statusz",
-        _ => return None,
-    };
-    Some(form(headers, kind).and_then(|form| {
-        let page = match kind {
-            "Flagz" => json!({"flags": about.flags}),
-            _ => status(now, &listed()),
+impl ZPages {
+    /// The page at a path; `None` for other paths. `listed` tells what the server serves.
+    pub fn page(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        listed: impl FnOnce() -> Vec<String>,
+    ) -> Option<Result<Page, Status>> {
+        let (kind, page) = match path {
+            FLAGS => ("Flagz", json!({"flags": self.flags})),
+            STATUS => ("Statusz", status(self.clock.now(), &listed())),
+            _ => return None,
         };
-        match form {
+        Some(form(headers, kind).and_then(|form| match form {
             Form::Text => {
-                let text = if kind == "Flagz" { flags_text(&page) } else { status_text(&page) };
-                let name = kind.to_lowercase();
+                let text = if path == FLAGS { flags_text(&page) } else { status_text(&page) };
                 let head = format!(
-                    "\n{COMPONENT} {name}\nWarning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is for debugging purposes only.\n"
+                    "\n{} {}\nWarning: This endpoint is not meant to be machine parseable, has no formatting compatibility guarantees and is for debugging purposes only.\n",
+                    self.component,
+                    kind.to_lowercase(),
                 );
-                Ok(respond::body_response(200, "text/plain; charset=utf-8", full(head + &text)))
+                Ok(Page::Text(head + &text))
             }
-            Form::Structured(format, version) => structured(page, kind, format, version),
-        }
-    }))
-}
-
-fn structured(page: Value, kind: &str, format: Format, version: &str) -> Result<Response, Status> {
-    let mut object = json!({
-        "kind": kind, "apiVersion": format!("{GROUP}/{version}"), "metadata": {"name": COMPONENT},
-    });
-    if let (Some(object), Value::Object(page)) = (object.as_object_mut(), page) {
-        object.extend(page);
+            Form::Json(version) => self.structured(page, kind, version, false),
+            Form::Yaml(version) => self.structured(page, kind, version, true),
+        }))
     }
-    let mut response = respond::encoded(Accept { format, ..Accept::default() }, 200, &object)?;
-    if version == DEPRECATED {
+
+    fn structured(&self, page: Value, kind: &str, version: &str, is_yaml: bool) -> Result<Page, Status> {
+        let mut object = json!({
+            "kind": kind, "apiVersion": format!("{GROUP}/{version}"), "metadata": {"name": self.component},
+        });
+        if let (Some(object), Value::Object(page)) = (object.as_object_mut(), page) {
+            object.extend(page);
+        }
         let name = kind.to_lowercase();
         let words = format!("299 - \"This version of the {name} endpoint is deprecated. Please use a newer version.\"");
-        let words = HeaderValue::from_str(&words).map_err(Status::internal_error)?;
-        response.headers_mut().insert(WARNING, words);
+        let warning = (version == DEPRECATED).then(|| HeaderValue::try_from(words)).transpose();
+        Ok(Page::Object { object, is_yaml, warning: warning.map_err(Status::internal_error)? })
     }
-    Ok(response)
 }
 
 /// The first clause that can be served; a structured form only by its name.
@@ -97,10 +112,8 @@ fn form(headers: &HeaderMap, kind: &str) -> Result<Form, Status> {
             names(&format!("as={kind}")) && names(&format!("g={GROUP}")) && names(&format!("v={version}"))
         });
         match (media_type, version) {
-            ("application/json" | "application/*" | "*/*", Some(version)) => {
-                Some(Form::Structured(Format::Json, version))
-            }
-            ("application/yaml", Some(version)) => Some(Form::Structured(Format::Yaml, version)),
+            ("application/json" | "application/*" | "*/*", Some(version)) => Some(Form::Json(version)),
+            ("application/yaml", Some(version)) => Some(Form::Yaml(version)),
             ("text/plain" | "text/*" | "*/*", None) if is_plain => Some(Form::Text),
             _ => None,
         }
@@ -121,13 +134,14 @@ fn flags_text(page: &Value) -> String {
     })
 }
 
+/// `/statusz` does not list itself, as upstream's does not.
 fn status(now: Timestamp, listed: &[String]) -> Value {
-    let started = component::metrics::started_at().unwrap_or(now);
+    let started = metrics::started_at().unwrap_or(now);
     let folders: BTreeSet<String> = listed
         .iter()
         .filter_map(|path| path.split('/').nth(1).filter(|first| !first.is_empty()))
         .map(|first| format!("/{first}"))
-        .filter(|folder| !NO_DEBUGGING.contains(&folder.as_str()))
+        .filter(|folder| folder != STATUS && !NO_DEBUGGING.contains(&folder.as_str()))
         .collect();
     json!({
         "startTime": started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
@@ -169,7 +183,7 @@ mod tests {
         assert_eq!(asked(""), Some(Form::Text));
         assert_eq!(asked("application/json, */*"), Some(Form::Text));
         let named = "application/yaml;as=Flagz;v=v1beta1;g=config.k8s.io, text/plain";
-        assert_eq!(asked(named), Some(Form::Structured(Format::Yaml, "v1beta1")));
+        assert_eq!(asked(named), Some(Form::Yaml("v1beta1")));
         assert_eq!(asked("application/json"), None);
         assert_eq!(asked("application/json;as=Statusz;v=v1beta1;g=config.k8s.io"), None);
         assert_eq!(asked("application/json;as=Flagz;v=v1;g=config.k8s.io"), None);
@@ -178,7 +192,8 @@ mod tests {
     #[test]
     fn pages_say_what_there_is() {
         let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
-        let page = status(now, &["/healthz/ping", "/healthz", "/apis/apps", "/", "/metrics"].map(str::to_owned));
+        let page =
+            status(now, &["/healthz/ping", "/healthz", "/apis/apps", "/", "/metrics", "/statusz"].map(str::to_owned));
         assert_eq!(page["paths"], json!(["/healthz", "/metrics"]));
         let text = status_text(&json!({
             "startTime": "2026-01-02T03:04:05Z", "uptimeSeconds": 3723, "goVersion": "g", "binaryVersion": "b",
