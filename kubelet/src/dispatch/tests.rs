@@ -57,3 +57,18 @@ async fn a_pod_of_the_api_that_comes_back_runs_again() {
     let starts = || bed.runtime.state().calls.iter().filter(|call| call.starts_with("StartContainer")).count();
     until("the pod runs again", || starts() == 2 && status(&node, "u") == "Running").await;
 }
+
+#[tokio::test]
+async fn a_step_that_panics_costs_the_pod_its_worker_only() {
+    for call in ["RunPodSandbox", "CreateContainer", "StartContainer", "StopContainer", "RemovePodSandbox"] {
+        let mut bed = Bed::new();
+        let (node, dispatch) = bed.dispatcher();
+        bed.runtime.state().panicking = Some(call);
+        dispatch.put(static_pod("u"));
+        until("the pod runs", || status(&node, "u") == "Running").await;
+        dispatch.gone("u");
+        let is_empty = || bed.runtime.state().sandboxes.is_empty() && bed.runtime.state().containers.is_empty();
+        until("the pod is gone", || is_empty() && !dispatch.has("u")).await;
+        assert_eq!(bed.runtime.state().panicking, None, "{call} was made");
+    }
+}

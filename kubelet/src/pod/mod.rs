@@ -11,6 +11,7 @@ pub mod allocation;
 pub mod backoff;
 pub mod configs;
 pub mod fate;
+mod held;
 mod hooks;
 mod image_volumes;
 pub mod inbox;

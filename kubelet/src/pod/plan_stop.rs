@@ -32,6 +32,13 @@ pub(super) fn stop(planner: &mut Planner<'_>, stop: &Stop) {
     if planner.s.memory.starting.is_some() || !planner.s.memory.stopping.is_empty() {
         return;
     }
+    let cut_off = planner.s.observed.containers.iter().filter(|it| it.was_cut_off());
+    let cut_off: Vec<&ContainerRecord> = cut_off.collect();
+    cut_off.iter().for_each(|record| planner.remove_container(record));
+    // What the runtime left of such a start is in the pod's cgroup until the container is removed.
+    if cut_off.iter().any(|record| !planner.s.memory.failures.contains_key(&record.id)) {
+        return;
+    }
     let mut stopped = true;
     for sandbox in &planner.s.observed.sandboxes {
         if !planner.s.memory.stopped_sandboxes.contains(&sandbox.id) {

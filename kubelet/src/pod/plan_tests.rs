@@ -316,7 +316,13 @@ fn stopping_takes_containers_then_sidecars_then_the_sandbox() {
     assert_eq!(short(&plan(&pod, &alive(&["s1", "s2"]), &memory, Some(&stop))), ["stop s20"]);
     assert_eq!(short(&plan(&pod, &alive(&["s1"]), &memory, Some(&stop))), ["stop s10"]);
     assert_eq!(short(&plan(&pod, &alive(&[]), &memory, Some(&stop))), ["stop s0"]);
+    let mut cut_off = record(&pod, "a", 0, ContainerState::Exited, Some((128, NOW)));
+    (cut_off.started_at_ns, cut_off.reason) = (0, "StartError".into());
+    cut_off.message = "failed to start containerd task: context canceled".into();
+    let left = Observed::sorted(vec![sandbox(0, true)], vec![cut_off]);
+    assert_eq!(short(&plan(&pod, &left, &memory, Some(&stop))), ["remove a0"], "its process may still be there");
     memory.stopped_sandboxes.insert("s0".into());
+    assert!(!plan(&pod, &left, &memory, Some(&stop)).stopped);
     assert!(plan(&pod, &alive(&[]), &memory, Some(&stop)).stopped);
     memory.starting = Some(Starting::Sandbox);
     assert!(!plan(&pod, &alive(&[]), &memory, Some(&stop)).stopped, "a start under way is waited for");

@@ -312,16 +312,12 @@ impl Worker {
         }
     }
 
+    /// A step that panics takes its worker along: the next one finds its traces, as after a kubelet's end.
     fn ended(&mut self, step: Result<Done, JoinError>) {
-        match step {
+        match step.map_err(JoinError::try_into_panic) {
             Ok(done) => self.finish(done),
-            Err(error) => {
-                tracing::error!(pod = %spec::identity(&self.pod), %error, "a step panicked; its traces are looked for");
-                self.memory.starting = None;
-                self.memory.stopping.clear();
-                self.memory.pre_stopping.values_mut().for_each(|ended| *ended = true);
-                self.look = Look::Everything;
-            }
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            Err(Err(error)) => tracing::error!(pod = %spec::identity(&self.pod), %error, "a step was cut off"),
         }
     }
 

@@ -13,8 +13,9 @@ use kube::{
 use super::{
     backoff::after,
     fate::Why,
+    held,
     look::Look,
-    memory::{ImageState, Memory, Starting, Volumes},
+    memory::{ImageState, Volumes},
     plan::Plan,
     spec, steps,
     worker::{Done, Ending, Worker, version},
@@ -28,8 +29,6 @@ use crate::{
 const RETRY: Duration = Duration::from_secs(1);
 /// After a status that changed nothing.
 const UNHEARD_RETRY: Duration = Duration::from_secs(10);
-/// How long a status waits for the start of a container.
-const HELD_MAX: Duration = Duration::from_secs(2);
 const CONFLICT_RETRY: Duration = Duration::from_millis(100);
 /// Upstream tries a failed mount again after half a second, doubling to about two minutes.
 const VOLUME_RETRY: Duration = Duration::from_millis(500);
@@ -68,9 +67,21 @@ impl Worker {
                 }
             }
             Done::Container(name, crashed_at, result) => self.container_done(name, crashed_at, result),
-            Done::Stopped(id, result) => self.stopped(id, result),
+            Done::Stopped(id, result) => {
+                self.memory.stopping.remove(&id);
+                if let Err(message) = &result {
+                    self.stop_failed(message);
+                }
+                self.container_ended(id, "KillContainerError", result);
+            }
             Done::SandboxStopped(id, result) => self.sandbox_stopped(id, result),
-            Done::Removed(id, result) => self.removed(id, result),
+            Done::Removed(id, result) => {
+                self.memory.removing.remove(&id);
+                if let Err(message) = &result {
+                    tracing::warn!(id, message, "a dead container or sandbox cannot be removed; it is tried again");
+                }
+                self.container_ended(id, "RemoveError", result);
+            }
             Done::Reported(result, sent_at) => self.reported(result, sent_at),
             Done::Cleaned(result) => match result {
                 Ok(()) => self.ending = Ending::Clean,
@@ -86,16 +97,13 @@ impl Worker {
         }
     }
 
-    fn stopped(&mut self, id: String, result: Result<(), String>) {
+    /// A container was stopped, or something dead removed; a failure is kept under that reason, and tried again.
+    fn container_ended(&mut self, id: String, reason: &str, result: Result<(), String>) {
         self.look.add_id(&id, &self.observed);
-        self.memory.stopping.remove(&id);
+        let now = self.now();
         match result {
             Ok(()) => drop(self.memory.failures.remove(&id)),
-            Err(message) => {
-                self.stop_failed(&message);
-                let now = self.now();
-                self.memory.fail(&id, "KillContainerError", message, now);
-            }
+            Err(message) => self.memory.fail(&id, reason, message, now),
         }
     }
 
@@ -108,19 +116,6 @@ impl Worker {
                 self.stop_failed(&message);
                 let now = self.now();
                 self.memory.fail("", "KillPodSandboxError", message, now);
-            }
-        }
-    }
-
-    fn removed(&mut self, id: String, result: Result<(), String>) {
-        self.look.add_id(&id, &self.observed);
-        self.memory.removing.remove(&id);
-        match result {
-            Ok(()) => drop(self.memory.failures.remove(&id)),
-            Err(message) => {
-                tracing::warn!(id, message, "a dead container or sandbox cannot be removed; it is tried again");
-                let now = self.now();
-                self.memory.fail(&id, "RemoveError", message, now);
             }
         }
     }
@@ -216,13 +211,10 @@ impl Worker {
         if let Some(at) = self.report_not_before.filter(|at| self.now() < *at) {
             return Some(at);
         }
-        if self.stop.is_none() && can_wait(&self.memory, &self.known, &status) {
-            let until = after(*self.held_since.get_or_insert(self.now()), HELD_MAX);
-            if self.now() < until {
-                return Some(until);
-            }
-        } else {
-            self.held_since = None;
+        let can_wait = self.stop.is_none() && held::can_wait(&self.memory, &self.known, &status);
+        let now = self.now();
+        if let Some(until) = held::until(&mut self.held_since, can_wait, now) {
+            return Some(until);
         }
         let difference = difference?;
         self.reporting = true;
@@ -356,38 +348,5 @@ impl Worker {
         self.ending = Ending::Removing;
         let (node, pod, returns) = (self.node.clone(), self.pod.clone(), self.returns);
         self.steps.spawn(async move { Done::Gone(steps::remove_pod(&node, &pod, returns).await) });
-    }
-}
-
-/// Whether what is new of a pod that is known to be pending can be told with the outcome of the container's start that is
-/// under way: until then there is only the sandbox to tell of. Upstream's kubelet, too, looks at a pod after its starts.
-fn can_wait(memory: &Memory, known: &PodStatus, status: &PodStatus) -> bool {
-    let is_pending = |status: &PodStatus| status.phase.as_deref() == Some("Pending");
-    matches!(memory.starting, Some(Starting::Container { .. }))
-        && known.start_time.is_some()
-        && is_pending(known)
-        && is_pending(status)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
-    #[test]
-    fn a_sandbox_is_told_with_the_first_container_and_nothing_else_waits() {
-        let at = |phase: &str| PodStatus {
-            phase: Some(phase.into()),
-            start_time: Some(Time(Timestamp::UNIX_EPOCH)),
-            ..PodStatus::default()
-        };
-        let memory = |starting| Memory { starting, ..Memory::default() };
-        let container = memory(Some(Starting::Container { name: "a".into(), attempt: 0 }));
-        let (pending, running) = (at("Pending"), at("Running"));
-        assert!(can_wait(&container, &pending, &pending));
-        assert!(!can_wait(&container, &PodStatus::default(), &pending), "nothing is told yet");
-        assert!(!can_wait(&container, &pending, &running) && !can_wait(&container, &running, &running));
-        assert!(!can_wait(&memory(Some(Starting::Sandbox)), &pending, &pending));
-        assert!(!can_wait(&memory(None), &pending, &pending), "an image is pulled, or a start failed");
     }
 }

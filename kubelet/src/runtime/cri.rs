@@ -27,8 +27,9 @@ pub struct CriRuntime {
     runtime: RuntimeServiceClient<Channel>,
     creator: CreateClient,
     images: ImageServiceClient<Channel>,
-    /// Of the images, for what only containerd's own services tell.
-    channel: Channel,
+    /// For what only containerd's own services tell, and do: of images, and of tasks.
+    images_channel: Channel,
+    runtime_channel: Channel,
     request_timeout: Duration,
 }
 
@@ -59,13 +60,14 @@ impl CriRuntime {
     pub fn new(channel: Channel, images: Channel, request_timeout: Duration) -> Self {
         Self {
             creator: CreateClient::new(channel.clone(), MESSAGE_BYTES_MAX),
+            runtime_channel: channel.clone(),
             runtime: RuntimeServiceClient::new(channel)
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
             images: ImageServiceClient::new(images.clone())
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
-            channel: images,
+            images_channel: images,
             request_timeout,
         }
     }
@@ -208,8 +210,22 @@ impl Runtime for CriRuntime {
     }
 
     async fn remove_container(&self, id: &str) -> Result<()> {
-        let request = self.request(v1::RemoveContainerRequest { container_id: id.into() });
-        call!(self.runtime.remove_container(request), "RemoveContainer", id).map(drop)
+        let remove = async || {
+            let request = self.request(v1::RemoveContainerRequest { container_id: id.into() });
+            call!(self.runtime.remove_container(request), "RemoveContainer", id).map(drop)
+        };
+        let result = remove().await;
+        if !result.as_ref().is_err_and(|error| error.code == tonic::Code::FailedPrecondition) {
+            return result;
+        }
+        let ending = containerd::end_task(self.runtime_channel.clone(), id);
+        match tokio::time::timeout(self.request_timeout, ending).await {
+            Ok(Ok(())) => return remove().await,
+            Ok(Err(status)) if status.code() == tonic::Code::Unimplemented => {}
+            Ok(Err(status)) => tracing::warn!(id, %status, "what a dead container left running cannot be ended"),
+            Err(_) => tracing::warn!(id, "what a dead container left running does not end"),
+        }
+        result
     }
 
     async fn update_container_resources(&self, id: &str, resources: v1::LinuxContainerResources) -> Result<()> {
@@ -312,7 +328,7 @@ impl Runtime for CriRuntime {
     }
 
     async fn pinned_images(&self) -> Result<Vec<String>> {
-        containerd::pinned_images(self.channel.clone()).await
+        containerd::pinned_images(self.images_channel.clone()).await
     }
 
     async fn image_filesystems(&self) -> Result<Vec<v1::FilesystemUsage>> {

@@ -4,7 +4,6 @@
 //! the kubelet there and then. What of the call has happened by then is the test's choice.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -13,47 +12,8 @@ use async_trait::async_trait;
 use k8s_cri::v1;
 use tokio::sync::Notify;
 
-use super::{Error, ExecOutput, Result, Runtime, Streams, labels::POD_UID};
-
-#[derive(Default)]
-pub(crate) struct State {
-    pub(crate) sandboxes: BTreeMap<String, v1::PodSandboxStatus>,
-    pub(crate) containers: BTreeMap<String, (String, v1::ContainerStatus)>,
-    /// Every changing call with its object, in order.
-    pub(crate) calls: Vec<String>,
-    pub(crate) lists: usize,
-    /// Calls that fail the next time, by name.
-    pub(crate) failing: BTreeSet<&'static str>,
-    /// Containers that were started while another of their name ran in the same pod.
-    pub(crate) twice: Vec<String>,
-    /// What containers were to have of the node that was not there when they were made.
-    pub(crate) missing_mounts: Vec<String>,
-    /// What `UpdateContainerResources` was told, by container.
-    pub(crate) updates: Vec<(String, v1::LinuxContainerResources)>,
-    pub(crate) images: Vec<v1::Image>,
-    pub(crate) stats: Vec<v1::ContainerStats>,
-    pub(crate) pulls: Vec<String>,
-    /// Pulls without credentials fail.
-    pub(crate) is_private: bool,
-    pulling: usize,
-    /// The most pulls that ran at once.
-    pub(crate) pulling_max: usize,
-    /// Names of images that CRI does not tell to be pinned.
-    pub(crate) pinned: Vec<String>,
-    /// What `UpdateRuntimeConfig` was told last.
-    pub(crate) pod_range: String,
-    cut: Option<(usize, Cut)>,
-    next: i64,
-}
-
-/// How much of the call at which the caller dies has happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cut {
-    Nothing,
-    /// The runtime noticed that nobody waits any more and gave up, as containerd does.
-    Half,
-    All,
-}
+pub(crate) use super::fake_state::Cut;
+use super::{Error, ExecOutput, Result, Runtime, Streams, fake_state::State, labels::POD_UID};
 
 #[derive(Default)]
 pub(crate) struct FakeRuntime {
@@ -105,46 +65,6 @@ impl FakeRuntime {
     /// Ends a running container by itself.
     pub(crate) fn exit(&self, id: &str, exit_code: i32) {
         self.state().end(id, exit_code);
-    }
-}
-
-impl State {
-    fn count(&mut self) -> Option<Cut> {
-        let (left, cut) = self.cut?;
-        self.cut = left.checked_sub(1).map(|left| (left, cut));
-        (left == 0).then_some(cut)
-    }
-
-    /// Notes a start of a container whose like runs already.
-    fn check_start(&mut self, id: &str) {
-        let Some((_, own)) = self.containers.get(id) else { return };
-        let of = |it: &v1::ContainerStatus| {
-            (it.labels.get(POD_UID).cloned(), it.metadata.as_ref().map(|it| it.name.clone()))
-        };
-        let running = v1::ContainerState::ContainerRunning as i32;
-        let is_twice = self.containers.values().any(|(_, it)| it.id != id && it.state == running && of(it) == of(own));
-        if is_twice {
-            self.twice.push(id.to_owned());
-        }
-    }
-
-    fn call(&mut self, name: &'static str, object: &str) -> Result<i64> {
-        self.calls.push(format!("{name} {object}"));
-        self.next += 1;
-        match self.failing.remove(name) {
-            true => Err(Error::new(name, object, &tonic::Status::unknown("as the test wants"))),
-            false => Ok(self.next),
-        }
-    }
-
-    fn end(&mut self, id: &str, exit_code: i32) {
-        self.next += 1;
-        let now = self.next;
-        if let Some((_, status)) = self.containers.get_mut(id) {
-            status.state = v1::ContainerState::ContainerExited as i32;
-            status.exit_code = exit_code;
-            status.finished_at = now;
-        }
     }
 }
 
@@ -337,7 +257,8 @@ impl Runtime for FakeRuntime {
     }
 
     async fn exec(&self, id: &str, _: Vec<String>, _: Streams) -> Result<String> {
-        Err(missing("Exec", id))
+        // Nothing listens there.
+        Ok(format!("http://127.0.0.1:0/exec/{id}"))
     }
 
     async fn attach(&self, id: &str, _: Streams) -> Result<String> {

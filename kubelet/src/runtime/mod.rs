@@ -15,6 +15,8 @@ mod events_tests;
 pub(crate) mod fake;
 #[cfg(test)]
 pub(crate) mod fake_grpc;
+#[cfg(test)]
+mod fake_state;
 pub mod labels;
 pub mod observe;
 

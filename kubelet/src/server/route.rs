@@ -102,6 +102,7 @@ pub fn attributes(method: &Method, path: &str, node: &str) -> Vec<Attributes> {
         "logs" => &["log"],
         "checkpoint" => &["checkpoint"],
         "statusz" => &["statusz"],
+        "flagz" => &["configz"],
         "configz" => &["configz", "proxy"],
         "healthz" | "livez" | "readyz" => &["healthz", "proxy"],
         "pods" | "runningpods" => &["pods", "proxy"],
@@ -160,6 +161,8 @@ mod tests {
             (Method::GET, "/logs/", "get log"),
             (Method::GET, "/pods", "get pods, get proxy"),
             (Method::GET, "/configz", "get configz, get proxy"),
+            (Method::GET, "/flagz", "get configz"),
+            (Method::GET, "/statusz", "get statusz"),
             (Method::POST, "/run/ns/p/c", "create proxy"),
             (Method::POST, "/checkpoint/ns/p/c", "create checkpoint"),
         ] {

@@ -3,6 +3,7 @@
 //! The kubelet reads no frame: SPDY/3.1 and WebSocket pass through as they are.
 
 use bytes::Bytes;
+use component::serve::is_upgrade;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
@@ -95,6 +96,9 @@ pub(super) async fn port_forward(
 /// Sends the same upgrade to the runtime's streaming server, and joins the two when it agrees; its refusal is the
 /// answer otherwise.
 async fn splice(request: Request<Incoming>, url: &str) -> Response<Body> {
+    if !is_upgrade(request.headers()) {
+        return text(StatusCode::INTERNAL_SERVER_ERROR, "Upgrade request required\n");
+    }
     match open(&request, url).await {
         Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => join(request, answer),
         Ok(answer) => answer.map(|incoming| incoming.map_err(|error| Box::new(error) as body::BoxError).boxed_unsync()),
