@@ -4,7 +4,8 @@
 //! Enter at [`Admission::mutate`] and [`Admission::validate`]; which plug-ins there are, in which order, is in
 //! [`plugins`]. Plug-ins bear upstream's names and see a [`Request`] and the object. They read other objects from the
 //! watch cache and write none, but for `NamespaceAutoProvision`: what must be written beside the object goes into the object's own commit
-//! ([`Request::beside`]).
+//! ([`Request::beside`]). What [`Admission::against_place`] and [`Admission::against_policy`] find is told with the object's
+//! own rules.
 
 mod always;
 mod certificates;
@@ -110,6 +111,11 @@ impl Admission {
         self.validate(request, object).await
     }
 
+    /// What is not allowed in an object's namespace, told before what else is wrong with it.
+    pub fn against_place(&self, request: &Request<'_>, object: &Value) -> ErrorList {
+        device_admin::check(request, object)
+    }
+
     /// What this server's flags do not allow in an object, told with what else is wrong with it.
     pub fn against_policy(&self, request: &Request<'_>, object: &Value) -> ErrorList {
         if self.allows_privileged { ErrorList::new() } else { privileged::check(request, object) }
@@ -134,7 +140,7 @@ impl Admission {
             begun = link.over(begun, &outcome);
             outcome?;
         }
-        device_admin::check(request, object)
+        Ok(())
     }
 
     fn chain(&self, step: Step, request: &Request<'_>) -> &[Link] {

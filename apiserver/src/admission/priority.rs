@@ -77,8 +77,7 @@ fn establish(request: &Request<'_>, pod: &mut Value) -> Result<(), Status> {
         "" => "PreemptLowerPriority",
         policy => policy,
     });
-    let given = meta::text(pod, "spec.preemptionPolicy");
-    if !given.is_empty() && given != policy {
+    if let Some(given) = meta::at(pod, "spec.preemptionPolicy").as_str().filter(|given| *given != policy) {
         let why = format!(
             "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
         );

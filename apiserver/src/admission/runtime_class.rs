@@ -63,6 +63,9 @@ const MISMATCH: &str = "pod rejected: Pod's Overhead doesn't match RuntimeClass'
 
 async fn class_of(request: &Request<'_>, pod: &Value) -> Result<Option<Arc<Value>>, Status> {
     let Some(name) = meta::at(pod, "spec.runtimeClassName").as_str() else { return Ok(None) };
+    if name.is_empty() {
+        return Err(Status::unexplained("resource name may not be empty"));
+    }
     let found = request.find("node.k8s.io", "runtimeclasses", name).await?;
     let missing = || request.forbidden_object(pod, &format!("pod rejected: RuntimeClass {} not found", quote(name)));
     found.ok_or_else(missing).map(Some)

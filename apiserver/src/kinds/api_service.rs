@@ -85,9 +85,12 @@ fn validate_service(service: &Value) -> ErrorList {
     let (group, version, name) = (text("group"), text("version"), meta::name(service));
     let mut errors = ErrorList::new();
     let wanted = format!("{version}.{group}");
-    if !name.is_empty() && name != wanted && names::path_segment(name).is_empty() {
-        let why = format!("must be `spec.version+\".\"+spec.group`: {}", quote(&wanted));
-        errors.push(Error::invalid(&validate::path(&["metadata", "name"]), name, why));
+    // Upstream has the same rule for what would be a prefix, with its dash.
+    for (field, name) in [("generateName", meta::text(service, "metadata.generateName")), ("name", name)] {
+        if !name.is_empty() && name != wanted && names::path_segment(name).is_empty() {
+            let why = format!("must be `spec.version+\".\"+spec.group`: {}", quote(&wanted));
+            errors.push(Error::invalid(&validate::path(&["metadata", field]), name, why));
+        }
     }
     if group.is_empty() && version != "v1" {
         let why = "only v1 may have an empty group and it better be legacy kube";
@@ -181,6 +184,11 @@ mod tests {
                 "spec.insecureSkipTLSVerify: Invalid value: true: local APIServices may not have insecureSkipTLSVerify",
             ]
         );
+        for (prefix, is_right) in [("v1.a.io", true), ("v1.a.ip-", false), ("v1.a.i-", false)] {
+            let service = json!({"metadata": {"generateName": prefix, "name": "v1.a.io"}, "spec": base});
+            let fields: Vec<String> = validate_service(&service).into_iter().map(|error| error.field).collect();
+            assert_eq!(fields, if is_right { vec![] } else { vec!["metadata.generateName"] }, "{prefix}");
+        }
         assert_eq!(
             told("v1.a.io", with(json!({"service": {"port": 0}}))),
             [

@@ -2,7 +2,7 @@
 
 use machinery::meta;
 use machinery::quantity::Quantity;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Sets a field that is absent, null or (a string) empty.
 pub fn set(fields: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
@@ -41,6 +41,19 @@ pub fn round_amounts(fields: &mut Map<String, Value>, name: &str) {
     }
 }
 
+/// Rounds what `resources` limits and requests.
+pub fn round_resources(fields: &mut Map<String, Value>) {
+    if let Some(resources) = within(fields, "resources") {
+        ["limits", "requests"].iter().for_each(|list| round_amounts(resources, list));
+    }
+}
+
+/// Rounds what a status tells of resources.
+pub fn round_told(status: &mut Map<String, Value>) {
+    round_amounts(status, "allocatedResources");
+    round_resources(status);
+}
+
 /// The objects of a list, to fill each in.
 pub fn each<'a>(
     object: &'a mut Map<String, Value>,
@@ -52,6 +65,15 @@ pub fn each<'a>(
 /// An object field that is there.
 pub fn within<'a>(object: &'a mut Map<String, Value>, name: &str) -> Option<&'a mut Map<String, Value>> {
     object.get_mut(name).and_then(Value::as_object_mut)
+}
+
+/// An object field, made when it is absent.
+pub fn within_made<'a>(object: &'a mut Map<String, Value>, name: &str) -> Option<&'a mut Map<String, Value>> {
+    let value = object.entry(name).or_insert_with(|| json!({}));
+    if value.is_null() {
+        *value = json!({});
+    }
+    value.as_object_mut()
 }
 
 /// `spec`, made when it is absent.

@@ -43,6 +43,7 @@ use machinery::field::ErrorList;
 use machinery::names::{self, NameCheck};
 pub use pod::remove_disabled;
 use serde_json::Value;
+pub use validate::domain_prefixed_path;
 
 use crate::gates::Gates;
 
@@ -77,6 +78,14 @@ pub struct Conversion {
     pub from_stored: fn(&mut Value),
 }
 
+/// Another version of a kind, and how an object becomes one of it, and back: `apiVersion` is set by the caller.
+pub struct OtherVersion {
+    pub group: &'static str,
+    pub version: &'static str,
+    pub to: fn(&mut Value),
+    pub from: fn(&mut Value),
+}
+
 /// How often the rules of an update go over the metadata. Upstream's kinds begin theirs with those of a create, with those
 /// of a change, or with both, and each tells what is wrong once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +116,8 @@ pub enum Grace {
 /// `fields`.
 pub struct Hooks {
     pub name: NameCheck,
+    /// The rule of names is not for `generateName`: the name that is made of it will be judged.
+    pub takes_any_prefix: bool,
     /// The rules of a new object leave `metadata` to the ones of all kinds, which run when nothing else is wrong and take
     /// every name that can stand in a path.
     pub judges_metadata_last: bool,
@@ -118,6 +129,8 @@ pub struct Hooks {
     pub takes_bare_finalizers: bool,
     /// For a row that shows another row's objects (`stored_as` in the catalogue).
     pub conversion: Option<&'static Conversion>,
+    /// Another version that the same objects are served in, whose writers' fields are theirs in this one as well.
+    pub other_version: Option<&'static OtherVersion>,
     /// Fills what the client left out. Runs on every decoded body and is idempotent.
     pub default: fn(&mut Value),
     /// Where the pod stands, or the template of one, that an object carries: a dotted path, of a pod itself "".
@@ -126,6 +139,8 @@ pub struct Hooks {
     pub prepare_create: fn(&mut Value),
     /// Also on a create, for what depends on what the client left out and defaults have filled in since.
     pub prepare_create_as_sent: fn(new: &mut Value, sent: &Value),
+    /// Fills in what a new object says only when it has been found good.
+    pub complete_created: fn(&mut Value),
     /// Carries over from the stored object what a client may not change through the main resource.
     pub prepare_update: fn(new: &mut Value, old: &Value),
     /// Carries over what a client may not change through `/status`.
@@ -175,7 +190,8 @@ pub struct Hooks {
     pub creates_on_update: bool,
     /// An update without `resourceVersion` is taken as it is.
     pub updates_unconditionally: bool,
-    /// Holds addresses and ports that are written in the same commit ([`crate::services`]).
+    /// Is given families and addresses before it is judged, and holds them and ports, which are written in the same commit
+    /// ([`crate::services`]).
     pub allocates: bool,
     /// Rules of what an object asks for, before anything is allocated; `None` on a create.
     pub validate_asked: fn(new: &Value, old: Option<&Value>) -> ErrorList,
@@ -186,15 +202,18 @@ pub struct Hooks {
 impl Hooks {
     pub const PLAIN: Hooks = Hooks {
         name: names::dns_subdomain,
+        takes_any_prefix: false,
         judges_metadata_last: false,
         metadata: MetadataRounds::CHANGE,
         status_metadata: MetadataRounds::CHANGE,
         takes_bare_finalizers: false,
         conversion: None,
+        other_version: None,
         default: |_| {},
         pod: None,
         prepare_create: |_| {},
         prepare_create_as_sent: |_, _| {},
+        complete_created: |_| {},
         prepare_update: |_, _| {},
         prepare_status: |_, _| {},
         resets: &[("", &["status"]), ("status", &["spec"])],

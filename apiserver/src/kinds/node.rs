@@ -1,10 +1,13 @@
 //! Nodes (Kubernetes concept: "Nodes").
 
+use std::cmp::Ordering;
+
 use machinery::field::{Error, ErrorList, Path, quote};
 use machinery::meta;
 use machinery::names;
 use serde_json::{Value, json};
 
+use super::defaults::round_amounts;
 use super::{Column, Hooks, MetadataRounds, ip, resource_names, validate};
 use crate::rest::table::{AGE, NAME, age};
 
@@ -29,6 +32,9 @@ pub static HOOKS: Hooks = Hooks {
         let status = &node["status"];
         if status["allocatable"].is_null() && status["capacity"].is_object() {
             node["status"]["allocatable"] = status["capacity"].clone();
+        }
+        if let Some(status) = node.get_mut("status").and_then(Value::as_object_mut) {
+            ["capacity", "allocatable"].iter().for_each(|amounts| round_amounts(status, amounts));
         }
         let cidr = meta::text(node, "spec.podCIDR").to_owned();
         let listed = meta::list(node, "spec.podCIDRs").to_vec();
@@ -126,6 +132,8 @@ fn validate_node(node: &Value) -> ErrorList {
     // Upstream looks for the taints below the metadata.
     let mut errors = validate_taints(node, &validate::path(&["metadata", "taints"]));
     errors.extend(validate_resources(node));
+    errors.extend(swap(node));
+    errors.extend(declared_features(node));
     let cidrs: Vec<&str> = meta::list(node, "spec.podCIDRs").iter().filter_map(Value::as_str).collect();
     let path = validate::path(&["spec", "podCIDRs"]);
     for (position, cidr) in cidrs.iter().enumerate() {
@@ -188,12 +196,56 @@ fn validate_resources(node: &Value) -> ErrorList {
     errors
 }
 
+/// Upstream looks for it below the metadata, too.
+fn swap(node: &Value) -> Option<Error> {
+    let capacity = meta::at(node, "status.nodeInfo.swap.capacity").as_i64().filter(|capacity| *capacity <= 0)?;
+    let path = validate::path(&["metadata", "nodeSwapStatus", "capacity"]);
+    Some(Error::invalid(&path, capacity, "must be greater than zero"))
+}
+
+/// Names in order, each once.
+fn declared_features(node: &Value) -> ErrorList {
+    let path = validate::path(&["status", "declaredFeatures"]);
+    let features: Vec<&str> = meta::list(node, "status.declaredFeatures").iter().filter_map(Value::as_str).collect();
+    let mut errors = ErrorList::new();
+    for (position, feature) in features.iter().enumerate() {
+        if let Some(why) = wrong_feature_name(feature) {
+            errors.push(Error::invalid(&path.index(position), *feature, why));
+        }
+        let Some(next) = features.get(position + 1) else { continue };
+        let at = path.index(position + 1);
+        match feature.cmp(next) {
+            Ordering::Less => {}
+            Ordering::Equal => errors.push(Error::duplicate(&at, *next)),
+            Ordering::Greater => errors.push(Error::invalid(&at, *next, "list must be sorted alphabetically")),
+        }
+    }
+    errors
+}
+
+fn wrong_feature_name(name: &str) -> Option<String> {
+    const LENGTH_MAX: usize = 253;
+    let shown = quote(name);
+    if name.len() > LENGTH_MAX {
+        return Some(format!("invalid feature name {shown}: must be no more than {LENGTH_MAX} characters"));
+    }
+    let is_segment = |segment: &str| {
+        segment.starts_with(|c: char| c.is_ascii_alphabetic()) && segment.chars().all(|c| c.is_ascii_alphanumeric())
+    };
+    let is_good = name.starts_with(|c: char| c.is_ascii_uppercase()) && name.split('/').all(is_segment);
+    (!is_good).then(|| {
+        format!(
+            "invalid feature name {shown}: must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes"
+        )
+    })
+}
+
 /// Addresses of pods and the provider's name stay once they are set.
 fn validate_update(new: &Value, old: &Value) -> ErrorList {
     let path = Path::new("spec");
     // Upstream judges some of this twice.
     let mut errors = validate_resources(new);
-    errors.extend(validate_taints(new, &validate::path(&["metadata", "taints"])));
+    errors.extend(declared_features(new));
     let addresses = meta::list(new, "status.addresses");
     for (position, address) in addresses.iter().enumerate().filter(|(at, one)| addresses[..*at].contains(one)) {
         let at = validate::path(&["status", "addresses"]).index(position);
@@ -210,15 +262,19 @@ fn validate_update(new: &Value, old: &Value) -> ErrorList {
         let why = "node updates may not change podCIDR except from \"\" to valid";
         errors.push(Error::forbidden(&path.child("podCIDRs"), why));
     }
+    errors.extend(provider(new, old, &path));
+    errors.extend(validate_taints(new, &validate::path(&["metadata", "taints"])));
     if meta::text(new, "spec.externalID") != meta::text(old, "spec.externalID") {
         errors.push(Error::forbidden(&path.child("externalID"), "may not be updated"));
     }
-    let provider = meta::text(old, "spec.providerID");
-    if !provider.is_empty() && meta::text(new, "spec.providerID") != provider {
-        let why = "node updates may not change providerID except from \"\" to valid";
-        errors.push(Error::forbidden(&path.child("providerID"), why));
-    }
     errors
+}
+
+fn provider(new: &Value, old: &Value, path: &Path) -> Option<Error> {
+    let provider = meta::text(old, "spec.providerID");
+    let why = "node updates may not change providerID except from \"\" to valid";
+    (!provider.is_empty() && meta::text(new, "spec.providerID") != provider)
+        .then(|| Error::forbidden(&path.child("providerID"), why))
 }
 
 #[cfg(test)]
@@ -230,6 +286,33 @@ mod tests {
     }
 
     #[test]
+    fn features_are_named_in_order() {
+        let told = |features: Value| -> Vec<String> {
+            let node = json!({"status": {"declaredFeatures": features}});
+            declared_features(&node).iter().map(Error::to_string).collect()
+        };
+        assert_eq!(told(json!(["A", "A/b", "Bc1/D"])), [""; 0]);
+        assert_eq!(
+            told(json!(["B", "A", "A"])),
+            [
+                "status.declaredFeatures[1]: Invalid value: \"A\": list must be sorted alphabetically",
+                "status.declaredFeatures[2]: Duplicate value: \"A\"",
+            ]
+        );
+        for wrong in ["a", "", "A/", "A/1", "A b", &"A".repeat(254)] {
+            assert_eq!(told(json!([wrong])).len(), 1, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn swap_is_more_than_nothing() {
+        let told = |capacity: i64| swap(&json!({"status": {"nodeInfo": {"swap": {"capacity": capacity}}}}));
+        assert!(told(1).is_none());
+        let why = "metadata.nodeSwapStatus.capacity: Invalid value: 0: must be greater than zero";
+        assert_eq!(told(0).map(|error| error.to_string()).as_deref(), Some(why));
+    }
+
+    #[test]
     fn what_stays_once_it_is_set() {
         let node = |spec: Value| json!({"spec": spec});
         assert_eq!(told(node(json!({"podCIDRs": ["10.0.0.0/24"], "providerID": "x"})), node(json!({}))), [""; 0]);
@@ -238,8 +321,8 @@ mod tests {
             told(node(json!({"podCIDRs": ["10.0.1.0/24"], "providerID": "y", "externalID": "z"})), node(old)),
             [
                 "spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid",
-                "spec.externalID: Forbidden: may not be updated",
                 "spec.providerID: Forbidden: node updates may not change providerID except from \"\" to valid",
+                "spec.externalID: Forbidden: may not be updated",
             ]
         );
     }

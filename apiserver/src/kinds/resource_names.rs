@@ -106,7 +106,7 @@ pub fn quota(name: &str, path: &Path) -> ErrorList {
 /// An amount of a resource: not negative, and whole where the resource is counted.
 pub fn amount(name: &str, value: &Value, path: &Path) -> ErrorList {
     let mut errors: ErrorList = validate::not_negative_quantity(value, path).into_iter().collect();
-    let is_whole = Quantity::from_value(value).is_ok_and(|amount| amount.milli_value() % 1000 == 0);
+    let is_whole = Quantity::from_value(value).is_ok_and(|amount| !amount.is_fractional());
     if !is_whole && (COUNTS.contains(&name) || is_extended(name)) {
         errors.push(Error::invalid(path, value.clone(), "must be an integer"));
     }

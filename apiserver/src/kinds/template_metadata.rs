@@ -25,13 +25,14 @@ const OWN: [(&str, &str); 13] = [
 pub fn validate(metadata: &Value, path: &Path) -> ErrorList {
     let mut errors = validate_annotations(&metadata["annotations"], &path.child("annotations"));
     errors.extend(validate_labels(&metadata["labels"], &path.child("labels")));
-    let is_set = |value: &Value| match value {
+    // A period of no seconds is one.
+    let is_set = |field: &str| match &metadata[field] {
         Value::Null => false,
         Value::String(text) => !text.is_empty(),
         Value::Array(items) => !items.is_empty(),
-        other => other != &Value::from(0),
+        other => other != &Value::from(0) || field == "deletionGracePeriodSeconds",
     };
-    let given = OWN.iter().filter(|(field, _)| is_set(&metadata[*field]));
+    let given = OWN.iter().filter(|(field, _)| is_set(field));
     errors.extend(given.map(|(_, told)| Error::forbidden(&path.child(told), "cannot be set")));
     errors
 }
@@ -47,5 +48,8 @@ mod tests {
         let metadata = json!({"labels": {"a": "b"}, "name": "x", "uid": "y", "generateName": "", "finalizers": []});
         let told: Vec<String> = validate(&metadata, &Path::new("metadata")).iter().map(Error::to_string).collect();
         assert_eq!(told, ["metadata.name: Forbidden: cannot be set", "metadata.uID: Forbidden: cannot be set"]);
+        let numbers = json!({"generation": 0, "deletionGracePeriodSeconds": 0});
+        let told: Vec<String> = validate(&numbers, &Path::new("m")).iter().map(Error::to_string).collect();
+        assert_eq!(told, ["m.deletionGracePeriodSeconds: Forbidden: cannot be set"]);
     }
 }

@@ -1,10 +1,12 @@
 //! Cluster addresses and node ports of Services (Kubernetes concept: "Service ClusterIP allocation").
 //!
-//! Enter at [`ServiceRanges::companions`]. What a Service holds is written in the commit that writes the Service, so
+//! Enter at [`ServiceRanges::complete`], which fills in families and addresses before a Service is judged, and then at
+//! [`ServiceRanges::companions`], which says what is written beside it. What a Service holds is written in the commit that writes the Service, so
 //! that no address is lost or given twice, whatever dies when: IPAddress objects for addresses, upstream's bitmap under
 //! `ranges/servicenodeports` for ports.
 
 mod addresses;
+mod families;
 mod ledger;
 mod ports;
 pub mod repair;
@@ -60,8 +62,8 @@ impl ServiceRanges {
         ranges
     }
 
-    /// Completes `new` with what it needs, and says what must be written beside it. In a dry run, nothing: what is chosen
-    /// is a stand-in, and addresses may be in use, as upstream has it.
+    /// Completes `new` with the ports that it needs, and says what must be written beside it. In a dry run, nothing: what
+    /// is chosen is a stand-in, and addresses may be in use, as upstream has it.
     pub async fn companions(
         &self,
         api: &Api,
@@ -74,9 +76,6 @@ impl ServiceRanges {
         let mut placeholder = Value::Null;
         let new = new.unwrap_or(&mut placeholder);
         let old = old.unwrap_or(&none);
-        if !new.is_null() {
-            self.complete_addresses(api, new, old, dry_run)?;
-        }
         for address in cluster_ips(new).iter().filter(|text| !text.parse().is_ok_and(|address| holds(old, &address))) {
             self.claim(api, new, address, dry_run, &mut commit)?;
         }
@@ -88,74 +87,32 @@ impl ServiceRanges {
         Ok(commit)
     }
 
-    /// Families, policy and addresses of a Service that has none yet.
-    fn complete_addresses(&self, api: &Api, new: &mut Value, old: &Value, dry_run: bool) -> Result<(), Status> {
-        let kind = meta::text(new, "spec.type").to_owned();
-        let spec = meta::object_mut(new, "spec");
-        if kind == "ExternalName" {
-            for name in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-                spec.remove(name);
-            }
+    /// Families, policy and addresses of a Service that has none yet; `old` is null on a create.
+    pub fn complete(&self, api: &Api, new: &mut Value, old: &Value, dry_run: bool) -> Result<(), Status> {
+        if meta::text(new, "spec.type") == "ExternalName" {
             return Ok(());
         }
-        let kept = meta::text(old, "spec.clusterIP");
-        let unset = spec.get("clusterIP").and_then(Value::as_str).unwrap_or_default().is_empty();
-        if unset && !kept.is_empty() && meta::text(old, "spec.type") != "ExternalName" {
-            for name in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-                spec.insert(name.into(), old["spec"][name].clone());
-            }
+        if meta::list(new, "spec.clusterIPs").is_empty() && !meta::text(new, "spec.clusterIP").is_empty() {
+            let address = new["spec"]["clusterIP"].clone();
+            meta::object_mut(new, "spec").insert("clusterIPs".into(), json!([address]));
         }
-        self.complete_families(new);
-        if meta::text(new, "spec.clusterIP").is_empty() {
-            let addresses = self.choose(api, new, dry_run)?;
+        let known: Vec<&str> = self.addresses.iter().map(AddressRange::family).collect();
+        families::complete(new, old, &known)
+            .map_err(|errors| Status::invalid("", "Service", meta::name(new), &errors))?;
+        if meta::text(new, "spec.clusterIP") != "None" {
+            let mut addresses = meta::list(new, "spec.clusterIPs").to_vec();
+            addresses.extend(self.choose(api, new, addresses.len(), dry_run)?.into_iter().map(Value::from));
             let spec = meta::object_mut(new, "spec");
             spec.insert("clusterIP".into(), json!(addresses.first()));
             spec.insert("clusterIPs".into(), json!(addresses));
-        } else if meta::list(new, "spec.clusterIPs").is_empty() {
-            let address = new["spec"]["clusterIP"].clone();
-            meta::object_mut(new, "spec").insert("clusterIPs".into(), json!([address]));
         }
         Ok(())
     }
 
-    fn complete_families(&self, new: &mut Value) {
-        // Without a selector nobody here says which addresses stand behind the name: any may.
-        let headless = meta::text(new, "spec.clusterIP") == "None";
-        if headless && meta::map(new, "spec.selector").is_empty() {
-            let policy = meta::at(new, "spec.ipFamilyPolicy").clone();
-            let first = self.addresses.first().map_or("IPv4", AddressRange::family);
-            let second = if first == "IPv4" { "IPv6" } else { "IPv4" };
-            let spec = meta::object_mut(new, "spec");
-            if policy.is_null() {
-                spec.insert("ipFamilyPolicy".into(), "RequireDualStack".into());
-            }
-            if policy != "SingleStack" && spec.get("ipFamilies").and_then(Value::as_array).is_none_or(Vec::is_empty) {
-                spec.insert("ipFamilies".into(), json!([first, second]));
-            }
-        }
-        let policy = match meta::text(new, "spec.ipFamilyPolicy") {
-            "" => "SingleStack",
-            policy => policy,
-        }
-        .to_owned();
-        let given = meta::list(new, "spec.ipFamilies").to_vec();
-        let families: Vec<Value> = if !given.is_empty() {
-            given
-        } else if let Ok(address) = meta::text(new, "spec.clusterIP").parse::<IpAddr>() {
-            vec![family_of(&address).into()]
-        } else if policy == "SingleStack" {
-            self.addresses.iter().take(1).map(|range| range.family().into()).collect()
-        } else {
-            self.addresses.iter().map(|range| range.family().into()).collect()
-        };
-        let spec = meta::object_mut(new, "spec");
-        spec.insert("ipFamilyPolicy".into(), policy.into());
-        spec.insert("ipFamilies".into(), families.into());
-    }
-
-    /// A free address in each of the Service's families; in a dry run the network's own, which nobody has.
-    fn choose(&self, api: &Api, new: &Value, dry_run: bool) -> Result<Vec<String>, Status> {
-        let families = meta::list(new, "spec.ipFamilies").iter().filter_map(Value::as_str);
+    /// A free address in each of the Service's families but those that have one; in a dry run the network's own, which
+    /// nobody has.
+    fn choose(&self, api: &Api, new: &Value, had: usize, dry_run: bool) -> Result<Vec<String>, Status> {
+        let families = meta::list(new, "spec.ipFamilies").iter().skip(had).filter_map(Value::as_str);
         let ranges = self.current(api);
         families
             .map(|family| {
@@ -222,6 +179,9 @@ pub fn family_of(address: &IpAddr) -> &'static str {
 
 /// The addresses that a Service holds; headless and ExternalName ones hold none.
 fn cluster_ips(service: &Value) -> Vec<String> {
+    if meta::text(service, "spec.type") == "ExternalName" {
+        return Vec::new();
+    }
     let listed = meta::list(service, "spec.clusterIPs").iter().filter_map(Value::as_str);
     listed.filter(|address| !address.is_empty() && *address != "None").map(str::to_owned).collect()
 }

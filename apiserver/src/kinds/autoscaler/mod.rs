@@ -12,7 +12,7 @@ use machinery::meta;
 use serde_json::{Map, Value, json};
 
 use super::defaults::{set, set_absent, spec, within};
-use super::{Conversion, Hooks};
+use super::{Conversion, Hooks, OtherVersion};
 
 const HOOKS: Hooks = Hooks {
     default: |autoscaler| default(spec(autoscaler)),
@@ -24,7 +24,12 @@ const HOOKS: Hooks = Hooks {
     ..Hooks::PLAIN
 };
 
-pub static V2: Hooks = Hooks { prepare_create_as_sent: keep_no_policies, ..HOOKS };
+pub static V2: Hooks = Hooks { prepare_create_as_sent: keep_no_policies, other_version: Some(&OLDER), ..HOOKS };
+
+static OLDER: OtherVersion =
+    OtherVersion { group: "autoscaling", version: "v1", to: convert::to_v1, from: convert::to_v2 };
+static NEWER: OtherVersion =
+    OtherVersion { group: "autoscaling", version: "v2", to: convert::to_v2, from: convert::to_v1 };
 
 /// A list of policies that was sent empty is none that is left out: it is not filled in, and refused.
 fn keep_no_policies(new: &mut Value, sent: &Value) {
@@ -39,17 +44,12 @@ fn keep_no_policies(new: &mut Value, sent: &Value) {
 
 static CONVERSION: Conversion = Conversion { to_stored: convert::to_v2, from_stored: convert::to_v1 };
 
-pub static V1: Hooks = Hooks { default: default_v1, conversion: Some(&CONVERSION), ..HOOKS };
+pub static V1: Hooks =
+    Hooks { default: default_v1, conversion: Some(&CONVERSION), other_version: Some(&NEWER), ..HOOKS };
 
 /// Of servers with the feature HPAScaleToZero.
-pub static V2_TO_ZERO: Hooks =
-    Hooks { prepare_create_as_sent: keep_no_policies, validate_against: validate::autoscaler_to_zero, ..HOOKS };
-pub static V1_TO_ZERO: Hooks = Hooks {
-    default: default_v1,
-    conversion: Some(&CONVERSION),
-    validate_against: validate::autoscaler_to_zero,
-    ..HOOKS
-};
+pub static V2_TO_ZERO: Hooks = Hooks { validate_against: validate::autoscaler_to_zero, ..V2 };
+pub static V1_TO_ZERO: Hooks = Hooks { validate_against: validate::autoscaler_to_zero, ..V1 };
 
 fn default_v1(autoscaler: &mut Value) {
     let has_metrics = convert::has_metrics(autoscaler);

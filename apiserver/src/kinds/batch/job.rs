@@ -7,7 +7,7 @@ use machinery::selector::Selector;
 use serde_json::{Map, Value, json};
 
 use super::{columns, failure_policy, job_status, job_update, success_policy};
-use crate::kinds::defaults::{each, set, set_absent, spec, within};
+use crate::kinds::defaults::{each, set, set_absent, spec, within, within_made};
 use crate::kinds::go_form;
 use crate::kinds::workload::{name_warning, template};
 use crate::kinds::{Hooks, MetadataRounds, validate};
@@ -21,6 +21,11 @@ pub static JOB: Hooks = Hooks {
         job["status"] = json!({});
     },
     prepare_create_as_sent: share_labels,
+    complete_created: |job| {
+        if meta::map(job, "metadata.labels").is_empty() {
+            take_labels(job);
+        }
+    },
     validate_against: judge,
     validate_update: job_update::validate,
     validate_status: job_status::validate,
@@ -95,19 +100,17 @@ fn own_labels(job: &Value) -> Vec<(&'static str, String)> {
     of(NAME_LABELS, meta::name(job)).into_iter().chain(of(UID_LABELS, meta::uid(job))).collect()
 }
 
-/// An object field, made when it is absent.
-fn within_made<'a>(fields: &'a mut Map<String, Value>, name: &str) -> Option<&'a mut Map<String, Value>> {
-    let value = fields.entry(name).or_insert_with(|| json!({}));
-    if value.is_null() {
-        *value = json!({});
+/// A Job that was sent without labels takes over those of its template, the generated ones among them. Where the template
+/// had none either, they are shared only once they are found good.
+fn share_labels(job: &mut Value, sent: &Value) {
+    if meta::map(sent, "metadata.labels").is_empty() && meta::at(sent, "spec.template.metadata.labels").is_object() {
+        take_labels(job);
     }
-    value.as_object_mut()
 }
 
-/// A Job that was sent without labels takes over those of its template, the generated ones among them.
-fn share_labels(job: &mut Value, sent: &Value) {
+fn take_labels(job: &mut Value) {
     let labels = meta::at(job, "spec.template.metadata.labels").clone();
-    if meta::map(sent, "metadata.labels").is_empty() && labels.is_object() {
+    if labels.is_object() {
         meta::metadata_mut(job).insert("labels".into(), labels);
     }
 }

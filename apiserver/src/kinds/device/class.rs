@@ -11,6 +11,7 @@ use super::{CONFIGURATIONS_MAX, configuration, each, selector};
 pub static HOOKS: Hooks = Hooks {
     metadata: MetadataRounds::BOTH,
     name: validate::long_name,
+    takes_any_prefix: true,
     validate_against: validate_class,
     has_generation: true,
     ..Hooks::PLAIN

@@ -83,6 +83,18 @@ const CONSTRAINT: Form =
 const CONFIGURATION: Form = Form::Struct(&[("requests", POINTER), OPAQUE]);
 const OPAQUE: (&str, Form) = ("opaque", Form::Struct(&[("driver", TEXT), ("parameters", POINTER)]));
 
+/// An attribute of a device.
+pub const ATTRIBUTE: Form = Form::Struct(&[
+    ("int", Form::As("IntValue", &POINTER)),
+    ("bool", Form::As("BoolValue", &POINTER)),
+    ("string", Form::As("StringValue", &POINTER)),
+    ("version", Form::As("VersionValue", &POINTER)),
+    ("ints", Form::As("IntValues", &POINTER)),
+    ("bools", Form::As("BoolValues", &POINTER)),
+    ("strings", Form::As("StringValues", &POINTER)),
+    ("versions", Form::As("VersionValues", &POINTER)),
+]);
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

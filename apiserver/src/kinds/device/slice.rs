@@ -6,9 +6,10 @@ use machinery::names;
 use machinery::quantity::Quantity;
 use serde_json::{Map, Value};
 
-use super::super::go_form::{POINTER, TEXT};
+use super::super::go_form::{self, POINTER, TEXT};
 use super::super::storage::driver_name;
 use super::super::{Hooks, pod, text_column, validate};
+use super::form;
 use super::{
     DOMAIN_BYTES_MAX, EFFECTS, IDENTIFIER_BYTES_MAX, binding_conditions, each, each_once, label, name_of, pool_name,
     prepare::prepare, qualified,
@@ -123,7 +124,10 @@ fn nodes(spec: &Value, path: &Path) -> ErrorList {
         errors.extend(pod::validate::node_selector(selector, &at));
         if meta::list(selector, "nodeSelectorTerms").len() != 1 {
             let why = "must have exactly one node selector term";
-            errors.push(Error::invalid(&at.child("nodeSelectorTerms"), selector["nodeSelectorTerms"].clone(), why));
+            let terms = &selector["nodeSelectorTerms"];
+            let error = Error::invalid(&at.child("nodeSelectorTerms"), terms.clone(), why);
+            let shown = go_form::write(terms, &pod::NODE_TERMS);
+            errors.push(if terms.is_null() { error } else { error.showing(shown) });
         }
     }
     for (field, way) in [("allNodes", "`allNodes`"), ("perDeviceNodeSelection", "`perDeviceNodeSelection`")] {
@@ -250,8 +254,11 @@ fn attribute(attribute: &Value, path: &Path) -> ErrorList {
         }
     }
     if values != 1 {
-        let value = if values == 0 { "".into() } else { attribute.clone() };
-        errors.push(Error::invalid(path, value, "exactly one value must be specified"));
+        let why = "exactly one value must be specified";
+        errors.push(match values {
+            0 => Error::invalid(path, "", why),
+            _ => Error::invalid(path, attribute.clone(), why).showing(go_form::write(attribute, &form::ATTRIBUTE)),
+        });
     }
     errors
 }

@@ -17,7 +17,7 @@ pub static HOOKS: Hooks = Hooks {
         let path = validate::path(&["spec", "parentRef"]);
         let holder = |address: &Value| address["spec"]["parentRef"].clone();
         validate::immutable(&holder(new), &holder(old), &path)
-            .map(|error| error.showing(shown(&holder(new))))
+            .map(|error| if holder(new).is_null() { error } else { error.showing(shown(&holder(new))) })
             .into_iter()
             .collect()
     },

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use super::image::is_latest;
 use super::together;
-use crate::kinds::defaults::{each, set, set_absent, set_number, within};
+use crate::kinds::defaults::{each, round_amounts, round_resources, round_told, set, set_absent, set_number, within};
 use crate::kinds::volume::{claim, defaults as sources};
 
 type Fields = Map<String, Value>;
@@ -28,6 +29,13 @@ pub fn pod(spec: &mut Fields) {
     }
 }
 
+pub fn status(status: &mut Fields) {
+    round_told(status);
+    for list in ["initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"] {
+        each(status, list).for_each(round_told);
+    }
+}
+
 /// The spec of a pod or of a template.
 pub fn spec(spec: &mut Fields) {
     set(spec, "dnsPolicy", "ClusterFirst");
@@ -36,6 +44,8 @@ pub fn spec(spec: &mut Fields) {
     set(spec, "terminationGracePeriodSeconds", 30);
     set(spec, "securityContext", json!({}));
     service_account(spec);
+    round_amounts(spec, "overhead");
+    round_resources(spec);
     for list in ["initContainers", "containers", "ephemeralContainers"] {
         each(spec, list).for_each(container);
     }
@@ -61,6 +71,7 @@ fn container(container: &mut Fields) {
     set(container, "terminationMessagePath", "/dev/termination-log");
     set(container, "terminationMessagePolicy", "File");
     set(container, "resources", json!({}));
+    round_resources(container);
     let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
     let policy = if is_latest(image) { "Always" } else { "IfNotPresent" };
     set(container, "imagePullPolicy", policy);
@@ -88,31 +99,6 @@ fn container(container: &mut Fields) {
             }
         }
     }
-}
-
-/// An image without a tag, or with the tag `latest`, is pulled each time; a digest never changes, and what is no
-/// reference has no tag.
-fn is_latest(image: &str) -> bool {
-    if image.contains('@') || !is_reference(image) {
-        return false;
-    }
-    let name = image.rsplit('/').next().unwrap_or_default();
-    name.split_once(':').is_none_or(|(_, tag)| tag == "latest")
-}
-
-/// `[host[:port]/]path[:tag]`, as the distribution's reference grammar has it.
-fn is_reference(image: &str) -> bool {
-    const NAME_LENGTH_MAX: usize = 255;
-    let (head, last) = image.rsplit_once('/').map_or(("", image), |(head, last)| (head, last));
-    let name = last.split(':').next().unwrap_or_default();
-    let is_part = |part: &str| {
-        let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        part.starts_with(edge) && part.ends_with(edge) && part.chars().all(|c| edge(c) || matches!(c, '.' | '_' | '-'))
-    };
-    let mut parts = head.split('/').filter(|part| !part.is_empty());
-    // The first part may be a host, with a port and capitals.
-    let host = parts.next().is_none_or(|host| host.chars().all(|c| c.is_ascii_alphanumeric() || ".:-_[]".contains(c)));
-    host && parts.all(is_part) && is_part(name) && image.len() <= NAME_LENGTH_MAX
 }
 
 /// A limit without a request is also the request.
@@ -205,16 +191,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tag_decides_when_to_pull() {
-        for image in ["nginx", "nginx:latest", "reg:5000/a/nginx"] {
-            assert!(is_latest(image), "{image}");
-        }
-        for image in ["nginx:1.27", "nginx@sha256:00", "reg:5000/nginx:1"] {
-            assert!(!is_latest(image), "{image}");
-        }
-    }
-
-    #[test]
     fn defaults_are_idempotent() {
         let mut once = json!({"containers": [{"image": "a", "ports": [{"containerPort": 80}],
             "readinessProbe": {"httpGet": {"port": 80}}, "resources": {"limits": {"cpu": "1"}}}],
@@ -225,6 +201,22 @@ mod tests {
         assert_eq!(once, twice);
         assert_eq!(once["containers"][0]["resources"]["requests"]["cpu"], "1");
         assert_eq!(once["volumes"][0]["emptyDir"], json!({}));
+    }
+
+    #[test]
+    fn what_a_status_tells_of_resources_is_rounded() {
+        let told =
+            |amount: &str| json!({"allocatedResources": {"cpu": amount}, "resources": {"limits": {"cpu": amount}}});
+        let status = |amount: &str| {
+            let mut status = told(amount);
+            for list in ["initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"] {
+                status[list] = json!([told(amount)]);
+            }
+            status
+        };
+        let mut fine = status("100u");
+        super::status(fine.as_object_mut().unwrap());
+        assert_eq!(fine, status("1m"));
     }
 
     /// Upstream's `SetDefaults_Pod` is for pods alone.

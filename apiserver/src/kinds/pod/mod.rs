@@ -5,6 +5,7 @@ mod columns;
 pub mod defaults;
 mod disabled;
 mod form;
+mod image;
 mod label_keys;
 mod paths;
 mod ports;
@@ -19,7 +20,7 @@ use machinery::names;
 use serde_json::{Value, json};
 
 pub use disabled::remove_disabled;
-pub use form::{NODE_SELECTOR, spec as spec_form, template as template_form};
+pub use form::{NODE_SELECTOR, NODE_TERMS, spec as spec_form, template as template_form};
 
 use super::{Grace, Hooks, MetadataRounds};
 
@@ -28,6 +29,9 @@ pub static HOOKS: Hooks = Hooks {
     pod: Some(""),
     default: |pod| {
         defaults::pod(super::defaults::spec(pod));
+        if let Some(status) = pod.get_mut("status").and_then(Value::as_object_mut) {
+            defaults::status(status);
+        }
         align_addresses(pod);
     },
     prepare_create,

@@ -197,7 +197,7 @@ const BYTES: [&str; 2] = ["memory", "ephemeral-storage"];
 /// Parts of a byte.
 fn fraction(amounts: &Value, name: &str, path: &Path) -> Option<String> {
     let amount = Quantity::from_value(amounts.get(name)?).ok()?;
-    let shown = (amount.milli_value() % 1000 != 0).then(|| quote(&amount.to_string()))?;
+    let shown = amount.is_fractional().then(|| quote(&amount.to_string()))?;
     Some(format!("{}: fractional byte value {shown} is invalid, must be an integer", path.key(name)))
 }
 

@@ -9,7 +9,7 @@ use machinery::meta;
 use machinery::names;
 use serde_json::{Value, json};
 
-use crate::kinds::defaults::{each, set, set_number, spec, within};
+use crate::kinds::defaults::{each, set, set_absent, set_number, spec, within};
 use crate::kinds::{Column, Hooks};
 use crate::rest::table::{AGE, NAME, age};
 
@@ -73,8 +73,8 @@ fn default(service: &mut Value) {
     if is_reachable_from_outside {
         set(fields, "externalTrafficPolicy", "Cluster");
     }
-    if kind != "ExternalName" {
-        set(fields, "internalTrafficPolicy", "Cluster");
+    if ["ClusterIP", "NodePort", "LoadBalancer"].contains(&kind.as_str()) {
+        set_absent(fields, "internalTrafficPolicy", "Cluster");
     }
     if kind == "LoadBalancer" {
         set(fields, "allocateLoadBalancerNodePorts", true);
@@ -95,7 +95,7 @@ fn default(service: &mut Value) {
         let entries = service.pointer_mut("/status/loadBalancer/ingress").and_then(Value::as_array_mut);
         for entry in entries.into_iter().flatten().filter_map(Value::as_object_mut) {
             if entry.get("ip").and_then(Value::as_str).is_some_and(|ip| !ip.is_empty()) {
-                set(entry, "ipMode", "VIP");
+                set_absent(entry, "ipMode", "VIP");
             }
         }
     }
@@ -150,4 +150,18 @@ fn ports(service: &Value) -> String {
         })
         .collect();
     shown.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_of_a_balancer_has_a_mode_unless_it_says_one() {
+        let ingress = json!([{"ip": "1.2.3.4"}, {"ip": "1.2.3.4", "ipMode": ""}, {"hostname": "a.b"}]);
+        let mut service = json!({"spec": {"type": "LoadBalancer"}, "status": {"loadBalancer": {"ingress": ingress}}});
+        default(&mut service);
+        let modes = meta::list(&service, "status.loadBalancer.ingress").iter().map(|entry| entry["ipMode"].clone());
+        assert_eq!(modes.collect::<Vec<_>>(), [json!("VIP"), json!(""), json!(null)]);
+    }
 }

@@ -77,10 +77,7 @@ fn is_headless(service: &Value) -> bool {
     matches!(meta::list(service, "spec.clusterIPs"), [only] if only == "None")
 }
 
-fn is_single(service: &Value) -> bool {
-    service["spec"]["ipFamilyPolicy"] == "SingleStack"
-}
-
+/// Who releases a family must want one only: that was judged before ([`crate::services`]).
 fn addresses(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let (now, before) = (meta::list(new, "spec.clusterIPs"), meta::list(old, "spec.clusterIPs"));
@@ -90,17 +87,7 @@ fn addresses(new: &Value, old: &Value) -> ErrorList {
     for (position, _) in kept.filter(|(_, (now, before))| now != before) {
         errors.push(Error::invalid(&path.index(position), json!(now), FIXED));
     }
-    if now.is_empty() && !before.is_empty() {
-        errors.push(Error::invalid(&path.index(0), json!(now), "primary clusterIP can not be unset"));
-    }
-    if now.len() == 1 && before.len() > 1 && !is_single(new) {
-        errors.push(released(new, "must be set to 'SingleStack' when releasing the secondary clusterIP"));
-    }
     errors
-}
-
-fn released(new: &Value, why: &str) -> Error {
-    Error::invalid(&validate::path(&["spec", "ipFamilyPolicy"]), new["spec"]["ipFamilyPolicy"].clone(), why)
 }
 
 fn families(new: &Value, old: &Value) -> ErrorList {
@@ -114,9 +101,6 @@ fn families(new: &Value, old: &Value) -> ErrorList {
     let compared = if now.len() == before.len() { now.len() } else { 1 };
     let changed = now.iter().zip(before).take(compared).filter(|(now, before)| now != before);
     errors.extend(changed.map(|_| Error::invalid(&path, json!(now), FIXED)));
-    if now.len() == 1 && before.len() > 1 && !is_single(new) {
-        errors.push(released(new, "must be set to 'SingleStack' when releasing the secondary ipFamily"));
-    }
     errors
 }
 

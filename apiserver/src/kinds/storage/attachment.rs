@@ -7,10 +7,18 @@ use serde_json::Value;
 
 use super::super::{Column, Hooks, MetadataRounds, RESETS_WITH_METADATA, reset_status, text_column, validate, volume};
 use super::driver_name;
+use crate::kinds::defaults::round_amounts;
 use crate::rest::table::{AGE, NAME, age};
 
 pub static HOOKS: Hooks = Hooks {
     metadata: MetadataRounds::WHOLE,
+    default: |attachment| {
+        let inline = attachment.pointer_mut("/spec/source/inlineVolumeSpec").and_then(Value::as_object_mut);
+        if let Some(inline) = inline {
+            round_amounts(inline, "capacity");
+            volume::defaults::source(inline);
+        }
+    },
     prepare_create: reset_status,
     resets: RESETS_WITH_METADATA,
     prepare_status: validate::keep_metadata,
@@ -48,9 +56,14 @@ fn immutable_spec(new: &Value, old: &Value) -> ErrorList {
 fn validate_attachment(attachment: &Value) -> ErrorList {
     let (path, spec) = (Path::new("spec"), &attachment["spec"]);
     let mut errors = driver_name(meta::text(spec, "attacher"), &path.child("attacher"));
-    errors.extend(source(&spec["source"], &path.child("source")));
+    let source_at = path.child("source");
+    errors.extend(source(&spec["source"], &source_at));
     errors.extend(validate::named(meta::text(spec, "nodeName"), names::dns_subdomain, &path.child("nodeName")));
     errors.extend(status(&attachment["status"], &Path::new("status")));
+    // Upstream asks for it last.
+    let name = meta::at(spec, "source.persistentVolumeName").as_str();
+    let at = source_at.child("persistentVolumeName");
+    errors.extend(name.into_iter().flat_map(|name| validate::named(name, names::dns_subdomain, &at)));
     errors
 }
 
@@ -58,15 +71,13 @@ fn source(source: &Value, path: &Path) -> ErrorList {
     const ONE: &str = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
     let (inline, name) = (&source["inlineVolumeSpec"], source["persistentVolumeName"].as_str());
     let at = path.child("persistentVolumeName");
-    let mut errors = match (inline.is_null(), name) {
+    match (inline.is_null(), name) {
         (true, None) => vec![Error::required(path, ONE)],
         (false, Some(_)) => vec![Error::forbidden(path, ONE)],
         (true, Some("")) => vec![Error::required(&at, "must specify non empty persistentVolumeName")],
         (true, Some(_)) => ErrorList::new(),
         (false, None) => volume::validate_inline(inline, &path.child("inlineVolumeSpec")),
-    };
-    errors.extend(name.into_iter().flat_map(|name| validate::named(name, names::dns_subdomain, &at)));
-    errors
+    }
 }
 
 const METADATA_BYTES_MAX: usize = 256 * 1024;
@@ -116,6 +127,15 @@ mod tests {
                 "spec.source.inlineVolumeSpec.csi: Required value: has to be specified in the context of inline volumes",
             ]
         );
+    }
+
+    #[test]
+    fn an_inline_volume_has_a_volumes_defaults() {
+        let inline = json!({"hostPath": {"path": "/x"}, "capacity": {"storage": "1n"}});
+        let mut attachment = json!({"spec": {"source": {"inlineVolumeSpec": inline}}});
+        (HOOKS.default)(&mut attachment);
+        let inline = &attachment["spec"]["source"]["inlineVolumeSpec"];
+        assert_eq!(*inline, json!({"hostPath": {"path": "/x", "type": ""}, "capacity": {"storage": "1m"}}));
     }
 
     #[test]

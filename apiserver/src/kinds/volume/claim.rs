@@ -8,7 +8,7 @@ use machinery::names;
 use machinery::quantity::Quantity;
 use serde_json::{Value, json};
 
-use super::super::defaults::{set, spec};
+use super::super::defaults::{round_amounts, round_resources, set, spec};
 use super::super::{Hooks, MetadataRounds, go_form, text_column, validate};
 use super::{
     CLASS_ANNOTATION, VOLUME_MODE, VOLUME_MODES, access_modes, class, form, optional_class, or_unset, positive,
@@ -19,7 +19,7 @@ use crate::rest::table::{AGE, NAME, age};
 pub static HOOKS: Hooks = Hooks {
     metadata: MetadataRounds::BOTH,
     default: |claim| {
-        set(meta::object_mut(claim, "status"), "phase", "Pending");
+        default_status(meta::object_mut(claim, "status"));
         default_spec(spec(claim));
     },
     prepare_create: |claim| {
@@ -51,6 +51,13 @@ pub fn default_spec(fields: &mut serde_json::Map<String, Value>) {
     if fields.get("volumeMode").is_none_or(Value::is_null) {
         fields.insert("volumeMode".into(), "Filesystem".into());
     }
+    round_resources(fields);
+}
+
+/// As [`default_spec`], of a claim's status.
+pub fn default_status(fields: &mut serde_json::Map<String, Value>) {
+    set(fields, "phase", "Pending");
+    ["capacity", "allocatedResources"].iter().for_each(|amounts| round_amounts(fields, amounts));
 }
 
 fn cells(claim: &Value, now: i64) -> Vec<Value> {
@@ -300,7 +307,7 @@ pub fn spec_warnings(spec: &Value, path: &Path) -> Vec<String> {
     let mut warnings = Vec::new();
     for list in ["requests", "limits"] {
         if let Ok(amount) = Quantity::from_value(&spec["resources"][list]["storage"])
-            && amount.milli_value() % 1000 != 0
+            && amount.is_fractional()
         {
             let path = path.child("resources").child(list).key("storage");
             let amount = machinery::field::quote(&amount.to_string());

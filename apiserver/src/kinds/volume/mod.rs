@@ -15,7 +15,7 @@ use machinery::names;
 use machinery::quantity::Quantity;
 use serde_json::{Value, json};
 
-use super::defaults::{set, spec};
+use super::defaults::{round_amounts, set, spec};
 use super::{Column, Hooks, MetadataRounds, go_form, node_labels, pod, text_column, validate};
 use crate::rest::table::{AGE, NAME, age};
 
@@ -36,6 +36,7 @@ pub static HOOKS: Hooks = Hooks {
             fields.insert("volumeMode".into(), "Filesystem".into());
         }
         defaults::source(fields);
+        round_amounts(fields, "capacity");
     },
     prepare_create: |volume| {
         let now = volume["metadata"]["creationTimestamp"].clone();

@@ -200,9 +200,15 @@ mod tests {
             (json!("0%"), json!(0), Some("r.maxUnavailable")),
             (json!("101%"), json!(0), Some("r.maxUnavailable")),
             (json!(""), json!(0), Some("r.maxUnavailable")),
+            (json!(0), json!("x"), Some("r.maxSurge")),
         ] {
             let errors = rolling_update(&json!({"maxUnavailable": unavailable, "maxSurge": surge}), &path);
             assert_eq!(errors.first().map(|error| error.field.as_str()), want, "{unavailable} {surge}");
+        }
+        // A text that is a number is no percentage, but it is a number.
+        for (surge, count) in [("1", 1), ("007", 1), ("0", 2), ("x", 2)] {
+            let errors = rolling_update(&json!({"maxUnavailable": 0, "maxSurge": surge}), &path);
+            assert_eq!(errors.len(), count, "{surge}");
         }
     }
 }

@@ -12,6 +12,8 @@ mod revision;
 mod stateful_set;
 pub mod template;
 
+use std::num::{IntErrorKind, ParseIntError};
+
 use machinery::field::{Error, ErrorList, Path};
 use machinery::intstr::IntOrString;
 use machinery::meta;
@@ -121,7 +123,17 @@ fn positive_or_percent(value: &Value, path: &Path) -> ErrorList {
 }
 
 fn percent(value: &Value) -> Option<i64> {
-    value.as_str()?.strip_suffix('%')?.parse().ok()
+    let text = value.as_str()?;
+    names::percent(text).is_empty().then(|| saturating(text.trim_end_matches('%')))
+}
+
+/// As Go reads a number and does not ask whether it could: one too large is the largest, and none is zero.
+fn saturating(text: &str) -> i64 {
+    text.parse().unwrap_or_else(|error: ParseIntError| match error.kind() {
+        IntErrorKind::PosOverflow => i64::MAX,
+        IntErrorKind::NegOverflow => i64::MIN,
+        _ => 0,
+    })
 }
 
 fn at_most_all(value: &Value, path: &Path) -> Option<Error> {
@@ -129,11 +141,12 @@ fn at_most_all(value: &Value, path: &Path) -> Option<Error> {
     is_more.then(|| Error::invalid(path, value.clone(), "must not be greater than 100%"))
 }
 
+/// What is neither a percentage nor a number counts as none.
 fn is_zero(value: &Value) -> bool {
     match IntOrString::from_value(value) {
         Some(IntOrString::Int(number)) => number == 0,
-        // What is no percentage counts as none.
-        _ => percent(value).unwrap_or(0) == 0,
+        Some(IntOrString::String(text)) => percent(value).unwrap_or_else(|| saturating(&text)) == 0,
+        None => true,
     }
 }
 
@@ -166,6 +179,25 @@ mod tests {
 
     fn fields(errors: ErrorList) -> Vec<String> {
         errors.into_iter().map(|error| error.field).collect()
+    }
+
+    #[test]
+    fn numbers_are_read_as_go_reads_them() {
+        let large = "99999999999999999999";
+        for (value, zero, more) in [
+            ("0%", true, false),
+            ("100%", false, false),
+            ("101%", false, true),
+            (format!("{large}%").as_str(), false, true),
+            (large, false, false),
+            (format!("-{large}").as_str(), false, false),
+            ("-5%", true, false),
+            ("x", true, false),
+        ] {
+            let value = json!(value);
+            let read = (is_zero(&value), at_most_all(&value, &Path::new("p")).is_some());
+            assert_eq!(read, (zero, more), "{value}");
+        }
     }
 
     #[test]

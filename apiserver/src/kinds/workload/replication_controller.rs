@@ -12,6 +12,7 @@ use crate::kinds::{Hooks, validate};
 
 pub static REPLICATION_CONTROLLER: Hooks = Hooks {
     name: validate::long_name,
+    takes_any_prefix: true,
     default,
     pod: Some("spec.template"),
     prepare_create: super::reset_status,

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::template::{self, container_cells};
 use super::{CONTAINERS, IMAGES, MORE_THAN_ALL, column, number};
-use crate::kinds::defaults::{each, set, spec, within};
+use crate::kinds::defaults::{each, set, spec, within, within_made};
 use crate::kinds::go_form::{self, Form, NUMBER, POINTER, TEXT};
 use crate::kinds::volume::claim;
 use crate::kinds::{Hooks, validate};
@@ -88,13 +88,14 @@ fn default(object: &mut Value) {
         set(retention, "whenScaled", "Retain");
     }
     update_strategy(fields);
-    for claim in each(fields, "volumeClaimTemplates") {
-        claim.insert("apiVersion".into(), "v1".into());
-        claim.insert("kind".into(), "PersistentVolumeClaim".into());
-        for (part, field, value) in [("spec", "volumeMode", "Filesystem"), ("status", "phase", "Pending")] {
-            if let Some(part) = claim.entry(part).or_insert_with(|| json!({})).as_object_mut() {
-                set(part, field, value);
-            }
+    for template in each(fields, "volumeClaimTemplates") {
+        template.insert("apiVersion".into(), "v1".into());
+        template.insert("kind".into(), "PersistentVolumeClaim".into());
+        if let Some(spec) = within_made(template, "spec") {
+            claim::default_spec(spec);
+        }
+        if let Some(status) = within_made(template, "status") {
+            claim::default_status(status);
         }
     }
 }

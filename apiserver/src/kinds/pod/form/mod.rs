@@ -9,7 +9,7 @@ mod volume;
 
 pub use container::{PROFILE, SECURITY_CONTEXT as SECURITY_CONTEXT_OF_CONTAINER};
 use machinery::meta;
-pub use placement::{NODE_SELECTOR, NODE_TERM};
+pub use placement::{NODE_SELECTOR, NODE_TERM, NODE_TERMS};
 use serde_json::{Map, Value};
 
 use crate::kinds::go_form::{self, FLAG, Form, LABEL_SELECTOR, POINTER, TEXT};

@@ -12,7 +12,8 @@ const NODE_AFFINITY: Form = Form::Struct(&[
     (REQUIRED, NODE_SELECTOR),
     (PREFERRED, Form::List(&Form::Struct(&[("weight", NUMBER), ("preference", Form::Inline(NODE_TERM))]))),
 ]);
-pub const NODE_SELECTOR: Form = Form::Struct(&[("nodeSelectorTerms", Form::List(&Form::Struct(NODE_TERM)))]);
+pub const NODE_SELECTOR: Form = Form::Struct(&[("nodeSelectorTerms", NODE_TERMS)]);
+pub const NODE_TERMS: Form = Form::List(&Form::Struct(NODE_TERM));
 pub const NODE_TERM: super::Fields =
     &[("matchExpressions", Form::List(&REQUIREMENT)), ("matchFields", Form::List(&REQUIREMENT))];
 const REQUIREMENT: Form = Form::Struct(&[("key", TEXT), ("operator", TEXT), ("values", POINTER)]);

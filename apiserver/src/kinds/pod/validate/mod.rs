@@ -18,6 +18,7 @@ mod scheduling;
 mod security;
 mod status;
 mod status_claims;
+mod status_parts;
 mod update;
 mod volume;
 mod windows;

@@ -69,7 +69,7 @@ fn within_limit(name: &str, request: &Value, limit: &Value, path: &Path) -> Opti
 fn whole_pages(name: &str, amount: &Value, path: &Path) -> Option<Error> {
     let size = name.strip_prefix(HUGE_PAGES)?;
     let amount = Quantity::from_value(amount).ok()?;
-    let size = Quantity::parse(size).ok().filter(|size| size.sign() > 0 && size.milli_value() % 1000 == 0);
+    let size = Quantity::parse(size).ok().filter(|size| size.sign() > 0 && !size.is_fractional());
     let fits = size.is_some_and(|size| amount.value() % size.value() == 0);
     let why = format!("{amount} is not positive integer multiple of {name}");
     (!fits).then(|| Error::invalid(path, amount.to_string(), why))

@@ -218,7 +218,7 @@ fn node_requirement(expression: &Value, path: &Path) -> ErrorList {
     errors
 }
 
-/// Fields of a node: its name alone, one value.
+/// Fields of a node: its name alone, one value. Each that is given is judged, however many are too many.
 fn field_requirement(expression: &Value, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     let values = meta::list(expression, "values");
@@ -233,6 +233,10 @@ fn field_requirement(expression: &Value, path: &Path) -> ErrorList {
     let key = meta::text(expression, "key");
     if key != "metadata.name" {
         errors.push(Error::invalid(&path.child("key"), key, "not a valid field selector key"));
+        return errors;
+    }
+    for (position, name) in values.iter().filter_map(Value::as_str).enumerate() {
+        errors.extend(validate::named(name, names::dns_subdomain, &path.child("values").index(position)));
     }
     errors
 }

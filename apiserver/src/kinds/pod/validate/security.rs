@@ -13,7 +13,7 @@ use crate::kinds::{go_form, validate};
 
 const ID_MAX: i64 = i32::MAX as i64;
 
-fn identity(value: &Value, path: &Path) -> Option<Error> {
+pub(super) fn identity(value: &Value, path: &Path) -> Option<Error> {
     let id = value.as_i64().filter(|id| !(0..=ID_MAX).contains(id))?;
     Some(Error::invalid(path, id, names::range_error(0, ID_MAX)))
 }

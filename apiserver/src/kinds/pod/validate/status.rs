@@ -7,7 +7,7 @@ use machinery::meta;
 use machinery::names;
 use serde_json::Value;
 
-use super::status_claims;
+use super::{status_claims, status_parts};
 use crate::kinds::validate;
 
 pub fn validate_status(new: &Value, old: &Value) -> ErrorList {
@@ -26,6 +26,8 @@ pub fn validate_status(new: &Value, old: &Value) -> ErrorList {
     errors.extend(status_claims::extended(new, &path.child("extendedResourceClaimStatus")));
     errors.extend(addresses(new, old, "podIPs", &path));
     errors.extend(addresses(new, old, "hostIPs", &path));
+    errors.extend(status_parts::users(new, &path));
+    errors.extend(status_parts::allocated(new, &path));
     errors
 }
 
@@ -57,7 +59,8 @@ fn nominated(new: &Value, old: &Value, path: &Path) -> ErrorList {
     errors
 }
 
-const STATUSES: [(&str, &str); 3] = [
+/// Lists of a status, and what of the spec they tell of.
+pub(super) const STATUSES: [(&str, &str); 3] = [
     ("containerStatuses", "containers"),
     ("initContainerStatuses", "initContainers"),
     ("ephemeralContainerStatuses", "ephemeralContainers"),
