@@ -126,8 +126,24 @@ impl Api {
         .to_string()
     }
 
+    /// Fills in what the cluster alone can say of a Service: its families, and addresses that nobody has.
+    /// Upstream does so before it judges the rest, and tells what it refuses alone.
+    pub fn complete_service(
+        &self,
+        served: &Served,
+        new: &mut Value,
+        old: Option<&Value>,
+        dry_run: bool,
+    ) -> Result<(), Status> {
+        match served.hooks.allocates {
+            true => self.services.complete(self, new, old.unwrap_or(&Value::Null), dry_run),
+            false => Ok(()),
+        }
+    }
+
     /// What is written in the same commit as a change of this object: addresses and ports that a Service holds.
-    /// `new` is absent on a delete, `old` on a create; allocation may complete `new`. Of a dry run nothing is written.
+    /// `new` is absent on a delete, `old` on a create; allocation may complete `new`. Of a dry run nothing is written. A
+    /// write of a status has none: upstream allocates nothing for it.
     pub async fn companions(
         &self,
         served: &Served,

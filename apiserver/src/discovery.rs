@@ -24,7 +24,7 @@ use crate::catalogue::Catalogue;
 use crate::http_body::{Response, empty, full};
 use crate::paths;
 use crate::request::Query;
-use crate::rest::negotiate::{Accept, check_routed};
+use crate::rest::negotiate::{self, Accept, check_routed};
 use crate::rest::respond;
 
 /// Answers `/api`, `/apis` and what is below them but no resource; `None` for other paths.
@@ -55,7 +55,7 @@ pub fn answer(
 fn accept_of(request: &Request<()>) -> Result<Accept, Status> {
     let query = Query::parse(request.uri().query().unwrap_or_default());
     check_routed(request.headers(), false)?;
-    Accept::of(request.headers(), query.is_true("pretty"))
+    Accept::of_document(request.headers(), negotiate::pretty(&query))
 }
 
 /// The versions of the core, with the server's address (`of_core`), or all other groups.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
+use http::HeaderValue;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
@@ -9,6 +10,9 @@ use hyper::body::Frame;
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 pub type Response = http::Response<Body>;
+
+/// What caches are told of what only some may read (`Cache-Control`).
+pub const PRIVATE: HeaderValue = HeaderValue::from_static("no-cache, private");
 
 /// Why a request's body did not arrive whole.
 #[derive(Debug, thiserror::Error)]

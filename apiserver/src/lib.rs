@@ -45,7 +45,6 @@ mod serving;
 pub mod store;
 mod stored;
 mod unbuilt;
-mod zpages;
 
 pub use self::flags::flags;
 pub use self::options::{Options, OptionsError};

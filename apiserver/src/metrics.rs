@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod aggregation;
 pub mod authentication;
+pub mod impersonation;
 pub mod store;
 pub mod watches;
 

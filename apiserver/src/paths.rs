@@ -1,13 +1,12 @@
-//! What is served beside the resources: discovery, OpenAPI, version, health, metrics, the token keys, and the list of all
-//! that at `/`.
+//! What is served beside the resources: discovery, OpenAPI, version, health, metrics, z-pages, the token keys, and the list
+//! of all that at `/`.
 //!
 //! Enter at [`answer`]; [`unknown`] answers what nobody knows.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
-use http::header::X_CONTENT_TYPE_OPTIONS;
-use http::{HeaderValue, Method, Request};
+use component::serve::zpages::{self, Page, ZPages};
+use http::header::{CONNECTION, CONTENT_TYPE, WARNING, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Method, Request, StatusCode, Version};
 use http_body_util::BodyExt;
 use machinery::status::Status;
 
@@ -19,21 +18,23 @@ use crate::fairness::dump;
 use crate::http_body::{Response, full};
 use crate::metrics;
 use crate::request::Query;
-use crate::rest::negotiate::Accept;
+use crate::rest::negotiate::{Accept, Format};
 use crate::rest::respond;
 use crate::server::{Server, is_probe};
-use crate::zpages;
 
 /// What the server tells of itself.
 pub struct About {
     /// Host and port by which clients reach it.
     pub address: String,
-    /// What it was started with.
-    pub flags: BTreeMap<&'static str, String>,
+    /// What `/flagz` and `/statusz` tell.
+    pub zpages: ZPages,
 }
 
-/// Paths that are no resources: discovery, OpenAPI, version, health, metrics, the token keys.
+/// Paths that are no resources: discovery, OpenAPI, version, health, metrics, z-pages, the token keys.
 pub async fn answer(server: &Server, request: &Request<()>, path: &str) -> Result<Response, Status> {
+    if let Some(page) = server.about.zpages.page(path, request.headers(), || paths(server)) {
+        return zpage(page?);
+    }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return unknown(&server.api.catalogue, path);
     }
@@ -64,11 +65,7 @@ pub async fn answer(server: &Server, request: &Request<()>, path: &str) -> Resul
     if let Some(answer) = server.endpoints.answer(request.method(), path, query) {
         return Ok(answer.map(full_body));
     }
-    let listed = || paths(server);
-    if let Some(answer) = zpages::answer(&server.about, api.clock.now(), path, request.headers(), listed) {
-        return answer;
-    }
-    let accept = Accept::of(request.headers(), true)?;
+    let accept = Accept::of(request.headers(), Some(true))?;
     match path.trim_end_matches('/') {
         "" => respond::encoded(accept, 200, &serde_json::json!({"paths": paths(server)})),
         "/version" => {
@@ -77,6 +74,29 @@ pub async fn answer(server: &Server, request: &Request<()>, path: &str) -> Resul
         }
         _ => unknown(&api.catalogue, path),
     }
+}
+
+fn zpage(page: Page) -> Result<Response, Status> {
+    match page {
+        Page::Text(text) => Ok(respond::body_response(200, "text/plain; charset=utf-8", full(text))),
+        Page::Object { object, is_yaml, warning } => {
+            let format = if is_yaml { Format::Yaml } else { Format::Json };
+            let mut response = respond::encoded(Accept { format, ..Accept::default() }, 200, &object)?;
+            response.headers_mut().extend(warning.map(|warning| (WARNING, warning)));
+            Ok(response)
+        }
+    }
+}
+
+/// What Go's server says, and then hangs up, where a path's escapes are none.
+pub fn malformed(version: Version) -> Response {
+    let mut response = Response::new(full("400 Bad Request"));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    if version < Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// What is said of a path that nobody answers: a Status below the API's own paths, and else the plain words of a web

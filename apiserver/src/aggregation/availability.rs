@@ -159,7 +159,7 @@ mod tests {
         let object = json!({"metadata": {"name": "v1.g"}, "spec": {
             "group": "g", "version": "v1", "service": {"namespace": "n", "name": "s", "port": 443},
         }});
-        let extension = Extension::new(&object, &Aggregation::new(None, false));
+        let extension = Extension::new(&object, &Aggregation::new(None, false, true));
         let check = |service: Option<Value>, slices: &[Value], wanted: Option<(&str, &str)>| {
             let judged = judge(&extension, service.as_ref(), slices).err().map(|why| (why.reason, why.message));
             assert_eq!(judged.as_ref().map(|(reason, message)| (*reason, message.as_str())), wanted);

@@ -139,7 +139,7 @@ impl Extension {
         let mut request = Request::new(empty());
         *request.method_mut() = Method::GET;
         *request.uri_mut() = path.parse().map_err(|error: http::uri::InvalidUri| failing(error.to_string()))?;
-        identity::set(request.headers_mut(), &user);
+        identity::set(request.headers_mut(), &user).map_err(failing)?;
         request.headers_mut().insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
         // Without one, servers of HTTP/1.1 answer 400.
         request.headers_mut().extend(HeaderValue::from_str(&authority).ok().map(|host| (http::header::HOST, host)));

@@ -40,12 +40,18 @@ pub struct Aggregation {
     pub identity: Option<Arc<dyn ResolvesClientCert>>,
     /// `--enable-aggregator-routing`: to a pod's address, not the Service's.
     pub routes_to_endpoints: bool,
+    /// `--aggregator-reject-forwarding-redirect`: no answer sends a client elsewhere.
+    pub rejects_redirects: bool,
     extensions: RwLock<Arc<Vec<Arc<Extension>>>>,
 }
 
 impl Aggregation {
-    pub fn new(identity: Option<Arc<dyn ResolvesClientCert>>, routes_to_endpoints: bool) -> Self {
-        Self { identity, routes_to_endpoints, extensions: RwLock::default() }
+    pub fn new(
+        identity: Option<Arc<dyn ResolvesClientCert>>,
+        routes_to_endpoints: bool,
+        rejects_redirects: bool,
+    ) -> Self {
+        Self { identity, routes_to_endpoints, rejects_redirects, extensions: RwLock::default() }
     }
 
     /// All of them, in the order in which clients are to take them.

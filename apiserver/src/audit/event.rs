@@ -26,6 +26,8 @@ pub struct Event {
     pub user: UserInfo,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub impersonated_user: Option<UserInfo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authentication_metadata: Option<AuthenticationMetadata>,
     #[serde(rename = "sourceIPs", skip_serializing_if = "Vec::is_empty")]
     pub source_ips: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -97,6 +99,12 @@ impl From<&User> for UserInfo {
         let User { name, uid, groups, extra } = user.clone();
         Self { username: name, uid, groups, extra }
     }
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthenticationMetadata {
+    pub impersonation_constraint: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -195,6 +203,7 @@ pub(super) mod tests {
             verb: "list".to_owned(),
             user: UserInfo { username: "anna".to_owned(), groups: vec!["a".into(), "b".into()], ..UserInfo::default() },
             impersonated_user: None,
+            authentication_metadata: None,
             source_ips: vec!["192.0.2.1".to_owned()],
             user_agent: "kubectl".to_owned(),
             object_ref: None,

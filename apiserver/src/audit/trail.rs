@@ -2,6 +2,7 @@
 //!
 //! Handed along with the request; a request that is not written has an empty one, which costs nothing.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,8 +16,9 @@ use serde_json::Value;
 
 use super::Auditor;
 use super::backend::Receipt;
-use super::event::{self, Event, ObjectRef, UserInfo};
+use super::event::{self, AuthenticationMetadata, Event, ObjectRef, UserInfo};
 use super::policy::{Level, Stage, Verdict};
+use crate::authn::impersonation::Acting;
 use crate::authz::Decision;
 use crate::http_body::{Response, full};
 use crate::request::{RequestInfo, User};
@@ -39,7 +41,12 @@ struct State {
 
 impl Trail {
     /// Of a request that has just come.
-    pub fn begin(auditor: Option<&Arc<Auditor>>, request: &Request<()>, info: &RequestInfo, audit_id: &str) -> Self {
+    pub fn begin(
+        auditor: Option<&Arc<Auditor>>,
+        request: &Request<()>,
+        info: &RequestInfo,
+        audit_id: Option<Cow<'_, str>>,
+    ) -> Self {
         let Some(auditor) = auditor else { return Self(None) };
         let now = auditor.now();
         let uri = request.uri().path_and_query().map_or_else(|| info.path.clone(), ToString::to_string);
@@ -47,12 +54,13 @@ impl Trail {
             kind: "Event",
             api_version: "audit.k8s.io/v1",
             level: Level::None,
-            audit_id: audit_id.to_owned(),
+            audit_id: audit_id.unwrap_or_default().into_owned(),
             stage: Stage::RequestReceived,
             request_uri: uri,
             verb: info.verb.clone(),
             user: UserInfo::default(),
             impersonated_user: None,
+            authentication_metadata: None,
             source_ips: source_ips(request),
             user_agent: user_agent(request.headers()),
             object_ref: ObjectRef::of(info),
@@ -90,9 +98,9 @@ impl Trail {
         let receipt = {
             let mut state = inner.lock();
             state.event.level = verdict.level;
-            let mut told = event::response_status(status.code, Some(&status.to_value()));
-            told["message"] = "Authentication failed".into();
-            state.event.response_status = Some(told);
+            let object = status.to_value();
+            state.event.response_status = Some(event::response_status(status.code, Some(&object)));
+            state.event.response_object = (verdict.level >= Level::RequestResponse).then_some(object);
             state.verdict = Some(verdict);
             let receipt = inner.tell(&mut state, Stage::ResponseStarted);
             state.verdict = None;
@@ -102,8 +110,13 @@ impl Trail {
         let _ = receipt.settled().await;
     }
 
-    pub fn impersonated(&self, user: &User) {
-        self.change(|event| event.impersonated_user = Some(user.into()));
+    pub fn impersonated(&self, acting: &Acting) {
+        self.change(|event| {
+            event.impersonated_user = Some((&acting.user).into());
+            let constraint = acting.constraint.clone();
+            event.authentication_metadata =
+                constraint.map(|impersonation_constraint| AuthenticationMetadata { impersonation_constraint });
+        });
     }
 
     pub fn decided(&self, decision: &Decision) {
@@ -297,7 +310,7 @@ fn source_ips(request: &Request<()>) -> Vec<String> {
     if let Some(real) = parse(header("x-real-ip")).filter(|real| !addresses.contains(real)) {
         addresses.push(real);
     }
-    let remote = request.extensions().get::<PeerInfo>().map(|peer| peer.remote.ip().to_canonical());
+    let remote = request.extensions().get::<PeerInfo>().map(PeerInfo::address);
     if let Some(remote) = remote.filter(|remote| addresses.last() != Some(remote)) {
         addresses.push(remote);
     }

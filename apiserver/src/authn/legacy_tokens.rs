@@ -16,7 +16,7 @@ use super::tokens::{Error, find};
 use super::uses::{self, Use};
 use crate::api::Api;
 use crate::bootstrap::own_call;
-use crate::request::User;
+use crate::request::{User, service_account_groups};
 use crate::rest::params::WriteOptions;
 use crate::rest::update::{Part, change};
 
@@ -77,12 +77,8 @@ pub(super) async fn user(api: &Api, token: &str, claims: &Claims) -> Result<(Use
             "the token in secret {namespace}/{secret} for service account {namespace}/{account} has been marked invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the '{INVALID_SINCE}' label from the secret to temporarily allow use of this token"
         )));
     }
-    let user = User {
-        name: sub.clone(),
-        uid: uid.clone(),
-        groups: vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")],
-        ..User::default()
-    };
+    let user =
+        User { name: sub.clone(), uid: uid.clone(), groups: service_account_groups(namespace), ..User::default() };
     Ok((user, remarks(&found, secret, sub)))
 }
 

@@ -17,8 +17,8 @@ mod uses;
 pub mod web_socket;
 
 use component::delegated::ClientAuthority;
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName};
 use machinery::status::Status;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
@@ -38,6 +38,7 @@ pub struct Authenticator {
     pub bootstrap_tokens: bool,
     /// Requests without credentials are `system:anonymous`; else they are refused, but for the probe endpoints.
     pub anonymous: bool,
+    pub impersonation: impersonation::Memory,
     /// What extension servers are told of all this.
     pub published: serde_json::Map<String, serde_json::Value>,
 }
@@ -109,6 +110,24 @@ impl Authenticator {
             false if self.anonymous => Ok(plain(User::anonymous())),
             false => Err(Attempt::Failure),
             true => Err(Attempt::Error),
+        }
+    }
+
+    /// Takes out what told who asks, once that is known: nobody behind this server is told a credential, or takes the
+    /// client's word for who it is.
+    pub fn strip(&self, headers: &mut HeaderMap) {
+        web_socket::strip(headers);
+        let tells = |name: &HeaderName| {
+            let text = name.as_str();
+            let of_proxy = self.front_proxy.as_ref().is_some_and(|proxy| proxy.reads(text));
+            name == AUTHORIZATION
+                || text.starts_with(impersonation::PREFIX)
+                || request_header::is_usual(text)
+                || of_proxy
+        };
+        let told: Vec<HeaderName> = headers.keys().filter(|name| tells(name)).cloned().collect();
+        for name in told {
+            headers.remove(name);
         }
     }
 

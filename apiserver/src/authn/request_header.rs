@@ -1,6 +1,7 @@
 //! Front proxies: whoever holds a certificate of their authority says in headers who asks (Kubernetes concept:
 //! "Authenticating Proxy").
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -11,7 +12,16 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 
-use crate::request::{User, decode_percent};
+use crate::request::{User, extra_key, header_text};
+
+/// What front proxies commonly use, and this server towards others.
+const USUAL: [&str; 3] = ["x-remote-user", "x-remote-uid", "x-remote-group"];
+const USUAL_EXTRA: &str = "x-remote-extra-";
+
+/// Whether the header is one of those in which front proxies commonly say who asks.
+pub fn is_usual(name: &str) -> bool {
+    USUAL.contains(&name) || name.starts_with(USUAL_EXTRA)
+}
 
 /// The `--requestheader-…` flags.
 pub struct RequestHeader {
@@ -46,16 +56,22 @@ impl RequestHeader {
         (self.allowed_names.is_empty() || self.allowed_names.contains(&proxy.name)).then_some(user)
     }
 
+    /// Whether a front proxy may say in this header who asks.
+    pub fn reads(&self, name: &str) -> bool {
+        let mut names = self.username.iter().chain(&self.uid).chain(&self.groups);
+        names.any(|own| own == name) || self.extra_prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()))
+    }
+
     fn named(&self, headers: &HeaderMap) -> Option<User> {
         let first = |names: &[String]| {
-            let mut values = names.iter().filter_map(|name| headers.get(name)?.to_str().ok());
-            values.find(|value| !value.is_empty()).map(str::to_owned)
+            let mut values = names.iter().filter_map(|name| headers.get(name).map(header_text));
+            values.find(|value| !value.is_empty()).map(Cow::into_owned)
         };
-        let groups = self.groups.iter().flat_map(|name| headers.get_all(name));
+        let groups = self.groups.iter().flat_map(|name| headers.get_all(name)).filter(|group| !group.is_empty());
         Some(User {
             name: first(&self.username)?,
             uid: first(&self.uid).unwrap_or_default(),
-            groups: groups.filter_map(|value| value.to_str().ok()).map(str::to_owned).collect(),
+            groups: groups.map(|value| header_text(value).into_owned()).collect(),
             extra: self.extra(headers),
         })
     }
@@ -65,8 +81,8 @@ impl RequestHeader {
         for (name, value) in headers {
             let mut prefixes = self.extra_prefixes.iter();
             let key = prefixes.find_map(|prefix| name.as_str().strip_prefix(prefix.as_str()));
-            if let (Some(key), Ok(value)) = (key, value.to_str()) {
-                extra.entry(decode_percent(key)).or_default().push(value.to_owned());
+            if let Some(key) = key {
+                extra.entry(extra_key(key)).or_default().push(header_text(value).into_owned());
             }
         }
         extra
@@ -90,11 +106,19 @@ mod tests {
         };
         let mut headers = HeaderMap::new();
         assert_eq!(proxy.named(&headers), None);
-        for (name, value) in
-            [("x-remote-user", "bob"), ("x-remote-group", "a"), ("x-remote-group", "b"), ("x-remote-extra-a%2fb", "1")]
-        {
+        for (name, value) in [
+            ("x-remote-user", "bob"),
+            ("x-remote-group", "a"),
+            ("x-remote-group", ""),
+            ("x-remote-group", "b"),
+            ("x-remote-extra-a%2fb", "1"),
+        ] {
             headers.append(name, value.parse().unwrap());
         }
+        let other = HeaderMap::from_iter([("x-remote-user", "jürgen")].map(|(name, value)| {
+            (http::HeaderName::from_static(name), http::HeaderValue::from_bytes(value.as_bytes()).unwrap())
+        }));
+        assert_eq!(proxy.named(&other).unwrap().name, "jürgen");
         let user = proxy.named(&headers).unwrap();
         assert_eq!((user.name.as_str(), user.groups.len(), &user.extra["a/b"]), ("bob", 2, &list("1")));
         assert_eq!(proxy.user(&[], &headers, Timestamp::UNIX_EPOCH), None, "without a certificate anyone could say so");

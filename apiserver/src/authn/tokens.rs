@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::signatures::{self, GoodSignatures};
 use super::{Remarks, legacy_tokens, uses};
 use crate::api::Api;
-use crate::request::User;
+use crate::request::{User, service_account_groups};
 
 /// Signs and verifies tokens.
 pub struct Tokens {
@@ -278,7 +278,7 @@ fn user_of(claims: &Claims) -> User {
     let mut user = User {
         name: format!("system:serviceaccount:{namespace}:{}", account.name),
         uid: account.uid.clone(),
-        groups: vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")],
+        groups: service_account_groups(namespace),
         ..User::default()
     };
     let mut extra = |name: &str, value: &str| {

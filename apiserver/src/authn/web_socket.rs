@@ -44,10 +44,13 @@ pub fn strip(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use http::header::{CONNECTION, UPGRADE};
+
     use super::*;
 
     fn offering(protocols: &[&str]) -> HeaderMap {
-        let mut headers = HeaderMap::from_iter([(http::header::UPGRADE, HeaderValue::from_static("websocket"))]);
+        let asked = [(UPGRADE, "websocket"), (CONNECTION, "Upgrade")];
+        let mut headers = HeaderMap::from_iter(asked.map(|(name, value)| (name, HeaderValue::from_static(value))));
         for protocol in protocols {
             headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(protocol).unwrap());
         }
@@ -62,7 +65,7 @@ mod tests {
         strip(&mut headers);
         assert_eq!(headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().collect::<Vec<_>>(), ["a,b"]);
         assert_eq!(token(&headers), Ok(None));
-        headers.remove(http::header::UPGRADE);
+        headers.remove(CONNECTION);
         assert_eq!(token(&headers), Ok(None));
     }
 

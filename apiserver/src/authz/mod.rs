@@ -8,6 +8,7 @@ pub mod node;
 pub mod rbac;
 pub mod rules;
 
+use component::delegated::cannot;
 use machinery::field::quote;
 use machinery::selector::FieldSelector;
 use machinery::status::{GroupResource, Status};
@@ -95,24 +96,32 @@ impl Authorizer {
 
 /// `User "bob" cannot list resource "pods" in API group "" in the namespace "default"`.
 pub fn refusal(user: &User, info: &RequestInfo, reason: &str) -> Status {
-    let name = quote(&user.name);
-    let mut why = if info.is_resource {
+    let what = if info.is_resource {
         let scope = match info.namespace.is_empty() {
             true => "at the cluster scope".to_owned(),
             false => format!("in the namespace {}", quote(&info.namespace)),
         };
-        format!(
-            "User {name} cannot {} resource {} in API group {} {scope}",
-            info.verb,
-            quote(&info.resource_path()),
-            quote(&info.group)
-        )
+        format!("resource {} in API group {} {scope}", quote(&info.resource_path()), quote(&info.group))
     } else {
-        format!("User {name} cannot {} path {}", info.verb, quote(&info.path))
+        format!("path {}", quote(&info.path))
     };
+    let mut why = cannot(&user.name, &info.verb, &what);
     if !reason.is_empty() {
         why.push_str(": ");
         why.push_str(reason);
     }
     Status::forbidden(GroupResource { group: &info.group, resource: &info.resource }, &info.name, &why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_no_page() {
+        let user = User { name: "<b>&".to_owned(), ..User::default() };
+        let info = RequestInfo { verb: "get".to_owned(), path: "/<i>".to_owned(), ..RequestInfo::default() };
+        let why = "User \"&lt;b&gt;&amp;\" cannot get path \"/&lt;i&gt;\": <reason>";
+        assert!(refusal(&user, &info, "<reason>").message.ends_with(why));
+    }
 }

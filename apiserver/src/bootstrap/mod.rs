@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::OptionFuture;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Uri};
 use machinery::meta;
 use machinery::status::Status;
 use serde_json::Value;
@@ -114,6 +114,8 @@ async fn converge(
 pub fn own_call(served: &Arc<Served>, verb: &str, namespace: &str, name: &str) -> Call {
     Call {
         method: Method::POST,
+        uri: Uri::default(),
+        peer: None,
         info: RequestInfo {
             verb: verb.to_owned(),
             is_resource: true,

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 
 use crate::api::Api;
 use crate::http_body::{Body, BoxError, Response};
+use crate::request::{escape, write_form};
 
 const PORT: u64 = 10250;
 
@@ -131,26 +132,14 @@ fn bracketed(host: &str) -> String {
 /// A path and query of the kubelet's API, each segment escaped.
 pub fn uri(segments: &[&str], query: &[(String, String)]) -> Result<Uri, Status> {
     let path: String = segments.iter().map(|segment| format!("/{}", escape(segment))).collect();
-    let query: Vec<String> = query.iter().map(|(key, value)| format!("{}={}", escape(key), escape(value))).collect();
-    let text = if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) };
-    text.parse().map_err(Status::internal_error)
+    target(&path, &write_form(query.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes()))))
 }
 
-/// Percent-encodes what is neither a letter, a digit, nor one of `-_.~`.
-pub fn escape(text: &str) -> String {
-    escape_but(text, b"-_.~")
-}
-
-/// Percent-encodes a decoded path as Go does where it passes one on: a slash that came encoded is one like any other.
-pub fn escape_path(path: &str) -> String {
-    escape_but(path, b"-_.~$&+,/:;=@")
-}
-
-fn escape_but(text: &str, plain: &[u8]) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || plain.contains(&byte);
-    text.bytes()
-        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
+/// What another server is asked for: an escaped path, and a query as it is. Escapes may have made it longer than one may
+/// be.
+pub fn target(path: &str, query: &str) -> Result<Uri, Status> {
+    let text = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
+    text.parse().map_err(|error| Status::uri_too_long(format!("the path that is to be passed on: {error}")))
 }
 
 /// The kubelet's answer as this server's: body and content type are passed on.
@@ -167,6 +156,7 @@ pub fn pass_on(answer: http::Response<Incoming>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::escape_path;
     use serde_json::json;
 
     #[test]
@@ -182,8 +172,15 @@ mod tests {
 
     #[test]
     fn paths_are_escaped() {
-        let uri = uri(&["exec", "ns", "a b"], &[("command".into(), "ls -l&x".into())]).unwrap();
-        assert_eq!(uri.to_string(), "/exec/ns/a%20b?command=ls%20-l%26x");
-        assert_eq!(escape_path("/n/a:80/proxy/x y/ü?%"), "/n/a:80/proxy/x%20y/%C3%BC%3F%25");
+        let query = [("tty", "1"), ("command", "ls -l&x"), ("command", "~*")];
+        let uri = uri(&["exec", "ns", "a b"], &query.map(|(key, value)| (key.into(), value.into()))).unwrap();
+        assert_eq!(uri.to_string(), "/exec/ns/a%20b?command=ls+-l%26x&command=~%2A&tty=1");
+    }
+
+    #[test]
+    fn escapes_may_make_a_target_too_long() {
+        let path = |length| escape_path(format!("/{}", "!".repeat(length)).as_bytes());
+        assert_eq!(target(&path(20_000), "a=%21").unwrap().query(), Some("a=%21"));
+        assert_eq!(target(&path(30_000), "").unwrap_err().code, 414);
     }
 }

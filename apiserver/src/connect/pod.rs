@@ -31,7 +31,8 @@ const LOG_OPTIONS: [&str; 9] = [
 /// Names the protocols inside SPDY that are offered, or chosen.
 pub const STREAM_PROTOCOL: &str = "x-stream-protocol-version";
 /// Headers of an upgrade that both hops must agree on.
-const STREAM_HEADERS: [&str; 6] = [
+const STREAM_HEADERS: [&str; 7] = [
+    "upgrade",
     "x-stream-protocol-version",
     "sec-websocket-key",
     "sec-websocket-version",
@@ -98,15 +99,14 @@ pub async fn stream(api: &Arc<Api>, mut call: Call, pod: &Value) -> Result<Respo
             return tunnel::start(api, &mut call, &endpoint, uri, &tunnelled).await;
         }
     } else if let Some(protocol) = names.iter().filter_map(|name| Protocol::of(name)).find(|one| one.half_close) {
-        return translate::start(api, call, &endpoint, uri, protocol).await;
+        return translate::start(api, call, endpoint, uri, protocol);
     }
     pass_on_stream(api, call, &endpoint, uri).await
 }
 
 async fn pass_on_stream(api: &Api, mut call: Call, endpoint: &Endpoint, uri: Uri) -> Result<Response, Status> {
-    let mut request = Request::builder().method(call.method.clone()).uri(uri);
-    let upgrade = call.headers.get(UPGRADE).ok_or_else(|| Status::bad_request("Upgrade request required"))?;
-    request = request.header(CONNECTION, "Upgrade").header(UPGRADE, upgrade);
+    let client = call.upgrade.take().ok_or_else(|| Status::bad_request("Upgrade request required"))?;
+    let mut request = Request::builder().method(call.method.clone()).uri(uri).header(CONNECTION, "Upgrade");
     for name in STREAM_HEADERS {
         for value in call.headers.get_all(name) {
             request = request.header(HeaderName::from_static(name), value);
@@ -117,7 +117,6 @@ async fn pass_on_stream(api: &Api, mut call: Call, endpoint: &Endpoint, uri: Uri
         Answer::Switched(answer) => answer,
         Answer::Refused(response) => return Ok(response),
     };
-    let client = call.upgrade.take().ok_or_else(|| Status::bad_request("the connection cannot be upgraded"))?;
     Ok(splice::join(client, answer, api.shutdown.clone()))
 }
 

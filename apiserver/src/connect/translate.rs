@@ -3,10 +3,11 @@
 //! Enter at [`start`]. Two loops, one each way, hold at most one message each: who is slow slows the other side. Neither
 //! ever waits for the other, so a command that stops reading while nobody reads its output cannot stop both.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use http::Uri;
+use http::{Request, Uri};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use machinery::channel::{self, Protocol};
@@ -21,7 +22,7 @@ use super::session::{Receiver, Sender, Session};
 use super::websocket::{self, Socket};
 use super::{outcome, pod};
 use crate::api::Api;
-use crate::http_body::Response;
+use crate::http_body::{Body, Response};
 use crate::rest::Call;
 
 /// The kubelet's side of the translation: exit codes on the error stream, and a resize stream.
@@ -89,52 +90,66 @@ impl Streams {
     }
 }
 
-/// Asks the kubelet for the streams and answers the client. A kubelet's refusal is told on the error channel, as upstream
+/// Answers the client, then asks the kubelet for the streams. A kubelet's refusal is told on the error channel, as upstream
 /// does: kubectl shows what comes there, and only "bad handshake" of a refused opening.
-pub async fn start(
-    api: &Api,
+pub fn start(
+    api: &Arc<Api>,
     mut call: Call,
-    endpoint: &Endpoint,
+    endpoint: Endpoint,
     uri: Uri,
     protocol: Protocol,
 ) -> Result<Response, Status> {
     let response = websocket::accept(&call.headers, Some(protocol.name))?;
     let client = call.upgrade.take().ok_or_else(|| Status::bad_request("the connection cannot be upgraded"))?;
     let request = pod::spdy_request(uri, &[KUBELET_PROTOCOL])?;
-    let answer = pod::send_spdy(api, endpoint, request).await;
-    let (wanted, shutdown) = (Wanted::of(&call), api.shutdown.clone());
+    let (wanted, api) = (Wanted::of(&call), api.clone());
     tokio::spawn(async move {
         let socket = match websocket::open(client).await {
             Ok(socket) => socket,
             Err(error) => return tracing::debug!(%error, "a client did not switch protocols"),
         };
-        let kubelet = match answer {
-            Ok(answer) => hyper::upgrade::on(answer).await.map(TokioIo::new).map_err(Status::internal_error),
-            Err(status) => Err(status),
-        };
         tokio::select! {
-            ended = serve(socket, kubelet, wanted, protocol) => {
+            ended = serve(socket, connect(&api, &endpoint, request, wanted), wanted, protocol) => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "stream ended");
                 }
             }
-            () = shutdown.cancelled() => {}
+            () = api.shutdown.cancelled() => {}
         }
     });
     Ok(response)
 }
 
+/// The kubelet's session with all its streams open.
+async fn connect(
+    api: &Api,
+    endpoint: &Endpoint,
+    request: Request<Body>,
+    wanted: Wanted,
+) -> Result<(Session<Kubelet>, Streams), Status> {
+    let answer = pod::send_spdy(api, endpoint, request).await?;
+    let kubelet = hyper::upgrade::on(answer).await.map_err(Status::internal_error)?;
+    let mut session = Session::new(TokioIo::new(kubelet));
+    match tokio::time::timeout(STREAMS_DEADLINE, open_streams(&mut session, wanted)).await {
+        Ok(Ok(streams)) => Ok((session, streams)),
+        Ok(Err(error)) => Err(Status::internal_error(error)),
+        Err(_) => Err(Status::internal_error("timed out waiting for the kubelet's streams")),
+    }
+}
+
 async fn serve(
     socket: Socket,
-    kubelet: Result<Kubelet, Status>,
+    kubelet: impl Future<Output = Result<(Session<Kubelet>, Streams), Status>>,
     wanted: Wanted,
     protocol: Protocol,
 ) -> Result<(), SocketError> {
     let (mut to_client, mut from_client) = socket.split();
-    // An empty message tells the client that the connection stands.
+    let kubelet = kubelet.await;
+    // An empty message tells the client that the connection stands. Upstream sends it before it calls the kubelet; but
+    // kubectl 1.30 to 1.33 may still be making its streams then, and complains of a message for a stream it does not know.
     to_client.send(binary(protocol, wanted.lowest_writable(), &[])).await?;
     let end = match kubelet {
-        Ok(kubelet) => translate(kubelet, wanted, protocol, &mut to_client, &mut from_client).await,
+        Ok((session, streams)) => translate(session, &streams, protocol, &mut to_client, &mut from_client).await,
         Err(status) => Some(outcome::of_status(&status)),
     };
     let Some(status) = end else { return Ok(()) };
@@ -154,25 +169,17 @@ fn binary(protocol: Protocol, channel: u8, data: &[u8]) -> Message {
 
 /// Runs until the command's end, which is told, or the client's.
 async fn translate(
-    kubelet: Kubelet,
-    wanted: Wanted,
+    session: Session<Kubelet>,
+    streams: &Streams,
     protocol: Protocol,
     to_client: &mut ToClient,
     from_client: &mut FromClient,
 ) -> Option<Value> {
-    let mut session = Session::new(kubelet);
-    let streams = match tokio::time::timeout(STREAMS_DEADLINE, open_streams(&mut session, wanted)).await {
-        Ok(Ok(streams)) => streams,
-        Ok(Err(error)) => return Some(outcome::of_status(&Status::internal_error(error))),
-        Err(_) => {
-            return Some(outcome::of_status(&Status::internal_error("timed out waiting for the kubelet's streams")));
-        }
-    };
     let (replies, to_send) = mpsc::channel(REPLIES_MAX);
     let Session { mut sender, mut receiver, .. } = session;
     let end = tokio::select! {
-        status = to_the_client(&mut receiver, to_client, &streams, protocol, replies) => Some(status),
-        () = to_the_kubelet(&mut sender, from_client, &streams, protocol, to_send) => None,
+        status = to_the_client(&mut receiver, to_client, streams, protocol, replies) => Some(status),
+        () = to_the_kubelet(&mut sender, from_client, streams, protocol, to_send) => None,
     };
     // What the client wrote last has been sent; an orderly end lets the kubelet read it.
     if let Ok(Err(error)) = tokio::time::timeout(END_DEADLINE, sender.shutdown()).await {

@@ -2,6 +2,7 @@
 //!
 //! Enter at [`offered`] and [`accept`], or at [`send`] for what goes one way only. What messages mean is not known here.
 
+use component::serve::is_upgrade;
 use futures::{SinkExt, Stream, StreamExt};
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -27,7 +28,8 @@ pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// Whether a client asks for a WebSocket.
 pub fn is_asked_for(headers: &HeaderMap) -> bool {
-    headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+    let is_named = headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    is_named && is_upgrade(headers)
 }
 
 /// The sub-protocols that a client offers, in its order; none when it asks for no WebSocket.
@@ -110,10 +112,14 @@ mod tests {
 
     #[test]
     fn offers_are_read_of_websockets_only() {
-        let asked = [("upgrade", "WebSocket"), ("sec-websocket-protocol", "v5.channel.k8s.io, v4.channel.k8s.io")];
-        assert_eq!(offered(&headers(&asked)), ["v5.channel.k8s.io", "v4.channel.k8s.io"]);
-        let spdy = [("upgrade", "SPDY/3.1"), ("sec-websocket-protocol", "v5.channel.k8s.io")];
-        assert!(offered(&headers(&spdy)).is_empty());
+        let offer = ("sec-websocket-protocol", "v5.channel.k8s.io, v4.channel.k8s.io");
+        let asked = |protocol, connection| headers(&[("upgrade", protocol), ("connection", connection), offer]);
+        for connection in ["Upgrade", "keep-alive, upgrade", "UPGRADE"] {
+            let asked = asked("WebSocket", connection);
+            assert_eq!(offered(&asked), ["v5.channel.k8s.io", "v4.channel.k8s.io"], "{connection}");
+        }
+        assert!(offered(&asked("SPDY/3.1", "Upgrade")).is_empty());
+        assert!(offered(&asked("websocket", "keep-alive")).is_empty());
     }
 
     #[test]

@@ -25,7 +25,6 @@ const GENERIC: &[Row] = &[
     ("peer-advertise-port", String, "", "The port that other servers reach this one by."),
     ("peer-ca-file", String, "", "Authorities of other servers' certificates."),
     ("max-connection-bytes-per-sec", Int, "0", "Limit of a proxied connection."),
-    ("aggregator-reject-forwarding-redirect", Bool, "true", "Refuse redirects of extension servers."),
     ("encryption-provider-config-automatic-reload", Bool, "false", "Reload --encryption-provider-config."),
     ("default-watch-cache-size", Int, "100", "Events kept of each resource."),
     ("disabled-metrics", Strings, "", "Metrics to leave out."),

@@ -93,7 +93,6 @@ pub fn flags() -> FlagSet {
             flag("allow-privileged", Bool, "false", "Allow privileged containers."),
             flag("apiserver-count", Int, "1", "Number of servers.").without_effect("servers find each other by lease"),
             flag("endpoint-reconciler-type", String, "lease", "How the kubernetes endpoints are kept.").without_effect("always lease"),
-            flag("enable-aggregator-routing", Bool, "false", "Route to endpoints of extension servers."),
             flag("encryption-provider-config", String, "", "Encryption at rest. Only the provider identity is built: the server does not start with another."),
             flag("event-ttl", Duration, "1h0m0s", "How long events are kept; 0s is for ever."),
             flag("kubelet-certificate-authority", String, "", "Authorities of kubelets' serving certificates."),
@@ -109,6 +108,7 @@ pub fn flags() -> FlagSet {
             flag("watch-cache-sizes", Strings, "", "Cache sizes.").without_effect("the cache is bounded by bytes"),
         ],
     )
+    .include(aggregation())
     .include(component::flags::logging())
     .include(component::flags::global())
 }
@@ -124,6 +124,16 @@ fn browsers() -> Group {
                 "Regular expressions of the origins whose pages may read answers; each must pin the host, as in //www\\.example\\.com(:|$).",
             ),
             flag("strict-transport-security-directives", Strings, "", "Directives of the HSTS header."),
+        ],
+    )
+}
+
+fn aggregation() -> Group {
+    Group::new(
+        "Misc flags",
+        vec![
+            flag("aggregator-reject-forwarding-redirect", Bool, "true", "Refuse redirects of extension servers."),
+            flag("enable-aggregator-routing", Bool, "false", "Route to endpoints of extension servers."),
         ],
     )
 }

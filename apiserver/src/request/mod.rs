@@ -3,11 +3,15 @@
 //! Enter at [`RequestInfo::parse`]. Pure: neither the catalogue nor the store is known here, so a path to a resource
 //! that does not exist parses as well as any (Kubernetes concept: "Kubernetes API Concepts", resource URIs).
 
+mod escapes;
 mod query;
 mod user;
 
-pub use query::{Query, decode_percent};
-pub use user::{ANONYMOUS, AUTHENTICATED, MASTERS, NODES, UNAUTHENTICATED, User};
+pub use escapes::{escape, escape_path, is_well_escaped, read_form, unescape, write_form};
+pub use query::Query;
+pub use user::{
+    ANONYMOUS, AUTHENTICATED, MASTERS, NODES, UNAUTHENTICATED, User, extra_key, header_text, service_account_groups,
+};
 
 use http::Method;
 use machinery::selector::FieldSelector;
@@ -17,8 +21,11 @@ use machinery::selector::FieldSelector;
 pub struct RequestInfo {
     /// `get`, `list`, `watch`, `create`, … for resources; the lower-case method otherwise.
     pub verb: String,
-    /// Percent-decoded before it is split, as Go has it: a slash is one however it is written.
+    /// Percent-decoded before it is split, as Go has it: a slash is one however it is written. Of a path whose escapes are
+    /// broken, which is refused wherever it leads, the text that was sent.
     pub path: String,
+    /// The decoded path where it is no text.
+    pub path_bytes: Option<Vec<u8>>,
     /// False for `/version`, `/healthz`, discovery and the like.
     pub is_resource: bool,
     pub group: String,
@@ -34,10 +41,31 @@ const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 
 impl RequestInfo {
     pub fn parse(method: &Method, path: &str, query: &Query) -> Self {
-        let path = if path.contains('%') { decode_percent(path) } else { path.to_owned() };
-        let mut info = Self { verb: method.as_str().to_lowercase(), ..Self::default() };
+        let mut info = Self { verb: method.as_str().to_lowercase(), path: path.to_owned(), ..Self::default() };
+        if path.contains('%') {
+            match unescape(path) {
+                Some(decoded) => info.take_path(decoded),
+                None => return info,
+            }
+        }
+        let path = std::mem::take(&mut info.path);
         info.read(method, &path, query);
         Self { path, ..info }
+    }
+
+    fn take_path(&mut self, decoded: Vec<u8>) {
+        match String::from_utf8(decoded) {
+            Ok(text) => self.path = text,
+            Err(error) => {
+                self.path = String::from_utf8_lossy(error.as_bytes()).into_owned();
+                self.path_bytes = Some(error.into_bytes());
+            }
+        }
+    }
+
+    /// The decoded path as it came, to be passed on.
+    pub fn raw_path(&self) -> &[u8] {
+        self.path_bytes.as_deref().unwrap_or(self.path.as_bytes())
     }
 
     fn read(&mut self, method: &Method, path: &str, query: &Query) {
@@ -214,8 +242,16 @@ mod tests {
     }
 
     #[test]
+    fn a_paths_bytes_survive() {
+        let info = parse(Method::GET, "/api/v1/nodes/n/proxy/%ff%2F");
+        assert_eq!(info.raw_path(), b"/api/v1/nodes/n/proxy/\xff/");
+        assert_eq!((info.path.as_str(), info.name.as_str()), ("/api/v1/nodes/n/proxy/\u{fffd}/", "n"));
+        assert_eq!(parse(Method::GET, "/a%C3%BC").raw_path(), "/aü".as_bytes());
+    }
+
+    #[test]
     fn other_paths_are_not_resources() {
-        for path in ["/version", "/api", "/apis/apps/v1", "/"] {
+        for path in ["/version", "/api", "/apis/apps/v1", "/", "/api/v1/pods/%zz"] {
             let info = parse(Method::GET, path);
             assert!(!info.is_resource, "{path}");
             assert_eq!(info.verb, "get");

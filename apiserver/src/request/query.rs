@@ -1,20 +1,28 @@
 //! Query parameters, with the readings that upstream gives to booleans and numbers.
 
+use std::string::FromUtf8Error;
+
+use super::escapes::read_form;
+
 /// Parsed query of a request, in order.
 #[derive(Clone, Debug, Default)]
-pub struct Query(Vec<(String, String)>);
+pub struct Query {
+    pairs: Vec<(String, String)>,
+}
 
 impl Query {
     pub fn parse(query: &str) -> Self {
-        Self(form_pairs(query).collect())
+        let lossy = |error: FromUtf8Error| String::from_utf8_lossy(error.as_bytes()).into_owned();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap_or_else(lossy);
+        Self { pairs: read_form(query).map(|(key, value)| (text(key), text(value))).collect() }
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.pairs.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// The parameter when it is there and not empty.
@@ -28,39 +36,8 @@ impl Query {
     }
 
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        self.pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
-}
-
-fn form_pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode(key), decode(value))
-    })
-}
-
-/// Percent-decoding with `+` as a space.
-fn decode(text: &str) -> String {
-    decode_percent(&text.replace('+', " "))
-}
-
-/// Percent-decoding; what is not valid stays as it is.
-pub fn decode_percent(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
-        match (bytes[at], hex(bytes.get(at + 1)), hex(bytes.get(at + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push((high * 16 + low) as u8);
-                at += 2;
-            }
-            (byte, _, _) => decoded.push(byte),
-        }
-        at += 1;
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 #[cfg(test)]
@@ -69,10 +46,16 @@ mod tests {
 
     #[test]
     fn decodes_and_reads_booleans() {
-        let query = Query::parse("a=b%20c+d&watch&x=false&y=True&labelSelector=app%3Dweb&bad=%zz");
+        let query = Query::parse("a=b%20c+d&watch&x=false&y=True&labelSelector=app%3Dweb");
         assert_eq!(query.get("a"), Some("b c d"));
         assert!(query.is_true("watch") && query.is_true("y") && !query.is_true("x") && !query.is_true("z"));
         assert_eq!(query.text("labelSelector"), Some("app=web"));
-        assert_eq!(query.get("bad"), Some("%zz"));
+    }
+
+    #[test]
+    fn pairs_that_go_cannot_read_are_left_out() {
+        let query = Query::parse("bad=%zz&%=x&a;b=1&c=1;2&x=%4&&=empty&e=a=b&last=%ff");
+        let pairs: Vec<(&str, &str)> = query.pairs().collect();
+        assert_eq!(pairs, [("", "empty"), ("e", "a=b"), ("last", "\u{fffd}")]);
     }
 }

@@ -1,6 +1,12 @@
 //! Who asks: what authentication found out and authorization decides by.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+use http::HeaderValue;
+use machinery::names;
+
+use super::escapes::unescape;
 
 pub const ANONYMOUS: &str = "system:anonymous";
 pub const UNAUTHENTICATED: &str = "system:unauthenticated";
@@ -39,10 +45,29 @@ impl User {
         self.is_in(NODES).then(|| self.name.strip_prefix("system:node:")).flatten().filter(|name| !name.is_empty())
     }
 
-    /// Namespace and name when this is a ServiceAccount.
+    /// Namespace and name when this is a ServiceAccount, which both could be such names.
     pub fn service_account(&self) -> Option<(&str, &str)> {
-        self.name.strip_prefix("system:serviceaccount:")?.split_once(':')
+        let (namespace, name) = self.name.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+        let could_be = names::dns_label(namespace).is_empty() && names::dns_subdomain(name).is_empty();
+        could_be.then_some((namespace, name))
     }
+}
+
+/// The groups of every ServiceAccount of a namespace.
+pub fn service_account_groups(namespace: &str) -> Vec<String> {
+    vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")]
+}
+
+/// The name of an extra attribute of a user, which a header's name carries escaped; one whose escapes are broken is
+/// taken as it stands.
+pub fn extra_key(encoded: &str) -> String {
+    unescape(encoded).and_then(|decoded| String::from_utf8(decoded).ok()).unwrap_or_else(|| encoded.to_owned())
+}
+
+/// What a header says of a user. Go takes any bytes there; those that are no text are replaced and not left out, for a
+/// request that names somebody must never be made as somebody else.
+pub fn header_text(value: &HeaderValue) -> Cow<'_, str> {
+    String::from_utf8_lossy(value.as_bytes())
 }
 
 #[cfg(test)]
@@ -55,6 +80,22 @@ mod tests {
         assert_eq!(user.node_name(), None);
         user.groups.push(NODES.into());
         assert_eq!(user.node_name(), Some("a"));
+    }
+
+    #[test]
+    fn accounts_are_known_by_names_that_could_be() {
+        let account = |name: &str| User { name: format!("system:serviceaccount:{name}"), ..User::default() };
+        assert_eq!(account("n:a.b").service_account(), Some(("n", "a.b")));
+        for name in ["n", "n:", ":a", "n:a:b", "N:a", "n.m:a"] {
+            assert_eq!(account(name).service_account(), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_broken_escape_leaves_a_key_as_it_stands() {
+        for (encoded, key) in [("a%2fb", "a/b"), ("a%2fb%zz", "a%2fb%zz"), ("a%ff", "a%ff"), ("a", "a")] {
+            assert_eq!(extra_key(encoded), key);
+        }
     }
 
     #[test]

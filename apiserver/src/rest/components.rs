@@ -44,7 +44,7 @@ pub async fn read(api: &Api, call: &Call) -> Result<Response, Status> {
         // Upstream's word for the collection, here alone in the singular.
         let resource = GroupResource { group: "", resource: "componentstatus" };
         let status = status.ok_or_else(|| Status::not_found(resource, call.name()))?;
-        return respond::object(accept, 200, &call.served, &status, api.clock.now().as_second());
+        return respond::object(call, accept, 200, &status, api.clock.now().as_second());
     }
     let options = list::options(call, false)?;
     list::check_fields(&options.fields, &call.served)?;

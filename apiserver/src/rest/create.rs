@@ -35,7 +35,7 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
         body::decode(&call.body, &call.headers, served.schema, &served.row.gvk(), options.field_validation)?;
     call.warnings.extend(warnings);
     let created = create_object(api, call, object, &options).await?;
-    created.answer(accept, 201, served, api.clock.now().as_second())
+    created.answer(call, accept, 201, api.clock.now().as_second())
 }
 
 /// Everything between the decoded body and the answer; also the second half of an update that creates.
@@ -105,8 +105,10 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
     let mut invalid = (hooks.validate_asked)(&object, None);
     let mut companions = Commit::default();
     if invalid.is_empty() {
+        api.complete_service(served, &mut object, None, options.dry_run)?;
         companions = api.companions(served, Some(&mut object), None, options.dry_run).await?;
-        invalid = judge(&object, served);
+        invalid = api.admission.against_place(&request, &object);
+        invalid.extend(judge(&object, served));
         invalid.extend(api.admission.against_policy(&request, &object));
     }
     if !invalid.is_empty() {
@@ -114,9 +116,16 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
         return Err(Status::invalid(&home.row.group, &home.row.kind, meta::name(&object), &invalid).into());
     }
     api.admission.validate(&request, &object).await?;
+    // Upstream does this when it reads what it stored.
+    (hooks.complete_created)(&mut object);
     call.warnings.extend((hooks.warnings)(&object));
     if !options.dry_run && meta::resource_version(sent).parse::<u64>().is_ok_and(|version| version != 0) {
         return Err(Status::unexplained("resourceVersion should not be set on objects to be created").into());
+    }
+    // Nothing is stored that had a version of its own.
+    if options.dry_run && !meta::resource_version(sent).is_empty() {
+        let version = sent["metadata"]["resourceVersion"].clone();
+        meta::metadata_mut(&mut object).insert("resourceVersion".into(), version);
     }
     // Lives until the commit is over.
     let mut beside = request.beside();

@@ -12,7 +12,9 @@ use machinery::status::{self, GroupResource, Status};
 use serde_json::{Value, json};
 
 use super::current::{self, Current};
+use super::negotiate::Shape;
 use super::params::{DeleteOptions, Propagation};
+use super::table::Include;
 use super::{Call, list, respond, system};
 use crate::admission::{Operation, Request};
 use crate::api::Api;
@@ -29,9 +31,13 @@ pub async fn delete(api: &Api, call: &Call) -> Result<Response, Status> {
     let served = &call.served;
     let now = api.clock.now().as_second();
     match outcome {
-        Outcome::Marked(object) => respond::object(accept, 200, served, &object, now),
-        Outcome::Gone(object) if served.row.answers_deleted() => respond::object(accept, 200, served, &object, now),
+        Outcome::Marked(object) => respond::object(call, accept, 200, &object, now),
+        Outcome::Gone(object) if served.row.answers_deleted() => respond::object(call, accept, 200, &object, now),
         Outcome::Gone(object) => {
+            if accept.shape == Shape::Table {
+                // Upstream reads it though it makes no table of a Status.
+                Include::of(&call.query)?;
+            }
             let success = status::success(served.group_resource(), call.name(), meta::uid(&object));
             respond::encoded(accept, 200, &success)
         }
@@ -244,6 +250,8 @@ async fn delete_one(api: &Api, call: &Call, options: &DeleteOptions, item: Arc<I
 fn of_collection(call: &Call, namespace: &str, name: &str) -> Call {
     Call {
         method: call.method.clone(),
+        uri: call.uri.clone(),
+        peer: call.peer,
         info: crate::request::RequestInfo {
             name: name.to_owned(),
             namespace: namespace.to_owned(),

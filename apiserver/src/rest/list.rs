@@ -37,7 +37,7 @@ pub async fn get(api: &Api, call: &Call) -> Result<Response, Status> {
         return Ok(respond::bytes_response(200, Format::Json, item.body.clone()));
     }
     let object = parse(&item)?;
-    respond::object(accept, 200, &call.served, &object, api.clock.now().as_second())
+    respond::object(call, accept, 200, &object, api.clock.now().as_second())
 }
 
 fn parse(item: &Item) -> Result<Value, Status> {
@@ -166,8 +166,7 @@ fn encode_token(revision: i64, name: &str) -> String {
 /// The revision (none: the newest) and the last key that was answered, below the list's prefix.
 fn parse_token(token: &str) -> Result<(Option<Revision>, String), String> {
     const NO_KEY: &str = "continue key is not valid";
-    let bytes =
-        URL_SAFE_NO_PAD.decode(token).map_err(|error| format!("{NO_KEY}: {}", bad_base64(&error, token.len())))?;
+    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|error| format!("{NO_KEY}: {}", bad_base64(&error, token)))?;
     let token: Value =
         serde_json::from_slice(&bytes).map_err(|error| format!("{NO_KEY}: {}", syntax_error(&bytes, &error)))?;
     if token["v"] != "meta.k8s.io/v1" {
@@ -229,7 +228,7 @@ pub fn respond_objects(
         }
         Shape::Table => {
             let now = api.clock.now().as_second();
-            let include = Include::parse(call.query.text("includeObject"));
+            let include = Include::of(&call.query)?;
             let rows = objects.iter().map(|object| table::row(served, object, now, include)).collect();
             table::of_rows(served, metadata, rows, true)
         }

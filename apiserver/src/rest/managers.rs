@@ -2,9 +2,11 @@
 
 use std::sync::LazyLock;
 
-use machinery::apply::{self, ApplyError, FieldSet, Request};
+use machinery::apply::{self, ApplyError, FieldSet, Other, Request};
+use machinery::field::is_printable;
+use machinery::gvk::Gvk;
 use machinery::meta;
-use machinery::schema::Schema;
+use machinery::schema::{self, Schema};
 use machinery::status::{Cause, Status};
 use serde_json::{Value, json};
 
@@ -14,7 +16,7 @@ use crate::catalogue::Served;
 
 /// What upstream's server calls itself.
 const OWN_NAME: &str = "kube-apiserver";
-/// Longest name that is made of a user agent.
+/// Longest name that is made of a user agent, in bytes.
 const MANAGER_LENGTH_MAX: usize = 128;
 
 static NOTHING: LazyLock<FieldSet> = LazyLock::new(FieldSet::default);
@@ -26,7 +28,13 @@ pub fn manager(call: &Call, options: &WriteOptions) -> String {
     }
     let agent = call.user_agent();
     let name = agent.split('/').next().unwrap_or_default();
-    let printable: String = name.chars().filter(|c| !c.is_control()).take(MANAGER_LENGTH_MAX).collect();
+    let mut printable = String::new();
+    for c in name.chars().filter(|c| is_printable(*c)) {
+        if printable.len() + c.len_utf8() > MANAGER_LENGTH_MAX {
+            break;
+        }
+        printable.push(c);
+    }
     if printable.is_empty() { "unknown".to_owned() } else { printable }
 }
 
@@ -36,9 +44,33 @@ fn put_back(call: &Call) -> &FieldSet {
     resets.find(|(subresource, _)| *subresource == call.info.subresource).map_or(&NOTHING, |(_, fields)| fields)
 }
 
+/// What an object is written as: in its own version, or as what is shown of it.
+type As<'a> = (&'a Schema, &'a str, Option<Other<'a>>);
+
+/// Runs with the version of the request, and with the other one that the same objects are served in.
+fn in_versions<T>(served: &Served, run: impl FnOnce(As<'_>) -> T) -> T {
+    let own = served.row.api_version();
+    let other = served.hooks.other_version.and_then(|other| {
+        let kind = Gvk::new(other.group, other.version, &served.row.kind);
+        Some((other, kind.api_version(), schema::builtin(&kind)?))
+    });
+    let Some((ways, api_version, schema)) = other else { return run((served.schema, &own, None)) };
+    let to = |object: &Value| reshaped(object, ways.to, &api_version, schema);
+    let from = |object: &Value| reshaped(object, ways.from, &own, served.schema);
+    run((served.schema, &own, Some(Other { api_version: &api_version, schema, to: &to, from: &from })))
+}
+
+fn reshaped(object: &Value, way: fn(&mut Value), api_version: &str, schema: &Schema) -> Value {
+    let mut object = object.clone();
+    way(&mut object);
+    object["apiVersion"] = api_version.into();
+    schema::normalize(schema, &mut object);
+    object
+}
+
 fn with_request<T>(
     call: &Call,
-    (schema, api_version): (&Schema, &str),
+    (schema, api_version, other): As<'_>,
     manager: &str,
     now: &str,
     reset: bool,
@@ -47,6 +79,7 @@ fn with_request<T>(
     run(&Request {
         schema,
         api_version,
+        other,
         subresource: &call.info.subresource,
         manager,
         now,
@@ -57,13 +90,21 @@ fn with_request<T>(
 
 /// Records the writer of a create (`live` is `None`), an update or a patch. `reset`: the client sent an empty list.
 pub fn track(call: &Call, options: &WriteOptions, live: Option<&Value>, new: &mut Value, reset: bool, now: &str) {
-    let api_version = call.served.row.api_version();
-    let of = (call.served.schema, api_version.as_ref());
-    with_request(call, of, &manager(call, options), now, reset, |request| apply::update(request, live, new));
+    in_versions(&call.served, |of| {
+        with_request(call, of, &manager(call, options), now, reset, |request| apply::update(request, live, new));
+    });
 }
 
 /// Records the writer of what is shown of an object in another kind, such as its Scale.
-pub fn track_view(call: &Call, of: (&Schema, &str), options: &WriteOptions, live: &Value, new: &mut Value, now: &str) {
+pub fn track_view(
+    call: &Call,
+    (schema, api_version): (&Schema, &str),
+    options: &WriteOptions,
+    live: &Value,
+    new: &mut Value,
+    now: &str,
+) {
+    let of = (schema, api_version, None);
     with_request(call, of, &manager(call, options), now, false, |request| apply::update(request, Some(live), new));
 }
 
@@ -111,6 +152,7 @@ pub fn track_own(served: &Served, subresource: &str, live: &Value, new: &mut Val
     let request = Request {
         schema: served.schema,
         api_version: &api_version,
+        other: None,
         subresource,
         manager: OWN_NAME,
         now,
@@ -132,14 +174,24 @@ pub fn apply_configuration(
         Some(_) => Value::Null,
         None => blank(call, configuration),
     };
-    let api_version = call.served.row.api_version();
-    apply_to_view(call, (call.served.schema, &api_version), options, live.unwrap_or(&blank), configuration, now)
+    in_versions(&call.served, |of| apply_as(call, of, options, live.unwrap_or(&blank), configuration, now))
 }
 
 /// Applies a configuration to what is shown of an object in another kind, such as its Scale.
 pub fn apply_to_view(
     call: &Call,
-    of: (&Schema, &str),
+    (schema, api_version): (&Schema, &str),
+    options: &WriteOptions,
+    live: &Value,
+    configuration: &Value,
+    now: &str,
+) -> Result<Value, Status> {
+    apply_as(call, (schema, api_version, None), options, live, configuration, now)
+}
+
+fn apply_as(
+    call: &Call,
+    of: As<'_>,
     options: &WriteOptions,
     live: &Value,
     configuration: &Value,

@@ -27,10 +27,12 @@ pub mod warnings;
 pub mod watch;
 pub mod written;
 
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Uri};
 use hyper::upgrade::OnUpgrade;
 use machinery::status::Status;
 
@@ -39,12 +41,16 @@ use crate::audit::Trail;
 use crate::catalogue::Served;
 use crate::http_body::Response;
 use crate::metrics;
-use crate::request::{Query, RequestInfo, User};
+use crate::request::{Query, RequestInfo, User, header_text};
 use warnings::Warnings;
 
 /// One authenticated and authorized request for a resource.
 pub struct Call {
     pub method: Method,
+    /// As it was sent, for what passes it on.
+    pub uri: Uri,
+    /// Who is on the other end of the connection.
+    pub peer: Option<IpAddr>,
     pub info: RequestInfo,
     pub query: Query,
     pub headers: HeaderMap,
@@ -71,11 +77,11 @@ impl Call {
 
     pub fn accept(&self) -> Result<negotiate::Accept, Status> {
         negotiate::check_routed(&self.headers, matches!(self.info.verb.as_str(), "list" | "watch"))?;
-        negotiate::Accept::of(&self.headers, self.query.is_true("pretty"))
+        negotiate::Accept::of(&self.headers, negotiate::pretty(&self.query))
     }
 
-    pub fn user_agent(&self) -> &str {
-        self.headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    pub fn user_agent(&self) -> Cow<'_, str> {
+        self.headers.get(http::header::USER_AGENT).map(header_text).unwrap_or_default()
     }
 }
 

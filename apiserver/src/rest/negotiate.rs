@@ -2,9 +2,12 @@
 //!
 //! Kubernetes API concept: "Alternate representations of resources"; the most wanted clause of `Accept` that can be served wins.
 
+use component::flags::parse_bool;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use machinery::status::{Details, Status};
+
+use crate::request::Query;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -41,6 +44,32 @@ pub struct Accept {
     pub pretty: bool,
 }
 
+/// What an endpoint gives out; clauses that ask for more are passed over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Offer {
+    /// Objects in every shape, in the version that the server has of itself (`sv`).
+    Views,
+    /// The same of kinds that have no columns.
+    NoTables,
+    /// One document as it is.
+    Document,
+}
+
+impl Offer {
+    fn has(self, shape: Shape) -> bool {
+        match self {
+            Self::Views => true,
+            Self::NoTables => shape != Shape::Table,
+            Self::Document => shape == Shape::Object,
+        }
+    }
+}
+
+/// What a query says of how an answer is to look. What is no boolean is false.
+pub fn pretty(query: &Query) -> Option<bool> {
+    query.text("pretty").map(|text| parse_bool(text).unwrap_or(false))
+}
+
 /// Whether the client is one that shows answers to a person as they come.
 fn is_typed(headers: &HeaderMap) -> bool {
     let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -48,29 +77,33 @@ fn is_typed(headers: &HeaderMap) -> bool {
 }
 
 impl Accept {
-    /// `pretty` as the query asks; programs that people type get it unasked, as from upstream's server.
-    pub fn of(headers: &HeaderMap, pretty: bool) -> Result<Self, Status> {
-        Self::choose(headers, pretty, |_| true)
+    /// `pretty` as the query says it ([`pretty`]); programs that people type get it unasked, as from upstream's server.
+    pub fn of(headers: &HeaderMap, pretty: Option<bool>) -> Result<Self, Status> {
+        Self::choose(headers, pretty, Offer::Views)
+    }
+
+    /// For what is no resource, as discovery.
+    pub fn of_document(headers: &HeaderMap, pretty: Option<bool>) -> Result<Self, Status> {
+        Self::choose(headers, pretty, Offer::Document)
     }
 
     /// For a failure, which has one shape: to who takes no such thing it is told as a person would read it.
-    pub fn of_failure(headers: &HeaderMap, pretty: bool) -> Self {
-        let shown = Self::choose(headers, pretty, |shape| shape == Shape::Object);
-        shown.unwrap_or(Self { pretty: true, ..Self::default() })
+    pub fn of_failure(headers: &HeaderMap, pretty: Option<bool>) -> Self {
+        Self::of_document(headers, pretty).unwrap_or(Self { pretty: true, ..Self::default() })
     }
 
-    /// For kinds that have no columns: clauses that ask for a Table are passed over.
-    pub fn without_tables(headers: &HeaderMap, pretty: bool) -> Result<Self, Status> {
-        Self::choose(headers, pretty, |shape| shape != Shape::Table)
+    /// For kinds that have no columns.
+    pub fn without_tables(headers: &HeaderMap, pretty: Option<bool>) -> Result<Self, Status> {
+        Self::choose(headers, pretty, Offer::NoTables)
     }
 
-    fn choose(headers: &HeaderMap, pretty: bool, is_served: impl Fn(Shape) -> bool) -> Result<Self, Status> {
-        let pretty = pretty || is_typed(headers);
+    fn choose(headers: &HeaderMap, pretty: Option<bool>, offer: Offer) -> Result<Self, Status> {
+        let pretty = pretty.unwrap_or_else(|| is_typed(headers));
         let asked = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let clauses = by_preference(asked);
         let any = !clauses.is_empty();
         for clause in clauses {
-            if let Some(accept) = parse_clause(clause).filter(|accept| is_served(accept.shape)) {
+            if let Some(accept) = parse_clause(clause, offer) {
                 return Ok(Self { pretty: pretty || accept.pretty, ..accept });
             }
         }
@@ -126,7 +159,7 @@ fn goes_before((clause, quality): (&str, f64), (other, other_quality): (&str, f6
     quality > other_quality || (!any && other_any) || (!any_subtype && other_any_subtype)
 }
 
-fn parse_clause(clause: &str) -> Option<Accept> {
+fn parse_clause(clause: &str, offer: Offer) -> Option<Accept> {
     let mut parts = clause.split(';').map(str::trim);
     let format = match parts.next()? {
         "application/json" | "*/*" | "application/*" => Format::Json,
@@ -136,15 +169,20 @@ fn parse_clause(clause: &str) -> Option<Accept> {
     };
     let parameters: Vec<(&str, &str)> = parts.filter_map(|part| part.split_once('=')).collect();
     let value = |name: &str| parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
-    let shape = match value("as") {
-        None => Shape::Object,
-        Some(_) if value("g") != Some("meta.k8s.io") || !matches!(value("v"), Some("v1" | "v1beta1")) => return None,
-        Some("Table") => Shape::Table,
-        Some("PartialObjectMetadata") => Shape::Partial,
-        Some("PartialObjectMetadataList") => Shape::PartialList,
-        Some(_) => return None,
+    let shape = match (value("as"), value("g"), value("v")) {
+        (None, None, None) => Shape::Object,
+        (Some(kind), Some("meta.k8s.io"), Some("v1" | "v1beta1")) => match kind {
+            "Table" => Shape::Table,
+            "PartialObjectMetadata" => Shape::Partial,
+            "PartialObjectMetadataList" => Shape::PartialList,
+            _ => return None,
+        },
+        _ => return None,
     };
-    if format == Format::Protobuf && shape == Shape::Table {
+    let said = |name: &str| value(name).filter(|text| !text.is_empty());
+    let streams = said("stream").is_none_or(|kind| kind == "watch" && format != Format::Yaml);
+    let versions = said("sv").is_none_or(|version| version == "v1" && offer != Offer::Document);
+    if !offer.has(shape) || !streams || !versions || (format == Format::Protobuf && shape == Shape::Table) {
         return None;
     }
     Some(Accept { format, shape, pretty: value("pretty") == Some("1") })
@@ -187,7 +225,7 @@ mod tests {
     fn accept(text: &str) -> Result<Accept, Status> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, text.parse().expect("a header value"));
-        Accept::of(&headers, false)
+        Accept::of(&headers, None)
     }
 
     #[test]
@@ -205,6 +243,44 @@ mod tests {
         assert_eq!(accept("application/yaml, application/json").unwrap().format, Format::Yaml);
         assert!(accept("application/json;pretty=1").unwrap().pretty);
         assert!(!accept("application/json;pretty=true").unwrap().pretty);
+    }
+
+    #[test]
+    fn a_clause_with_what_cannot_be_served_is_passed_over() {
+        for (parameters, want) in [
+            ("g=meta.k8s.io", false),
+            ("as=Table;g=meta.k8s.io", false),
+            ("as=Table;v=v1;g=meta.k8s.io", true),
+            ("stream=watch", true),
+            ("stream=", true),
+            ("stream=other", false),
+            ("sv=v1", true),
+            ("sv=v2", false),
+            ("export=1;profile=nopeer;other", true),
+        ] {
+            assert_eq!(accept(&format!("application/json;{parameters}")).is_ok(), want, "{parameters}");
+        }
+        assert!(accept("application/yaml;stream=watch").is_err());
+        assert!(accept("application/vnd.kubernetes.protobuf;stream=watch").is_ok());
+    }
+
+    #[test]
+    fn the_querys_word_on_looks_goes_before_the_clients_name() {
+        let shown = |agent: &str, query: &str| {
+            let headers = HeaderMap::from_iter([(USER_AGENT, agent.parse().expect("a header value"))]);
+            Accept::of(&headers, pretty(&Query::parse(query))).expect("an accepted form").pretty
+        };
+        for (agent, query, want) in [
+            ("curl/8", "", true),
+            ("curl/8", "pretty=0", false),
+            ("curl/8", "pretty=perhaps", false),
+            ("curl/8", "pretty", true),
+            ("kubectl", "pretty", false),
+            ("kubectl", "pretty=True", true),
+            ("kubectl", "pretty=yes", false),
+        ] {
+            assert_eq!(shown(agent, query), want, "{agent} {query}");
+        }
     }
 
     #[test]
@@ -245,11 +321,12 @@ mod tests {
     #[test]
     fn a_failure_has_one_shape() {
         let shown = |asked: &str| {
-            Accept::of_failure(&HeaderMap::from_iter([(ACCEPT, asked.parse().expect("a header value"))]), false)
+            Accept::of_failure(&HeaderMap::from_iter([(ACCEPT, asked.parse().expect("a header value"))]), None)
         };
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
         assert!(shown(table).pretty && shown("text/html").pretty);
         assert!(!shown(&format!("{table},application/json")).pretty);
+        assert!(shown("application/json;sv=v1").pretty);
         assert_eq!(shown("application/yaml").format, Format::Yaml);
     }
 
@@ -257,7 +334,7 @@ mod tests {
     fn a_kind_without_columns_is_no_table() {
         let accept = |text: &str| {
             let headers = HeaderMap::from_iter([(ACCEPT, text.parse().expect("a header value"))]);
-            Accept::without_tables(&headers, false)
+            Accept::without_tables(&headers, None)
         };
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
         assert_eq!(accept(table).unwrap_err().code, 406);

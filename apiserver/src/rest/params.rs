@@ -2,7 +2,7 @@
 
 use std::num::{IntErrorKind, ParseIntError};
 
-use machinery::field::{Error, ErrorList, Path};
+use machinery::field::{Error, ErrorList, Path, is_printable};
 use machinery::selector::{FieldSelector, Selector};
 use machinery::status::Status;
 use serde_json::Value;
@@ -88,7 +88,7 @@ fn check_manager(manager: &str, errors: &mut ErrorList) {
     if manager.len() > 128 {
         errors.push(Error::too_long(&path, 128));
     }
-    for (at, bad) in manager.char_indices().filter(|(_, c)| c.is_control()) {
+    for (at, bad) in manager.char_indices().filter(|(_, c)| !is_printable(*c)) {
         let detail = format!("invalid character U+{:04X} (at position {at})", u32::from(bad));
         errors.push(Error::invalid(&path, manager, detail));
     }

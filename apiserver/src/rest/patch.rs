@@ -31,7 +31,7 @@ pub async fn patch(api: &Api, call: &Call) -> Result<Response, Status> {
             if call.info.subresource.is_empty() && api.read(served, &call.info.namespace, call.name()).await?.is_none()
             {
                 let created = apply::create(api, call, configuration, &options).await?;
-                return created.answer(accept, 201, served, now);
+                return created.answer(call, accept, 201, now);
             }
             let make = |old: &Value| apply::to(old, configuration, call, &options, &api.now_text());
             change(api, call, Part::of(call), &options, make).await?
@@ -41,7 +41,7 @@ pub async fn patch(api: &Api, call: &Call) -> Result<Response, Status> {
             change(api, call, Part::of(call), &options, make).await?
         }
     };
-    changed.answer(accept, 200, served, now)
+    changed.answer(call, accept, 200, now)
 }
 
 pub enum Patch {

@@ -1,16 +1,17 @@
 //! From an object to an answer in the encoding and shape that the client asked for.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use machinery::gvk::Gvk;
 use machinery::status::Status;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::Call;
 use super::body::internal_package;
 use super::negotiate::{Accept, Format, Shape};
-use super::table;
+use super::table::{self, Include};
 use crate::catalogue::Served;
 use crate::compress::Whole;
 use crate::go_json;
@@ -18,12 +19,13 @@ use crate::http_body::{Body, Response, full};
 use crate::protobuf;
 
 /// A stored object, as the kind of the row that was asked, or as the view that was asked for.
-pub fn object(accept: Accept, code: u16, served: &Served, object: &Value, now: i64) -> Result<Response, Status> {
+pub fn object(call: &Call, accept: Accept, code: u16, object: &Value, now: i64) -> Result<Response, Status> {
+    let served = call.served.as_ref();
     match accept.shape {
         Shape::Object if served.is_view() => encoded(accept, code, &served.shown(object)),
         Shape::Object => encoded(accept, code, object),
         Shape::Table => {
-            let table = table::of_object(served, object, now);
+            let table = table::of_object(served, object, now, Include::of(&call.query)?);
             encoded(accept, code, &table)
         }
         Shape::Partial => encoded(accept, code, &partial(object)),
@@ -35,10 +37,15 @@ pub fn object(accept: Accept, code: u16, served: &Served, object: &Value, now: i
 }
 
 /// What is shown of an object in another kind, such as its Scale; `table` makes a table of it.
-pub fn view(accept: Accept, kind: &Gvk, view: &Value, table: impl FnOnce() -> Value) -> Result<Response, Status> {
+pub fn view(
+    accept: Accept,
+    kind: &Gvk,
+    view: &Value,
+    table: impl FnOnce() -> Result<Value, Status>,
+) -> Result<Response, Status> {
     match accept.shape {
         Shape::Object => encoded(accept, 200, view),
-        Shape::Table => encoded(accept, 200, &table()),
+        Shape::Table => encoded(accept, 200, &table()?),
         Shape::Partial => encoded(accept, 200, &partial(view)),
         Shape::PartialList => Err(no_list(&kind.group, &kind.kind)),
     }
@@ -111,7 +118,6 @@ pub fn body_response(code: u16, media_type: &'static str, body: Body) -> Respons
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     response
 }
 

@@ -118,7 +118,7 @@ pub fn validate_new(object: &Value, served: &Served) -> ErrorList {
         return ErrorList::new();
     }
     let path = Path::new("metadata");
-    let mut errors = validate_metadata(object, served, served.hooks.name);
+    let mut errors = validate_own_metadata(object, served);
     errors.extend(validate_standard_finalizers(object, served, &path.child("finalizers")));
     errors
 }
@@ -126,21 +126,28 @@ pub fn validate_new(object: &Value, served: &Served) -> ErrorList {
 /// What holds for every kind once nothing else is wrong: a name can stand in a path.
 pub fn validate_last(object: &Value, served: &Served) -> ErrorList {
     match served.hooks.judges_metadata_last {
-        true => validate_metadata(object, served, names::path_segment),
+        true => validate_metadata(object, served, names::path_segment, names::path_segment),
         // The rest was judged with the kind's own rule of names.
-        false => validate_name(object, names::path_segment),
+        false => validate_name(object, names::path_segment, names::path_segment),
     }
 }
 
-fn validate_metadata(object: &Value, served: &Served, check: NameCheck) -> ErrorList {
+/// With the kind's own rule of names.
+fn validate_own_metadata(object: &Value, served: &Served) -> ErrorList {
+    const ANY: NameCheck = |_| Vec::new();
+    let name = served.hooks.name;
+    validate_metadata(object, served, name, if served.hooks.takes_any_prefix { ANY } else { name })
+}
+
+fn validate_metadata(object: &Value, served: &Served, check: NameCheck, check_prefix: NameCheck) -> ErrorList {
     let path = Path::new("metadata");
-    let mut errors = validate_name(object, check);
+    let mut errors = validate_name(object, check, check_prefix);
     validate_namespace(object, served, &path, &mut errors);
     errors.extend(validate_common(object, &path));
     errors
 }
 
-fn validate_name(object: &Value, check: NameCheck) -> ErrorList {
+fn validate_name(object: &Value, check: NameCheck, check_prefix: NameCheck) -> ErrorList {
     let path = Path::new("metadata");
     let mut errors = ErrorList::new();
     let name = meta::name(object);
@@ -148,7 +155,7 @@ fn validate_name(object: &Value, check: NameCheck) -> ErrorList {
     if !prefix.is_empty() {
         let masked = names::mask_trailing_dash(prefix);
         let child = path.child("generateName");
-        errors.extend(check(&masked).into_iter().map(|words| Error::invalid(&child, prefix, words)));
+        errors.extend(check_prefix(&masked).into_iter().map(|words| Error::invalid(&child, prefix, words)));
     }
     if name.is_empty() {
         errors.push(Error::required(&path.child("name"), "name or generateName is required"));
@@ -289,10 +296,10 @@ pub const FOREGROUND_FINALIZER: &str = "foregroundDeletion";
 /// Rules of `metadata` on an update: those of all kinds, and the rounds that the kind's own rules make.
 pub fn validate_update(new: &Value, old: &Value, served: &Served, rounds: MetadataRounds) -> ErrorList {
     let path = Path::new("metadata");
-    let mut errors = validate_metadata(new, served, names::path_segment);
+    let mut errors = validate_metadata(new, served, names::path_segment, names::path_segment);
     errors.extend(validate_change(new, old, &path));
     for _ in 0..rounds.whole {
-        errors.extend(validate_metadata(new, served, served.hooks.name));
+        errors.extend(validate_own_metadata(new, served));
         errors.extend(validate_standard_finalizers(new, served, &path.child("finalizers")));
     }
     for _ in 0..rounds.change {

@@ -2,12 +2,15 @@
 //!
 //! Kubernetes API concept: "Receiving resources as Tables". Columns and cells are the kind's hooks.
 
+use machinery::field::{Error, Path};
 use machinery::meta;
+use machinery::status::Status;
 use serde_json::{Value, json};
 
 use super::respond::partial;
 use crate::catalogue::Served;
 use crate::kinds::Column;
+use crate::request::Query;
 
 pub const NAME: Column = Column {
     name: "Name",
@@ -30,9 +33,9 @@ pub fn plain_cells(object: &Value, now: i64) -> Vec<Value> {
 }
 
 /// A table of one object.
-pub fn of_object(served: &Served, object: &Value, now: i64) -> Value {
+pub fn of_object(served: &Served, object: &Value, now: i64, include: Include) -> Value {
     let metadata = json!({"resourceVersion": meta::resource_version(object)});
-    of_rows(served, metadata, vec![row(served, object, now, Include::Metadata)], true)
+    of_rows(served, metadata, vec![row(served, object, now, include)], true)
 }
 
 /// A table of one object that is a view of a stored one, such as a Scale. Upstream marks no column as the name there.
@@ -52,11 +55,17 @@ pub enum Include {
 }
 
 impl Include {
-    pub fn parse(text: Option<&str>) -> Self {
-        match text {
-            Some("None") => Self::None,
-            Some("Object") => Self::Object,
-            _ => Self::Metadata,
+    /// Of a request for a table. Upstream asks when it has the answer and not before, so a write may have happened.
+    pub fn of(query: &Query) -> Result<Self, Status> {
+        match query.text("includeObject") {
+            Some("None") => Ok(Self::None),
+            Some("Object") => Ok(Self::Object),
+            Some("Metadata") | None => Ok(Self::Metadata),
+            Some(other) => {
+                let why = "must be 'Metadata', 'Object', 'None', or empty";
+                let error = Error::invalid(&Path::new("includeObject"), other, why);
+                Err(Status::bad_request(format!("Unable to convert to Table as requested: {error}")))
+            }
         }
     }
 }

@@ -73,14 +73,14 @@ pub async fn update(api: &Api, call: &Call) -> Result<Response, Status> {
         current::forget_version(&mut object)?;
         super::apply::authorize_create(api, call)?;
         let created = create_object(api, call, object, &options).await?;
-        return created.answer(accept, 201, served, api.clock.now().as_second());
+        return created.answer(call, accept, 201, api.clock.now().as_second());
     }
     let make = |old: &Value| {
         check_identity(&object, old, api, call, options.dry_run)?;
         check_versioned(&object, call).map(|()| object.clone())
     };
     let changed = change(api, call, part, &options, make).await?;
-    changed.answer(accept, 200, served, api.clock.now().as_second())
+    changed.answer(call, accept, 200, api.clock.now().as_second())
 }
 
 async fn is_absent(api: &Api, call: &Call) -> Result<bool, Status> {
@@ -192,15 +192,14 @@ async fn attempt(
     shown: &Value,
     make: &impl Fn(&Value) -> Result<Value, Status>,
 ) -> Result<Attempt, Status> {
-    let served = &call.served;
+    let (served, old) = (&call.served, &current.object);
     let home = served.home();
     let mut new = make(shown)?;
-    let request = Request::new(api, call, Operation::Update, options.dry_run, Some(&current.object));
+    let request = Request::new(api, call, Operation::Update, options.dry_run, Some(old));
     if call.method == Method::PATCH {
         owners::dedup(&mut new, &call.warnings, owners::DUPLICATES_PATCHED);
     }
     let named_version = check_preconditions(&new, current, call)?;
-    let old = &current.object;
     let resets_managers = machinery::apply::is_reset(&new);
     let (sent, asked) = (managers::with_empty_lists(&new), generation::asked(&new, served.hooks));
     complete(&mut new, served);
@@ -229,14 +228,21 @@ async fn attempt(
         _ => ErrorList::new(),
     };
     if invalid.is_empty() {
-        invalid = judge(&new, old, call, part);
+        if matches!(part, Part::Main) {
+            api.complete_service(served, &mut new, Some(old), options.dry_run)?;
+        }
+        invalid = api.admission.against_place(&request, &new);
+        invalid.extend(judge(&new, old, call, part));
         invalid.extend(api.admission.against_policy(&request, &new));
     }
     if !invalid.is_empty() {
         show_empty(&mut invalid, &make(shown)?);
         return Err(Status::invalid(&home.row.group, &home.row.kind, call.name(), &invalid));
     }
-    let companions = api.companions(served, Some(&mut new), Some(old), options.dry_run).await?;
+    let companions = match part {
+        Part::Status => Commit::default(),
+        _ => api.companions(served, Some(&mut new), Some(old), options.dry_run).await?,
+    };
     api.admission.validate(&request, &new).await?;
     warn(&new, old, call, part);
     if current::is_same(&new, old) {

@@ -70,6 +70,10 @@ pub async fn open(
     options: ListOptions,
 ) -> Result<impl Stream<Item = Bytes> + Send + use<>, Status> {
     let begun = Instant::now();
+    let include = match accept.shape {
+        Shape::Table => Include::of(&call.query)?,
+        _ => Include::Metadata,
+    };
     let timeout = match options.timeout_seconds {
         Some(seconds) if seconds != 0 => Duration::from_secs(seconds.try_into().unwrap_or(0)),
         // Spread, so that clients do not return together.
@@ -90,7 +94,7 @@ pub async fn open(
         encoder: Encoder {
             served: call.served.clone(),
             accept,
-            include: Include::parse(call.query.text("includeObject")),
+            include,
             columns_sent: false,
             series: WatchSeries::of(&call.served.row),
             api: api.clone(),

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use machinery::status::Status;
 use serde_json::Value;
 
+use super::Call;
 use super::current::set_resource_version;
 use super::negotiate::Accept;
 use super::respond;
 use crate::cache::splice;
-use crate::catalogue::Served;
 use crate::http_body::Response;
 use crate::store::Revision;
 use crate::stored;
@@ -34,10 +34,10 @@ impl Written {
     }
 
     /// An object that was just encoded for the store is not encoded once more for its client.
-    pub fn answer(self, accept: Accept, code: u16, served: &Served, now: i64) -> Result<Response, Status> {
-        match self.text.filter(|_| respond::shows_as_stored(accept, served)) {
+    pub fn answer(self, call: &Call, accept: Accept, code: u16, now: i64) -> Result<Response, Status> {
+        match self.text.filter(|_| respond::shows_as_stored(accept, &call.served)) {
             Some(text) => Ok(respond::bytes_response(code, accept.format, text)),
-            None => respond::object(accept, code, served, &self.object, now),
+            None => respond::object(call, accept, code, &self.object, now),
         }
     }
 }

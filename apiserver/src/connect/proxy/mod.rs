@@ -9,7 +9,7 @@ mod target;
 use std::sync::Arc;
 
 use component::tls::{self, Trust};
-use http::header::{HOST, LOCATION, UPGRADE};
+use http::header::{HOST, LOCATION};
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use machinery::status::{GroupResource, Status};
@@ -21,12 +21,13 @@ use super::{kubelet, splice};
 use crate::admission::{self, Operation};
 use crate::api::Api;
 use crate::http_body::{BoxError, Response, empty, full};
+use crate::request::escape_path;
 use crate::rest::Call;
 
 pub async fn dispatch(api: &Arc<Api>, call: Call) -> Result<Response, Status> {
     let resource = call.served.row.plural.to_string();
-    let path = kubelet::escape_path(&call.info.path);
-    let name = kubelet::escape_path(call.name());
+    let path = escape_path(call.info.raw_path());
+    let name = escape_path(call.name().as_bytes());
     let paths = Paths::of(&path, &resource, &name).ok_or_else(Status::unknown_path)?;
     let (object, backend, to_kubelet) = find(api, &call, &resource, call.name()).await?;
     let admitted = admission::Request::new(api, &call, Operation::Connect, false, None);
@@ -111,18 +112,13 @@ pub fn anyone() -> Result<Arc<rustls::ClientConfig>, Status> {
 
 /// Relative links work only below a slash.
 fn to_the_root(call: &Call, paths: Paths<'_>) -> Result<Response, Status> {
-    let location = format!("{}/{}", paths.prefix, query(call));
+    let query = call.uri.query().filter(|query| !query.is_empty()).map(|query| format!("?{query}"));
+    let location = format!("{}/{}", paths.prefix, query.unwrap_or_default());
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
-    let location = HeaderValue::from_str(&location).map_err(Status::internal_error)?;
+    let location = HeaderValue::from_bytes(location.as_bytes()).map_err(Status::internal_error)?;
     response.headers_mut().insert(LOCATION, location);
     Ok(response)
-}
-
-fn query(call: &Call) -> String {
-    let pairs: Vec<String> =
-        call.query.pairs().map(|(key, value)| format!("{}={}", kubelet::escape(key), kubelet::escape(value))).collect();
-    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
 }
 
 fn request(
@@ -131,14 +127,10 @@ fn request(
     backend: &Backend,
     upgrade: bool,
 ) -> Result<Request<crate::http_body::Body>, Status> {
-    let rest = rewrite::joined("", paths.rest);
     let mut request = Request::new(full(call.body.clone()));
     *request.method_mut() = call.method.clone();
-    *request.uri_mut() = format!("{rest}{}", query(call))
-        .parse()
-        .map_err(|error: http::uri::InvalidUri| Status::bad_request(error.to_string()))?;
-    *request.headers_mut() =
-        rewrite::request_headers(&call.headers, paths, upgrade && call.headers.contains_key(UPGRADE));
+    *request.uri_mut() = kubelet::target(&rewrite::joined("", paths.rest), call.uri.query().unwrap_or_default())?;
+    *request.headers_mut() = rewrite::request_headers(&call.headers, paths, call.peer, upgrade);
     if !request.headers().contains_key(HOST) {
         // HTTP/2 clients name the host elsewhere.
         let host = HeaderValue::from_str(&backend.endpoint.authority()).map_err(Status::internal_error)?;

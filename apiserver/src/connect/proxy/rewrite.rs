@@ -2,11 +2,15 @@
 //!
 //! Pure; see [`Paths`] for the one thing that both directions share.
 
+use std::net::IpAddr;
+
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONNECTION, HOST, LOCATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONNECTION, HOST, LOCATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::http_body::PRIVATE;
 
 /// A request's path, cut where the backend's begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,34 +32,51 @@ impl<'a> Paths<'a> {
     }
 }
 
-/// The client's headers for the backend: not those of its own connection, and nothing that tells who it is to this
-/// server.
-pub fn request_headers(headers: &HeaderMap, paths: Paths<'_>, upgrade: bool) -> HeaderMap {
+pub const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The client's headers for the backend: not those of its own connection. Who it is to this server was taken out before;
+/// what it says of host and protocol stays, and what was asked for is told of all but upgrades, as upstream has it.
+pub fn request_headers(headers: &HeaderMap, paths: Paths<'_>, peer: Option<IpAddr>, upgrade: bool) -> HeaderMap {
     let mut onward = without_connection(headers, upgrade);
-    onward.remove(AUTHORIZATION);
-    let secret =
-        |name: &HeaderName| name.as_str().starts_with("impersonate-") || name.as_str().starts_with("x-remote-");
-    let named: Vec<HeaderName> = onward.keys().filter(|name| secret(name)).cloned().collect();
-    for name in named {
-        onward.remove(name);
-    }
-    if let Ok(uri) = HeaderValue::from_str(&format!("{}{}", paths.prefix, paths.rest)) {
-        onward.insert("x-forwarded-uri", uri);
+    peer.into_iter().for_each(|peer| add_sender(&mut onward, peer));
+    let uri = HeaderValue::from_str(&joined(paths.prefix, paths.rest));
+    if let (Ok(uri), false) = (uri, upgrade) {
+        onward.insert(FORWARDED_URI, uri);
     }
     onward
 }
 
+/// Adds who sent a request to those through whom it came.
+pub fn add_sender(headers: &mut HeaderMap, peer: IpAddr) {
+    let before = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).map(<[u8]>::to_vec);
+    let all: Vec<Vec<u8>> = before.chain([peer.to_string().into_bytes()]).collect();
+    if let Ok(value) = HeaderValue::from_bytes(&all.join(b", ".as_slice())) {
+        headers.insert(FORWARDED_FOR, value);
+    }
+}
+
 /// The backend's headers for the client; a redirection within the backend leads through the proxy again.
 pub fn answer_headers(headers: &HeaderMap, paths: Paths<'_>, backend: &str, asked: &HeaderMap) -> HeaderMap {
-    let mut onward = without_connection(headers, false);
-    for name in OF_ANOTHER_ORIGIN {
-        onward.remove(name);
-    }
+    let mut onward = of_backend(headers);
     let location = onward.get(LOCATION).and_then(|location| location.to_str().ok());
     let location = location.and_then(|location| through_proxy(location, paths, backend, asked_host(asked)));
     if let Some(Ok(location)) = location.map(|location| HeaderValue::from_str(&location)) {
         onward.insert(LOCATION, location);
     }
+    onward
+}
+
+/// A backend's headers for the client, of any proxy here.
+pub fn of_backend(headers: &HeaderMap) -> HeaderMap {
+    let mut onward = without_connection(headers, false);
+    for name in OF_ANOTHER_ORIGIN {
+        onward.remove(name);
+    }
+    // Before what the backend says, which does not know that only some may read this.
+    let said: Vec<HeaderValue> = onward.get_all(CACHE_CONTROL).iter().cloned().collect();
+    onward.insert(CACHE_CONTROL, PRIVATE);
+    onward.extend(said.into_iter().map(|value| (CACHE_CONTROL, value)));
     onward
 }
 
@@ -92,7 +113,7 @@ pub fn through_proxy(link: &str, paths: Paths<'_>, backend: &str, host: &str) ->
 }
 
 /// One path below another, without empty steps, `.` and `..`.
-pub(super) fn joined(prefix: &str, path: &str) -> String {
+pub fn joined(prefix: &str, path: &str) -> String {
     let mut steps: Vec<&str> = Vec::new();
     for step in prefix.split('/').chain(path.split('/')) {
         match step {
@@ -147,7 +168,8 @@ pub fn without_connection(headers: &HeaderMap, upgrade: bool) -> HeaderMap {
         .flat_map(|value| value.split(','))
         .map(|name| name.trim().to_ascii_lowercase())
         .collect();
-    for name in listed.iter().map(String::as_str).chain(["keep-alive", "proxy-connection", "proxy-authenticate"]) {
+    let always = ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization"];
+    for name in listed.iter().map(String::as_str).chain(always) {
         if name != "upgrade" {
             onward.remove(name);
         }
@@ -155,9 +177,9 @@ pub fn without_connection(headers: &HeaderMap, upgrade: bool) -> HeaderMap {
     for name in [CONNECTION, UPGRADE, TE, TRAILER, TRANSFER_ENCODING] {
         onward.remove(name);
     }
-    if let (true, Some(protocol)) = (upgrade, headers.get(UPGRADE)) {
+    if upgrade {
         onward.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        onward.insert(UPGRADE, protocol.clone());
+        onward.extend(headers.get(UPGRADE).map(|protocol| (UPGRADE, protocol.clone())));
     }
     onward
 }
@@ -179,25 +201,40 @@ mod tests {
     #[test]
     fn headers_of_a_hop_stay_behind() {
         let headers: HeaderMap = [
-            ("authorization", "Bearer x"),
+            ("proxy-authorization", "Basic x"),
             ("connection", "x-hop, Upgrade"),
             ("upgrade", "websocket"),
             ("x-hop", "1"),
-            ("impersonate-user", "root"),
             ("accept", "text/html"),
         ]
         .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
         .into_iter()
         .collect();
-        let plain = request_headers(&headers, PATHS, false);
+        let plain = request_headers(&headers, PATHS, None, false);
         let mut names: Vec<&str> = plain.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["accept", "x-forwarded-uri"]);
-        let upgraded = request_headers(&headers, PATHS, true);
+        let upgraded = request_headers(&headers, PATHS, None, true);
         assert_eq!(
             (&upgraded[UPGRADE], &upgraded[CONNECTION]),
             (&"websocket".parse().unwrap(), &"Upgrade".parse().unwrap())
         );
+    }
+
+    #[test]
+    fn the_backend_is_told_who_asked_and_for_what() {
+        let said =
+            [("x-forwarded-for", "192.0.2.9"), ("x-forwarded-host", "a"), ("x-forwarded-uri", "/other")].into_iter();
+        let headers = said.map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect();
+        let peer = Some(IpAddr::from([127, 0, 0, 1]));
+        let paths = Paths { rest: "//x/../y/", ..PATHS };
+        let told = |upgrade, name: &str| request_headers(&headers, paths, peer, upgrade)[name].clone();
+        let uri = format!("{}/y/", PATHS.prefix);
+        for (upgrade, uri) in [(false, uri.as_str()), (true, "/other")] {
+            assert_eq!(told(upgrade, "x-forwarded-for"), "192.0.2.9, 127.0.0.1");
+            assert_eq!(told(upgrade, "x-forwarded-uri"), uri);
+            assert_eq!(told(upgrade, "x-forwarded-host"), "a");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use machinery::status::Status;
 use serde_json::{Value, json};
 
 use super::body::{self, Decoded};
-use super::negotiate::{Accept, check_routed};
+use super::negotiate::{self, Accept, check_routed};
 use super::params::WriteOptions;
 use super::subresource::bind_named;
 use super::{Call, respond, system};
@@ -24,7 +24,7 @@ pub async fn create(api: &Api, call: Call) -> Result<Response, Status> {
         return bind_named(api, &call).await;
     }
     check_routed(&call.headers, false)?;
-    let accept = Accept::without_tables(&call.headers, call.query.is_true("pretty"))?;
+    let accept = Accept::without_tables(&call.headers, negotiate::pretty(&call.query))?;
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let served = &call.served;
     let Decoded { object: mut review, warnings } =

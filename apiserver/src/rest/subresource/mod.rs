@@ -55,6 +55,8 @@ pub async fn dispatch(api: &Arc<Api>, call: Call) -> Result<Response, Status> {
 pub fn call_of(call: &Call, served: &Arc<crate::catalogue::Served>, name: &str) -> Call {
     Call {
         method: call.method.clone(),
+        uri: call.uri.clone(),
+        peer: call.peer,
         info: crate::request::RequestInfo { name: name.to_owned(), ..call.info.clone() },
         query: call.query.clone(),
         headers: call.headers.clone(),

@@ -56,9 +56,10 @@ pub async fn dispatch(api: &Api, call: &Call) -> Result<Response, Status> {
         "patch" => patch(api, call).await?,
         _ => return Err(not_allowed(call)),
     };
-    let include = Include::parse(call.query.text("includeObject"));
     let now = api.clock.now().as_second();
-    respond::view(accept, &kind(), &scale, || table::of_view(COLUMNS, &scale, cells(&scale, now), include))
+    respond::view(accept, &kind(), &scale, || {
+        Ok(table::of_view(COLUMNS, &scale, cells(&scale, now), Include::of(&call.query)?))
+    })
 }
 
 fn cells(scale: &Value, now: i64) -> Vec<Value> {
