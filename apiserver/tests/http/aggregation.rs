@@ -94,17 +94,29 @@ fn answer(mut request: Request<Incoming>) -> Response<Full<Bytes>> {
             let switched = Response::builder().status(101).header("connection", "Upgrade").header("upgrade", "echo");
             return switched.body(Full::default()).expect("an answer");
         }
+        "/apis/things.example.com/v1/moved" => {
+            let moved = Response::builder().status(302).header("location", "https://elsewhere.example.com/");
+            return moved.body(Full::default()).expect("an answer");
+        }
         _ => echo(request.headers(), request.uri().to_string()),
     };
     let body = Full::new(Bytes::from(document.to_string()));
-    Response::builder().header("content-type", "application/json").body(body).expect("an answer")
+    let answer = Response::builder().header("content-type", "application/json").header("audit-id", "another");
+    let answer = answer.header("cache-control", "max-age=60").header("cache-control", "no-transform");
+    answer.header("access-control-allow-origin", "*").body(body).expect("an answer")
 }
 
 fn echo(headers: &HeaderMap, uri: String) -> Value {
     let all = |name: &str| -> Vec<String> {
         headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).map(str::to_owned).collect()
     };
-    json!({"uri": uri, "user": all("x-remote-user"), "groups": all("x-remote-group"), "authorization": all("authorization")})
+    let each = |names: &[&str]| names.iter().flat_map(|name| all(name)).collect::<Vec<String>>();
+    json!({
+        "uri": uri, "user": all("x-remote-user"), "groups": all("x-remote-group"),
+        "authorization": all("authorization"), "senders": all("x-forwarded-for"), "audit_ids": all("audit-id"),
+        "smuggled": each(&["x-user", "x-scope-a", "x-remote-extra-a", "impersonate-user"]),
+        "forwarded": each(&["x-forwarded-proto", "x-forwarded-host", "x-forwarded-uri"]),
+    })
 }
 
 /// Waits until the APIService's condition has this reason.
@@ -136,6 +148,8 @@ async fn another_server_answers_for_its_group() {
         format!("--proxy-client-key-file={}", file("proxy.key", &key)),
         format!("--requestheader-client-ca-file={}", file("ca.crt", &authority.pem())),
         "--requestheader-allowed-names=front-proxy-client".to_owned(),
+        "--requestheader-username-headers=X-User".to_owned(),
+        "--requestheader-extra-headers-prefix=X-Scope-".to_owned(),
     ];
     let server = TestServer::start(&flags.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let client = &server.client;
@@ -154,15 +168,25 @@ async fn another_server_answers_for_its_group() {
     post(client, "/api/v1/namespaces/default/services", &service).await.expect(201);
     until(client, "Passed").await;
 
-    let headers = [("x-remote-user", "root"), ("authorization", "Basic x")];
-    let answered = crate::client::call(client, http::Method::GET, &path, &headers, "").await.expect(200);
+    let headers = [("x-remote-user", "root"), ("authorization", "Basic x"), ("x-forwarded-for", "192.0.2.9")];
+    let answered = crate::client::call(client, http::Method::GET, &path, &headers, "").await;
+    assert!(answered.headers.get("access-control-allow-origin").is_none(), "{:?}", answered.headers);
+    let caching: Vec<_> = answered.headers.get_all("cache-control").iter().collect();
+    assert_eq!(caching, ["no-cache, private", "max-age=60", "no-transform"]);
+    let audit_ids: Vec<_> = answered.headers.get_all("audit-id").iter().map(|id| json!(id.to_str().ok())).collect();
+    let answered = answered.expect(200);
+    assert_eq!((answered["audit_ids"].as_array(), audit_ids.len()), (Some(&audit_ids), 1));
+    assert_eq!(answered["senders"], json!(["192.0.2.9, 127.0.0.1"]));
     assert_eq!(answered["uri"], path);
     assert_eq!(answered["user"], json!(["system:unsecured"]));
     assert_eq!(answered["groups"], json!(["system:masters", "system:authenticated"]));
     assert_eq!(answered["authorization"], json!([]));
+    clients_do_not_speak_for_themselves(client, port).await;
     is_discovered(client).await;
     is_described(client).await;
     is_streamed(&server).await;
+    paths_stay_whole(client).await;
+    nobody_is_led_away(client).await;
     let trusted = get(client, "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication").await;
     assert_eq!(trusted.expect(200)["data"]["requestheader-allowed-names"], "[\"front-proxy-client\"]");
 
@@ -177,6 +201,47 @@ async fn another_server_answers_for_its_group() {
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(20), told).await.expect("the turn is counted");
+}
+
+/// Neither of who they are, nor of where they came in.
+async fn clients_do_not_speak_for_themselves(client: &kube::Client, port: u16) {
+    let path = format!("/apis/{GROUP}/v1/namespaces/default/things/");
+    let headers = [
+        ("x-user", "root"),
+        ("x-scope-a", "b"),
+        ("x-remote-extra-a", "b"),
+        ("x-forwarded-uri", "/other"),
+        ("x-forwarded-host", "other"),
+        ("x-forwarded-proto", "http"),
+        ("audit-id", "own-number"),
+    ];
+    let answered = crate::client::call(client, http::Method::GET, &path, &headers, "").await.expect(200);
+    assert_eq!((&answered["smuggled"], &answered["audit_ids"]), (&json!([]), &json!(["own-number"])));
+    assert_eq!(answered["forwarded"], json!(["https", format!("localhost:{port}"), path]));
+    let named = crate::client::call(client, http::Method::GET, &path, &[("upgrade", "echo")], "").await;
+    assert_eq!(named.expect(200)["forwarded"][0], "https", "who only names a protocol asks for no upgrade");
+    let switch = [("connection", "Upgrade"), ("upgrade", "echo")];
+    let refused = crate::client::call(client, http::Method::GET, &path, &switch, "").await;
+    assert_eq!((refused.code, &refused.body), (503, &json!("invalid upgrade response: status code 200\n")));
+}
+
+/// Bytes that are no text come through, and no request is sent where it was not meant to go.
+async fn paths_stay_whole(client: &kube::Client) {
+    let below = format!("/apis/{GROUP}/v1/namespaces/default/things");
+    let answered = get(client, &format!("{below}/a%ff%2Fb?q=%ff+&a=%zz&watch&c=1;d=2&a=%7E*")).await.expect(200);
+    assert_eq!(answered["uri"], format!("{below}/a%FF/b?a=~%2A&q=%FF+&watch="));
+    let broken = get(client, &format!("{below}/a%zz")).await;
+    assert_eq!((broken.code, &broken.body), (400, &json!("400 Bad Request")));
+    let long = get(client, &format!("{below}/{}", "!".repeat(30_000))).await;
+    assert_eq!((long.code, &long.body), (414, &json!("the path that is to be passed on: uri too long\n")));
+}
+
+/// Unless it may, an extension server sends nobody elsewhere.
+async fn nobody_is_led_away(client: &kube::Client) {
+    let moved = get(client, &format!("/apis/{GROUP}/v1/moved")).await;
+    let why = "the backend attempted to redirect this request, which is not permitted";
+    assert_eq!((moved.code, &moved.body), (502, &json!(why)));
+    assert!(moved.headers.get("location").is_none());
 }
 
 async fn is_discovered(client: &kube::Client) {
@@ -214,7 +279,8 @@ async fn is_streamed(server: &TestServer) {
     while !answer.ends_with(b"\r\n\r\n") {
         answer.push(stream.read_u8().await.expect("an answer"));
     }
-    assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+    let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+    assert!(answer.starts_with("http/1.1 101") && !answer.contains("audit-id"), "{answer}");
     stream.write_all(b"ping").await.expect("to send");
     let mut echoed = [0; 4];
     stream.read_exact(&mut echoed).await.expect("the echo");

@@ -6,6 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::client::{CONFIG_MAPS, call, config_map, delete, get, post, put};
+use crate::secure::Secure;
 use crate::support::TestServer;
 
 const POLICY: &str = "
@@ -39,23 +40,51 @@ impl Audited {
     }
 
     fn events(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.folder.path().join("audit.log")).expect("the log");
-        text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+        events(&self.folder)
     }
 
-    /// The event of a request, once it is there.
     async fn event(&self, id: &str, stage: &str) -> Value {
-        let there = async {
-            loop {
-                let found = self.events().into_iter().find(|event| event["auditID"] == id && event["stage"] == stage);
-                match found {
-                    Some(event) => return event,
-                    None => tokio::time::sleep(Duration::from_millis(20)).await,
-                }
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), there).await.unwrap_or_else(|_| panic!("no {stage} of {id}"))
+        event(&self.folder, id, stage).await
     }
+}
+
+fn events(folder: &tempfile::TempDir) -> Vec<Value> {
+    let text = std::fs::read_to_string(folder.path().join("audit.log")).expect("the log");
+    text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+}
+
+/// The event of a request, once it is there.
+async fn event(folder: &tempfile::TempDir, id: &str, stage: &str) -> Value {
+    let there = async {
+        loop {
+            let found = events(folder).into_iter().find(|event| event["auditID"] == id && event["stage"] == stage);
+            match found {
+                Some(event) => return event,
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), there).await.unwrap_or_else(|_| panic!("no {stage} of {id}"))
+}
+
+/// The words that the client is told, and the answer itself where answers are written.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_known_is_written_down_as_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let policy = "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: RequestResponse}]}";
+    std::fs::write(folder.path().join("policy.yaml"), policy).expect("to write");
+    let flag = |name: &str, file: &str| format!("--{name}={}", folder.path().join(file).display());
+    let flags = [flag("audit-policy-file", "policy.yaml"), flag("audit-log-path", "audit.log")];
+    let server = Secure::start(&flags.each_ref().map(String::as_str)).await;
+    let token = [("authorization", "Bearer nonsense")];
+    let refused = call(&server.anonymous(), Method::GET, CONFIG_MAPS, &token, "").await;
+    refused.refused(401, "Unauthorized");
+    let event = event(&folder, refused.headers["audit-id"].to_str().expect("text"), "ResponseStarted").await;
+    let told = json!({
+        "metadata": {}, "status": "Failure", "message": "Unauthorized", "reason": "Unauthorized", "code": 401,
+    });
+    assert_eq!((&event["user"], &event["responseStatus"]), (&json!({}), &told));
+    assert_eq!(event["responseObject"]["message"], "Unauthorized");
 }
 
 fn id(reply: &crate::client::Reply) -> String {
@@ -83,14 +112,29 @@ async fn requests_are_written_as_the_policy_says() {
     assert_eq!(event["annotations"]["authorization.k8s.io/decision"], "allow");
     assert!(event["stageTimestamp"].as_str() >= event["requestReceivedTimestamp"].as_str());
 
-    let missing = call(client, Method::GET, &format!("{CONFIG_MAPS}/none"), &[("audit-id", "own-number")], "").await;
-    assert_eq!(id(&missing), "own-number");
-    let event = audited.event("own-number", "ResponseComplete").await;
+    let own = "own-number-".repeat(10);
+    let missing = call(client, Method::GET, &format!("{CONFIG_MAPS}/none"), &[("audit-id", &own)], "").await;
+    assert_eq!(id(&missing), own);
+    let event = audited.event(&own, "ResponseComplete").await;
     assert_eq!(event["responseStatus"]["reason"], "NotFound");
     assert_eq!(
         (&event["responseStatus"]["status"], &event["responseStatus"]["code"]),
         (&json!("Failure"), &json!(404))
     );
+
+    let acting = async |extra: &str| {
+        let headers = [("impersonate-user", "bob"), (extra, "x")];
+        let seen = call(client, Method::GET, CONFIG_MAPS, &headers, "").await;
+        let event = audited.event(&id(&seen), "ResponseComplete").await;
+        assert_eq!(
+            (&event["user"]["username"], &event["impersonatedUser"]["username"]),
+            (&json!("system:unsecured"), &json!("bob"))
+        );
+        event["authenticationMetadata"].clone()
+    };
+    let by_mode = json!({"impersonationConstraint": "impersonate:user-info"});
+    assert_eq!(acting("impersonate-extra-acme.io%2fscope").await, by_mode);
+    assert_eq!(acting("impersonate-extra-scope").await, Value::Null, "only the legacy mode takes such a key");
 
     let watch = get(client, "/api/v1/namespaces?watch=1&timeoutSeconds=1").await;
     let started = audited.event(&id(&watch), "ResponseStarted").await;

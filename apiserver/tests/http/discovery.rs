@@ -3,9 +3,10 @@
 use std::io::Write as _;
 use std::path::Path;
 
+use http::Method;
 use serde_json::{Value, json};
 
-use crate::client::{get, get_as};
+use crate::client::{call, get, get_as};
 use crate::support::{TestServer, oracle};
 
 fn recorded(folder: &Path, name: &str) -> Option<Value> {
@@ -180,8 +181,39 @@ async fn enumerations_tell_their_values() {
     let statuses = of("PersistentVolumeClaimStatus", "/allocatedResourceStatuses/additionalProperties");
     assert_eq!(statuses.and_then(|values| values.as_array().map(Vec::len)), Some(5));
     assert_eq!(of("Container", "/name"), Some(Value::Null));
+    let words = |name: &str, field: &str| {
+        let schema = &core["components"]["schemas"][format!("io.k8s.api.core.v1.{name}")]["properties"][field];
+        schema["description"].as_str().expect("words").to_owned()
+    };
+    let policy = words("EphemeralContainer", "imagePullPolicy");
+    let values = "\n\nPossible enum values:\n - `\"Always\"`\n - `\"IfNotPresent\"`\n - `\"Never\"`";
+    assert!(policy.ends_with(values) && !policy.starts_with(values), "{policy}");
+    // Of lists upstream says it with the elements alone.
+    assert!(!words("ServiceSpec", "ipFamilies").contains("Possible enum"));
     let all = get(client, "/openapi/v2").await.expect(200);
-    assert_eq!(all["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"]["restartPolicy"]["enum"], Value::Null);
+    let policy = &all["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"]["restartPolicy"];
+    assert!(policy["enum"].is_null() && !policy["description"].to_string().contains("Possible enum"), "{policy}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn discovery_has_no_views_and_no_versions_of_the_servers() {
+    let server = TestServer::start(&[]).await;
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    for path in ["/api", "/apis", "/apis/apps", "/apis/apps/v1"] {
+        for accept in [table, "application/json;sv=v1"] {
+            get_as(&server.client, path, accept).await.refused(406, "NotAcceptable");
+            get_as(&server.client, path, &format!("{accept}, application/json")).await.expect(200);
+        }
+    }
+    get_as(&server.client, "/api/v1/nodes", "application/json;sv=v1").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_cache_keeps_what_only_some_may_read() {
+    let server = TestServer::start(&[]).await;
+    for path in ["/healthz", "/metrics", "/version", "/flagz", "/nothing", "/api/v1/nodes", "/api/v1/nothing"] {
+        assert_eq!(get(&server.client, path).await.headers["cache-control"], "no-cache, private", "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -204,13 +236,14 @@ async fn the_server_tells_how_it_was_started() {
     let word = "299 - \"This version of the flagz endpoint is deprecated. Please use a newer version.\"";
     assert_eq!(old.warnings(), [word]);
     get_as(client, "/flagz", "application/json").await.refused(406, "NotAcceptable");
+    call(client, Method::POST, "/flagz", &[("accept", "*/*")], "").await.expect(200);
     let status = get_as(client, "/statusz", &named("Statusz", "v1beta1")).await.expect(200);
     assert_eq!(status["emulationVersion"], "1.36");
     assert!(status["uptimeSeconds"].as_i64().is_some_and(|seconds| seconds >= 0));
     assert!(
         status["paths"]
             .as_array()
-            .is_some_and(|paths| paths.contains(&json!("/livez")) && !paths.contains(&json!("/api")))
+            .is_some_and(|paths| paths.contains(&json!("/livez")) && !paths.contains(&json!("/statusz")))
     );
     let text = get_as(client, "/statusz", "text/plain").await.expect(200);
     assert!(text.as_str().is_some_and(|text| text.contains("\nBinary version: 1.36")), "{text}");

@@ -227,6 +227,13 @@ async fn access_to_the_devices_of_others_is_for_labelled_namespaces() {
     let refused = post(client, CLAIMS, &claim).await;
     refused.refused(422, "Invalid");
     assert_eq!(refused.body["details"]["causes"][0]["field"], "spec.devices.requests[0].adminAccess");
+    // Beside all else that is wrong.
+    let mut wrong = claim.clone();
+    wrong["spec"]["devices"]["requests"][0]["name"] = json!("R");
+    let refused = post(client, CLAIMS, &wrong).await;
+    let causes = refused.body["details"]["causes"].as_array().into_iter().flatten();
+    let fields: Vec<_> = causes.map(|cause| cause["field"].as_str().unwrap_or_default().to_owned()).collect();
+    assert_eq!(fields, ["spec.devices.requests[0].adminAccess", "spec.devices.requests[0].name"]);
     let label = json!({"metadata": {"labels": {"resource.kubernetes.io/admin-access": "true"}}});
     patch(client, "/api/v1/namespaces/default", "merge", &label).await.expect(200);
     let made = async {

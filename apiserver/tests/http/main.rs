@@ -21,6 +21,7 @@ mod fairness;
 mod features;
 mod generic;
 mod identity;
+mod impersonation;
 mod in_process;
 mod kinds;
 mod limits;

@@ -50,6 +50,27 @@ async fn a_path_means_the_same_however_it_is_written() {
     assert_eq!(refused.body["message"], "nodes \"none\" not found");
 }
 
+/// What Go prints can name who writes, and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_have_names_that_can_be_read() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let refused = post(client, &format!("{CONFIG_MAPS}?fieldManager=a%E2%80%8B"), &config_map("a", &json!({}))).await;
+    refused.refused(422, "Invalid");
+    let why = "fieldManager: Invalid value: \"a\\u200b\": invalid character U+200B (at position 1)";
+    let message = refused.body["message"].as_str().expect("a message");
+    assert!(message.ends_with(why), "{message}");
+    let long = ["Größ".as_bytes(), b"\xff", "x".repeat(200).as_bytes(), b"/1.0"].concat();
+    let mut request = http::Request::post(CONFIG_MAPS)
+        .body(kube::client::Body::from(config_map("a", &json!({"k": "v"})).to_string().into_bytes()));
+    let headers = request.as_mut().expect("a request").headers_mut();
+    headers.insert("content-type", http::HeaderValue::from_static("application/json"));
+    headers.insert("user-agent", http::HeaderValue::from_bytes(&long).expect("a value"));
+    client.send(request.expect("a request")).await.expect("an answer");
+    let made = get(client, &format!("{CONFIG_MAPS}/a")).await.expect(200);
+    assert_eq!(made["metadata"]["managedFields"][0]["manager"], format!("Größ\u{fffd}{}", "x".repeat(119)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn dry_run_stores_nothing_and_names_are_generated() {
     let server = TestServer::start(&[]).await;
@@ -91,4 +112,18 @@ async fn unknown_fields_are_ignored_told_or_refused() {
     let message = strict.body["message"].as_str().unwrap();
     assert!(message.ends_with("strict decoding error: unknown field \"dta\""), "{message}");
     post(client, &with("Loose"), &wrong).await.refused(422, "Invalid");
+}
+
+/// Nothing is stored, so nothing has a version of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_shows_the_version_that_it_was_sent() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    for (version, code) in [("12", 500), ("x", 201)] {
+        let mut map = config_map("a", &json!({}));
+        map["metadata"]["resourceVersion"] = json!(version);
+        let shown = post(client, &format!("{CONFIG_MAPS}?dryRun=All"), &map).await.expect(201);
+        assert_eq!(shown["metadata"]["resourceVersion"], version);
+        assert_eq!(post(client, CONFIG_MAPS, &map).await.code, code);
+    }
 }

@@ -234,6 +234,55 @@ async fn owners_at_unknown_versions_are_gone() {
     assert_eq!(owners(&same), [(json!("z"), json!({"f:a": {}}))]);
 }
 
+/// Owners at the other version of a kind are asked what they own there.
+#[tokio::test(flavor = "multi_thread")]
+async fn owners_are_compared_at_their_own_version() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let path = |version: &str, manager: &str| {
+        format!("/apis/autoscaling/{version}/namespaces/default/horizontalpodautoscalers/h?fieldManager={manager}")
+    };
+    let configuration = |version: &str, spec: Value| {
+        let mut object = json!({
+            "apiVersion": format!("autoscaling/{version}"), "kind": "HorizontalPodAutoscaler", "metadata": {"name": "h"},
+            "spec": {"maxReplicas": 5, "scaleTargetRef": {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"}},
+        });
+        object["spec"].as_object_mut().expect("a spec").extend(spec.as_object().cloned().unwrap_or_default());
+        object
+    };
+    let cpu = |percent: u32| {
+        let target = json!({"type": "Utilization", "averageUtilization": percent});
+        json!({"metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]})
+    };
+    let owned = |object: &Value, manager: &str| {
+        let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        let entry = entries.iter().find(|entry| entry["manager"] == manager).cloned().unwrap_or_default();
+        (entry["apiVersion"].clone(), entry["fieldsV1"]["f:spec"].clone())
+    };
+    let applied = apply(client, &path("v2", "new"), &configuration("v2", cpu(60))).await.expect(201);
+    assert!(owned(&applied, "new").1["f:metrics"].is_object());
+    // The share of CPU that v1 has is v2's list of metrics.
+    let change = json!({"spec": {"targetCPUUtilizationPercentage": 70}});
+    let changed = patch(client, &path("v1", "old"), "merge", &change).await.expect(200);
+    assert_eq!(owned(&changed, "old"), (json!("autoscaling/v1"), json!({"f:targetCPUUtilizationPercentage": {}})));
+    assert_eq!(owned(&changed, "new").1["f:metrics"], Value::Null);
+    assert!(owned(&changed, "new").1["f:maxReplicas"].is_object());
+    let refused = apply(client, &path("v2", "new"), &configuration("v2", cpu(60))).await;
+    refused.refused(409, "Conflict");
+    let cause = &refused.body["details"]["causes"][0];
+    assert_eq!(
+        (&cause["message"], &cause["field"]),
+        (&json!("conflict with \"old\" using autoscaling/v1"), &json!(".spec.targetCPUUtilizationPercentage"))
+    );
+    // What was applied in one version, and in the other no more, goes.
+    let few = configuration("v1", json!({"minReplicas": 2}));
+    assert_eq!(apply(client, &path("v1", "new"), &few).await.expect(200)["spec"]["minReplicas"], 2);
+    let fewer = apply(client, &path("v2", "new"), &configuration("v2", json!({}))).await.expect(200);
+    assert_eq!((&fewer["spec"]["minReplicas"], &owned(&fewer, "new").0), (&json!(1), &json!("autoscaling/v2")));
+    assert_eq!(owned(&fewer, "old").0, "autoscaling/v1");
+    assert_eq!(fewer["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 70);
+}
+
 /// A Scale is a kind of its own to those who own its fields: unknown ones are refused, no replicas are nobody's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scale_is_applied_as_a_kind_of_its_own() {

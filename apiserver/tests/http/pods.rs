@@ -161,3 +161,40 @@ async fn an_eviction_of_the_old_version_is_taken() {
     post(client, &path, &eviction("policy/v1alpha1")).await.refused(400, "BadRequest");
     post(client, &path, &eviction("policy/v1beta1")).await.expect(201);
 }
+
+/// Amounts are kept in thousandths at the finest, wherever they stand.
+#[tokio::test(flavor = "multi_thread")]
+async fn fine_amounts_are_rounded_up() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    account(client).await;
+    let mut fine = pod("fine");
+    fine["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "1n", "memory": "0.1m"}});
+    let made = post(client, PODS, &fine).await.expect(201);
+    let resources = &made["spec"]["containers"][0]["resources"];
+    assert_eq!(resources, &json!({"limits": {"cpu": "1m", "memory": "1m"}, "requests": {"cpu": "1m", "memory": "1m"}}));
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "a"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1n"}}}});
+    let claims = "/api/v1/namespaces/default/persistentvolumeclaims";
+    assert_eq!(post(client, claims, &claim).await.expect(201)["spec"]["resources"]["requests"]["storage"], "1m");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_to_be_nothing_is_said() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    account(client).await;
+    let mut silent = pod("silent");
+    silent["spec"]["preemptionPolicy"] = json!("");
+    post(client, PODS, &silent).await.refused(403, "Forbidden");
+    let mut placed = pod("placed");
+    let field = json!({"key": "metadata.name", "operator": "In", "values": ["n", "A_b"]});
+    let terms = json!([{"matchFields": [field]}]);
+    placed["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"] =
+        terms;
+    let refused = post(client, PODS, &placed).await;
+    refused.refused(422, "Invalid");
+    let causes = refused.body["details"]["causes"].as_array().into_iter().flatten();
+    let fields: Vec<&str> = causes.filter_map(|cause| cause["field"].as_str()?.rsplit('.').next()).collect();
+    assert_eq!(fields, ["values", "values[1]"]);
+}

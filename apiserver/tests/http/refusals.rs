@@ -75,6 +75,41 @@ async fn a_body_that_breaks_off_is_refused() {
     nothing_is_stored(&server).await;
 }
 
+/// As Go's server answers before it knows what is asked for: in plain words, and then it hangs up.
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_with_broken_escapes_are_refused() {
+    let server = TestServer::start(&[]).await;
+    for path in ["/%zz", "/version/%", "/api/v1/pods/%4", "/livez/%%41", "/api/v1/nodes/n/proxy/a%+1"] {
+        let mut stream = TcpStream::connect(server.address).await.expect("a connection");
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.expect("to send");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.expect("an answer, and the end");
+        let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("http/1.1 400 bad request\r\n") && body == "400 bad request", "{path}: {answer}");
+        assert!(
+            head.contains("content-type: text/plain; charset=utf-8") && head.contains("connection: close"),
+            "{head}"
+        );
+    }
+}
+
+/// Go's server refuses no query: what cannot be read of it counts as not said.
+#[tokio::test(flavor = "multi_thread")]
+async fn pairs_of_a_query_with_broken_escapes_count_as_not_said() {
+    let server = TestServer::start(&[]).await;
+    post(&server.client, CONFIG_MAPS, &config_map("a", &json!({}))).await.expect(201);
+    let count = async |query: &str| {
+        let list = get(&server.client, &format!("{CONFIG_MAPS}?{query}")).await.expect(200);
+        list["items"].as_array().expect("items").iter().filter(|item| item["metadata"]["name"] == "a").count()
+    };
+    for query in ["labelSelector=x%3Dy%zz", "fieldSelector=metadata.name=b;c", "limit=%zz", "watch%=1"] {
+        assert_eq!(count(query).await, 1, "{query}");
+    }
+    assert_eq!(count("labelSelector=x%3Dy").await, 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_paths_views_and_methods() {
     let server = TestServer::start(&[]).await;

@@ -1,9 +1,9 @@
-//! Who may do what, over TLS with certificates: RBAC, nodes, escalation, impersonation.
+//! Who may do what, over TLS with certificates: RBAC, nodes, escalation.
 
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::client::{CONFIG_MAPS, Reply, apply, call, config_map, delete, get, patch, post, put};
+use crate::client::{CONFIG_MAPS, apply, call, config_map, delete, get, patch, post, put};
 use crate::pods::{PODS, account, pod};
 use crate::secure::{Authority, Secure};
 
@@ -21,7 +21,7 @@ pub async fn grant(master: &kube::Client, name: &str, user: &str, rules: Value) 
 }
 
 /// The index of rights follows its watch: what was granted is held a moment later.
-async fn soon(client: &kube::Client, path: &str) {
+pub async fn soon(client: &kube::Client, path: &str) {
     for _ in 0..500 {
         if get(client, path).await.code == 200 {
             return;
@@ -149,29 +149,6 @@ async fn nobody_grants_more_than_they_hold() {
     post(&eve, &bindings, &binding("view")).await.expect(201);
     post(&eve, &bindings, &binding("cluster-admin")).await.refused(403, "Forbidden");
     post(&eve, &roles, &role("more", &["delete"])).await.expect(201);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn acting_as_another_is_a_right() {
-    let server = Secure::with_roles().await;
-    let as_user = async |client: &kube::Client, headers: &[(&str, &str)]| -> Reply {
-        let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
-        let headers = [&[("content-type", "application/json")], headers].concat();
-        call(client, Method::POST, path, &headers, "{}").await
-    };
-    let master = server.master();
-    let headers = [("Impersonate-User", "bob"), ("Impersonate-Group", "g"), ("Impersonate-Extra-scope", "s")];
-    let review = as_user(&master, &headers).await.expect(201);
-    let info = &review["status"]["userInfo"];
-    assert_eq!((&info["username"], &info["groups"]), (&json!("bob"), &json!(["g", "system:authenticated"])));
-    assert_eq!(info["extra"]["scope"], json!(["s"]));
-    as_user(&master, &[("Impersonate-Group", "g")]).await.refused(400, "BadRequest");
-    let forbidden = as_user(&server.client("bob", &[]), &[("Impersonate-User", "eve")]).await;
-    forbidden.refused(403, "Forbidden");
-    assert_eq!(
-        forbidden.body["message"],
-        "users \"eve\" is forbidden: User \"bob\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

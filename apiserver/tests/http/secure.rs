@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use component::pipes::Pipes;
 use component::shutdown::Shutdown;
 use component::tls::Trust;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -11,15 +12,16 @@ use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use x509_parser::prelude::{FromDer, X509Name};
 
-use crate::client::get;
+use crate::client::{get, post};
 
 pub struct Secure {
     authority: Authority,
     address: SocketAddr,
+    pipes: Pipes,
     shutdown: Shutdown,
     folder: tempfile::TempDir,
 }
@@ -57,10 +59,15 @@ impl Authority {
 
 impl Secure {
     pub async fn start(more_flags: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", more_flags).await
+    }
+
+    async fn start_at(address: &str, more_flags: &[&str]) -> Self {
         let (authority, folder) = (Authority::new(), tempfile::tempdir().expect("a temporary folder"));
         let path = |name: &str| folder.path().join(name).display().to_string();
         let write = |name: &str, text: String| std::fs::write(path(name), text).expect("to write a file");
-        let (certificate, key) = authority.sign("kube-apiserver", &[], &["127.0.0.1", "localhost"]);
+        let (certificate, key) =
+            authority.sign("kube-apiserver", &[], &["127.0.0.1", "0.0.0.0", "192.0.2.7", "localhost"]);
         write("server.crt", certificate);
         write("server.key", key);
         write("ca.crt", authority.0.pem());
@@ -80,11 +87,12 @@ impl Secure {
         let options = apiserver::Options::from_flags(&values).expect("good options");
         let shutdown = Shutdown::new();
         let mut seams = apiserver::Seams::system(shutdown.clone());
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = TcpListener::bind(address).await.expect("a port");
         let address = listener.local_addr().expect("its address");
         seams.listener = Some(listener);
+        let pipes = seams.pipes.clone();
         tokio::spawn(apiserver::run(options, seams));
-        let server = Self { authority, address, shutdown, folder };
+        let server = Self { authority, address, pipes, shutdown, folder };
         server.ready().await;
         server
     }
@@ -114,14 +122,17 @@ impl Secure {
     }
 
     pub fn client_of(&self, authority: &Authority, name: &str, groups: &[&str]) -> kube::Client {
+        self.connect(name, &self.user(authority, name, groups))
+    }
+
+    fn user(&self, authority: &Authority, name: &str, groups: &[&str]) -> Value {
         let (certificate, key) = authority.sign(name, groups, &[]);
         let file = |suffix: &str, text: &str| {
             let path = self.folder.path().join(format!("{}.{suffix}", name.replace(':', "-")));
             std::fs::write(&path, text).expect("to write a file");
             path.display().to_string()
         };
-        let user = json!({"client-certificate": file("crt", &certificate), "client-key": file("key", &key)});
-        self.connect(name, &user)
+        json!({"client-certificate": file("crt", &certificate), "client-key": file("key", &key)})
     }
 
     pub fn anonymous(&self) -> kube::Client {
@@ -143,9 +154,13 @@ impl Secure {
         asked.0.lock().expect("no panic").clone()
     }
 
-    fn connect(&self, name: &str, user: &serde_json::Value) -> kube::Client {
+    fn connect(&self, name: &str, user: &Value) -> kube::Client {
+        self.connect_to(self.address, Pipes::default(), name, user)
+    }
+
+    fn connect_to(&self, address: SocketAddr, pipes: Pipes, name: &str, user: &Value) -> kube::Client {
         let authority = self.folder.path().join("ca.crt").display().to_string();
-        let cluster = json!({"server": format!("https://{}", self.address), "certificate-authority": authority});
+        let cluster = json!({"server": format!("https://{address}"), "certificate-authority": authority});
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "x",
             "clusters": [{"name": "x", "cluster": cluster}],
@@ -155,7 +170,7 @@ impl Secure {
         let path = self.folder.path().join(format!("{}.kubeconfig", name.replace(':', "-")));
         std::fs::write(&path, config.to_string()).expect("to write a file");
         let config = component::client::ClientConfig::from_kubeconfig("test", path);
-        component::client::connect(config).expect("a client")
+        component::client::connect(config.through(pipes)).expect("a client")
     }
 }
 
@@ -183,6 +198,42 @@ async fn a_client_learns_whose_certificates_are_taken() {
     let asked = server.asked_for().await;
     let names = asked.iter().map(|subject| X509Name::from_der(subject).expect("a name").1.to_string());
     assert_eq!(names.collect::<Vec<_>>(), ["CN=authority", "CN=front proxies"]);
+}
+
+/// The advertised address is nobody's: no other way leads there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_in_the_same_process_is_known_by_its_certificate() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (policy, log) = (folder.path().join("policy.yaml"), folder.path().join("audit.log"));
+    let rules = "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Metadata}]}";
+    std::fs::write(&policy, rules).expect("to write a file");
+    let audit = [format!("--audit-policy-file={}", policy.display()), format!("--audit-log-path={}", log.display())];
+    let flags = ["--authorization-mode=RBAC", "--advertise-address=192.0.2.7", &audit[0], &audit[1]];
+    let server = Secure::start_at("0.0.0.0:0", &flags).await;
+    let advertised = SocketAddr::new("192.0.2.7".parse().expect("an address"), server.address.port());
+    let user = server.user(&server.authority, "alice", &["developers"]);
+    let client = server.connect_to(advertised, server.pipes.clone(), "alice", &user);
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let answer = post(&client, "/apis/authentication.k8s.io/v1/selfsubjectreviews", &review).await;
+    let info = &answer.body["status"]["userInfo"];
+    assert_eq!(info["username"], "alice", "{answer:?}");
+    assert_eq!(info["groups"], json!(["developers", "system:authenticated"]));
+    get(&client, "/api/v1/nodes").await.refused(403, "Forbidden");
+    let text = std::fs::read_to_string(log).expect("the log");
+    let mut events = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a JSON line"));
+    let is_it = |event: &Value| event["requestURI"] == "/api/v1/nodes" && event["stage"] == "ResponseComplete";
+    let event = events.find(is_it).expect("its event");
+    assert_eq!((&event["user"]["username"], &event["sourceIPs"]), (&json!("alice"), &json!(["192.0.2.7"])));
+}
+
+/// Who asks, and whether they may, is no question yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn anyone_hears_that_a_path_has_a_broken_escape() {
+    let server = Secure::with_roles().await;
+    let client = server.anonymous();
+    get(&client, "/zz").await.refused(403, "Forbidden");
+    let broken = get(&client, "/%zz").await;
+    assert_eq!((broken.code, &broken.body), (400, &json!("400 Bad Request")));
 }
 
 impl Drop for Secure {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Reply, patch, post};
+use crate::client::{Reply, patch, post, put};
 use crate::support::TestServer;
 
 const SERVICES: &str = "/api/v1/namespaces/default/services";
@@ -102,4 +102,46 @@ async fn a_dry_run_shows_the_networks_own_address() {
     is_told(&post(client, SERVICES, &other).await, "spec.clusterIPs", why);
     let why = "Invalid value: [\"10.97.0.1\"]: failed to allocate IP 10.97.0.1: the provided IP (10.97.0.1) is not in the valid range. The range of valid IPs is 10.96.0.0/16";
     is_told(&post(client, DRY, &at("10.97.0.1")).await, "spec.clusterIPs", why);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn families_are_those_of_the_cluster() {
+    let server = TestServer::start(&["--service-cluster-ip-range=10.96.0.0/16"]).await;
+    let client = &server.client;
+    let with = |field: &str, value: Value| service("f", &json!({"ports": [{"port": 80}], field: value}));
+    let why = "Invalid value: [\"fd00::1\"]: IPv6 is not configured on this cluster";
+    is_told(&post(client, DRY, &with("clusterIP", json!("fd00::1"))).await, "spec.clusterIPs[0]", why);
+    let why = "Invalid value: \"IPv6\": not configured on this cluster";
+    is_told(&post(client, DRY, &with("ipFamilies", json!(["IPv6"]))).await, "spec.ipFamilies[0]", why);
+    let why = "Invalid value: \"RequireDualStack\": this cluster is not configured for dual-stack services";
+    let required = with("ipFamilyPolicy", json!("RequireDualStack"));
+    is_told(&post(client, DRY, &required).await, "spec.ipFamilyPolicy", why);
+    let named = service("n", &json!({"type": "ExternalName", "externalName": "a.b", "clusterIP": "10.96.0.9"}));
+    let why = "Forbidden: may not be set for ExternalName services";
+    is_told(&post(client, DRY, &named).await, "spec.clusterIPs", why);
+    let why = "Unsupported value: \"\": supported values: \"Cluster\", \"Local\"";
+    let silent = with("internalTrafficPolicy", json!(""));
+    is_told(&post(client, DRY, &silent).await, "spec.internalTrafficPolicy", why);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_family_comes_and_goes() {
+    let server = TestServer::start(&["--service-cluster-ip-range=10.96.0.0/16,fd00::/108"]).await;
+    let client = &server.client;
+    let made = post(client, SERVICES, &service("a", &json!({"ports": [{"port": 80}]}))).await.expect(201);
+    let first = made["spec"]["clusterIP"].clone();
+    let change = |spec: Value| json!({"spec": spec});
+    let path = format!("{SERVICES}/a");
+    let both = patch(client, &path, "merge", &change(json!({"ipFamilyPolicy": "PreferDualStack"}))).await.expect(200);
+    let addresses = both["spec"]["clusterIPs"].as_array().expect("a list");
+    assert_eq!((&both["spec"]["ipFamilies"], addresses.len()), (&json!(["IPv4", "IPv6"]), 2));
+    assert!(addresses[0] == first && addresses[1].as_str().is_some_and(|address| address.starts_with("fd00::")));
+    let mut fewer = both.clone();
+    fewer["spec"]["ipFamilies"] = json!(["IPv4"]);
+    let refused = put(client, &path, &fewer).await;
+    let why = "Invalid value: \"PreferDualStack\": must be 'SingleStack' to release the secondary IP family";
+    is_told(&refused, "spec.ipFamilyPolicy", why);
+    assert_eq!(refused.body["details"]["causes"].as_array().map(Vec::len), Some(1));
+    let single = patch(client, &path, "merge", &change(json!({"ipFamilyPolicy": "SingleStack"}))).await.expect(200);
+    assert_eq!((&single["spec"]["ipFamilies"], &single["spec"]["clusterIPs"]), (&json!(["IPv4"]), &json!([first])));
 }

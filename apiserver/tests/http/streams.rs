@@ -1,29 +1,20 @@
 //! exec and port-forward as kubectl asks for them, before a scripted kubelet that speaks SPDY/3.1 on loopback.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
-use http::{Request, Response, StatusCode};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
-use machinery::spdy::{Decoder, Encoder, Frame, RST_CANCEL};
-use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
-use crate::client::post;
+use crate::client::{call, get, post};
 use crate::pods::{PODS, account, pod};
 use crate::support::TestServer;
+
+mod kubelet;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -35,7 +26,7 @@ async fn server() -> TestServer {
         "metadata": {"name": "n"},
         "status": {
             "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": kubelet().await}},
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": kubelet::start().await}},
         },
     });
     post(&server.client, "/api/v1/nodes", &node).await.expect(201);
@@ -43,158 +34,6 @@ async fn server() -> TestServer {
     let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
     post(&server.client, &format!("{PODS}/p/binding"), &binding).await.expect(201);
     server
-}
-
-/// Starts the scripted kubelet and tells its port.
-async fn kubelet() -> u16 {
-    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("a certificate");
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("protocol versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .expect("a configuration");
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let port = listener.local_addr().expect("its address").port();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                let stream = TokioIo::new(acceptor.accept(stream).await.expect("TLS"));
-                let connection =
-                    hyper::server::conn::http1::Builder::new().serve_connection(stream, service_fn(answer));
-                connection.with_upgrades().await
-            });
-        }
-    });
-    port
-}
-
-async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
-    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let (upgrade, protocol) = (header("upgrade").to_owned(), header("x-stream-protocol-version").to_owned());
-    let uri = request.uri().to_string();
-    if upgrade.eq_ignore_ascii_case("websocket") && uri.contains("command=echo") {
-        return Ok(echo(request));
-    }
-    if uri.starts_with("/containerLogs/") {
-        return Ok(Response::new(Full::new(Bytes::from_static(b"alive\n"))));
-    }
-    let mut response = Response::new(Full::new(Bytes::from_static(b"not now\n")));
-    if upgrade != "SPDY/3.1" || uri.contains("refuse") {
-        *response.status_mut() = StatusCode::NOT_FOUND;
-        return Ok(response);
-    }
-    *response.body_mut() = Full::default();
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    for (name, value) in [("connection", "Upgrade"), ("upgrade", "SPDY/3.1"), ("x-stream-protocol-version", &protocol)]
-    {
-        response.headers_mut().insert(name, value.parse().expect("a value"));
-    }
-    let upgraded = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
-        let io = TokioIo::new(upgraded.await.expect("an upgrade"));
-        match protocol.as_str() {
-            "v4.channel.k8s.io" => run_cat(io).await,
-            _ => shout(io).await,
-        }
-    });
-    Ok(response)
-}
-
-/// A WebSocket of the first protocol that is offered, whose messages come back as they are.
-fn echo(mut request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let key = request.headers()["sec-websocket-key"].as_bytes();
-    let accepted = tokio_tungstenite::tungstenite::handshake::derive_accept_key(key);
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let pairs = [("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-accept", &accepted)];
-    for (name, value) in pairs {
-        response.headers_mut().insert(name, value.parse().expect("a value"));
-    }
-    if let Some(protocol) = request.headers().get("sec-websocket-protocol") {
-        response.headers_mut().insert("sec-websocket-protocol", protocol.clone());
-    }
-    let upgraded = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
-        let io = TokioIo::new(upgraded.await.expect("an upgrade"));
-        let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
-        while let Some(Ok(message @ (Message::Binary(_) | Message::Text(_)))) = socket.next().await {
-            socket.send(message).await.expect("it is sent");
-        }
-    });
-    response
-}
-
-/// Replies to streams, and when stdin has ended gives it back on stdout and exits with code 3.
-async fn run_cat(mut io: TokioIo<Upgraded>) {
-    let (mut encoder, mut decoder, mut out) = (Encoder::default(), Decoder::default(), Vec::new());
-    let (mut streams, mut input) = (Vec::new(), Vec::new());
-    let mut chunk = vec![0; 4096];
-    loop {
-        let length = io.read(&mut chunk).await.expect("bytes");
-        assert_ne!(length, 0, "stdin ends before the connection does");
-        decoder.push(&chunk[..length]);
-        while let Some(frame) = decoder.next_frame().expect("a frame") {
-            match frame {
-                Frame::SynStream { stream, headers, .. } => {
-                    streams.push((headers[0].1.clone(), stream));
-                    encoder
-                        .encode(&Frame::SynReply { stream, fin: false, headers: Vec::new() }, &mut out)
-                        .expect("a reply");
-                }
-                Frame::Data { stream, fin, data } => {
-                    let stdin = streams.iter().find(|one| one.0 == "stdin").expect("stdin").1;
-                    assert_eq!(stream, stdin);
-                    input.extend(data);
-                    if fin {
-                        return exit(io, encoder, &streams, input).await;
-                    }
-                }
-                other => panic!("{other:?} is not in the script"),
-            }
-        }
-        io.write_all(&out).await.expect("a write");
-        out.clear();
-    }
-}
-
-async fn exit(mut io: TokioIo<Upgraded>, mut encoder: Encoder, streams: &[(String, u32)], input: Vec<u8>) {
-    let names: Vec<&str> = streams.iter().map(|one| one.0.as_str()).collect();
-    assert_eq!(names, ["error", "stdin", "stdout"]);
-    let of = |name: &str| streams.iter().find(|one| one.0 == name).expect("a stream").1;
-    let status = json!({
-        "metadata": {}, "status": "Failure", "reason": "NonZeroExitCode", "message": "command failed",
-        "details": {"causes": [{"reason": "ExitCode", "message": "3"}]},
-    });
-    let frames = [
-        Frame::Ping { id: 2 },
-        Frame::Data { stream: of("stdout"), fin: true, data: input },
-        Frame::Data { stream: of("error"), fin: false, data: status.to_string().into_bytes() },
-        Frame::RstStream { stream: of("error"), status: RST_CANCEL },
-    ];
-    let mut out = Vec::new();
-    for frame in &frames {
-        encoder.encode(frame, &mut out).expect("a frame");
-    }
-    io.write_all(&out).await.expect("a write");
-    io.flush().await.expect("a flush");
-    // The other side ends the connection when it has all of it.
-    let mut rest = Vec::new();
-    let _ = io.read_to_end(&mut rest).await;
-}
-
-async fn shout(mut io: TokioIo<Upgraded>) {
-    let mut chunk = [0; 64];
-    while let Ok(length @ 1..) = io.read(&mut chunk).await {
-        let loud = chunk[..length].to_ascii_uppercase();
-        if io.write_all(&loud).await.and(io.flush().await).is_err() {
-            return;
-        }
-    }
 }
 
 async fn open(server: &TestServer, path: &str, protocols: &'static str) -> (WebSocketStream<TcpStream>, String) {
@@ -245,6 +84,15 @@ async fn exec_over_version_5_ends_stdin_and_tells_the_exit_code() {
     assert_eq!(status["reason"], "NonZeroExitCode");
     assert_eq!(status["message"], "command terminated with non-zero exit code: command terminated with exit code 3");
     assert_eq!(status["details"]["causes"], json!([{"reason": "ExitCode", "message": "3"}]));
+}
+
+/// kubectl 1.33 complains of a message that comes while it is still making its streams.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_comes_before_the_kubelets_streams_are_open() {
+    let server = server().await;
+    let (mut socket, _) = soon(open(&server, "exec?command=never&stdout=true", "v5.channel.k8s.io")).await;
+    let first = tokio::time::timeout(Duration::from_millis(300), socket.next()).await;
+    assert!(first.is_err(), "{first:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -329,6 +177,25 @@ async fn spdy_is_passed_on() {
     }
 }
 
+/// Who names a protocol, and does not ask that the connection be upgraded, asks for a plain answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_named_protocol_is_no_upgrade() {
+    let server = server().await;
+    let named = [
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("sec-websocket-protocol", "v5.channel.k8s.io"),
+    ];
+    let asked = async |path: &str| call(&server.client, http::Method::GET, path, &named, "").await;
+    for path in ["exec?command=cat&stdout=1", "portforward"] {
+        let refused = asked(&format!("{PODS}/p/{path}")).await;
+        assert_eq!((refused.code, &refused.body["message"]), (400, &json!("Upgrade request required")));
+    }
+    assert_eq!(asked(&format!("{PODS}/p/log?container=c")).await.expect(200), "alive\n");
+    asked("/api/v1/namespaces?watch=1&timeoutSeconds=1").await.expect(200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_comes_over_a_websocket_too() {
     let server = server().await;
@@ -346,6 +213,22 @@ async fn a_log_comes_over_a_websocket_too() {
         let Some(Message::Close(Some(end))) = heard.pop() else { panic!("an orderly end after {heard:?}") };
         assert_eq!((heard, u16::from(end.code)), (vec![stands, log], 1000));
     }
+}
+
+/// A query is nobody's to rewrite between the client and who it is for.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_leads_below_its_slash_with_the_query_as_it_is() {
+    let server = TestServer::start(&["--kubelet-preferred-address-types=InternalIP"]).await;
+    let addresses = json!([{"type": "InternalIP", "address": "192.0.2.1"}]);
+    let node = json!({"metadata": {"name": "n"}, "status": {"addresses": addresses}});
+    post(&server.client, "/api/v1/nodes", &node).await.expect(201);
+    let led = get(&server.client, "/api/v1/nodes/n/proxy?watch&a=b+c%20d&%zz;e=%ff").await;
+    assert_eq!(
+        (led.code, &led.headers["location"]),
+        (301, &"/api/v1/nodes/n/proxy/?watch&a=b+c%20d&%zz;e=%ff".parse().unwrap())
+    );
+    let long = get(&server.client, &format!("/api/v1/nodes/n/proxy/{}", "!".repeat(30_000))).await;
+    assert_eq!((long.code, &long.body["code"]), (414, &json!(414)));
 }
 
 /// What OPTIONS asks is for the server behind to say: the proxy takes it as any other request (and leads nobody to

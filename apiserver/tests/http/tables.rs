@@ -1,9 +1,10 @@
 //! The columns of every kind's table, as upstream's server has them: `tables.txt` holds a resource a line, and a column's
 //! name with its type where that is not `string`, `wide` where it is shown only then, and a `*` where it is the name.
 
+use http::Method;
 use serde_json::{Value, json};
 
-use crate::client::{get_as, post};
+use crate::client::{CONFIG_MAPS, call, config_map, get, get_as, post};
 use crate::support::TestServer;
 
 fn written(column: &Value) -> String {
@@ -61,4 +62,38 @@ async fn a_binding_shows_accounts_with_their_namespace_and_nobody_else() {
     let table = get_as(&server.client, &format!("{path}/b"), kind).await.expect(200);
     let cells = table["rows"][0]["cells"].as_array().expect("cells");
     assert_eq!(cells[3..], [json!("anna"), json!(""), json!("n/a")]);
+}
+
+/// What a row carries of its object is the client's to say, and said well.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_carry_what_was_asked_for() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    post(client, CONFIG_MAPS, &config_map("a", &json!({"k": "v"}))).await.expect(201);
+    let one = format!("{CONFIG_MAPS}/a");
+    for (include, kind) in
+        [("", "PartialObjectMetadata"), ("Metadata", "PartialObjectMetadata"), ("Object", "ConfigMap"), ("None", "")]
+    {
+        for path in [&one, CONFIG_MAPS] {
+            let shown = get_as(client, &format!("{path}?includeObject={include}"), table).await.expect(200);
+            let row = &shown["rows"][0]["object"];
+            assert_eq!(row["kind"].as_str().unwrap_or_default(), kind, "{path} {include}");
+            assert_eq!(row["data"]["k"] == "v", kind == "ConfigMap");
+        }
+    }
+    for path in [format!("{one}?"), format!("{CONFIG_MAPS}?"), format!("{CONFIG_MAPS}?watch=1&")] {
+        let refused = get_as(client, &format!("{path}includeObject=Bad"), table).await;
+        refused.refused(400, "BadRequest");
+        let why = "includeObject: Invalid value: \"Bad\": must be 'Metadata', 'Object', 'None', or empty";
+        assert_eq!(refused.body["message"], format!("Unable to convert to Table as requested: {why}"));
+        // Who asks for no table is not asked what is in one.
+        if !path.contains("watch") {
+            get(client, &format!("{path}includeObject=Bad")).await.expect(200);
+        }
+    }
+    // It is asked when the answer is there, and that is after the deed.
+    let bad = format!("{one}?includeObject=Bad");
+    call(client, Method::DELETE, &bad, &[("accept", table)], "").await.refused(400, "BadRequest");
+    get(client, &one).await.refused(404, "NotFound");
 }

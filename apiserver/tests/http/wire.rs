@@ -78,8 +78,10 @@ async fn json_ends_with_a_newline() {
     let server = TestServer::start(&[]).await;
     let spaces = "/api/v1/namespaces";
     let table = "application/json;as=Table;g=meta.k8s.io;v=v1";
-    let one = [&format!("{spaces}/default"), spaces, "/api/v1", "/apis"];
-    for (path, accept) in one.into_iter().flat_map(|path| [(path, "application/json"), (path, table)]) {
+    let one = format!("{spaces}/default");
+    let viewed = [one.as_str(), spaces].into_iter().flat_map(|path| [(path, "application/json"), (path, table)]);
+    let documents = ["/api/v1", "/apis"].map(|path| (path, "application/json"));
+    for (path, accept) in viewed.chain(documents) {
         let (_, text) = raw(&server, path, &[("accept", accept)]).await;
         assert_eq!(newlines(&text), [text.len() - 1], "{path} as {accept}");
         let (_, pretty) = raw(&server, &format!("{path}?pretty=1"), &[("accept", accept)]).await;

@@ -234,3 +234,25 @@ async fn a_pod_is_looked_into_and_resized() {
     whole["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "3"}});
     put(client, &format!("{PODS}/q"), &whole).await.refused(422, "Invalid");
 }
+
+/// Upstream fills the labels in as it reads the template's, and again as it answers: between the two it judges.
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_that_a_job_takes_over_are_judged_where_it_had_some_to_take() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let job = |name: &str, metadata: Value| {
+        let spec = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]});
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name},
+            "spec": {"template": {"metadata": metadata, "spec": spec}}})
+    };
+    let labels = json!({"labels": {"a": "b"}});
+    for (metadata, is_told) in [(json!({}), false), (labels, true)] {
+        let refused = post(client, JOBS, &job("-a", metadata)).await;
+        refused.refused(422, "Invalid");
+        let mut causes = refused.body["details"]["causes"].as_array().into_iter().flatten();
+        assert_eq!(causes.any(|cause| cause["field"] == "metadata.labels"), is_told);
+    }
+    let made = post(client, JOBS, &job("a", json!({}))).await.expect(201);
+    assert_eq!(made["metadata"]["labels"]["job-name"], "a");
+    assert_eq!(get(client, &format!("{JOBS}/a")).await.expect(200)["metadata"]["labels"], made["metadata"]["labels"]);
+}

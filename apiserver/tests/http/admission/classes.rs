@@ -80,4 +80,7 @@ async fn a_runtime_brings_its_overhead_and_its_nodes() {
     inside["spec"]["runtimeClassName"] = json!("none");
     let refused = post(client, PODS, &inside).await;
     assert_eq!(refused.body["message"], "pods \"b\" is forbidden: pod rejected: RuntimeClass \"none\" not found");
+    inside["spec"]["runtimeClassName"] = json!("");
+    let refused = post(client, PODS, &inside).await;
+    assert_eq!((refused.code, &refused.body["message"]), (500, &json!("resource name may not be empty")));
 }
