@@ -60,7 +60,9 @@ pub fn path(data: &[u8]) {
         assert!(!info.names_object() || !info.resource.is_empty(), "{info:?}");
         // Slashes more or less do not change who is asked.
         let padded = RequestInfo::parse(&method, &format!("//{}//", path.replace('/', "//")), &query);
-        assert_eq!(RequestInfo { path: info.path.clone(), ..padded }, info);
+        let (path, path_bytes) = (info.path.clone(), info.path_bytes.clone());
+        assert_eq!(RequestInfo { path, path_bytes, ..padded }, info);
+        assert_eq!(String::from_utf8_lossy(info.raw_path()), info.path);
     }
 }
 
@@ -175,6 +177,7 @@ pub fn server_side_apply(data: &[u8]) {
     let request = apply::Request {
         schema: pod(),
         api_version: "v1",
+        other: None,
         subresource: "",
         manager: "fuzz",
         now: "2020-01-01T00:00:00Z",

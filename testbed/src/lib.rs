@@ -12,6 +12,7 @@ mod bed;
 pub mod certificates;
 mod cluster;
 pub mod images;
+mod leftovers;
 mod machine;
 mod neighbours;
 pub mod pages;

@@ -21,12 +21,13 @@ pub(crate) fn pod(name: &str, image: &str, script: &str) -> Value {
 /// Stands at the end of a log when a script has ended.
 const END: &str = "\nthe end of the log\n";
 
-/// Has a script say when it ends. Returns false for a command that is none.
+/// Has a script say when it ends, on one output: what comes by two is logged in any order. Returns false for a command that is
+/// none.
 fn mark_end(command: &mut Value) -> bool {
     let Some([shell, option, script]) = command.as_array_mut().map(Vec::as_mut_slice) else { return false };
     let is_script = *shell == "sh" && *option == "-c";
     if let (true, Some(text)) = (is_script, script.as_str()) {
-        *script = format!("(\n{text}\n); code=$?; echo; echo the end of the log; exit $code").into();
+        *script = format!("(\n{text}\n) 2>&1; code=$?; echo; echo the end of the log; exit $code").into();
     }
     is_script
 }

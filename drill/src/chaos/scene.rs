@@ -119,30 +119,16 @@ pub(super) fn clear(cluster: &Cluster, second: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// Containers, addresses, links, namespaces, rules, mounts and cgroups of pods, and rules of the drill's own, when there are
-/// none.
+/// Nothing of pods, and no rules of the drill's own.
 fn leftovers(machine: &Machine) -> Result<()> {
-    let containers = machine.containers()?;
-    ensure!(containers.is_empty(), "containers: {containers:?}");
-    let data = machine.data().display().to_string();
-    let looks = [
-        ("addresses", format!("ls {data}/cni/networks/skiff | grep '^10\\.'")),
-        ("links", "ip -br link | grep '^veth'".to_owned()),
-        ("network namespaces", format!("ls /run/netns {data}/containerd/state/*/netns 2>/dev/null | grep cni-")),
+    machine.has_no_leftovers()?;
+    machine.finds_nothing(&[
         (
             "endpoints' rules",
-            "iptables-save -t nat | grep -E '^-A KUBE-SEP-.*default/(steady|remote|rolling)|^:CNI-'".to_owned(),
+            "iptables-save -t nat | grep -E '^-A KUBE-SEP-.*default/(steady|remote|rolling)'".to_owned(),
         ),
         ("rules that cut the network", cut::LOOK.to_owned()),
-        ("mounts", format!("grep -e {data}/kubelet/pods/ -e {data}/containerd/state/.*/rootfs /proc/self/mountinfo")),
-        ("cgroups", "find /sys/fs/cgroup -type d -name 'pod*-*'".to_owned()),
-        ("folders of pods", format!("find {data}/kubelet/pods -mindepth 1 -maxdepth 1")),
-    ];
-    for (what, look) in looks {
-        let found = machine.bed.run(&["sh", "-c", &format!("{look} || true")])?;
-        ensure!(found.is_empty(), "{what}: {found}");
-    }
-    Ok(())
+    ])
 }
 
 #[cfg(test)]

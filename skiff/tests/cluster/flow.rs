@@ -11,6 +11,7 @@ fn create_scale_expose_and_all_pods_answer() -> Result<()> {
     what_is_missing_is_named(&cluster)?;
     cluster.skiff_up(&[])?;
     let address = web(&cluster)?;
+    parts_reach_the_api_server_without_sockets(&cluster)?;
     all_answer(&cluster, &address, "app=web")?;
     ensure!(cluster.pods("app=web")?.len() == 3, "three pods");
 
@@ -28,6 +29,16 @@ fn what_is_missing_is_named(cluster: &Cluster) -> Result<()> {
     let refused = cluster.bed.output(&["env", "PATH=/nowhere", SKIFF, "up", "--data-dir", &data])?;
     ensure!(!refused.success, "no containerd, no cluster");
     ensure!(refused.stderr.contains("the program containerd: apt-get install containerd"), "{}", refused.stderr);
+    Ok(())
+}
+
+/// No connection of anybody's leads to port 6443, while every part watches and writes.
+fn parts_reach_the_api_server_without_sockets(cluster: &Cluster) -> Result<()> {
+    const ESTABLISHED: &str = "01";
+    let sockets = cluster.bed.run(&["cat", "/proc/net/tcp", "/proc/net/tcp6"])?;
+    let mut rows = sockets.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let to_it = |row: &Vec<&str>| row[2].ends_with(&format!(":{:04X}", 6443)) && row[3] == ESTABLISHED;
+    ensure!(!rows.any(|row| to_it(&row)), "{sockets}");
     Ok(())
 }
 

@@ -1,11 +1,14 @@
 //! Whole clusters with real containers, each in a bed of its own, spoken to with kubectl and curl.
 //!
-//! One binary, so that it is linked once: `support` makes the cluster, every other module is a story.
+//! One binary, so that it is linked once: `support` makes the cluster, `go_between` stands between a kubelet and its
+//! runtime, every other module is a story.
 
 mod bad_input;
 mod bad_pods;
 mod conformance;
 mod flow;
+mod go_between;
+mod kills;
 mod machine;
 mod metrics;
 mod names;

@@ -2,6 +2,7 @@
 
 use component::clock::Clock;
 use component::context::Seams;
+use component::pipes::Pipes;
 use component::random::Random;
 use component::shutdown::Shutdown;
 use tokio::task::JoinHandle;
@@ -66,7 +67,7 @@ impl Life {
         let line = Line { server: server.clone(), process: process.clone(), dice: dice.clone(), trace: trace.clone() };
         let random = Random::seeded(dice.random().u64());
         let client = Some(kube::Client::new(line, "default"));
-        let seams = Seams { shutdown, clock, random, listener: None, client };
+        let seams = Seams { shutdown, clock, random, listener: None, client, pipes: Pipes::default() };
         Self { process, task: tokio::spawn(program.run(seams)) }
     }
 }

@@ -108,8 +108,16 @@ impl<'a> Story<'a> {
         let script = format!("cd \"$HOME\" && . ./tools.sh\nexec 2>&1\n{command}");
         shell.args(["timeout", &STEP_SECONDS.to_string(), "bash", "-c", &script]);
         let output = shell.stdin(Stdio::null()).output().context("run a shell")?;
-        Ok((Step::lines(&String::from_utf8_lossy(&output.stdout)), output.status.success()))
+        let mut lines = Step::lines(&String::from_utf8_lossy(&output.stdout));
+        lines.retain(|line| !is_clients_race(line));
+        Ok((lines, output.status.success()))
     }
+}
+
+/// kubectl 1.30 to 1.33 reads before it has made its streams, and on a busy machine complains of a message that came sooner.
+/// The server's first one is empty; of any other the page would miss the text.
+fn is_clients_race(line: &str) -> bool {
+    line.contains("websocket.go") && line.contains("Unknown stream id") && line.ends_with("discarding message")
 }
 
 /// What was printed instead.

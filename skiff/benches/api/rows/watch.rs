@@ -23,7 +23,7 @@ use crate::server::{Server, name_of};
 
 const WATCHERS: usize = 100;
 const ROUNDS: usize = 5;
-const SINGLE_EVENTS: usize = 60;
+const SINGLE_EVENTS: usize = 240;
 const BURST_EVENTS: usize = 960;
 const WRITERS: usize = 32;
 const DEADLINE: Duration = Duration::from_secs(60);
