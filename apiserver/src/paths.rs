@@ -20,7 +20,7 @@ use crate::metrics;
 use crate::request::Query;
 use crate::rest::negotiate::{Accept, Format};
 use crate::rest::respond;
-use crate::server::{Server, is_probe};
+use crate::server::Server;
 
 /// What the server tells of itself.
 pub struct About {
@@ -56,7 +56,7 @@ pub async fn answer(server: &Server, request: &Request<()>, path: &str) -> Resul
         return Ok(answer);
     }
     let query = request.uri().query().unwrap_or_default();
-    if is_probe(path) {
+    if is_health(path) {
         server.health.look(api.store.as_ref()).await;
     }
     if path == "/metrics" {
@@ -74,6 +74,12 @@ pub async fn answer(server: &Server, request: &Request<()>, path: &str) -> Resul
         }
         _ => unknown(&api.catalogue, path),
     }
+}
+
+/// Whether checks are asked for, all of a kind or one.
+fn is_health(path: &str) -> bool {
+    let first = path.split('/').nth(1).unwrap_or_default();
+    matches!(first, "healthz" | "livez" | "readyz")
 }
 
 fn zpage(page: Page) -> Result<Response, Status> {

@@ -240,9 +240,11 @@ fn is_known(server: &Server, info: &RequestInfo) -> bool {
     }
 }
 
-/// A namespaced resource is written in its namespace, a cluster's never inside one.
+/// A namespaced resource is written in its namespace, a cluster's never inside one. A namespace is in itself only: else
+/// whoever has rights in one would have them over all.
 fn check_scope(info: &RequestInfo, namespaced: bool) -> Result<(), Status> {
-    let in_namespace = !info.namespace.is_empty() && info.resource != "namespaces";
+    let is_itself = info.resource == "namespaces" && info.name == info.namespace;
+    let in_namespace = !info.namespace.is_empty() && !is_itself;
     let needs_namespace = namespaced && (info.names_object() || info.verb == "create");
     let wrong = (in_namespace && !namespaced) || (needs_namespace && !in_namespace);
     // Reviews of the caller's own rights name a namespace in their body.
@@ -282,13 +284,6 @@ async fn drain(mut body: RequestBody) {
     let _ = tokio::time::timeout(BODY_DEADLINE, rest).await;
 }
 
-/// The probe endpoints answer everyone, as a load balancer needs.
-pub fn is_probe(path: &str) -> bool {
-    ["/healthz", "/livez", "/readyz"]
-        .iter()
-        .any(|probe| path == *probe || path.strip_prefix(probe).is_some_and(|rest| rest.starts_with('/')))
-}
-
 async fn identify(
     server: &Server,
     request: &Request<()>,
@@ -297,7 +292,7 @@ async fn identify(
     notes: &Notes,
 ) -> Result<User, Status> {
     let trail = &notes.trail;
-    let (user, remarks) = match authenticate(server, request, info).await {
+    let (user, remarks) = match authenticate(server, request).await {
         Ok(known) => known,
         Err(status) => {
             trail.unauthenticated(info, &status).await;
@@ -317,7 +312,7 @@ async fn identify(
     })
 }
 
-async fn authenticate(server: &Server, request: &Request<()>, info: &RequestInfo) -> Result<(User, Remarks), Status> {
+async fn authenticate(server: &Server, request: &Request<()>) -> Result<(User, Remarks), Status> {
     if server.insecure {
         let groups = vec![crate::request::MASTERS.to_owned(), crate::request::AUTHENTICATED.to_owned()];
         let user = User { name: "system:unsecured".to_owned(), groups, ..User::default() };
@@ -325,17 +320,10 @@ async fn authenticate(server: &Server, request: &Request<()>, info: &RequestInfo
     }
     let peer = request.extensions().get::<PeerInfo>();
     let certificates = peer.map(|peer| peer.certificates.as_ref()).unwrap_or_default();
-    let found = server.api.authenticator.authenticate(&server.api, request.headers(), certificates).await;
-    match found {
-        Err(_) if is_probe(&info.path) => Ok((User::anonymous(), Remarks::default())),
-        found => found,
-    }
+    server.api.authenticator.authenticate(&server.api, request.headers(), certificates).await
 }
 
 fn authorize(server: &Server, user: &User, info: &RequestInfo, query: &Query, trail: &Trail) -> Result<(), Status> {
-    if is_probe(&info.path) && matches!(info.verb.as_str(), "get" | "head") {
-        return Ok(());
-    }
     let decision = server.api.authorizer.authorize(&server.api, user, &attributes(info, query));
     trail.decided(&decision);
     match decision {
@@ -358,8 +346,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn probes_are_told_from_their_neighbours() {
-        assert!(is_probe("/livez") && is_probe("/readyz/ping"));
-        assert!(!is_probe("/livezz") && !is_probe("/metrics"));
+    fn a_namespace_is_in_itself_only() {
+        let is_there = |method: &Method, path: &str| {
+            check_scope(&RequestInfo::parse(method, path, &Query::default()), false).is_ok()
+        };
+        for method in [Method::GET, Method::PUT, Method::PATCH, Method::DELETE] {
+            for path in ["/api/v1/namespaces", "/api/v1/namespaces/a", "/api/v1/namespaces/a/status"] {
+                assert!(is_there(&method, path), "{method} {path}");
+            }
+            for path in
+                ["/api/v1/namespaces/a/namespaces", "/api/v1/namespaces/a/namespaces/b", "/api/v1/namespaces/a/nodes"]
+            {
+                assert!(!is_there(&method, path), "{method} {path}");
+            }
+        }
     }
 }

@@ -113,11 +113,11 @@ async fn taken(server: &TestServer, most: usize) -> usize {
         if sender.ready().await.is_err() {
             return request;
         }
-        let url = format!("https://{}/livez/ping", server.secure);
+        let url = format!("https://{}/livez", server.secure);
         let answer = sender.send_request(Request::get(url).body(String::new()).expect("a request")).await;
-        // Also the last one is answered, and only one that comes after the word to leave is not.
+        // Also the last one is answered, be it by a refusal, and only one that comes after the word to leave is not.
         match answer {
-            Ok(answer) => assert_eq!(answer.status().as_u16(), 200),
+            Ok(answer) => assert_eq!(answer.status().as_u16(), 401),
             Err(_) => return request,
         }
     }

@@ -47,7 +47,11 @@ async fn strangers_are_forbidden_and_false_ones_unauthorized() {
     for probe in ["/healthz", "/livez", "/readyz", "/version"] {
         get(&anonymous, probe).await.expect(200);
     }
-    get(&anonymous, "/metrics").await.refused(403, "Forbidden");
+    // What single checks find wrong is not everybody's business.
+    for path in ["/metrics", "/readyz/etcd", "/livez/ping"] {
+        get(&anonymous, path).await.refused(403, "Forbidden");
+    }
+    get(&server.bearer("nonsense"), "/livez").await.refused(401, "Unauthorized");
     let stranger = server.client_of(&Authority::new(), "admin", &["system:masters"]);
     get(&stranger, PODS).await.refused(401, "Unauthorized");
     let token = "Bearer s3cret";
@@ -60,10 +64,34 @@ async fn strangers_are_forbidden_and_false_ones_unauthorized() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rights_in_one_namespace_are_none_over_another() {
+    let server = Secure::with_roles().await;
+    let master = server.master();
+    let bindings = format!("{RBAC}/namespaces/default/rolebindings");
+    let binding = json!({
+        "metadata": {"name": "b"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "User", "name": "bob"}],
+    });
+    post(&master, &bindings, &binding).await.expect(201);
+    post(&master, "/api/v1/namespaces", &json!({"metadata": {"name": "other"}})).await.expect(201);
+    let bob = server.client("bob", &[]);
+    soon(&bob, "/api/v1/namespaces/default").await;
+    let inside = "/api/v1/namespaces/default/namespaces";
+    let other = format!("{inside}/other");
+    for path in [inside, &other] {
+        get(&bob, path).await.refused(404, "NotFound");
+        delete(&bob, path, &Value::Null).await.refused(404, "NotFound");
+    }
+    patch(&bob, &other, "merge", &json!({"metadata": {"labels": {"a": "b"}}})).await.refused(404, "NotFound");
+    get(&bob, "/api/v1/namespaces/other").await.refused(403, "Forbidden");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_open_server_still_wants_a_name() {
     let server = Secure::start(&["--authorization-mode=AlwaysAllow"]).await;
     get(&server.anonymous(), PODS).await.refused(401, "Unauthorized");
-    get(&server.anonymous(), "/livez").await.expect(200);
+    get(&server.anonymous(), "/livez").await.refused(401, "Unauthorized");
     get(&server.client("bob", &[]), PODS).await.expect(200);
 }
 

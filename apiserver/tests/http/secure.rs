@@ -101,9 +101,8 @@ impl Secure {
         Self::start(&["--authorization-mode=Node,RBAC"]).await
     }
 
-    /// Probes are anonymous, so this also tells that they are.
     async fn ready(&self) {
-        let client = self.anonymous();
+        let client = self.master();
         let ready = async {
             while get(&client, "/readyz").await.code != 200 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
