@@ -101,15 +101,6 @@ impl MetadataRounds {
     const BOTH: Self = Self { whole: 1, change: 1 };
 }
 
-/// How long a deletion waits for the object's owner to end it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grace {
-    /// The object goes at once (unless finalizers hold it).
-    Immediate,
-    /// The kubelet ends it: seconds to wait.
-    Seconds(i64),
-}
-
 /// The differences of one kind from a plain object. Every field has a default in [`Hooks::PLAIN`].
 ///
 /// Where a row is a view of another's objects, all but `default` see them as they are stored, and so do the paths of
@@ -178,8 +169,9 @@ pub struct Hooks {
     pub columns: &'static [Column],
     /// The cells of one row, in the order of `columns`; the first is the name. `now` is in seconds since the epoch.
     pub cells: fn(&Value, now: i64) -> Vec<Value>,
-    /// `asked`: the `gracePeriodSeconds` of the request.
-    pub grace: fn(&Value, asked: Option<i64>) -> Grace,
+    /// For how many seconds a deletion waits for whoever ends the object: `None` for kinds that nobody ends. `asked`: the
+    /// `gracePeriodSeconds` of the request.
+    pub grace: fn(&Value, asked: Option<i64>) -> Option<i64>,
     /// Something besides `metadata.finalizers` keeps a deleted object (a namespace's `spec.finalizers`).
     pub is_held: fn(&Value) -> bool,
     /// What else changes when a deletion begins.
@@ -234,7 +226,7 @@ impl Hooks {
         fields: &[],
         columns: crate::rest::table::PLAIN_COLUMNS,
         cells: crate::rest::table::plain_cells,
-        grace: |_, _| Grace::Immediate,
+        grace: |_, _| None,
         is_held: |_| false,
         on_deletion: |_| {},
         orphans_by_default: false,

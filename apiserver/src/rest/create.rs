@@ -8,6 +8,7 @@ use machinery::status::Status;
 use serde_json::Value;
 
 use super::body::{self, Decoded};
+use super::current::Current;
 use super::params::WriteOptions;
 use super::written::Written;
 use super::{Call, managers, owners, system};
@@ -180,15 +181,19 @@ async fn commit_new(
 ) -> Result<Written, Refused> {
     let (served, name) = (&call.served, meta::name(&object));
     let of = served.group_resource();
-    let taken = || {
-        Refused::NameTaken(match generated {
+    let taken = |by: Option<&Current>| {
+        let mut status = match generated {
             true => Status::generate_name_conflict(of, name),
             false => Status::already_exists(of, name),
-        })
+        };
+        if by.is_some_and(|by| meta::is_deleting(&by.object)) {
+            status.message = format!("object is being deleted: {}", status.message);
+        }
+        Refused::NameTaken(status)
     };
     if dry_run {
         let found = api.read(served, &call.info.namespace, name).await?;
-        return if found.is_some() { Err(taken()) } else { Ok(Written::not_stored(object)) };
+        return if found.is_some() { Err(taken(found.as_ref())) } else { Ok(Written::not_stored(object)) };
     }
     let key = api.catalogue.key(served, &call.info.namespace, name);
     let value = api.encode_stored(&object)?;
@@ -201,7 +206,10 @@ async fn commit_new(
     commit.writes.extend(companions.writes);
     match api.store.commit(commit).await {
         Ok(revision) => Ok(Written::stored(object, &value, revision)),
-        Err(CommitError::Conflict { key: conflicting, .. }) if conflicting == key => Err(taken()),
+        Err(CommitError::Conflict { key: conflicting, current }) if conflicting == key => {
+            let by = current.as_ref().map(Current::from_entry).transpose()?;
+            Err(taken(by.as_ref()))
+        }
         Err(CommitError::Conflict { .. }) => Err(Refused::CompanionTaken),
         Err(error) => Err(errors::commit(&error, of, name).into()),
     }

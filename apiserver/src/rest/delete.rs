@@ -3,25 +3,27 @@
 //! Kubernetes concepts: "Pod termination", "Finalizers", "Garbage Collection". A delete either removes the object, or
 //! marks it with `deletionTimestamp` and leaves the end to the update that takes the last finalizer away.
 
+mod step;
+
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, future, stream};
 use machinery::meta;
 use machinery::schema;
 use machinery::status::{self, GroupResource, Status};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use self::step::{Step, next_step};
 use super::current::{self, Current};
 use super::negotiate::Shape;
-use super::params::{DeleteOptions, Propagation};
+use super::params::DeleteOptions;
 use super::table::Include;
-use super::{Call, list, respond, system};
+use super::{Call, list, respond};
 use crate::admission::{Operation, Request};
 use crate::api::Api;
 use crate::cache::Item;
 use crate::errors;
 use crate::http_body::Response;
-use crate::kinds::Grace;
 use crate::store::{Commit, CommitError, Condition, Write};
 
 pub async fn delete(api: &Api, call: &Call) -> Result<Response, Status> {
@@ -68,80 +70,67 @@ const ATTEMPTS_MAX: usize = 64;
 pub async fn delete_object(api: &Api, call: &Call, name: &str, options: &DeleteOptions) -> Result<Outcome, Status> {
     let served = &call.served;
     let of = served.group_resource();
+    let mut options = options.clone();
+    // The object as it was marked here before its end.
+    let mut shown: Option<Value> = None;
     let mut found = api.read(served, &call.info.namespace, name).await?;
     for _ in 0..ATTEMPTS_MAX {
-        let Some(current) = found else { return Err(Status::not_found(of, name)) };
-        check_preconditions(&current.object, options, call, name)?;
+        let is_same =
+            |current: &Current| shown.as_ref().is_none_or(|shown| meta::uid(shown) == meta::uid(&current.object));
+        let Some(current) = found.filter(is_same) else {
+            // Who saw the mark may have been faster.
+            return shown.map(Outcome::Gone).ok_or_else(|| Status::not_found(of, name));
+        };
+        check_preconditions(&current.object, &options, call, name)?;
         let request = Request::new(api, call, Operation::Delete, options.dry_run, Some(&current.object));
         api.admission.validate_delete(&request, &current.object).await?;
-        let step = next_step(&current.object, options, call, &api.now_text());
-        if options.dry_run {
-            return Ok(step.into_outcome());
+        let step = next_step(&current.object, &options, served.hooks, &api.now_text());
+        if options.dry_run || matches!(step, Step::Stay(_)) {
+            return Ok(step.outcome(step.object().clone()));
         }
-        let Step::Stay(object) = &step else {
-            match commit_step(api, call, name, &current, &step).await? {
-                None => found = api.read(served, &call.info.namespace, name).await?,
-                Some(outcome) => return Ok(outcome),
+        found = match commit_step(api, call, name, &current, &step).await? {
+            None => api.read(served, &call.info.namespace, name).await?,
+            Some(marked) if matches!(step, Step::MarkThenRemove(_)) => {
+                options.resource_version = options.resource_version.map(|_| marked.revision.to_string());
+                shown = Some(marked.object.clone());
+                Some(marked)
             }
-            continue;
+            Some(last) => return Ok(step.outcome(last.object)),
         };
-        return Ok(Outcome::Marked(object.clone()));
     }
     Err(Status::conflict(of, name, errors::MODIFIED))
 }
 
-/// `None` when another writer was faster.
+/// The object as it was last; `None` when another writer was faster.
 async fn commit_step(
     api: &Api,
     call: &Call,
     name: &str,
     current: &Current,
     step: &Step,
-) -> Result<Option<Outcome>, Status> {
+) -> Result<Option<Current>, Status> {
     let served = &call.served;
     let key = api.catalogue.key(served, &call.info.namespace, name);
     let mut commit = Commit {
         conditions: vec![Condition::Modified { key: key.clone(), revision: current.revision }],
         writes: Vec::new(),
     };
-    match step {
-        Step::Mark(object) => {
-            commit.writes.push(super::create::put(api, served, key, api.encode_stored(object)?));
-        }
-        Step::Remove(_) => {
-            let companions = api.companions(served, None, Some(&current.object), false).await?;
-            commit.writes.push(Write::Delete { key });
-            commit.conditions.extend(companions.conditions);
-            commit.writes.extend(companions.writes);
-        }
-        Step::Stay(object) => return Ok(Some(Outcome::Marked(object.clone()))),
+    let mut object = step.object().clone();
+    if let Step::Remove(_) = step {
+        let companions = api.companions(served, None, Some(&current.object), false).await?;
+        commit.writes.push(Write::Delete { key });
+        commit.conditions.extend(companions.conditions);
+        commit.writes.extend(companions.writes);
+    } else {
+        commit.writes.push(super::create::put(api, served, key, api.encode_stored(&object)?));
     }
     match api.store.commit(commit).await {
         Ok(revision) => {
-            let mut outcome = step.clone().into_outcome();
-            let (Outcome::Gone(object) | Outcome::Marked(object)) = &mut outcome;
-            current::set_resource_version(object, revision);
-            Ok(Some(outcome))
+            current::set_resource_version(&mut object, revision);
+            Ok(Some(Current { object, revision }))
         }
         Err(CommitError::Conflict { .. }) => Ok(None),
         Err(error) => Err(errors::commit(&error, served.group_resource(), name)),
-    }
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Step {
-    Remove(Value),
-    Mark(Value),
-    /// Already marked, and nothing to add.
-    Stay(Value),
-}
-
-impl Step {
-    fn into_outcome(self) -> Outcome {
-        match self {
-            Self::Remove(object) => Outcome::Gone(object),
-            Self::Mark(object) | Self::Stay(object) => Outcome::Marked(object),
-        }
     }
 }
 
@@ -163,67 +152,6 @@ fn check_preconditions(object: &Value, options: &DeleteOptions, call: &Call, nam
         }
     }
     Ok(())
-}
-
-/// What this delete does to the object as it is now. Pure.
-fn next_step(object: &Value, options: &DeleteOptions, call: &Call, now: &str) -> Step {
-    let finalizers = finalizers_after(object, propagation(object, options, call.served.hooks.orphans_by_default));
-    let grace = (call.served.hooks.grace)(object, options.grace_period_seconds);
-    let seconds = match grace {
-        Grace::Immediate => 0,
-        Grace::Seconds(seconds) => seconds,
-    };
-    if finalizers.is_empty() && seconds == 0 && !(call.served.hooks.is_held)(object) {
-        return Step::Remove(object.clone());
-    }
-    let mut marked = object.clone();
-    let was_deleting = meta::is_deleting(object);
-    let before = meta::at(object, "metadata.deletionGracePeriodSeconds").as_i64();
-    let metadata = meta::metadata_mut(&mut marked);
-    if finalizers.is_empty() {
-        metadata.remove("finalizers");
-    } else {
-        metadata.insert("finalizers".into(), json!(finalizers));
-    }
-    // A second delete may shorten the time that is left, never lengthen it.
-    if !was_deleting || before.is_some_and(|before| seconds < before) {
-        metadata.insert("deletionTimestamp".into(), later(now, seconds).into());
-        metadata.insert("deletionGracePeriodSeconds".into(), json!(seconds));
-        let generation = meta::generation(object);
-        if generation > 0 && !was_deleting {
-            metadata.insert("generation".into(), json!(generation + 1));
-        }
-        (call.served.hooks.on_deletion)(&mut marked);
-    }
-    if marked == *object { Step::Stay(marked) } else { Step::Mark(marked) }
-}
-
-/// `now`, RFC 3339, moved by seconds.
-fn later(now: &str, seconds: i64) -> String {
-    match now.parse::<jiff::Timestamp>() {
-        Ok(time) => (time + jiff::SignedDuration::from_secs(seconds)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        Err(_) => now.to_owned(),
-    }
-}
-
-/// What becomes of dependents: as asked, else as the object's finalizers say, else as its kind has it.
-fn propagation(object: &Value, options: &DeleteOptions, orphans_by_default: bool) -> Option<Propagation> {
-    let is_said =
-        meta::finalizers(object).any(|name| name == system::ORPHAN_FINALIZER || name == system::FOREGROUND_FINALIZER);
-    options.propagation.or((orphans_by_default && !is_said).then_some(Propagation::Orphan))
-}
-
-fn finalizers_after(object: &Value, propagation: Option<Propagation>) -> Vec<String> {
-    let mut finalizers: Vec<String> = meta::finalizers(object).map(str::to_owned).collect();
-    let wanted = match propagation {
-        None => return finalizers,
-        Some(Propagation::Background) => None,
-        Some(Propagation::Orphan) => Some(system::ORPHAN_FINALIZER),
-        Some(Propagation::Foreground) => Some(system::FOREGROUND_FINALIZER),
-    };
-    finalizers.retain(|name| name != system::ORPHAN_FINALIZER && name != system::FOREGROUND_FINALIZER);
-    finalizers.extend(wanted.map(str::to_owned));
-    finalizers
 }
 
 /// Deletes all that a selector finds, as many at a time as the server's flag says.
@@ -266,38 +194,5 @@ fn of_collection(call: &Call, namespace: &str, name: &str) -> Call {
         upgrade: None,
         warnings: call.warnings.clone(),
         trail: call.trail.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn propagation_becomes_a_finalizer() {
-        let object = json!({"metadata": {"finalizers": ["a", "orphan"]}});
-        assert_eq!(finalizers_after(&object, None), ["a", "orphan"]);
-        assert_eq!(finalizers_after(&object, Some(Propagation::Foreground)), ["a", "foregroundDeletion"]);
-        assert_eq!(finalizers_after(&object, Some(Propagation::Background)), ["a"]);
-    }
-
-    #[test]
-    fn some_kinds_leave_their_dependents_be() {
-        let (plain, foreground) = (json!({}), json!({"metadata": {"finalizers": ["foregroundDeletion"]}}));
-        let said = DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
-        let unsaid = DeleteOptions::default();
-        for (object, options, want) in [
-            (&plain, &unsaid, Some(Propagation::Orphan)),
-            (&foreground, &unsaid, None),
-            (&plain, &said, Some(Propagation::Background)),
-        ] {
-            assert_eq!(propagation(object, options, true), want, "{object}");
-        }
-        assert_eq!(propagation(&plain, &unsaid, false), None);
-    }
-
-    #[test]
-    fn the_grace_moves_the_deletion_time() {
-        assert_eq!(later("2026-01-01T00:00:00Z", 30), "2026-01-01T00:00:30Z");
     }
 }

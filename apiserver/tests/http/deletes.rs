@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{CONFIG_MAPS, config_map, delete, get, patch, post, put};
+use crate::client::{CONFIG_MAPS, Watch, config_map, delete, get, patch, post, put};
 use crate::pods::{PODS, account, pod};
 use crate::support::TestServer;
 
@@ -29,6 +29,26 @@ async fn preconditions_and_finalizers_hold_it_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_taken_until_its_holder_is_gone() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let mut object = config_map("a", &json!({}));
+    object["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    post(client, CONFIG_MAPS, &object).await.expect(201);
+    const TAKEN: &str = "configmaps \"a\" already exists";
+    let words = async |query: &str| {
+        let refused = post(client, &format!("{CONFIG_MAPS}{query}"), &config_map("a", &json!({}))).await;
+        refused.refused(409, "AlreadyExists");
+        refused.body["message"].clone()
+    };
+    assert_eq!(words("").await, TAKEN);
+    delete(client, &format!("{CONFIG_MAPS}/a"), &Value::Null).await.expect(200);
+    for query in ["", "?dryRun=All"] {
+        assert_eq!(words(query).await, format!("object is being deleted: {TAKEN}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn propagation_is_written_as_finalizers() {
     let server = TestServer::start(&[]).await;
     let client = &server.client;
@@ -51,9 +71,18 @@ async fn pods_end_with_grace_once_they_run_somewhere() {
     let server = TestServer::start(&[]).await;
     let client = &server.client;
     account(client).await;
-    post(client, PODS, &pod("free")).await.expect(201);
-    delete(client, &format!("{PODS}/free"), &Value::Null).await.expect(200);
+    let free = post(client, PODS, &pod("free")).await.expect(201);
+    let since = free["metadata"]["resourceVersion"].as_str().expect("a version");
+    let mut watch = Watch::open(client, &format!("{PODS}?watch=1&resourceVersion={since}")).await;
+    let gone = delete(client, &format!("{PODS}/free"), &Value::Null).await.expect(200);
     get(client, &format!("{PODS}/free")).await.refused(404, "NotFound");
+    // Who watches sees that it is on its way before it is gone.
+    let marks = |pod: &Value| json!([pod["metadata"]["deletionGracePeriodSeconds"], pod["metadata"]["generation"]]);
+    for kind in ["MODIFIED", "DELETED"] {
+        let (told, pod) = watch.next().await.expect("an event");
+        assert_eq!((&*told, marks(&pod)), (kind, json!([0, 2])), "{pod}");
+    }
+    assert_eq!(marks(&gone), json!([0, 2]));
     let mut bound = pod("bound");
     bound["spec"]["nodeName"] = json!("n");
     post(client, PODS, &bound).await.expect(201);
@@ -62,6 +91,10 @@ async fn pods_end_with_grace_once_they_run_somewhere() {
     assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], 30);
     let shorter = delete(client, &path, &json!({"gracePeriodSeconds": 5})).await.expect(200);
     assert_eq!(shorter["metadata"]["deletionGracePeriodSeconds"], 5);
+    // Who says nothing of grace leaves what was said before, also of a pod that has ended meanwhile.
+    let ended = json!({"status": {"phase": "Succeeded"}});
+    let ended = patch(client, &format!("{path}/status"), "merge", &ended).await.expect(200);
+    assert_eq!(delete(client, &path, &json!({"propagationPolicy": "Orphan"})).await.expect(200), ended);
     delete(client, &format!("{path}?gracePeriodSeconds=0"), &Value::Null).await.expect(200);
     get(client, &path).await.refused(404, "NotFound");
 }

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 pub use disabled::remove_disabled;
 pub use form::{NODE_SELECTOR, NODE_TERMS, spec as spec_form, template as template_form};
 
-use super::{Grace, Hooks, MetadataRounds};
+use super::{Hooks, MetadataRounds};
 
 pub static HOOKS: Hooks = Hooks {
     metadata: MetadataRounds::BOTH,
@@ -160,7 +160,7 @@ fn amount(value: Option<&Value>) -> Option<machinery::quantity::Quantity> {
 }
 
 /// The kubelet ends what runs; what has no node, or has ended, goes at once.
-fn grace(pod: &Value, asked: Option<i64>) -> Grace {
+fn grace(pod: &Value, asked: Option<i64>) -> Option<i64> {
     let own = || meta::at(pod, "spec.terminationGracePeriodSeconds").as_i64();
     // A negative time is from older days and means the shortest.
     let seconds = match asked.or_else(own).unwrap_or(0) {
@@ -168,10 +168,8 @@ fn grace(pod: &Value, asked: Option<i64>) -> Grace {
         seconds => seconds,
     };
     let ended = matches!(meta::text(pod, "status.phase"), "Failed" | "Succeeded");
-    if meta::text(pod, "spec.nodeName").is_empty() || ended || seconds == 0 {
-        return Grace::Immediate;
-    }
-    Grace::Seconds(seconds)
+    let goes_at_once = meta::text(pod, "spec.nodeName").is_empty() || ended;
+    Some(if goes_at_once { 0 } else { seconds })
 }
 
 #[cfg(test)]
@@ -194,12 +192,12 @@ mod tests {
 
     #[test]
     fn a_pod_without_node_goes_at_once() {
-        assert_eq!(grace(&json!({"spec": {}}), None), Grace::Immediate);
+        assert_eq!(grace(&json!({"spec": {}}), None), Some(0));
         let pod = json!({"spec": {"nodeName": "a", "terminationGracePeriodSeconds": 7}});
-        assert_eq!(grace(&pod, None), Grace::Seconds(7));
-        assert_eq!(grace(&pod, Some(0)), Grace::Immediate);
-        assert_eq!(grace(&pod, Some(-5)), Grace::Seconds(1));
-        assert_eq!(grace(&json!({"spec": {"nodeName": "a"}}), None), Grace::Immediate);
+        assert_eq!(grace(&pod, None), Some(7));
+        assert_eq!(grace(&pod, Some(0)), Some(0));
+        assert_eq!(grace(&pod, Some(-5)), Some(1));
+        assert_eq!(grace(&json!({"spec": {"nodeName": "a"}}), None), Some(0));
     }
 
     #[test]
