@@ -44,6 +44,10 @@ fn type_of(object: &Value) -> (&str, &str) {
 }
 
 fn schema_of(api_version: &str, kind: &str) -> Option<&'static Schema> {
-    let (group, version) = split_api_version(api_version)?;
+    let (group, version) = match split_api_version(api_version)? {
+        // Nothing but its name is another.
+        ("meta.k8s.io", "v1beta1") => ("meta.k8s.io", "v1"),
+        known => known,
+    };
     schema::builtin(&Gvk::new(group, version, kind))
 }

@@ -232,7 +232,8 @@ pub fn respond_objects(
             let rows = objects.iter().map(|object| table::row(served, object, now, include)).collect();
             table::of_rows(served, metadata, rows, true)
         }
-        Shape::Partial | Shape::PartialList => {
+        Shape::Partial => return Err(respond::no_object(&served.row.group, &served.row.list_kind())),
+        Shape::PartialList => {
             let items = objects.iter().map(respond::partial).collect();
             list_of("meta.k8s.io/v1".into(), "PartialObjectMetadataList".into(), metadata, items)
         }

@@ -41,6 +41,8 @@ pub enum Shape {
 pub struct Accept {
     pub format: Format,
     pub shape: Shape,
+    /// The view is to say that it is of the version before its last, from which it differs in nothing else.
+    pub is_beta: bool,
     pub pretty: bool,
 }
 
@@ -185,7 +187,8 @@ fn parse_clause(clause: &str, offer: Offer) -> Option<Accept> {
     if !offer.has(shape) || !streams || !versions || (format == Format::Protobuf && shape == Shape::Table) {
         return None;
     }
-    Some(Accept { format, shape, pretty: value("pretty") == Some("1") })
+    let is_beta = shape != Shape::Object && value("v") == Some("v1beta1");
+    Some(Accept { format, shape, is_beta, pretty: value("pretty") == Some("1") })
 }
 
 /// The encoding of a request's body; JSON when the client does not say.

@@ -1,5 +1,7 @@
 //! From an object to an answer in the encoding and shape that the client asked for.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
@@ -58,6 +60,14 @@ fn no_list(group: &str, kind: &str) -> Status {
     ))
 }
 
+/// What is said of a list that is asked for as if it were one object.
+pub fn no_object(group: &str, list_kind: &str) -> Status {
+    Status::not_acceptable(format!(
+        "you requested PartialObjectMetadata, but the requested object is a list (*{}.{list_kind})",
+        internal_package(group),
+    ))
+}
+
 /// Whether the answer is the very text in which an object is stored and cached.
 pub fn shows_as_stored(accept: Accept, served: &Served) -> bool {
     accept == Accept::default() && !served.is_view()
@@ -79,11 +89,32 @@ pub fn encoded_in_order(accept: Accept, code: u16, document: &impl Serialize) ->
 
 /// Upstream ends what is written for programs with a newline, and what is written for people with none.
 pub fn encode(accept: Accept, object: &Value) -> Result<Bytes, Status> {
+    let object = in_version(accept, object);
     let bytes = match accept.format {
-        Format::Protobuf => protobuf::encode(object)?,
-        _ => text(accept, object)?,
+        Format::Protobuf => protobuf::encode(&object)?,
+        _ => text(accept, object.as_ref())?,
     };
     Ok(bytes.into())
+}
+
+/// A view, and the views that it holds, in the version that was asked for.
+pub fn in_version(accept: Accept, view: &Value) -> Cow<'_, Value> {
+    if !accept.is_beta {
+        return Cow::Borrowed(view);
+    }
+    let mut view = view.clone();
+    let rows = view.get_mut("rows").and_then(Value::as_array_mut).into_iter().flatten();
+    rows.filter_map(|row| row.get_mut("object")).for_each(say_beta);
+    view.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten().for_each(say_beta);
+    say_beta(&mut view);
+    Cow::Owned(view)
+}
+
+/// Objects that are no views, as a Status or what a row has whole, stay what they are.
+fn say_beta(view: &mut Value) {
+    if view["apiVersion"] == "meta.k8s.io/v1" {
+        view["apiVersion"] = "meta.k8s.io/v1beta1".into();
+    }
 }
 
 /// As JSON, or as YAML.

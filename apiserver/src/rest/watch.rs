@@ -360,8 +360,9 @@ impl Encoder {
     }
 
     fn event(&self, word: &str, object: &Value) -> Option<Bytes> {
+        let object = respond::in_version(self.accept, object);
         let frame = match self.accept.format {
-            Format::Protobuf => protobuf::watch_frame(word, object).ok()?,
+            Format::Protobuf => protobuf::watch_frame(word, &object).ok()?,
             Format::Json | Format::Yaml => {
                 let mut line = go_json::text(serde_json::to_vec(&json!({"type": word, "object": object})).ok()?);
                 line.push(b'\n');

@@ -97,3 +97,31 @@ async fn rows_carry_what_was_asked_for() {
     call(client, Method::DELETE, &bad, &[("accept", table)], "").await.refused(400, "BadRequest");
     get(client, &one).await.refused(404, "NotFound");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_are_of_the_version_that_was_asked_for() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    post(client, CONFIG_MAPS, &config_map("a", &json!({}))).await.expect(201);
+    let one = format!("{CONFIG_MAPS}/a");
+    for version in ["v1", "v1beta1"] {
+        let views = ["Table", "PartialObjectMetadata", "PartialObjectMetadataList"]
+            .map(|kind| format!("application/json;as={kind};v={version};g=meta.k8s.io"));
+        let [table, partial, list] = &views;
+        let asked = json!(format!("meta.k8s.io/{version}"));
+        for path in [&one, CONFIG_MAPS] {
+            let shown = get_as(client, path, table).await.expect(200);
+            assert_eq!((&shown["apiVersion"], &shown["rows"][0]["object"]["apiVersion"]), (&asked, &asked));
+        }
+        let whole = get_as(client, &format!("{one}?includeObject=Object"), table).await.expect(200);
+        assert_eq!(whole["rows"][0]["object"]["apiVersion"], "v1");
+        let shown = get_as(client, &one, partial).await.expect(200);
+        assert_eq!((&shown["apiVersion"], shown.get("rows"), shown.get("items")), (&asked, None, None));
+        let shown = get_as(client, CONFIG_MAPS, list).await.expect(200);
+        assert_eq!((&shown["apiVersion"], &shown["items"][0]["apiVersion"]), (&asked, &asked));
+        let refused = get_as(client, CONFIG_MAPS, partial).await;
+        refused.refused(406, "NotAcceptable");
+        let why = "you requested PartialObjectMetadata, but the requested object is a list (*core.ConfigMapList)";
+        assert_eq!(refused.body["message"], why);
+    }
+}
