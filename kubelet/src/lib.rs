@@ -16,6 +16,7 @@ pub mod env;
 pub mod eviction;
 mod facts;
 mod flags;
+mod folders;
 pub mod images;
 mod keepers;
 mod log_rotation;

@@ -22,7 +22,7 @@ use crate::{
     config::KubeletConfiguration,
     connect::{self, Connected},
     dispatch::{Dispatcher, LateDispatcher},
-    enforcement, facts,
+    enforcement, facts, folders,
     images::{self, Puller, access, logins::Logins, providers::Providers, rate::Rate, records::Records},
     keepers, metrics,
     node::{
@@ -141,6 +141,7 @@ pub async fn run(mut options: Options, mut seams: Seams) -> Result<(), Error> {
     let hierarchy = Hierarchy::detect(&seams.cgroup_mount);
     check(&options.configuration, &machine, &hierarchy)?;
     process::prepare(&options.configuration, &seams.root)?;
+    options.root_dir = folders::own(&options.root_dir)?;
     let connected = connect::to_runtime(&options.configuration).await?;
     let (runtime, channel) = (connected.runtime.clone(), connected.channel.clone());
     connect::settle_cgroup_driver(runtime.as_ref(), &mut options.configuration).await?;
@@ -256,9 +257,9 @@ async fn make_node(
     let Connected { runtime, channel, version, status } = connected;
     let abilities = facts::abilities(status);
     let facts = Arc::new(facts::of_node(options, seams, identity, &hierarchy, abilities));
-    make_folder(&facts.paths.pods())?;
-    make_folder(&facts.paths.pod_logs)?;
-    if let Err(error) = make_folder(&facts.paths.container_logs) {
+    folders::make(&facts.paths.pods(), folders::OWN)?;
+    folders::make(&facts.paths.pod_logs, folders::OWN)?;
+    if let Err(error) = folders::make(&facts.paths.container_logs, folders::OF_ALL) {
         tracing::warn!(%error, "there are no links to containers' logs");
     }
     let clock = seams.clock;
@@ -341,10 +342,6 @@ fn puller(
 fn is_cordoned(node: &Arc<Node>) -> Arc<dyn Fn() -> bool + Send + Sync> {
     let node = node.clone();
     Arc::new(move || node.own.now().spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true)))
-}
-
-fn make_folder(path: &std::path::Path) -> Result<(), Error> {
-    std::fs::create_dir_all(path).map_err(|source| Error::File { operation: "make", path: path.to_owned(), source })
 }
 
 /// Follows the sources of pods, and looks at everything from time to time.

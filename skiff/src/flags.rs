@@ -11,7 +11,7 @@ use crate::files;
 use crate::kubeconfig::SECURE_PORT;
 use crate::layout::Layout;
 use crate::part::Part;
-use crate::pki::{CA, FRONT_PROXY};
+use crate::pki::{CA, FRONT_PROXY, KUBELET_CA};
 use crate::settings::{Settings, Store};
 
 /// Marks nodes with a DNS server of ours: its Service leads to them.
@@ -51,14 +51,14 @@ fn apiserver(layout: &Layout, settings: &Settings) -> Vec<String> {
         format!("--client-ca-file={}", pki("ca.crt")),
         "--enable-admission-plugins=NodeRestriction".to_owned(),
         "--enable-bootstrap-token-auth=true".to_owned(),
-        format!("--kubelet-certificate-authority={}", pki("ca.crt")),
+        format!("--kubelet-certificate-authority={}", pki("kubelet-ca.crt")),
         format!("--kubelet-client-certificate={}", pki("kube-apiserver-kubelet-client.crt")),
         format!("--kubelet-client-key={}", pki("kube-apiserver-kubelet-client.key")),
         "--kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname".to_owned(),
         format!("--proxy-client-cert-file={}", pki("front-proxy-client.crt")),
         format!("--proxy-client-key-file={}", pki("front-proxy-client.key")),
         format!("--requestheader-allowed-names={FRONT_PROXY}"),
-        format!("--requestheader-client-ca-file={}", pki("ca.crt")),
+        format!("--requestheader-client-ca-file={}", pki("front-proxy-ca.crt")),
         "--requestheader-extra-headers-prefix=X-Remote-Extra-".to_owned(),
         "--requestheader-group-headers=X-Remote-Group".to_owned(),
         "--requestheader-username-headers=X-Remote-User".to_owned(),
@@ -90,13 +90,19 @@ fn controller_manager(layout: &Layout, settings: &Settings) -> Vec<String> {
         format!("--cluster-cidr={}", settings.cluster_cidr),
         format!("--service-cluster-ip-range={}", settings.service_cidr),
         format!("--client-ca-file={}", layout.text("pki/ca.crt")),
-        format!("--cluster-signing-cert-file={}", layout.text("pki/ca.crt")),
-        format!("--cluster-signing-key-file={}", layout.text("pki/ca.key")),
         "--controllers=*,bootstrapsigner,tokencleaner".to_owned(),
         format!("--root-ca-file={}", layout.text("pki/ca.crt")),
         format!("--service-account-private-key-file={}", layout.text("pki/sa.key")),
         "--use-service-account-credentials=true".to_owned(),
     ]);
+    // What a signer signs is known by who signs it: a kubelet can be no API server.
+    for (signer, authority) in
+        [("kubelet-serving", KUBELET_CA), ("kubelet-client", CA), ("kube-apiserver-client", CA), ("legacy-unknown", CA)]
+    {
+        let (certificate, key) = (layout.certificate(authority), layout.key(authority));
+        flags.push(format!("--cluster-signing-{signer}-cert-file={}", certificate.display()));
+        flags.push(format!("--cluster-signing-{signer}-key-file={}", key.display()));
+    }
     flags
 }
 

@@ -33,6 +33,8 @@ mod status;
 mod token;
 mod up;
 
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -79,10 +81,22 @@ fn command(command: Command) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The folder by its absolute path: it goes into configurations that others read from other folders.
+/// The folder by the one absolute path that has no links in it: it goes into configurations that others read from other
+/// folders, and what is mounted below is known to the kernel by that path alone.
 fn layout(folder: cli::DataDir) -> Result<Layout> {
     let path = std::path::absolute(&folder.data_dir).context("the data folder's path")?;
-    Ok(Layout::new(path))
+    Ok(Layout::new(without_links(&path)?))
+}
+
+/// Of a folder that is not there yet: that of the first above it that is.
+fn without_links(path: &Path) -> Result<PathBuf> {
+    match (path.canonicalize(), path.parent(), path.file_name()) {
+        (Ok(found), ..) => Ok(found),
+        (Err(error), Some(parent), Some(name)) if error.kind() == ErrorKind::NotFound => {
+            Ok(without_links(parent)?.join(name))
+        }
+        (Err(error), ..) => Err(error).with_context(|| format!("find {}", path.display())),
+    }
 }
 
 /// For errors of the command line, which are not logs.
@@ -95,4 +109,20 @@ fn eprint_line(text: &str) {
 fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("start the asynchronous runtime")?.block_on(future)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_folder_has_one_path() {
+        let beside = tempfile::tempdir().unwrap();
+        let real = beside.path().canonicalize().unwrap();
+        std::fs::create_dir(real.join("there")).unwrap();
+        std::os::unix::fs::symlink("there", real.join("link")).unwrap();
+        for (given, found) in [("link", "there"), ("link/new/er", "there/new/er"), ("new", "new")] {
+            assert_eq!(without_links(&real.join(given)).unwrap(), real.join(found), "{given}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::layout::Layout;
 use crate::part::Part;
@@ -20,15 +20,15 @@ pub(crate) fn reset(layout: &Layout) -> Result<()> {
         return Ok(());
     };
     let cgroup_root = settings.cgroup_root.trim_matches('/').to_owned();
-    let steps: [(&str, Step<'_>); 8] = [
+    let steps: [(&str, Step<'_>); 7] = [
         ("stop the cluster", Box::new(|| block_on(stop(layout, &settings)))),
         ("remove Service rules", Box::new(|| clean_up(Part::KubeProxy))),
         ("remove policies' rules", Box::new(|| clean_up(Part::SkiffRouter))),
         ("remove other rules", Box::new(remove_chains)),
         ("remove the bridge", Box::new(remove_bridge)),
-        ("remove mounts", Box::new(|| remove_mounts(layout.root()))),
         ("remove cgroups", Box::new(move || remove_cgroups(Path::new("/sys/fs/cgroup"), &cgroup_root))),
-        ("remove files", Box::new(|| remove_files(layout))),
+        // What is still mounted would lose its files.
+        ("remove files", Box::new(|| remove_mounts(layout.root()).and_then(|()| remove_files(layout)))),
     ];
     let mut failures = Vec::new();
     for (what, step) in steps {
@@ -117,17 +117,24 @@ fn remove_bridge() -> Result<()> {
     run(Command::new("ip").args(["link", "delete", cni::BRIDGE]))
 }
 
-/// Everything mounted below the folder, the innermost first. Detached, so that a forgotten open file keeps nothing.
+/// Everything mounted below the folder, the innermost first. Detached, so that a forgotten open file keeps nothing. One that
+/// is gone by itself meanwhile is no failure; one that is left is.
 fn remove_mounts(folder: &Path) -> Result<()> {
+    for point in mounts_below(folder)?.iter().rev() {
+        if let Err(error) = nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH) {
+            tracing::debug!(path = %point.display(), %error, "not unmounted");
+        }
+    }
+    let left = mounts_below(folder)?;
+    let left: Vec<_> = left.iter().map(|point| point.display().to_string()).collect();
+    ensure!(left.is_empty(), "still mounted, so no files were removed: {}", left.join(", "));
+    Ok(())
+}
+
+fn mounts_below(folder: &Path) -> Result<Vec<PathBuf>> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").context("read the mounts")?;
     let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| PathBuf::from(unescape(point)));
-    let mut points: Vec<PathBuf> = points.filter(|point| point.starts_with(folder) && point != folder).collect();
-    points.reverse();
-    for point in points {
-        nix::mount::umount2(&point, nix::mount::MntFlags::MNT_DETACH)
-            .with_context(|| format!("unmount {}", point.display()))?;
-    }
-    Ok(())
+    Ok(points.filter(|point| point.starts_with(folder) && point != folder).collect())
 }
 
 /// proc(5): spaces, tabs, newlines and backslashes are written as octal.

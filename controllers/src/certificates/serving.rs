@@ -4,6 +4,7 @@
 //! Pure. Upstream leaves these requests to people; so they are approved only where somebody has given nodes the right
 //! `certificatesigningrequests/selfnodeserver`, which upstream's policy does not know. What is trusted is a node's own
 //! word for its addresses: a node cannot have the address of another one in the cluster; it can have one that nobody has.
+//! So the signer of these certificates is to be an authority that nothing but kubelets are known by.
 
 use std::net::IpAddr;
 use std::sync::Arc;

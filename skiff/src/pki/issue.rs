@@ -27,8 +27,8 @@ pub(super) struct Authority {
 }
 
 impl Authority {
-    pub(super) fn create(now: Timestamp) -> Result<(Self, Issued)> {
-        let mut params = params("kubernetes", None, CA_DAYS, now)?;
+    pub(super) fn create(common_name: &str, now: Timestamp) -> Result<(Self, Issued)> {
+        let mut params = params(common_name, None, CA_DAYS, now)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages =
             vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyCertSign];

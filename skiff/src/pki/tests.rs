@@ -25,7 +25,8 @@ fn what_is_right_is_kept_and_the_rest_renewed() {
     let start = 20_000;
 
     let first = renewed(&layout, "one", after_days(start));
-    assert_eq!(first.len(), 2 + wanted(&names("one")).len(), "{first:?}");
+    // With the authorities, and the ServiceAccounts' keys.
+    assert_eq!(first.len(), AUTHORITIES.len() + 1 + wanted(&names("one")).len(), "{first:?}");
     assert_eq!(renewed(&layout, "one", after_days(start + 300)), BTreeSet::new());
 
     let of_node = renewed(&layout, "two", after_days(start + 300));
