@@ -66,17 +66,22 @@ if [ ${#missing[@]} -gt 0 ]; then
         as_root chmod 755 $policy
         trap 'as_root rm -f $policy' EXIT
     fi
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+    # Somebody else, such as unattended upgrades, may be at it.
+    apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@"; }
+    apt update
+    apt install -y --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
 # The oldest client to serve is Debian's: unpacked beside whatever kubectl there is, as tests look for it.
 if [[ " $* " == *" test "* ]] && command -v apt-get >/dev/null && ! compgen -c kubectl.1. >/dev/null; then
     folder=$(mktemp -d)
-    if (cd "$folder" && apt-get download -qq kubernetes-client 2>/dev/null && dpkg -x ./*.deb .); then
-        minor=$("$folder/usr/bin/kubectl" version --client --short | sed -n 's/.*v1\.\([0-9]*\)\..*/\1/p')
-        as_root install "$folder/usr/bin/kubectl" "/usr/local/bin/kubectl.1.$minor"
+    if ! (cd "$folder" && apt-get download -qq kubernetes-client && dpkg -x ./*.deb .); then
+        rm -rf "$folder"
+        echo "Debian's kubectl cannot be downloaded; its package is kubernetes-client" >&2
+        exit 1
     fi
+    minor=$("$folder/usr/bin/kubectl" version --client --short | sed -n 's/.*v1\.\([0-9]*\)\..*/\1/p')
+    as_root install "$folder/usr/bin/kubectl" "/usr/local/bin/kubectl.1.$minor"
     rm -rf "$folder"
 fi
 

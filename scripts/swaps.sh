@@ -9,7 +9,7 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo --preserve-env "$@"; fi;
 swap() { as_root "$programs/skiff-drill" swap "$@"; }
 
 # Debian's kubectl, the oldest that is to be served, beside a newer one that may be installed.
-kubectl=$(command -v kubectl)
+kubectl=$(command -v kubectl.1.20 || command -v kubectl)
 if ! "$kubectl" version --client 2>/dev/null | grep -q 'v1\.20\.'; then
     (cd "$scratch" && apt-get download -qq kubernetes-client && dpkg --extract kubernetes-client_*.deb debian)
     kubectl=$scratch/debian/usr/bin/kubectl

@@ -11,12 +11,9 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use nix::sched::{CloneFlags, setns};
-
-use crate::eventually;
 
 /// Namespaces with a folder. Dropping it ends every process inside and removes the folder and its cgroups.
 pub struct Bed {
@@ -86,14 +83,14 @@ impl Bed {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         let mut holder = command.spawn().context("start the holder of the namespaces")?;
         let pipe = holder.stdin.take();
-        let mut line = String::new();
-        BufReader::new(holder.stdout.take().context("standard output of the holder")?).read_line(&mut line)?;
-        let unshare_pid = line.trim().parse().context("process id of the namespaces")?;
+        let told = BufReader::new(holder.stdout.take().context("standard output of the holder")?);
+        let mut told = told.lines();
+        let unshare_pid = told.next().context("a process id of the namespaces")??.parse()?;
         let bed = Self { folder, unshare_pid, holder, pipe, address, neighbours: AtomicU8::new(0) };
-        eventually("the namespaces are set up", Duration::from_secs(10), || {
-            if bed.folder.join("ready").exists() { Ok(()) } else { bail!("setup.sh has not ended") }
-        })?;
-        Ok(bed)
+        match told.next().transpose()?.as_deref() {
+            Some("ready") => Ok(bed),
+            _ => bail!("the namespaces are not set up:\n{}", bed.logs()),
+        }
     }
 
     /// A folder on the machine's disk that inside and outside see under the same path.

@@ -12,6 +12,8 @@ fi
 
 case ${2-join} in
     join)
+        # The first thing that the test reads: it stays this process's through all that follows.
+        echo $$
         for hierarchy in $hierarchies; do
             mkdir -p "$hierarchy/$name"
             # A new cpuset of version 1 is empty, and would let nothing run.

@@ -66,6 +66,11 @@ impl Machine {
         self.bed.run(&["curl", "--silent", "--show-error", "--fail", "--max-time", "5", url])
     }
 
+    /// The command lines of its processes, without those that have ended and are about to be taken in by the first one.
+    pub fn processes(&self) -> Result<String> {
+        self.bed.run(&["sh", "-c", "ps -e -o stat=,args= | grep -v ^Z"])
+    }
+
     /// The running containers, pause ones too, by the runtime's own account.
     pub fn containers(&self) -> Result<Vec<String>> {
         let socket = self.data().join("containerd/containerd.sock").display().to_string();

@@ -24,7 +24,7 @@ fn in_world(work: impl FnOnce(&World, &Plugins, &str) + Send + 'static) {
 fn assert_nothing_left(world: &World) {
     assert_eq!((rules(), world.reserved("kube")), (String::new(), Vec::new()));
     // The kernel takes a deleted namespace apart later.
-    sh("for n in $(seq 500); do [ -z \"$(ip -o link show type veth)\" ] && exit 0; sleep 0.01; done; exit 1");
+    until("[ -z \"$(ip -o link show type veth)\" ]");
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_kill_anywhere_leaks_nothing() {
             child.kill().unwrap();
             child.wait().unwrap();
             // What the killed plugin had started goes on for a moment, as it does after a real kill.
-            wait_for_tools();
+            until(&format!("! ps -e -o stat=,pgid= | grep -v ^Z | grep -q ' {}$'", child.id()));
             if at % 2 == 0 {
                 sh(&format!("ip netns del {name}"));
             }
@@ -68,12 +68,11 @@ fn a_kill_anywhere_leaks_nothing() {
     });
 }
 
-/// Until no iptables tool runs in this namespace.
-fn wait_for_tools() {
-    sh(
-        "own=$(readlink /proc/self/ns/net); for n in $(seq 200); do busy=; for p in $(pidof xtables-nft-multi xtables-legacy-multi iptables-restore); do \
-        [ \"$(readlink /proc/$p/ns/net)\" = \"$own\" ] && busy=1; done; [ -z \"$busy\" ] && exit 0; sleep 0.01; done",
-    );
+/// Waits for a condition in the shell's words.
+fn until(condition: &str) {
+    sh(&format!(
+        "end=$(($(date +%s) + 60)); until {condition}; do [ $(date +%s) -lt $end ] || exit 1; sleep 0.01; done"
+    ));
 }
 
 #[test]

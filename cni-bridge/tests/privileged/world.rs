@@ -1,6 +1,7 @@
 //! A host of the test's own: a network namespace for the thread, a mount namespace with an empty `/run`, containers as
 //! named network namespaces.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -64,6 +65,7 @@ pub(crate) fn call(plugins: &Plugins, plugin: &str, verb: &str, container: &str,
     finish(start(plugins, plugin, verb, container, conf), conf)
 }
 
+/// Such a call, in a process group with all that it starts.
 pub(crate) fn start(plugins: &Plugins, plugin: &str, verb: &str, container: &str, _conf: &str) -> std::process::Child {
     Command::new(plugins.0.join(plugin))
         .env("CNI_COMMAND", verb)
@@ -74,6 +76,7 @@ pub(crate) fn start(plugins: &Plugins, plugin: &str, verb: &str, container: &str
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .process_group(0)
         .spawn()
         .unwrap()
 }

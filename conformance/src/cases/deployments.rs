@@ -1,5 +1,7 @@
 //! Deployments: rollouts, and going back.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
@@ -109,23 +111,27 @@ async fn an_update_rolls(scope: &Scope) -> Result<()> {
     let first = complete(scope).await?;
     let version = first["metadata"]["resourceVersion"].as_str().unwrap_or_default();
     let mut watch = scope.deployments().watch(&format!("resourceVersion={version}")).await?;
+    let old = sets(scope).names("").await?.pop().context("a ReplicaSet")?;
+    let mut sets = sets(scope).watch("").await?;
     scope.deployments().patch("web", change("1")).await?;
     loop {
         let web = watch.next(LATER).await?.object;
-        let count = |field: &str| web["status"][field].as_u64().unwrap_or_default();
-        ensure!(count("replicas") <= 4, "expected at most 4 pods, saw {}", web["status"]);
-        ensure!(count("availableReplicas") >= 2, "expected at least 2 available, saw {}", web["status"]);
+        let available = web["status"]["availableReplicas"].as_u64().unwrap_or_default();
+        ensure!(available >= 2, "expected at least 2 available, saw {}", web["status"]);
         if is_complete(&web) {
             same("revision", revision(&web), "2")?;
             break;
         }
     }
-    let counts = |sets: &[Value]| {
-        let mut counts: Vec<u64> = sets.iter().filter_map(|set| set["spec"]["replicas"].as_u64()).collect();
-        counts.sort_unstable();
-        counts == [0, 3]
-    };
-    sets(scope).until_all("", "the old set is empty", counts).await.map(drop)
+    // Not the Deployment's own count: that adds up what its sets have said at different times.
+    let mut wanted = BTreeMap::new();
+    while wanted.get(&old) != Some(&0) || wanted.values().sum::<u64>() != 3 {
+        let set = sets.next(SOON).await.with_context(|| format!("until {old} is empty, saw {wanted:?}"))?.object;
+        let name = set["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        wanted.insert(name, set["spec"]["replicas"].as_u64().unwrap_or_default());
+        ensure!(wanted.values().sum::<u64>() <= 4, "expected that at most 4 pods are asked for, saw {wanted:?}");
+    }
+    Ok(())
 }
 
 async fn recreate_stops_before_it_starts(scope: &Scope) -> Result<()> {

@@ -11,7 +11,7 @@ use super::mounts::{
 };
 use super::{STAY, allocatable, config_map};
 use crate::catalogue::{Area, Group, case};
-use crate::cluster::{LATER, Patch, Scope, container, pod};
+use crate::cluster::{LATER, Patch, SOON, Scope, container, pod};
 use crate::expect::{contains, equal, eventually, refused, same};
 
 pub(super) const GROUP: Group = Group {
@@ -78,7 +78,13 @@ async fn empty_dirs_are_shared(scope: &Scope) -> Result<()> {
         }
         let ended = scope.finish(&object).await?;
         equal("phase", &ended["status"]["phase"], &json!("Succeeded"))?;
-        let log = scope.log_with(name, "container=main").await?;
+        // A pod that has ended may still be being logged.
+        let log = eventually("both lines of the log", SOON, async || {
+            let log = scope.log_with(name, "container=main").await?;
+            ensure!(log.lines().count() == 2 && log.ends_with('\n'), "{name}: saw the log {log:?}");
+            Ok(log)
+        })
+        .await?;
         ensure!(log.starts_with("shared\n"), "expected what the other wrote, saw {log:?}");
         same("a mount in memory", log.contains("tmpfs /v tmpfs"), kind == "tmpfs")?;
     }

@@ -36,11 +36,11 @@ fn objects(name: &str, replicas: u32, node: Option<&str>) -> Vec<Value> {
     let container = json!({
         "name": "web", "image": "nginx", "imagePullPolicy": "IfNotPresent", "ports": [{"containerPort": 80}],
         "readinessProbe": {"tcpSocket": {"port": 80}, "periodSeconds": 1, "timeoutSeconds": 3},
-        "lifecycle": {"preStop": {"sleep": {"seconds": 2}}},
+        "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
     });
     let mut template = json!({
         "metadata": {"labels": labels},
-        "spec": {"terminationGracePeriodSeconds": 10, "containers": [container]},
+        "spec": {"terminationGracePeriodSeconds": 15, "containers": [container]},
     });
     if let Some(node) = node {
         template["spec"]["nodeSelector"] = json!({"kubernetes.io/hostname": node});

@@ -36,11 +36,7 @@ impl Programs {
         let mut programs =
             Self { client, program: program.to_owned(), plane, running: Vec::new(), shutdown: Shutdown::new() };
         programs.run("kube-apiserver", programs.plane.api_server_flags())?;
-        let mut flags = programs.plane.controller_manager_flags();
-        // Hollow nodes do not beat.
-        flags.push("--node-monitor-grace-period=24h".to_owned());
-        flags.push("--node-startup-grace-period=24h".to_owned());
-        programs.run("kube-controller-manager", flags)?;
+        programs.run("kube-controller-manager", programs.plane.controller_manager_flags())?;
         tokio::time::timeout(START, programs.ready()).await.context("the API server does not become ready")??;
         Ok(programs)
     }

@@ -138,7 +138,7 @@ pub(crate) fn what_cannot_be_is_told(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&["wait", "pod/fine", "--for=condition=Ready", "--timeout=60s"]).context("nobody is held up")?;
     let mut names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
     names.extend(["fine", "first", "second"]);
-    cluster.kubectl(&[&["delete", "pod", "--timeout=30s"], &names[..]].concat()).map(drop)
+    cluster.kubectl(&[&["delete", "pod", "--timeout=90s"], &names[..]].concat()).map(drop)
 }
 
 fn pod(name: &str, container: &str, spec: &str) -> String {

@@ -72,8 +72,7 @@ fn update_and_undo(cluster: &Cluster) -> Result<()> {
 fn stop_and_start_keeps_the_data(cluster: &Cluster, address: &str) -> Result<()> {
     let before = cluster.value("deployment/web", ".metadata.uid")?;
     cluster.skiff(&["down"])?;
-    // Without those that have ended and are about to be taken in by the first process.
-    let processes = cluster.bed.run(&["sh", "-c", "ps -e -o stat=,args= | grep -v ^Z"])?;
+    let processes = cluster.processes()?;
     for program in ["containerd", "nginx: ", "/pause", "skiff up"] {
         ensure!(
             !processes.lines().any(|line| line.contains(program) && !line.contains("ps -e")),
@@ -110,7 +109,7 @@ fn reset_leaves_nothing(cluster: &Cluster) -> Result<()> {
     ensure!(!mounts.contains("/data/"), "{mounts}");
     let namespaces = cluster.bed.run(&["sh", "-c", "ls /run/netns 2>/dev/null || true"])?;
     ensure!(namespaces.is_empty(), "{namespaces}");
-    let processes = cluster.bed.run(&["ps", "-e", "-o", "args="])?;
+    let processes = cluster.processes()?;
     ensure!(!processes.contains("containerd") && !processes.contains("nginx: "), "{processes}");
     let cgroups = cluster.bed.run(&["find", "/sys/fs/cgroup", "-type", "d", "-name", "kubepods*"])?;
     ensure!(cgroups.is_empty(), "{cgroups}");

@@ -202,8 +202,10 @@ async fn call(
         }
         let whole = async { answer.await?.into_body().collect().await };
         tokio::select! {
-            _answer = whole => {}
+            // Where it has begun and has answered before anybody looked, it has begun.
+            biased;
             () = begun, if cut == Some(Cut::During) => lock(&seam.plan).had_begun = true,
+            _answer = whole => {}
         }
     }
     kill(Pid::from_raw(kubelet), Signal::SIGKILL).context("kill the kubelet")?;

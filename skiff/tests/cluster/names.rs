@@ -34,6 +34,7 @@ fn a_pod_reaches_services_by_name() -> Result<()> {
     let searches = "search default.svc.cluster.local svc.cluster.local cluster.local";
     ensure!(resolv_conf.contains(searches) && resolv_conf.contains("ndots:5"), "{resolv_conf}");
 
+    eventually("the node's names lead to pods", SOON, || in_client(&cluster, "curl -sS --max-time 5 http://web/"))?;
     for name in ["web", "web.default", "web.default.svc", "web.default.svc.cluster.local", "elsewhere"] {
         let page = in_client(&cluster, &format!("curl -sS --max-time 5 http://{name}/"));
         ensure!(page?.contains("Welcome to nginx"), "{name}");

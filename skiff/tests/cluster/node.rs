@@ -74,8 +74,11 @@ fn probes_restart_what_fails(cluster: &Cluster) -> Result<()> {
         ensure!(count.parse::<u32>()? >= 1, "{count} restarts");
         Ok(())
     })?;
-    let events = cluster.kubectl(&["get", "events", "--field-selector=involvedObject.name=failing"])?;
-    ensure!(events.contains("Liveness probe failed") && events.contains("will be restarted"), "{events}");
+    eventually("and it is told", SOON, || {
+        let events = cluster.kubectl(&["get", "events", "--field-selector=involvedObject.name=failing"])?;
+        ensure!(events.contains("Liveness probe failed") && events.contains("will be restarted"), "{events}");
+        Ok(())
+    })?;
     cluster.kubectl(&["delete", "pod", "failing", "--timeout=60s"]).map(drop)
 }
 
@@ -145,10 +148,11 @@ fn who_names_the_node_is_judged_by_it(cluster: &Cluster) -> Result<()> {
             let object = format!("pod/{name}");
             let status = cluster.value(&object, ".status.phase")? + " " + &cluster.value(&object, ".status.reason")?;
             ensure!(status == format!("Failed {wanted}"), "{name}: {status}");
+            let about = format!("--field-selector=involvedObject.name={name}");
+            let events = cluster.kubectl(&["get", "events", &about])?;
+            ensure!(events.contains(wanted), "{events}");
             Ok(())
         })?;
-        let events = cluster.kubectl(&["get", "events", &format!("--field-selector=involvedObject.name={name}")])?;
-        ensure!(events.contains(wanted), "{events}");
     }
     // The kubelet may not have heard of the label yet.
     cluster.kubectl(&["label", "node", "node", "disk=fast"])?;

@@ -123,9 +123,10 @@ fn in_client(cluster: &Cluster, node: &str, line: &str) -> Result<String> {
 /// The servers log the clients' own addresses.
 fn pods_meet_without_translation(cluster: &Cluster) -> Result<()> {
     for (from, to) in [("node", "second"), ("second", "node"), ("second", "second")] {
-        let server = cluster.value(&format!("pod/web-{to}"), ".status.podIP")?;
-        let client = cluster.value(&format!("pod/client-{from}"), ".status.podIP")?;
         eventually("pods reach pods", SOON, || {
+            // They may have new ones: their node was stopped and started.
+            let server = cluster.value(&format!("pod/web-{to}"), ".status.podIP")?;
+            let client = cluster.value(&format!("pod/client-{from}"), ".status.podIP")?;
             in_client(cluster, from, &format!("curl -sSf --max-time 3 http://{server}/?{from}-asks; true"))?;
             let log = cluster.kubectl(&["logs", &format!("web-{to}")])?;
             let mut asked = log.lines().filter(|line| line.contains(&format!("/?{from}-asks")));
@@ -235,7 +236,7 @@ fn nothing_is_left_of_it(cluster: &Cluster, second: &Machine) -> Result<()> {
     ensure!(second.bed.run(&["ip", "route", "show", "proto", "86"])?.is_empty(), "routes are left");
     let rules = second.bed.run(&["sh", "-c", "iptables-save; nft list tables"])?;
     ensure!(!["KUBE-", "CNI-", "SKIFF-", "skiff"].iter().any(|mark| rules.contains(mark)), "{rules}");
-    let processes = second.bed.run(&["ps", "-e", "-o", "args="])?;
+    let processes = second.processes()?;
     ensure!(!processes.contains("containerd") && !processes.contains("nginx: "), "{processes}");
     cluster.kubectl(&["delete", "node", "second"])?;
     eventually("the route to it goes", SOON, || {

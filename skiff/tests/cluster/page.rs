@@ -2,10 +2,10 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use testbed::{eventually, fits};
+use anyhow::{Context as _, Result, ensure};
+use testbed::{SOON, eventually, fits};
 
 /// A fenced block: its info string's words, and its lines.
 pub(crate) struct Block {
@@ -31,8 +31,8 @@ pub(crate) struct Step {
     fails: bool,
     /// On the other machine of a page that has two.
     pub(crate) is_elsewhere: bool,
-    /// Repeated until it shows what it must, at most this long.
-    until: Option<Duration>,
+    /// Repeated until it shows what it must.
+    is_repeated: bool,
 }
 
 pub(crate) fn blocks(page: &str) -> Vec<Block> {
@@ -46,25 +46,23 @@ pub(crate) fn blocks(page: &str) -> Vec<Block> {
     blocks
 }
 
-/// What is to be run of a page's blocks. Info strings: `bash` or `sh`, with `fails`, `second` (the second machine), `until`
-/// or `until SECONDS` behind it; `text` right below is what is shown then. Blocks in other languages are looked at by people.
+/// What is to be run of a page's blocks. Info strings: `bash` or `sh`, with `fails`, `second` (the second machine) or `until`
+/// behind it; `text` right below is what is shown then. Blocks in other languages are looked at by people.
 pub(crate) fn steps<'a>(blocks: impl IntoIterator<Item = &'a Block>) -> Result<Vec<Step>> {
     let mut steps: Vec<Step> = Vec::new();
     for block in blocks {
         let words: Vec<&str> = block.info.iter().map(String::as_str).collect();
         match words[..] {
-            ["bash" | "sh", ref how @ ..] => steps.push(Step {
-                commands: block.body.join("\n"),
-                shown: Vec::new(),
-                fails: how == ["fails"],
-                is_elsewhere: how == ["second"],
-                until: match how {
-                    [] | ["fails" | "second"] => None,
-                    ["until"] => Some(Duration::from_secs(90)),
-                    ["until", seconds] => Some(Duration::from_secs(seconds.parse().context("seconds after until")?)),
-                    other => bail!("no way to run commands: {other:?}"),
-                },
-            }),
+            ["bash" | "sh", ref how @ ..] => {
+                ensure!(matches!(how, [] | ["fails" | "second" | "until"]), "no way to run commands: {how:?}");
+                steps.push(Step {
+                    commands: block.body.join("\n"),
+                    shown: Vec::new(),
+                    fails: how == ["fails"],
+                    is_elsewhere: how == ["second"],
+                    is_repeated: how == ["until"],
+                });
+            }
             ["text"] => steps.last_mut().context("shown output follows commands")?.shown = block.body.clone(),
             _ => ensure!(!block.is_commands(), "commands are marked bash or sh, not {}", words.join(" ")),
         }
@@ -110,13 +108,11 @@ impl Shell {
         let start = Instant::now();
         let attempt = |shell: &mut Self| -> Result<String> {
             let (output, status) = shell.run(&step.commands)?;
-            ensure!((status != 0) == step.fails || step.until.is_some(), "exit status {status}:\n{output}");
+            ensure!((status != 0) == step.fails || step.is_repeated, "exit status {status}:\n{output}");
             matches(&output, &step.shown).map(|()| output)
         };
-        let result = match step.until {
-            Some(deadline) => eventually("the page's output", deadline, || attempt(self)),
-            None => attempt(self),
-        };
+        let result =
+            if step.is_repeated { eventually("the page's output", SOON, || attempt(self)) } else { attempt(self) };
         println!("{:6.2}s  {}", start.elapsed().as_secs_f64(), step.commands.lines().last().unwrap_or_default());
         result.with_context(|| format!("commands:\n{}", step.commands))
     }
@@ -167,10 +163,10 @@ fn matches(output: &str, shown: &[String]) -> Result<()> {
 
 #[test]
 fn blocks_become_steps_and_lines_come_in_order() {
-    let page = "x\n```bash until 5\na\nb\n```\n\n```text\nNAME …\n```\n```bash fails\nc\n```\n";
+    let page = "x\n```bash until\na\nb\n```\n\n```text\nNAME …\n```\n```bash fails\nc\n```\n";
     let steps = steps(&blocks(page)).unwrap();
     assert_eq!(steps[0].commands, "a\nb");
-    assert_eq!((steps[0].until, steps[0].shown.len()), (Some(Duration::from_secs(5)), 1));
+    assert_eq!((steps[0].is_repeated, steps[0].shown.len()), (true, 1));
     assert!(steps[1].fails);
     assert!(matches("a\nb\n", &["b".into(), "a".into()]).is_err());
 }

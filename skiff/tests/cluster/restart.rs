@@ -45,7 +45,11 @@ fn a_part_killed_and_started_again_goes_on() -> Result<()> {
 
 /// containerd is no part; `skiff up` has started it, and does so again.
 fn the_runtime_comes_back(cluster: &Cluster, address: &str) -> Result<()> {
-    let before = cluster.containers()?;
+    let before = eventually("what was scaled away has ended", SOON, || {
+        let containers = cluster.containers()?;
+        ensure!(containers.len() == 2 * 4, "{containers:?}");
+        Ok(containers)
+    })?;
     cluster.bed.run(&["pkill", "--signal", "KILL", "--exact", "containerd"])?;
     ensure!(cluster.curl(&format!("http://{address}")).is_ok(), "traffic flows without containerd");
     let kept = eventually("containerd answers again", SOON, || cluster.containers())?;

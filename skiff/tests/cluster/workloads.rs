@@ -51,13 +51,18 @@ fn stateful_set(cluster: &Cluster) -> Result<()> {
         );
         ensure!(ready <= made, "{after} was made at {made}, before {before} was ready at {ready}");
     }
+    // Held, so that it can be looked at while it goes.
+    let finalizers = |list: &str| format!(r#"{{"metadata": {{"finalizers": {list}}}}}"#);
+    let patch = |list: &str| cluster.kubectl(&["patch", "pod/db-2", "--type=merge", "--patch", &finalizers(list)]);
+    patch(r#"["example.com/hold"]"#)?;
     cluster.kubectl(&["scale", "statefulset/db", "--replicas=1"])?;
+    let going = |pod: &str| anyhow::Ok(!cluster.value(pod, ".metadata.deletionTimestamp")?.is_empty());
     eventually("the last one goes first", SOON, || {
-        let going = |pod: &str| anyhow::Ok(!cluster.value(pod, ".metadata.deletionTimestamp")?.is_empty());
-        let (last, other): (bool, bool) = (going("pod/db-2")?, going("pod/db-1")?);
-        ensure!(last && !other, "db-2 goes: {last}; db-1 goes: {other}");
+        ensure!(going("pod/db-2")?, "it does not go yet");
         Ok(())
     })?;
+    ensure!(!going("pod/db-1")?, "db-1 waits for db-2");
+    patch("null")?;
     eventually("one is left", SOON, || {
         let left = cluster.pods("app=db")?;
         ensure!(left == ["db-0"], "{left:?}");

@@ -23,15 +23,14 @@ fn a_service_has_the_addresses_of_its_pods() {
             |endpoints: &Value| endpoints["subsets"][0]["addresses"].as_array().is_some_and(|all| all.len() == 2);
         let endpoints = endpoints.until("two addresses", both).await;
         assert_eq!(endpoints["subsets"][0]["ports"][0]["port"], 8080);
-        let slices = place.list("discovery.k8s.io/v1", "EndpointSlice", "kubernetes.io/service-name=web").await;
-        assert_eq!(slices.len(), 1);
-        let slice =
-            place.object("discovery.k8s.io/v1", "EndpointSlice", slices[0]["metadata"]["name"].as_str().unwrap());
+        const OF_SERVICE: &str = "kubernetes.io/service-name=web";
+        let slice = place.until_made("discovery.k8s.io/v1", "EndpointSlice", OF_SERVICE).await;
         let ready = |slice: &Value| {
             let endpoints = slice["endpoints"].as_array().into_iter().flatten();
             endpoints.filter(|e| e["conditions"]["ready"] == true && e["zone"].is_string()).count() == 2
         };
         slice.until("two ready endpoints", ready).await;
+        assert_eq!(slice.all(OF_SERVICE).await.len(), 1);
     });
 }
 

@@ -29,7 +29,9 @@ fn a_budget_lets_so_many_pods_go_and_no_more() {
         budget.until("one may go", allows).await;
 
         // New pods stay away, so that the budget is used up by one eviction.
-        rc.merge(json!({"spec": {"template": template("web", "Pending")}})).await;
+        let changed = rc.merge(json!({"spec": {"template": template("web", "Pending")}})).await;
+        let generation = &changed["metadata"]["generation"];
+        rc.until("the new template is known", |rc| rc["status"]["observedGeneration"] == *generation).await;
         let pods = place.pods("app=web").await;
         let api: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(place.cluster.client.clone(), &place.namespace);
         api.evict(name(&pods[0]), &EvictParams::default()).await.expect("the first may go");

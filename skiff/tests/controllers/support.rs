@@ -199,10 +199,22 @@ impl Place {
     /// Waits for an event about an object; they are written behind what they tell of.
     pub async fn until_told(&self, about: &str, reason: &str) {
         let fields = format!("involvedObject.name={about},reason={reason}");
-        let events = watcher(self.api("v1", "Event"), watcher::Config::default().fields(&fields));
-        let mut told = std::pin::pin!(events.applied_objects());
-        let first = tokio::time::timeout(DEADLINE, told.next()).await;
-        assert!(matches!(first, Ok(Some(Ok(_)))), "{about} is not told {reason}: {first:?}");
+        self.first("v1", "Event", watcher::Config::default().fields(&fields)).await;
+    }
+
+    /// Waits for an object of a kind with these labels.
+    pub async fn until_made(&self, api_version: &str, kind: &str, labels: &str) -> Object {
+        self.first(api_version, kind, watcher::Config::default().labels(labels)).await
+    }
+
+    /// Waits, by a watch, for the first object that it shows.
+    async fn first(&self, api_version: &str, kind: &str, wanted: watcher::Config) -> Object {
+        let what = format!("{kind} {:?} {:?}", wanted.field_selector, wanted.label_selector);
+        let mut seen = std::pin::pin!(watcher(self.api(api_version, kind), wanted).applied_objects());
+        match tokio::time::timeout(DEADLINE, seen.next()).await {
+            Ok(Some(Ok(object))) => self.object(api_version, kind, &object.name_any()),
+            other => panic!("there is no {what}: {other:?}"),
+        }
     }
 }
 

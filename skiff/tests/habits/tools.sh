@@ -13,3 +13,16 @@ ready() {
 stamps() {
     sed -E 's/[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]+)?Z/TIME/g; s/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/UID/g; s/(resourceVersion: )"[0-9]+"/\1"VERSION"/'
 }
+
+# heard COUNT: prints so many lines of what comes on descriptor 4.
+heard() {
+    for _ in $(seq "$1"); do
+        read -r line <&4
+        echo "$line"
+    done
+}
+
+# logged PATTERN: until a kubectl with `-v=6 2>log` has said so.
+logged() {
+    until grep -q "$1" log 2>/dev/null; do :; done
+}

@@ -101,6 +101,9 @@ impl Plane {
             format!("--cluster-signing-key-file={}", self.path("ca.key")),
             "--leader-elect=false".to_owned(),
             "--secure-port=0".to_owned(),
+            // Hollow nodes do not beat.
+            "--node-monitor-grace-period=24h".to_owned(),
+            "--node-startup-grace-period=24h".to_owned(),
         ]
     }
 

@@ -28,9 +28,8 @@ use std::time::{Duration, Instant};
 
 use world::{Report, alone, run};
 
-/// The seeds that every run of the tests tries, as far as the time allows.
-const SEEDS: std::ops::Range<u64> = 0..1000;
-const TIME: Duration = Duration::from_secs(15);
+/// The seeds that every run of the tests tries, the same on every machine: each takes some seconds.
+const SEEDS: std::ops::Range<u64> = 0..3;
 
 fn number(variable: &str) -> Option<u64> {
     let given = std::env::var(variable).ok().filter(|text| !text.is_empty());
@@ -69,7 +68,7 @@ fn nothing_is_lost_doubled_or_forgotten() {
             let first = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() * 1000;
             explore(first.., Duration::from_secs(seconds));
         }
-        (None, None) => explore(SEEDS, TIME),
+        (None, None) => explore(SEEDS, Duration::MAX),
     }
 }
 
