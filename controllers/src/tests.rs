@@ -166,16 +166,15 @@ async fn namespaces_get_what_pods_need() {
         &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}, "status": {"phase": "Active"}}),
     );
     tokio::spawn(serviceaccount::run(world.ctx.clone(), 1));
-    let folder = std::env::temp_dir().join(format!("skiff-controllers-{}", std::process::id()));
-    std::fs::write(&folder, "PEM").unwrap();
-    tokio::spawn(crate::rootca::run(world.ctx.clone(), Some(folder.clone()), Default::default()));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "PEM").unwrap();
+    tokio::spawn(crate::rootca::run(world.ctx.clone(), Some(file.path().to_owned()), Default::default()));
     world.until("a service account", |f| f.get::<ServiceAccount>("n", "default").is_some()).await;
     let published =
         |f: &FakeApi| f.get::<ConfigMap>("n", "kube-root-ca.crt").is_some_and(|c| c.data.unwrap()["ca.crt"] == "PEM");
     world.until("a root CA", published).await;
     world.fake.remove::<ServiceAccount>("n", "default");
     world.until("the account again", |f| f.get::<ServiceAccount>("n", "default").is_some()).await;
-    let _ = std::fs::remove_file(folder);
 }
 
 /// Discovery, which the server in memory does not have: ConfigMaps, Secrets and pods.

@@ -64,8 +64,9 @@ fn of_family(is_v6: bool) -> IPTables {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;
+
+    use component::testing::write_program;
 
     use super::*;
 
@@ -76,8 +77,7 @@ mod tests {
             "#!/bin/sh\ncd {folder}; echo \"$*\" >>asked; set -- \"$3\" \"$4\" FORWARD/*\ncase \"$1 $2\" in\n\
              -S*) exit 4;; \"-C FORWARD\") test -e \"$3\";; \"-D FORWARD\") rm \"$3\";; esac\n"
         );
-        fs::write(&program, text).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&program, &text);
         let cmd = Box::leak(program.display().to_string().into_boxed_str());
         IPTables { cmd, has_check: true, has_wait: true, is_numeric: false }
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::client::{CONFIG_MAPS, call, config_map, delete, get, patch, post};
 use crate::limits::{answer, begin_write, with_users, write_whole};
@@ -46,6 +48,18 @@ async fn sort_into(server: &TestServer, name: &str, users: &[&str], limited: Val
     until(server, &path, |schema| schema["status"]["conditions"][0]["reason"] == "Found").await;
 }
 
+/// How many requests of a schema there are, by a family of the metrics.
+fn gauge(metrics: &Value, family: &str, schema: &str) -> usize {
+    let series = format!("apiserver_flowcontrol_{family}{{flow_schema=\"{schema}\"");
+    let line = metrics.as_str().unwrap_or_default().lines().find(|line| line.starts_with(&series));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
+}
+
+async fn send(stream: &mut TlsStream<TcpStream>, body: &str) {
+    stream.write_all(body.as_bytes()).await.expect("to send");
+    stream.flush().await.expect("to send");
+}
+
 /// One user asks for many writes at once that do not end; another one's write comes after all of them, and is done long
 /// before they are.
 #[tokio::test(flavor = "multi_thread")]
@@ -61,16 +75,15 @@ async fn one_bad_client_does_not_starve_the_others() {
     let body = |number: usize| config_map(&format!("slow{number:02}"), &json!({})).to_string();
     let length = body(0).len();
     let mut flood = Vec::new();
-    for _ in 0..FLOOD {
+    let waiting = |text: &Value| gauge(text, "current_inqueue_requests", "shared");
+    let running = |text: &Value| gauge(text, "current_executing_requests", "shared");
+    for number in 1..=FLOOD {
         flood.push(begin_write(&server, "one-token", length).await);
+        // One after the other, so that their turns come in the order of their numbers.
+        until(&server, "/metrics", |text| waiting(text) + running(text) == number).await;
     }
-    let waiting = "apiserver_flowcontrol_current_inqueue_requests{flow_schema=\"shared\"";
-    until(&server, "/metrics", |text| {
-        let line = text.as_str().unwrap_or_default().lines().find(|line| line.starts_with(waiting));
-        // Idle levels may have lent it a seat or two.
-        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).is_some_and(|count: usize| count > FLOOD - 5)
-    })
-    .await;
+    // Idle levels may have lent it a seat or two.
+    until(&server, "/metrics", |text| waiting(text) > FLOOD - 5).await;
     let mut other = Box::pin(write_whole(&server, "two-token", "quick"));
     let mut ended = 0;
     let text = loop {
@@ -79,15 +92,15 @@ async fn one_bad_client_does_not_starve_the_others() {
             break text;
         }
         assert!(ended < FLOOD, "it is not done after all of them");
-        // Whose turn it is among the flood is not known: a body is sent for all of them, one after the other.
-        let (number, stream) = (ended, &mut flood[ended]);
-        stream.write_all(body(number).as_bytes()).await.expect("to send");
-        stream.flush().await.expect("to send");
+        send(&mut flood[ended], &body(ended)).await;
         ended += 1;
     };
     assert!(text.starts_with("HTTP/1.1 201"), "{text}");
     assert!(ended < FLOOD / 4, "{ended} of {FLOOD} were done before it");
-    for stream in &mut flood[..ended] {
+    for (number, stream) in flood.iter_mut().enumerate().skip(ended) {
+        send(stream, &body(number)).await;
+    }
+    for stream in &mut flood {
         let text = answer(stream).await;
         assert!(text.starts_with("HTTP/1.1 201"), "{text}");
     }
@@ -238,8 +251,7 @@ async fn a_level_without_its_object_is_quiescing_until_it_is_idle() {
     until(&server, table, |text| cells(text).is_some_and(|cells| cells[2..6] == is("false", "false", "1"))).await;
     delete(&server.client, &format!("{FLOW}/prioritylevelconfigurations/short"), &Value::Null).await.expect(200);
     until(&server, table, |text| cells(text).is_some_and(|cells| cells[2..6] == is("false", "true", "1"))).await;
-    slow.write_all(body.as_bytes()).await.expect("to send");
-    slow.flush().await.expect("to send");
+    send(&mut slow, &body).await;
     assert!(answer(&mut slow).await.starts_with("HTTP/1.1 201"));
     until(&server, table, |text| cells(text).is_none()).await;
 }

@@ -21,6 +21,8 @@ use crate::support::TestServer;
 
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const SOON: Duration = Duration::from_secs(20);
+/// How long a server that ends waits for what does not end.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Headers and body as they came.
 async fn raw(server: &TestServer, path: &str, headers: &[(&str, &str)]) -> (http::response::Parts, Bytes) {
@@ -161,17 +163,28 @@ async fn discovery_is_told_in_protobuf() {
     assert_eq!((parts.status.as_u16(), &parts.headers["content-type"]), (404, &PROTOBUF.parse().unwrap()));
 }
 
-/// Type and object of each event of a protobuf watch until it ends.
-async fn protobuf_events(server: &TestServer, path: &str, accept: &str, schema: &str) -> Vec<(String, Value)> {
-    let (parts, bytes) = raw(server, path, &[("accept", accept)]).await;
-    assert_eq!(parts.headers["content-type"], "application/vnd.kubernetes.protobuf;stream=watch");
-    let (mut rest, mut events) = (bytes.as_ref(), Vec::new());
-    while let Some((length, after)) = rest.split_first_chunk::<4>() {
-        let (event, next) = after.split_at(u32::from_be_bytes(*length) as usize);
-        events.push(event_of(event, schema));
-        rest = next;
+/// Type and object of the first two events of a protobuf watch.
+async fn two_protobuf_events(server: &TestServer, path: &str, accept: &str, schema: &str) -> [(String, Value); 2] {
+    let request = Request::get(path).header("accept", accept).body(Body::empty()).expect("a request");
+    let answer = server.client.send(request).await.expect("an answer");
+    assert_eq!(answer.headers()["content-type"], "application/vnd.kubernetes.protobuf;stream=watch");
+    let (mut body, mut told) = (answer.into_body(), Vec::new());
+    [next_event(&mut body, &mut told, schema).await, next_event(&mut body, &mut told, schema).await]
+}
+
+/// The next event after those that were taken out of what was told.
+async fn next_event(body: &mut Body, told: &mut Vec<u8>, schema: &str) -> (String, Value) {
+    loop {
+        if let Some((length, rest)) = told.split_first_chunk::<4>()
+            && let Some((event, rest)) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)
+        {
+            let event = event_of(event, schema);
+            *told = rest.to_vec();
+            return event;
+        }
+        let frame = tokio::time::timeout(SOON, body.frame()).await.expect("a frame in time");
+        told.extend_from_slice(frame.expect("no end").expect("no broken body").data_ref().expect("data"));
     }
-    events
 }
 
 /// A bare `WatchEvent`: field 1 its type, field 2 a `RawExtension` whose field 1 is the enveloped object.
@@ -202,14 +215,13 @@ async fn watches_are_told_in_protobuf() {
     let made = post(&server.client, CONFIG_MAPS, &config_map("a", &json!({"k": "v"}))).await.expect(201);
     delete(&server.client, &format!("{CONFIG_MAPS}/a"), &Value::Null).await.expect(200);
     let after: u64 = made["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok()).expect("one");
-    let path = format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1&resourceVersion={}", after - 1);
-    let events = protobuf_events(&server, &path, PROTOBUF, CONFIG_MAP).await;
-    let told: Vec<(&str, &Value)> = events.iter().map(|(kind, object)| (kind.as_str(), &object["data"]["k"])).collect();
+    let path = format!("{CONFIG_MAPS}?watch=1&resourceVersion={}", after - 1);
+    let events = two_protobuf_events(&server, &path, PROTOBUF, CONFIG_MAP).await;
+    let told = events.each_ref().map(|(kind, object)| (kind.as_str(), &object["data"]["k"]));
     assert_eq!(told, [("ADDED", &json!("v")), ("DELETED", &json!("v"))]);
     let accept = format!("{PROTOBUF};as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
-    let events = protobuf_events(&server, &path, &accept, PARTIAL).await;
-    let told: Vec<(&str, &Value)> =
-        events.iter().map(|(kind, object)| (kind.as_str(), &object["metadata"]["name"])).collect();
+    let events = two_protobuf_events(&server, &path, &accept, PARTIAL).await;
+    let told = events.each_ref().map(|(kind, object)| (kind.as_str(), &object["metadata"]["name"]));
     assert_eq!(told, [("ADDED", &json!("a")), ("DELETED", &json!("a"))]);
 }
 
@@ -380,7 +392,7 @@ async fn a_server_that_ends_ends_its_watches() {
     assert!(message(&mut socket).await.is_some());
     let begun = std::time::Instant::now();
     server.stop().await;
-    assert!(begun.elapsed() < Duration::from_secs(5), "nothing had to be waited for");
+    assert!(begun.elapsed() < GRACE, "nothing had to be waited for");
     assert!(watch.next().await.is_none(), "the stream ends, it does not break off");
     assert!(matches!(message(&mut socket).await, Some(Message::Close(_)) | None));
 }

@@ -1,7 +1,9 @@
 //! A real etcd for a test, on loopback and in a folder of its own.
 
+use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use apiserver::store::etcd::{Etcd, Options};
@@ -11,7 +13,7 @@ use apiserver::store::{Error, Store};
 pub(crate) struct Server {
     child: Child,
     folder: tempfile::TempDir,
-    port: u16,
+    ports: Ports,
     tls: bool,
 }
 
@@ -25,13 +27,12 @@ impl Drop for Server {
 impl Server {
     /// `None`, with a notice, when there is no etcd here.
     pub(crate) fn start() -> Option<Self> {
-        Self::start_in(tempfile::tempdir().unwrap(), free_port(), false)
+        Self::start_in(tempfile::tempdir().unwrap(), Ports::next(), false)
     }
 
-    pub(crate) fn start_in(folder: tempfile::TempDir, port: u16, tls: bool) -> Option<Self> {
+    pub(crate) fn start_in(folder: tempfile::TempDir, ports: Ports, tls: bool) -> Option<Self> {
         let mut command = Command::new("etcd");
-        let client = format!("{}://127.0.0.1:{port}", if tls { "https" } else { "http" });
-        let peer = format!("http://127.0.0.1:{}", free_port());
+        let (client, peer) = (ports.client_url(tls), format!("http://{}:{}", host(), ports.peer));
         command.arg("--data-dir").arg(folder.path().join("data"));
         command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
         command.args(["--listen-peer-urls", &peer, "--log-level", "error"]);
@@ -41,7 +42,7 @@ impl Server {
             command.arg("--cert-file").arg(file("server.crt")).arg("--key-file").arg(file("server.key"));
         }
         match command.stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null()).spawn() {
-            Ok(child) => Some(Self { child, folder, port, tls }),
+            Ok(child) => Some(Self { child, folder, ports, tls }),
             Err(error) => {
                 println!("SKIPPED: etcd cannot be started here: {error}");
                 None
@@ -53,12 +54,12 @@ impl Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
-        Self::start_in(folder, self.port, self.tls).expect("it started before")
+        Self::start_in(folder, self.ports, self.tls).expect("it started before")
     }
 
     /// As `--etcd-servers` takes it.
     pub(crate) fn url(&self) -> String {
-        format!("{}://127.0.0.1:{}", if self.tls { "https" } else { "http" }, self.port)
+        self.ports.client_url(self.tls)
     }
 
     pub(crate) async fn store(&self) -> Arc<dyn Store> {
@@ -81,7 +82,29 @@ impl Server {
     }
 }
 
-/// No one listens there at this moment.
-pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// The two ports of one etcd, on [`host`]. They are not asked of the kernel: etcd binds them itself, and until then it would
+/// give them to others.
+#[derive(Clone, Copy)]
+pub(crate) struct Ports {
+    client: u16,
+    peer: u16,
+}
+
+impl Ports {
+    /// Nobody else's in this process.
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU16 = AtomicU16::new(2379);
+        let client = NEXT.fetch_add(2, Ordering::Relaxed);
+        Self { client, peer: client + 1 }
+    }
+
+    fn client_url(self, tls: bool) -> String {
+        format!("{}://{}:{}", if tls { "https" } else { "http" }, host(), self.client)
+    }
+}
+
+/// An address of the loopback link that is this process's own: process numbers have 22 bits.
+pub(crate) fn host() -> Ipv4Addr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 | high, middle, low)
 }

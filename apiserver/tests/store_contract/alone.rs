@@ -5,7 +5,7 @@ use std::sync::Arc;
 use apiserver::store::embedded::disk::Folder;
 use apiserver::store::{Commit, Error, Previous, Revision, Store};
 
-use super::etcd::{Server, free_port};
+use super::etcd::{Ports, Server, host};
 use super::{Shared, entry, next, open, put, short, values, write};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -56,13 +56,13 @@ async fn etcd_over_tls_with_client_certificates() {
     params.distinguished_name.push(DnType::CommonName, "etcd-ca");
     save("ca.crt", params.clone().self_signed(&authority_key).unwrap().pem());
     let authority = Issuer::new(params, authority_key);
-    for (name, hosts) in [("server", vec!["127.0.0.1".to_owned()]), ("client", Vec::new())] {
+    for (name, hosts) in [("server", vec![host().to_string()]), ("client", Vec::new())] {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(hosts).unwrap();
         save(&format!("{name}.crt"), params.signed_by(&key, &authority).unwrap().pem());
         save(&format!("{name}.key"), key.serialize_pem());
     }
-    let Some(server) = Server::start_in(folder, free_port(), true) else { return };
+    let Some(server) = Server::start_in(folder, Ports::next(), true) else { return };
     let store = server.store().await;
     assert_eq!(write(&store, [put("/a", "1")]).await, Revision(2));
     assert_eq!(store.get("/a", None).await.unwrap().0, Some(entry("/a", "1", 2, 2, 1)));

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use component::shutdown::Shutdown;
+use component::testing::Descriptor;
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -18,6 +19,7 @@ pub struct TestServer {
     /// What SIGTERM triggers.
     pub shutdown: Shutdown,
     running: tokio::task::JoinHandle<()>,
+    listeners: [Descriptor; 2],
     folder: Arc<tempfile::TempDir>,
 }
 
@@ -57,14 +59,14 @@ impl TestServer {
         let mut seams = apiserver::Seams::system(shutdown.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let secure = listener.local_addr().expect("its address");
-        seams.listener = Some(listener);
         let insecure = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = insecure.local_addr().expect("its address");
-        seams.insecure_listener = Some(insecure);
+        let listeners = [&listener, &insecure].map(Descriptor::of);
+        (seams.listener, seams.insecure_listener) = (Some(listener), Some(insecure));
         let running = tokio::spawn(async move { apiserver::run(options, seams).await.expect("the server runs") });
         let config = component::client::ClientConfig::from_master("test", format!("http://{address}"));
         let client = component::client::connect(config).expect("a client");
-        let server = Self { client, address, secure, shutdown, running, folder };
+        let server = Self { client, address, secure, shutdown, running, listeners, folder };
         server.ready().await;
         server
     }
@@ -74,7 +76,8 @@ impl TestServer {
         self.shutdown.trigger();
         let ended = tokio::time::timeout(std::time::Duration::from_secs(20), &mut self.running).await;
         ended.expect("the server ends in time").expect("it does not panic");
-        assert!(tokio::net::TcpStream::connect(self.secure).await.is_err(), "its ports are given back");
+        let left = self.listeners.map(Descriptor::count);
+        assert_eq!(left, [0, 0], "{} and {} are given back", self.secure, self.address);
         self.store_is_free().await;
         self.folder.clone()
     }

@@ -1,4 +1,5 @@
-//! A small API server in memory, for the tests of whoever uses a [`kube::Client`].
+//! A small API server in memory, for the tests of whoever uses a [`kube::Client`]; and programs and descriptors that tests
+//! running side by side in one process do not take from each other ([`write_program`], [`Descriptor`]).
 //!
 //! [`FakeApi`] lists, watches, creates, replaces, patches and deletes objects of any kind, with resource versions,
 //! conflicts, finalizers and selectors; [`FakeApi::react`] scripts other answers. It knows no kinds: nothing is defaulted
@@ -17,6 +18,8 @@
 //! ```
 
 mod answer;
+mod descriptor;
+mod program;
 mod request;
 mod select;
 mod store;
@@ -37,8 +40,8 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tower::Service;
 
-pub use self::request::Received;
 use self::store::Store;
+pub use self::{descriptor::Descriptor, program::write_program, request::Received};
 
 /// What a reaction answers: a status code and an object.
 pub type Reply = (u16, Value);

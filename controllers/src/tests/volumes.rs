@@ -99,7 +99,8 @@ async fn volumes_are_reclaimed_by_their_policy() {
 
 #[tokio::test]
 async fn volumes_are_made_when_their_class_says_how() {
-    let root = std::env::temp_dir().join(format!("skiff-provisioned-{}", std::process::id()));
+    // Elsewhere nothing is deleted.
+    let root = tempfile::tempdir_in("/tmp").unwrap();
     let world = World::new();
     world.fake.put(&class("standard", "kubernetes.io/host-path", "Immediate", true));
     world.fake.put(&class("late", "kubernetes.io/host-path", "WaitForFirstConsumer", false));
@@ -107,7 +108,7 @@ async fn volumes_are_made_when_their_class_says_how() {
     world.fake.put(&claim("plain", Value::Null));
     world.fake.put(&claim("late", json!("late")));
     world.fake.put(&claim("outside", json!("outside")));
-    tokio::spawn(binder::run(world.ctx.clone(), settings(Some(&root))));
+    tokio::spawn(binder::run(world.ctx.clone(), settings(Some(root.path()))));
     world.until("the default's", |_| is_bound(&world, "plain")).await;
     assert_eq!(claim_of(&world, "plain").spec.unwrap().storage_class_name.as_deref(), Some("standard"));
     let told = |key: &str| claim_of(&world, "outside").metadata.annotations.and_then(|a| a.get(key).cloned());
@@ -128,7 +129,6 @@ async fn volumes_are_made_when_their_class_says_how() {
     world.fake.remove::<PersistentVolumeClaim>("n", "plain");
     world.until("gone with its data", |f| f.get::<PersistentVolume>("", &name).is_none()).await;
     assert!(!Path::new(&path).exists());
-    let _ = std::fs::remove_dir_all(root);
 }
 
 #[tokio::test]

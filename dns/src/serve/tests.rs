@@ -33,7 +33,7 @@ impl World {
         let mut line = vec![
             format!("--resolv-conf={}", resolv_conf.display()),
             "--metrics-bind-address=".to_owned(),
-            "--forward-timeout=500ms".to_owned(),
+            "--forward-timeout=20s".to_owned(),
         ];
         line.extend(more.iter().map(|flag| (*flag).to_owned()));
         let mut options = Options::from_flags(&flags().parse(line).unwrap()).unwrap();
@@ -42,9 +42,8 @@ impl World {
         api.put(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns"}}));
         api.put(&json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "ns", "name": "web"},
             "spec": {"clusterIP": "10.96.0.7", "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]}}));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (datagrams, listener) = sockets().await;
         let address = listener.local_addr().unwrap();
-        let datagrams = UdpSocket::bind(address).await.unwrap();
         let shutdown = Shutdown::new();
         let mut seams = Seams::system(shutdown.clone());
         (seams.client, seams.sockets, seams.random) =
@@ -76,6 +75,17 @@ impl Drop for World {
     }
 }
 
+/// Both ways to one port: a number that is free for TCP may be taken for UDP.
+async fn sockets() -> (UdpSocket, TcpListener) {
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        match UdpSocket::bind(listener.local_addr().unwrap()).await {
+            Ok(datagrams) => return (datagrams, listener),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "{error}"),
+        }
+    }
+}
+
 async fn ask(server: SocketAddr, name: &str, kind: RecordType) -> Message {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let mut message = Message::query();
@@ -96,9 +106,8 @@ fn shown(reply: &Message) -> String {
 
 /// A resolver that knows `www.example.com` and answers with TC by UDP for `big.example.com`.
 async fn resolver() -> (SocketAddr, tokio::sync::mpsc::UnboundedReceiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (socket, listener) = sockets().await;
     let address = listener.local_addr().unwrap();
-    let socket = UdpSocket::bind(address).await.unwrap();
     let (sender, asked) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         let mut buffer = [0; 4096];
@@ -187,11 +196,8 @@ async fn a_connection_serves_many_questions() {
 #[tokio::test]
 async fn a_resolver_that_leads_back_is_not_asked() {
     // The resolver is the server itself, at its own port.
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let relay = UdpSocket::bind(address).await.unwrap();
-    let world = World::start(address, &[]).await;
+    let relay = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let world = World::start(relay.local_addr().unwrap(), &["--forward-timeout=500ms"]).await;
     let server = world.address;
     tokio::spawn(async move {
         let mut buffer = [0; 4096];

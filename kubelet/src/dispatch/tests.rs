@@ -34,8 +34,9 @@ async fn the_place_of_a_static_pod_is_not_free_before_the_next_has_it() {
     let look = std::thread::spawn(look);
     for round in 1..=40 {
         let (before, next) = ((round - 1).to_string(), round.to_string());
-        dispatch.gone(&before);
+        // In this order: the one before may end as soon as it is told to, and then there must be a next.
         dispatch.put(static_pod(&next));
+        dispatch.gone(&before);
         until("the next has the place", || dispatch.has(&next)).await;
     }
     is_over.store(true, Ordering::Relaxed);

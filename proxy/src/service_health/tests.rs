@@ -1,4 +1,5 @@
 //! Ports of a Service on addresses of the loopback link: opened, refused, given up, asked. With real sockets, and no rules.
+//! Each test has addresses of its own: others give its port up and take it meanwhile.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -15,10 +16,6 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::testkit::{ports_of, service, settings};
-
-/// Addresses of the loopback link that every host has.
-const ONE: &str = "127.0.0.1";
-const OTHER: &str = "127.0.0.2";
 
 /// What is asked, with an API for its events.
 struct World {
@@ -77,9 +74,9 @@ impl World {
     }
 }
 
-/// A port that is free on both addresses.
-fn free_port() -> u16 {
-    let one = std::net::TcpListener::bind((ONE, 0)).unwrap();
+/// A port that is free on an address, and on the others that only the same test listens on.
+fn free_port(on: &str) -> u16 {
+    let one = std::net::TcpListener::bind((on, 0)).unwrap();
     one.local_addr().unwrap().port()
 }
 
@@ -117,48 +114,51 @@ async fn until<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> F) ->
 
 #[tokio::test]
 async fn it_answers_how_many_endpoints_are_here() {
-    let (mut world, port) = (World::new(), free_port());
-    world.set(port, &["10.1.0.2*", "10.1.0.3*", "10.1.0.4"], &[ONE]);
-    let (line, body) = until(|| ask(ONE, port)).await;
+    let one = "127.0.1.1";
+    let (mut world, port) = (World::new(), free_port(one));
+    world.set(port, &["10.1.0.2*", "10.1.0.3*", "10.1.0.4"], &[one]);
+    let (line, body) = until(|| ask(one, port)).await;
     assert_eq!(line, "HTTP/1.1 200 OK");
     let service = json!({"namespace": "ns", "name": "web"});
     assert_eq!(body, json!({"service": service, "localEndpoints": 2, "serviceProxyHealthy": true}));
-    world.set(port, &["10.1.0.4"], &[ONE]);
-    let (line, body) = ask(ONE, port).await.unwrap();
+    world.set(port, &["10.1.0.4"], &[one]);
+    let (line, body) = ask(one, port).await.unwrap();
     assert_eq!((line.as_str(), &body["localEndpoints"]), ("HTTP/1.1 503 Service Unavailable", &json!(0)));
-    world.set(0, &["10.1.0.2*"], &[ONE]);
-    until(|| async { ask(ONE, port).await.is_none().then_some(()) }).await;
+    world.set(0, &["10.1.0.2*"], &[one]);
+    until(|| async { ask(one, port).await.is_none().then_some(()) }).await;
 }
 
 #[tokio::test]
 async fn an_address_that_stays_is_not_disturbed_by_others() {
-    let (mut world, port) = (World::new(), free_port());
-    world.set(port, &["10.1.0.2*"], &[ONE]);
-    until(|| ask(ONE, port)).await;
-    let mut kept = TcpStream::connect((ONE, port)).unwrap();
-    world.listen(&[ONE, OTHER]);
-    until(|| ask(OTHER, port)).await;
+    let (one, other) = ("127.0.1.2", "127.0.2.2");
+    let (mut world, port) = (World::new(), free_port(one));
+    world.set(port, &["10.1.0.2*"], &[one]);
+    until(|| ask(one, port)).await;
+    let mut kept = TcpStream::connect((one, port)).unwrap();
+    world.listen(&[one, other]);
+    until(|| ask(other, port)).await;
     let answer = tokio::task::spawn_blocking(move || read(&mut kept, "keep-alive")).await.unwrap();
     assert!(answer.is_some(), "who was connected before is answered");
-    world.listen(&[OTHER]);
-    until(|| async { ask(ONE, port).await.is_none().then_some(()) }).await;
-    assert!(ask(OTHER, port).await.is_some());
+    world.listen(&[other]);
+    until(|| async { ask(one, port).await.is_none().then_some(()) }).await;
+    assert!(ask(other, port).await.is_some());
     // What comes back at once finds its port as it was left.
     world.listen(&[]);
-    world.listen(&[ONE, OTHER]);
-    until(|| ask(ONE, port)).await;
-    until(|| ask(OTHER, port)).await;
+    world.listen(&[one, other]);
+    until(|| ask(one, port)).await;
+    until(|| ask(other, port)).await;
     assert_eq!(world.told().await, [""; 0]);
 }
 
 #[tokio::test]
 async fn addresses_that_cannot_be_listed_stay_as_they_were() {
-    let (mut world, port) = (World::new(), free_port());
-    world.set(port, &["10.1.0.2*"], &[ONE]);
+    let one = "127.0.1.3";
+    let (mut world, port) = (World::new(), free_port(one));
+    world.set(port, &["10.1.0.2*"], &[one]);
     let refused = || Err(std::io::Error::from(std::io::ErrorKind::OutOfMemory));
     world.health.listen(refused());
-    assert!(world.health.listeners.keys().eq([&SocketAddr::new(ONE.parse().unwrap(), port)]));
-    until(|| ask(ONE, port)).await;
+    assert!(world.health.listeners.keys().eq([&SocketAddr::new(one.parse().unwrap(), port)]));
+    until(|| ask(one, port)).await;
     world.take("web", 0, &[]);
     world.health.listen(refused());
     assert!(world.health.listeners.is_empty(), "a port that nobody has any more is closed");
@@ -167,25 +167,26 @@ async fn addresses_that_cannot_be_listed_stay_as_they_were() {
 /// In simulated time.
 #[tokio::test(start_paused = true)]
 async fn an_address_that_cannot_be_had_is_told_and_tried_again() {
+    let (one, other) = ("127.0.1.4", "127.0.2.4");
     let (mut world, start) = (World::new(), Instant::now());
-    let taken = std::net::TcpListener::bind((OTHER, 0)).unwrap();
+    let taken = std::net::TcpListener::bind((other, 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
-    world.set(port, &["10.1.0.2*"], &[ONE, OTHER]);
-    until(|| ask(ONE, port)).await;
-    let why = format!("listen tcp4 {OTHER}:{port}: bind: address already in use");
+    world.set(port, &["10.1.0.2*"], &[one, other]);
+    until(|| ask(one, port)).await;
+    let why = format!("listen tcp4 {other}:{port}: bind: address already in use");
     let message = |service: &str| format!("node here failed to start healthcheck {service:?} on port {port}: {why}");
     assert_eq!(world.until_told("ns/web").await, message("ns/web"));
     assert!(start.elapsed() >= Duration::from_secs(2), "a moment is none's trouble: {:?}", start.elapsed());
     // The port goes over to another Service, which was told nothing yet.
     world.take("web", 0, &[]);
     world.take("other", port, &["10.1.0.2*"]);
-    world.listen(&[ONE, OTHER]);
+    world.listen(&[one, other]);
     assert_eq!(world.until_told("ns/other").await, message("ns/other"));
     drop(taken);
     // The same addresses again are a reason to try again: by itself it would be tried seconds later.
     let freed = Instant::now();
-    world.listen(&[ONE, OTHER]);
-    until(|| ask(OTHER, port)).await;
+    world.listen(&[one, other]);
+    until(|| ask(other, port)).await;
     assert!(freed.elapsed() < Duration::from_secs(1), "{:?}", freed.elapsed());
     let mut told = world.told().await;
     told.sort();

@@ -243,7 +243,7 @@ fn udp_clients_with_a_fixed_port_move_to_a_living_endpoint() {
         };
         all_reach("a").await;
         // A flow of somebody else stays as it is.
-        sh("ip addr add 192.0.2.99/32 dev lo");
+        sh("ip addr add 192.0.2.99/32 dev lo; sysctl -qw net.netfilter.nf_conntrack_udp_timeout=600");
         ask_udp("b", 5360, "192.0.2.99:999").await;
         let others = || sh("conntrack -L -p udp --dport 999 2>&1 | grep -c '^udp' || true");
         let before = others();

@@ -12,7 +12,9 @@ use std::time::Duration;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
-/// What nobody answers is given up after this.
+/// The longest that anything here may take to come true.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
+/// Where nobody answers, a connection is given up after this. One that stands is answered, however slow the machine is.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
 /// Where pods answer.
 pub(crate) const PORT: u16 = 8080;
@@ -69,7 +71,7 @@ pub(crate) async fn ask_for(from: &'static str, to: &str, patience: Duration) ->
             Err(_) => return "timeout".to_string(),
         };
         let mut text = String::new();
-        let _ = stream.set_read_timeout(Some(CONNECT_TIMEOUT));
+        let _ = stream.set_read_timeout(Some(DEADLINE));
         let _ = stream.read_to_string(&mut text);
         text
     })

@@ -13,10 +13,8 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
 
-use crate::net::{CONNECT_TIMEOUT, PORT, ask_for, isolated, on_thread, pod, sh};
+use crate::net::{CONNECT_TIMEOUT, DEADLINE, PORT, ask_for, isolated, on_thread, pod, sh};
 
-/// The longest that anything here may take to come true.
-const DEADLINE: Duration = Duration::from_secs(90);
 /// Between two looks whether something came true.
 const PAUSE: Duration = Duration::from_millis(5);
 /// The Service `web`.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 /// The longest that anything here may take to come true.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// What nobody answers is given up after this.
+/// Where nobody answers, a connection is given up after this. One that stands is answered, however slow the machine is.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 /// Where each pod answers.
 pub(crate) const PORTS: [u16; 2] = [8080, 9090];
@@ -117,7 +117,7 @@ pub(crate) async fn opens(from: &'static str, to: &str) -> bool {
     thread::spawn(move || {
         enter(from);
         let answer = TcpStream::connect_timeout(&to, CONNECT_TIMEOUT).and_then(|mut stream| {
-            stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+            stream.set_read_timeout(Some(DEADLINE))?;
             let mut text = String::new();
             stream.read_to_string(&mut text)
         });

@@ -40,7 +40,7 @@ pub trait File: Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    _lock: fs::File,
+    lock: fs::File,
 }
 
 impl Folder {
@@ -54,7 +54,7 @@ impl Folder {
             }
             fs::TryLockError::Error(error) => error,
         })?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), lock })
     }
 
     /// Each write is durable when it returns (O_DSYNC): one call into the kernel in place of two, and less than half the
@@ -63,6 +63,13 @@ impl Folder {
         let mut options = fs::OpenOptions::new();
         options.read(true).write(true).mode(0o600).custom_flags(rustix::fs::OFlags::DSYNC.bits().cast_signed());
         options
+    }
+}
+
+impl Drop for Folder {
+    /// A program that is just being started has every open file of this process until it runs, and the lock with it.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
     }
 }
 

@@ -1,5 +1,7 @@
 //! Who may approve and sign, and which certificates never are.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertificateParams, DnType, KeyPair};
@@ -9,6 +11,7 @@ use crate::client::{patch, post};
 use crate::rights::grant;
 use crate::secure::Secure;
 
+const SOON: Duration = Duration::from_secs(20);
 const SIGNING: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 
 fn signing(name: &str, organization: &str, signer: &str) -> Value {
@@ -52,11 +55,16 @@ async fn a_signer_is_a_right_of_its_own() {
     };
     let approve = async || patch(&bob, &format!("{SIGNING}/a/approval"), "merge", &conditions(&["Approved"])).await;
     let sign = async |kinds: &[&str]| patch(&bob, &format!("{SIGNING}/a/status"), "merge", &conditions(kinds)).await;
-    let mut refused = approve().await;
     // The index of rights follows its watch.
-    while refused.body["message"].as_str().is_some_and(|message| message.contains("cannot patch")) {
-        refused = approve().await;
-    }
+    let with_right = async {
+        loop {
+            let refused = approve().await;
+            if !refused.body["message"].as_str().is_some_and(|message| message.contains("cannot patch")) {
+                return refused;
+            }
+        }
+    };
+    let refused = tokio::time::timeout(SOON, with_right).await.expect("the right to patch");
     assert_eq!(
         refused.body["message"],
         "certificatesigningrequests.certificates.k8s.io \"a\" is forbidden: \
@@ -78,7 +86,7 @@ async fn a_signer_is_a_right_of_its_own() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), allowed).await.expect("the right to approve");
+    tokio::time::timeout(SOON, allowed).await.expect("the right to approve");
     sign(&["Approved", "Failed"]).await.refused(403, "Forbidden");
 }
 

@@ -274,18 +274,20 @@ fn who_makes_and_who_deletes() {
 
 #[test]
 fn directories_are_made_and_only_those_deleted() {
-    let root = std::env::temp_dir().join(format!("skiff-volumes-{}", std::process::id()));
+    // Elsewhere nothing is deleted.
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    let root = folder.path();
     let class = class("c", json!({"reclaimPolicy": "Delete"}));
-    let made = plugins::provision_host_path(&claim(json!({})), &class, &root, &Random::seeded(1)).unwrap();
+    let made = plugins::provision_host_path(&claim(json!({})), &class, root, &Random::seeded(1)).unwrap();
     let spec = made.spec.unwrap();
     let path = spec.host_path.unwrap().path;
-    assert!(Path::new(&path).is_dir() && Path::new(&path).starts_with(&root));
+    assert!(Path::new(&path).is_dir() && Path::new(&path).starts_with(root));
     assert_eq!(
         (spec.capacity.unwrap()["storage"].0.as_str(), spec.persistent_volume_reclaim_policy.as_deref()),
         ("5Gi", Some("Delete"))
     );
     let block = claim(json!({"spec": {"volumeMode": "Block"}}));
-    assert!(plugins::provision_host_path(&block, &class, &root, &Random::seeded(1)).is_err());
+    assert!(plugins::provision_host_path(&block, &class, root, &Random::seeded(1)).is_err());
     for wrong in ["/tmp", "/tmp/", "/etc/x", "/tmp/../etc", "/tmp/a/../../etc", "tmp/x", "/tmpx/y"] {
         let refused = plugins::delete_host_path(Path::new(wrong)).unwrap_err();
         assert_eq!(refused, format!("host_path deleter only supports /tmp/.+ but received provided {wrong}"));
@@ -293,7 +295,6 @@ fn directories_are_made_and_only_those_deleted() {
     plugins::delete_host_path(Path::new(&path)).unwrap();
     plugins::delete_host_path(Path::new(&path)).unwrap();
     assert!(!Path::new(&path).exists());
-    let _ = std::fs::remove_dir_all(root);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What programs are asked, how often, and for whom their answers hold.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::fs;
 
-use component::testing::FakeApi;
+use component::testing::{FakeApi, write_program};
 use serde_json::{Value, json};
 
 use super::{accounts::TokenAttributes, *};
@@ -14,8 +14,7 @@ async fn programs_are_asked_once_while_their_answer_holds() {
     let answer = r#"{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1",
         "cacheKeyType":"Registry","auth":{"*.example":{"username":"u","password":"p"}}}"#;
     let script = format!("#!/bin/sh\necho asked >>{}/count\ncat <<'END'\n{answer}\nEND\n", folder.path().display());
-    fs::write(&program, script).expect("a program");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("runs");
+    write_program(&program, &script);
     let configuration = folder.path().join("providers.yaml");
     let text = "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\nproviders:\n\
                 - {name: login, matchImages: ['*.example'], defaultCacheDuration: 10m, \
@@ -76,8 +75,7 @@ impl Bed {
              '\"cacheKeyType\":\"Registry\",\"auth\":{{\"*.example\":{{\"username\":\"u\",\"password\":\"'{password}'\"}}}}}}'\n",
             asked.display()
         );
-        fs::write(&program, script).expect("a program");
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("runs");
+        write_program(&program, &script);
         let api = FakeApi::new();
         api.react(|request| {
             let of = |uid: &str, annotations: Value| {

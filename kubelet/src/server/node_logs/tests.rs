@@ -1,10 +1,8 @@
 //! What is answered, over a folder of logs and a program that speaks as `journalctl` does.
 
-use std::{
-    fs,
-    os::unix::fs::{PermissionsExt as _, symlink},
-};
+use std::{fs, os::unix::fs::symlink};
 
+use component::testing::write_program;
 use http_body_util::BodyExt as _;
 
 use super::*;
@@ -30,9 +28,7 @@ impl Bed {
 
     /// What `journalctl` is.
     fn journal(&self, script: &str) {
-        let path = self.folder.path().join("journalctl");
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a program");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("runs");
+        write_program(&self.folder.path().join("journalctl"), &format!("#!/bin/sh\n{script}\n"));
     }
 
     async fn get(&self, path: &str, query: &str) -> (u16, String) {
