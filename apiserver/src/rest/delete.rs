@@ -31,7 +31,10 @@ pub async fn delete(api: &Api, call: &Call) -> Result<Response, Status> {
     let served = &call.served;
     let now = api.clock.now().as_second();
     match outcome {
-        Outcome::Marked(object) => respond::object(call, accept, 200, &object, now),
+        Outcome::Marked(object) => {
+            let code = if options.cascades_by_its_old_name { 202 } else { 200 };
+            respond::object(call, accept, code, &object, now)
+        }
         Outcome::Gone(object) if served.row.answers_deleted() => respond::object(call, accept, 200, &object, now),
         Outcome::Gone(object) => {
             if accept.shape == Shape::Table {
@@ -53,6 +56,14 @@ pub enum Outcome {
 }
 
 fn parse_options(call: &Call) -> Result<DeleteOptions, Status> {
+    let mut options = read_options(call)?;
+    if !call.served.hooks.has_dependents {
+        options.propagation = Some(Propagation::Background);
+    }
+    Ok(options)
+}
+
+fn read_options(call: &Call) -> Result<DeleteOptions, Status> {
     if call.body.is_empty() {
         return DeleteOptions::parse(&call.query, None);
     }

@@ -306,6 +306,7 @@ async fn write(current: &Current, made: Made<'_>) -> Result<Attempt, Status> {
     let mut beside = request.beside();
     beside.join(&mut commit);
     match api.store.commit(commit).await {
+        Ok(_) if removed => Ok(Attempt::Done(Written::removed(new, current.revision))),
         Ok(revision) => Ok(Attempt::Done(Written::stored(new, &value, revision))),
         Err(CommitError::Conflict { key: conflicting, current: newer }) if conflicting == key => {
             if named_version {
