@@ -13,6 +13,7 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
+use machinery::catalogue::Resource;
 use machinery::status::Status;
 
 use crate::aggregation;
@@ -188,6 +189,9 @@ async fn route(
     let Some(served) = api.catalogue.find_offered(&info.group, &info.version, &info.resource) else {
         return paths::unknown(&api.catalogue, &info.path);
     };
+    if is_list_of_all(&info, &served.row) {
+        return Err(Status::method_not_supported());
+    }
     check_scope(&info, served.row.namespaced)?;
     let upgrade = is_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
     let (parts, ()) = request.into_parts();
@@ -238,6 +242,12 @@ fn is_known(server: &Server, info: &RequestInfo) -> bool {
         true => server.api.catalogue.find_offered(&info.group, &info.version, &info.resource).is_some(),
         false => PATHS.contains(&info.path.as_str()),
     }
+}
+
+/// What is created where all namespaces' objects are listed: there is such a path, but for no other method.
+fn is_list_of_all(info: &RequestInfo, row: &Resource) -> bool {
+    let is_nowhere = info.namespace.is_empty() && info.name.is_empty();
+    info.verb == "create" && is_nowhere && row.namespaced && row.allows("list")
 }
 
 /// A namespaced resource is written in its namespace, a cluster's never inside one.
