@@ -88,3 +88,30 @@ async fn what_is_watched_or_listed_takes_no_other_method() {
         ask(client, Method::POST, path).await.refused(404, "NotFound");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn some_parameters_are_refused_where_others_are_left_out() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let refused = async |path: &str, why: &str| {
+        let refused = get(client, path).await;
+        refused.refused(400, "BadRequest");
+        assert_eq!(refused.body["message"], why, "{path}");
+    };
+    for path in ["pods/p/exec?dryRun=All", "pods/p/attach?dryRun", "services/s/proxy/?dryRun=None"] {
+        refused(&format!("/api/v1/namespaces/default/{path}"), "dryRun is not supported").await;
+    }
+    get(client, "/api/v1/namespaces/default/pods/p/log?dryRun=All").await.refused(404, "NotFound");
+    let why = "the export parameter, deprecated since v1.14, is no longer supported";
+    for path in [
+        "/api/v1/namespaces/default?export",
+        "/api/v1/namespaces/default/status?export=true",
+        "/apis/apps/v1/namespaces/default/deployments/d/scale?export=1",
+        "/api/v1/componentstatuses/x?export=yes",
+    ] {
+        refused(path, why).await;
+    }
+    for path in ["/api/v1/namespaces/default?export=false", "/api/v1/namespaces?export=true"] {
+        get(client, path).await.expect(200);
+    }
+}

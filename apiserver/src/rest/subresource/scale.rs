@@ -16,7 +16,7 @@ use crate::rest::params::WriteOptions;
 use crate::rest::patch::{self, Patch, check_name};
 use crate::rest::table::Include;
 use crate::rest::update::{Part, change, check_identity};
-use crate::rest::{Call, managers, not_allowed, respond, system, table};
+use crate::rest::{Call, list, managers, not_allowed, respond, system, table};
 
 const COLUMNS: &[Column] = &[
     table::NAME,
@@ -49,6 +49,7 @@ pub async fn dispatch(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
     let scale = match call.info.verb.as_str() {
         "get" => {
+            list::refuse_export(&call.query)?;
             let found = api.read(&call.served, &call.info.namespace, call.name()).await?;
             scale_of(&found.ok_or_else(|| call.not_found())?.object)
         }
