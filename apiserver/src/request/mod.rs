@@ -3,11 +3,10 @@
 //! Enter at [`RequestInfo::parse`]. Pure: neither the catalogue nor the store is known here, so a path to a resource
 //! that does not exist parses as well as any (Kubernetes concept: "Kubernetes API Concepts", resource URIs).
 
-mod escapes;
 mod query;
 mod user;
 
-pub use escapes::{escape, escape_path, is_well_escaped, read_form, unescape, write_form};
+pub use machinery::escapes::{escape, escape_path, is_well_escaped, read_form, unescape, write_form};
 pub use query::Query;
 pub use user::{
     ANONYMOUS, AUTHENTICATED, MASTERS, NODES, UNAUTHENTICATED, User, extra_key, header_text, service_account_groups,
