@@ -196,7 +196,6 @@ async fn route(
     let upgrade = is_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
     let (parts, ()) = request.into_parts();
     let body = if takes_body(&info) { read_body(body).await? } else { Bytes::new() };
-    trail.body(&parts.headers, &body);
     let (served, warnings, trail) = (served.clone(), warnings.clone(), trail.clone());
     let peer = parts.extensions.get::<PeerInfo>().map(PeerInfo::address);
     let (method, uri, headers) = (parts.method, parts.uri, parts.headers);

@@ -7,7 +7,7 @@ use machinery::meta;
 use machinery::status::Status;
 use serde_json::Value;
 
-use super::body::{self, Decoded};
+use super::body::Decoded;
 use super::params::WriteOptions;
 use super::written::Written;
 use super::{Call, managers, owners, system};
@@ -31,8 +31,7 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     }
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let served = &call.served;
-    let Decoded { object, warnings } =
-        body::decode(&call.body, &call.headers, served.schema, &served.row.gvk(), options.field_validation)?;
+    let Decoded { object, warnings } = call.decode(served.schema, &served.row.gvk(), options.field_validation)?;
     call.warnings.extend(warnings);
     let created = create_object(api, call, object, &options).await?;
     created.answer(call, accept, 201, api.clock.now().as_second())

@@ -42,7 +42,7 @@ pub async fn delete(api: &Api, call: &Call) -> Result<Response, Status> {
                 Include::of(&call.query)?;
             }
             let success = status::success(served.group_resource(), call.name(), meta::uid(&object));
-            respond::encoded(accept, 200, &success)
+            call.status(accept, 200, &success)
         }
     }
 }
@@ -70,7 +70,16 @@ fn read_options(call: &Call) -> Result<DeleteOptions, Status> {
     let gvk = machinery::gvk::Gvk::new("", "v1", "DeleteOptions");
     let schema = schema::builtin(&gvk).ok_or_else(|| Status::internal_error("no schema for DeleteOptions"))?;
     let decoded = super::body::decode_options(&call.body, &call.headers, schema)?;
+    call.trail.sent(&decoded, say_kind);
     DeleteOptions::parse(&call.query, Some(&decoded))
+}
+
+fn say_kind(options: &mut Value) {
+    for (field, value) in [("kind", "DeleteOptions"), ("apiVersion", "meta.k8s.io/v1")] {
+        if options[field].is_null() {
+            options[field] = value.into();
+        }
+    }
 }
 
 const ATTEMPTS_MAX: usize = 64;

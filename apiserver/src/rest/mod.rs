@@ -34,7 +34,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
 use hyper::upgrade::OnUpgrade;
+use machinery::gvk::Gvk;
+use machinery::schema::Schema;
 use machinery::status::Status;
+use serde_json::Value;
 
 use crate::api::Api;
 use crate::audit::Trail;
@@ -42,6 +45,8 @@ use crate::catalogue::Served;
 use crate::http_body::Response;
 use crate::metrics;
 use crate::request::{Query, RequestInfo, User, header_text};
+use body::Decoded;
+use params::FieldValidation;
 use warnings::Warnings;
 
 /// One authenticated and authorized request for a resource.
@@ -78,6 +83,25 @@ impl Call {
     pub fn accept(&self) -> Result<negotiate::Accept, Status> {
         negotiate::check_routed(&self.headers, matches!(self.info.verb.as_str(), "list" | "watch"))?;
         negotiate::Accept::of(&self.headers, negotiate::pretty(&self.query))
+    }
+
+    /// The body as an object of a kind. It is written down with what upstream's decoder fills in.
+    pub fn decode(&self, schema: &Schema, kind: &Gvk, validation: FieldValidation) -> Result<Decoded, Status> {
+        let decoded = body::decode(&self.body, &self.headers, schema, kind, validation)?;
+        self.trail.sent(&decoded.object, |object| match *kind == self.served.row.gvk() {
+            true => create::complete(object, &self.served),
+            false => {
+                machinery::schema::normalize(schema, object);
+                machinery::schema::default_static(schema, object);
+            }
+        });
+        Ok(decoded)
+    }
+
+    /// An answer that is a Status, which is written down even where answers are not.
+    pub fn status(&self, accept: negotiate::Accept, code: u16, status: &Value) -> Result<Response, Status> {
+        self.trail.told(status);
+        respond::encoded(accept, code, status)
     }
 
     pub fn user_agent(&self) -> Cow<'_, str> {

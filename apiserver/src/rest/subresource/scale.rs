@@ -11,7 +11,7 @@ use crate::api::Api;
 use crate::http_body::Response;
 use crate::kinds::Column;
 use crate::rest::apply::Configuration;
-use crate::rest::body::{self, Decoded};
+use crate::rest::body::Decoded;
 use crate::rest::params::WriteOptions;
 use crate::rest::patch::{self, Patch, check_name};
 use crate::rest::table::Include;
@@ -70,8 +70,7 @@ fn cells(scale: &Value, now: i64) -> Vec<Value> {
 
 async fn update(api: &Api, call: &Call) -> Result<Value, Status> {
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
-    let Decoded { object: mut scale, warnings } =
-        body::decode(&call.body, &call.headers, scale_schema()?, &kind(), options.field_validation)?;
+    let Decoded { object: mut scale, warnings } = call.decode(scale_schema()?, &kind(), options.field_validation)?;
     call.warnings.extend(warnings);
     system::ensure_namespace(&mut scale, &call.info.namespace)?;
     check_name(&scale, call.name())?;
