@@ -135,6 +135,11 @@ fn group_document(catalogue: &Catalogue, group: &str) -> Option<Value> {
     Some(document)
 }
 
+/// Whether resources of the group version are listed.
+pub fn is_served(catalogue: &Catalogue, group: &str, version: &str) -> bool {
+    rows(catalogue, group, version).next().is_some()
+}
+
 fn rows<'a>(catalogue: &'a Catalogue, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Resource> {
     catalogue.offered().map(|served| &served.row).filter(move |row| row.group == group && row.version == version)
 }

@@ -35,6 +35,9 @@ pub async fn answer(server: &Server, request: &Request<()>, path: &str) -> Resul
     if let Some(page) = server.about.zpages.page(path, request.headers(), || paths(server)) {
         return zpage(page?);
     }
+    if request.method() != Method::GET && is_for_get_alone(server, path) {
+        return Err(Status::method_not_supported());
+    }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return unknown(&server.api.catalogue, path);
     }
@@ -80,6 +83,17 @@ pub async fn answer(server: &Server, request: &Request<()>, path: &str) -> Resul
 fn is_health(path: &str) -> bool {
     let first = path.split('/').nth(1).unwrap_or_default();
     matches!(first, "healthz" | "livez" | "readyz")
+}
+
+/// What upstream has routes for; other paths take HEAD as well.
+fn is_for_get_alone(server: &Server, path: &str) -> bool {
+    let catalogue = &server.api.catalogue;
+    match path.trim_matches('/').split('/').collect::<Vec<_>>().as_slice() {
+        ["api"] | ["version"] => true,
+        ["api", version] => discovery::is_served(catalogue, "", version),
+        ["apis", group, version] => discovery::is_served(catalogue, group, version),
+        _ => server.openid.is_some() && [openid::CONFIGURATION_PATH, openid::KEYS_PATH].contains(&path),
+    }
 }
 
 fn zpage(page: Page) -> Result<Response, Status> {

@@ -4,15 +4,17 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use component::serve::{Endpoints, PeerInfo, is_upgrade};
 use futures::FutureExt;
-use http::header::CACHE_CONTROL;
+use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
+use machinery::catalogue::Resource;
 use machinery::status::Status;
 
 use crate::aggregation;
@@ -59,6 +61,8 @@ struct Notes {
     observed: Observed,
     trail: Trail,
     audit_id: Option<HeaderValue>,
+    /// The requester has no right to make the request.
+    is_forbidden: AtomicBool,
 }
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
@@ -87,6 +91,7 @@ pub async fn handle(server: Arc<Server>, request: Request<RequestBody>) -> Respo
         observed: Observed::of(head.method(), head.headers(), &query, &info, is_known(&server, &info)),
         trail: Trail::begin(server.api.auditor.as_ref(), &head, &info, audit_id.as_ref().map(header_text)),
         audit_id,
+        is_forbidden: AtomicBool::default(),
     };
     let zips = compress::is_accepted(head.headers());
     let is_long = is_long_running(&info);
@@ -95,7 +100,7 @@ pub async fn handle(server: Arc<Server>, request: Request<RequestBody>) -> Respo
     if !matches!(answer, Ok(Ok(_))) && !body.is_end_stream() {
         tokio::spawn(drain(body));
     }
-    let Notes { warnings, observed, trail, audit_id } = notes;
+    let Notes { warnings, observed, trail, audit_id, is_forbidden } = notes;
     let mut response = match answer {
         Ok(Ok(response)) => trail.answered(response, None, is_long).await,
         Ok(Err(status)) => trail.answered(respond::failure(&status, accept), Some(&status), is_long).await,
@@ -113,6 +118,9 @@ pub async fn handle(server: Arc<Server>, request: Request<RequestBody>) -> Respo
         observed.mark(&mut response);
         if let Some(id) = audit_id {
             response.headers_mut().insert(AUDIT_ID, id);
+        }
+        if is_forbidden.into_inner() {
+            response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         }
     }
     observed.answered(&response);
@@ -157,7 +165,7 @@ async fn route(
     info: RequestInfo,
     notes: &Notes,
 ) -> Result<Response, Status> {
-    let (api, Notes { warnings, observed, trail, audit_id }) = (&server.api, notes);
+    let (api, Notes { warnings, observed, trail, audit_id, is_forbidden }) = (&server.api, notes);
     if request.method() == Method::OPTIONS && api.browsers.allowed(request.headers()).is_some() {
         return Ok(Browsers::preflight());
     }
@@ -171,7 +179,7 @@ async fn route(
         }
     };
     api.authenticator.strip(request.headers_mut());
-    authorize(server, &user, &info, &query, trail)?;
+    authorize(server, &user, &info, &query, trail).inspect_err(|_| is_forbidden.store(true, Ordering::Relaxed))?;
     if let Some(extension) = api.aggregation.find(&info.path) {
         let upgrade = is_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
         if let Some(id) = audit_id {
@@ -188,11 +196,13 @@ async fn route(
     let Some(served) = api.catalogue.find_offered(&info.group, &info.version, &info.resource) else {
         return paths::unknown(&api.catalogue, &info.path);
     };
+    if is_list_of_all(&info, &served.row) {
+        return Err(Status::method_not_supported());
+    }
     check_scope(&info, served.row.namespaced)?;
     let upgrade = is_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
     let (parts, ()) = request.into_parts();
     let body = if takes_body(&info) { read_body(body).await? } else { Bytes::new() };
-    trail.body(&parts.headers, &body);
     let (served, warnings, trail) = (served.clone(), warnings.clone(), trail.clone());
     let peer = parts.extensions.get::<PeerInfo>().map(PeerInfo::address);
     let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
@@ -238,6 +248,12 @@ fn is_known(server: &Server, info: &RequestInfo) -> bool {
         true => server.api.catalogue.find_offered(&info.group, &info.version, &info.resource).is_some(),
         false => PATHS.contains(&info.path.as_str()),
     }
+}
+
+/// What is created where all namespaces' objects are listed: there is such a path, but for no other method.
+fn is_list_of_all(info: &RequestInfo, row: &Resource) -> bool {
+    let is_nowhere = info.namespace.is_empty() && info.name.is_empty();
+    info.verb == "create" && is_nowhere && row.namespaced && row.allows("list")
 }
 
 /// A namespaced resource is written in its namespace, a cluster's never inside one. A namespace is in itself only: else
@@ -302,8 +318,8 @@ async fn identify(
     trail.received(&user, info).await?;
     remarks.tell(&notes.warnings, trail);
     let impersonation = &server.api.authenticator.impersonation;
-    let acting = impersonation.impersonated(&server.api, &user, request.headers(), || attributes(info, query))?;
-    Ok(match acting {
+    let acting = impersonation.impersonated(&server.api, &user, request.headers(), || attributes(info, query));
+    Ok(match acting.inspect_err(|_| notes.is_forbidden.store(true, Ordering::Relaxed))? {
         None => user,
         Some(acting) => {
             trail.impersonated(&acting);

@@ -9,6 +9,7 @@ pub mod channel;
 pub mod cron;
 pub mod diff;
 pub mod duration;
+pub mod escapes;
 pub mod field;
 pub mod gvk;
 pub mod intstr;

@@ -160,7 +160,7 @@ impl ObjectRef {
 
 /// Takes the managers of fields out of an object, of a list's items, of a table's rows.
 pub fn drop_managed_fields(object: &mut Value) {
-    if let Some(metadata) = object["metadata"].as_object_mut() {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
     }
     for list in ["items", "rows"] {

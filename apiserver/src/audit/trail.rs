@@ -135,19 +135,36 @@ impl Trail {
         });
     }
 
-    /// The object that came with the request.
-    pub fn body(&self, headers: &HeaderMap, body: &[u8]) {
-        let Some(verdict) = self.verdict().filter(|_| !body.is_empty()) else { return };
-        let Some(mut object) = read(headers, body) else { return };
-        if verdict.omits_managed_fields {
-            event::drop_managed_fields(&mut object);
-        }
+    /// The object that came with the request, as it was read; `complete` fills in what is written down and not sent.
+    pub fn sent(&self, object: &Value, complete: impl FnOnce(&mut Value)) {
+        let Some(verdict) = self.verdict() else { return };
+        let written = (verdict.level >= Level::Request).then(|| {
+            let mut written = object.clone();
+            complete(&mut written);
+            if verdict.omits_managed_fields {
+                event::drop_managed_fields(&mut written);
+            }
+            written
+        });
         self.change(|event| {
             if let Some(own) = &mut event.object_ref {
-                own.complete(&object);
+                own.complete(object);
             }
-            event.request_object = (verdict.level >= Level::Request).then_some(object);
+            event.request_object = written;
         });
+    }
+
+    /// The patch that came with the request, as it is.
+    pub fn patched(&self, headers: &HeaderMap, patch: &[u8]) {
+        if self.verdict().is_some_and(|verdict| verdict.level >= Level::Request) {
+            let patch = read(headers, patch);
+            self.change(|event| event.request_object = patch);
+        }
+    }
+
+    /// The Status that the answer will be.
+    pub fn told(&self, status: &Value) {
+        self.change(|event| event.response_status = Some(event::response_status(0, Some(status))));
     }
 
     fn verdict(&self) -> Option<Verdict> {
@@ -184,8 +201,9 @@ impl Trail {
     pub async fn answered(&self, response: Response, failure: Option<&Status>, is_long_running: bool) -> Response {
         let Some(verdict) = self.verdict() else { return response };
         let code = response.status().as_u16();
-        self.change(|event| {
-            event.response_status = Some(event::response_status(code, failure.map(Status::to_value).as_ref()));
+        self.change(|event| match (failure, &mut event.response_status) {
+            (None, Some(told)) => told["code"] = code.into(),
+            _ => event.response_status = Some(event::response_status(code, failure.map(Status::to_value).as_ref())),
         });
         let mut end = Ending { trail: self.clone(), headers: response.headers().clone(), bytes: Vec::new(), code };
         if is_long_running {

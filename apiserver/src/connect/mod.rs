@@ -25,6 +25,9 @@ use crate::http_body::Response;
 use crate::rest::Call;
 
 pub async fn dispatch(api: &Arc<Api>, mut call: Call) -> Result<Response, Status> {
+    if call.info.subresource != "log" && call.query.get("dryRun").is_some() {
+        return Err(Status::bad_request("dryRun is not supported"));
+    }
     if call.info.subresource == "proxy" {
         return proxy::dispatch(api, call).await;
     }

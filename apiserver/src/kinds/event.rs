@@ -22,6 +22,7 @@ const HOOKS: Hooks = Hooks {
     metadata: MetadataRounds::NONE,
     validate: |event| validate_event(event, "reportingComponent"),
     creates_on_update: true,
+    has_dependents: false,
     is_forgotten: true,
     fields: &[
         ("involvedObject.kind", "involvedObject.kind"),

@@ -178,6 +178,8 @@ pub struct Hooks {
     pub on_deletion: fn(&mut Value),
     /// A deletion that says nothing of dependents leaves them be.
     pub orphans_by_default: bool,
+    /// Others may belong to it, and a deletion may say what becomes of them.
+    pub has_dependents: bool,
     /// An update of an object that is not there creates it.
     pub creates_on_update: bool,
     /// An update without `resourceVersion` is taken as it is.
@@ -230,6 +232,7 @@ impl Hooks {
         is_held: |_| false,
         on_deletion: |_| {},
         orphans_by_default: false,
+        has_dependents: true,
         creates_on_update: false,
         updates_unconditionally: true,
         allocates: false,

@@ -3,11 +3,10 @@
 //! Enter at [`RequestInfo::parse`]. Pure: neither the catalogue nor the store is known here, so a path to a resource
 //! that does not exist parses as well as any (Kubernetes concept: "Kubernetes API Concepts", resource URIs).
 
-mod escapes;
 mod query;
 mod user;
 
-pub use escapes::{escape, escape_path, is_well_escaped, read_form, unescape, write_form};
+pub use machinery::escapes::{escape, escape_path, is_well_escaped, read_form, unescape, write_form};
 pub use query::Query;
 pub use user::{
     ANONYMOUS, AUTHENTICATED, MASTERS, NODES, UNAUTHENTICATED, User, extra_key, header_text, service_account_groups,
@@ -34,6 +33,8 @@ pub struct RequestInfo {
     pub resource: String,
     pub subresource: String,
     pub name: String,
+    /// The path has more parts behind its subresource.
+    pub goes_on: bool,
 }
 
 /// Subresources of a namespace itself; anything else behind a namespace's name is a resource inside it.
@@ -69,7 +70,7 @@ impl RequestInfo {
     }
 
     fn read(&mut self, method: &Method, path: &str, query: &Query) {
-        let parts: Vec<&str> = path.trim_matches('/').split('/').filter(|part| !part.is_empty()).collect();
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         let parts = match parts.as_slice() {
             ["api", version, rest @ ..] if !rest.is_empty() => {
                 self.version = (*version).to_owned();
@@ -125,6 +126,7 @@ impl RequestInfo {
         self.resource = next();
         self.name = next();
         self.subresource = next();
+        self.goes_on = parts.next().is_some();
     }
 
     fn refine_verb(&mut self, query: &Query) {
@@ -213,6 +215,22 @@ mod tests {
             "/apis/apps/v1/deployments",
             ["deletecollection", "apps", "v1", "", "deployments", "", ""],
         );
+    }
+
+    #[test]
+    fn parts_of_a_path_are_counted_as_they_stand() {
+        check(Method::GET, "/api/v1//pods", ["get", "", "v1", "", "", "pods", ""]);
+        check(Method::GET, "//api/v1/pods//", ["list", "", "v1", "", "pods", "", ""]);
+        check(Method::GET, "/api/v1/namespaces//pods", ["list", "", "v1", "", "pods", "", ""]);
+        check(Method::GET, "/api/v1/namespaces/a/pods//log", ["list", "", "v1", "a", "pods", "", "log"]);
+        for (path, goes_on) in [
+            ("/api/v1/namespaces/a/pods/b/status", false),
+            ("/api/v1/namespaces/a/pods/b/status/x", true),
+            ("/api/v1/namespaces/a/status/x", true),
+            ("/api/v1/nodes/a/proxy//x", true),
+        ] {
+            assert_eq!(parse(Method::GET, path).goes_on, goes_on, "{path}");
+        }
     }
 
     #[test]

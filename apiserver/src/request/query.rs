@@ -2,7 +2,7 @@
 
 use std::string::FromUtf8Error;
 
-use super::escapes::read_form;
+use machinery::escapes::read_form;
 
 /// Parsed query of a request, in order.
 #[derive(Clone, Debug, Default)]

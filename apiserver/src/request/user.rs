@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use http::HeaderValue;
 use machinery::names;
 
-use super::escapes::unescape;
+use machinery::escapes::unescape;
 
 pub const ANONYMOUS: &str = "system:anonymous";
 pub const UNAUTHENTICATED: &str = "system:unauthenticated";

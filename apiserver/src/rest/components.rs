@@ -40,6 +40,7 @@ enum Health {
 pub async fn read(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
     if call.info.verb == "get" {
+        list::refuse_export(&call.query)?;
         let status = status_of(api, call.name()).await;
         // Upstream's word for the collection, here alone in the singular.
         let resource = GroupResource { group: "", resource: "componentstatus" };

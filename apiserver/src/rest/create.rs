@@ -7,7 +7,7 @@ use machinery::meta;
 use machinery::status::Status;
 use serde_json::Value;
 
-use super::body::{self, Decoded};
+use super::body::Decoded;
 use super::current::Current;
 use super::params::WriteOptions;
 use super::written::Written;
@@ -32,8 +32,7 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     }
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let served = &call.served;
-    let Decoded { object, warnings } =
-        body::decode(&call.body, &call.headers, served.schema, &served.row.gvk(), options.field_validation)?;
+    let Decoded { object, warnings } = call.decode(served.schema, &served.row.gvk(), options.field_validation)?;
     call.warnings.extend(warnings);
     let created = create_object(api, call, object, &options).await?;
     created.answer(call, accept, 201, api.clock.now().as_second())
@@ -83,7 +82,6 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
     owners::dedup(&mut object, &call.warnings, owners::DUPLICATES);
     let resets_managers = machinery::apply::is_reset(&object);
     complete(&mut object, served);
-    let generated = meta::name(&object).is_empty();
     let stamp = system::Stamp { uid: api.new_uid(), now: api.now_text(), suffix: api.random.u64() };
     system::stamp_new(&mut object, served, &stamp);
     // Before admission: what a plug-in fills in is nobody's. An applied object brings its owners with it.
@@ -131,7 +129,7 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
     // Lives until the commit is over.
     let mut beside = request.beside();
     beside.join(&mut companions);
-    commit_new(api, call, object, companions, options.dry_run, generated).await
+    commit_new(api, call, object, companions, options.dry_run).await
 }
 
 /// All that is wrong with a new object.
@@ -177,14 +175,14 @@ async fn commit_new(
     object: Value,
     companions: Commit,
     dry_run: bool,
-    generated: bool,
 ) -> Result<Written, Refused> {
     let (served, name) = (&call.served, meta::name(&object));
     let of = served.group_resource();
     let taken = |by: Option<&Current>| {
-        let mut status = match generated {
-            true => Status::generate_name_conflict(of, name),
-            false => Status::already_exists(of, name),
+        // Upstream says so even of a name that the client chose.
+        let mut status = match meta::text(&object, "metadata.generateName") {
+            "" => Status::already_exists(of, name),
+            _ => Status::generate_name_conflict(of, name),
         };
         if by.is_some_and(|by| meta::is_deleting(&by.object)) {
             status.message = format!("object is being deleted: {}", status.message);

@@ -33,7 +33,10 @@ pub async fn delete(api: &Api, call: &Call) -> Result<Response, Status> {
     let served = &call.served;
     let now = api.clock.now().as_second();
     match outcome {
-        Outcome::Marked(object) => respond::object(call, accept, 200, &object, now),
+        Outcome::Marked(object) => {
+            let code = if options.cascades_by_its_old_name { 202 } else { 200 };
+            respond::object(call, accept, code, &object, now)
+        }
         Outcome::Gone(object) if served.row.answers_deleted() => respond::object(call, accept, 200, &object, now),
         Outcome::Gone(object) => {
             if accept.shape == Shape::Table {
@@ -41,7 +44,7 @@ pub async fn delete(api: &Api, call: &Call) -> Result<Response, Status> {
                 Include::of(&call.query)?;
             }
             let success = status::success(served.group_resource(), call.name(), meta::uid(&object));
-            respond::encoded(accept, 200, &success)
+            call.status(accept, 200, &success)
         }
     }
 }
@@ -55,13 +58,30 @@ pub enum Outcome {
 }
 
 fn parse_options(call: &Call) -> Result<DeleteOptions, Status> {
+    let mut options = read_options(call)?;
+    if !call.served.hooks.has_dependents {
+        options.propagation = Some(Propagation::Background);
+    }
+    Ok(options)
+}
+
+fn read_options(call: &Call) -> Result<DeleteOptions, Status> {
     if call.body.is_empty() {
         return DeleteOptions::parse(&call.query, None);
     }
     let gvk = machinery::gvk::Gvk::new("", "v1", "DeleteOptions");
     let schema = schema::builtin(&gvk).ok_or_else(|| Status::internal_error("no schema for DeleteOptions"))?;
     let decoded = super::body::decode_options(&call.body, &call.headers, schema)?;
+    call.trail.sent(&decoded, say_kind);
     DeleteOptions::parse(&call.query, Some(&decoded))
+}
+
+fn say_kind(options: &mut Value) {
+    for (field, value) in [("kind", "DeleteOptions"), ("apiVersion", "meta.k8s.io/v1")] {
+        if options[field].is_null() {
+            options[field] = value.into();
+        }
+    }
 }
 
 const ATTEMPTS_MAX: usize = 64;

@@ -23,10 +23,12 @@ use crate::catalogue::Served;
 use crate::errors;
 use crate::http_body::{Response, stream};
 use crate::index::{self, field_position, is_selectable};
+use crate::request::Query;
 use crate::store::Revision;
 
 pub async fn get(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
+    refuse_export(&call.query)?;
     match watched_version(&call.query)? {
         None => api.consistent().await.map(|_| ())?,
         Some(version) => wait_for(api, Revision(version)).await?,
@@ -38,6 +40,14 @@ pub async fn get(api: &Api, call: &Call) -> Result<Response, Status> {
     }
     let object = parse(&item)?;
     respond::object(call, accept, 200, &object, api.clock.now().as_second())
+}
+
+/// What older clients may still ask of any object, or part of one, that is read by its name.
+pub fn refuse_export(query: &Query) -> Result<(), Status> {
+    if query.is_true("export") {
+        return Err(Status::bad_request("the export parameter, deprecated since v1.14, is no longer supported"));
+    }
+    Ok(())
 }
 
 fn parse(item: &Item) -> Result<Value, Status> {

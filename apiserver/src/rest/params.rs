@@ -277,6 +277,8 @@ pub struct DeleteOptions {
     pub dry_run: bool,
     pub grace_period_seconds: Option<i64>,
     pub propagation: Option<Propagation>,
+    /// `orphanDependents: false`: whoever says it so is told by the code that the object is still there.
+    pub cascades_by_its_old_name: bool,
     pub uid: Option<String>,
     pub resource_version: Option<String>,
 }
@@ -300,8 +302,10 @@ impl DeleteOptions {
     fn from_body(body: &Value, errors: &mut ErrorList) -> Self {
         let dry_run = machinery::meta::list(body, "dryRun").iter().filter_map(Value::as_str);
         let text = |path: &str| machinery::meta::at(body, path).as_str().map(str::to_owned);
+        let orphan = body["orphanDependents"].as_bool();
         Self {
-            propagation: propagation(body["propagationPolicy"].as_str(), body["orphanDependents"].as_bool(), errors),
+            propagation: propagation(body["propagationPolicy"].as_str(), orphan, errors),
+            cascades_by_its_old_name: orphan == Some(false),
             dry_run: parse_dry_run(dry_run, errors),
             grace_period_seconds: body["gracePeriodSeconds"].as_i64(),
             uid: text("preconditions.uid"),
@@ -310,10 +314,11 @@ impl DeleteOptions {
     }
 
     fn from_query(query: &Query, errors: &mut ErrorList) -> Result<Self, Status> {
-        let orphan = query.text("orphanDependents").map(|_| query.is_true("orphanDependents"));
+        let orphan = query.get("orphanDependents").map(|_| query.is_true("orphanDependents"));
         Ok(Self {
             grace_period_seconds: number(query, "gracePeriodSeconds")?,
             propagation: propagation(query.text("propagationPolicy"), orphan, errors),
+            cascades_by_its_old_name: orphan == Some(false),
             dry_run: parse_dry_run(query.all("dryRun"), errors),
             uid: None,
             resource_version: None,

@@ -88,7 +88,9 @@ pub fn parse(call: &Call) -> Result<(Patch, WriteOptions), Status> {
             return Err(status);
         }
     };
-    Ok((patch, options?))
+    let options = options?;
+    call.trail.patched(&call.headers, &call.body);
+    Ok((patch, options))
 }
 
 /// A patch that is an object, and the fields that it names twice.

@@ -9,7 +9,7 @@ use machinery::meta;
 use machinery::status::Status;
 use serde_json::Value;
 
-use super::body::{self, Decoded};
+use super::body::Decoded;
 use super::carried::carry_over;
 use super::create::{complete, create_object, put, show_empty};
 use super::current::{self, Current};
@@ -59,8 +59,7 @@ pub async fn update(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
     let served = &call.served;
-    let Decoded { mut object, warnings } =
-        body::decode(&call.body, &call.headers, served.schema, &served.row.gvk(), options.field_validation)?;
+    let Decoded { mut object, warnings } = call.decode(served.schema, &served.row.gvk(), options.field_validation)?;
     call.warnings.extend(warnings);
     // The path of a Namespace names it as a namespace too; it is in none.
     let namespace = if served.row.namespaced { call.info.namespace.as_str() } else { "" };
@@ -306,6 +305,7 @@ async fn write(current: &Current, made: Made<'_>) -> Result<Attempt, Status> {
     let mut beside = request.beside();
     beside.join(&mut commit);
     match api.store.commit(commit).await {
+        Ok(_) if removed => Ok(Attempt::Done(Written::removed(new, current.revision))),
         Ok(revision) => Ok(Attempt::Done(Written::stored(new, &value, revision))),
         Err(CommitError::Conflict { key: conflicting, current: newer }) if conflicting == key => {
             if named_version {

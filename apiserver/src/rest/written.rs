@@ -26,6 +26,12 @@ impl Written {
         Self { object, text: None }
     }
 
+    /// Of an object that its last update ended: as that update has it, at the version that was its last.
+    pub fn removed(mut object: Value, last: Revision) -> Self {
+        set_resource_version(&mut object, last);
+        Self::not_stored(object)
+    }
+
     /// `value` is what was stored of the object, at `revision`.
     pub fn stored(mut object: Value, value: &[u8], revision: Revision) -> Self {
         set_resource_version(&mut object, revision);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::client::{CONFIG_MAPS, call, config_map, delete, get, post, put};
+use crate::client::{CONFIG_MAPS, call, config_map, delete, get, patch, post, put};
+use crate::pods::{PODS, account, pod};
 use crate::secure::Secure;
 use crate::support::TestServer;
 
@@ -19,8 +20,10 @@ rules:
 - level: RequestResponse
   omitManagedFields: true
   resources: [{group: '', resources: [configmaps]}]
+- level: Request
+  resources: [{group: '', resources: [secrets]}]
 - level: Metadata
-  resources: [{group: '', resources: [pods, namespaces]}]
+  resources: [{group: '', resources: [pods, 'pods/*', namespaces]}]
 - level: None
 ";
 
@@ -147,6 +150,54 @@ async fn requests_are_written_as_the_policy_says() {
     assert!(
         audited.events().iter().all(|event| event["auditID"] != id(&version) && event["stage"] != "RequestReceived")
     );
+}
+
+/// What came is told as it was read; of what could not be read nothing is.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_are_written_as_they_are_read() {
+    let audited = Audited::start(&[]).await;
+    let client = &audited.server.client;
+    let sent = json!({"metadata": {"name": "a"}, "data": {"k": "v"}, "immutable": false});
+    let made = audited.event(&id(&post(client, CONFIG_MAPS, &sent).await), "ResponseComplete").await;
+    let mut read = sent.clone();
+    (read["kind"], read["apiVersion"]) = (json!("ConfigMap"), json!("v1"));
+    assert_eq!(made["requestObject"], read);
+    let unread = post(client, CONFIG_MAPS, &json!({"metadata": {"name": "b"}, "data": [1]})).await;
+    unread.refused(400, "BadRequest");
+    let unread = audited.event(&id(&unread), "ResponseComplete").await;
+    assert_eq!((unread.get("requestObject"), unread["objectRef"].get("name")), (None, None));
+    let path = format!("{CONFIG_MAPS}/a");
+    let change = json!({"metadata": {"managedFields": [], "uid": made["responseObject"]["metadata"]["uid"]}});
+    let patched = audited.event(&id(&patch(client, &path, "merge", &change).await), "ResponseComplete").await;
+    assert_eq!((&patched["requestObject"], patched["objectRef"].get("uid")), (&change, None));
+    let options = json!({"propagationPolicy": "Background"});
+    let deleted = audited.event(&id(&delete(client, &path, &options).await), "ResponseComplete").await;
+    let read = json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1", "propagationPolicy": "Background"});
+    assert_eq!((&deleted["requestObject"], &deleted["responseObject"]["kind"]), (&read, &json!("Status")));
+}
+
+/// A success that is told by a Status is written down where answers are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_is_written_whole() {
+    let audited = Audited::start(&[]).await;
+    let client = &audited.server.client;
+    account(client).await;
+    post(client, PODS, &pod("a")).await.expect(201);
+    let binding = json!({"metadata": {"name": "a"}, "target": {"kind": "Node", "name": "n"}});
+    let bound = post(client, &format!("{PODS}/a/binding"), &binding).await;
+    let bound = audited.event(&id(&bound), "ResponseComplete").await;
+    assert_eq!(bound["responseStatus"], json!({"metadata": {}, "status": "Success", "code": 201}));
+    assert_eq!((&bound["level"], bound.get("requestObject")), (&json!("Metadata"), None));
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let made = post(client, secrets, &json!({"metadata": {"name": "a"}})).await;
+    let event = audited.event(&id(&made), "ResponseComplete").await;
+    assert_eq!(event["responseStatus"], json!({"metadata": {}, "code": 201}));
+    assert_eq!((&event["requestObject"]["type"], event.get("responseObject")), (&json!("Opaque"), None));
+    let gone = delete(client, &format!("{secrets}/a"), &Value::Null).await;
+    let gone = audited.event(&id(&gone), "ResponseComplete").await;
+    let details = json!({"name": "a", "kind": "secrets", "uid": made.body["metadata"]["uid"]});
+    let told = json!({"metadata": {}, "status": "Success", "details": details, "code": 200});
+    assert_eq!((&gone["responseStatus"], gone.get("responseObject")), (&told, None));
 }
 
 fn root_pod(name: &str) -> Value {

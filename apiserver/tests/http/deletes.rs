@@ -23,7 +23,8 @@ async fn preconditions_and_finalizers_hold_it_back() {
     assert_eq!(get(client, &path).await.expect(200)["metadata"]["deletionGracePeriodSeconds"], 0);
     let more = json!({"metadata": {"finalizers": ["example.com/hold", "example.com/new"]}});
     patch(client, &path, "merge", &more).await.refused(422, "Invalid");
-    patch(client, &path, "merge", &json!({"metadata": {"finalizers": null}})).await.expect(200);
+    let last = patch(client, &path, "merge", &json!({"metadata": {"finalizers": null}})).await.expect(200);
+    assert_eq!(last["metadata"]["resourceVersion"], marked["metadata"]["resourceVersion"], "its end is no version");
     get(client, &path).await.refused(404, "NotFound");
     delete(client, &path, &Value::Null).await.refused(404, "NotFound");
 }
@@ -64,6 +65,41 @@ async fn propagation_is_written_as_finalizers() {
     delete(client, &path, &json!({"propagationPolicy": "Sideways"})).await.refused(422, "Invalid");
     let gone = delete(client, &path, &json!({"propagationPolicy": "Background"})).await.expect(200);
     assert_eq!((&gone["kind"], &gone["status"]), (&json!("Status"), &json!("Success")));
+}
+
+/// By the old name of a cascading deletion the code tells that the object is still there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_in_the_old_words_is_accepted() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let mut object = config_map("a", &json!({}));
+    object["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    post(client, CONFIG_MAPS, &object).await.expect(201);
+    let path = format!("{CONFIG_MAPS}/a");
+    let cascading = json!({"orphanDependents": false});
+    let marked = delete(client, &path, &cascading).await.expect(202);
+    assert_eq!(marked["metadata"]["finalizers"], json!(["example.com/hold"]));
+    delete(client, &format!("{path}?orphanDependents=0"), &Value::Null).await.expect(202);
+    delete(client, &path, &json!({"propagationPolicy": "Background"})).await.expect(200);
+    let left = delete(client, &format!("{path}?orphanDependents="), &Value::Null).await.expect(200);
+    assert_eq!(left["metadata"]["finalizers"], json!(["example.com/hold", "orphan"]));
+    post(client, CONFIG_MAPS, &config_map("b", &json!({}))).await.expect(201);
+    delete(client, &format!("{CONFIG_MAPS}/b"), &cascading).await.expect(200);
+}
+
+/// Nothing belongs to an event: it goes at once, whatever is asked of what belongs to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_has_no_dependents() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    const EVENTS: &str = "/api/v1/namespaces/default/events";
+    for policy in ["Orphan", "Foreground"] {
+        let event = json!({"metadata": {"name": "e"}, "involvedObject": {"namespace": "default"}});
+        post(client, EVENTS, &event).await.expect(201);
+        let gone = delete(client, &format!("{EVENTS}/e"), &json!({"propagationPolicy": policy})).await.expect(200);
+        assert_eq!(gone["kind"], "Status");
+        get(client, &format!("{EVENTS}/e")).await.refused(404, "NotFound");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

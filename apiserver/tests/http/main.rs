@@ -36,6 +36,7 @@ mod refusals;
 mod repair;
 mod reviews;
 mod rights;
+mod routes;
 mod secure;
 mod selectors;
 mod services;

@@ -89,6 +89,13 @@ async fn dry_run_stores_nothing_and_names_are_generated() {
     assert!(name.starts_with("pre-") && name.len() == 9, "{name}");
     assert_ne!(one["metadata"]["name"], two["metadata"]["name"]);
 
+    let both = json!({"metadata": {"generateName": "pre-", "name": name}});
+    let taken = post(client, CONFIG_MAPS, &both).await;
+    taken.refused(409, "AlreadyExists");
+    assert_eq!(taken.headers["retry-after"], "1");
+    let why = "already exists, the server was not able to generate a unique name for the object";
+    assert_eq!(taken.body["message"], format!("configmaps \"{name}\" {why}"));
+
     let namespace = post(client, "/api/v1/namespaces", &generated).await.expect(201);
     assert_eq!(namespace["metadata"]["labels"]["kubernetes.io/metadata.name"], namespace["metadata"]["name"]);
 }

@@ -40,6 +40,7 @@ async fn strangers_are_forbidden_and_false_ones_unauthorized() {
     let anonymous = server.anonymous();
     let refused = get(&anonymous, PODS).await;
     refused.refused(403, "Forbidden");
+    assert_eq!(refused.headers["x-content-type-options"], "nosniff");
     assert_eq!(
         refused.body["message"],
         "pods is forbidden: User \"system:anonymous\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\""

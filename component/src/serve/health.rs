@@ -7,6 +7,8 @@ use std::{
 };
 
 use http::StatusCode;
+use machinery::escapes::read_form;
+use machinery::field::quote;
 
 use crate::metrics::slis;
 
@@ -69,13 +71,13 @@ impl Checks {
     }
 
     fn answer_all(&self, query: &str) -> (StatusCode, String) {
-        let parameters: Vec<_> = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect();
-        let verbose = parameters.iter().any(|(name, _)| *name == "verbose");
-        let mut excluded: BTreeSet<&str> =
-            parameters.iter().filter(|(name, value)| *name == "exclude" && !value.is_empty()).map(|p| p.1).collect();
+        let parameters: Vec<_> = read_form(query).collect();
+        let values = |wanted: &'static str| parameters.iter().filter(move |(name, _)| name == wanted.as_bytes());
+        let verbose = values("verbose").next().is_some();
+        let mut excluded: BTreeSet<_> = values("exclude").map(|(_, name)| String::from_utf8_lossy(name)).collect();
         let (mut report, mut failed) = (String::new(), Vec::new());
         for (name, check) in self.snapshot() {
-            let _ = if excluded.remove(&*name) {
+            let _ = if excluded.remove(name.as_str()) {
                 writeln!(report, "[+]{name} excluded: ok")
             } else if let Err(problem) = self.run(&name, &check) {
                 failed.push(format!("{name}: {problem}"));
@@ -85,7 +87,7 @@ impl Checks {
             };
         }
         if !excluded.is_empty() {
-            let names: Vec<_> = excluded.iter().map(|name| format!("{name:?}")).collect();
+            let names: Vec<_> = excluded.iter().map(|name| quote(name)).collect();
             let _ = writeln!(report, "warn: some health checks cannot be excluded: no matches for {}", names.join(","));
         }
         if !failed.is_empty() {
@@ -118,7 +120,7 @@ mod tests {
 
     #[test]
     fn checks_can_be_excluded_and_asked_for_verbosely() {
-        let (status, text) = checks().answer(None, "verbose&exclude=store&exclude=nothing").unwrap();
+        let (status, text) = checks().answer(None, "verbose&exclude=st%6Fre&exclude=nothing").unwrap();
         assert_eq!(status, 200);
         let warning = "warn: some health checks cannot be excluded: no matches for \"nothing\"\n";
         assert_eq!(text, format!("[+]ping ok\n[+]store excluded: ok\n{warning}readyz check passed\n"));

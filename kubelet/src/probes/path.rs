@@ -1,15 +1,18 @@
 //! The path of an HTTP probe or hook as it goes onto the wire: escaped where users wrote it plainly, as Go's `net/url`
 //! does. Pure.
 
+use machinery::escapes::{escape_path, unescape};
+
 /// What follows the host: with a leading slash, without a fragment.
 pub(super) fn escaped(text: &str) -> String {
-    let whole = |text: &str| with_slash(escape(text.as_bytes()));
+    let whole = |text: &str| with_slash(escape_path(text.as_bytes()));
     let (front, fragment) = text.split_once('#').unwrap_or((text, ""));
     let is_url = !text.bytes().any(|byte| byte < b' ' || byte == 0x7f);
     let (path, query) = front.split_once('?').map_or((front, None), |(path, query)| (path, Some(query)));
     // Upstream takes a text that is no URL for a path, with its marks.
-    let (true, Some(plain), Some(_)) = (is_url, unescaped(path), unescaped(fragment)) else { return whole(text) };
-    let path = if path.bytes().all(|byte| byte == b'%' || is_fine(byte)) { path.to_owned() } else { escape(&plain) };
+    let (true, Some(plain), Some(_)) = (is_url, unescape(path), unescape(fragment)) else { return whole(text) };
+    let path =
+        if path.bytes().all(|byte| byte == b'%' || is_fine(byte)) { path.to_owned() } else { escape_path(&plain) };
     match query {
         Some(query) => format!("{}?{}", with_slash(path), query.replace(' ', "%20")),
         None => with_slash(path),
@@ -20,36 +23,9 @@ fn with_slash(path: String) -> String {
     if path.starts_with('/') { path } else { format!("/{path}") }
 }
 
-/// None where a `%` stands for nothing.
-fn unescaped(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = text.bytes();
-    let mut plain = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        plain.push(match byte {
-            b'%' => u8::try_from(digit(bytes.next())? * 16 + digit(bytes.next())?).ok()?,
-            byte => byte,
-        });
-    }
-    Some(plain)
-}
-
-fn digit(byte: Option<u8>) -> Option<u32> {
-    char::from(byte?).to_digit(16)
-}
-
 /// Needs no escape, and none is made when all of a path are such.
 fn is_fine(byte: u8) -> bool {
-    is_kept(byte) || b"!'()*[]".contains(&byte)
-}
-
-/// Stays as it is where something else is escaped.
-fn is_kept(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(&byte)
-}
-
-fn escape(plain: &[u8]) -> String {
-    let one = |byte: &u8| if is_kept(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
-    plain.iter().map(one).collect()
+    byte.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@!'()*[]".contains(&byte)
 }
 
 #[test]

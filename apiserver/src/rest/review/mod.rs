@@ -8,7 +8,7 @@ use machinery::meta;
 use machinery::status::Status;
 use serde_json::{Value, json};
 
-use super::body::{self, Decoded};
+use super::body::Decoded;
 use super::negotiate::{self, Accept, check_routed};
 use super::params::WriteOptions;
 use super::subresource::bind_named;
@@ -28,7 +28,7 @@ pub async fn create(api: &Api, call: Call) -> Result<Response, Status> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let served = &call.served;
     let Decoded { object: mut review, warnings } =
-        body::decode(&call.body, &call.headers, served.schema, &served.row.gvk(), options.field_validation)?;
+        call.decode(served.schema, &served.row.gvk(), options.field_validation)?;
     machinery::schema::normalize(served.schema, &mut review);
     let namespace = if served.row.namespaced { call.info.namespace.as_str() } else { "" };
     system::ensure_namespace(&mut review, namespace)?;

@@ -11,10 +11,10 @@ use super::call_of;
 use crate::admission::{Operation, Request};
 use crate::api::Api;
 use crate::http_body::Response;
-use crate::rest::body::{self, Decoded};
+use crate::rest::body::Decoded;
 use crate::rest::params::WriteOptions;
 use crate::rest::update::{change_own, check_stored};
-use crate::rest::{Call, respond, system};
+use crate::rest::{Call, system};
 
 pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     let (binding, options) = decode(call)?;
@@ -37,8 +37,7 @@ fn decode(call: &Call) -> Result<(Value, WriteOptions), Status> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let kind = Gvk::new("", "v1", "Binding");
     let schema = schema::builtin(&kind).ok_or_else(|| Status::internal_error("no schema for Binding"))?;
-    let Decoded { mut object, warnings } =
-        body::decode(&call.body, &call.headers, schema, &kind, options.field_validation)?;
+    let Decoded { mut object, warnings } = call.decode(schema, &kind, options.field_validation)?;
     call.warnings.extend(warnings);
     system::ensure_namespace(&mut object, &call.info.namespace)?;
     Ok((object, options))
@@ -74,7 +73,7 @@ async fn bind(api: &Api, call: &Call, mut binding: Value, options: &WriteOptions
     };
     change_own(api, call, options, assigned).await?;
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    respond::encoded(accept, 201, &status)
+    call.status(accept, 201, &status)
 }
 
 /// The pod on its node, told so in its conditions. All else stays as it is: a scheduler's choice is no new wish of the

@@ -20,7 +20,7 @@ use crate::rest::current::Current;
 use crate::rest::delete::delete_object;
 use crate::rest::params::{DeleteOptions, WriteOptions};
 use crate::rest::update::{Part, change};
-use crate::rest::{Call, respond, system};
+use crate::rest::{Call, system};
 
 /// How often a pod that moves on while it is judged is judged anew.
 const ATTEMPTS_MAX: usize = 20;
@@ -38,7 +38,7 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
             Attempt::Evicted => {
                 let success =
                     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-                return respond::encoded(accept, 201, &success);
+                return call.status(accept, 201, &success);
             }
             // Upstream's answer bears no reason.
             Attempt::Ambiguous => {
@@ -46,7 +46,7 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
                     "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
                     "message": AMBIGUOUS, "code": 500,
                 });
-                return respond::encoded(accept, 500, &failure);
+                return call.status(accept, 500, &failure);
             }
             Attempt::Moved => {}
         }
@@ -63,8 +63,7 @@ fn decode(call: &Call) -> Result<DeleteOptions, Status> {
     if body::api_version(&call.body, &call.headers)? == "policy/v1beta1" {
         kind.version = "v1beta1".into();
     }
-    let Decoded { object: mut eviction, warnings } =
-        body::decode(&call.body, &call.headers, schema, &kind, options.field_validation)?;
+    let Decoded { object: mut eviction, warnings } = call.decode(schema, &kind, options.field_validation)?;
     call.warnings.extend(warnings);
     system::ensure_namespace(&mut eviction, &call.info.namespace)?;
     if meta::name(&eviction) != call.name() {

@@ -14,6 +14,7 @@ pub use binding::bind_named;
 
 use std::sync::Arc;
 
+use http::Method;
 use machinery::status::Status;
 
 use super::{Call, list, not_allowed, patch, update};
@@ -33,9 +34,20 @@ pub fn owned_fields(subresource: &str) -> &'static [&'static str] {
 pub async fn dispatch(api: &Arc<Api>, call: Call) -> Result<Response, Status> {
     let name = call.info.subresource.clone();
     let subresource = call.served.row.subresource(&name).ok_or_else(Status::unknown_path)?;
-    // What OPTIONS asks is for the other side to say, and no verb of this one's.
-    let is_for_a_backend = name == "proxy" && call.method == http::Method::OPTIONS;
-    if !subresource.verbs.contains(&call.info.verb.as_str()) && !is_for_a_backend {
+    let is_proxy = name == "proxy";
+    if call.info.verb == "watch" || (call.info.goes_on && !is_proxy) {
+        return Err(Status::unknown_path());
+    }
+    if call.name().is_empty() {
+        return Err(Status::bad_request("name must be provided"));
+    }
+    // What OPTIONS and HEAD ask is for the other side to say, and no verb of this one's.
+    let is_taken = match call.method {
+        Method::OPTIONS => is_proxy,
+        Method::HEAD if !is_proxy => false,
+        _ => subresource.verbs.contains(&call.info.verb.as_str()),
+    };
+    if !is_taken {
         return Err(not_allowed(&call));
     }
     match (name.as_str(), call.info.verb.as_str()) {

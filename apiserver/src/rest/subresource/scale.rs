@@ -11,12 +11,12 @@ use crate::api::Api;
 use crate::http_body::Response;
 use crate::kinds::Column;
 use crate::rest::apply::Configuration;
-use crate::rest::body::{self, Decoded};
+use crate::rest::body::Decoded;
 use crate::rest::params::WriteOptions;
 use crate::rest::patch::{self, Patch, check_name};
 use crate::rest::table::Include;
 use crate::rest::update::{Part, change, check_identity};
-use crate::rest::{Call, managers, not_allowed, respond, system, table};
+use crate::rest::{Call, list, managers, not_allowed, respond, system, table};
 
 const COLUMNS: &[Column] = &[
     table::NAME,
@@ -49,6 +49,7 @@ pub async fn dispatch(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
     let scale = match call.info.verb.as_str() {
         "get" => {
+            list::refuse_export(&call.query)?;
             let found = api.read(&call.served, &call.info.namespace, call.name()).await?;
             scale_of(&found.ok_or_else(|| call.not_found())?.object)
         }
@@ -69,8 +70,7 @@ fn cells(scale: &Value, now: i64) -> Vec<Value> {
 
 async fn update(api: &Api, call: &Call) -> Result<Value, Status> {
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
-    let Decoded { object: mut scale, warnings } =
-        body::decode(&call.body, &call.headers, scale_schema()?, &kind(), options.field_validation)?;
+    let Decoded { object: mut scale, warnings } = call.decode(scale_schema()?, &kind(), options.field_validation)?;
     call.warnings.extend(warnings);
     system::ensure_namespace(&mut scale, &call.info.namespace)?;
     check_name(&scale, call.name())?;

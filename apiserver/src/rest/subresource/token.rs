@@ -11,7 +11,7 @@ use crate::admission::{self, Operation};
 use crate::api::Api;
 use crate::authn::tokens::{Claims, ObjectRef, Private, Tokens};
 use crate::http_body::Response;
-use crate::rest::body::{self, Decoded};
+use crate::rest::body::Decoded;
 use crate::rest::params::WriteOptions;
 use crate::rest::{Call, respond, system};
 
@@ -29,8 +29,7 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let kind = Gvk::new(GROUP, "v1", KIND);
     let schema = schema::builtin(&kind).ok_or_else(|| Status::internal_error("no schema for TokenRequest"))?;
-    let Decoded { object: mut request, warnings } =
-        body::decode(&call.body, &call.headers, schema, &kind, options.field_validation)?;
+    let Decoded { object: mut request, warnings } = call.decode(schema, &kind, options.field_validation)?;
     call.warnings.extend(warnings);
     system::ensure_namespace(&mut request, &call.info.namespace)?;
     let tokens = api.tokens.as_ref().ok_or_else(|| {
