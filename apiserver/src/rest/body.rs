@@ -169,7 +169,7 @@ pub fn judge(found: Vec<String>, expected: &Gvk, validation: FieldValidation) ->
             kind = expected.kind,
             version = machinery::field::quote(&expected.version),
         ))),
-        FieldValidation::Warn => Ok(found),
+        FieldValidation::Warn => Ok(found.iter().flat_map(|text| schema::warnings(text)).collect()),
         FieldValidation::Strict | FieldValidation::Ignore => Ok(Vec::new()),
     }
 }
