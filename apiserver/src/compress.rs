@@ -21,10 +21,10 @@ const PLAIN_BYTES_MAX: usize = 128 * 1024;
 #[derive(Clone, Copy, Debug)]
 pub struct Whole(pub usize);
 
-/// Whether the client takes gzip.
+/// Whether the client takes gzip: as upstream has it, only one that says nothing more of it (`gzip;q=0` is none).
 pub fn is_accepted(headers: &HeaderMap) -> bool {
     let given = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    given.flat_map(|value| value.split(',')).any(|one| one.split(';').next().is_some_and(|name| name.trim() == "gzip"))
+    given.flat_map(|value| value.split(',')).any(|one| one.trim() == "gzip")
 }
 
 /// The same answer, compressed when it is large.
@@ -102,7 +102,10 @@ mod tests {
     #[test]
     fn accepted_encodings_are_read() {
         let headers = |value: &'static str| HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(value))]);
-        assert!(is_accepted(&headers("deflate, gzip;q=0.8")) && is_accepted(&headers("gzip")));
-        assert!(!is_accepted(&headers("identity, gzipped")) && !is_accepted(&HeaderMap::new()));
+        assert!(is_accepted(&headers("deflate , gzip")) && is_accepted(&headers("gzip")));
+        for other in ["identity, gzipped", "gzip;q=0", "gzip; q=0.8", "deflate"] {
+            assert!(!is_accepted(&headers(other)), "{other}");
+        }
+        assert!(!is_accepted(&HeaderMap::new()));
     }
 }

@@ -111,9 +111,11 @@ impl Limits {
         (self.reads.take_peak(), self.writes.take_peak())
     }
 
-    /// How long a request may take: the server's limit, or less when the client asks for less.
-    pub fn deadline(&self, query: &Query) -> Result<Duration, Status> {
-        let Some(asked) = query.text("timeout") else { return Ok(self.request_timeout) };
+    /// How long a request may take: the server's limit, or less when the client asks for less. Watches and streams are
+    /// not asked.
+    pub fn deadline(&self, info: &RequestInfo, query: &Query) -> Result<Duration, Status> {
+        let asked = query.text("timeout").filter(|_| !is_long_running(info));
+        let Some(asked) = asked else { return Ok(self.request_timeout) };
         // Less than nothing is as if nothing was said.
         let (asked, is_negative) = asked.strip_prefix('-').map_or((asked, false), |rest| (rest, true));
         let asked = component::flags::parse_duration(asked)

@@ -144,13 +144,13 @@ async fn within(
     info: RequestInfo,
     notes: &Notes,
 ) -> Result<Response, Status> {
-    let (is_long, deadline) = (is_long_running(&info), server.api.limits.deadline(&query));
+    let (is_long, deadline) = (is_long_running(&info), server.api.limits.deadline(&info, &query)?);
     // On the heap: it is large, and what waits for it is moved several times.
     let answer = Box::pin(route(server, request, body, query, info, notes));
     if is_long {
         return answer.await;
     }
-    let answer = tokio::time::timeout(deadline?, answer).await;
+    let answer = tokio::time::timeout(deadline, answer).await;
     answer.unwrap_or_else(|_| {
         notes.observed.terminated("504");
         Err(Status::timeout("request did not complete within the allotted timeout"))
@@ -222,8 +222,8 @@ async fn place(
     if is_long_running(info) && info.verb != "watch" {
         return Ok(Ok(None));
     }
-    let (marks, place) =
-        api.limits.enter(info, user, objects_read(api, info, query), api.limits.deadline(query)?).await;
+    let deadline = api.limits.deadline(info, query)?;
+    let (marks, place) = api.limits.enter(info, user, objects_read(api, info, query), deadline).await;
     if let Some(marks) = marks {
         observed.sorted(marks);
     }

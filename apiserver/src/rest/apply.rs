@@ -17,8 +17,8 @@ use crate::authz;
 /// An applied configuration, as it was sent.
 pub struct Configuration {
     pub tree: Value,
-    /// What is said twice in it, in upstream's words.
-    twice: Option<String>,
+    /// The keys that it gives twice, in upstream's words.
+    twice: Vec<String>,
 }
 
 impl Configuration {
@@ -36,7 +36,7 @@ impl Configuration {
                 "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {what} into Go value of type map[string]interface {{}}"
             )));
         }
-        Ok(Self { tree, twice: twice(body) })
+        Ok(Self { tree, twice: schema::given_twice(body) })
     }
 
     /// Whether it says that it is of the kind.
@@ -52,52 +52,18 @@ impl Configuration {
 
     /// What `fieldValidation` makes of keys that are given twice. Unknown fields are never taken, whatever it says.
     pub fn judge(&self, call: &Call, options: &WriteOptions) -> Result<(), Status> {
-        match (&self.twice, options.field_validation) {
-            (Some(text), FieldValidation::Strict) => {
-                Err(Status::bad_request(format!("error strict decoding YAML: {text}")))
+        match options.field_validation {
+            FieldValidation::Strict if !self.twice.is_empty() => {
+                let why = schema::unmarshal_errors(&self.twice);
+                return Err(Status::bad_request(format!(
+                    "error strict decoding YAML: error converting YAML to JSON: {why}"
+                )));
             }
-            (Some(text), FieldValidation::Warn) => {
-                call.warnings.add(text.clone());
-                Ok(())
-            }
-            _ => Ok(()),
+            FieldValidation::Warn => call.warnings.extend(self.twice.iter().cloned()),
+            FieldValidation::Strict | FieldValidation::Ignore => {}
         }
+        Ok(())
     }
-}
-
-fn twice(body: &[u8]) -> Option<String> {
-    if let Ok(decoded) = schema::decode_tree(body) {
-        let first = decoded.strict.first()?;
-        let path = first.trim_start_matches("duplicate field ").trim_matches('"');
-        let key = path.rsplit('.').next().unwrap_or(path);
-        let line = 1;
-        return Some(already_set(line, key));
-    }
-    // The library's own tree refuses what is given twice, and says where.
-    let error = serde_yaml_ng::from_slice::<serde_yaml_ng::Value>(body).err()?;
-    let text = error.to_string();
-    let key = text.split_once("duplicate entry with key ")?.1.split('"').nth(1)?.to_owned();
-    let line = error.location().map_or(1, |at| line_of_second(body, &key, at.line(), at.column()));
-    Some(already_set(line, &key))
-}
-
-/// The line of the value that a key is given the second time, in a mapping that begins at this place: the library tells no
-/// more than that. In a mapping within one line there is nothing to look for.
-fn line_of_second(body: &[u8], key: &str, line: usize, column: usize) -> usize {
-    let text = String::from_utf8_lossy(body);
-    let value = |line: &str| {
-        let rest = line.get(column - 1..)?;
-        let rest = rest.strip_prefix(['"', '\'']).unwrap_or(rest).strip_prefix(key)?;
-        let rest = rest.strip_prefix(['"', '\'']).unwrap_or(rest).trim_start().strip_prefix(':')?;
-        Some(rest.trim().is_empty())
-    };
-    let mut given = text.lines().enumerate().skip(line - 1).filter_map(|(at, text)| Some((at, value(text)?)));
-    given.nth(1).map_or(line, |(at, is_below)| at + 1 + usize::from(is_below))
-}
-
-fn already_set(line: usize, key: &str) -> String {
-    let key = machinery::field::quote(key);
-    format!("error converting YAML to JSON: yaml: unmarshal errors:\n  line {line}: key {key} already set in map")
 }
 
 /// The stored object with the configuration applied.
@@ -156,26 +122,4 @@ pub fn authorize_create(api: &Api, call: &Call) -> Result<(), Status> {
 fn typed(call: &Call, applied: Value) -> Result<Value, Status> {
     let decoded = schema::decode_value(call.served.schema, applied);
     decoded.map(|decoded| decoded.object).map_err(|error| Status::unexplained(error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_said_twice_is_found_in_both_notations() {
-        let found = |body: &str| Configuration::parse(body.as_bytes()).ok().and_then(|parsed| parsed.twice);
-        assert_eq!(found("a: 1\nb: 2\n"), None);
-        assert_eq!(found(r#"{"a": 1, "b": {"a": 2}}"#), None);
-        let twice = found("a: 1\nb: 2\na: 3\n").expect("a is given twice");
-        assert!(twice.ends_with("line 3: key \"a\" already set in map"), "{twice}");
-        for (body, line) in [
-            ("\na: 1\nb:\n  c: 1\n  d: 2\n  'c': 3\n", "line 6: key \"c\""),
-            ("b:\n- c: 1\n  d: 2\n  c:\n    e: 3\n", "line 5: key \"c\""),
-            ("a: 1\nb: {c: 1, c: 2}\n", "line 2: key \"c\""),
-        ] {
-            assert!(found(body).is_some_and(|twice| twice.contains(line)), "{body}: {:?}", found(body));
-        }
-        assert!(found(r#"{"b": {"c": 1, "c": 2}}"#).is_some_and(|twice| twice.contains("\"c\"")));
-    }
 }

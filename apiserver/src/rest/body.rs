@@ -169,7 +169,7 @@ pub fn judge(found: Vec<String>, expected: &Gvk, validation: FieldValidation) ->
             kind = expected.kind,
             version = machinery::field::quote(&expected.version),
         ))),
-        FieldValidation::Warn => Ok(found),
+        FieldValidation::Warn => Ok(found.iter().flat_map(|text| schema::warnings(text)).collect()),
         FieldValidation::Strict | FieldValidation::Ignore => Ok(Vec::new()),
     }
 }
@@ -177,11 +177,24 @@ pub fn judge(found: Vec<String>, expected: &Gvk, validation: FieldValidation) ->
 /// Whether an object says that it is of the expected kind; one that says nothing is.
 pub fn check_kind(object: &Value, expected: &Gvk) -> Result<(), Status> {
     let Some((given, why)) = foreign_kind(object, expected)? else { return Ok(()) };
+    if is_other_version(&given, expected) {
+        let (given, expected) = (given.api_version(), expected.api_version());
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({given}) does not match the expected API version ({expected})"
+        )));
+    }
     let version = machinery::field::quote(&given.version);
     Err(Status::bad_request(format!(
         "{} in version {version} cannot be handled as a {}: {why}",
         given.kind, expected.kind
     )))
+}
+
+/// Whether upstream has one internal type for both, and so reads the one where it wants the other.
+fn is_other_version(given: &Gvk, expected: &Gvk) -> bool {
+    given.kind == expected.kind
+        && internal_package(&given.group) == internal_package(&expected.group)
+        && schema::builtin(given).is_some()
 }
 
 /// What another kind the object says it is of, and why that cannot be taken.
@@ -240,6 +253,33 @@ mod tests {
         let told = refused(&error, &Gvk::new("", "v1", "Pod"), b"[]", Format::Json).message;
         assert!(told.starts_with("the object provided is unrecognized (must be of type Pod): couldn't get"), "{told}");
         assert!(told.ends_with("into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" } (5b5d)"), "{told}");
+    }
+
+    #[test]
+    fn another_version_is_told_by_its_name() {
+        let told = |given: (&str, &str), expected: Gvk| {
+            let object = serde_json::json!({"apiVersion": given.0, "kind": given.1});
+            check_kind(&object, &expected).expect_err("it is another").message
+        };
+        for (given, group, version) in [
+            (("autoscaling/v2", "HorizontalPodAutoscaler"), "autoscaling", "v1"),
+            (("autoscaling/v1", "HorizontalPodAutoscaler"), "autoscaling", "v2"),
+            (("events.k8s.io/v1", "Event"), "", "v1"),
+            (("v1", "Event"), "events.k8s.io", "v1"),
+        ] {
+            let expected = Gvk::new(group, version, given.1);
+            let wanted = format!(
+                "the API version in the data ({}) does not match the expected API version ({})",
+                given.0,
+                expected.api_version()
+            );
+            assert_eq!(told(given, expected), wanted);
+        }
+        let unknown = told(
+            ("autoscaling/v9", "HorizontalPodAutoscaler"),
+            Gvk::new("autoscaling", "v1", "HorizontalPodAutoscaler"),
+        );
+        assert!(unknown.contains("no kind \"HorizontalPodAutoscaler\" is registered"), "{unknown}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! from the cached bodies: no copy of the objects is made to answer it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -25,6 +26,9 @@ use crate::http_body::{Response, stream};
 use crate::index::{self, field_position, is_selectable};
 use crate::request::Query;
 use crate::store::Revision;
+
+/// How long a read waits for a version that does not exist yet: another server may have told of it.
+const VERSION_DEADLINE: Duration = Duration::from_secs(3);
 
 pub async fn get(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
@@ -54,13 +58,10 @@ fn parse(item: &Item) -> Result<Value, Status> {
     serde_json::from_slice(&item.body).map_err(Status::internal_error)
 }
 
-/// Waits until the cache has seen `revision`; a version from the future is told so at the deadline.
+/// Waits until the cache has seen `revision`; one that does not come in time is told to lie in the future.
 pub async fn wait_for(api: &Api, revision: Revision) -> Result<(), Status> {
-    if api.cache.revision() >= revision {
-        return Ok(());
-    }
-    let newest = api.consistent().await?;
-    if newest < revision { Err(errors::too_large(revision.0, newest.0)) } else { Ok(()) }
+    let comes = tokio::time::timeout(VERSION_DEADLINE, api.cache.wait_for(revision)).await;
+    comes.map_err(|_| errors::too_large(revision.0, api.cache.revision().0))
 }
 
 /// What a list found, not yet encoded.

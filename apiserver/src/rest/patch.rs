@@ -16,13 +16,14 @@ use serde_json::Value;
 use super::Call;
 use super::apply::{self, Configuration};
 use super::body;
+use super::negotiate::Accept;
 use super::params::{FieldValidation, WriteOptions};
 use super::update::{Part, change, check_versioned};
 use crate::api::Api;
 use crate::http_body::Response;
 
 pub async fn patch(api: &Api, call: &Call) -> Result<Response, Status> {
-    let accept = call.accept()?;
+    let accept = accept(call)?;
     let (patch, options) = parse(call)?;
     let served = &call.served;
     let now = api.clock.now().as_second();
@@ -50,8 +51,27 @@ pub enum Patch {
     Change(Change),
 }
 
-/// Any other patch.
+/// Any other patch, as it was sent: it is read once its object is found.
 pub struct Change {
+    notation: Notation,
+    body: Bytes,
+}
+
+/// What a patch says that it is.
+enum Form {
+    Apply,
+    Change(Notation),
+}
+
+#[derive(Clone, Copy)]
+enum Notation {
+    Json,
+    Merge,
+    Strategic,
+}
+
+/// A patch that was read.
+struct Difference {
     kind: Kind,
     /// What a strict decoder objects to in the patch itself.
     strict: Vec<String>,
@@ -63,46 +83,51 @@ enum Kind {
     Strategic(Value),
 }
 
-/// Reads the patch of a request and its options.
+impl Form {
+    fn of(call: &Call) -> Result<Self, Status> {
+        let media_type = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        Ok(match media_type.split(';').next().unwrap_or_default().trim() {
+            "application/json-patch+json" => Self::Change(Notation::Json),
+            "application/merge-patch+json" => Self::Change(Notation::Merge),
+            "application/strategic-merge-patch+json" => Self::Change(Notation::Strategic),
+            "application/apply-patch+yaml" => Self::Apply,
+            // The router's words.
+            _ => {
+                let mut status = Status::unsupported_media_type("415: Unsupported Media Type");
+                status.details = Some(Details::default());
+                return Err(status);
+            }
+        })
+    }
+}
+
+/// What the answer may be, for a patch of a form that is known.
+pub fn accept(call: &Call) -> Result<Accept, Status> {
+    Form::of(call)?;
+    call.accept()
+}
+
+/// Reads the options of a request, and its configuration.
 pub fn parse(call: &Call) -> Result<(Patch, WriteOptions), Status> {
-    let media_type = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = media_type.split(';').next().unwrap_or_default().trim();
-    let options = WriteOptions::parse_patch(&call.query, media_type == "application/apply-patch+yaml");
-    let prefixed = |error: String| Status::bad_request(format!("error decoding patch: {error}"));
-    let change = |kind, strict| Patch::Change(Change { kind, strict });
-    let patch = match media_type {
-        "application/json-patch+json" => change(Kind::Json(call.body.clone()), json_strict(&call.body)),
-        "application/merge-patch+json" => {
-            let (tree, strict) = tree(&call.body).map_err(prefixed)?;
-            change(Kind::Merge(tree), strict)
-        }
-        "application/strategic-merge-patch+json" => {
-            let (tree, strict) = tree(&call.body).map_err(Status::bad_request)?;
-            change(Kind::Strategic(tree), strict)
-        }
-        "application/apply-patch+yaml" => Patch::Apply(Configuration::parse(&call.body)?),
-        // The router's words.
-        _ => {
-            let mut status = Status::unsupported_media_type("415: Unsupported Media Type");
-            status.details = Some(Details::default());
-            return Err(status);
-        }
+    let form = Form::of(call)?;
+    let options = WriteOptions::parse_patch(&call.query, matches!(form, Form::Apply))?;
+    let patch = match form {
+        Form::Apply => Patch::Apply(Configuration::parse(&call.body)?),
+        Form::Change(notation) => Patch::Change(Change { notation, body: call.body.clone() }),
     };
-    let options = options?;
     call.trail.patched(&call.headers, &call.body);
     Ok((patch, options))
 }
 
-/// A patch that is an object, and the fields that it names twice.
+/// A patch that is an object, or nothing, and the fields that it names twice.
 fn tree(body: &[u8]) -> Result<(Value, Vec<String>), String> {
     let decoded = schema::decode_tree(body).map_err(|error| error.to_string())?;
     let kind = match &decoded.object {
-        Value::Object(_) => return Ok((decoded.object, decoded.strict)),
+        Value::Object(_) | Value::Null => return Ok((decoded.object, decoded.strict)),
         Value::Array(_) => "array",
         Value::String(_) => "string",
         Value::Number(_) => "number",
         Value::Bool(_) => "bool",
-        Value::Null => return Ok((Value::Object(serde_json::Map::new()), decoded.strict)),
     };
     Err(format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"))
 }
@@ -122,7 +147,24 @@ fn json_strict(body: &[u8]) -> Vec<String> {
     unknown.chain(twice).collect()
 }
 
-impl Change {
+impl Difference {
+    fn read(Change { notation, body }: &Change) -> Result<Self, Status> {
+        Ok(match notation {
+            Notation::Json => Self { kind: Kind::Json(body.clone()), strict: json_strict(body) },
+            Notation::Merge => {
+                let refuse = |error| Status::bad_request(format!("error decoding patch: {error}"));
+                let (change, strict) = tree(body).map_err(refuse)?;
+                Self { kind: Kind::Merge(change), strict }
+            }
+            Notation::Strategic => {
+                let (change, strict) = tree(body).map_err(Status::bad_request)?;
+                // No map is an empty map to Go.
+                let change = if change.is_null() { Value::Object(serde_json::Map::new()) } else { change };
+                Self { kind: Kind::Strategic(change), strict }
+            }
+        })
+    }
+
     /// What the patch makes of an object of a schema, as a tree that nobody has looked at yet.
     fn apply(&self, schema: &Schema, old: &Value) -> Result<Value, Status> {
         let mut object = old.clone();
@@ -134,7 +176,9 @@ impl Change {
         applied.map_err(told)?;
         Ok(object)
     }
+}
 
+impl Change {
     /// The patched object of a kind, decoded as a body would be.
     pub fn decoded(
         &self,
@@ -143,25 +187,26 @@ impl Change {
         call: &Call,
         options: &WriteOptions,
     ) -> Result<Value, Status> {
-        let patched = self.apply(schema, old)?;
-        let blamed = match &self.kind {
+        let difference = Difference::read(self)?;
+        let patched = difference.apply(schema, old)?;
+        let blamed = match &difference.kind {
             Kind::Strategic(change) => schema::go_map(change),
             Kind::Json(_) | Kind::Merge(_) => patched.to_string(),
         };
         let refuse =
             |why: String| Status::invalid("", "", "", &vec![Error::invalid(&Path::new("patch"), blamed.clone(), why)]);
         // A strategic merge patch cannot change the kind: nobody reads it there.
-        if !matches!(self.kind, Kind::Strategic(_))
+        if !matches!(self.notation, Notation::Strategic)
             && let Some((_, why)) = body::foreign_kind(&patched, kind)?
         {
             return Err(refuse(why));
         }
-        let decoded = match &self.kind {
-            Kind::Strategic(_) => schema::restore(schema, patched),
-            Kind::Json(_) | Kind::Merge(_) => schema::decode_value(schema, patched),
+        let decoded = match self.notation {
+            Notation::Strategic => schema::restore(schema, patched),
+            Notation::Json | Notation::Merge => schema::decode_value(schema, patched),
         };
         let decoded = decoded.map_err(|error| refuse(error.to_string()))?;
-        let strict = [self.strict.as_slice(), &decoded.strict].concat();
+        let strict = [difference.strict, decoded.strict].concat();
         match options.field_validation {
             FieldValidation::Strict if !strict.is_empty() => {
                 return Err(refuse(format!("strict decoding error: {}", strict.join(", "))));

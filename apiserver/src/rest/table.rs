@@ -43,7 +43,7 @@ pub fn of_view(columns: &[Column], object: &Value, cells: Vec<Value>, include: I
     let metadata = json!({"resourceVersion": meta::resource_version(object)});
     let row = included(json!({"cells": cells}), include, object, || object.clone());
     let columns = columns.iter().map(|column| definition(column, "")).collect();
-    table(metadata, columns, vec![row])
+    table(metadata, Some(columns), vec![row])
 }
 
 /// What each row carries of its object (`includeObject` of the request).
@@ -78,7 +78,7 @@ pub fn row(served: &Served, object: &Value, now: i64, include: Include) -> Value
 
 fn included(mut row: Value, include: Include, object: &Value, whole: impl FnOnce() -> Value) -> Value {
     match include {
-        Include::None => {}
+        Include::None => row["object"] = Value::Null,
         Include::Metadata => row["object"] = partial(object),
         Include::Object => row["object"] = whole(),
     }
@@ -87,13 +87,13 @@ fn included(mut row: Value, include: Include, object: &Value, whole: impl FnOnce
 
 /// `with_columns` is false for all but the first table of a watch.
 pub fn of_rows(served: &Served, metadata: Value, rows: Vec<Value>, with_columns: bool) -> Value {
-    let columns = if with_columns { served.hooks.columns } else { &[] };
     // Upstream marks a VolumeAttachment's attacher so, too.
     let format = |column: &Column| if matches!(column.name, "Name" | "Attacher") { "name" } else { "" };
-    table(metadata, columns.iter().map(|column| definition(column, format(column))).collect(), rows)
+    let columns = || served.hooks.columns.iter().map(|column| definition(column, format(column))).collect();
+    table(metadata, with_columns.then(columns), rows)
 }
 
-fn table(metadata: Value, columns: Vec<Value>, rows: Vec<Value>) -> Value {
+fn table(metadata: Value, columns: Option<Vec<Value>>, rows: Vec<Value>) -> Value {
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
         "columnDefinitions": columns, "rows": rows,

@@ -326,12 +326,7 @@ impl Encoder {
         let view = match self.accept.shape {
             Shape::Object if self.served.is_view() => self.served.shown(&object),
             Shape::Object => object,
-            Shape::Table => {
-                let row = table::row(&self.served, &object, self.api.clock.now().as_second(), self.include);
-                let metadata = json!({"resourceVersion": item.revision.to_string()});
-                let with_columns = !std::mem::replace(&mut self.columns_sent, true);
-                table::of_rows(&self.served, metadata, vec![row], with_columns)
-            }
+            Shape::Table => self.table(&object, item.revision, self.include),
             Shape::Partial | Shape::PartialList => respond::partial(&object),
         };
         self.event(kind.as_str(), &view)
@@ -342,17 +337,27 @@ impl Encoder {
         if ends_initial {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
+        let row = &self.served.row;
+        let mut object = json!({"kind": row.kind, "apiVersion": row.api_version(), "metadata": metadata});
+        machinery::schema::normalize(self.served.schema, &mut object);
         let object = match self.accept.shape {
-            Shape::Table => table::of_rows(&self.served, metadata, Vec::new(), false),
-            Shape::Partial | Shape::PartialList => respond::partial(&json!({"metadata": metadata})),
-            Shape::Object => {
-                let row = &self.served.row;
-                let mut object = json!({"kind": row.kind, "apiVersion": row.api_version(), "metadata": metadata});
-                machinery::schema::normalize(self.served.schema, &mut object);
-                object
+            Shape::Table => {
+                // The annotation is told in any case.
+                let bare = ends_initial && self.include == Include::None;
+                self.table(&object, revision, if bare { Include::Metadata } else { self.include })
             }
+            Shape::Partial | Shape::PartialList => respond::partial(&object),
+            Shape::Object => object,
         };
         self.event("BOOKMARK", &object)
+    }
+
+    /// A table of one row; the first of a watch has the columns.
+    fn table(&mut self, object: &Value, revision: Revision, include: Include) -> Value {
+        let row = table::row(&self.served, object, self.api.clock.now().as_second(), include);
+        let metadata = json!({"resourceVersion": revision.to_string()});
+        let with_columns = !std::mem::replace(&mut self.columns_sent, true);
+        table::of_rows(&self.served, metadata, vec![row], with_columns)
     }
 
     fn error(&mut self, status: &Status) -> Option<Bytes> {

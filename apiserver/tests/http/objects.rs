@@ -1,8 +1,9 @@
 //! Create, get, update, dry run, generated names, field validation.
 
+use http::Method;
 use serde_json::json;
 
-use crate::client::{CONFIG_MAPS, config_map, get, post, put};
+use crate::client::{CONFIG_MAPS, call, config_map, get, post, put};
 use crate::support::TestServer;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,6 +120,33 @@ async fn unknown_fields_are_ignored_told_or_refused() {
     let message = strict.body["message"].as_str().unwrap();
     assert!(message.ends_with("strict decoding error: unknown field \"dta\""), "{message}");
     post(client, &with("Loose"), &wrong).await.refused(422, "Invalid");
+}
+
+/// YAML is turned into JSON first. That names each key that is there twice, with the line of its later value.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_yaml_gives_twice_are_told_by_their_lines() {
+    let server = TestServer::start(&[]).await;
+    let text = "kind: ConfigMap\nmetadata: {name: a}\nbad: 1\nalso: 1\ndata:\n  k: v\n  l: v\n  k: w\n  l:\n    x\n";
+    let post = async |validation: &str| {
+        let path = format!("{CONFIG_MAPS}?fieldValidation={validation}&dryRun=All");
+        call(&server.client, Method::POST, &path, &[("content-type", "application/yaml")], text).await
+    };
+    let warned = post("Warn").await;
+    let told = [
+        r#"299 - "line 8: key \"k\" already set in map""#,
+        r#"299 - "line 10: key \"l\" already set in map""#,
+        r#"299 - "unknown field \"also\"""#,
+        r#"299 - "unknown field \"bad\"""#,
+    ];
+    assert_eq!(warned.warnings(), told);
+    assert_eq!(warned.expect(201)["data"], json!({"k": "w", "l": "x"}));
+    let strict = post("Strict").await;
+    strict.refused(400, "BadRequest");
+    assert_eq!(
+        strict.body["message"],
+        "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: yaml: unmarshal errors:\n  line 8: key \"k\" already set in map\n  line 10: key \"l\" already set in map, unknown field \"also\", unknown field \"bad\""
+    );
+    assert!(post("Ignore").await.warnings().is_empty());
 }
 
 /// Nothing is stored, so nothing has a version of its own.

@@ -106,6 +106,39 @@ async fn what_a_patch_gets_wrong_is_told_as_its_own() {
         "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"
     );
     patch(client, &format!("{CONFIG_MAPS}/none"), "merge", &json!({})).await.refused(404, "NotFound");
+    // Nothing is no change in two notations, and no patch in the third.
+    for (kind, code) in [("strategic-merge", 200), ("json", 200), ("merge", 400)] {
+        let reply = patch(client, &path, kind, &json!(null)).await;
+        assert_eq!(reply.code, code, "{kind}: {}", reply.body);
+        assert!(code == 200 || reply.body["message"] == "Invalid JSON Patch", "{}", reply.body);
+    }
+}
+
+/// What is wrong first with a request that has much wrong: each is mended in turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patch_is_refused_for_its_form_then_its_options_then_its_object_then_itself() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    post(client, CONFIG_MAPS, &config_map("a", &json!({}))).await.expect(201);
+    for kind in ["application/merge-patch+json", "application/strategic-merge-patch+json"] {
+        let (bad, none) = ("?fieldValidation=Bad", format!("{CONFIG_MAPS}/none"));
+        for (path, kind, accept, code) in [
+            (format!("{none}{bad}"), "text/plain", "text/plain", 415),
+            (format!("{none}{bad}"), kind, "text/plain", 406),
+            (format!("{none}{bad}"), kind, "application/json", 422),
+            (none, kind, "application/json", 404),
+            (format!("{CONFIG_MAPS}/a"), kind, "application/json", 400),
+        ] {
+            let headers = [("content-type", kind), ("accept", accept)];
+            let reply = call(client, http::Method::PATCH, &path, &headers, "{").await;
+            assert_eq!(reply.code, code, "{path}: {}", reply.body);
+        }
+    }
+    let scale = format!("{DEPLOYMENTS}/none/scale");
+    for (kind, code) in [("text/plain", 415), ("application/merge-patch+json", 406)] {
+        let headers = [("content-type", kind), ("accept", "text/plain")];
+        assert_eq!(call(client, http::Method::PATCH, &scale, &headers, "{").await.code, code);
+    }
 }
 
 /// Upstream keeps a revision's data as bytes, and finds no field in them to merge.
@@ -147,17 +180,17 @@ async fn a_configuration_is_of_the_kind_and_fits_it() {
     let refused = apply(client, &path, &managed).await;
     assert_eq!(refused.body["message"], "metadata.managedFields must be nil");
     let headers = [("content-type", "application/apply-patch+yaml")];
-    let twice = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  k: v\n  k: w\n";
+    let twice = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  k: v\n  l: v\n  k: w\n  l: w\n";
     let strict = call(client, http::Method::PATCH, &format!("{path}&fieldValidation=Strict"), &headers, twice).await;
     strict.refused(400, "BadRequest");
-    let told = strict.body["message"].as_str().unwrap_or_default();
-    assert!(
-        told.starts_with("error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:"),
-        "{told}"
+    assert_eq!(
+        strict.body["message"],
+        "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  line 7: key \"k\" already set in map\n  line 8: key \"l\" already set in map"
     );
     let warned = call(client, http::Method::PATCH, &path, &headers, twice).await;
-    assert_eq!(warned.warnings().len(), 1);
-    assert_eq!(warned.expect(201)["data"], json!({"k": "w"}));
+    let told = [r#"299 - "line 7: key \"k\" already set in map""#, r#"299 - "line 8: key \"l\" already set in map""#];
+    assert_eq!(warned.warnings(), told);
+    assert_eq!(warned.expect(201)["data"], json!({"k": "w", "l": "w"}));
     let mut strange = config_map("b", &json!({}));
     strange["metadata"]["uid"] = json!("none");
     apply(client, &format!("{CONFIG_MAPS}/b?fieldManager=m"), &strange).await.refused(409, "Conflict");

@@ -77,7 +77,7 @@ async fn rows_carry_what_was_asked_for() {
     {
         for path in [&one, CONFIG_MAPS] {
             let shown = get_as(client, &format!("{path}?includeObject={include}"), table).await.expect(200);
-            let row = &shown["rows"][0]["object"];
+            let row = shown["rows"][0].get("object").expect("an object, or null");
             assert_eq!(row["kind"].as_str().unwrap_or_default(), kind, "{path} {include}");
             assert_eq!(row["data"]["k"] == "v", kind == "ConfigMap");
         }
@@ -123,5 +123,42 @@ async fn views_are_of_the_version_that_was_asked_for() {
         refused.refused(406, "NotAcceptable");
         let why = "you requested PartialObjectMetadata, but the requested object is a list (*core.ConfigMapList)";
         assert_eq!(refused.body["message"], why);
+    }
+}
+
+/// A bookmark is a row, too, of an object that has nothing but a version, and names the columns when it comes first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watched_table_names_its_columns_once() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let events = async |query: &str| -> Vec<Value> {
+        let path = format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1&allowWatchBookmarks=1{query}");
+        match get_as(client, &path, "application/json;as=Table;v=v1;g=meta.k8s.io").await.expect(200) {
+            Value::String(lines) => lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect(),
+            one => vec![one],
+        }
+    };
+    let columns = |event: &Value| event["object"]["columnDefinitions"].as_array().map(Vec::len);
+    let first = events("").await;
+    assert_eq!((&first[0]["type"], columns(&first[0])), (&json!("BOOKMARK"), Some(3)));
+    for name in ["a", "b"] {
+        post(client, CONFIG_MAPS, &config_map(name, &json!({}))).await.expect(201);
+    }
+    for (include, added, last) in [
+        ("Object", json!("ConfigMap"), "ConfigMap"),
+        ("Metadata", json!("PartialObjectMetadata"), "PartialObjectMetadata"),
+        ("None", Value::Null, "PartialObjectMetadata"),
+    ] {
+        let events = events(&format!("&includeObject={include}")).await;
+        let kinds: Vec<&Value> = events.iter().map(|event| &event["type"]).collect();
+        assert_eq!(kinds, ["ADDED", "ADDED", "BOOKMARK"]);
+        assert_eq!(events.iter().map(columns).collect::<Vec<_>>(), [Some(3), None, None]);
+        assert_eq!(events[1]["object"]["rows"][0]["object"]["kind"], added);
+        let (table, row) = (&events[2]["object"], &events[2]["object"]["rows"][0]);
+        assert_eq!((&row["cells"][0], &row["object"]["kind"]), (&json!(""), &json!(last)));
+        let version = &table["metadata"]["resourceVersion"];
+        assert_eq!(table["metadata"], json!({"resourceVersion": version}));
+        let metadata = json!({"resourceVersion": version, "annotations": {"k8s.io/initial-events-end": "true"}});
+        assert_eq!(row["object"]["metadata"], metadata);
     }
 }

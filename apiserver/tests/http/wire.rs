@@ -225,27 +225,6 @@ async fn watches_are_told_in_protobuf() {
     assert_eq!(told, [("ADDED", &json!("a")), ("DELETED", &json!("a"))]);
 }
 
-/// A watch as table, and the bookmarks of views.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_watched_table_names_its_columns_once() {
-    let server = TestServer::start(&[]).await;
-    for name in ["a", "b"] {
-        post(&server.client, CONFIG_MAPS, &config_map(name, &json!({}))).await.expect(201);
-    }
-    let path = format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1&allowWatchBookmarks=1&includeObject=Object");
-    let (_, bytes) = raw(&server, &path, &[("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")]).await;
-    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let events: Vec<Value> = lines.map(|line| serde_json::from_slice(line).expect("JSON")).collect();
-    assert_eq!(
-        events.iter().map(|event| event["type"].as_str().unwrap()).collect::<Vec<_>>(),
-        ["ADDED", "ADDED", "BOOKMARK"]
-    );
-    let columns: Vec<usize> =
-        events.iter().map(|event| event["object"]["columnDefinitions"].as_array().map_or(0, Vec::len)).collect();
-    assert_eq!(columns, [3, 0, 0]);
-    assert_eq!(events[1]["object"]["rows"][0]["object"]["kind"], "ConfigMap");
-}
-
 async fn open_socket(server: &TestServer, path: &str, accept: &'static str) -> WebSocketStream<TcpStream> {
     let mut request = format!("ws://{}{path}", server.address).into_client_request().expect("a request");
     request.headers_mut().insert("accept", accept.parse().expect("a value"));

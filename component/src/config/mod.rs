@@ -4,6 +4,7 @@ mod duration;
 
 use std::{fs, path::Path};
 
+use machinery::schema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -67,27 +68,16 @@ pub fn parse_leniently<T: DeserializeOwned>(
     Ok((typed, (!complaints.is_empty()).then(|| format!("strict decoding error: {}", complaints.join(", ")))))
 }
 
-/// The text as a tree, and what is there twice. YAML's own tree refuses the second, where JSON's takes the last.
+/// The text as a tree, where the last of two counts, and what is there twice.
 fn tree(text: &str) -> Result<(Value, Option<String>), String> {
-    match serde_yaml_ng::from_str::<serde_yaml_ng::Value>(text) {
-        Ok(tree) => Ok((serde_json::to_value(tree).map_err(|error| error.to_string())?, None)),
-        Err(error) => {
-            let doubled = doubled_key(&error).ok_or_else(|| not_yaml(&error))?;
-            Ok((serde_yaml_ng::from_str(text).map_err(|error| not_yaml(&error))?, Some(doubled)))
-        }
-    }
+    let tree = serde_yaml_ng::from_str(text).map_err(|error| not_yaml(&error))?;
+    let twice = schema::given_twice(text.as_bytes());
+    Ok((tree, (!twice.is_empty()).then(|| schema::unmarshal_errors(&twice))))
 }
 
 fn member<'a>(value: &'a Value, name: &str) -> Result<&'a str, String> {
     let text = value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     text.ok_or_else(|| format!("Object '{}' is missing", if name == "kind" { "Kind" } else { name }))
-}
-
-fn doubled_key(error: &serde_yaml_ng::Error) -> Option<String> {
-    let text = error.to_string();
-    let line = error.location().map(|location| location.line()).unwrap_or_default();
-    let key = text.split_once("duplicate entry with key ")?.1.split('"').nth(1)?;
-    Some(format!("yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map"))
 }
 
 fn not_yaml(error: &serde_yaml_ng::Error) -> String {

@@ -34,6 +34,7 @@ pub fn json(object: &mut Value, patch: &[u8]) -> Result<(), PatchError> {
         Value::Array(list) if list.len() > OPERATIONS_MAX => return Err(PatchError::TooManyOperations(list.len())),
         Value::Array(_) => serde_json::from_value(operations)
             .map_err(|error| PatchError::Malformed(format!("error decoding patch: json: {error}")))?,
+        Value::Null => Vec::new(),
         other => {
             let kind = kind(other);
             let text = format!(

@@ -12,13 +12,14 @@ use serde_json::{Map, Value};
 
 use super::go::{Path, Segment, type_error, type_error_of};
 use super::tree::{Any, Key, Tree};
-use super::{Schema, Type, go, literal};
+use super::{Schema, Type, given_twice, go, literal, unmarshal_errors};
 
 /// An object, and what a strict decoder objects to in it.
 #[derive(Clone, Debug)]
 pub struct Decoded {
     pub object: Value,
-    /// `unknown field "spec.foo"`, `duplicate field "spec.containers[0].name"`: in order of appearance, each once, at most 100.
+    /// `unknown field "spec.foo"`, `duplicate field "spec.containers[0].name"`: in order of appearance, each once, at most
+    /// 100. What YAML gives twice comes first, as one text ([`super::unmarshal_errors`]).
     pub strict: Vec<String>,
 }
 
@@ -77,11 +78,15 @@ pub fn decode_json(schema: &Schema, body: &[u8]) -> Result<Decoded, DecodeError>
     session.finish(value)
 }
 
-/// Decodes a YAML body (one document) as an object of the schema.
+/// Decodes a YAML body (one document) as an object of the schema: by way of JSON, as upstream does, which has no key twice.
 pub fn decode_yaml(schema: &Schema, body: &[u8]) -> Result<Decoded, DecodeError> {
-    let mut session = Session::default();
-    let value = session.run(schema, serde_yaml_ng::Deserializer::from_slice(body)).map_err(yaml_error)?;
-    session.finish(value)
+    let tree = Any.deserialize(serde_yaml_ng::Deserializer::from_slice(body)).map_err(yaml_error)?;
+    let mut decoded = decode_value(schema, tree)?;
+    let twice = given_twice(body);
+    if !twice.is_empty() {
+        decoded.strict.insert(0, unmarshal_errors(&twice));
+    }
+    Ok(decoded)
 }
 
 /// Checks a value that was made otherwise (a patched object) as if it had been sent.

@@ -18,6 +18,7 @@ mod restore;
 mod tests;
 pub(crate) mod time;
 mod tree;
+mod twice;
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -37,6 +38,7 @@ pub(crate) use normalize::zero;
 pub use normalize::{is_empty, normalize};
 pub use restore::restore;
 pub use tree::decode_tree;
+pub use twice::{given_twice, unmarshal_errors, warnings};
 
 /// Text that is `'static` for built-in kinds and owned for custom ones.
 pub type Text = Cow<'static, str>;

@@ -46,7 +46,7 @@ fn scale_schema() -> Result<&'static Schema, Status> {
 }
 
 pub async fn dispatch(api: &Api, call: &Call) -> Result<Response, Status> {
-    let accept = call.accept()?;
+    let accept = if call.info.verb == "patch" { patch::accept(call)? } else { call.accept()? };
     let scale = match call.info.verb.as_str() {
         "get" => {
             list::refuse_export(&call.query)?;
