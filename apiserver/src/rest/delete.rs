@@ -16,7 +16,7 @@ use serde_json::Value;
 use self::step::{Step, next_step};
 use super::current::{self, Current};
 use super::negotiate::Shape;
-use super::params::DeleteOptions;
+use super::params::{DeleteOptions, Propagation};
 use super::table::Include;
 use super::{Call, list, respond};
 use crate::admission::{Operation, Request};

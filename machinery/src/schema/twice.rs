@@ -216,7 +216,7 @@ mod tests {
             let wanted: Vec<String> = wanted.iter().map(|what| format!("{what} already set in map")).collect();
             assert_eq!(given_twice(text.as_bytes()), wanted, "{text}");
         }
-        assert_eq!(given_twice(b"a: 1\na: [\n"), [String::new(); 0]);
+        assert!(given_twice(b"a: 1\na: [\n").is_empty());
         assert_eq!(given_twice("a: 1\n".repeat(1000).as_bytes()).len(), TOLD_MAX);
     }
 

@@ -14,8 +14,6 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 /// The longest that anything here may take to come true.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
-/// Where nobody answers, a connection is given up after this. One that stands is answered, however slow the machine is.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
 /// Where pods answer.
 pub(crate) const PORT: u16 = 8080;
 
@@ -61,7 +59,8 @@ pub(crate) fn pod(name: &'static str, ip: &str, stop: &Arc<AtomicBool>) {
     is_ready.recv().unwrap();
 }
 
-/// The answer to a TCP connection: a pod's name, "refused" or "timeout".
+/// The answer to a TCP connection: a pod's name, "refused" or "timeout". One that stands is answered, however slow the
+/// machine is.
 pub(crate) async fn ask_for(from: &'static str, to: &str, patience: Duration) -> String {
     let to: SocketAddr = to.parse().unwrap();
     on_thread(from, move || {

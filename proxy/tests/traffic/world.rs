@@ -13,8 +13,10 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
 
-use crate::net::{CONNECT_TIMEOUT, DEADLINE, PORT, ask_for, isolated, on_thread, pod, sh};
+use crate::net::{DEADLINE, PORT, ask_for, isolated, on_thread, pod, sh};
 
+/// Where nobody answers, a connection is given up after this.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
 /// Between two looks whether something came true.
 const PAUSE: Duration = Duration::from_millis(5);
 /// The Service `web`.
