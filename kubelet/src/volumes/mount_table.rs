@@ -53,9 +53,16 @@ pub(super) fn is_mounted(folder: &Path) -> io::Result<bool> {
     }
 }
 
+/// Kept out of swap, for secrets to stay off disks, where the kernel can: not before 6.4, nor in a user namespace.
 pub(super) fn mount_tmpfs(folder: &Path, size_bytes: Option<i64>) -> io::Result<()> {
-    let options = size_bytes.filter(|size| *size > 0).map(|size| format!("size={size}"));
-    sys_mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), options.as_deref()).map_err(io::Error::from)
+    let size = size_bytes.filter(|size| *size > 0).map(|size| format!("size={size}"));
+    let unswapped = size.iter().map(String::as_str).chain(["noswap"]).collect::<Vec<_>>().join(",");
+    let mount = |options| sys_mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), options);
+    let mounted = match mount(Some(unswapped.as_str())) {
+        Err(nix::errno::Errno::EINVAL) => mount(size.as_deref()),
+        mounted => mounted,
+    };
+    mounted.map_err(io::Error::from)
 }
 
 pub(super) fn mount_huge_pages(folder: &Path, page_bytes: i64) -> io::Result<()> {
