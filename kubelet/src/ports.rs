@@ -28,7 +28,6 @@ pub(crate) fn open(
     tasks: &mut JoinSet<()>,
 ) -> Result<(), Error> {
     let c = &options.configuration;
-    let configz = config::configz(c);
     if c.healthz_port != 0 {
         let listener = serve::bind(SocketAddr::new(ip(&c.healthz_bind_address)?, c.healthz_port))?;
         tasks.spawn(serve::accept(listener, None, Endpoints::new(Gate::Open), seams.shutdown.clone()));
@@ -61,14 +60,14 @@ pub(crate) fn open(
     });
     let offers = server::Offers { debugging: c.enable_debugging_handlers, node_logs };
     let zpages = ZPages { component: "kubelet", flags: options.flags.clone(), clock: node.clock };
-    let endpoints = Endpoints::new(Gate::Open).with_configz(configz.clone()).with_zpages(zpages);
+    let endpoints = Endpoints::new(Gate::Open).with_configz(config::configz(c)).with_zpages(zpages);
     let service = server::service(node.clone(), endpoints, Some(gate), offers);
     tasks.spawn(serve::accept(listener, Some(Arc::new(tls)), service, seams.shutdown.clone()));
     if c.read_only_port != 0 {
         let listener = serve::bind(SocketAddr::new(ip(&c.address)?, c.read_only_port))?;
         let service = server::service(
             node.clone(),
-            Endpoints::new(Gate::Open).with_configz(configz),
+            Endpoints::new(Gate::Open),
             None,
             server::Offers { debugging: false, node_logs: None },
         );

@@ -9,6 +9,7 @@ mod authority;
 mod cache;
 mod known;
 mod subject;
+mod token_key;
 mod x509;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -20,12 +21,20 @@ use k8s_openapi::api::{
 };
 use kube::{Api, Client, api::PostParams};
 
-use self::{authority::Authorities, cache::Cache, subject::review_spec};
+use self::{
+    authority::Authorities,
+    cache::Cache,
+    subject::review_spec,
+    token_key::{Digest, TokenKey},
+};
 pub use self::{
     subject::{Attributes, Decision, Refusal, User, cannot},
     x509::{ClientAuthority, Judged},
 };
 use crate::{client::shown, clock::Clock, flags::Values, informer::Informers, serve::PeerInfo, tls};
+
+/// Answers about longer requests are not kept: whoever asks may make them as long as a request's head.
+const CACHED_BYTES_MAX: usize = 10_000;
 
 /// How to delegate. The defaults are those of upstream's secure ports.
 #[derive(Clone, Debug)]
@@ -89,7 +98,8 @@ pub struct Delegated {
     settings: Settings,
     authorities: Authorities,
     clock: Clock,
-    tokens: Cache<String, Option<User>>,
+    tokens: Cache<Digest, Option<User>>,
+    token_key: TokenKey,
     decisions: Cache<(User, Attributes), Decision>,
 }
 
@@ -98,7 +108,15 @@ impl Delegated {
     /// access is reviewed. Fails when the client authorities cannot be read.
     pub fn new(client: Option<Client>, settings: Settings, clock: Clock) -> Result<Arc<Self>, tls::Error> {
         let authorities = Authorities::new(settings.client_ca_file.clone())?;
-        Ok(Arc::new(Self { client, settings, authorities, clock, tokens: Cache::new(), decisions: Cache::new() }))
+        Ok(Arc::new(Self {
+            client,
+            settings,
+            authorities,
+            clock,
+            tokens: Cache::new(),
+            token_key: TokenKey::from_os(),
+            decisions: Cache::new(),
+        }))
     }
 
     /// Takes the client authorities that the API server publishes (`kube-system/extension-apiserver-authentication`),
@@ -125,11 +143,11 @@ impl Delegated {
         let Some(client) = self.client.as_ref().filter(|_| self.settings.token_review) else {
             return Ok(None);
         };
-        let key = token.to_owned();
+        let key = self.token_key.digest(token);
         if let Some(user) = self.tokens.get(&key) {
             return Ok(user);
         }
-        let spec = TokenReviewSpec { token: key.clone(), audiences: None };
+        let spec = TokenReviewSpec { token: token.to_owned(), audiences: None };
         let review = TokenReview { spec, ..TokenReview::default() };
         let api: Api<TokenReview> = Api::all(client.clone());
         let status = api.create(&PostParams::default(), &review).await.map_err(Error::TokenReview)?.status;
@@ -161,7 +179,9 @@ impl Delegated {
             true => (Decision::Allow, self.settings.allowed_ttl),
             false => (Decision::Deny(status.reason.unwrap_or_default()), self.settings.denied_ttl),
         };
-        self.decisions.put(key, decision.clone(), ttl);
+        if attributes.bytes() < CACHED_BYTES_MAX {
+            self.decisions.put(key, decision.clone(), ttl);
+        }
         Ok(decision)
     }
 

@@ -59,6 +59,18 @@ pub enum Attributes {
     },
 }
 
+impl Attributes {
+    /// As long as whoever asks has made them.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Resource { verb, group, version, resource, subresource, namespace, name } => {
+                [verb, group, version, resource, subresource, namespace, name].into_iter().map(String::len).sum()
+            }
+            Self::NonResource { verb, path } => verb.len() + path.len(),
+        }
+    }
+}
+
 /// What the API server said about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {

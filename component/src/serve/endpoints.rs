@@ -39,7 +39,7 @@ pub struct Endpoints {
     pub healthz: Checks,
     pub livez: Checks,
     pub readyz: Checks,
-    configz: Arc<serde_json::Value>,
+    configz: Option<Arc<serde_json::Value>>,
     zpages: Option<Arc<ZPages>>,
     further: &'static [&'static str],
     gate: Gate,
@@ -51,22 +51,29 @@ impl Endpoints {
             healthz: Checks::new("healthz"),
             livez: Checks::new("livez"),
             readyz: Checks::new("readyz"),
-            configz: Arc::new(serde_json::json!({})),
+            configz: None,
             zpages: None,
             further: &[],
             gate,
         }
     }
 
-    /// What `/configz` answers: component configuration objects by name, such as `{"kubeletconfig": …}`.
+    /// What `/configz` answers: component configuration objects by name, such as `{"kubeletconfig": …}`;
+    /// without, it is not there.
     pub fn with_configz(mut self, configz: serde_json::Value) -> Self {
-        self.configz = Arc::new(configz);
+        self.configz = Some(Arc::new(configz));
         self
     }
 
     /// What `/flagz` and `/statusz` tell; without, they are not there.
     pub fn with_zpages(mut self, zpages: ZPages) -> Self {
         self.zpages = Some(Arc::new(zpages));
+        self
+    }
+
+    /// Without what tells of the configuration.
+    pub fn reticent(mut self) -> Self {
+        (self.configz, self.zpages) = (None, None);
         self
     }
 
@@ -97,7 +104,7 @@ impl Endpoints {
             ("metrics", Some("slis")) => {
                 return Some(reading(method, || text(StatusCode::OK, PROMETHEUS, metrics::slis::text())));
             }
-            ("configz", None) => return Some(reading(method, || json(&*self.configz))),
+            ("configz", None) => return self.configz.as_ref().map(|configz| reading(method, || json(&**configz))),
             ("version", None) => return Some(reading(method, || json(&version::info()))),
             _ => return None,
         };
@@ -124,8 +131,9 @@ impl Endpoints {
 
     fn paths(&self) -> Vec<String> {
         let checks = [&self.healthz, &self.livez, &self.readyz].into_iter().flat_map(Checks::paths);
-        let own = ["/configz", "/metrics", "/metrics/slis", "/version"].into_iter().chain(zpages::PATHS);
-        checks.chain(own.chain(self.further.iter().copied()).map(str::to_owned)).collect()
+        let own = ["/metrics", "/metrics/slis", "/version"].into_iter().chain(zpages::PATHS);
+        let configz = self.configz.is_some().then_some("/configz");
+        checks.chain(own.chain(configz).chain(self.further.iter().copied()).map(str::to_owned)).collect()
     }
 
     async fn respond(self, request: Request<Incoming>) -> Response<Full<Bytes>> {

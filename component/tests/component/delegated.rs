@@ -87,6 +87,12 @@ async fn access_is_asked_with_all_attributes() {
     let open = Attributes::NonResource { verb: "get".into(), path: "/healthz".into() };
     assert_eq!(delegated.authorize(&User::anonymous(), &open).await.unwrap(), Decision::Allow);
     assert_eq!(reviews(&fake, "subjectaccessreviews"), 2);
+    // As long as whoever asks likes, answers would fill the memory.
+    let long = Attributes::NonResource { verb: "get".into(), path: format!("/{}", "x".repeat(10_000)) };
+    for _ in 0..2 {
+        assert!(matches!(delegated.authorize(&user, &long).await.unwrap(), Decision::Deny(_)));
+    }
+    assert_eq!(reviews(&fake, "subjectaccessreviews"), 4);
 }
 
 #[tokio::test(start_paused = true)]

@@ -65,7 +65,7 @@ async fn z_pages_are_text_or_what_is_asked_for_by_its_name() {
     assert_eq!((code, kind.as_str()), (200, "text/plain; charset=utf-8"));
     assert!(text.starts_with("\nkube-test flagz\nWarning: ") && text.ends_with("\nv=2\n"), "{text}");
     let (_, _, text) = z_page(&endpoints, "/statusz", "text/plain").await;
-    assert!(text.ends_with("\nPaths: /configz /flagz /healthz /livez /metrics /readyz /version\n"), "{text}");
+    assert!(text.ends_with("\nPaths: /flagz /healthz /livez /metrics /readyz /version\n"), "{text}");
     let named = |media_type: &str| format!("application/{media_type};as=Flagz;v=v1beta1;g=config.k8s.io");
     let (_, kind, json) = z_page(&endpoints, "/flagz", &named("json")).await;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use crate::{
@@ -52,8 +53,14 @@ async fn message(record: &ContainerRecord) -> String {
 }
 
 async fn read_end(path: &Path) -> std::io::Result<String> {
-    let mut file = tokio::fs::File::open(path).await?;
-    let from = file.metadata().await?.len().saturating_sub(MESSAGE_BYTES_MAX);
+    // The container may have put anything in its place: a link out of it, or a pipe that nobody ever writes to.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let mut file = tokio::fs::OpenOptions::new().read(true).custom_flags(flags).open(path).await?;
+    let meta = file.metadata().await?;
+    if !meta.is_file() {
+        return Err(std::io::Error::other("not a regular file"));
+    }
+    let from = meta.len().saturating_sub(MESSAGE_BYTES_MAX);
     file.seek(std::io::SeekFrom::Start(from)).await?;
     let mut bytes = Vec::new();
     file.take(MESSAGE_BYTES_MAX).read_to_end(&mut bytes).await?;
@@ -122,5 +129,16 @@ mod tests {
         assert!(of("", entries(&many), 1).await.starts_with("20\n21\n"), "the last 80 lines");
         let told = of("", entries(&["short".into(), "y".repeat(16 * 1024)]), 1).await;
         assert_eq!((told.len(), told.ends_with("yyy\n")), (2048, true), "of one long line the end");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_regular_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (pipe, link) = (folder.path().join("pipe"), folder.path().join("link"));
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from_raw_mode(0o600)).expect("a pipe");
+        std::os::unix::fs::symlink("/etc/hostname", &link).expect("a link");
+        for path in [&pipe, &link, &folder.path().to_owned()] {
+            assert!(read_end(path).await.is_err(), "{}", path.display());
+        }
     }
 }

@@ -59,6 +59,8 @@ pub struct Offers {
 
 /// The service for [`component::serve::accept`].
 pub fn service(node: Arc<Node>, endpoints: Endpoints, gate: Option<Arc<Delegated>>, offers: Offers) -> Server {
+    // Upstream tells of its configuration with what is for debugging.
+    let endpoints = if offers.debugging { endpoints } else { endpoints.reticent() };
     Server(Arc::new(Inner { node, endpoints, gate, offers, rates: Arc::default() }))
 }
 
@@ -88,12 +90,8 @@ impl Inner {
                 return refusal.response().map(body::full);
             }
         }
-        if let Some(answer) = self.endpoints.answer(request.method(), &path, &query_text) {
-            return answer.map(body::full);
-        }
-        // Upstream offers them with what is for debugging.
         let zpage = || self.endpoints.zpage(&path, request.headers());
-        if let Some(answer) = self.offers.debugging.then(zpage).flatten() {
+        if let Some(answer) = self.endpoints.answer(request.method(), &path, &query_text).or_else(zpage) {
             return answer.map(body::full);
         }
         let query = Query::parse(&query_text);

@@ -203,7 +203,8 @@ async fn what_is_turned_off_says_so() {
         let (code, text) = served.ask(method, path).await;
         assert!(code == 405 && text.contains("Debug endpoints are disabled."), "{method} {path}: {text}");
     }
-    for (method, path) in [("POST", "/checkpoint/ns/p/a"), ("GET", "/flagz"), ("GET", "/statusz")] {
+    for (method, path) in [("POST", "/checkpoint/ns/p/a"), ("GET", "/configz"), ("GET", "/flagz"), ("GET", "/statusz")]
+    {
         assert_eq!(served.ask(method, path).await.0, 404, "{path}");
     }
     let (code, pods) = served.ask("GET", "/pods").await;

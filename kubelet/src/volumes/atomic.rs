@@ -14,6 +14,8 @@ use jiff::Timestamp;
 
 const DATA: &str = "..data";
 const DATA_NEXT: &str = "..data_tmp";
+const PATH_BYTES_MAX: usize = 4096;
+const NAME_BYTES_MAX: usize = 255;
 
 /// One file: its bytes and permission bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +38,9 @@ pub fn write(
     now: Timestamp,
     before_swap: impl FnOnce(&Path) -> io::Result<()>,
 ) -> io::Result<bool> {
+    for path in payload.keys() {
+        check(path).map_err(|problem| io::Error::other(format!("invalid path: {problem}")))?;
+    }
     fs::create_dir_all(folder)?;
     let old = fs::read_link(folder.join(DATA)).ok();
     if let Some(old) = &old
@@ -59,6 +64,22 @@ pub fn write(
     link_entries(folder, payload)?;
     remove_leftovers(folder, payload, &name)?;
     Ok(true)
+}
+
+/// An API server checks what it is given, but what it did not check is not to be written beside the folder.
+fn check(path: &str) -> Result<(), String> {
+    let names: Vec<&str> = path.split('/').collect();
+    match path {
+        "" => Err("must not be empty: \"\"".to_owned()),
+        _ if path.starts_with('/') => Err(format!("must be relative path: {path}")),
+        _ if path.len() > PATH_BYTES_MAX => Err(format!("must be less than or equal to {PATH_BYTES_MAX} characters")),
+        _ if names.contains(&"..") => Err(format!("must not contain '..': {path}")),
+        _ if names.iter().any(|name| name.len() > NAME_BYTES_MAX) => {
+            Err(format!("filenames must be less than or equal to {NAME_BYTES_MAX} characters"))
+        }
+        _ if path.starts_with("..") => Err(format!("must not start with '..': {path}")),
+        _ => Ok(()),
+    }
 }
 
 fn fresh_name(folder: &Path, now: Timestamp) -> String {
@@ -157,5 +178,28 @@ mod tests {
         let failed = write(folder, &payload(&[("a", "2")]), at(2), |_| Err(io::Error::other("no owner")));
         assert!(failed.is_err());
         assert_eq!(fs::read_to_string(folder.join("a")).expect("reads"), "1");
+    }
+
+    #[test]
+    fn nothing_is_written_beside_the_folder() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = root.path().join("volume");
+        let absolute = root.path().join("absolute").display().to_string();
+        let (long_name, long_path) = ("n".repeat(256), "n/".repeat(2048) + "n");
+        for (path, problem) in [
+            ("", "must not be empty: \"\""),
+            (&*absolute, "must be relative path: /"),
+            ("../beside", "must not contain '..': ../beside"),
+            ("a/../../beside", "must not contain '..': a/../../beside"),
+            ("..data/a", "must not start with '..': ..data/a"),
+            (&*long_name, "filenames must be less than or equal to 255 characters"),
+            (&*long_path, "must be less than or equal to 4096 characters"),
+        ] {
+            let all = payload(&[("good", "1"), (path, "2")]);
+            let refused = write(&folder, &all, Timestamp::UNIX_EPOCH, |_| Ok(())).expect_err("not there");
+            assert!(refused.to_string().starts_with(&format!("invalid path: {problem}")), "{refused}");
+            assert_eq!(fs::read_dir(root.path()).expect("lists").count(), 0, "{path}");
+        }
+        write(&folder, &payload(&[("a..b/c..", "1")]), Timestamp::UNIX_EPOCH, |_| Ok(())).expect("a good name");
     }
 }

@@ -1,9 +1,11 @@
 //! One volume, made. Blocking; idempotent: what is there already stays.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use jiff::Timestamp;
@@ -30,6 +32,8 @@ pub(super) enum Task {
         path: PathBuf,
         how: How,
         folder: PathBuf,
+        /// Where all pods have their folders.
+        pods: PathBuf,
         only_on_mismatch: bool,
     },
     Files {
@@ -60,12 +64,8 @@ pub(super) fn make(task: &Task, ownership: Ownership, now: Timestamp) -> io::Res
     match task {
         Task::Nothing => Ok(()),
         Task::HostPath { path, type_ } => host_path::ensure(path.as_ref(), type_),
-        Task::Local { path, how, folder, only_on_mismatch } => {
-            mount_local(path, folder, how)?;
-            if how.is_read_only || (*only_on_mismatch && ownership.fits(folder)?) {
-                return Ok(());
-            }
-            ownership.apply(folder, false)
+        Task::Local { path, how, folder, pods, only_on_mismatch } => {
+            make_local(path, folder, how, || give_local(ownership, folder, pods, *only_on_mismatch))
         }
         Task::EmptyDir { folder, medium } => {
             // The kubelet was here before: what the pod's processes have made of the folder stays.
@@ -98,10 +98,44 @@ pub(super) fn make(task: &Task, ownership: Ownership, now: Timestamp) -> io::Res
     }
 }
 
-fn mount_local(path: &Path, folder: &Path, how: &How) -> io::Result<()> {
+/// Mounts a local volume, and gives it to the pod's group when it may be written to.
+fn make_local(path: &Path, folder: &Path, how: &How, give: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    let lock = lock_of(path);
+    let _only_this_pod = lock.lock().unwrap_or_else(PoisonError::into_inner);
+    // The kubelet was here before: what the pod's processes have made of the volume stays.
     if mount_table::is_mounted(folder)? {
         return Ok(());
     }
+    mount_local(path, folder, how)?;
+    if how.is_read_only {
+        return Ok(());
+    }
+    give().or_else(|problem| {
+        // For the next attempt to begin anew.
+        mount_table::unmount_below(folder)?;
+        Err(problem)
+    })
+}
+
+/// A local volume is one pod's at a time while it is made: the next one finds it mounted and given.
+fn lock_of(path: &Path) -> Arc<Mutex<()>> {
+    static LOCKS: Mutex<BTreeMap<PathBuf, Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
+    let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
+    locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+    locks.entry(path.to_owned()).or_default().clone()
+}
+
+/// Gives a volume to the pod's group, unless another pod is at work in it.
+fn give_local(ownership: Ownership, folder: &Path, pods: &Path, only_on_mismatch: bool) -> io::Result<()> {
+    let is_shared = !mount_table::twins(folder, pods)?.is_empty();
+    let fits = ownership.fits(folder)?;
+    if is_shared && !fits {
+        tracing::warn!(folder = %folder.display(), "another pod has the volume; it is not given to this pod's fsGroup");
+    }
+    if is_shared || (fits && only_on_mismatch) { Ok(()) } else { ownership.apply(folder, false) }
+}
+
+fn mount_local(path: &Path, folder: &Path, how: &How) -> io::Result<()> {
     if device::is_device(path) {
         return device::mount_device(path, folder, how);
     }

@@ -301,6 +301,7 @@ impl VolumeManager {
                     options: options.clone(),
                 },
                 folder: self.local_folder(uid, &found),
+                pods: self.paths.pods(),
                 only_on_mismatch: policy == Some("OnRootMismatch"),
             },
         })

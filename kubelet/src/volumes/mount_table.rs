@@ -10,14 +10,35 @@ use nix::mount::{MntFlags, MsFlags, mount as sys_mount, umount2};
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use rustix::io::Errno;
 
+const TABLE: &str = "/proc/self/mountinfo";
+
 /// All mount points of this mount namespace, in the order that they were made.
 pub(super) fn mount_points() -> io::Result<Vec<PathBuf>> {
-    Ok(parse(&fs::read_to_string("/proc/self/mountinfo")?))
+    Ok(parse(&fs::read_to_string(TABLE)?).map(|(_, point)| point).collect())
 }
 
-/// The fifth field of each line of mountinfo; blanks and backslashes come as octal escapes.
-fn parse(mountinfo: &str) -> Vec<PathBuf> {
-    mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(|field| PathBuf::from(unescape(field))).collect()
+/// Where below `root` else the same is mounted as on `folder`.
+pub(super) fn twins(folder: &Path, root: &Path) -> io::Result<Vec<PathBuf>> {
+    // The table has paths without links.
+    Ok(twins_in(&fs::read_to_string(TABLE)?, &fs::canonicalize(folder)?, &fs::canonicalize(root)?))
+}
+
+fn twins_in(mountinfo: &str, folder: &Path, root: &Path) -> Vec<PathBuf> {
+    let Some((mounted, _)) = parse(mountinfo).filter(|(_, point)| point == folder).last() else {
+        return Vec::new();
+    };
+    let others = parse(mountinfo).filter(|(of, point)| *of == mounted && point != folder && point.starts_with(root));
+    others.map(|(_, point)| point).collect()
+}
+
+/// Of each line of mountinfo the device with the part of it that is mounted, and where; blanks and backslashes come as
+/// octal escapes.
+fn parse(mountinfo: &str) -> impl Iterator<Item = ((&str, &str), PathBuf)> {
+    mountinfo.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(2);
+        let mounted = (fields.next()?, fields.next()?);
+        Some((mounted, PathBuf::from(unescape(fields.next()?))))
+    })
 }
 
 fn unescape(field: &str) -> String {
@@ -53,9 +74,16 @@ pub(super) fn is_mounted(folder: &Path) -> io::Result<bool> {
     }
 }
 
+/// Kept out of swap, for secrets to stay off disks, where the kernel can: not before 6.4, nor in a user namespace.
 pub(super) fn mount_tmpfs(folder: &Path, size_bytes: Option<i64>) -> io::Result<()> {
-    let options = size_bytes.filter(|size| *size > 0).map(|size| format!("size={size}"));
-    sys_mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), options.as_deref()).map_err(io::Error::from)
+    let size = size_bytes.filter(|size| *size > 0).map(|size| format!("size={size}"));
+    let unswapped = size.iter().map(String::as_str).chain(["noswap"]).collect::<Vec<_>>().join(",");
+    let mount = |options| sys_mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), options);
+    let mounted = match mount(Some(unswapped.as_str())) {
+        Err(nix::errno::Errno::EINVAL) => mount(size.as_deref()),
+        mounted => mounted,
+    };
+    mounted.map_err(io::Error::from)
 }
 
 pub(super) fn mount_huge_pages(folder: &Path, page_bytes: i64) -> io::Result<()> {
@@ -178,6 +206,21 @@ mod tests {
     fn mount_points_are_unescaped() {
         let text = "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw\n\
                     37 35 0:44 / /with\\040blank rw - tmpfs tmpfs rw\n";
-        assert_eq!(parse(text), [PathBuf::from("/mnt2"), PathBuf::from("/with blank")]);
+        let points: Vec<PathBuf> = parse(text).map(|(_, point)| point).collect();
+        assert_eq!(points, [PathBuf::from("/mnt2"), PathBuf::from("/with blank")]);
+    }
+
+    #[test]
+    fn twins_have_the_same_part_of_the_same_device() {
+        let text = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n\
+                    2 1 8:1 /data /pods/a/v rw - ext4 /dev/sda1 rw\n\
+                    3 1 8:1 /data /pods/b/v rw - ext4 /dev/sda1 rw\n\
+                    4 1 8:1 /data /elsewhere rw - ext4 /dev/sda1 rw\n\
+                    5 1 8:1 /data/deep /pods/c/v rw - ext4 /dev/sda1 rw\n\
+                    6 1 8:2 /data /pods/d/v rw - ext4 /dev/sdb1 rw\n";
+        let of = |folder: &str| twins_in(text, Path::new(folder), Path::new("/pods"));
+        assert_eq!(of("/pods/a/v"), [PathBuf::from("/pods/b/v")]);
+        assert_eq!(of("/pods/c/v"), Vec::<PathBuf>::new());
+        assert_eq!(of("/pods/none"), Vec::<PathBuf>::new());
     }
 }

@@ -51,7 +51,7 @@ pub fn of_sandbox(pod: &Pod) -> v1::LinuxSandboxSecurityContext {
 /// The security context of a container. `target` is the container whose processes an ephemeral one joins.
 ///
 /// # Errors
-/// `runAsNonRoot` that cannot be kept, in upstream's words.
+/// `runAsNonRoot` that cannot be kept, or a seccomp profile of the node without its name, in upstream's words.
 pub fn of_container(
     pod: &Pod,
     container: &Container,
@@ -87,7 +87,7 @@ pub fn of_container(
         no_new_privs: own.allow_privilege_escalation == Some(false),
         masked_paths: paths(&MASKED_PATHS).into_iter().chain(heat_paths).collect(),
         readonly_paths: paths(&READONLY_PATHS),
-        seccomp: Some(seccomp(&own, &of_pod, facts)),
+        seccomp: Some(seccomp(&own, &of_pod, facts)?),
         apparmor: own.app_armor_profile.as_ref().or(of_pod.app_armor_profile.as_ref()).map(apparmor),
         ..v1::LinuxContainerSecurityContext::default()
     })
@@ -138,19 +138,25 @@ fn verify_non_root(pod: &Pod, container: &Container, user: Option<i64>, image: &
     }
 }
 
-fn seccomp(own: &SecurityContext, of_pod: &PodSecurityContext, facts: &NodeFacts) -> v1::SecurityProfile {
+fn seccomp(
+    own: &SecurityContext,
+    of_pod: &PodSecurityContext,
+    facts: &NodeFacts,
+) -> Result<v1::SecurityProfile, String> {
     use v1::security_profile::ProfileType;
     let profile: Option<&SeccompProfile> = own.seccomp_profile.as_ref().or(of_pod.seccomp_profile.as_ref());
     let (kind, localhost_ref) = match profile.map(|profile| (profile.type_.as_str(), &profile.localhost_profile)) {
         Some(("RuntimeDefault", _)) => (ProfileType::RuntimeDefault, String::new()),
-        Some(("Localhost", Some(path))) => {
+        Some(("Localhost", path)) => {
+            let path = path.as_deref().filter(|path| !path.is_empty());
+            let path = path.ok_or("localhostProfile must be set if seccompProfile type is Localhost.")?;
             let path = facts.paths.root.join("seccomp").join(path);
             (ProfileType::Localhost, path.to_string_lossy().into_owned())
         }
         None if facts.seccomp_default => (ProfileType::RuntimeDefault, String::new()),
         _ => (ProfileType::Unconfined, String::new()),
     };
-    v1::SecurityProfile { profile_type: kind as i32, localhost_ref }
+    Ok(v1::SecurityProfile { profile_type: kind as i32, localhost_ref })
 }
 
 fn apparmor(profile: &AppArmorProfile) -> v1::SecurityProfile {

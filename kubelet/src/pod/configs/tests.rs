@@ -313,3 +313,19 @@ fn run_as_non_root_is_kept() {
         }
     }
 }
+
+#[test]
+fn a_seccomp_profile_of_the_node_has_a_name() {
+    let of = |profile: Value| {
+        let pod = pod(json!({"containers": [{"name": "c", "securityContext": {"seccompProfile": profile}}]}));
+        let image = security::ImageUser::default();
+        let found = security::of_container(&pod, &spec::spec(&pod).containers[0], &image, None, &facts());
+        found.map(|context| context.seccomp.expect("a profile"))
+    };
+    let named = of(json!({"type": "Localhost", "localhostProfile": "a.json"})).expect("a context");
+    assert!(named.localhost_ref.ends_with("/seccomp/a.json"), "{named:?}");
+    for nameless in [json!({"type": "Localhost"}), json!({"type": "Localhost", "localhostProfile": ""})] {
+        let refused = of(nameless).expect_err("it would not be confined");
+        assert_eq!(refused, "localhostProfile must be set if seccompProfile type is Localhost.");
+    }
+}
