@@ -146,6 +146,29 @@ async fn a_mirror_names_nothing_and_stays_one() {
     get(&node, &format!("{SECRETS}/s")).await.refused(403, "Forbidden");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_spends_no_budget_of_anothers_pods() {
+    let server = Secure::with_roles().await;
+    let (master, node) = (server.master(), server.client("system:node:n1", &["system:nodes"]));
+    account(&master).await;
+    let mut others = pod("others");
+    others["spec"]["nodeName"] = json!("n2");
+    post(&master, PODS, &others).await.expect(201);
+    let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+    patch(&master, &format!("{PODS}/others/status"), "merge", &ready).await.expect(200);
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let spec = json!({"minAvailable": 0, "selector": {"matchLabels": {"app": "x"}}});
+    post(&master, budgets, &json!({"metadata": {"name": "b"}, "spec": spec})).await.expect(201);
+    let status = json!({"observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 1, "expectedPods": 1});
+    let before = patch(&master, &format!("{budgets}/b/status"), "merge", &json!({"status": status})).await.expect(200);
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "others"}});
+    let refused = post(&node, &format!("{PODS}/others/eviction"), &eviction).await;
+    refused.refused(403, "Forbidden");
+    let why = "node \"n1\" can only evict pods with spec.nodeName set to itself";
+    assert!(refused.body["message"].as_str().is_some_and(|told| told.ends_with(why)), "{}", refused.body);
+    assert_eq!(get(&master, &format!("{budgets}/b")).await.expect(200)["status"], before["status"]);
+}
+
 /// A node asks tokens for whom its pod's volumes name, their drivers included, and for whom it was given the right.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_for_whom_the_pod_names() {
