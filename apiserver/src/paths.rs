@@ -45,8 +45,14 @@ pub async fn answer(server: &Server, request: &Request<()>, path: &str) -> Resul
     if let Some(answer) = discovery::answer(&api.catalogue, &extensions, &server.about.address, path, request) {
         return answer;
     }
-    if let Some(extension) = path.strip_prefix("/openapi/v3").and_then(|path| api.aggregation.find(path)) {
-        let document = extension.get(api, path).await.map_err(Status::service_unavailable)?;
+    if let Some(below) = path.strip_prefix("/openapi/v3")
+        && let Some(extension) = api.aggregation.find(below)
+        && below == extension.path()
+    {
+        let document = extension
+            .get(api, &format!("/openapi/v3{}", extension.path()))
+            .await
+            .map_err(Status::service_unavailable)?;
         return respond::encoded(Accept::default(), 200, &document);
     }
     if let Some(answer) = crate::openapi::answer(&api.catalogue, &extensions, path, request, api.clock.now()) {

@@ -17,6 +17,7 @@ pub mod meta;
 pub mod names;
 pub mod openapi;
 pub mod patch;
+pub mod pod_references;
 pub mod quantity;
 pub mod quota;
 pub mod resources;

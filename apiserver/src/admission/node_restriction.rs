@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use machinery::field::quote;
 use machinery::meta;
+use machinery::pod_references;
 use machinery::status::Status;
 use serde_json::Value;
 
@@ -81,7 +82,11 @@ fn judge_mirror(api: &Api, node: &str, pod: &Value) -> Result<(), String> {
         return Err(format!("node {name} can only create pods with spec.nodeName set to itself"));
     }
     let own = format!("node {name} can only create pods with an owner reference set to itself");
-    let [owner] = meta::list(pod, "metadata.ownerReferences") else { return Err(own) };
+    let owner = match meta::list(pod, "metadata.ownerReferences") {
+        [owner] => owner,
+        [] => return Err(own),
+        _ => return Err(format!("node {name} can only create pods with a single owner reference set to itself")),
+    };
     if owner["apiVersion"] != "v1" || owner["kind"] != "Node" || owner["name"] != node {
         return Err(own);
     }
@@ -96,12 +101,11 @@ fn judge_mirror(api: &Api, node: &str, pod: &Value) -> Result<(), String> {
     if expected != given {
         return Err(format!("node {node} UID mismatch: expected {expected} got {given}"));
     }
-    for kind in ["secret", "configMap", "projected", "persistentVolumeClaim"] {
-        if meta::list(pod, "spec.volumes").iter().any(|volume| !volume[kind].is_null()) {
-            return Err(format!("node {name} can not create pods that reference {kind}s"));
-        }
+    match pod_references::first_kind(pod) {
+        Ok(None) => Ok(()),
+        Ok(Some(objects)) => Err(format!("node {name} can not create pods that reference {objects}")),
+        Err(why) => Err(format!("error checking mirror pod for API references: {why}")),
     }
-    Ok(())
 }
 
 fn judge_pod_status(node: &str, pod: &Value, old: Option<&Value>) -> Result<(), String> {
@@ -115,6 +119,9 @@ fn judge_pod_status(node: &str, pod: &Value, old: Option<&Value>) -> Result<(), 
     }
     if pod["status"]["resourceClaimStatuses"] != old["status"]["resourceClaimStatuses"] {
         return Err(format!("node {name} cannot update resource claim statues"));
+    }
+    if pod["status"]["extendedResourceClaimStatus"] != old["status"]["extendedResourceClaimStatus"] {
+        return Err(format!("node {name} cannot update extended resource claim status"));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use machinery::meta;
+use machinery::pod_references;
 use machinery::status::Status;
 use serde_json::{Value, json};
 
@@ -91,14 +92,13 @@ fn check_mirror(request: &Request<'_>, pod: &Value) -> Result<(), Status> {
     if !meta::text(pod, "spec.serviceAccountName").is_empty() {
         return Err(request.forbidden_object(pod, "a mirror pod may not reference service accounts"));
     }
-    let volumes = meta::list(pod, "spec.volumes");
-    if volumes.iter().any(|volume| !volume["secret"].is_null()) {
+    if pod_references::secrets(pod).next().is_some() {
         return Err(request.forbidden_object(pod, "a mirror pod may not reference secrets"));
     }
     let tokens = |volume: &Value| {
         meta::list(volume, "projected.sources").iter().any(|source| !source["serviceAccountToken"].is_null())
     };
-    if volumes.iter().any(tokens) {
+    if meta::list(pod, "spec.volumes").iter().any(tokens) {
         let why = "a mirror pod may not use ServiceAccountToken volume projections";
         return Err(request.forbidden_object(pod, why));
     }

@@ -131,21 +131,24 @@ impl Authenticator {
         }
     }
 
-    /// Whom a bearer token stands for, by whichever way knows it; those without audiences are good for all.
+    /// Whom a bearer token stands for, by whichever way knows it; those without audiences are for this server's.
     pub async fn of_token(
         &self,
         api: &Api,
         token: &str,
         audiences: &[String],
     ) -> Result<tokens::Authenticated, tokens::Error> {
-        let anywhere = |user| tokens::Authenticated { user, audiences: Vec::new(), remarks: Remarks::default() };
-        if let Some(user) = self.static_tokens.find(token) {
-            return Ok(anywhere(user));
-        }
-        if self.bootstrap_tokens
-            && let Some(user) = bootstrap_tokens::user(api, token).await?
-        {
-            return Ok(anywhere(user));
+        let own = api.tokens.as_ref().map_or(&[][..], |tokens| &tokens.audiences);
+        let wanted = if audiences.is_empty() { own } else { audiences };
+        let good: Vec<String> = wanted.iter().filter(|audience| own.contains(audience)).cloned().collect();
+        if audiences.is_empty() || !good.is_empty() {
+            let known = match self.static_tokens.find(token) {
+                None if self.bootstrap_tokens => bootstrap_tokens::user(api, token).await?,
+                known => known,
+            };
+            if let Some(user) = known {
+                return Ok(tokens::Authenticated { user, audiences: good, remarks: Remarks::default() });
+            }
         }
         match &api.tokens {
             Some(tokens) => tokens.authenticate(api, token, audiences).await,

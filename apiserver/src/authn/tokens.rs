@@ -197,8 +197,6 @@ impl Tokens {
     }
 
     fn check_claims(&self, claims: Claims, now: i64) -> Result<Claims, Error> {
-        /// Clocks of servers differ a little.
-        const LEEWAY_SECONDS: i64 = 60;
         if !self.issuers.contains(&claims.iss) {
             return Err(Error::Token(format!("issued by {}, not by this cluster", claims.iss)));
         }
@@ -239,6 +237,15 @@ fn refused(error: jsonwebtoken::errors::Error) -> Error {
     Error::Token(error.to_string())
 }
 
+/// Clocks of servers differ a little.
+const LEEWAY_SECONDS: i64 = 60;
+
+/// What is being deleted vouches for a token until its grace is over, though it may stay longer.
+fn was_deleted(object: &Value, now: i64) -> bool {
+    let end = meta::text(object, "metadata.deletionTimestamp").parse::<jiff::Timestamp>();
+    end.is_ok_and(|end| end.as_second() + LEEWAY_SECONDS < now)
+}
+
 async fn check_alive(api: &Api, claims: &Claims) -> Result<(), Error> {
     let namespace = &claims.private.namespace;
     let mut bound = vec![("serviceaccounts", namespace.as_str(), &claims.private.serviceaccount)];
@@ -255,9 +262,8 @@ async fn check_alive(api: &Api, claims: &Claims) -> Result<(), Error> {
         if meta::uid(&found) != reference.uid {
             return Err(Error::Token(format!("{plural} {namespace}/{} was made anew", reference.name)));
         }
-        // A pod that is being deleted keeps its token for its grace and a minute more.
-        if plural != "pods" && meta::is_deleting(&found) {
-            return Err(Error::Token(format!("{plural} {namespace}/{} is being deleted", reference.name)));
+        if was_deleted(&found, api.clock.now().as_second()) {
+            return Err(Error::Token(format!("{plural} {namespace}/{} has been deleted", reference.name)));
         }
     }
     Ok(())
@@ -296,4 +302,14 @@ fn user_of(claims: &Claims) -> User {
         extra("credential-id", &format!("JTI={}", claims.jti));
     }
     user
+}
+
+#[test]
+fn what_was_deleted_vouches_a_minute_longer() {
+    let now = 1_000_000_000;
+    for (ago, gone) in [(-30, false), (0, false), (60, false), (61, true)] {
+        let end = jiff::Timestamp::from_second(now - ago).expect("a time").to_string();
+        assert_eq!(was_deleted(&serde_json::json!({"metadata": {"deletionTimestamp": end}}), now), gone, "{ago}");
+    }
+    assert!(!was_deleted(&serde_json::json!({"metadata": {}}), now));
 }

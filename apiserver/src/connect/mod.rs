@@ -21,8 +21,9 @@ use machinery::status::Status;
 
 use crate::admission::{Operation, Request};
 use crate::api::Api;
+use crate::authz::Decision;
 use crate::http_body::Response;
-use crate::rest::Call;
+use crate::rest::{Call, apply};
 
 pub async fn dispatch(api: &Arc<Api>, mut call: Call) -> Result<Response, Status> {
     if call.info.subresource != "log" && call.query.get("dryRun").is_some() {
@@ -30,6 +31,9 @@ pub async fn dispatch(api: &Arc<Api>, mut call: Call) -> Result<Response, Status
     }
     if call.info.subresource == "proxy" {
         return proxy::dispatch(api, call).await;
+    }
+    if call.info.subresource != "log" {
+        check_create(api, &call)?;
     }
     let found = api.read(&call.served, &call.info.namespace, call.name()).await?.ok_or_else(|| call.not_found())?;
     if call.info.subresource != "log" {
@@ -47,5 +51,16 @@ pub async fn dispatch(api: &Arc<Api>, mut call: Call) -> Result<Response, Status
         }
         ("pods", "exec" | "attach" | "portforward") => pod::stream(api, call, &found.object).await,
         _ => Err(Status::unknown_path()),
+    }
+}
+
+/// A WebSocket begins with a GET: who may only read is not let in by it.
+fn check_create(api: &Api, call: &Call) -> Result<(), Status> {
+    if call.info.verb == "create" {
+        return Ok(());
+    }
+    match api.authorizer.authorize(api, &call.user, &apply::to_create(call)) {
+        Decision::Allow(_) => Ok(()),
+        Decision::NoOpinion(why) => Err(Status::forbidden(call.served.row.group_resource(), call.name(), &why)),
     }
 }

@@ -269,7 +269,8 @@ pub fn organizations(encoded: &str) -> Result<Vec<String>, String> {
     let block = pem(encoded)?;
     let (_, request) = X509CertificationRequest::from_der(&block.contents).map_err(|error| error.to_string())?;
     let names = request.certification_request_info.subject.iter_organization();
-    Ok(names.filter_map(|name| name.as_str().ok()).map(str::to_owned).collect())
+    // One that cannot be read here may be read by whoever is shown the certificate.
+    names.map(|name| name.as_str().map(str::to_owned).map_err(|error| error.to_string())).collect()
 }
 
 /// The name that a signing request asks for.
@@ -378,6 +379,18 @@ mod tests {
         stamp_conditions(&mut new, &old, "now");
         let time = |at: usize| new["status"]["conditions"][at]["lastTransitionTime"].as_str();
         assert_eq!((time(0), time(1)), (Some("then"), Some("now")));
+    }
+
+    #[test]
+    fn organizations_are_read_or_refused() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let of = |organization: rcgen::DnValue| {
+            let mut asked = rcgen::CertificateParams::default();
+            asked.distinguished_name.push(rcgen::DnType::OrganizationName, organization);
+            organizations(&STANDARD.encode(asked.serialize_request(&key).unwrap().pem().unwrap()))
+        };
+        assert_eq!(of(rcgen::DnValue::Utf8String("g".to_owned())), Ok(vec!["g".to_owned()]));
+        assert!(of(rcgen::DnValue::BmpString("system:masters".try_into().unwrap())).is_err());
     }
 
     #[test]

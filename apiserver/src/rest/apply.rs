@@ -114,8 +114,13 @@ fn check_new(object: &Value, call: &Call) -> Result<(), Status> {
 
 /// Who may change objects may not thereby make them.
 pub fn authorize_create(api: &Api, call: &Call) -> Result<(), Status> {
+    api.authorizer.check(api, &call.user, &to_create(call))
+}
+
+/// The same request, as if it were a create.
+pub fn to_create(call: &Call) -> authz::Attributes {
     let info = crate::request::RequestInfo { verb: "create".to_owned(), ..call.info.clone() };
-    api.authorizer.check(api, &call.user, &authz::Attributes { info, ..authz::Attributes::default() })
+    authz::Attributes { info, ..authz::Attributes::default() }
 }
 
 /// Values in the form that the schema gives them; what does not fit it was refused before.

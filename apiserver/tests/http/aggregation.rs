@@ -264,6 +264,10 @@ async fn is_described(client: &kube::Client) {
     let url = format!("/openapi/v3/apis/{GROUP}/v1?hash=ABC");
     assert_eq!(index["paths"][format!("apis/{GROUP}/v1")]["serverRelativeURL"], url);
     assert_eq!(get(client, &url).await.expect(200)["paths"], json!({"/mine": {}}));
+    // What is asked of an extension server there is asked in this server's own name.
+    for path in ["things", "../../../apis", ""] {
+        get(client, &format!("/openapi/v3/apis/{GROUP}/v1/{path}")).await.nowhere();
+    }
     let whole = get(client, "/openapi/v2").await.expect(200);
     assert!(whole["paths"][format!("/apis/{GROUP}/v1/")].is_object());
     assert!(whole["paths"]["/apis/apps/v1/"]["stolen"].is_null(), "another's paths are not theirs to describe");

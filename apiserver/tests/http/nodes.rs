@@ -87,6 +87,88 @@ async fn a_volume_grows_on_its_node_and_its_secrets_are_read_there() {
     patch(&node, &format!("{CLAIMS}/c"), "merge", &grown).await.refused(403, "Forbidden");
 }
 
+/// Else a node could name a secret of its choice in a mirror of no pod, and read it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_names_nothing_and_stays_one() {
+    let server = Secure::with_roles().await;
+    let (master, node) = (server.master(), server.client("system:node:n1", &["system:nodes"]));
+    post(&master, SECRETS, &json!({"metadata": {"name": "s"}})).await.expect(201);
+    let uid =
+        post(&node, "/api/v1/nodes", &json!({"metadata": {"name": "n1"}})).await.expect(201)["metadata"]["uid"].clone();
+    let owner = json!({"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": uid, "controller": true});
+    let mirror = |field: &str, value: Value| {
+        let mut pod = pod("mirror");
+        pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+        pod["metadata"]["ownerReferences"] = json!([owner]);
+        pod["spec"]["nodeName"] = json!("n1");
+        pod["spec"][field] = value;
+        pod
+    };
+    let container = |what: &str, value: Value| json!([{"name": "c", "image": "i", what: value}]);
+    let volume = |kind: &str, source: Value| json!([{"name": "v", kind: source}]);
+    let secret = "a mirror pod may not reference secrets";
+    let variable = json!([{"name": "V", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]);
+    for (field, value, why) in [
+        ("imagePullSecrets", json!([{"name": "s"}]), secret),
+        ("containers", container("env", variable), secret),
+        ("initContainers", container("envFrom", json!([{"secretRef": {"name": "s"}}])), secret),
+        ("volumes", volume("flexVolume", json!({"driver": "d.io/d", "secretRef": {"name": "s"}})), secret),
+        ("serviceAccountName", json!("default"), "a mirror pod may not reference service accounts"),
+        ("containers", container("envFrom", json!([{"configMapRef": {"name": "s"}}])), "configmaps"),
+        ("volumes", volume("persistentVolumeClaim", json!({"claimName": "s"})), "persistentvolumeclaims"),
+        ("volumes", volume("csi", json!({"driver": "d.io"})), "csidrivers (via CSI volumes)"),
+    ] {
+        let refused = post(&node, PODS, &mirror(field, value)).await;
+        refused.refused(403, "Forbidden");
+        let why = match why.starts_with("a mirror") {
+            true => why.to_owned(),
+            false => format!("node \"n1\" can not create pods that reference {why}"),
+        };
+        assert!(refused.body["message"].as_str().is_some_and(|told| told.ends_with(&why)), "{}", refused.body);
+    }
+    let amounts = json!({"d.io/x": "1"});
+    let containers = container("resources", json!({"requests": amounts, "limits": amounts}));
+    post(&node, PODS, &mirror("containers", containers)).await.expect(201);
+    let status = format!("{PODS}/mirror/status");
+    let unmarked = json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": null}}});
+    let refused = patch(&node, &status, "merge", &unmarked).await;
+    refused.refused(422, "Invalid");
+    let why =
+        "metadata.annotations[kubernetes.io/config.mirror]: Forbidden: may not remove or update mirror pod annotation";
+    assert!(refused.body["message"].as_str().is_some_and(|told| told.ends_with(why)), "{}", refused.body);
+    let mapping = json!({"containerName": "c", "resourceName": "d.io/x", "requestName": "r"});
+    let claimed = json!({"extendedResourceClaimStatus": {"resourceClaimName": "s", "requestMappings": [mapping]}});
+    let refused = patch(&node, &status, "merge", &json!({"status": claimed})).await;
+    refused.refused(403, "Forbidden");
+    let why = "node \"n1\" cannot update extended resource claim status";
+    assert!(refused.body["message"].as_str().is_some_and(|told| told.ends_with(why)), "{}", refused.body);
+    patch(&node, &status, "merge", &json!({"status": {"phase": "Running"}})).await.expect(200);
+    get(&node, &format!("{SECRETS}/s")).await.refused(403, "Forbidden");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_spends_no_budget_of_anothers_pods() {
+    let server = Secure::with_roles().await;
+    let (master, node) = (server.master(), server.client("system:node:n1", &["system:nodes"]));
+    account(&master).await;
+    let mut others = pod("others");
+    others["spec"]["nodeName"] = json!("n2");
+    post(&master, PODS, &others).await.expect(201);
+    let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+    patch(&master, &format!("{PODS}/others/status"), "merge", &ready).await.expect(200);
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let spec = json!({"minAvailable": 0, "selector": {"matchLabels": {"app": "x"}}});
+    post(&master, budgets, &json!({"metadata": {"name": "b"}, "spec": spec})).await.expect(201);
+    let status = json!({"observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 1, "expectedPods": 1});
+    let before = patch(&master, &format!("{budgets}/b/status"), "merge", &json!({"status": status})).await.expect(200);
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "others"}});
+    let refused = post(&node, &format!("{PODS}/others/eviction"), &eviction).await;
+    refused.refused(403, "Forbidden");
+    let why = "node \"n1\" can only evict pods with spec.nodeName set to itself";
+    assert!(refused.body["message"].as_str().is_some_and(|told| told.ends_with(why)), "{}", refused.body);
+    assert_eq!(get(&master, &format!("{budgets}/b")).await.expect(200)["status"], before["status"]);
+}
+
 /// A node asks tokens for whom its pod's volumes name, their drivers included, and for whom it was given the right.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_for_whom_the_pod_names() {

@@ -1,6 +1,6 @@
 //! Tokens and reviews.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::{get, post};
 use crate::pods::account;
@@ -30,6 +30,24 @@ async fn a_token_is_made_and_reviewed() {
     let broken = post(client, reviews, &json!({"spec": {"token": "x.y.z"}})).await.expect(201);
     assert!(broken["status"]["authenticated"] != true && broken["status"]["error"].is_string());
     get(client, reviews).await.refused(405, "MethodNotAllowed");
+}
+
+/// A token that names no audience is for the API server's own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_token_is_for_the_server_alone() {
+    let tokens = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(tokens.path(), "s3cret,robot,1\n").expect("to write");
+    let server = TestServer::start(&[&format!("--token-auth-file={}", tokens.path().display())]).await;
+    let ask = async |audiences: Value| {
+        let review = json!({"spec": {"token": "s3cret", "audiences": audiences}});
+        post(&server.client, "/apis/authentication.k8s.io/v1/tokenreviews", &review).await.expect(201)["status"].clone()
+    };
+    let own = ask(json!([])).await["audiences"].clone();
+    assert!(own.as_array().is_some_and(|own| own.len() == 1), "{own}");
+    let both = ask(json!(["vault", own[0]])).await;
+    assert_eq!((&both["authenticated"], &both["audiences"]), (&json!(true), &own));
+    let other = ask(json!(["vault"])).await;
+    assert!(other["authenticated"] != true && other["error"].is_string(), "{other}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

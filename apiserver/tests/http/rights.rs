@@ -88,6 +88,30 @@ async fn rights_in_one_namespace_are_none_over_another() {
     get(&bob, "/api/v1/namespaces/other").await.refused(403, "Forbidden");
 }
 
+/// A WebSocket begins with a GET.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_read_opens_no_streams() {
+    let server = Secure::with_roles().await;
+    let master = server.master();
+    let streams = ["exec", "attach", "portforward"];
+    let resources = streams.map(|stream| format!("pods/{stream}"));
+    let list = json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]});
+    for (user, verbs) in [("reader", json!(["get"])), ("user", json!(["get", "create"]))] {
+        let rule = json!({"apiGroups": [""], "resources": resources, "verbs": verbs});
+        grant(&master, user, user, json!([list, rule])).await;
+    }
+    let (reader, user) = (server.client("reader", &[]), server.client("user", &[]));
+    soon(&reader, PODS).await;
+    soon(&user, PODS).await;
+    for stream in streams {
+        let path = format!("{PODS}/p/{stream}?command=date&ports=80");
+        let refused = get(&reader, &path).await;
+        refused.refused(403, "Forbidden");
+        assert_eq!(refused.body["message"], "pods \"p\" is forbidden: ", "{stream}");
+        get(&user, &path).await.refused(404, "NotFound");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_server_still_wants_a_name() {
     let server = Secure::start(&["--authorization-mode=AlwaysAllow"]).await;

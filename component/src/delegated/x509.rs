@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use x509_parser::{
     prelude::{FromDer, X509Certificate},
-    x509::X509Name,
+    x509::{AttributeTypeAndValue, X509Name},
 };
 
 use super::{User, known::Known};
@@ -75,7 +75,7 @@ impl ClientAuthority {
         if !valid_at(&parsed, now) || !for_clients(&parsed) || !self.vouches(leaf, intermediates, now, MAX_DEPTH) {
             return None;
         }
-        let name = first(parsed.subject().iter_common_name())?;
+        let name = readable(parsed.subject().iter_common_name().last()?)?;
         let groups = parsed.subject().iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect();
         let uid = uid(parsed.subject()).unwrap_or_default();
         Some(User { name, uid, groups, extra: Vec::new() })
@@ -123,12 +123,12 @@ fn signed(certificate: &X509Certificate<'_>, authority: &X509Certificate<'_>) ->
     certificate.issuer() == authority.subject() && certificate.verify_signature(Some(authority.public_key())).is_ok()
 }
 
-fn first<'a>(mut values: impl Iterator<Item = &'a x509_parser::x509::AttributeTypeAndValue<'a>>) -> Option<String> {
-    values.next()?.as_str().ok().map(str::to_owned).filter(|text| !text.is_empty())
+fn readable(value: &AttributeTypeAndValue<'_>) -> Option<String> {
+    value.as_str().ok().map(str::to_owned).filter(|text| !text.is_empty())
 }
 
 /// Kubernetes's own attribute for a user's UID.
 fn uid(subject: &X509Name<'_>) -> Option<String> {
     let kubernetes_uid = x509_parser::der_parser::oid!(1.3.6.1.4.1.57683.2);
-    first(subject.iter_attributes().filter(|attribute| *attribute.attr_type() == kubernetes_uid))
+    readable(subject.iter_attributes().find(|attribute| *attribute.attr_type() == kubernetes_uid)?)
 }

@@ -14,6 +14,7 @@ use component::{
 };
 use http::{HeaderMap, header::AUTHORIZATION};
 use k8s_openapi::api::core::v1::ConfigMap;
+use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::pki_types::CertificateDer;
 use serde_json::json;
 
@@ -142,6 +143,18 @@ fn a_client_certificate_says_who_and_only_of_a_known_authority() {
     for other_time in ["1960-01-01T00:00:00Z", "4500-01-01T00:00:00Z"] {
         assert_eq!(authority.user(&chain(&node.certificate), other_time.parse().unwrap()), None, "{other_time}");
     }
+}
+
+/// As with Go, whose programs may be shown the same certificate.
+#[test]
+fn of_two_common_names_the_last_counts() {
+    let authority = Authority::new("ca");
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CustomDnType(vec![2, 5, 4, 3]), "first");
+    params.distinguished_name.push(DnType::CommonName, "last");
+    let certificate = params.signed_by(&KeyPair::generate().unwrap(), &authority.0).unwrap();
+    let user = ClientAuthority::new(chain(&authority.pem())).user(&chain(&certificate.pem()), START.parse().unwrap());
+    assert_eq!(user, Some(User::named("last", [])));
 }
 
 #[test]

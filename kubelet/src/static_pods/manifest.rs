@@ -3,10 +3,11 @@
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Toleration};
 use machinery::{
     gvk::Gvk,
+    pod_references,
     schema::{self, Decoded},
 };
 
-use super::{references, validate};
+use super::validate;
 use crate::pod::spec::{CONFIG_HASH, CONFIG_SEEN, CONFIG_SOURCE};
 
 /// Reads YAML or JSON. `source` is the file's path: with the content and the node it makes the pod's UID.
@@ -46,7 +47,7 @@ pub(super) fn parse(text: &str, source: &str, node_name: &str) -> Result<Pod, St
     if !errors.is_empty() {
         return Err(format!("invalid pod: [{}]", errors.join(" ")));
     }
-    match references::first(&pod) {
+    match pod_references::first_kind(&whole)? {
         Some(objects) => Err(format!("static pods may not reference {objects}")),
         None => Ok(pod),
     }

@@ -1,12 +1,10 @@
 //! Static pods: manifests in a folder (or one file) that run without an API server.
 //!
-//! Enter at [`follow`]. [`manifest`] reads a manifest, [`validate`] says what is wrong with it and [`references`] which objects it
-//! needs (all pure), the folder is watched, and [`mirror`] keeps an image of each
-//! static pod in the API, so that others see it. Workers know static pods only by their annotations.
+//! Enter at [`follow`]. [`manifest`] reads a manifest, [`validate`] says what is wrong with it
+//! (both pure), the folder is watched, and [`mirror`] keeps an image of each static pod in the API, so that others see it. Workers know static pods only by their annotations.
 
 mod manifest;
 mod mirror;
-mod references;
 #[cfg(test)]
 mod tests;
 mod validate;

@@ -1,13 +1,11 @@
 //! What a pod, and a volume that it uses, refer to. Pure.
 
 use machinery::meta;
+use machinery::pod_references::{self, WITH_SECRET_REF};
 use serde_json::Value;
 
 use crate::request::RequestInfo;
 
-/// Kinds of volumes whose `secretRef` names a secret.
-const WITH_SECRET_REF: [&str; 8] =
-    ["cephfs", "cinder", "flexVolume", "rbd", "scaleIO", "iscsi", "storageos", "azureFile"];
 /// Secrets of a CSI driver that its node needs. Those of its controller are none of a node's.
 const OF_CSI: [&str; 3] = ["nodePublishSecretRef", "nodeStageSecretRef", "nodeExpandSecretRef"];
 
@@ -16,12 +14,8 @@ pub fn in_pod(pod: &Value, info: &RequestInfo) -> bool {
     let name = info.name.as_str();
     match info.resource.as_str() {
         "serviceaccounts" => meta::text(pod, "spec.serviceAccountName") == name,
-        "secrets" => {
-            names_pull_secret(pod, name)
-                || by(pod, name, "secretKeyRef", "secretRef", ("secret", "secretName"))
-                || meta::list(pod, "spec.volumes").iter().any(|volume| names_secret(volume, name))
-        }
-        "configmaps" => by(pod, name, "configMapKeyRef", "configMapRef", ("configMap", "name")),
+        "secrets" => pod_references::secrets(pod).any(|secret| secret == name),
+        "configmaps" => pod_references::config_maps(pod).any(|map| map == name),
         "persistentvolumeclaims" => claims(pod).iter().any(|claim| claim == name),
         "resourceclaims" => {
             meta::list(pod, "spec.resourceClaims").iter().any(|claim| claim["resourceClaimName"] == name)
@@ -43,31 +37,6 @@ pub fn claims(pod: &Value) -> Vec<String> {
         false => volume["persistentVolumeClaim"]["claimName"].as_str().map(str::to_owned),
     });
     named.collect()
-}
-
-fn names_pull_secret(pod: &Value, name: &str) -> bool {
-    meta::list(pod, "spec.imagePullSecrets").iter().any(|secret| secret["name"] == name)
-}
-
-fn names_secret(volume: &Value, name: &str) -> bool {
-    volume["azureFile"]["secretName"] == name
-        || volume["csi"]["nodePublishSecretRef"]["name"] == name
-        || WITH_SECRET_REF.iter().any(|kind| volume[*kind]["secretRef"]["name"] == name)
-}
-
-/// In environment variables, whole environments, volumes, or sources of projected volumes.
-fn by(pod: &Value, name: &str, key_ref: &str, env_ref: &str, (volume, volume_name): (&str, &str)) -> bool {
-    let containers = ["initContainers", "containers", "ephemeralContainers"];
-    let mut containers = containers.iter().flat_map(|list| meta::list(&pod["spec"], list));
-    let in_container = containers.any(|container| {
-        meta::list(container, "env").iter().any(|env| env["valueFrom"][key_ref]["name"] == name)
-            || meta::list(container, "envFrom").iter().any(|from| from[env_ref]["name"] == name)
-    });
-    in_container
-        || meta::list(pod, "spec.volumes").iter().any(|entry| {
-            entry[volume][volume_name] == name
-                || meta::list(entry, "projected.sources").iter().any(|source| source[volume]["name"] == name)
-        })
 }
 
 /// Whether a PersistentVolume, bound to a claim in `claim_namespace`, names the secret for its node.

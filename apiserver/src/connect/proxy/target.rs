@@ -128,7 +128,7 @@ pub fn node_backend(target: &Target<'_>, kubelet: Endpoint) -> Result<(Backend, 
 
 /// Addresses that mean this machine or its link are not led to: the request would come from the server itself.
 fn check_address(address: &str) -> Result<(), Status> {
-    let allowed = address.parse::<IpAddr>().is_ok_and(|address| match address {
+    let allowed = address.parse::<IpAddr>().is_ok_and(|address| match address.to_canonical() {
         IpAddr::V4(v4) => {
             !(v4.is_loopback() || v4.is_link_local() || v4.is_multicast() || v4.is_unspecified() || v4.is_broadcast())
         }
@@ -167,9 +167,11 @@ mod tests {
         let port = |id: &str| pod_backend(&Target::parse("pod", id).unwrap(), &pod).map(|one| one.endpoint.port);
         assert_eq!((port("p").unwrap(), port("p:9").unwrap()), (8080, 9));
         assert_eq!(port("p:web").unwrap_err().code, 503);
-        let local = json!({"spec": {}, "status": {"podIP": "127.0.0.1"}});
-        let refused = pod_backend(&Target::parse("pod", "p").unwrap(), &local).unwrap_err();
-        assert_eq!(refused.message, "address not allowed");
+        for address in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254"] {
+            let local = json!({"spec": {}, "status": {"podIP": address}});
+            let refused = pod_backend(&Target::parse("pod", "p").unwrap(), &local).unwrap_err();
+            assert_eq!(refused.message, "address not allowed", "{address}");
+        }
     }
 
     #[test]

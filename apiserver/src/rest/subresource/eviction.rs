@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::call_of;
 use super::disruption::{covers, is_free, judge, needs_budget, spend, unsettled};
+use crate::admission::{Operation, Request};
 use crate::api::Api;
 use crate::errors::MODIFIED;
 use crate::http_body::Response;
@@ -30,7 +31,7 @@ const AMBIGUOUS: &str =
 
 pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
-    let delete = decode(call)?;
+    let delete = admitted(api, call).await?;
     for _ in 0..ATTEMPTS_MAX {
         let found = api.read(&call.served, &call.info.namespace, call.name()).await?;
         let pod = found.ok_or_else(|| call.not_found())?;
@@ -54,8 +55,17 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     Err(Status::conflict(call.served.group_resource(), call.name(), MODIFIED))
 }
 
-/// What the eviction asks for, as a deletion.
-fn decode(call: &Call) -> Result<DeleteOptions, Status> {
+/// What the eviction asks for, as a deletion. It is admitted before a budget is spent on it.
+async fn admitted(api: &Api, call: &Call) -> Result<DeleteOptions, Status> {
+    let (mut eviction, options) = decode(call)?;
+    let request = Request::new(api, call, Operation::Create, options.dry_run, None);
+    api.admission.mutate(&request, &mut eviction).await?;
+    let delete = deletion(call, &eviction, &options)?;
+    api.admission.validate(&request, &eviction).await?;
+    Ok(delete)
+}
+
+fn decode(call: &Call) -> Result<(Value, WriteOptions), Status> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let mut kind = Gvk::new("policy", "v1", "Eviction");
     let schema = schema::builtin(&kind).ok_or_else(|| Status::internal_error("no schema for Eviction"))?;
@@ -66,7 +76,11 @@ fn decode(call: &Call) -> Result<DeleteOptions, Status> {
     let Decoded { object: mut eviction, warnings } = call.decode(schema, &kind, options.field_validation)?;
     call.warnings.extend(warnings);
     system::ensure_namespace(&mut eviction, &call.info.namespace)?;
-    if meta::name(&eviction) != call.name() {
+    Ok((eviction, options))
+}
+
+fn deletion(call: &Call, eviction: &Value, options: &WriteOptions) -> Result<DeleteOptions, Status> {
+    if meta::name(eviction) != call.name() {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
     let given = eviction.get("deleteOptions").filter(|given| given.is_object());

@@ -135,8 +135,17 @@ fn disagreement(annotation: Option<&Value>, profile: &Value, what: &str, path: &
     (!agrees).then(|| Error::forbidden(&path.child("type"), why))
 }
 
+/// What holds when a pod's annotations change, with whichever part of it.
+pub fn of_update(new: &Value, old: &Value) -> ErrorList {
+    let path = validate::path(&["metadata", "annotations"]);
+    let annotations = meta::map(new, "metadata.annotations");
+    let mut errors = changed(annotations, meta::map(old, "metadata.annotations"), &path);
+    errors.extend(all(annotations, &new["spec"], &path));
+    errors
+}
+
 /// Profiles and mirrors are what they were when the pod was made. `path` is that of the annotations.
-pub fn changed(new: &Map<String, Value>, old: &Map<String, Value>, path: &Path) -> ErrorList {
+fn changed(new: &Map<String, Value>, old: &Map<String, Value>, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     let mut refuse = |name: &str, what: &str| {
         if name.starts_with(APP_ARMOR_PREFIX) {

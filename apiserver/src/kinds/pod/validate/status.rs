@@ -7,12 +7,13 @@ use machinery::meta;
 use machinery::names;
 use serde_json::Value;
 
-use super::{status_claims, status_parts};
+use super::{annotations, status_claims, status_parts};
 use crate::kinds::validate;
 
 pub fn validate_status(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = annotations::of_update(new, old);
     let path = Path::new("status");
-    let mut errors = conditions(new, &path.child("conditions"));
+    errors.extend(conditions(new, &path.child("conditions")));
     errors.extend(nominated(new, old, &path.child("nominatedNodeName")));
     if let Some(generation) = meta::at(new, "status.observedGeneration").as_i64().filter(|generation| *generation < 0) {
         errors.push(Error::invalid(&path.child("observedGeneration"), generation, "must be a non-negative integer"));

@@ -9,18 +9,14 @@ use super::container::image_for_pod;
 use super::{SECONDS_MAX, annotations, required_name, toleration};
 use crate::kinds::go_form::{self, Form};
 use crate::kinds::pod::form;
-use crate::kinds::validate;
 
 /// The fields of the spec that a client may change, in upstream's words.
 const CHANGEABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 pub fn validate_update(new: &Value, old: &Value) -> ErrorList {
     let path = Path::new("spec");
-    let at = validate::path(&["metadata", "annotations"]);
-    let (now, before) = (meta::map(new, "metadata.annotations"), meta::map(old, "metadata.annotations"));
-    let mut errors = annotations::changed(now, before, &at);
     // Upstream judges some of this twice.
-    errors.extend(annotations::all(now, &new["spec"], &at));
+    let mut errors = annotations::of_update(new, old);
     for list in ["containers", "initContainers"] {
         let (containers, at) = (meta::list(&new["spec"], list), path.child(list));
         if containers.len() != meta::list(&old["spec"], list).len() {
