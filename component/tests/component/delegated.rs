@@ -150,8 +150,8 @@ fn a_client_certificate_says_who_and_only_of_a_known_authority() {
 fn of_two_common_names_the_last_counts() {
     let authority = Authority::new("ca");
     let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CustomDnType(vec![2, 5, 4, 3]), "first");
-    params.distinguished_name.push(DnType::CommonName, "last");
+    params.distinguished_name.push(DnType::CommonName, "first");
+    params.distinguished_name.push(DnType::CustomDnType(vec![2, 5, 4, 3]), "last");
     let certificate = params.signed_by(&KeyPair::generate().unwrap(), &authority.0).unwrap();
     let user = ClientAuthority::new(chain(&authority.pem())).user(&chain(&certificate.pem()), START.parse().unwrap());
     assert_eq!(user, Some(User::named("last", [])));
