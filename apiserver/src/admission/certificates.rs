@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Operation, Plugin, Request};
 use crate::authz::{Attributes, Decision};
-use crate::kinds::certificate;
+use crate::kinds::certificate::asked;
 use crate::request::{MASTERS, RequestInfo};
 
 const GROUP: &str = "certificates.k8s.io";
@@ -77,7 +77,7 @@ impl Plugin for CertificateSubjectRestriction {
         if !request.creates(GROUP, PLURAL) || meta::text(signing, "spec.signerName") != CLIENT_SIGNER {
             return Ok(());
         }
-        let organizations = certificate::organizations(meta::text(signing, "spec.request"))
+        let organizations = asked::organizations(meta::text(signing, "spec.request"))
             .map_err(|why| request.forbidden_object(signing, &format!("failed to parse CSR: {why}")))?;
         if organizations.iter().any(|organization| organization == MASTERS) {
             let why = format!("use of {CLIENT_SIGNER} signer with {MASTERS} group is not allowed");

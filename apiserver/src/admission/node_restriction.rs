@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{Operation, Plugin, Request, node_audience};
 use crate::api::Api;
-use crate::kinds::certificate;
+use crate::kinds::certificate::asked;
 use crate::kinds::pod::validate::ephemeral::MIRROR;
 use crate::request::NODES;
 
@@ -290,7 +290,7 @@ fn judge_signing(request: &Request<'_>, node: &str, object: &Value) -> Result<()
         return Ok(());
     }
     let wanted = format!("system:node:{node}");
-    let name = certificate::common_name(meta::text(object, "spec.request"));
+    let name = asked::common_name(meta::text(object, "spec.request"));
     match name.map_err(|why| format!("unable to parse csr: {why}"))? == wanted {
         true => Ok(()),
         false => Err(format!("can only create a node CSR with CN={wanted}")),

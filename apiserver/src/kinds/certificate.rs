@@ -1,13 +1,13 @@
 //! CertificateSigningRequests (Kubernetes reference: "Certificates and Certificate Signing Requests").
 
+pub mod asked;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use machinery::field::{Error, ErrorList, Path, quote};
 use machinery::meta;
 use machinery::names;
 use serde_json::{Value, json};
-use x509_parser::certification_request::X509CertificationRequest;
-use x509_parser::prelude::FromDer;
 
 use super::defaults::set;
 use super::{Column, Hooks, MetadataRounds, validate};
@@ -226,7 +226,7 @@ fn validate_request(request: &Value) -> ErrorList {
     let spec = &request["spec"];
     let mut errors = ErrorList::new();
     let encoded = meta::text(spec, "request");
-    if let Err(why) = check_pem(encoded) {
+    if let Err(why) = asked::check(encoded) {
         errors.push(Error::invalid(&path.child("request"), spec["request"].clone(), why));
     }
     let usages: Vec<&str> = meta::list(spec, "usages").iter().filter_map(Value::as_str).collect();
@@ -248,37 +248,6 @@ fn validate_request(request: &Value) -> ErrorList {
         errors.push(Error::invalid(&path.child("expirationSeconds"), seconds, why));
     }
     errors
-}
-
-/// A signing request in PEM, in base64.
-fn check_pem(encoded: &str) -> Result<(), String> {
-    let block = pem(encoded)?;
-    let (_, request) = X509CertificationRequest::from_der(&block.contents).map_err(|error| error.to_string())?;
-    request.verify_signature().map_err(|error| error.to_string())
-}
-
-fn pem(encoded: &str) -> Result<x509_parser::pem::Pem, String> {
-    let bytes = STANDARD.decode(encoded).unwrap_or_default();
-    let block = x509_parser::pem::Pem::iter_from_buffer(&bytes).next().and_then(Result::ok);
-    let block = block.filter(|block| block.label == "CERTIFICATE REQUEST");
-    block.ok_or_else(|| "PEM block type must be CERTIFICATE REQUEST".to_owned())
-}
-
-/// The organizations (that is, groups) that a signing request asks for.
-pub fn organizations(encoded: &str) -> Result<Vec<String>, String> {
-    let block = pem(encoded)?;
-    let (_, request) = X509CertificationRequest::from_der(&block.contents).map_err(|error| error.to_string())?;
-    let names = request.certification_request_info.subject.iter_organization();
-    // One that cannot be read here may be read by whoever is shown the certificate.
-    names.map(|name| name.as_str().map(str::to_owned).map_err(|error| error.to_string())).collect()
-}
-
-/// The name that a signing request asks for.
-pub fn common_name(encoded: &str) -> Result<String, String> {
-    let block = pem(encoded)?;
-    let (_, request) = X509CertificationRequest::from_der(&block.contents).map_err(|error| error.to_string())?;
-    let name = request.certification_request_info.subject.iter_common_name().last().and_then(|name| name.as_str().ok());
-    Ok(name.unwrap_or_default().to_owned())
 }
 
 /// `domain/path`, such as `kubernetes.io/kubelet-serving`.
@@ -379,18 +348,6 @@ mod tests {
         stamp_conditions(&mut new, &old, "now");
         let time = |at: usize| new["status"]["conditions"][at]["lastTransitionTime"].as_str();
         assert_eq!((time(0), time(1)), (Some("then"), Some("now")));
-    }
-
-    #[test]
-    fn organizations_are_read_or_refused() {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let of = |organization: rcgen::DnValue| {
-            let mut asked = rcgen::CertificateParams::default();
-            asked.distinguished_name.push(rcgen::DnType::OrganizationName, organization);
-            organizations(&STANDARD.encode(asked.serialize_request(&key).unwrap().pem().unwrap()))
-        };
-        assert_eq!(of(rcgen::DnValue::Utf8String("g".to_owned())), Ok(vec!["g".to_owned()]));
-        assert!(of(rcgen::DnValue::BmpString("system:masters".try_into().unwrap())).is_err());
     }
 
     #[test]
