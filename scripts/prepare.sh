@@ -52,6 +52,8 @@ for purpose in "$@"; do
 done
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+# Somebody else, such as unattended upgrades, may be at it.
+apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@"; }
 
 if [ ${#missing[@]} -gt 0 ]; then
     if ! command -v apt-get >/dev/null; then
@@ -66,8 +68,6 @@ if [ ${#missing[@]} -gt 0 ]; then
         as_root chmod 755 $policy
         trap 'as_root rm -f $policy' EXIT
     fi
-    # Somebody else, such as unattended upgrades, may be at it.
-    apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@"; }
     apt update
     apt install -y --no-install-recommends "${missing[@]}" >/dev/null
 fi
@@ -75,13 +75,14 @@ fi
 # The oldest client to serve is Debian's: unpacked beside whatever kubectl there is, as tests look for it.
 if [[ " $* " == *" test "* ]] && command -v apt-get >/dev/null && ! compgen -c kubectl.1. >/dev/null; then
     folder=$(mktemp -d)
-    if ! (cd "$folder" && apt-get download -qq kubernetes-client && dpkg -x ./*.deb .); then
-        rm -rf "$folder"
-        echo "Debian's kubectl cannot be downloaded; its package is kubernetes-client" >&2
-        exit 1
+    unpack() { (cd "$folder" && apt-get download -qq kubernetes-client && dpkg -x ./*.deb .); }
+    # What is known of packages may be old, or nothing.
+    if unpack || { apt update && unpack; }; then
+        minor=$("$folder/usr/bin/kubectl" version --client --short | sed -n 's/.*v1\.\([0-9]*\)\..*/\1/p')
+        as_root install "$folder/usr/bin/kubectl" "/usr/local/bin/kubectl.1.$minor"
+    else
+        echo "Debian's kubectl (package kubernetes-client) cannot be downloaded: the oldest client that is served is not tested." >&2
     fi
-    minor=$("$folder/usr/bin/kubectl" version --client --short | sed -n 's/.*v1\.\([0-9]*\)\..*/\1/p')
-    as_root install "$folder/usr/bin/kubectl" "/usr/local/bin/kubectl.1.$minor"
     rm -rf "$folder"
 fi
 
