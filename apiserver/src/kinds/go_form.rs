@@ -41,6 +41,32 @@ pub fn with_metadata(template: &Value) -> Value {
     flat
 }
 
+/// Metadata of a template, among the template's own fields.
+pub const METADATA: Form = Form::Embedded(&[
+    ("name", Form::Own(&TEXT)),
+    ("generateName", Form::Own(&TEXT)),
+    ("namespace", Form::Own(&TEXT)),
+    ("selfLink", Form::Own(&TEXT)),
+    ("uid", Form::Own(&TEXT)),
+    ("resourceVersion", Form::Own(&TEXT)),
+    ("generation", Form::Own(&NUMBER)),
+    ("creationTimestamp", Form::Own(&TEXT)),
+    ("deletionTimestamp", Form::Own(&TEXT)),
+    ("deletionGracePeriodSeconds", Form::Own(&NUMBER)),
+    ("labels", Form::Own(&POINTER)),
+    ("annotations", Form::Own(&POINTER)),
+    ("ownerReferences", Form::Own(&Form::List(&OWNER))),
+    ("finalizers", Form::Own(&POINTER)),
+]);
+const OWNER: Form = Form::Tagged(&[
+    ("apiVersion", TEXT),
+    ("kind", TEXT),
+    ("name", TEXT),
+    ("uid", TEXT),
+    ("controller", POINTER),
+    ("blockOwnerDeletion", POINTER),
+]);
+
 pub const LABEL_SELECTOR: Form = Form::Tagged(&[("matchLabels", POINTER), ("matchExpressions", POINTER)]);
 
 pub fn write(value: &Value, form: &Form) -> String {

@@ -123,8 +123,9 @@ pub fn to_create(call: &Call) -> authz::Attributes {
     authz::Attributes { info, ..authz::Attributes::default() }
 }
 
-/// Values in the form that the schema gives them; what does not fit it was refused before.
+/// Values in the form that the schema gives them; what does not fit it was refused before, but for numbers that are too
+/// large for their field.
 fn typed(call: &Call, applied: Value) -> Result<Value, Status> {
-    let decoded = schema::decode_value(call.served.schema, applied);
+    let decoded = schema::restore(call.served.schema, applied);
     decoded.map(|decoded| decoded.object).map_err(|error| Status::unexplained(error.to_string()))
 }

@@ -191,7 +191,8 @@ impl Change {
         let patched = difference.apply(schema, old)?;
         let blamed = match &difference.kind {
             Kind::Strategic(change) => schema::go_map(change),
-            Kind::Json(_) | Kind::Merge(_) => patched.to_string(),
+            Kind::Json(_) => patch::document(schema, old, &patched, patch::Lists::ByElement),
+            Kind::Merge(_) => patch::document(schema, old, &patched, patch::Lists::Whole),
         };
         let refuse =
             |why: String| Status::invalid("", "", "", &vec![Error::invalid(&Path::new("patch"), blamed.clone(), why)]);

@@ -3,6 +3,7 @@
 //! Nothing is checked against a schema here but what strategic merge needs to find its merge keys: decode the result with
 //! [`crate::schema::decode_value`].
 
+mod document;
 mod json;
 mod list;
 mod strategic;
@@ -11,6 +12,7 @@ mod tests;
 
 use serde_json::Value;
 
+pub use document::{Lists, document};
 pub use json::{OPERATIONS_MAX, json};
 pub(crate) use strategic::go_type;
 pub use strategic::strategic;

@@ -67,6 +67,14 @@ impl<'a> Shape<'a> {
         }
     }
 
+    /// Why what lies below a value that has no fields of its own is not merged.
+    fn fieldless(self, name: &str) -> String {
+        match self {
+            Self::Raw => format!("unable to find api field in struct RawExtension for the json field {}", quote(name)),
+            _ => "merging an object in json but data type is not struct, instead is: map".to_owned(),
+        }
+    }
+
     fn name(self) -> String {
         match self {
             Self::Message(schema) => schema.short_name().to_owned(),
@@ -140,10 +148,9 @@ fn merge_entry(
     let replaces = field.is_some_and(|field| field.patch.replace);
     let merged = match (original.remove(&name), patch) {
         (Some(Value::Object(_)), Value::Object(_)) | (Some(Value::Array(_)), Value::Array(_))
-            if matches!(shape, Shape::Raw) =>
+            if matches!(shape, Shape::Raw | Shape::Values(_)) =>
         {
-            let why = format!("unable to find api field in struct RawExtension for the json field {}", quote(&name));
-            return Err(PatchError::Broken(why));
+            return Err(PatchError::Broken(shape.fieldless(&name)));
         }
         (Some(Value::Object(_)), new @ Value::Object(_)) if replaces => Some(new),
         (Some(Value::Object(old)), Value::Object(new)) => Some(Value::Object(merge_map(old, new, inner)?)),
@@ -268,20 +275,19 @@ enum Kind {
     Scalars,
 }
 
+/// What all elements are. To Go, whole numbers and fractions are of two types.
 fn element_kind(lists: &[&[Value]]) -> Result<Kind, PatchError> {
     let mut elements = lists.iter().flat_map(|list| list.iter());
-    if elements.clone().any(Value::is_array) {
+    let first = elements.next();
+    if first.is_some_and(Value::is_array) {
         return Err(PatchError::Inapplicable("lists of lists are not supported".to_owned()));
     }
-    let maps = elements.next().is_some_and(Value::is_object);
-    match elements.find(|element| element.is_object() != maps) {
-        Some(_) => {
-            let lists: Vec<String> = lists.iter().map(|list| go_map(&Value::from(list.to_vec()))).collect();
-            Err(PatchError::Broken(format!("list element types are not identical: [{}]", lists.join(" "))))
-        }
-        None if maps => Ok(Kind::Maps),
-        None => Ok(Kind::Scalars),
+    if elements.any(|element| first.is_some_and(|first| go_type(element) != go_type(first))) {
+        let lists: Vec<String> = lists.iter().map(|list| go_map(&Value::from(list.to_vec()))).collect();
+        let why = format!("list element types are not identical: [{}]", lists.join(" "));
+        return Err(PatchError::Broken(why));
     }
+    Ok(if first.is_some_and(Value::is_object) { Kind::Maps } else { Kind::Scalars })
 }
 
 fn merge_list(

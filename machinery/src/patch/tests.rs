@@ -146,3 +146,25 @@ fn fields_of_bytes_are_not_merged() {
     let set = json!({"spec": 2, "list": [1], "new": {"a": 1}});
     assert_eq!(patched(json!({"spec": 2, "new": {"a": 1}})).unwrap()["data"], set);
 }
+
+#[test]
+fn what_has_no_fields_is_not_merged() {
+    let mut request = json!({"spec": {"extra": {"a": ["b"]}}});
+    let change = json!({"spec": {"extra": {"a": ["c"]}}});
+    let error =
+        strategic(schema("certificates.k8s.io", "CertificateSigningRequest"), &mut request, change).unwrap_err();
+    let why = "merging an object in json but data type is not struct, instead is: map";
+    assert_eq!(error, PatchError::Broken(why.to_owned()));
+}
+
+#[test]
+fn elements_are_of_one_type() {
+    let told = |elements: Value| containers(json!({"containers": elements})).unwrap_err().to_string();
+    assert_eq!(
+        told(json!([{"name": "a"}, [1]])).lines().next().unwrap()[..40],
+        *"list element types are not identical: [["
+    );
+    let mut node = json!({"spec": {"podCIDRs": ["10.1.0.0/24"]}});
+    let error = strategic(schema("", "Node"), &mut node, json!({"spec": {"podCIDRs": [true]}})).unwrap_err();
+    assert_eq!(error.to_string(), "list element types are not identical: [[10.1.0.0/24] [true]]");
+}

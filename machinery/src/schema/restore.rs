@@ -1,6 +1,6 @@
-//! From a tree to an object, as upstream takes what a strategic merge patch makes: field by field in the order of Go's
-//! structs, and told in words that name the types and no place. A number that is too large for its field loses its upper
-//! bits.
+//! From a tree to an object, as upstream takes what a strategic merge patch or an apply makes: field by field in the order
+//! of Go's structs, and told in words that name the types and no place. A number that is too large for its field loses its
+//! upper bits.
 
 use serde_json::{Map, Value, json};
 

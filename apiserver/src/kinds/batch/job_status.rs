@@ -162,8 +162,10 @@ impl Change<'_> {
                 errors.push(Error::invalid(&path.child("terminating"), terminating, why));
             }
         }
-        let ready = number(self.new, "status.ready");
-        if ready > number(self.new, "status.active") && (self.differs("ready") || self.differs("active")) {
+        let too_many = self.new["status"]["ready"].as_i64().filter(|ready| *ready > number(self.new, "status.active"));
+        if let Some(ready) = too_many
+            && (self.differs("ready") || self.differs("active"))
+        {
             errors.push(Error::invalid(&path.child("ready"), ready, "cannot set more ready pods than active"));
         }
         errors
@@ -307,6 +309,10 @@ mod tests {
         assert_eq!(
             wrong(json!({"ready": 2, "active": 1}), json!({})),
             ["status.ready: Invalid value: 2: cannot set more ready pods than active"]
+        );
+        assert_eq!(
+            wrong(json!({"active": -1}), json!({})),
+            ["status.active: Invalid value: -1: must be greater than or equal to 0"]
         );
         assert_eq!(
             wrong(json!({"uncountedTerminatedPods": {"succeeded": ["a"], "failed": ["a", ""]}}), json!({})),

@@ -9,9 +9,8 @@ use super::{failure_policy, job, success_policy};
 use crate::kinds::go_form::{Form, LABEL_SELECTOR, POINTER};
 use crate::kinds::{pod, validate};
 
-/// Fields that stay, and how upstream shows them.
-const FROZEN: [(&str, Form); 6] = [
-    ("selector", LABEL_SELECTOR),
+/// Fields that stay as the selector and the template do, and how upstream shows them.
+const FROZEN: [(&str, Form); 5] = [
     ("completionMode", POINTER),
     ("podFailurePolicy", failure_policy::FORM),
     ("backoffLimitPerIndex", POINTER),
@@ -24,10 +23,10 @@ pub fn validate(new: &Value, old: &Value) -> ErrorList {
     let (spec, before) = (&new["spec"], &old["spec"]);
     let mut errors = job::spec_with_selector(spec, &path);
     errors.extend(completions(spec, before, &path.child("completions")));
-    for (field, form) in &FROZEN {
-        errors.extend(validate::immutable_as(form, &spec[*field], &before[*field], &path.child(field)));
-    }
+    let frozen = |field, form: &Form| validate::immutable_as(form, &spec[field], &before[field], &path.child(field));
+    errors.extend(frozen("selector", &LABEL_SELECTOR));
     errors.extend(template(new, old, &path));
+    errors.extend(FROZEN.iter().filter_map(|(field, form)| frozen(field, form)));
     errors
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::kinds::go_form::{self, Form, NUMBER, POINTER, TEXT};
+use crate::kinds::go_form::{self, Form, METADATA, NUMBER, POINTER, TEXT};
 use crate::kinds::pod::NODE_SELECTOR;
 
 type Fields = &'static [(&'static str, Form)];
@@ -13,13 +13,7 @@ pub const CLAIM: Form = Form::Struct(SPEC);
 
 /// The spec of a template of claims.
 pub fn template(spec: &Value) -> String {
-    const TEMPLATE: Form = Form::Struct(&[
-        ("name", Form::Own(&TEXT)),
-        ("namespace", Form::Own(&TEXT)),
-        ("labels", Form::Own(&POINTER)),
-        ("annotations", Form::Own(&POINTER)),
-        ("spec", Form::Inline(SPEC)),
-    ]);
+    const TEMPLATE: Form = Form::Struct(&[("metadata", METADATA), ("spec", Form::Inline(SPEC))]);
     go_form::write(&go_form::with_metadata(spec), &TEMPLATE)
 }
 

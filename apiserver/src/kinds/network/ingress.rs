@@ -5,11 +5,12 @@ use machinery::meta;
 use machinery::names;
 use serde_json::Value;
 
-use super::super::{Hooks, ip, reset_status, text_column, validate};
+use super::super::{Hooks, MetadataRounds, ip, reset_status, text_column, validate};
 use super::typed_reference;
 use crate::rest::table::{AGE, NAME, age};
 
 pub static HOOKS: Hooks = Hooks {
+    metadata: MetadataRounds::BOTH,
     prepare_create: reset_status,
     validate_against: |new, old| {
         let path = Path::new("spec");

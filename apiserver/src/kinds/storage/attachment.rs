@@ -12,6 +12,7 @@ use crate::rest::table::{AGE, NAME, age};
 
 pub static HOOKS: Hooks = Hooks {
     metadata: MetadataRounds::WHOLE,
+    status_metadata: MetadataRounds::WHOLE,
     default: |attachment| {
         let inline = attachment.pointer_mut("/spec/source/inlineVolumeSpec").and_then(Value::as_object_mut);
         if let Some(inline) = inline {

@@ -202,7 +202,9 @@ fn validate_update(new: &Value, old: &Value) -> ErrorList {
         now["volumeAttributesClassName"] = before["volumeAttributesClassName"].clone();
     }
     let path = Path::new("spec");
-    if !validate::is_alike(&now, &before) {
+    // A selector of nothing is none no more.
+    let selects_anew = now["selector"].is_null() != before["selector"].is_null();
+    if selects_anew || !validate::is_alike(&now, &before) {
         let difference = go_form::difference(&before, &now, &form::CLAIM);
         let why = format!(
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n{difference}"

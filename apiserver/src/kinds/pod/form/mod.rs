@@ -12,7 +12,7 @@ use machinery::meta;
 pub use placement::{NODE_SELECTOR, NODE_TERM, NODE_TERMS};
 use serde_json::{Map, Value};
 
-use crate::kinds::go_form::{self, FLAG, Form, LABEL_SELECTOR, POINTER, TEXT};
+use crate::kinds::go_form::{self, FLAG, Form, LABEL_SELECTOR, METADATA, POINTER, TEXT};
 
 type Fields = &'static [(&'static str, Form)];
 
@@ -24,17 +24,7 @@ pub fn spec(spec: &Value) -> String {
 }
 
 pub fn template(template: &Value) -> String {
-    const TEMPLATE: Form = Form::Struct(&[
-        ("name", Form::Own(&TEXT)),
-        ("generateName", Form::Own(&TEXT)),
-        ("namespace", Form::Own(&TEXT)),
-        ("creationTimestamp", Form::Own(&TEXT)),
-        ("labels", Form::Own(&POINTER)),
-        ("annotations", Form::Own(&POINTER)),
-        ("ownerReferences", Form::Own(&POINTER)),
-        ("finalizers", Form::Own(&POINTER)),
-        ("spec", SPEC),
-    ]);
+    const TEMPLATE: Form = Form::Struct(&[("metadata", METADATA), ("spec", SPEC)]);
     let mut flat = go_form::with_metadata(template);
     flat["spec"] = internal(&template["spec"]);
     go_form::write(&flat, &TEMPLATE)

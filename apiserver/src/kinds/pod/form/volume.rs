@@ -1,7 +1,7 @@
 //! Volumes. Many sources are as those of PersistentVolumes; what names a Secret here names it in the pod's namespace.
 
 use super::{Fields, LABEL_SELECTOR, REFERENCE};
-use crate::kinds::go_form::{Form, NUMBER, POINTER, TEXT};
+use crate::kinds::go_form::{Form, METADATA, NUMBER, POINTER, TEXT};
 use crate::kinds::pod::form::container::{FIELD, RESOURCE};
 use crate::kinds::volume::form as persistent;
 use crate::kinds::volume::form::{FS_TYPE, FS_TYPE_POINTER, READ_ONLY};
@@ -82,8 +82,4 @@ const CSI: Fields = &[
     ("volumeAttributes", POINTER),
     ("nodePublishSecretRef", REFERENCE),
 ];
-const CLAIM_TEMPLATE: Form = Form::Struct(&[
-    ("labels", Form::Own(&POINTER)),
-    ("annotations", Form::Own(&POINTER)),
-    ("spec", Form::Inline(persistent::CLAIM_SPEC)),
-]);
+const CLAIM_TEMPLATE: Form = Form::Struct(&[("metadata", METADATA), ("spec", Form::Inline(persistent::CLAIM_SPEC))]);
