@@ -88,6 +88,8 @@ async fn what_a_patch_gets_wrong_is_told_as_its_own() {
     unknown.refused(422, "Invalid");
     let told = unknown.body["message"].as_str().unwrap_or_default();
     assert!(told.ends_with(": strict decoding error: unknown field \"foo\""), "{told}");
+    // What the patch left alone stands in its own order.
+    assert!(told.contains(r#"\"metadata\":{\"name\":\"a\",\"namespace\":\"default\",\"uid\":"#), "{told}");
     let warned = patch(client, &path, "merge", &json!({"foo": 1})).await;
     assert_eq!(warned.warnings(), ["299 - \"unknown field \\\"foo\\\"\""]);
     warned.expect(200);
@@ -194,6 +196,14 @@ async fn a_configuration_is_of_the_kind_and_fits_it() {
     let mut strange = config_map("b", &json!({}));
     strange["metadata"]["uid"] = json!("none");
     apply(client, &format!("{CONFIG_MAPS}/b?fieldManager=m"), &strange).await.refused(409, "Conflict");
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "a"},
+        "spec": {"leaseDurationSeconds": (1u64 << 32) + 1},
+    });
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases/a?fieldManager=m";
+    assert_eq!(apply(client, leases, &lease).await.expect(201)["spec"]["leaseDurationSeconds"], 1, "the lower bits");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@
 mod document;
 mod json;
 mod list;
+mod shape;
 mod strategic;
 #[cfg(test)]
 mod tests;

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::PatchError;
 use super::list::{ByKey, in_order, partition};
-use crate::field::quote;
-use crate::schema::{Field, Schema, Type, go_map};
+use super::shape::Shape;
+use crate::schema::{Field, Schema, go_map};
 
 pub(super) const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -29,58 +29,6 @@ pub fn strategic(schema: &Schema, original: &mut Value, patch: Value) -> Result<
     };
     *original = Value::Object(merge_map(object, patch, Shape::Message(schema))?);
     Ok(())
-}
-
-/// What is known of the values of a map.
-#[derive(Clone, Copy)]
-pub(super) enum Shape<'a> {
-    Message(&'a Schema),
-    /// Every value of a string-keyed map has this type.
-    Values(&'a Type),
-    /// Go keeps bytes there, and knows no field of them.
-    Raw,
-    Unknown,
-}
-
-impl<'a> Shape<'a> {
-    fn of(ty: &'a Type) -> Self {
-        match ty {
-            Type::Message(message) => Self::Message(message),
-            Type::SchemaOrBool(message) | Type::SchemaOrArray(message) | Type::SchemaOrStrings(message) => {
-                Self::Message(message)
-            }
-            Type::Map(element) => Self::Values(element),
-            Type::List(element) | Type::WrappedList(element) => Self::of(element),
-            Type::Raw => Self::Raw,
-            _ => Self::Unknown,
-        }
-    }
-
-    fn field(self, name: &str) -> (Shape<'a>, Option<&'a Field>) {
-        match self {
-            Self::Message(schema) => match schema.field(name) {
-                Some(field) => (Self::of(&field.ty), Some(field)),
-                None => (Self::Unknown, None),
-            },
-            Self::Values(ty) => (Self::of(ty), None),
-            Self::Raw | Self::Unknown => (Self::Unknown, None),
-        }
-    }
-
-    /// Why what lies below a value that has no fields of its own is not merged.
-    fn fieldless(self, name: &str) -> String {
-        match self {
-            Self::Raw => format!("unable to find api field in struct RawExtension for the json field {}", quote(name)),
-            _ => "merging an object in json but data type is not struct, instead is: map".to_owned(),
-        }
-    }
-
-    fn name(self) -> String {
-        match self {
-            Self::Message(schema) => schema.short_name().to_owned(),
-            _ => "map".to_owned(),
-        }
-    }
 }
 
 fn merge_key(field: Option<&Field>) -> &str {
