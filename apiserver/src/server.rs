@@ -87,6 +87,9 @@ pub async fn handle(server: Arc<Server>, request: Request<RequestBody>) -> Respo
     let head = Request::from_parts(parts, ());
     let info = RequestInfo::parse(head.method(), head.uri().path(), &query);
     let audit_id = audit_id(&server.api, head.headers());
+    if info.lacks_kind {
+        return marked(paths::kindless(head.uri()), audit_id);
+    }
     let notes = Notes {
         warnings: Warnings::default(),
         observed: Observed::of(head.method(), head.headers(), &query, &info, is_known(&server, &info)),
@@ -190,6 +193,9 @@ async fn route(
     };
     api.authenticator.strip(request.headers_mut());
     authorize(server, &user, &info, &query, trail).inspect_err(|_| is_forbidden.store(true, Ordering::Relaxed))?;
+    if info.path.starts_with("//") {
+        return Ok(paths::not_found());
+    }
     if let Some(extension) = api.aggregation.find(&info.path) {
         let upgrade = is_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
         if let Some(id) = audit_id {
@@ -206,6 +212,9 @@ async fn route(
     let Some(served) = api.catalogue.find_offered(&info.group, &info.version, &info.resource) else {
         return paths::unknown(&api.catalogue, &info.path);
     };
+    if info.verb == "proxy" {
+        return Err(Status::unknown_path());
+    }
     if is_list_of_all(&info, &served.row) {
         return Err(Status::method_not_supported());
     }
@@ -271,7 +280,7 @@ fn is_list_of_all(info: &RequestInfo, row: &Resource) -> bool {
 fn check_scope(info: &RequestInfo, namespaced: bool) -> Result<(), Status> {
     let is_itself = info.resource == "namespaces" && info.name == info.namespace;
     let in_namespace = !info.namespace.is_empty() && !is_itself;
-    let needs_namespace = namespaced && (info.names_object() || info.verb == "create");
+    let needs_namespace = namespaced && (info.names_object() || info.verb == "create" || info.is_watch_of_one());
     let wrong = (in_namespace && !namespaced) || (needs_namespace && !in_namespace);
     // Reviews of the caller's own rights name a namespace in their body.
     if wrong { Err(Status::unknown_path()) } else { Ok(()) }
