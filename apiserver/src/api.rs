@@ -20,6 +20,7 @@ use crate::browsers::Browsers;
 use crate::cache::{Cache, EventKind, WatchFrom};
 use crate::catalogue::{Catalogue, Served};
 use crate::connect::kubelet::KubeletClient;
+use crate::end;
 use crate::errors;
 use crate::limits::Limits;
 use crate::rest::current::{Current, not_json};
@@ -58,7 +59,7 @@ impl Api {
     /// The revision that a consistent read must have seen, once the cache has seen it.
     pub async fn consistent(&self) -> Result<Revision, Status> {
         let seen = tokio::time::timeout(READ_DEADLINE, self.cache.consistent()).await;
-        let seen = seen.map_err(|_| Status::timeout("request did not complete within the allotted timeout"))?;
+        let seen = seen.map_err(|_| end::too_late())?;
         seen.map_err(|error| errors::store(&error))
     }
 

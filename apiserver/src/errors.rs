@@ -5,6 +5,7 @@
 use machinery::status::{GroupResource, Status};
 
 use crate::cache::WatchEnd;
+use crate::end::too_late;
 use crate::store::{CommitError, Error as StoreError};
 
 /// A failed read.
@@ -15,9 +16,7 @@ pub fn store(error: &StoreError) -> Status {
             Status::too_large_version(&format!("Too large resource version, current: {newest}"))
         }
         StoreError::Unavailable { .. } => logged(error, Status::service_unavailable("the store cannot be reached")),
-        StoreError::Timeout { .. } => {
-            logged(error, Status::timeout("request did not complete within the allotted timeout"))
-        }
+        StoreError::Timeout { .. } => logged(error, too_late()),
         StoreError::Invalid { reason, .. } if reason.contains("too large") => {
             logged(error, Status::request_entity_too_large(format!("Request entity too large: {reason}")))
         }

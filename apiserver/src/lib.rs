@@ -18,6 +18,7 @@ mod catalogue;
 mod compress;
 mod connect;
 mod discovery;
+mod end;
 mod errors;
 mod fairness;
 mod flags;

@@ -116,12 +116,11 @@ impl Limits {
     pub fn deadline(&self, info: &RequestInfo, query: &Query) -> Result<Duration, Status> {
         let asked = query.text("timeout").filter(|_| !is_long_running(info));
         let Some(asked) = asked else { return Ok(self.request_timeout) };
-        // Less than nothing is as if nothing was said.
-        let (asked, is_negative) = asked.strip_prefix('-').map_or((asked, false), |rest| (rest, true));
-        let asked = component::flags::parse_duration(asked)
+        let asked = machinery::duration::parse(asked)
             .map_err(|error| Status::bad_request(format!("invalid timeout specified in the request URL - {error}")))?;
-        let asked = if asked.is_zero() || is_negative { self.request_timeout } else { asked };
-        Ok(asked.min(self.request_timeout))
+        // Nothing, or less, is as if nothing was said.
+        let asked = Duration::try_from(asked).ok().filter(|asked| !asked.is_zero());
+        Ok(asked.map_or(self.request_timeout, |asked| asked.min(self.request_timeout)))
     }
 }
 

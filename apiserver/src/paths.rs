@@ -6,8 +6,11 @@
 use bytes::Bytes;
 use component::serve::zpages::{self, Page, ZPages};
 use http::header::{CONNECTION, CONTENT_TYPE, WARNING, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Method, Request, StatusCode, Version};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
 use http_body_util::BodyExt;
+use machinery::escapes::without_markup;
+use machinery::field::quote;
 use machinery::status::Status;
 
 use crate::api::Api;
@@ -30,16 +33,14 @@ pub struct About {
     pub zpages: ZPages,
 }
 
-/// Paths that are no resources: discovery, OpenAPI, version, health, metrics, z-pages, the token keys.
+/// Paths that are no resources: discovery, OpenAPI, version, health, metrics, z-pages, the token keys. As upstream has it,
+/// what its router of APIs does not know is read by any method.
 pub async fn answer(server: &Server, request: &Request<()>, path: &str) -> Result<Response, Status> {
     if let Some(page) = server.about.zpages.page(path, request.headers(), || paths(server)) {
         return zpage(page?);
     }
     if request.method() != Method::GET && is_for_get_alone(server, path) {
         return Err(Status::method_not_supported());
-    }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return unknown(&server.api.catalogue, path);
     }
     let (api, extensions) = (&server.api, server.api.aggregation.extensions());
     if let Some(answer) = discovery::answer(&api.catalogue, &extensions, &server.about.address, path, request) {
@@ -71,7 +72,7 @@ pub async fn answer(server: &Server, request: &Request<()>, path: &str) -> Resul
     if path == "/metrics" {
         metrics::store::look(api.store.as_ref()).await;
     }
-    if let Some(answer) = server.endpoints.answer(request.method(), path, query) {
+    if let Some(answer) = server.endpoints.answer(&Method::GET, path, query) {
         return Ok(answer.map(full_body));
     }
     let accept = Accept::of(request.headers(), Some(true))?;
@@ -91,7 +92,7 @@ fn is_health(path: &str) -> bool {
     matches!(first, "healthz" | "livez" | "readyz")
 }
 
-/// What upstream has routes for; other paths take HEAD as well.
+/// What upstream's router of APIs knows.
 fn is_for_get_alone(server: &Server, path: &str) -> bool {
     let catalogue = &server.api.catalogue;
     match path.trim_matches('/').split('/').collect::<Vec<_>>().as_slice() {
@@ -138,9 +139,25 @@ pub fn unknown(catalogue: &Catalogue, path: &str) -> Result<Response, Status> {
     if is_api {
         return Err(Status::unknown_path());
     }
-    let mut response = respond::body_response(404, "text/plain; charset=utf-8", full("404 page not found\n"));
+    Ok(not_found())
+}
+
+/// The words of a web server.
+pub fn not_found() -> Response {
+    plain(404, "404 page not found\n")
+}
+
+/// Said of a path that begins as the old ones of watches and proxies do, and ends there.
+pub fn kindless(uri: &Uri) -> Response {
+    let path = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let why = format!("failed to create RequestInfo: unable to determine kind and namespace from url, {path}");
+    plain(500, format!("{}\n", without_markup(&format!("Internal Server Error: {}: {why}", quote(path)))))
+}
+
+fn plain(code: u16, words: impl Into<Bytes>) -> Response {
+    let mut response = respond::body_response(code, "text/plain; charset=utf-8", full(words));
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    Ok(response)
+    response
 }
 
 /// What priority and fairness has in hand.

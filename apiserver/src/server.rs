@@ -25,6 +25,7 @@ use crate::authn::openid::Documents;
 use crate::authz::{self, Decision};
 use crate::browsers::Browsers;
 use crate::compress;
+use crate::end::End;
 use crate::health::Health;
 use crate::http_body::{PRIVATE, RequestBody, Response, full, holding};
 use crate::limits::{Place, TooMany, is_long_running, objects_read, too_many};
@@ -35,7 +36,7 @@ use crate::rest::body::BYTES_MAX;
 use crate::rest::negotiate::{self, Accept};
 use crate::rest::params::ListOptions;
 use crate::rest::warnings::Warnings;
-use crate::rest::{self, Call, respond};
+use crate::rest::{self, Call};
 
 /// How long a client may take to send its body.
 const BODY_DEADLINE: Duration = Duration::from_secs(60);
@@ -86,6 +87,9 @@ pub async fn handle(server: Arc<Server>, request: Request<RequestBody>) -> Respo
     let head = Request::from_parts(parts, ());
     let info = RequestInfo::parse(head.method(), head.uri().path(), &query);
     let audit_id = audit_id(&server.api, head.headers());
+    if info.lacks_kind {
+        return marked(paths::kindless(head.uri()), audit_id);
+    }
     let notes = Notes {
         warnings: Warnings::default(),
         observed: Observed::of(head.method(), head.headers(), &query, &info, is_known(&server, &info)),
@@ -95,30 +99,25 @@ pub async fn handle(server: Arc<Server>, request: Request<RequestBody>) -> Respo
     };
     let zips = compress::is_accepted(head.headers());
     let is_long = is_long_running(&info);
-    let answer = within(&server, head, &mut body, query, info, &notes);
-    let answer = AssertUnwindSafe(answer).catch_unwind().await;
-    if !matches!(answer, Ok(Ok(_))) && !body.is_end_stream() {
+    let end = within(&server, head, &mut body, query, info, &notes);
+    let end = AssertUnwindSafe(end).catch_unwind().await.unwrap_or(End::Panicked);
+    let is_stream = is_long && matches!(end, End::Answered(_));
+    if !is_stream && !body.is_end_stream() {
         tokio::spawn(drain(body));
     }
     let Notes { warnings, observed, trail, audit_id, is_forbidden } = notes;
-    let mut response = match answer {
-        Ok(Ok(response)) => trail.answered(response, None, is_long).await,
-        Ok(Err(status)) => trail.answered(respond::failure(&status, accept), Some(&status), is_long).await,
-        Err(_) => {
-            trail.panicked().await;
-            tracing::error!("a handler panicked; the request is answered with an internal error");
-            respond::failure(&Status::internal_error("the server made a mistake; its log says more"), accept)
-        }
-    };
+    let is_late = matches!(end, End::TooLate);
+    let mut response = end.told(&trail, accept, is_long).await;
     // Who switches protocols is told what the other side says, and nothing more.
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().entry(CACHE_CONTROL).or_insert(PRIVATE);
-        warnings.tell(&mut response);
-        server.api.browsers.mark(&mut response, origin);
-        observed.mark(&mut response);
-        if let Some(id) = audit_id {
-            response.headers_mut().insert(AUDIT_ID, id);
+        // Upstream's handlers have these headers from what did not come in time.
+        if !is_late {
+            warnings.tell(&mut response);
+            server.api.browsers.mark(&mut response, origin);
+            observed.mark(&mut response);
         }
+        response = marked(response, audit_id);
         if is_forbidden.into_inner() {
             response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         }
@@ -135,6 +134,13 @@ pub async fn handle(server: Arc<Server>, request: Request<RequestBody>) -> Respo
     response
 }
 
+fn marked(mut response: Response, audit_id: Option<HeaderValue>) -> Response {
+    if let Some(id) = audit_id {
+        response.headers_mut().insert(AUDIT_ID, id);
+    }
+    response
+}
+
 /// Answers in the time that the request has.
 async fn within(
     server: &Server,
@@ -143,18 +149,25 @@ async fn within(
     query: Query,
     info: RequestInfo,
     notes: &Notes,
-) -> Result<Response, Status> {
-    let (is_long, deadline) = (is_long_running(&info), server.api.limits.deadline(&info, &query)?);
+) -> End {
+    let deadline = match server.api.limits.deadline(&info, &query) {
+        Ok(deadline) => deadline,
+        Err(status) => {
+            notes.trail.turned_away(&info, &status).await;
+            return End::Refused(status);
+        }
+    };
+    let is_long = is_long_running(&info);
     // On the heap: it is large, and what waits for it is moved several times.
     let answer = Box::pin(route(server, request, body, query, info, notes));
     if is_long {
-        return answer.await;
+        return answer.await.into();
     }
-    let answer = tokio::time::timeout(deadline, answer).await;
-    answer.unwrap_or_else(|_| {
+    let Ok(outcome) = tokio::time::timeout(deadline, answer).await else {
         notes.observed.terminated("504");
-        Err(Status::timeout("request did not complete within the allotted timeout"))
-    })
+        return End::TooLate;
+    };
+    outcome.into()
 }
 
 async fn route(
@@ -180,6 +193,9 @@ async fn route(
     };
     api.authenticator.strip(request.headers_mut());
     authorize(server, &user, &info, &query, trail).inspect_err(|_| is_forbidden.store(true, Ordering::Relaxed))?;
+    if info.path.starts_with("//") {
+        return Ok(paths::not_found());
+    }
     if let Some(extension) = api.aggregation.find(&info.path) {
         let upgrade = is_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
         if let Some(id) = audit_id {
@@ -196,6 +212,9 @@ async fn route(
     let Some(served) = api.catalogue.find_offered(&info.group, &info.version, &info.resource) else {
         return paths::unknown(&api.catalogue, &info.path);
     };
+    if info.verb == "proxy" {
+        return Err(Status::unknown_path());
+    }
     if is_list_of_all(&info, &served.row) {
         return Err(Status::method_not_supported());
     }
@@ -261,7 +280,7 @@ fn is_list_of_all(info: &RequestInfo, row: &Resource) -> bool {
 fn check_scope(info: &RequestInfo, namespaced: bool) -> Result<(), Status> {
     let is_itself = info.resource == "namespaces" && info.name == info.namespace;
     let in_namespace = !info.namespace.is_empty() && !is_itself;
-    let needs_namespace = namespaced && (info.names_object() || info.verb == "create");
+    let needs_namespace = namespaced && (info.names_object() || info.verb == "create" || info.is_watch_of_one());
     let wrong = (in_namespace && !namespaced) || (needs_namespace && !in_namespace);
     // Reviews of the caller's own rights name a namespace in their body.
     if wrong { Err(Status::unknown_path()) } else { Ok(()) }
@@ -311,7 +330,7 @@ async fn identify(
     let (user, remarks) = match authenticate(server, request).await {
         Ok(known) => known,
         Err(status) => {
-            trail.unauthenticated(info, &status).await;
+            trail.turned_away(info, &status).await;
             return Err(status);
         }
     };

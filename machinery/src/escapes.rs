@@ -1,4 +1,4 @@
-//! Percent-encoding of paths and queries, read and written as Go does.
+//! Percent-encoding of paths and queries, read and written as Go does; and what upstream escapes in words for people.
 
 /// The pairs of a query as Go's `url.ParseQuery` has them: one with a semicolon, or with a percent sign that begins no
 /// escape, is left out.
@@ -17,6 +17,11 @@ pub fn write_form<T: AsRef<[u8]> + Ord>(pairs: impl Iterator<Item = (T, T)>) -> 
     let escape = |text: &T| escape_but(text.as_ref(), b"-_.~ ").replace(' ', "+");
     let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!("{}={}", escape(key), escape(value))).collect();
     pairs.join("&")
+}
+
+/// Words of which a browser could take nothing for a page.
+pub fn without_markup(words: &str) -> String {
+    words.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// The bytes that a percent-encoded text stands for; `None` where a percent sign begins no escape.

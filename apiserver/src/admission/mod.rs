@@ -9,6 +9,7 @@
 
 mod always;
 mod certificates;
+mod claim_status;
 mod configuration;
 mod default_class;
 mod default_tolerations;
@@ -111,9 +112,11 @@ impl Admission {
         self.validate(request, object).await
     }
 
-    /// What is not allowed in an object's namespace, told before what else is wrong with it.
+    /// What is not allowed in an object's namespace, or to who writes it, told before what else is wrong with it.
     pub fn against_place(&self, request: &Request<'_>, object: &Value) -> ErrorList {
-        device_admin::check(request, object)
+        let mut errors = device_admin::check(request, object);
+        errors.extend(claim_status::check(request, object));
+        errors
     }
 
     /// What this server's flags do not allow in an object, told with what else is wrong with it.

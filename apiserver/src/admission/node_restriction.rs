@@ -20,34 +20,42 @@ pub struct NodeRestriction;
 
 #[async_trait]
 impl Plugin for NodeRestriction {
-    async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
-        if !request.user().is_in(NODES) {
-            return Ok(());
-        }
-        let Some(node) = request.user().node_name() else {
-            let why = format!("could not determine node from user {}", quote(&request.user().name));
-            return Err(request.forbidden(&why));
-        };
-        let row = &request.served().row;
-        let judged = match (row.group.as_ref(), row.plural.as_ref(), request.info().subresource.as_str()) {
-            ("", "pods", "") => judge_pod(request, node, object),
-            ("", "pods", "status") => judge_pod_status(node, object, request.old),
-            ("", "pods", "eviction") => own_pod(request, node, "evict"),
-            ("", "pods", other) => {
-                Err(format!("unexpected pod subresource {}, only 'status' and 'eviction' are allowed", quote(other)))
-            }
-            ("", "nodes", _) => judge_node(request, node, object, request.old),
-            ("", "serviceaccounts", "token") => judge_token(request, node, object),
-            ("coordination.k8s.io", "leases", _) => judge_lease(request, node, object),
-            ("", "persistentvolumeclaims", "status") => judge_claim(request, node, object),
-            ("", "persistentvolumeclaims", _) => Err("may only update PVC status".to_owned()),
-            ("storage.k8s.io", "csinodes", _) => judge_drivers(request, node, object),
-            ("resource.k8s.io", "resourceslices", _) => judge_slice(request, node, object),
-            ("certificates.k8s.io", "certificatesigningrequests", _) => judge_signing(request, node, object),
-            _ => Ok(()),
-        };
-        judged.map_err(|why| request.forbidden_object(object, &why))
+    async fn mutate(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
+        judge(request, object)
     }
+
+    async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
+        judge(request, object)
+    }
+}
+
+fn judge(request: &Request<'_>, object: &Value) -> Result<(), Status> {
+    if !request.user().is_in(NODES) {
+        return Ok(());
+    }
+    let Some(node) = request.user().node_name() else {
+        let why = format!("could not determine node from user {}", quote(&request.user().name));
+        return Err(request.forbidden(&why));
+    };
+    let row = &request.served().row;
+    let judged = match (row.group.as_ref(), row.plural.as_ref(), request.info().subresource.as_str()) {
+        ("", "pods", "") => judge_pod(request, node, object),
+        ("", "pods", "status") => judge_pod_status(node, object, request.old),
+        ("", "pods", "eviction") => own_pod(request, node, "evict"),
+        ("", "pods", other) => {
+            Err(format!("unexpected pod subresource {}, only 'status' and 'eviction' are allowed", quote(other)))
+        }
+        ("", "nodes", _) => judge_node(request, node, object, request.old),
+        ("", "serviceaccounts", "token") => judge_token(request, node, object),
+        ("coordination.k8s.io", "leases", _) => judge_lease(request, node, object),
+        ("", "persistentvolumeclaims", "status") => judge_claim(request, node, object),
+        ("", "persistentvolumeclaims", _) => Err("may only update PVC status".to_owned()),
+        ("storage.k8s.io", "csinodes", _) => judge_drivers(request, node, object),
+        ("resource.k8s.io", "resourceslices", _) => judge_slice(request, node, object),
+        ("certificates.k8s.io", "certificatesigningrequests", _) => judge_signing(request, node, object),
+        _ => Ok(()),
+    };
+    judged.map_err(|why| request.forbidden_object(object, &why))
 }
 
 fn judge_pod(request: &Request<'_>, node: &str, pod: &Value) -> Result<(), String> {

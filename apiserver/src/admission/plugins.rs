@@ -84,19 +84,18 @@ const fn later(name: &'static str) -> Entry {
 }
 
 /// What upstream does when objects are admitted, and so before they are judged.
-const LIFECYCLE: Runs = Runs { mutates: WRITES, validates: DELETE, told_as: Some(Step::Admit) };
-const NODE_RESTRICTION: Runs = Runs { mutates: &[], validates: CHANGES, told_as: Some(Step::Admit) };
+const EARLY: Runs = Runs { mutates: WRITES, validates: DELETE, told_as: Some(Step::Admit) };
 
 /// Quota comes last: what a later plug-in refused must not have been charged.
 static PLUGINS: &[Entry] = &[
     off!("AlwaysAdmit", both(ALL), opt_in::AlwaysAdmit),
     off!("NamespaceAutoProvision", mutates(CREATE), opt_in::NamespaceAutoProvision),
-    on!("NamespaceLifecycle", LIFECYCLE, namespace_lifecycle::NamespaceLifecycle),
+    on!("NamespaceLifecycle", EARLY, namespace_lifecycle::NamespaceLifecycle),
     off!("NamespaceExists", validates(CHANGES), opt_in::NamespaceExists),
     off!("LimitPodHardAntiAffinityTopology", validates(WRITES), opt_in::LimitPodHardAntiAffinityTopology),
     on!("LimitRanger", both(WRITES), limit_ranger::LimitRanger),
     on!("ServiceAccount", both(WRITES), service_account::ServiceAccount),
-    off!("NodeRestriction", NODE_RESTRICTION, node_restriction::NodeRestriction),
+    off!("NodeRestriction", EARLY, node_restriction::NodeRestriction),
     on!("TaintNodesByCondition", mutates(CREATE), node_taint::TaintNodesByCondition),
     off!("AlwaysPullImages", both(WRITES), opt_in::AlwaysPullImages),
     later("ImagePolicyWebhook"),

@@ -90,8 +90,8 @@ impl Trail {
         receipt.settled().await.map_err(|()| Status::internal_error("failed to store audit event"))
     }
 
-    /// Nobody that is known: the refusal is written, by what the policy says of nobody.
-    pub async fn unauthenticated(&self, info: &RequestInfo, status: &Status) {
+    /// Refused before it is known who asks: that is written, by what the policy says of nobody.
+    pub async fn turned_away(&self, info: &RequestInfo, status: &Status) {
         let Some(inner) = &self.0 else { return };
         let verdict = inner.auditor.policy.judge(info, &User::default());
         super::level_counted(verdict.level);

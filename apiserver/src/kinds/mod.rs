@@ -23,6 +23,7 @@ mod namespace;
 mod network;
 mod node;
 mod node_labels;
+pub mod old;
 pub mod pod;
 mod priority_class;
 mod rbac;

@@ -35,6 +35,10 @@ pub struct RequestInfo {
     pub name: String,
     /// The path has more parts behind its subresource.
     pub goes_on: bool,
+    /// The path says the verb, as the old ones of watches do.
+    pub says_verb: bool,
+    /// The path says a verb, and of what it does not say.
+    pub lacks_kind: bool,
 }
 
 /// Subresources of a namespace itself; anything else behind a namespace's name is a resource inside it.
@@ -89,7 +93,8 @@ impl RequestInfo {
         self.refine_verb(query);
     }
 
-    /// Reads the verb from the method; `/watch/` before the resource is the old way to ask for a watch.
+    /// Reads the verb from the method; `/watch/` before the resource is the old way to ask for a watch, and `/proxy/` was
+    /// one to ask for a connection.
     fn take_verb<'a>(&mut self, method: &Method, parts: &'a [&'a str]) -> &'a [&'a str] {
         self.verb = match *method {
             Method::POST => "create",
@@ -101,8 +106,10 @@ impl RequestInfo {
         }
         .to_owned();
         match parts {
-            ["watch", rest @ ..] if !rest.is_empty() => {
-                self.verb = "watch".to_owned();
+            [verb @ ("watch" | "proxy"), rest @ ..] => {
+                self.verb = (*verb).to_owned();
+                self.says_verb = true;
+                self.lacks_kind = rest.is_empty();
                 rest
             }
             _ => parts,
@@ -126,6 +133,9 @@ impl RequestInfo {
         self.resource = next();
         self.name = next();
         self.subresource = next();
+        if self.verb == "proxy" {
+            self.subresource.clear();
+        }
         self.goes_on = parts.next().is_some();
     }
 
@@ -146,6 +156,11 @@ impl RequestInfo {
     /// Whether the path itself names one object (a field selector may have put a name there for authorization).
     pub fn names_object(&self) -> bool {
         !self.name.is_empty() && !matches!(self.verb.as_str(), "list" | "watch" | "deletecollection")
+    }
+
+    /// Whether the path itself names one object to be watched.
+    pub fn is_watch_of_one(&self) -> bool {
+        self.says_verb && self.verb == "watch" && !self.name.is_empty()
     }
 
     /// `resource/subresource`, as RBAC rules write it.
@@ -230,6 +245,29 @@ mod tests {
             ("/api/v1/nodes/a/proxy//x", true),
         ] {
             assert_eq!(parse(Method::GET, path).goes_on, goes_on, "{path}");
+        }
+    }
+
+    #[test]
+    fn some_paths_say_the_verb() {
+        check(Method::PUT, "/api/v1/watch/pods", ["watch", "", "v1", "", "pods", "", ""]);
+        check(Method::GET, "/api/v1/proxy/nodes/n/x", ["proxy", "", "v1", "", "nodes", "n", ""]);
+        for (path, is_watch) in [
+            ("/api/v1/watch/pods/p", true),
+            ("/api/v1/watch/pods?fieldSelector=metadata.name=p", false),
+            ("/api/v1/pods?watch=1&fieldSelector=metadata.name=p", false),
+            ("/api/v1/proxy/pods/p", false),
+        ] {
+            assert_eq!(parse(Method::GET, path).is_watch_of_one(), is_watch, "{path}");
+        }
+        for (path, lacks_kind) in [
+            ("/api/v1/watch", true),
+            ("//api/v1/watch//?x", true),
+            ("/apis/apps/v1/proxy", true),
+            ("/api/v1/watch/x", false),
+            ("/apis/watch/proxy", false),
+        ] {
+            assert_eq!(parse(Method::GET, path).lacks_kind, lacks_kind, "{path}");
         }
     }
 

@@ -51,7 +51,17 @@ impl User {
         let could_be = names::dns_label(namespace).is_empty() && names::dns_subdomain(name).is_empty();
         could_be.then_some((namespace, name))
     }
+
+    /// The node that a ServiceAccount's own token is bound to.
+    pub fn bound_node(&self) -> Option<&str> {
+        let values = self.service_account().and_then(|_| self.extra.get(NODE_NAME))?;
+        let [node] = values.as_slice() else { return None };
+        names::dns_subdomain(node).is_empty().then_some(node.as_str())
+    }
 }
+
+/// What the token of a pod, or of a node's part, says of its user.
+const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 
 /// The groups of every ServiceAccount of a namespace.
 pub fn service_account_groups(namespace: &str) -> Vec<String> {

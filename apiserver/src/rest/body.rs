@@ -7,6 +7,7 @@ use machinery::status::Status;
 use machinery::wire;
 use serde_json::Value;
 
+use crate::kinds::old::{is_of_extensions, is_old};
 use crate::protobuf;
 
 use super::negotiate::{Format, body_format};
@@ -192,9 +193,13 @@ pub fn check_kind(object: &Value, expected: &Gvk) -> Result<(), Status> {
 
 /// Whether upstream has one internal type for both, and so reads the one where it wants the other.
 fn is_other_version(given: &Gvk, expected: &Gvk) -> bool {
-    given.kind == expected.kind
-        && internal_package(&given.group) == internal_package(&expected.group)
-        && schema::builtin(given).is_some()
+    let is_of_its_package =
+        || is_of_extensions(given) || internal_package(&given.group) == internal_package(&expected.group);
+    given.kind == expected.kind && is_known(given) && is_of_its_package()
+}
+
+fn is_known(kind: &Gvk) -> bool {
+    schema::builtin(kind).is_some() || is_old(kind)
 }
 
 /// What another kind the object says it is of, and why that cannot be taken.
@@ -212,8 +217,7 @@ pub fn foreign_kind(object: &Value, expected: &Gvk) -> Result<Option<(Gvk, Strin
     if given == *expected {
         return Ok(None);
     }
-    let known = machinery::schema::builtin(&given).is_some();
-    let why = if known && (given.group != expected.group || given.kind != expected.kind) {
+    let why = if is_known(&given) && (given.group != expected.group || given.kind != expected.kind) {
         let inside = internal_package(&expected.group);
         format!("converting ({}.{}) to ({inside}.{}): unknown conversion", given.version, given.kind, expected.kind)
     } else {
@@ -266,6 +270,9 @@ mod tests {
             (("autoscaling/v1", "HorizontalPodAutoscaler"), "autoscaling", "v2"),
             (("events.k8s.io/v1", "Event"), "", "v1"),
             (("v1", "Event"), "events.k8s.io", "v1"),
+            (("events.k8s.io/v1beta1", "Event"), "", "v1"),
+            (("extensions/v1beta1", "Deployment"), "apps", "v1"),
+            (("extensions/v1beta1", "Ingress"), "networking.k8s.io", "v1"),
         ] {
             let expected = Gvk::new(group, version, given.1);
             let wanted = format!(

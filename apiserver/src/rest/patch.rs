@@ -132,19 +132,23 @@ fn tree(body: &[u8]) -> Result<(Value, Vec<String>), String> {
     Err(format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"))
 }
 
-/// Fields of the operations that are unknown or given twice.
+/// Fields of the operations that are given twice, however deep in a value, and those that are unknown.
 fn json_strict(body: &[u8]) -> Vec<String> {
+    let is_known = |name: &str| matches!(name, "op" | "path" | "from" | "value");
     let Ok(decoded) = schema::decode_tree(body) else { return Vec::new() };
+    // What is in an unknown field is nobody's affair.
+    let is_told = |text: &&String| {
+        let below = text.split_once("].").map_or("", |(_, below)| below);
+        below.split(['.', '[', '"']).next().is_some_and(is_known)
+    };
+    let twice = decoded.strict.iter().filter(is_told).map(|text| format!("json patch {text}"));
     let operations = decoded.object.as_array().into_iter().flatten().enumerate();
     let unknown = operations.flat_map(|(position, operation)| {
         let names = operation.as_object().into_iter().flatten().map(|(name, _)| name);
-        let unknown = names.filter(|name| !matches!(name.as_str(), "op" | "path" | "from" | "value"));
+        let unknown = names.filter(|name| !is_known(name));
         unknown.map(move |name| format!("json patch unknown field \"[{position}].{name}\"")).collect::<Vec<_>>()
     });
-    // Whatever lies in a value is the object's affair.
-    let is_own = |text: &&String| text.matches('.').count() == 1;
-    let twice = decoded.strict.iter().filter(is_own).map(|text| format!("json patch {text}"));
-    unknown.chain(twice).collect()
+    twice.chain(unknown).collect()
 }
 
 impl Difference {
@@ -277,10 +281,14 @@ mod tests {
 
     #[test]
     fn patches_are_read_strictly() {
-        let body = br#"[{"op": "add", "op": "test", "path": "/a", "value": {"x": 1, "x": 2}, "foo": 1}]"#;
+        let body = br#"[{"op": "add", "op": "test", "path": "/a", "value": {"x": [{"y": 1, "y": 2}]}, "foo": {"z": 1, "z": 2}}]"#;
         assert_eq!(
             json_strict(body),
-            ["json patch unknown field \"[0].foo\"", "json patch duplicate field \"[0].op\""]
+            [
+                "json patch duplicate field \"[0].op\"",
+                "json patch duplicate field \"[0].value.x[0].y\"",
+                "json patch unknown field \"[0].foo\""
+            ]
         );
         assert_eq!(tree(br#"{"a": {"b": 1, "b": 2}}"#).unwrap().1, ["duplicate field \"a.b\""]);
         let refused = tree(b"[]").unwrap_err();

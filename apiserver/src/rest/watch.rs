@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use component::shutdown::Shutdown;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either};
 use futures::{FutureExt as _, Stream};
 use machinery::status::Status;
 use serde_json::{Value, json};
@@ -80,7 +80,19 @@ pub async fn open(
         _ => api.random.jitter(api.limits.watch_min(), 1.0),
     };
     let prefix = api.catalogue.prefix(&call.served, &call.info.namespace);
-    let (initial, bookmark_initial, after) = begin(&api, call, &prefix, &options).await?;
+    let mut encoder = Encoder {
+        served: call.served.clone(),
+        accept,
+        include,
+        columns_sent: false,
+        series: WatchSeries::of(&call.served.row),
+        api: api.clone(),
+    };
+    let (initial, bookmark_initial, after) = match begin(&api, call, &prefix, &options).await {
+        Ok(beginning) => beginning,
+        // What was asked for is no mistake: who watches is told on the way that it does not begin.
+        Err(status) => return Ok(Either::Left(futures::stream::iter(encoder.error(&status)))),
+    };
     watches::began(&call.served.row, initial.len());
     let is_list = bookmark_initial && options.send_initial_events == Some(true);
     let deadline = Instant::now() + timeout;
@@ -90,15 +102,8 @@ pub async fn open(
     };
     let (shutdown, ends) = (api.shutdown.clone(), api.shutdown.clone());
     let watcher = api.cache.watch(call.served.id, &prefix, WatchFrom::After(after));
-    Ok(Watch {
-        encoder: Encoder {
-            served: call.served.clone(),
-            accept,
-            include,
-            columns_sent: false,
-            series: WatchSeries::of(&call.served.row),
-            api: api.clone(),
-        },
+    Ok(Either::Right(Watch {
+        encoder,
         list: is_list.then(|| (call.info.clone(), begun)),
         after,
         options,
@@ -111,7 +116,7 @@ pub async fn open(
         shutdown,
         armed: None,
         ended: false,
-    })
+    }))
 }
 
 /// The objects to begin with, whether to mark their end, and the revision after which changes follow.

@@ -90,6 +90,15 @@ async fn who_is_not_known_is_written_down_as_refused() {
     });
     assert_eq!((&event["user"], &event["responseStatus"]), (&json!({}), &told));
     assert_eq!(event["responseObject"]["message"], "Unauthorized");
+    // Before it is asked who that is.
+    let refused = call(&server.master(), Method::GET, &format!("{CONFIG_MAPS}?timeout=x"), &[], "").await;
+    refused.refused(400, "BadRequest");
+    let event = self::event(&folder, &id(&refused), "ResponseStarted").await;
+    let message = "invalid timeout specified in the request URL - time: invalid duration \"x\"";
+    let told = json!({"metadata": {}, "status": "Failure", "message": message, "reason": "BadRequest", "code": 400});
+    assert_eq!((&event["user"], &event["responseStatus"]), (&json!({}), &told));
+    let of_it = events(&folder).iter().filter(|event| event["auditID"] == id(&refused)).count();
+    assert_eq!(of_it, 1);
 }
 
 fn id(reply: &crate::client::Reply) -> String {

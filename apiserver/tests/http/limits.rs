@@ -116,13 +116,25 @@ async fn a_request_ends_in_its_time() {
     let mut slow = begin_write(&server, "one-token", 1000).await;
     let text = answer(&mut slow).await;
     assert!(text.starts_with("HTTP/1.1 504"), "{text}");
-    assert!(text.contains("request did not complete within the allotted timeout"), "{text}");
+    assert!(text.contains("content-type: text/plain; charset=utf-8\r\n"), "{text}");
+    let body = r#"{"metadata":{},"status":"Failure","message":"Timeout: request did not complete within the allotted timeout","reason":"Timeout","details":{},"code":504}"#;
+    assert!(text.ends_with(&format!("\r\n\r\n{body}\n")), "{text}");
+    for header in ["x-kubernetes-pf", "nosniff"] {
+        assert!(!text.contains(header), "{text}");
+    }
     // More than the server's own is no mistake.
     let patient = TestServer::start(&["--request-timeout=60s"]).await;
     get(&patient.client, &format!("{CONFIG_MAPS}?timeout=90s")).await.expect(200);
-    let refused = get(&patient.client, &format!("{CONFIG_MAPS}?timeout=soon")).await;
-    refused.refused(400, "BadRequest");
-    assert!(refused.body["message"].as_str().is_some_and(|words| words.starts_with("invalid timeout specified")));
+    for (given, why) in [
+        ("soon", "invalid duration \"soon\""),
+        ("-1x", "unknown unit \"x\" in duration \"-1x\""),
+        ("5", "missing unit in duration \"5\""),
+    ] {
+        let refused = get(&patient.client, &format!("{CONFIG_MAPS}?timeout={given}")).await;
+        refused.refused(400, "BadRequest");
+        let why = format!("invalid timeout specified in the request URL - time: {why}");
+        assert_eq!((&refused.body["message"], refused.body.get("details")), (&json!(why), None));
+    }
     // Watches have their own.
     let begun = std::time::Instant::now();
     get(&server.client, &format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=2&timeout=soon")).await.expect(200);

@@ -12,6 +12,7 @@ mod aggregation;
 mod audit;
 mod audit_webhook;
 mod bootstrap;
+mod claims;
 mod client;
 mod components;
 mod deletes;

@@ -97,6 +97,13 @@ async fn what_a_patch_gets_wrong_is_told_as_its_own() {
     let odd = patch(client, &path, "json", &odd).await;
     assert_eq!(odd.warnings(), ["299 - \"json patch unknown field \\\"[0].more\\\"\""]);
     odd.expect(200);
+    let twice =
+        r#"[{"op": "add", "path": "/metadata/labels", "value": {"x": "1", "x": "2"}, "less": {"y": 1, "y": 2}}]"#;
+    let json_patch = [("content-type", "application/json-patch+json")];
+    let twice = call(client, http::Method::PATCH, &path, &json_patch, twice).await;
+    let warnings = ["json patch duplicate field \\\"[0].value.x\\\"", "json patch unknown field \\\"[0].less\\\""];
+    assert_eq!(twice.warnings(), warnings.map(|text| format!("299 - \"{text}\"")));
+    twice.expect(200);
     let ignored = format!("{path}?fieldValidation=Ignore");
     assert!(patch(client, &ignored, "merge", &json!({"foo": 1})).await.warnings().is_empty());
     let renamed = patch(client, &path, "merge", &json!({"metadata": {"name": "b"}})).await;

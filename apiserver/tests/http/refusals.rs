@@ -46,6 +46,42 @@ async fn bad_bodies_are_told_what_is_wrong() {
     nothing_is_stored(&server).await;
 }
 
+/// Upstream knows versions that it serves no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_version_is_told_apart_from_one_that_never_was() {
+    let server = TestServer::start(&[]).await;
+    const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+    let other = |given: &str, expected: &str| {
+        format!("the API version in the data ({given}) does not match the expected API version ({expected})")
+    };
+    let never = |kind: &str, version: &str| {
+        let last = version.rsplit('/').next().unwrap_or_default();
+        format!(
+            "{kind} in version \"{last}\" cannot be handled as a Deployment: no kind \"{kind}\" is registered for version \"{version}\" in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        )
+    };
+    let foreign = "ReplicaSet in version \"v1beta2\" cannot be handled as a Deployment: converting (v1beta2.ReplicaSet) to (apps.Deployment): unknown conversion";
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    for (path, version, kind, why) in [
+        (DEPLOYMENTS, "apps/v1beta1", "Deployment", other("apps/v1beta1", "apps/v1")),
+        (DEPLOYMENTS, "extensions/v1beta1", "Deployment", other("extensions/v1beta1", "apps/v1")),
+        (DEPLOYMENTS, "apps/v2", "Deployment", never("Deployment", "apps/v2")),
+        (DEPLOYMENTS, "apps/v1beta1", "Nothing", never("Nothing", "apps/v1beta1")),
+        (DEPLOYMENTS, "apps/v1beta2", "ReplicaSet", foreign.to_owned()),
+        (
+            roles,
+            "rbac.authorization.k8s.io/v1beta1",
+            "ClusterRole",
+            other("rbac.authorization.k8s.io/v1beta1", "rbac.authorization.k8s.io/v1"),
+        ),
+    ] {
+        let object = json!({"apiVersion": version, "kind": kind, "metadata": {"name": "a"}});
+        let refused = post(&server.client, path, &object).await;
+        refused.refused(400, "BadRequest");
+        assert_eq!(refused.body["message"], why);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn too_large_a_body_is_refused_and_read() {
     let server = TestServer::start(&[]).await;

@@ -66,6 +66,22 @@ async fn what_is_read_is_read_by_get() {
     for path in ["/api", "/api/v1", "/apis/apps/v1", "/version", "/openid/v1/jwks"] {
         ask(client, Method::POST, path).await.refused(405, "MethodNotAllowed");
     }
+    let others = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+    for path in ["/", "/apis", "/apis/", "/apis/apps", "/openapi/v3", "/livez", "/livez/ping"] {
+        let read = get(client, path).await;
+        for method in others.clone() {
+            let other = ask(client, method.clone(), path).await;
+            assert_eq!((other.code, &other.body), (200, &read.body), "{method} {path}");
+        }
+    }
+    for path in ["/metrics", "/openapi/v2"] {
+        for method in others.clone() {
+            ask(client, method, path).await.expect(200);
+        }
+    }
+    for path in ["/nothing", "/apis/nothing.io"] {
+        ask(client, Method::POST, path).await.nowhere();
+    }
     for (path, code) in [("/apis", 200), ("/apis/apps", 200), ("/livez", 200), ("/metrics", 200), ("/api/v2", 404)] {
         assert_eq!(call(client, Method::HEAD, path, &[], "").await.code, code, "{path}");
     }
@@ -86,6 +102,37 @@ async fn what_is_watched_or_listed_takes_no_other_method() {
     }
     for path in ["/api/v1/bindings", "/api/v1/pods/p", "/apis/authorization.k8s.io/v1/localsubjectaccessreviews"] {
         ask(client, Method::POST, path).await.refused(404, "NotFound");
+    }
+}
+
+/// The old paths of watches and proxies.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_says_the_verb_says_of_what_and_where() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    for path in ["/api/v1/watch", "/api/v1/watch//", "/apis/apps/v1/proxy", "/api/v1/watch?a=b&c"] {
+        let refused = ask(client, Method::POST, path).await;
+        let told = path.replace('&', "&amp;");
+        let why = format!(
+            "Internal Server Error: \"{told}\": failed to create RequestInfo: unable to determine kind and namespace from url, {told}\n"
+        );
+        assert_eq!((refused.code, &refused.body), (500, &json!(why)));
+        assert_eq!(refused.headers["x-content-type-options"], "nosniff");
+        assert!(refused.headers.contains_key("audit-id") && !refused.headers.contains_key("cache-control"));
+    }
+    for path in ["/api/v1/watch/pods/p", "/api/v1/proxy/nodes/n", "/api/v1/proxy/namespaces/default/pods/p/x"] {
+        get(client, path).await.refused(404, "NotFound");
+    }
+}
+
+/// Whatever comes behind them.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_path_begins_with_two_slashes() {
+    let server = TestServer::start(&[]).await;
+    for path in
+        ["//", "//api/v1/configmaps", "//api", "//apis/apps/v1", "//version", "//livez", "//flagz", "///metrics"]
+    {
+        get(&server.client, path).await.nowhere();
     }
 }
 

@@ -31,13 +31,17 @@ async fn history(server: &TestServer) -> [u64; 3] {
 
 fn is_too_large(reply: &Reply, asked: u64) {
     reply.refused(504, "Timeout");
-    let message = reply.body["message"].as_str().expect("a message");
+    tells_too_large(&reply.body, asked);
+    assert_eq!(reply.headers["retry-after"], "1");
+}
+
+fn tells_too_large(status: &Value, asked: u64) {
+    let message = status["message"].as_str().expect("a message");
     assert!(message.starts_with(&format!("Timeout: Too large resource version: {asked}, current: ")), "{message}");
-    let details = &reply.body["details"];
+    let details = &status["details"];
     assert_eq!(details["causes"][0]["reason"], "ResourceVersionTooLarge");
     assert_eq!(details["causes"][0]["message"], "Too large resource version");
     assert_eq!(details["retryAfterSeconds"], 1);
-    assert_eq!(reply.headers["retry-after"], "1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,6 +96,11 @@ async fn a_version_to_come_is_waited_for() {
         is_too_large(&get(&client, &path(now + 1000)).await, now + 1000);
         assert!(begun.elapsed() >= Duration::from_secs(3), "{next}: {:?}", begun.elapsed());
     }
+    // A watch has begun when it is told so.
+    let query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=1000";
+    let told = get(&client, &format!("{CONFIG_MAPS}?{query}")).await.expect(200);
+    assert_eq!((&told["type"], &told["object"]["code"]), (&json!("ERROR"), &json!(504)));
+    tells_too_large(&told["object"], 1000);
 }
 
 #[tokio::test(flavor = "multi_thread")]

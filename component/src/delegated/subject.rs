@@ -9,6 +9,7 @@ use k8s_openapi::api::{
     authentication::v1::UserInfo,
     authorization::v1::{NonResourceAttributes, ResourceAttributes, SubjectAccessReviewSpec},
 };
+use machinery::escapes::without_markup;
 use machinery::field::quote;
 use serde_json::json;
 
@@ -124,8 +125,7 @@ impl Refusal {
 
 /// `User "bob" cannot get path "/metrics"`, of which a browser could take nothing for a page.
 pub fn cannot(user: &str, verb: &str, what: &str) -> String {
-    let told = format!("User {} cannot {verb} {what}", quote(user));
-    told.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    without_markup(&format!("User {} cannot {verb} {what}", quote(user)))
 }
 
 impl std::fmt::Display for Attributes {

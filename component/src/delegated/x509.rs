@@ -77,7 +77,7 @@ impl ClientAuthority {
         }
         let name = readable(parsed.subject().iter_common_name().last()?)?;
         let groups = parsed.subject().iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect();
-        let uid = uid(parsed.subject()).unwrap_or_default();
+        let uid = uid(parsed.subject())?;
         Some(User { name, uid, groups, extra: Vec::new() })
     }
 
@@ -127,8 +127,38 @@ fn readable(value: &AttributeTypeAndValue<'_>) -> Option<String> {
     value.as_str().ok().map(str::to_owned).filter(|text| !text.is_empty())
 }
 
-/// Kubernetes's own attribute for a user's UID.
+/// Kubernetes's own attribute for a user's UID; empty where there is none. Of several, and of one that says nothing, no
+/// user is believed.
 fn uid(subject: &X509Name<'_>) -> Option<String> {
     let kubernetes_uid = x509_parser::der_parser::oid!(1.3.6.1.4.1.57683.2);
-    readable(subject.iter_attributes().find(|attribute| *attribute.attr_type() == kubernetes_uid)?)
+    let mut uids = subject.iter_attributes().filter(|attribute| *attribute.attr_type() == kubernetes_uid);
+    match (uids.next(), uids.next()) {
+        (None, _) => Some(String::new()),
+        (Some(uid), None) => readable(uid),
+        (Some(_), Some(_)) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A subject with these UIDs.
+    fn subject(uids: &[&str]) -> Vec<u8> {
+        const OID: &[u8] = &[0x06, 0x09, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x83, 0xc2, 0x53, 0x02];
+        let tagged = |tag: u8, body: &[u8]| [&[tag, u8::try_from(body.len()).unwrap()], body].concat();
+        let one = |uid: &&str| tagged(0x31, &tagged(0x30, &[OID, &tagged(0x0c, uid.as_bytes())].concat()));
+        tagged(0x30, &uids.iter().flat_map(one).collect::<Vec<u8>>())
+    }
+
+    #[test]
+    fn a_user_has_one_uid_or_none() {
+        for (uids, wanted) in
+            [(&[][..], Some("")), (&["a"], Some("a")), (&["a", "b"], None), (&["a", "a"], None), (&[""], None)]
+        {
+            let der = subject(uids);
+            let (_, name) = X509Name::from_der(&der).unwrap();
+            assert_eq!(uid(&name).as_deref(), wanted, "{uids:?}");
+        }
+    }
 }

@@ -19,9 +19,6 @@ use crate::request::{
     ANONYMOUS, AUTHENTICATED, MASTERS, NODES, RequestInfo, UNAUTHENTICATED, User, service_account_groups,
 };
 
-/// What the token of a pod, or of a node's part, says of its user.
-const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
-
 /// So many groups, or values of extra, are asked for all at once before they are one by one.
 const MANY: usize = 4;
 
@@ -117,10 +114,7 @@ impl Mode {
         let is_name_alone = wanted.uid.is_empty() && wanted.groups.is_empty() && wanted.extra.is_empty();
         let (node, account) = (node_name(wanted), wanted.service_account());
         match self {
-            Self::AssociatedNode => {
-                let own = requester.service_account().and_then(|_| requester.extra.get(NODE_NAME));
-                is_name_alone && node.is_some_and(|node| own.is_some_and(|own| *own == [node]))
-            }
+            Self::AssociatedNode => is_name_alone && node.is_some() && node == requester.bound_node(),
             Self::ArbitraryNode => is_name_alone && node.is_some(),
             Self::ServiceAccount => is_name_alone && account.is_some(),
             Self::UserInfo => node.is_none() && account.is_none(),

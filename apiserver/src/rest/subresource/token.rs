@@ -37,6 +37,7 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     })?;
     let admitted = admission::Request::new(api, call, Operation::Create, options.dry_run, None);
     // As it was sent: whom the server's own audiences are filled in for has asked for none.
+    api.admission.mutate(&admitted, &mut request).await?;
     api.admission.validate(&admitted, &request).await?;
     check_names(&request, call)?;
     let account = api.read(&call.served, &call.info.namespace, call.name()).await?.ok_or_else(|| call.not_found())?;
