@@ -43,6 +43,7 @@ mod services;
 mod storage;
 mod streams;
 mod tables;
+mod tls_server;
 mod updates;
 mod validator;
 mod versions;
