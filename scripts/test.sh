@@ -41,7 +41,7 @@ stage "rules of the house" cargo test --workspace --test tidy
 stage "tests of each part, stores included" cargo test --workspace $(part_tests)
 # They refuse to run unasked: they need root, and namespaces of their own.
 stage "plugins and rules with real packets" cargo test --workspace --test privileged --test traffic -- --ignored
-stage "what the kernel makes of rules" cargo test --workspace --lib netlink -- --ignored
+stage "what the kernel makes of rules and mounts" cargo test --workspace --lib -- --ignored netlink removal
 stage "clusters with real containers" cargo test --workspace --test cluster
 programs=${CARGO_TARGET_DIR:-target}/debug
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo --preserve-env "$@"; fi; }

@@ -22,6 +22,7 @@ pub mod pipes;
 pub mod queue;
 pub mod random;
 pub mod recorder;
+pub mod removal;
 pub mod scheduling;
 pub mod serve;
 pub mod shutdown;

@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, fs, path::PathBuf, sync::Arc};
 
+use component::removal::remove_tree;
 use k8s_cri::v1;
 use k8s_openapi::api::core::v1::{Container, Lifecycle, Pod, PodSpec};
 
@@ -107,7 +108,7 @@ fn clear_logs(node: &Arc<Node>, is_living: impl Fn(&str) -> bool) {
         let mut parts = name.splitn(3, '_');
         let (Some(_), Some(_), Some(uid)) = (parts.next(), parts.next(), parts.next()) else { continue };
         if !is_living(uid)
-            && let Err(error) = fs::remove_dir_all(entry.path())
+            && let Err(error) = remove_tree(&entry.path())
         {
             tracing::warn!(pod_uid = uid, %error, "the logs of a pod that is gone cannot be removed");
         }

@@ -31,6 +31,11 @@ impl Paths {
         self.pod(uid).join("etc-hosts")
     }
 
+    /// The socket that tells what resources pods have.
+    pub fn pod_resources(&self) -> PathBuf {
+        self.root.join("pod-resources/kubelet.sock")
+    }
+
     /// Where `/checkpoint` has containers' states written.
     pub fn checkpoints(&self) -> PathBuf {
         self.root.join("checkpoints")

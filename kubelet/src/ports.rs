@@ -1,4 +1,4 @@
-//! The kubelet's ports: HTTPS for everything, plain ports for health and, when asked for, reading.
+//! The kubelet's ports: HTTPS for everything, plain ports for health and, when asked for, reading; and its socket.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -17,16 +17,17 @@ use crate::{
     Error, Options, Seams, certificates,
     config::{self, KubeletConfiguration},
     pod::node::Node,
-    server,
+    pod_resources, server,
 };
 
-/// Opens the ports.
+/// Opens the ports and the socket.
 pub(crate) fn open(
     options: &Options,
     seams: &mut Seams,
     node: &Arc<Node>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), Error> {
+    pod_resources::open(node, &seams.shutdown, tasks);
     let c = &options.configuration;
     if c.healthz_port != 0 {
         let listener = serve::bind(SocketAddr::new(ip(&c.healthz_bind_address)?, c.healthz_port))?;

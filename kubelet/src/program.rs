@@ -23,7 +23,7 @@ use crate::{
     connect::{self, Connected},
     dispatch::{Dispatcher, LateDispatcher},
     enforcement, facts, folders,
-    images::{self, Puller, access, logins::Logins, providers::Providers, rate::Rate, records::Records},
+    images::{self, Puller, access, logins::Logins, providers::Providers, records::Records},
     keepers, metrics,
     node::{
         self, capacity,
@@ -42,6 +42,7 @@ use crate::{
     ports,
     probes::Prober,
     process,
+    rate::Rate,
     reporting::Reporter,
     runtime::{SharedRuntime, events},
     server,

@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use component::removal;
+
 use crate::layout::Layout;
 use crate::part::Part;
 use crate::settings::Settings;
@@ -182,15 +184,12 @@ fn remove_files(layout: &Layout) -> Result<()> {
     for folder in shared {
         let _ = std::fs::remove_dir(folder);
     }
-    match std::fs::remove_dir_all(layout.root()) {
+    removal::clear(layout.root())?;
+    match std::fs::remove_dir(layout.root()) {
         // A folder that something is mounted on is emptied, and stays.
-        Err(error) if error.kind() == ErrorKind::ResourceBusy && is_empty(layout.root()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::ResourceBusy => Ok(()),
         other => other.with_context(|| format!("remove {}", layout.root().display())),
     }
-}
-
-fn is_empty(folder: &Path) -> bool {
-    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// The kubelet's links to log files, which are below the data folder.

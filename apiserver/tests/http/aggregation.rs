@@ -12,10 +12,11 @@ use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::client::{Watch, delete, get, get_as, post};
 use crate::support::TestServer;
+use crate::tls_server;
 
 const GROUP: &str = "things.example.com";
 const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
@@ -50,23 +51,7 @@ async fn extension(authority: &CertifiedIssuer<'static, KeyPair>) -> u16 {
         .with_client_cert_verifier(clients.build().expect("a verifier"))
         .with_single_cert(chain, key)
         .expect("a server");
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let port = listener.local_addr().expect("its address").port();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                let Ok(stream) = acceptor.accept(stream).await else { return };
-                let service = hyper::service::service_fn(|request| async { Ok::<_, hyper::Error>(answer(request)) });
-                let connection =
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-                // A client that goes away is no failure of the test.
-                let _ = connection.with_upgrades().await;
-            });
-        }
-    });
-    port
+    tls_server::start(config, |request| async { answer(request) }).await
 }
 
 fn answer(mut request: Request<Incoming>) -> Response<Full<Bytes>> {

@@ -44,6 +44,7 @@ mod services;
 mod storage;
 mod streams;
 mod tables;
+mod tls_server;
 mod updates;
 mod validator;
 mod versions;

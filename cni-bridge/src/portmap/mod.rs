@@ -81,7 +81,8 @@ fn forget_udp_flows(conf: &PortmapConf, family: Family) {
 }
 
 /// Lets packets from 127.0.0.1, turned towards the container, leave by its link (the kernel drops them as martians
-/// otherwise).
+/// otherwise). As upstream's plugin has it, and with its hazard: containers on that link may then send to 127.0.0.0/8, where
+/// no other rule stops them (kube-proxy's do in mode iptables only).
 async fn route_localnet(address: std::net::IpAddr) -> Result<(), Failure> {
     let links = Links::connect()?;
     match links.link_towards(address).await? {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 /// Features of upstream's kubelet that are there.
-const ON: [&str; 38] = [
+const ON: [&str; 40] = [
     "ContainerCheckpoint",
     "ContainerRestartRules",
     "CustomCPUCFSQuotaPeriod",
@@ -25,6 +25,8 @@ const ON: [&str; 38] = [
     "KubeletCrashLoopBackOffMax",
     "KubeletEnsureSecretPulledImages",
     "KubeletFineGrainedAuthz",
+    "KubeletPodResourcesGet",
+    "KubeletPodResourcesListUseActivePods",
     "KubeletServiceAccountTokenForCredentialProviders",
     "NodeDeclaredFeatures",
     "NodeLogQuery",
@@ -52,7 +54,7 @@ const ON: [&str; 38] = [
 const SHUTDOWN_BY_PRIORITY: &str = "GracefulNodeShutdownBasedOnPodPriority";
 
 /// Features that are not built.
-const OFF: [&str; 48] = [
+const OFF: [&str; 46] = [
     "AllAlpha",
     "AllBeta",
     "AllowDNSOnlyNodeCSR",
@@ -78,8 +80,6 @@ const OFF: [&str; 48] = [
     "KubeletInUserNamespace",
     "KubeletPSI",
     "KubeletPodResourcesDynamicResources",
-    "KubeletPodResourcesGet",
-    "KubeletPodResourcesListUseActivePods",
     "KubeletRegistrationGetOnExistsOnly",
     "KubeletTracing",
     "LocalStorageCapacityIsolationFSQuotaMonitoring",

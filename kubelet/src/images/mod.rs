@@ -12,7 +12,6 @@ pub mod logins;
 mod matching;
 pub mod name;
 pub mod providers;
-pub mod rate;
 pub mod records;
 #[cfg(test)]
 mod tests;
@@ -30,7 +29,6 @@ use tokio::sync::{OnceCell, Semaphore};
 use self::{
     access::{Access, Credential, Judgement, Policy, Source},
     providers::Providers,
-    rate::{Bucket, Rate},
     records::Records,
 };
 
@@ -42,6 +40,7 @@ use crate::{
         memory::ImageState,
         spec,
     },
+    rate::{Bucket, Rate},
     reporting::Reporter,
     runtime::{Error, SharedRuntime},
 };

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
-use component::{recorder::Type, shutdown::Shutdown};
+use component::{recorder::Type, removal::remove_tree, shutdown::Shutdown};
 use k8s_cri::v1::ImageSpec;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
@@ -347,8 +347,8 @@ pub async fn remove_pod(node: &Node, pod: &Pod, returns: bool) -> Result<(), Str
 }
 
 async fn remove_logs(paths: &Paths, pod: &Pod) -> Result<(), String> {
-    match tokio::fs::remove_dir_all(paths.log_folder(&spec::identity(pod))).await {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(format!("removing the pod's logs: {error}")),
-        _ => Ok(()),
-    }
+    let folder = paths.log_folder(&spec::identity(pod));
+    let removed = tokio::task::spawn_blocking(move || remove_tree(&folder)).await;
+    let removed = removed.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    removed.map_err(|error| format!("removing the pod's logs: {error}"))
 }

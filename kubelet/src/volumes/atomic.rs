@@ -10,6 +10,7 @@ use std::{
     path::Path,
 };
 
+use component::removal::remove_tree;
 use jiff::Timestamp;
 
 const DATA: &str = "..data";
@@ -135,11 +136,7 @@ fn remove_leftovers(folder: &Path, payload: &Payload, current: &str) -> io::Resu
         if name == DATA || name == current || wanted.contains(name.as_str()) {
             continue;
         }
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
-        } else {
-            fs::remove_file(entry.path())?;
-        }
+        remove_tree(&entry.path())?;
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use component::clock::Clock;
+use component::{clock::Clock, removal::remove_tree};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, ProjectedVolumeSource, Volume};
 
@@ -237,10 +237,7 @@ impl VolumeManager {
         }
         tokio::task::spawn_blocking(move || {
             mount_table::unmount_below(&folder)?;
-            match fs::remove_dir_all(&folder) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            }
+            remove_tree(&folder)
         })
         .await
         .unwrap_or_else(|error| Err(io::Error::other(error)))

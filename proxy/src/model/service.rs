@@ -27,7 +27,7 @@ pub(crate) struct ServicePort {
     /// Empty: everyone.
     pub(crate) load_balancer_source_ranges: Vec<IpNet>,
     /// Session affinity by client address, and for how long.
-    pub(crate) affinity_seconds: Option<i32>,
+    pub(crate) affinity_seconds: Option<u32>,
     /// 0: none.
     pub(crate) health_check_node_port: u16,
     pub(crate) external_policy_local: bool,
@@ -125,12 +125,13 @@ fn source_ranges(spec: &ServiceSpec, family: Family) -> Vec<IpNet> {
     if ranges.iter().any(|net| net.prefix_len() == 0) { Vec::new() } else { ranges }
 }
 
-fn affinity_seconds(spec: &ServiceSpec) -> Option<i32> {
+fn affinity_seconds(spec: &ServiceSpec) -> Option<u32> {
     if spec.session_affinity.as_deref() != Some("ClientIP") {
         return None;
     }
     let config = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
-    Some(config.and_then(|config| config.timeout_seconds).unwrap_or(10800))
+    let seconds = config.and_then(|config| config.timeout_seconds);
+    Some(seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(10800))
 }
 
 fn of_family<'a>(texts: impl Iterator<Item = &'a String>, family: Family) -> Vec<IpAddr> {

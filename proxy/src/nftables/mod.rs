@@ -22,7 +22,7 @@ pub(crate) mod transaction;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -125,8 +125,8 @@ pub(crate) struct ServiceTable {
     /// Where the Service is translated.
     pub(crate) shard: Place,
     pub(crate) chains: BTreeMap<(Place, String), Vec<Rule>>,
-    /// Of clients that come back to the same endpoint: by name, for how many seconds.
-    pub(crate) sets: BTreeMap<String, u32>,
+    /// Of clients that come back to the same endpoint. For how long is said by the rule that puts one in.
+    pub(crate) sets: BTreeSet<String>,
     /// Verdicts by map and key.
     pub(crate) elements: BTreeMap<(Map, Key), Verdict>,
 }

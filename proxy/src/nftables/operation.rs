@@ -48,11 +48,9 @@ pub(crate) enum Operation<'a> {
     AddTable,
     DeleteTable,
     AddMap(Map),
-    /// A set of clients that forgets them after a time.
-    AddSet {
-        name: &'a str,
-        timeout_seconds: u32,
-    },
+    /// A set of clients that forgets each after the time that it was put in with. It has no time of its own: kernels
+    /// before 6.2 keep that of a set which is there.
+    AddSet(&'a str),
     DeleteSet(&'a str),
     AddChain {
         name: &'a str,
@@ -94,10 +92,9 @@ impl Step<'_> {
                     if map.is_of_node_ports() { String::new() } else { format!("{} . ", address_type(family)) };
                 format!("add map {table} {} {{ type {address}inet_proto . inet_service : verdict; }}", map.name())
             }
-            Operation::AddSet { name, timeout_seconds } => format!(
-                "add set {table} {name} {{ type {}; flags dynamic,timeout; timeout {timeout_seconds}s; }}",
-                address_type(family)
-            ),
+            Operation::AddSet(name) => {
+                format!("add set {table} {name} {{ type {}; flags dynamic,timeout; }}", address_type(family))
+            }
             Operation::DeleteSet(name) => format!("delete set {table} {name}"),
             Operation::AddChain { name, hook: None } => format!("add chain {table} {name}"),
             Operation::AddChain { name, hook: Some(Hook { kind, point, priority }) } => {

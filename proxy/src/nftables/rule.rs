@@ -108,8 +108,11 @@ pub(crate) enum Part {
     Unmarked(u32),
     SetMark(u32),
     FlipMark(u32),
-    /// Puts the source into a set, or makes its time begin anew.
-    Remember(String),
+    /// Puts the source into a set, or makes its time there begin anew.
+    Remember {
+        set: String,
+        seconds: u32,
+    },
     Translate(Protocol, SocketAddr),
     Masquerade {
         fully_random: bool,
@@ -152,7 +155,7 @@ impl Part {
             Part::Unmarked(mark) => format!("meta mark and {mark:#x} == 0"),
             Part::SetMark(mark) => format!("meta mark set meta mark or {mark:#x}"),
             Part::FlipMark(mark) => format!("meta mark set meta mark xor {mark:#x}"),
-            Part::Remember(set) => format!("update @{set} {{ {ip} saddr }}"),
+            Part::Remember { set, seconds } => format!("update @{set} {{ {ip} saddr timeout {seconds}s }}"),
             Part::Translate(protocol, to) => format!("meta l4proto {} dnat to {to}", protocol.name()),
             Part::Masquerade { fully_random } => {
                 format!("masquerade{}", if *fully_random { " fully-random" } else { "" })

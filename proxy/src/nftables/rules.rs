@@ -105,8 +105,8 @@ impl Compiler<'_> {
             let mut chain = vec![vec![Part::is(Side::Source, endpoint.address.ip()), mark()]];
             if let Some(seconds) = is.affinity_seconds {
                 let set = port.endpoint("affinity", endpoint);
-                chain.push(vec![Part::Remember(set.clone())]);
-                table.sets.insert(set, u32::try_from(seconds).unwrap_or_default());
+                chain.push(vec![Part::Remember { set: set.clone(), seconds }]);
+                table.sets.insert(set);
             }
             chain.push(vec![Part::Translate(port.protocol, endpoint.address)]);
             table.chains.insert((table.shard, port.endpoint("endpoint", endpoint)), chain);

@@ -147,18 +147,27 @@ fn a_key_may_go_from_one_service_to_another() {
     assert_eq!(of_elements, ["delete", "add"], "{text}");
 }
 
+/// A Service with an endpoint, to which its clients come back within the time.
+pub(super) fn remembered_for(seconds: u32) -> Objects {
+    let config = json!({"clientIP": {"timeoutSeconds": seconds}});
+    let spec = json!({"clusterIP": "172.30.0.1", "sessionAffinity": "ClientIP", "sessionAffinityConfig": config});
+    service("web", spec, &["10.1.0.2"])
+}
+
 #[test]
 fn only_what_changed_is_written() {
     let settings = settings(Family::V4);
     let spec = json!({"clusterIP": "172.30.0.1", "sessionAffinity": "ClientIP"});
     let with = |addresses: &[&str]| compile(&settings, &service("web", spec.clone(), addresses));
     let (none, one, two) = (with(&[]), with(&["10.1.0.2"]), with(&["10.1.0.2", "10.1.0.3"]));
+    let shorter = compile(&settings, &remembered_for(60));
     let steps = [
         ("created", None, Some(&none)),
         ("first endpoint", Some(&none), Some(&one)),
         ("second endpoint", Some(&one), Some(&two)),
         ("first endpoint gone", Some(&two), Some(&one)),
-        ("deleted", Some(&one), None),
+        ("clients are remembered for another time", Some(&one), Some(&shorter)),
+        ("deleted", Some(&shorter), None),
     ];
     let mut all = String::new();
     for (what, old, new) in steps {

@@ -3,7 +3,7 @@
 //! The kernel takes a transaction whole or not at all. Within it the order matters: what is named must be there before,
 //! and what goes must not be named any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::base::Base;
@@ -39,7 +39,7 @@ pub(crate) fn difference(changes: &[Change<ServiceTable>]) -> Vec<Step<'_>> {
 }
 
 static NOTHING: ServiceTable =
-    ServiceTable { shard: Place::Main, chains: BTreeMap::new(), sets: BTreeMap::new(), elements: BTreeMap::new() };
+    ServiceTable { shard: Place::Main, chains: BTreeMap::new(), sets: BTreeSet::new(), elements: BTreeMap::new() };
 
 /// Steps by their place in the transaction. A key that one Service gives up may be another's: all deletions of elements
 /// come before the first addition.
@@ -73,9 +73,7 @@ impl<'a> Parts<'a> {
 
     /// Chains and sets that rules will name. A chain that is there already is emptied.
     fn declare(&mut self, old: &'a ServiceTable, new: &'a ServiceTable) {
-        for (name, timeout_seconds) in new.sets.iter().filter(|(name, _)| !old.sets.contains_key(*name)) {
-            self.declarations.push(Operation::AddSet { name, timeout_seconds: *timeout_seconds }.at(new.shard));
-        }
+        self.declarations.extend(new.sets.difference(&old.sets).map(|name| Operation::AddSet(name).at(new.shard)));
         for (key, rules) in &new.chains {
             let (place, name) = (key.0, key.1.as_str());
             match old.chains.get(key) {
@@ -91,8 +89,7 @@ impl<'a> Parts<'a> {
         let gone = || old.chains.keys().filter(|key| !new.chains.contains_key(*key));
         self.removals.extend(gone().map(|(place, name)| Operation::FlushChain(name).at(*place)));
         self.removals.extend(gone().map(|(place, name)| Operation::DeleteChain(name).at(*place)));
-        let sets = old.sets.keys().filter(|name| !new.sets.contains_key(*name));
-        self.removals.extend(sets.map(|name| Operation::DeleteSet(name).at(old.shard)));
+        self.removals.extend(old.sets.difference(&new.sets).map(|name| Operation::DeleteSet(name).at(old.shard)));
     }
 
     fn in_order(self) -> Vec<Step<'a>> {

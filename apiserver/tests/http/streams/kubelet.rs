@@ -7,17 +7,17 @@ use futures::{SinkExt, StreamExt};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use machinery::spdy::{Decoder, Encoder, Frame, RST_CANCEL};
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
+
+use crate::tls_server;
 
 /// Starts the scripted kubelet and tells its port.
 pub(super) async fn start() -> u16 {
@@ -30,32 +30,18 @@ pub(super) async fn start() -> u16 {
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)
         .expect("a configuration");
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let port = listener.local_addr().expect("its address").port();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                let stream = TokioIo::new(acceptor.accept(stream).await.expect("TLS"));
-                let connection =
-                    hyper::server::conn::http1::Builder::new().serve_connection(stream, service_fn(answer));
-                connection.with_upgrades().await
-            });
-        }
-    });
-    port
+    tls_server::start(config, answer).await
 }
 
-async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
+async fn answer(mut request: Request<Incoming>) -> Response<Full<Bytes>> {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (upgrade, protocol) = (header("upgrade").to_owned(), header("x-stream-protocol-version").to_owned());
     let uri = request.uri().to_string();
     if upgrade.eq_ignore_ascii_case("websocket") && uri.contains("command=echo") {
-        return Ok(echo(request));
+        return echo(request);
     }
     if uri.starts_with("/containerLogs/") {
-        return Ok(Response::new(Full::new(Bytes::from_static(b"alive\n"))));
+        return Response::new(Full::new(Bytes::from_static(b"alive\n")));
     }
     if uri.contains("command=never") {
         return std::future::pending().await;
@@ -63,7 +49,7 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>,
     let mut response = Response::new(Full::new(Bytes::from_static(b"not now\n")));
     if upgrade != "SPDY/3.1" || uri.contains("refuse") {
         *response.status_mut() = StatusCode::NOT_FOUND;
-        return Ok(response);
+        return response;
     }
     *response.body_mut() = Full::default();
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -79,7 +65,7 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>,
             _ => shout(io).await,
         }
     });
-    Ok(response)
+    response
 }
 
 /// A WebSocket of the first protocol that is offered, whose messages come back as they are.

@@ -94,7 +94,7 @@ impl Batch {
             Operation::AddTable => self.message(message::NEWTABLE, flag::CREATE, |table| table.number(2, 0)),
             Operation::DeleteTable => self.message(message::DELTABLE, 0, |_| {}),
             Operation::AddMap(map) => self.add_map(map),
-            Operation::AddSet { name, timeout_seconds } => self.add_set(name, timeout_seconds),
+            Operation::AddSet(name) => self.add_set(name),
             Operation::DeleteSet(name) => self.message(message::DELSET, 0, |set| set.string(2, name)),
             Operation::AddChain { name, hook } => self.add_chain(name, hook),
             // A deletion of rules that names none is of all.
@@ -125,7 +125,7 @@ impl Batch {
         });
     }
 
-    fn add_set(&mut self, name: &str, timeout_seconds: u32) {
+    fn add_set(&mut self, name: &str) {
         let (kind, length) = if self.family == Family::V4 { (IPV4_ADDR, 4) } else { (IPV6_ADDR, 16) };
         self.sets += 1;
         let id = self.sets;
@@ -135,7 +135,6 @@ impl Batch {
             set.number(4, kind);
             set.number(5, length);
             set.number(10, id);
-            set.long(11, u64::from(timeout_seconds) * 1000);
         });
     }
 

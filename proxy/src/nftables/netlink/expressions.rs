@@ -82,7 +82,7 @@ impl Expressions<'_, '_> {
             }
             Part::SetMark(mark) => self.change_mark(!mark, *mark),
             Part::FlipMark(mark) => self.change_mark(u32::MAX, *mark),
-            Part::Remember(set) => self.remember(set),
+            Part::Remember { set, seconds } => self.remember(set, *seconds),
             Part::Translate(protocol, to) => {
                 self.protocol(*protocol);
                 self.translate(to.ip(), to.port());
@@ -219,12 +219,13 @@ impl Expressions<'_, '_> {
         });
     }
 
-    fn remember(&mut self, set: &str) {
+    fn remember(&mut self, set: &str, seconds: u32) {
         self.load_address(Side::Source);
         self.expression("dynset", |data| {
             data.string(1, set);
             data.number(3, 1);
             data.number(4, FIRST);
+            data.long(6, u64::from(seconds) * 1000);
         });
     }
 

@@ -17,7 +17,7 @@ use crate::nftables::inventory::Inventory;
 use crate::nftables::names;
 use crate::nftables::operation::Operation;
 use crate::nftables::rule::{Part, Verdict};
-use crate::nftables::tests::{Objects, changed_settings, compile, dual, of_clusters, of_outside, text};
+use crate::nftables::tests::{Objects, changed_settings, compile, dual, of_clusters, of_outside, remembered_for, text};
 use crate::nftables::transaction::{difference, full, removal};
 use crate::nftables::{Place, ServiceTable};
 use crate::testkit::{service, settings};
@@ -99,6 +99,22 @@ fn a_difference_leads_to_the_same_as_everything_anew() {
             apply(Family::V4, &full(&base, &BTreeMap::from([("ns/web".into(), new)]))).unwrap();
             assert_eq!(in_order(&by_steps), in_order(&listed()), "{addresses:?}");
         }
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn another_time_forgets_no_client() {
+    run(|| {
+        let settings = settings(Family::V4);
+        let of = |seconds| compile(&settings, &remembered_for(seconds));
+        apply(Family::V4, &full(&Base::new(&settings), &BTreeMap::from([("ns/web".into(), of(3600))]))).unwrap();
+        let table = format!("ip {}", of(3600).shard.name());
+        let set = of(3600).sets.first().unwrap().clone();
+        nft(&["-f", "-"], &format!("add element {table} {set} {{ 10.9.9.9 timeout 1h }}"));
+        apply(Family::V4, &difference(&[(Some(of(3600)), Some(of(60)))])).unwrap();
+        let listed = listed();
+        assert!(listed.contains("10.9.9.9") && listed.contains("{ ip saddr timeout 1m }"), "{listed}");
     });
 }
 

@@ -1,10 +1,10 @@
-//! `registryPullQPS` and `registryBurst`: how often an image may be pulled. A pull too many fails and is tried again later.
+//! How often something may be done: what `registryPullQPS` and `registryBurst` say of pulls, and requests to a socket.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A bucket of `burst` pulls that fills by `qps` a second.
+/// A bucket of `burst` turns that fills by `qps` a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     pub qps: i64,
@@ -13,14 +13,14 @@ pub struct Rate {
 
 /// How full the bucket is.
 #[derive(Debug, Default)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     /// When it will be full again.
     full_at: Option<Instant>,
 }
 
 impl Bucket {
     /// Takes one out, where one is in.
-    pub(super) fn take(&mut self, rate: Rate, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, rate: Rate, now: Instant) -> bool {
         let each = Duration::from_secs(1) / u32::try_from(rate.qps).unwrap_or(u32::MAX).max(1);
         let whole = each * u32::try_from(rate.burst).unwrap_or(u32::MAX);
         let full_at = self.full_at.unwrap_or(now).max(now) + each;
