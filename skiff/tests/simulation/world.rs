@@ -1,8 +1,7 @@
 //! One run: everything is started, things go wrong for some minutes, then all is calm and must converge.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use component::clock::Clock;
@@ -27,49 +26,26 @@ const TURNS: u64 = 400;
 const PATIENCE: Duration = Duration::from_secs(2 * 3600);
 
 /// What a run was made of.
-#[derive(Default)]
 pub(crate) struct Report {
     accidents: BTreeMap<&'static str, u64>,
     revisions: u64,
     simulated: Duration,
-    pub(crate) trace: u64,
+    trace: u64,
 }
 
-impl Report {
-    pub(crate) fn add(&mut self, other: &Report) {
-        other.accidents.iter().for_each(|(accident, count)| *self.accidents.entry(accident).or_default() += count);
-        self.revisions += other.revisions;
-        self.simulated += other.simulated;
-    }
-
-    pub(crate) fn told(&self, seconds: f64) -> String {
+/// In one line what a run came to, and below it what happened in it.
+impl Display for Report {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let (trace, minutes) = (self.trace, self.simulated.as_secs_f64() / 60.0);
         let accidents: u64 = self.accidents.values().sum();
-        let mut told = format!(
-            "{accidents} accidents ({:.0}/s) and {} revisions ({:.0}/s) in {:.1} simulated hours",
-            accidents as f64 / seconds,
-            self.revisions,
-            self.revisions as f64 / seconds,
-            self.simulated.as_secs_f64() / 3600.0
-        );
-        for (accident, count) in &self.accidents {
-            write!(told, "\n{count:>8}  {accident}").unwrap();
-        }
-        told
+        let revisions = self.revisions;
+        write!(out, "trace {trace:016x}, {accidents} accidents and {revisions} revisions in {minutes:.1} minutes")?;
+        self.accidents.iter().try_for_each(|(accident, count)| write!(out, "\n{count:>8}  {accident}"))
     }
 }
 
-/// Two at a time would find each other's traces in what a process keeps: held while seeds run that must be able to replay.
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Runs a seed; an error tells the rule that was broken and what happened before.
+/// Runs a seed; an error tells the rule that was broken and what happened before. It replays exactly as the first run of its process.
 pub(crate) fn run(seed: u64) -> Result<Report, String> {
-    // What is made once in a process, tables and the like, is made with numbers of the thread that is first to need it.
-    // No run that counts may be the first, or it would go another way than the same seed later.
-    static WARM: Once = Once::new();
-    WARM.call_once(|| drop(run_in_thread(0, None)));
     run_in_thread(seed, None)
 }
 

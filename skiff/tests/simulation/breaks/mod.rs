@@ -75,8 +75,6 @@ fn noticed(one: &Break) -> Result<String, String> {
 
 #[test]
 fn every_rule_notices_what_breaks_it() {
-    // The runs that have to replay exactly wait; these need not, and take every processor.
-    let _alone = world::alone();
     let (next, missed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
         while let Some(one) = BREAKS.get(next.fetch_add(1, Ordering::Relaxed)) {

@@ -41,7 +41,7 @@ impl Jobs {
     }
 
     pub(super) fn unsettled(&self, world: &World) -> Vec<String> {
-        let open = world.jobs.values().filter(|job| !is_finished(job));
+        let open = world.jobs.values().filter(|job| !has_condition(job, &["Complete", "Failed"]));
         let open = open.map(|job| format!("Job {}: {}", job["metadata"]["name"], job["status"]));
         let tracked = world.pods.values().filter(|pod| is_tracked(pod));
         open.chain(tracked.map(|pod| format!("pod {} has its finalizer", pod["metadata"]["name"]))).collect()
@@ -150,8 +150,13 @@ fn is_active(pod: &Value) -> bool {
     !is_terminal(pod) && pod.pointer("/metadata/deletionTimestamp").is_none() && !controller(pod).is_empty()
 }
 
+/// Whether its end is decided: its last pods may have yet to go, and to be counted.
 fn is_finished(job: &Value) -> bool {
+    has_condition(job, &["Complete", "Failed", "SuccessCriteriaMet"])
+}
+
+fn has_condition(job: &Value, types: &[&str]) -> bool {
     let conditions = job.pointer("/status/conditions").and_then(Value::as_array);
-    let ends = |condition: &&Value| matches!(text(condition, "/type"), "Complete" | "Failed" | "SuccessCriteriaMet");
-    conditions.into_iter().flatten().filter(|condition| condition["status"] == "True").any(|c| ends(&c))
+    let mut holding = conditions.into_iter().flatten().filter(|condition| condition["status"] == "True");
+    holding.any(|condition| types.contains(&text(condition, "/type")))
 }
