@@ -21,9 +21,13 @@ pub static HOOKS: Hooks = Hooks {
     // Since v1.36 a Service may be named as any label; before, it had to begin with a letter.
     name: names::dns_label,
     default,
-    validate_against: validate::service,
+    // What may not change is told first.
+    validate_against: |new, old| {
+        let mut errors = old.map(|old| update::validate(new, old)).unwrap_or_default();
+        errors.extend(validate::service(new, old));
+        errors
+    },
     prepare_update: update::prepare,
-    validate_update: update::validate,
     validate_status: validate::status,
     warnings: crate::kinds::warnings::service,
     status_warnings: crate::kinds::warnings::balancer_status,

@@ -33,8 +33,11 @@ async fn the_network() {
             SERVICES,
             "v1/Service",
             balanced,
-            json!({"spec": {"loadBalancerClass": "a.io/y"}}),
-            &["spec.loadBalancerClass: Invalid value: \"a.io/y\": may not change once set"],
+            json!({"spec": {"loadBalancerClass": "a.io/y", "sessionAffinity": "Never"}}),
+            &[
+                "spec.loadBalancerClass: Invalid value: \"a.io/y\": may not change once set",
+                "spec.sessionAffinity: Unsupported value: \"Never\": supported values: \"ClientIP\", \"None\"",
+            ],
         ),
         (
             SERVICES,
