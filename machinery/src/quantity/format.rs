@@ -36,12 +36,18 @@ impl Quantity {
         (exact && value.unsigned_abs() >= 1024).then_some(value)
     }
 
-    fn decimal(&self, f: &mut fmt::Formatter<'_>, format: Format) -> fmt::Result {
-        let (mut mantissa, mut exponent) = (self.mantissa, self.scale);
-        while mantissa % 10 == 0 {
+    /// The mantissa and scale of the same number without zeros at the mantissa's end.
+    pub(super) fn trimmed(&self) -> (i128, i32) {
+        let (mut mantissa, mut scale) = (self.mantissa, self.scale);
+        while mantissa != 0 && mantissa % 10 == 0 {
             mantissa /= 10;
-            exponent += 1;
+            scale += 1;
         }
+        (mantissa, scale)
+    }
+
+    fn decimal(&self, f: &mut fmt::Formatter<'_>, format: Format) -> fmt::Result {
+        let (mantissa, mut exponent) = self.trimmed();
         let mut zeros = exponent.rem_euclid(3) as usize;
         exponent -= zeros as i32;
         if format == Format::DecimalExponent || exponent > SUFFIXED_MAX {

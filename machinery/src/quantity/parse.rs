@@ -107,7 +107,10 @@ fn decimal(pieces: &Pieces<'_>, exponent: i32, format: Format) -> Result<Quantit
     let (mantissa, behind) = digits(pieces)?;
     let mut quantity = Quantity::scaled(mantissa, exponent - behind, format);
     quantity.round_up(NANO);
-    Ok(quantity)
+    // It is printed with an exponent that is a multiple of three, and must be read again: the zeros for that have to fit.
+    let (mantissa, scale) = quantity.trimmed();
+    let printed = mantissa.checked_mul(10_i128.pow(scale.rem_euclid(3) as u32));
+    printed.map(|_| quantity).ok_or(ParseError::Numeric)
 }
 
 /// Binary forms are whole or cut to nano, and capped at the largest `i64`.

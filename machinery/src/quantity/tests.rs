@@ -89,6 +89,8 @@ fn refused_text() {
         ("1m5", ParseError::Suffix),
         ("1e3i", ParseError::Format),
         ("1234567890123456789012345678901234567890", ParseError::Numeric),
+        ("92233720368547758079999999999999999999e1", ParseError::Numeric),
+        ("999999999999999999999999999999.99999999", ParseError::Numeric),
     ];
     for (text, error) in table {
         assert_eq!(Quantity::parse(text).map(|q| q.to_string()), Err(error), "{text}");
