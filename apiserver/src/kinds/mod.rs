@@ -179,6 +179,8 @@ pub struct Hooks {
     pub on_deletion: fn(&mut Value),
     /// A deletion that says nothing of dependents leaves them be.
     pub orphans_by_default: bool,
+    /// What who deletes one and does not say what becomes of its dependents is told.
+    pub warning_of_orphans: Option<&'static str>,
     /// Others may belong to it, and a deletion may say what becomes of them.
     pub has_dependents: bool,
     /// An update of an object that is not there creates it.
@@ -233,6 +235,7 @@ impl Hooks {
         is_held: |_| false,
         on_deletion: |_| {},
         orphans_by_default: false,
+        warning_of_orphans: None,
         has_dependents: true,
         creates_on_update: false,
         updates_unconditionally: true,

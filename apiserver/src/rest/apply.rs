@@ -3,7 +3,7 @@
 
 use machinery::gvk::{Gvk, split_api_version};
 use machinery::meta;
-use machinery::schema;
+use machinery::schema::{self, Schema};
 use machinery::status::Status;
 use serde_json::Value;
 
@@ -64,6 +64,20 @@ impl Configuration {
         }
         Ok(())
     }
+
+    /// The object that the configuration was applied to, with values in the form that the schema gives them. What does not
+    /// fit it was refused before, but for texts of a form (times, quantities); a number too large for its field is cut.
+    pub fn typed(&self, schema: &Schema, gvk: &Gvk, applied: Value) -> Result<Value, Status> {
+        let Gvk { group, version, kind } = gvk;
+        let kind = format!("{group}/{version}, Kind={kind}");
+        let decoded = schema::restore(schema, applied).map_err(|error| {
+            let (namespace, name) = (meta::namespace(&self.tree), meta::name(&self.tree));
+            Status::unexplained(format!(
+                "failed to convert new object ({namespace}/{name}; {kind}) to proper version: unable to convert unstructured object to {kind}: {error}"
+            ))
+        })?;
+        Ok(decoded.object)
+    }
 }
 
 /// The stored object with the configuration applied.
@@ -78,7 +92,7 @@ pub fn to(
     configuration.check_kind(&gvk)?;
     let applied = managers::apply_configuration(call, options, Some(old), &configuration.tree, now)?;
     configuration.judge(call, options)?;
-    let mut object = typed(call, applied)?;
+    let mut object = configuration.typed(call.served.schema, &gvk, applied)?;
     patch::keep_identity(&mut object, old, &gvk)?;
     patch::release_version(&mut object, old);
     Ok(object)
@@ -91,10 +105,11 @@ pub async fn create(
     configuration: &Configuration,
     options: &WriteOptions,
 ) -> Result<Written, Status> {
-    configuration.check_kind(&call.served.row.gvk())?;
+    let gvk = call.served.row.gvk();
+    configuration.check_kind(&gvk)?;
     let applied = managers::apply_configuration(call, options, None, &configuration.tree, &api.now_text())?;
     configuration.judge(call, options)?;
-    let mut object = typed(call, applied)?;
+    let mut object = configuration.typed(call.served.schema, &gvk, applied)?;
     check_new(&object, call)?;
     patch::check_name(&object, call.name())?;
     current::forget_version(&mut object)?;
@@ -121,11 +136,4 @@ pub fn authorize_create(api: &Api, call: &Call) -> Result<(), Status> {
 pub fn to_create(call: &Call) -> authz::Attributes {
     let info = crate::request::RequestInfo { verb: "create".to_owned(), ..call.info.clone() };
     authz::Attributes { info, ..authz::Attributes::default() }
-}
-
-/// Values in the form that the schema gives them; what does not fit it was refused before, but for numbers that are too
-/// large for their field.
-fn typed(call: &Call, applied: Value) -> Result<Value, Status> {
-    let decoded = schema::restore(call.served.schema, applied);
-    decoded.map(|decoded| decoded.object).map_err(|error| Status::unexplained(error.to_string()))
 }

@@ -62,6 +62,9 @@ fn parse_options(call: &Call) -> Result<DeleteOptions, Status> {
     if !call.served.hooks.has_dependents {
         options.propagation = Some(Propagation::Background);
     }
+    if options.propagation.is_none() {
+        call.warnings.extend(call.served.hooks.warning_of_orphans.map(str::to_owned));
+    }
     Ok(options)
 }
 

@@ -100,12 +100,12 @@ pub fn track_view(
     call: &Call,
     (schema, api_version): (&Schema, &str),
     options: &WriteOptions,
-    live: &Value,
+    live: Option<&Value>,
     new: &mut Value,
     now: &str,
 ) {
     let of = (schema, api_version, None);
-    with_request(call, of, &manager(call, options), now, false, |request| apply::update(request, Some(live), new));
+    with_request(call, of, &manager(call, options), now, false, |request| apply::update(request, live, new));
 }
 
 /// What was sent, for [`keep_empty_lists`]; mostly there is none.

@@ -117,16 +117,15 @@ pub fn validate_new(object: &Value, served: &Served) -> ErrorList {
     if served.hooks.judges_metadata_last {
         return ErrorList::new();
     }
-    let path = Path::new("metadata");
     let mut errors = validate_own_metadata(object, served);
-    errors.extend(validate_standard_finalizers(object, served, &path.child("finalizers")));
+    errors.extend(validate_standard_finalizers(object, served));
     errors
 }
 
 /// What holds for every kind once nothing else is wrong: a name can stand in a path.
 pub fn validate_last(object: &Value, served: &Served) -> ErrorList {
     match served.hooks.judges_metadata_last {
-        true => validate_metadata(object, served, names::path_segment, names::path_segment),
+        true => validate_metadata(object, served.row.namespaced, names::path_segment, names::path_segment),
         // The rest was judged with the kind's own rule of names.
         false => validate_name(object, names::path_segment, names::path_segment),
     }
@@ -136,13 +135,21 @@ pub fn validate_last(object: &Value, served: &Served) -> ErrorList {
 fn validate_own_metadata(object: &Value, served: &Served) -> ErrorList {
     const ANY: NameCheck = |_| Vec::new();
     let name = served.hooks.name;
-    validate_metadata(object, served, name, if served.hooks.takes_any_prefix { ANY } else { name })
+    let check_prefix = if served.hooks.takes_any_prefix { ANY } else { name };
+    validate_metadata(object, served.row.namespaced, name, check_prefix)
 }
 
-fn validate_metadata(object: &Value, served: &Served, check: NameCheck, check_prefix: NameCheck) -> ErrorList {
+/// Of an object by which a part of a namespaced one is shown and changed, such as its Scale.
+pub fn validate_view_metadata(view: &Value) -> ErrorList {
+    let mut errors = validate_metadata(view, true, names::dns_subdomain, names::dns_subdomain);
+    errors.extend(standard_finalizers(view));
+    errors
+}
+
+fn validate_metadata(object: &Value, namespaced: bool, check: NameCheck, check_prefix: NameCheck) -> ErrorList {
     let path = Path::new("metadata");
     let mut errors = validate_name(object, check, check_prefix);
-    validate_namespace(object, served, &path, &mut errors);
+    validate_namespace(object, namespaced, &path, &mut errors);
     errors.extend(validate_common(object, &path));
     errors
 }
@@ -166,10 +173,10 @@ fn validate_name(object: &Value, check: NameCheck, check_prefix: NameCheck) -> E
     errors
 }
 
-fn validate_namespace(object: &Value, served: &Served, path: &Path, errors: &mut ErrorList) {
+fn validate_namespace(object: &Value, namespaced: bool, path: &Path, errors: &mut ErrorList) {
     let namespace = meta::namespace(object);
     let path = path.child("namespace");
-    match (served.row.namespaced, namespace.is_empty()) {
+    match (namespaced, namespace.is_empty()) {
         (true, true) => errors.push(Error::required(&path, "")),
         (true, false) => {
             errors.extend(names::dns_label(namespace).into_iter().map(|words| Error::invalid(&path, namespace, words)));
@@ -274,12 +281,14 @@ fn validate_finalizers(object: &Value, path: &Path) -> ErrorList {
     errors
 }
 
-fn validate_standard_finalizers(object: &Value, served: &Served, path: &Path) -> ErrorList {
-    meta::finalizers(object)
-        .enumerate()
-        .filter(|_| !served.hooks.takes_bare_finalizers)
-        .filter_map(|(position, name)| standard_finalizer(name, &path.index(position)))
-        .collect()
+fn validate_standard_finalizers(object: &Value, served: &Served) -> ErrorList {
+    if served.hooks.takes_bare_finalizers { ErrorList::new() } else { standard_finalizers(object) }
+}
+
+fn standard_finalizers(object: &Value) -> ErrorList {
+    let path = Path::new("metadata").child("finalizers");
+    let names = meta::finalizers(object).enumerate();
+    names.filter_map(|(position, name)| standard_finalizer(name, &path.index(position))).collect()
 }
 
 /// A finalizer without a group is one of Kubernetes' own.
@@ -296,15 +305,15 @@ pub const FOREGROUND_FINALIZER: &str = "foregroundDeletion";
 /// Rules of `metadata` on an update: those of all kinds, and the rounds that the kind's own rules make.
 pub fn validate_update(new: &Value, old: &Value, served: &Served, rounds: MetadataRounds) -> ErrorList {
     let path = Path::new("metadata");
-    let mut errors = validate_metadata(new, served, names::path_segment, names::path_segment);
+    let mut errors = validate_metadata(new, served.row.namespaced, names::path_segment, names::path_segment);
     errors.extend(validate_change(new, old, &path));
     for _ in 0..rounds.whole {
         errors.extend(validate_own_metadata(new, served));
-        errors.extend(validate_standard_finalizers(new, served, &path.child("finalizers")));
+        errors.extend(validate_standard_finalizers(new, served));
     }
     for _ in 0..rounds.change {
         errors.extend(validate_change(new, old, &path));
-        errors.extend(validate_standard_finalizers(new, served, &path.child("finalizers")));
+        errors.extend(validate_standard_finalizers(new, served));
     }
     errors
 }

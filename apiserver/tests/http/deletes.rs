@@ -49,6 +49,23 @@ async fn a_name_is_taken_until_its_holder_is_gone() {
     }
 }
 
+/// The pods of a Job stay where nothing is said of them: who says nothing is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_a_jobs_pods_behind_is_warned() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let jobs = "/apis/batch/v1/namespaces/default/jobs";
+    let spec = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]});
+    post(client, jobs, &json!({"metadata": {"name": "j"}, "spec": {"template": {"spec": spec}}})).await.expect(201);
+    let path = format!("{jobs}/j?dryRun=All");
+    let unsaid = delete(client, &path, &Value::Null).await;
+    let why = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
+    assert_eq!(unsaid.warnings(), [format!("299 - \"{why}\"")]);
+    for said in [json!({"propagationPolicy": "Orphan"}), json!({"orphanDependents": false})] {
+        assert!(delete(client, &path, &said).await.warnings().is_empty(), "{said}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn propagation_is_written_as_finalizers() {
     let server = TestServer::start(&[]).await;

@@ -149,6 +149,38 @@ async fn scale_is_a_view_of_replicas() {
     assert_eq!(table["columnDefinitions"][0]["format"], "");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scales_metadata_is_judged() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    let template = json!({"metadata": {"labels": {"app": "x"}}, "spec": pod("-")["spec"]});
+    let deployment =
+        json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"app": "x"}}, "template": template}});
+    post(client, path, &deployment).await.expect(201);
+    let metadata = json!({"name": "d", "generateName": "A", "finalizers": ["own"]});
+    let refused =
+        put(client, &format!("{path}/d/scale"), &json!({"metadata": metadata, "spec": {"replicas": -1}})).await;
+    refused.refused(422, "Invalid");
+    let causes = refused.body["details"]["causes"].as_array().into_iter().flatten();
+    let fields: Vec<&str> = causes.filter_map(|cause| cause["field"].as_str()).collect();
+    assert_eq!(fields, ["metadata.generateName", "metadata.finalizers[0]", "spec.replicas"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_eviction_says_twice_must_agree() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    account(client).await;
+    post(client, PODS, &pod("p")).await.expect(201);
+    let eviction = |dry_run: Value| json!({"metadata": {"name": "p"}, "deleteOptions": {"dryRun": dry_run}});
+    let path = format!("{PODS}/p/eviction?dryRun=All");
+    let torn = post(client, &path, &eviction(json!(["All", "Some"]))).await.expect(500);
+    assert_eq!(torn["message"], "Non-matching dry-run options in request and content: [All] and [All Some]");
+    post(client, &path, &eviction(json!(["All"]))).await.expect(201);
+    get(client, &format!("{PODS}/p")).await.expect(200);
+}
+
 /// What kubectl's drain sent before 1.22.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_eviction_of_the_old_version_is_taken() {

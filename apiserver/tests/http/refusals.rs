@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::client::{CONFIG_MAPS, Reply, call, config_map, get, get_as, post};
+use crate::client::{CONFIG_MAPS, Reply, apply, call, config_map, get, get_as, post};
 use crate::support::TestServer;
 
 async fn send(server: &TestServer, media_type: &str, body: impl Into<Vec<u8>>) -> Reply {
@@ -15,6 +15,17 @@ async fn send(server: &TestServer, media_type: &str, body: impl Into<Vec<u8>>) -
 async fn nothing_is_stored(server: &TestServer) {
     let list = get(&server.client, CONFIG_MAPS).await.expect(200);
     assert_eq!(list["items"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_applied_text_that_is_no_time_is_told() {
+    let server = TestServer::start(&[]).await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let time = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "deletionTimestamp": "x"}});
+    let path = format!("{pods}/p?fieldManager=m");
+    let refused = apply(&server.client, &path, &time).await.expect(500);
+    let why = "failed to convert new object (/p; /v1, Kind=Pod) to proper version: unable to convert unstructured object to /v1, Kind=Pod: parsing time \"x\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"x\" as \"2006\"";
+    assert_eq!(refused["message"], why);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::{get, post};
-use crate::pods::account;
+use crate::pods::{PODS, account, pod};
 use crate::support::TestServer;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -17,6 +17,9 @@ async fn a_token_is_made_and_reviewed() {
     let made = post(client, path, &request).await.expect(201);
     let token = made["status"]["token"].as_str().expect("a token");
     assert!(made["status"]["expirationTimestamp"].is_string());
+    let owned = json!({"f:spec": {"f:expirationSeconds": {}}});
+    let told = (&made["metadata"]["managedFields"][0]["fieldsV1"], made["spec"].get("boundObjectRef"));
+    assert_eq!(told, (&owned, Some(&Value::Null)));
     let short = json!({"spec": {"expirationSeconds": 60}});
     let short = post(client, path, &short).await.expect(422);
     let message = short["message"].as_str().expect("a message");
@@ -73,6 +76,28 @@ async fn a_token_is_of_the_account_that_is_meant() {
     let why = "metadata.name: Invalid value: \"other\": must match the service account name if specified";
     assert!(other.body["message"].as_str().is_some_and(|told| told.ends_with(why)), "{}", other.body);
     post(client, &token, &json!({"metadata": {"namespace": "elsewhere"}})).await.refused(400, "BadRequest");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_bound_to_what_there_is() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    account(client).await;
+    post(client, PODS, &pod("p")).await.expect(201);
+    for (bound, code, why) in [
+        (json!({"kind": "Pod", "apiVersion": "apps/v1"}), 400, "cannot bind token to object of type apps/v1, Kind=Pod"),
+        (json!({"kind": "Widget", "apiVersion": "v1"}), 400, "cannot bind token to object of type /v1, Kind=Widget"),
+        (json!({}), 400, "cannot bind token to object of type /, Kind="),
+        (
+            json!({"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": "earlier"}),
+            409,
+            "Operation cannot be fulfilled on Pod \"p\": the UID in the bound object reference (earlier) does not match the UID in record. The object might have been deleted and then recreated",
+        ),
+    ] {
+        let token = "/api/v1/namespaces/default/serviceaccounts/default/token";
+        let refused = post(client, token, &json!({"spec": {"boundObjectRef": bound}})).await.expect(code);
+        assert_eq!(refused["message"], why);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -230,6 +230,12 @@ async fn a_pod_is_looked_into_and_resized() {
     let resized = patch(client, &format!("{PODS}/q/resize"), "strategic-merge", &change).await.expect(200);
     let container = &resized["spec"]["containers"][0];
     assert_eq!((&container["image"], &container["resources"]["requests"]["cpu"]), (&json!("i"), &json!("2")));
+    for subresource in ["resize", "ephemeralcontainers"] {
+        let prefixed = json!({"metadata": {"generateName": "A"}, "spec": {}});
+        let refused = patch(client, &format!("{PODS}/q/{subresource}"), "merge", &prefixed).await;
+        refused.refused(422, "Invalid");
+        assert_eq!(refused.body["details"]["causes"][0]["field"], "metadata.generateName", "{subresource}");
+    }
     let mut whole = get(client, &format!("{PODS}/q")).await.expect(200);
     whole["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "3"}});
     put(client, &format!("{PODS}/q"), &whole).await.refused(422, "Invalid");

@@ -35,6 +35,9 @@ pub static JOB: Hooks = Hooks {
     },
     has_generation: true,
     orphans_by_default: true,
+    warning_of_orphans: Some(
+        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
+    ),
     fields: &[("status.successful", "status.succeeded")],
     columns: columns::JOB,
     cells: columns::cells,

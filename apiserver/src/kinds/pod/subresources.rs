@@ -5,6 +5,7 @@ use machinery::meta;
 use serde_json::Value;
 
 use super::validate;
+use crate::kinds::validate::keep_metadata;
 use crate::kinds::{MetadataRounds, Portion};
 
 pub const EPHEMERAL_CONTAINERS: Portion = Portion {
@@ -15,7 +16,7 @@ pub const EPHEMERAL_CONTAINERS: Portion = Portion {
         put(new, "ephemeralContainers", asked);
     },
     validate: validate::ephemeral::validate_update,
-    metadata: MetadataRounds::CHANGE,
+    metadata: MetadataRounds::BOTH,
 };
 
 pub const RESIZE: Portion = Portion {
@@ -25,12 +26,11 @@ pub const RESIZE: Portion = Portion {
     metadata: MetadataRounds::BOTH,
 };
 
-/// All of the pod as it was, but what says which version the change was made from, and who made it.
+/// All of the pod as it was, but of its metadata what an update of the status may say too: the rules judge that.
 fn keep(new: &mut Value, old: &Value) {
-    let asked = std::mem::replace(new, old.clone());
-    for name in ["resourceVersion", "managedFields"] {
-        meta::metadata_mut(new).insert(name.into(), asked["metadata"][name].clone());
-    }
+    let mut asked = std::mem::replace(new, old.clone());
+    new["metadata"] = asked["metadata"].take();
+    keep_metadata(new, old);
 }
 
 fn put(pod: &mut Value, field: &str, value: Option<Value>) {

@@ -90,9 +90,21 @@ fn deletion(call: &Call, eviction: &Value, options: &WriteOptions) -> Result<Del
         let why = "can not be set for pod eviction, try after removing the option";
         return Err(Status::invalid("policy", "Eviction", call.name(), &vec![Error::invalid(&path, true, why)]));
     }
+    check_dry_run(given, options)?;
     let mut delete = DeleteOptions::parse(&Query::default(), given)?;
     delete.dry_run |= options.dry_run;
     Ok(delete)
+}
+
+/// Both may say that nothing is to be done, and then in the same words.
+fn check_dry_run(given: Option<&Value>, options: &WriteOptions) -> Result<(), Status> {
+    let inside: Vec<&str> =
+        given.map(|given| meta::list(given, "dryRun")).unwrap_or_default().iter().filter_map(Value::as_str).collect();
+    if !options.dry_run || inside.is_empty() || inside == ["All"] {
+        return Ok(());
+    }
+    let inside = inside.join(" ");
+    Err(Status::unexplained(format!("Non-matching dry-run options in request and content: [All] and [{inside}]")))
 }
 
 enum Attempt {

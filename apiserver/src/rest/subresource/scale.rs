@@ -1,5 +1,6 @@
 //! `/scale`: the number of replicas of anything that has one, as `autoscaling/v1` `Scale`.
 
+use machinery::field::{Error, Path};
 use machinery::gvk::Gvk;
 use machinery::meta;
 use machinery::schema::{self, Schema};
@@ -80,8 +81,8 @@ async fn update(api: &Api, call: &Call) -> Result<Value, Status> {
         check_identity(&scale, old, api, call, options.dry_run)?;
         let mut scale = scale.clone();
         machinery::schema::normalize(schema, &mut scale);
-        managers::track_view(call, (schema, VERSION), &options, &owned_scale_of(old), &mut scale, &now);
-        check_count(&scale, call)?;
+        managers::track_view(call, (schema, VERSION), &options, Some(&owned_scale_of(old)), &mut scale, &now);
+        check_rules(&scale, call)?;
         Ok(scaled(&scale, old, call))
     };
     let changed = change(api, call, Part::Raw, &options, make).await?;
@@ -102,9 +103,9 @@ async fn patch(api: &Api, call: &Call) -> Result<Value, Status> {
         check_name(&scale, call.name())?;
         machinery::schema::normalize(schema, &mut scale);
         if matches!(patch, Patch::Change(_)) {
-            managers::track_view(call, (schema, VERSION), &options, &live, &mut scale, &now);
+            managers::track_view(call, (schema, VERSION), &options, Some(&live), &mut scale, &now);
         }
-        check_count(&scale, call)?;
+        check_rules(&scale, call)?;
         check_uid(&scale, old, call)?;
         patch::release_version(&mut scale, old);
         Ok(scaled(&scale, old, call))
@@ -137,22 +138,24 @@ fn applied(
     configuration.check_kind(&kind())?;
     let applied = managers::apply_to_view(call, (schema, VERSION), options, live, &configuration.tree, now)?;
     configuration.judge(call, options)?;
-    let decoded = schema::decode_value(schema, applied);
-    decoded.map(|decoded| decoded.object).map_err(|error| Status::unexplained(error.to_string()))
+    configuration.typed(schema, &kind(), applied)
 }
 
 fn replicas(scale: &Value) -> i64 {
     meta::at(scale, "spec.replicas").as_i64().unwrap_or(0)
 }
 
-fn check_count(scale: &Value, call: &Call) -> Result<(), Status> {
+fn check_rules(scale: &Value, call: &Call) -> Result<(), Status> {
+    let mut errors = system::validate_view_metadata(scale);
     let replicas = replicas(scale);
-    if replicas >= 0 {
+    if replicas < 0 {
+        let path = Path::new("spec").child("replicas");
+        errors.push(Error::invalid(&path, replicas, "must be greater than or equal to 0"));
+    }
+    if errors.is_empty() {
         return Ok(());
     }
-    let path = machinery::field::Path::new("spec").child("replicas");
-    let error = machinery::field::Error::invalid(&path, replicas, "must be greater than or equal to 0");
-    Err(Status::invalid("autoscaling", "Scale", call.name(), &vec![error]))
+    Err(Status::invalid("autoscaling", "Scale", call.name(), &errors))
 }
 
 /// The object with the replicas that the scale wants, and their owners.

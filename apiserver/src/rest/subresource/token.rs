@@ -1,7 +1,7 @@
 //! `/token`: a ServiceAccount's token, bound to what asked for it (Kubernetes reference: TokenRequest).
 
 use machinery::field::{Error, ErrorList, Path};
-use machinery::gvk::Gvk;
+use machinery::gvk::{Gvk, split_api_version};
 use machinery::meta;
 use machinery::schema;
 use machinery::status::{GroupResource, Status};
@@ -13,7 +13,7 @@ use crate::authn::tokens::{Claims, ObjectRef, Private, Tokens};
 use crate::http_body::Response;
 use crate::rest::body::Decoded;
 use crate::rest::params::WriteOptions;
-use crate::rest::{Call, respond, system};
+use crate::rest::{Call, managers, respond, system};
 
 const GROUP: &str = "authentication.k8s.io";
 const KIND: &str = "TokenRequest";
@@ -35,6 +35,10 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     let tokens = api.tokens.as_ref().ok_or_else(|| {
         Status::service_unavailable("no service account signing key: start with --service-account-signing-key-file")
     })?;
+    schema::normalize(schema, &mut request);
+    default(&mut request);
+    let now = api.clock.now().as_second();
+    managers::track_view(call, (schema, "authentication.k8s.io/v1"), &options, None, &mut request, &time_text(now));
     let admitted = admission::Request::new(api, call, Operation::Create, options.dry_run, None);
     // As it was sent: whom the server's own audiences are filled in for has asked for none.
     api.admission.mutate(&admitted, &mut request).await?;
@@ -45,7 +49,6 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     complete(&mut request, tokens);
     check(&request)?;
     shorten(&mut request, tokens, call);
-    let now = api.clock.now().as_second();
     let claims = claims(api, call, &request, &account.object, now).await?;
     let token = tokens.sign(&claims).map_err(Status::internal_error)?;
     let asked = request["spec"]["expirationSeconds"].as_i64().unwrap_or(EXPIRATION_SECONDS);
@@ -88,13 +91,19 @@ fn time_text(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map(|time| time.to_string()).unwrap_or_default()
 }
 
+fn default(request: &mut Value) {
+    let spec = meta::object_mut(request, "spec");
+    if spec.get("expirationSeconds").is_none_or(Value::is_null) {
+        spec.insert("expirationSeconds".into(), json!(EXPIRATION_SECONDS));
+    }
+    // An answer shows that there is none.
+    spec.entry("boundObjectRef").or_insert(Value::Null);
+}
+
 fn complete(request: &mut Value, tokens: &Tokens) {
     let spec = meta::object_mut(request, "spec");
     if spec.get("audiences").and_then(Value::as_array).is_none_or(Vec::is_empty) {
         spec.insert("audiences".into(), json!(tokens.audiences));
-    }
-    if spec.get("expirationSeconds").is_none_or(Value::is_null) {
-        spec.insert("expirationSeconds".into(), json!(EXPIRATION_SECONDS));
     }
 }
 
@@ -162,38 +171,40 @@ async fn bind(api: &Api, call: &Call, request: &Value, private: &mut Private) ->
         return Ok(());
     }
     let text = |name: &str| bound[name].as_str().unwrap_or_default();
-    let (plural, namespace) = match text("kind") {
-        "Pod" => ("pods", call.info.namespace.as_str()),
-        "Secret" => ("secrets", call.info.namespace.as_str()),
-        "Node" => ("nodes", ""),
-        other => {
-            return Err(Status::bad_request(format!(
-                "cannot bind token for serviceaccount {} to object type {other}",
-                machinery::field::quote(call.name())
-            )));
+    // A version that is none counts as not given, as upstream has it.
+    let (group, version) = split_api_version(text("apiVersion")).unwrap_or_default();
+    let (plural, namespace) = match (group, text("kind")) {
+        ("", "Pod") => ("pods", call.info.namespace.as_str()),
+        ("", "Secret") => ("secrets", call.info.namespace.as_str()),
+        ("", "Node") => ("nodes", ""),
+        (group, kind) => {
+            let why = format!("cannot bind token to object of type {group}/{version}, Kind={kind}");
+            return Err(Status::bad_request(why));
         }
     };
     let served = api.catalogue.find("", "v1", plural).ok_or_else(Status::unknown_path)?;
     let of = served.row.group_resource();
     let found = api.read(served, namespace, text("name")).await?.ok_or_else(|| Status::not_found(of, text("name")))?;
+    if plural == "pods" && meta::text(&found.object, "spec.serviceAccountName") != call.name() {
+        let why = format!(
+            "cannot bind token for serviceaccount {} to pod running with different serviceaccount name.",
+            machinery::field::quote(call.name())
+        );
+        return Err(Status::bad_request(why));
+    }
     let uid = meta::uid(&found.object).to_owned();
     if !text("uid").is_empty() && text("uid") != uid {
         let why = format!(
             "the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated",
             text("uid")
         );
+        // Upstream's words have the kind here.
+        let of = GroupResource { group: "", resource: text("kind") };
         return Err(Status::conflict(of, text("name"), &why));
     }
     let reference = ObjectRef { name: text("name").to_owned(), uid };
     match plural {
         "pods" => {
-            if meta::text(&found.object, "spec.serviceAccountName") != call.name() {
-                let why = format!(
-                    "cannot bind token for serviceaccount {} to pod running with different serviceaccount name.",
-                    machinery::field::quote(call.name())
-                );
-                return Err(Status::bad_request(why));
-            }
             private.node = node_of(api, meta::text(&found.object, "spec.nodeName"));
             private.pod = Some(reference);
         }

@@ -123,10 +123,15 @@ fn container_rules(container: &Value, before: &Value, list: &str, spec_path: &Pa
     errors
 }
 
-/// The container with the CPU and memory that it had: equal to what it was, if nothing else changed.
+/// The container with the CPU and memory that it had: equal to what it was, if nothing else changed. Its claims are not
+/// looked at, as upstream has it: one that has any cannot be resized.
 fn resized(container: &Value, before: &Value) -> Value {
     let mut container = container.clone();
-    container["resources"] = with_cpu_and_memory_of(&container["resources"], &before["resources"]);
+    let mut resources = with_cpu_and_memory_of(&container["resources"], &before["resources"]);
+    if let Some(fields) = resources.as_object_mut() {
+        fields.remove("claims");
+    }
+    container["resources"] = resources;
     container
 }
 
@@ -194,6 +199,7 @@ mod tests {
             (json!({"requests": {"cpu": "2", "memory": "1Gi"}, "limits": {"cpu": "4"}}), vec![]),
             (json!({"requests": {"cpu": "2"}}), vec!["resource requests cannot be removed"]),
             (json!({"requests": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi"}}), vec![ONLY]),
+            (json!({"requests": {"cpu": "2", "memory": "1Gi"}, "claims": [{"name": "c"}]}), vec![]),
             (
                 json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1Gi"}}),
                 vec!["Pod QOS Class may not change as a result of resizing"],
