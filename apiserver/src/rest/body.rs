@@ -116,6 +116,9 @@ fn decode_format(body: &[u8], format: Format, schema: &Schema) -> Result<schema:
 /// A body that is not an object of the kind, in upstream's words.
 fn refused(error: &DecodeError, expected: &Gvk, body: &[u8], format: Format) -> Status {
     let why = unread(error, format);
+    if let (DecodeError::Type(_), Some(unknown)) = (error, unregistered(&type_meta(body, format), expected)) {
+        return unknown;
+    }
     Status::bad_request(match error {
         DecodeError::Type(text) if !text.contains(NO_OBJECT) => format!(
             "{kind} in version {version} cannot be handled as a {kind}: {why}",
@@ -124,6 +127,13 @@ fn refused(error: &DecodeError, expected: &Gvk, body: &[u8], format: Format) -> 
         ),
         _ => return unrecognized(expected, body, &why),
     })
+}
+
+/// What is said of a body whose kind nobody knows: upstream can make nothing of it, and does not come to its fields.
+fn unregistered(said: &TypeMeta, expected: &Gvk) -> Option<Status> {
+    let object = serde_json::json!({"apiVersion": said.api_version, "kind": said.kind});
+    let given = foreign_kind(&object, expected).ok().flatten();
+    given.filter(|(given, _)| !is_known(given)).and_then(|_| check_kind(&object, expected).err())
 }
 
 fn unrecognized(expected: &Gvk, body: &[u8], why: &str) -> Status {
@@ -287,6 +297,11 @@ mod tests {
             Gvk::new("autoscaling", "v1", "HorizontalPodAutoscaler"),
         );
         assert!(unknown.contains("no kind \"HorizontalPodAutoscaler\" is registered"), "{unknown}");
+        let error = DecodeError::Type("json: cannot unmarshal".to_owned());
+        for (body, is_unknown) in [(&br#"{"apiVersion": "x/v1", "spec": 1}"#[..], true), (br#"{"spec": 1}"#, false)] {
+            let told = refused(&error, &Gvk::new("", "v1", "Pod"), body, Format::Json).message;
+            assert_eq!(told.contains("no kind \"Pod\" is registered for version \"x/v1\""), is_unknown, "{told}");
+        }
     }
 
     #[test]

@@ -178,6 +178,11 @@ async fn what_an_eviction_says_twice_must_agree() {
     let torn = post(client, &path, &eviction(json!(["All", "Some"]))).await.expect(500);
     assert_eq!(torn["message"], "Non-matching dry-run options in request and content: [All] and [All Some]");
     post(client, &path, &eviction(json!(["All"]))).await.expect(201);
+    let other = json!({"metadata": {"name": "p"}, "deleteOptions": {"preconditions": {"uid": "other"}}});
+    let refused = post(client, &path, &other).await;
+    refused.refused(409, "Conflict");
+    let told = refused.body["message"].as_str().unwrap_or_default();
+    assert!(told.contains("on Pod \"p\": the UID in the precondition (other)"), "{told}");
     get(client, &format!("{PODS}/p")).await.expect(200);
 }
 

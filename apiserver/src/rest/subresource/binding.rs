@@ -14,7 +14,7 @@ use crate::http_body::Response;
 use crate::rest::body::Decoded;
 use crate::rest::params::WriteOptions;
 use crate::rest::update::{change_own, check_stored};
-use crate::rest::{Call, system};
+use crate::rest::{Call, owners, system};
 
 pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     let (binding, options) = decode(call)?;
@@ -39,6 +39,7 @@ fn decode(call: &Call) -> Result<(Value, WriteOptions), Status> {
     let schema = schema::builtin(&kind).ok_or_else(|| Status::internal_error("no schema for Binding"))?;
     let Decoded { mut object, warnings } = call.decode(schema, &kind, options.field_validation)?;
     call.warnings.extend(warnings);
+    owners::dedup(&mut object, &call.warnings, owners::DUPLICATES);
     system::ensure_namespace(&mut object, &call.info.namespace)?;
     Ok((object, options))
 }

@@ -21,7 +21,7 @@ use crate::rest::current::Current;
 use crate::rest::delete::delete_object;
 use crate::rest::params::{DeleteOptions, WriteOptions};
 use crate::rest::update::{Part, change};
-use crate::rest::{Call, system};
+use crate::rest::{Call, owners, system};
 
 /// How often a pod that moves on while it is judged is judged anew.
 const ATTEMPTS_MAX: usize = 20;
@@ -32,6 +32,7 @@ const AMBIGUOUS: &str =
 pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
     let delete = admitted(api, call).await?;
+    let mut last = Status::conflict(call.served.group_resource(), call.name(), MODIFIED);
     for _ in 0..ATTEMPTS_MAX {
         let found = api.read(&call.served, &call.info.namespace, call.name()).await?;
         let pod = found.ok_or_else(|| call.not_found())?;
@@ -49,10 +50,10 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
                 });
                 return call.status(accept, 500, &failure);
             }
-            Attempt::Moved => {}
+            Attempt::Moved(conflict) => last = conflict,
         }
     }
-    Err(Status::conflict(call.served.group_resource(), call.name(), MODIFIED))
+    Err(last)
 }
 
 /// What the eviction asks for, as a deletion. It is admitted before a budget is spent on it.
@@ -75,6 +76,7 @@ fn decode(call: &Call) -> Result<(Value, WriteOptions), Status> {
     }
     let Decoded { object: mut eviction, warnings } = call.decode(schema, &kind, options.field_validation)?;
     call.warnings.extend(warnings);
+    owners::dedup(&mut eviction, &call.warnings, owners::DUPLICATES);
     system::ensure_namespace(&mut eviction, &call.info.namespace)?;
     Ok((eviction, options))
 }
@@ -112,7 +114,7 @@ enum Attempt {
     /// More than one budget is about the pod.
     Ambiguous,
     /// The pod is no longer what was judged.
-    Moved,
+    Moved(Status),
 }
 
 /// What the budgets said.
@@ -131,7 +133,7 @@ async fn attempt(api: &Api, call: &Call, pod: &Value, delete: &DeleteOptions) ->
         let ends = meta::is_deleting(pod) || matches!(meta::text(pod, "status.phase"), "Succeeded" | "Failed");
         // A pod that has not begun may begin meanwhile, and then needs a budget.
         return match evict(api, call, pod, delete, !ends).await {
-            Err(status) if status.reason == "Conflict" && !named_version => Ok(Attempt::Moved),
+            Err(status) if status.reason == "Conflict" && !named_version => Ok(Attempt::Moved(status)),
             result => result.map(|()| Attempt::Evicted),
         };
     }

@@ -13,7 +13,7 @@ use crate::authn::tokens::{Claims, ObjectRef, Private, Tokens};
 use crate::http_body::Response;
 use crate::rest::body::Decoded;
 use crate::rest::params::WriteOptions;
-use crate::rest::{Call, managers, respond, system};
+use crate::rest::{Call, managers, owners, respond, system};
 
 const GROUP: &str = "authentication.k8s.io";
 const KIND: &str = "TokenRequest";
@@ -31,6 +31,7 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     let schema = schema::builtin(&kind).ok_or_else(|| Status::internal_error("no schema for TokenRequest"))?;
     let Decoded { object: mut request, warnings } = call.decode(schema, &kind, options.field_validation)?;
     call.warnings.extend(warnings);
+    owners::dedup(&mut request, &call.warnings, owners::DUPLICATES);
     system::ensure_namespace(&mut request, &call.info.namespace)?;
     let tokens = api.tokens.as_ref().ok_or_else(|| {
         Status::service_unavailable("no service account signing key: start with --service-account-signing-key-file")
