@@ -262,7 +262,7 @@ pub fn respond_objects(
         }
         Shape::Partial => return Err(respond::no_object(&served.row.group, &served.row.list_kind())),
         Shape::PartialList => {
-            let items = objects.iter().map(respond::partial).collect();
+            let items = objects.iter().map(|object| respond::metadata_alone(served, object)).collect();
             list_of("meta.k8s.io/v1".into(), "PartialObjectMetadataList".into(), metadata, items)
         }
     };

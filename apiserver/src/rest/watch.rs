@@ -330,7 +330,7 @@ impl Encoder {
             Shape::Object if self.served.is_view() => self.served.shown(&object),
             Shape::Object => object,
             Shape::Table => self.table(&object, item.revision, self.include),
-            Shape::Partial | Shape::PartialList => respond::partial(&object),
+            Shape::Partial | Shape::PartialList => respond::metadata_alone(&self.served, &object),
         };
         self.event(kind.as_str(), &view)
     }
