@@ -171,6 +171,14 @@ impl Served {
         self.convert(object, self.home(), |conversion| conversion.to_stored);
     }
 
+    /// Makes of an object what it says once it has been stored and is shown: a shape may tell one thing in two places.
+    pub fn settle(&self, object: &mut Value) {
+        if self.is_view() {
+            self.to_stored(object);
+            *object = self.shown(object);
+        }
+    }
+
     fn convert(&self, object: &mut Value, target: &Served, way: impl Fn(&Conversion) -> fn(&mut Value)) {
         let Some(conversion) = self.hooks.conversion.filter(|_| self.is_view()) else { return };
         way(conversion)(object);

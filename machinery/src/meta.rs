@@ -89,6 +89,15 @@ pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     at(object, "metadata.annotations").get(key)?.as_str()
 }
 
+/// Takes an annotation away, and with the last one what held them.
+pub fn remove_annotation(object: &mut Value, key: &str) {
+    let metadata = metadata_mut(object);
+    let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) else { return };
+    if annotations.remove(key).is_some() && annotations.is_empty() {
+        metadata.remove("annotations");
+    }
+}
+
 pub fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
     list(object, "metadata.finalizers").iter().filter_map(Value::as_str)
 }
@@ -104,6 +113,16 @@ mod tests {
         assert_eq!(name(&object), "");
         assert_eq!(label(&object, "a"), Some("b"));
         assert_eq!(list(&object, "spec.containers").len(), 0);
+    }
+
+    #[test]
+    fn the_last_annotation_leaves_nothing_behind() {
+        let mut object = json!({"metadata": {"name": "x", "annotations": {"a": "1", "b": "2"}}});
+        for (key, want) in [("c", json!({"a": "1", "b": "2"})), ("a", json!({"b": "2"})), ("b", Value::Null)] {
+            remove_annotation(&mut object, key);
+            assert_eq!(at(&object, "metadata.annotations"), &want, "{key}");
+        }
+        assert_eq!(object, json!({"metadata": {"name": "x"}}));
     }
 
     #[test]

@@ -81,12 +81,12 @@ pub static SLICE: Hooks = Hooks {
 
 const SHOWN_MAX: usize = 3;
 
+/// `none` stands for an empty text, whether there is nothing or only what has no text.
 fn limited(all: &[String], none: &str) -> String {
-    match all.len() {
-        0 => none.to_owned(),
-        count if count > SHOWN_MAX => format!("{} + {} more...", all[..SHOWN_MAX].join(","), count - SHOWN_MAX),
-        _ => all.join(","),
+    if all.len() > SHOWN_MAX {
+        return format!("{} + {} more...", all[..SHOWN_MAX].join(","), all.len() - SHOWN_MAX);
     }
+    Some(all.join(",")).filter(|text| !text.is_empty()).unwrap_or_else(|| none.to_owned())
 }
 
 fn addresses(endpoints: &Value) -> String {
@@ -318,6 +318,18 @@ mod tests {
 
     fn told(slice: Value) -> Vec<String> {
         validate_slice(&slice).iter().map(Error::to_string).collect()
+    }
+
+    #[test]
+    fn what_has_no_text_is_shown_as_unset() {
+        for (ports, want) in [
+            (json!([]), "<unset>"),
+            (json!([{"name": ""}]), "<unset>"),
+            (json!([{"name": ""}, {"port": 80}, {}]), ",80,*"),
+            (json!([{"name": ""}, {"name": ""}, {"name": ""}, {"port": 80}]), ",, + 1 more..."),
+        ] {
+            assert_eq!(slice_ports(&json!({"ports": ports})), want);
+        }
     }
 
     #[test]

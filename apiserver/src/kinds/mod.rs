@@ -167,6 +167,8 @@ pub struct Hooks {
     pub first_generation: i64,
     /// Selectable fields besides `metadata.name` and `metadata.namespace`: label, dotted path.
     pub fields: &'static [(&'static str, &'static str)],
+    /// Annotations that are fields in upstream's own form of the object: who sees its metadata alone does not see them.
+    pub field_annotations: &'static [&'static str],
     pub columns: &'static [Column],
     /// The cells of one row, in the order of `columns`; the first is the name. `now` is in seconds since the epoch.
     pub cells: fn(&Value, now: i64) -> Vec<Value>,
@@ -229,6 +231,7 @@ impl Hooks {
         counts_other_words: false,
         first_generation: 1,
         fields: &[],
+        field_annotations: &[],
         columns: crate::rest::table::PLAIN_COLUMNS,
         cells: crate::rest::table::plain_cells,
         grace: |_, _| None,

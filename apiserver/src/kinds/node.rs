@@ -84,7 +84,11 @@ fn cells(node: &Value, now: i64) -> Vec<Value> {
     };
     let info = |field: &str| {
         let text = meta::text(&node["status"]["nodeInfo"], field);
-        Value::from(if text.is_empty() { "<unknown>" } else { text })
+        if text.is_empty() { "<unknown>" } else { text }
+    };
+    let kernel = match meta::text(node, "status.nodeInfo.architecture") {
+        "" => info("kernelVersion").to_owned(),
+        architecture => format!("{} ({architecture})", info("kernelVersion")),
     };
     vec![
         meta::name(node).into(),
@@ -94,9 +98,9 @@ fn cells(node: &Value, now: i64) -> Vec<Value> {
         meta::text(node, "status.nodeInfo.kubeletVersion").into(),
         address("InternalIP"),
         address("ExternalIP"),
-        info("osImage"),
-        info("kernelVersion"),
-        info("containerRuntimeVersion"),
+        info("osImage").into(),
+        kernel.into(),
+        info("containerRuntimeVersion").into(),
     ]
 }
 
@@ -302,6 +306,14 @@ mod tests {
         for wrong in ["a", "", "A/", "A/1", "A b", &"A".repeat(254)] {
             assert_eq!(told(json!([wrong])).len(), 1, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_kernel_is_shown_with_its_architecture() {
+        let kernel = |info: Value| cells(&json!({"status": {"nodeInfo": info}}), 0).swap_remove(8);
+        assert_eq!(kernel(json!({"kernelVersion": "6.1", "architecture": "arm64"})), "6.1 (arm64)");
+        assert_eq!(kernel(json!({"kernelVersion": "6.1", "architecture": ""})), "6.1");
+        assert_eq!(kernel(json!({"architecture": "arm64"})), "<unknown> (arm64)");
     }
 
     #[test]

@@ -129,37 +129,27 @@ fn validate_binding(binding: &Value) -> ErrorList {
 }
 
 fn validate_subject(subject: &Value, namespaced: bool, path: &Path) -> ErrorList {
-    let mut errors = ErrorList::new();
     let text = |field: &str| subject[field].as_str().unwrap_or_default();
-    let mut group_is = |wanted: &str| {
-        if text("apiGroup") != wanted {
-            errors.push(Error::not_supported(&path.child("apiGroup"), text("apiGroup"), &[wanted]));
-        }
+    let name_at = path.child("name");
+    let is_account = text("kind") == "ServiceAccount";
+    let mut errors = match text("name") {
+        "" => vec![Error::required(&name_at, "")],
+        name if is_account => validate::named(name, names::dns_subdomain, &name_at).into_iter().collect(),
+        _ => ErrorList::new(),
     };
-    match text("kind") {
-        "ServiceAccount" => {
-            group_is("");
-            errors.extend(validate_account(subject, namespaced, path));
-        }
-        "User" | "Group" => group_is(GROUP),
+    let group = match text("kind") {
+        "ServiceAccount" => "",
+        "User" | "Group" => GROUP,
         other => {
             let kinds = ["ServiceAccount", "User", "Group"];
             errors.push(Error::not_supported(&path.child("kind"), other, &kinds));
+            return errors;
         }
+    };
+    if text("apiGroup") != group {
+        errors.push(Error::not_supported(&path.child("apiGroup"), text("apiGroup"), &[group]));
     }
-    if text("name").is_empty() {
-        errors.insert(0, Error::required(&path.child("name"), ""));
-    }
-    errors
-}
-
-fn validate_account(subject: &Value, namespaced: bool, path: &Path) -> ErrorList {
-    let text = |field: &str| subject[field].as_str().unwrap_or_default();
-    let mut errors = ErrorList::new();
-    if !text("name").is_empty() {
-        errors.extend(validate::named(text("name"), names::dns_subdomain, &path.child("name")));
-    }
-    if !namespaced && text("namespace").is_empty() {
+    if is_account && !namespaced && text("namespace").is_empty() {
         errors.push(Error::required(&path.child("namespace"), ""));
     }
     errors
@@ -194,4 +184,23 @@ fn binding_cells(binding: &Value, now: i64) -> Vec<Value> {
         subjects("Group"),
         subjects("ServiceAccount"),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_subject_is_judged_by_its_kind_and_its_name_first() {
+        let told = |subject: Value| -> Vec<String> {
+            validate_subject(&subject, false, &Path::root()).into_iter().map(|error| error.field).collect()
+        };
+        let account = json!({"kind": "ServiceAccount", "name": "A", "apiGroup": "x"});
+        assert_eq!(told(account), ["name", "apiGroup", "namespace"]);
+        assert_eq!(told(json!({"kind": "User", "apiGroup": ""})), ["name", "apiGroup"]);
+        assert_eq!(told(json!({"kind": "Group", "name": "A", "apiGroup": GROUP})), [""; 0]);
+        assert_eq!(told(json!({"kind": "X", "apiGroup": "x"})), ["name", "kind"]);
+    }
 }

@@ -47,7 +47,7 @@ pub async fn read(api: &Api, call: &Call) -> Result<Response, Status> {
         let status = status.ok_or_else(|| Status::not_found(resource, call.name()))?;
         return respond::object(call, accept, 200, &status, api.clock.now().as_second());
     }
-    let options = list::options(call, false)?;
+    let options = list::options(call)?;
     list::check_fields(&options.fields, &call.served)?;
     let names = PARTS.iter().map(|(name, _)| *name).chain([STORE]);
     let mut statuses: Vec<Value> =

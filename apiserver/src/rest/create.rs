@@ -86,13 +86,11 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
     system::stamp_new(&mut object, served, &stamp);
     // Before admission: what a plug-in fills in is nobody's. An applied object brings its owners with it.
     if !options.is_apply {
+        served.settle(&mut object);
         managers::keep_empty_lists(Some(sent), &mut object);
         managers::track(call, options, None, &mut object, resets_managers, &stamp.now);
     }
-    if served.is_view() {
-        served.to_stored(&mut object);
-        complete(&mut object, home);
-    }
+    complete_stored(&mut object, served);
     let request = Request::new(api, call, Operation::Create, options.dry_run, None);
     api.admission.mutate(&request, &mut object).await?;
     call.warnings.extend((hooks.warnings_of_sent)(&object));
@@ -218,6 +216,14 @@ pub fn complete(object: &mut Value, served: &Served) {
     machinery::schema::normalize(served.schema, object);
     machinery::schema::default_static(served.schema, object);
     (served.hooks.default)(object);
+}
+
+/// An object of one version in the version that is stored, complete in that one as well.
+pub fn complete_stored(object: &mut Value, served: &Served) {
+    if served.is_view() {
+        served.to_stored(object);
+        complete(object, served.home());
+    }
 }
 
 /// The write of an object, which the store forgets in time where its kind says so.

@@ -180,7 +180,7 @@ fn check_preconditions(object: &Value, options: &DeleteOptions, call: &Call, nam
 /// Deletes all that a selector finds, as many at a time as the server's flag says.
 pub async fn delete_collection(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
-    let selection = list::options(call, false)?;
+    let selection = list::options(call)?;
     let options = parse_options(call)?;
     let found = list::select(api, call, &selection).await?;
     let deletions = stream::iter(found.items.clone()).map(|item| delete_one(api, call, &options, item));

@@ -15,7 +15,7 @@ use machinery::status::Status;
 use serde_json::{Value, json};
 
 use super::negotiate::{Accept, Format, Shape};
-use super::params::{ListOptions, Match, watched_version};
+use super::params::{ListOptions, Match, parse_resource_version, watched_version};
 use super::table::{self, Include};
 use super::{Call, respond};
 use crate::api::Api;
@@ -74,15 +74,15 @@ pub struct Found {
 
 pub async fn list(api: &Api, call: &Call) -> Result<Response, Status> {
     let accept = call.accept()?;
-    let options = options(call, false)?;
+    let options = options(call)?;
     let found = select(api, call, &options).await?;
     respond_list(api, call, accept, &found)
 }
 
 /// The options of a list, watch or deletecollection. An object that the path names is one more condition, as the old
 /// paths below `/watch/` have it.
-pub fn options(call: &Call, is_watch: bool) -> Result<ListOptions, Status> {
-    let mut options = ListOptions::parse(&call.query, is_watch)?;
+pub fn options(call: &Call) -> Result<ListOptions, Status> {
+    let mut options = ListOptions::parse(&call.query)?;
     check_fields(&options.fields, &call.served)?;
     let name = call.name();
     if name.is_empty() {
@@ -102,11 +102,12 @@ pub async fn select(api: &Api, call: &Call, options: &ListOptions) -> Result<Fou
     let served = &call.served;
     let prefix = api.catalogue.prefix(served, &call.info.namespace);
     let (snapshot, after) = match &options.continue_token {
-        Some(token) => resume(api, call, &prefix, token).await?,
+        Some(token) => resume(api, call, &prefix, options, token).await?,
         None => (begin(api, call, &prefix, options).await?, String::new()),
     };
     let mut chosen = snapshot.iter_after(&after).filter(|item| is_selected(item, options, served));
-    if options.limit == 0 {
+    // Where any version will do, all of it is at hand.
+    if options.limit == 0 || options.resource_version.as_deref() == Some("0") {
         let items = chosen.cloned().collect();
         return Ok(Found { items, revision: snapshot.revision(), continue_token: None, remaining: None });
     }
@@ -125,28 +126,44 @@ pub async fn select(api: &Api, call: &Call, options: &ListOptions) -> Result<Fou
 
 async fn begin(api: &Api, call: &Call, prefix: &str, options: &ListOptions) -> Result<Snapshot, Status> {
     let id = call.served.id;
-    match (options.resource_version, options.resource_version_match) {
-        (Some(version), Some(Match::Exact)) => {
-            let at = Revision(version);
+    let version = parse_resource_version(options.resource_version.as_deref())?;
+    match version.map(Revision) {
+        None => api.consistent().await.map(|_| ())?,
+        Some(Revision(0)) => {}
+        Some(at) => {
             wait_for(api, at).await?;
-            api.cache.list_at(id, prefix, "", at).await.map_err(|error| errors::store(&error))
+            if is_exact(call, options) {
+                return api.cache.list_at(id, prefix, "", at).await.map_err(|error| errors::store(&error));
+            }
         }
-        (Some(version), _) if version > 0 => {
-            wait_for(api, Revision(version)).await?;
-            Ok(api.cache.list(id, prefix))
-        }
-        (Some(_), _) => Ok(api.cache.list(id, prefix)),
-        (None, _) => {
-            api.consistent().await?;
-            Ok(api.cache.list(id, prefix))
-        }
+    }
+    Ok(api.cache.list(id, prefix))
+}
+
+/// Whether the list is of the very version that was named. One that is cut is, for older clients rely on it; but what can
+/// only be one object is not cut.
+fn is_exact(call: &Call, options: &ListOptions) -> bool {
+    let is_one = options.fields.exact_match("metadata.name").is_some()
+        && (!call.served.row.namespaced || !call.info.namespace.is_empty());
+    match options.resource_version_match {
+        Some(asked) => asked == Match::Exact,
+        None => options.limit > 0 && !is_one,
     }
 }
 
 /// The list of a continue token and the key after which to go on.
-async fn resume(api: &Api, call: &Call, prefix: &str, token: &str) -> Result<(Snapshot, String), Status> {
+async fn resume(
+    api: &Api,
+    call: &Call,
+    prefix: &str,
+    options: &ListOptions,
+    token: &str,
+) -> Result<(Snapshot, String), Status> {
     let told = |why| Status::bad_request(format!("invalid continue token: {why}"));
     let (revision, name) = parse_token(token).map_err(told)?;
+    if !options.takes_any_version() {
+        return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+    }
     let after = format!("{prefix}{name}");
     let Some(revision) = revision else {
         api.consistent().await?;
@@ -245,7 +262,7 @@ pub fn respond_objects(
         }
         Shape::Partial => return Err(respond::no_object(&served.row.group, &served.row.list_kind())),
         Shape::PartialList => {
-            let items = objects.iter().map(respond::partial).collect();
+            let items = objects.iter().map(|object| respond::metadata_alone(served, object)).collect();
             list_of("meta.k8s.io/v1".into(), "PartialObjectMetadataList".into(), metadata, items)
         }
     };

@@ -107,7 +107,7 @@ pub struct ListOptions {
     pub labels: Selector,
     pub fields: FieldSelector,
     /// `None`: not given; then the most recent state is asked for.
-    pub resource_version: Option<u64>,
+    pub resource_version: Option<String>,
     pub resource_version_match: Option<Match>,
     pub limit: usize,
     pub continue_token: Option<String>,
@@ -123,7 +123,9 @@ impl ListOptions {
         parse_fields(query.get("fieldSelector").unwrap_or_default())
     }
 
-    pub fn parse(query: &Query, is_watch: bool) -> Result<Self, Status> {
+    /// What is wrong with them by themselves. Whether the resource has the selector's fields is asked after that, and
+    /// what `resource_version` and `continue_token` say only when the objects are looked for.
+    pub fn parse(query: &Query) -> Result<Self, Status> {
         let timeout_seconds = number(query, "timeoutSeconds")?;
         let limit = number(query, "limit")?.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(0);
         let mut options = Self {
@@ -133,37 +135,34 @@ impl ListOptions {
             continue_token: query.text("continue").map(str::to_owned),
             timeout_seconds,
             allow_bookmarks: query.is_true("allowWatchBookmarks"),
-            resource_version: None,
+            resource_version: query.text("resourceVersion").map(str::to_owned),
             resource_version_match: None,
             send_initial_events: query.get("sendInitialEvents").map(|_| query.is_true("sendInitialEvents")),
         };
-        let given = query.text("resourceVersionMatch");
+        // The parameter decides, not the verb: the old paths below `/watch/` are checked as lists are.
+        let is_watch = query.is_true("watch");
+        let mut given = query.text("resourceVersionMatch");
+        if is_watch && given.is_none() && options.send_initial_events.is_none() && options.takes_any_version() {
+            options.send_initial_events = Some(true);
+            given = Some("NotOlderThan");
+        }
         options.resource_version_match = match given {
             Some("NotOlderThan") => Some(Match::NotOlderThan),
             Some("Exact") => Some(Match::Exact),
             _ => None,
         };
-        let errors = match is_watch {
-            true => options.check_watch(given),
-            false => options.check_list(given, query.text("resourceVersion")),
-        };
+        let errors = if is_watch { options.check_watch(given) } else { options.check_list(given) };
         refuse("meta.k8s.io", "ListOptions", &errors)?;
-        options.resource_version = match is_watch {
-            true => watched_version(query)?,
-            false => parse_resource_version(query.text("resourceVersion"))?,
-        };
-        if options.continue_token.is_some() && options.resource_version.is_some_and(|version| version > 0) && !is_watch
-        {
-            return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
-        }
-        // A list that is cut is of one version; older clients rely on it.
-        if options.limit > 0 && options.resource_version_match.is_none() && options.resource_version > Some(0) {
-            options.resource_version_match = Some(Match::Exact);
-        }
         Ok(options)
     }
 
-    fn check_list(&self, given: Option<&str>, version: Option<&str>) -> ErrorList {
+    /// Of any version: none was named, or the one that stands for it.
+    pub fn takes_any_version(&self) -> bool {
+        matches!(self.resource_version.as_deref(), None | Some("0"))
+    }
+
+    fn check_list(&self, given: Option<&str>) -> ErrorList {
+        let version = self.resource_version.as_deref();
         let mut errors = ErrorList::new();
         let path = Path::new("resourceVersionMatch");
         if let Some(given) = given {
@@ -320,8 +319,8 @@ impl DeleteOptions {
             propagation: propagation(query.text("propagationPolicy"), orphan, errors),
             cascades_by_its_old_name: orphan == Some(false),
             dry_run: parse_dry_run(query.all("dryRun"), errors),
-            uid: None,
-            resource_version: None,
+            uid: query.text("uid").map(str::to_owned),
+            resource_version: query.text("resourceVersion").map(str::to_owned),
         })
     }
 }

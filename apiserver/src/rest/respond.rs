@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use machinery::gvk::Gvk;
+use machinery::meta;
 use machinery::status::Status;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -30,7 +31,7 @@ pub fn object(call: &Call, accept: Accept, code: u16, object: &Value, now: i64) 
             let table = table::of_object(served, object, now, Include::of(&call.query)?);
             encoded(accept, code, &table)
         }
-        Shape::Partial => encoded(accept, code, &partial(object)),
+        Shape::Partial => encoded(accept, code, &metadata_alone(served, object)),
         Shape::PartialList => {
             let row = &served.home().row;
             Err(no_list(&row.group, &row.kind))
@@ -163,6 +164,16 @@ pub fn failure(status: &Status, accept: Accept) -> Response {
         response.headers_mut().insert(http::header::RETRY_AFTER, retry_after.into());
     }
     response
+}
+
+/// A stored object without all but its metadata. Upstream takes that from its own form of the object, where some
+/// annotations are fields.
+pub fn metadata_alone(served: &Served, object: &Value) -> Value {
+    let mut partial = partial(object);
+    for name in served.hooks.field_annotations {
+        meta::remove_annotation(&mut partial, name);
+    }
+    partial
 }
 
 pub fn partial(object: &Value) -> Value {

@@ -7,7 +7,7 @@ use machinery::meta;
 use machinery::status::Status;
 use serde_json::{Value, json};
 
-use super::respond::partial;
+use super::respond::{metadata_alone, partial};
 use crate::catalogue::Served;
 use crate::kinds::Column;
 use crate::request::Query;
@@ -41,7 +41,7 @@ pub fn of_object(served: &Served, object: &Value, now: i64, include: Include) ->
 /// A table of one object that is a view of a stored one, such as a Scale. Upstream marks no column as the name there.
 pub fn of_view(columns: &[Column], object: &Value, cells: Vec<Value>, include: Include) -> Value {
     let metadata = json!({"resourceVersion": meta::resource_version(object)});
-    let row = included(json!({"cells": cells}), include, object, || object.clone());
+    let row = included(json!({"cells": cells}), include, || partial(object), || object.clone());
     let columns = columns.iter().map(|column| definition(column, "")).collect();
     table(metadata, Some(columns), vec![row])
 }
@@ -73,13 +73,18 @@ impl Include {
 /// The row of a stored object.
 pub fn row(served: &Served, object: &Value, now: i64, include: Include) -> Value {
     let row = json!({"cells": (served.hooks.cells)(object, now)});
-    included(row, include, object, || served.shown(object))
+    included(row, include, || metadata_alone(served, object), || served.shown(object))
 }
 
-fn included(mut row: Value, include: Include, object: &Value, whole: impl FnOnce() -> Value) -> Value {
+fn included(
+    mut row: Value,
+    include: Include,
+    metadata: impl FnOnce() -> Value,
+    whole: impl FnOnce() -> Value,
+) -> Value {
     match include {
         Include::None => row["object"] = Value::Null,
-        Include::Metadata => row["object"] = partial(object),
+        Include::Metadata => row["object"] = metadata(),
         Include::Object => row["object"] = whole(),
     }
     row

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::body::Decoded;
 use super::carried::carry_over;
-use super::create::{complete, create_object, put, show_empty};
+use super::create::{complete, complete_stored, create_object, put, show_empty};
 use super::current::{self, Current};
 use super::generation::{self, Counting};
 use super::params::WriteOptions;
@@ -204,6 +204,7 @@ async fn attempt(
     complete(&mut new, served);
     let counting = Counting::of(matches!(part, Part::Status), asked.as_ref(), &new);
     if !options.is_apply && !matches!(part, Part::Raw) {
+        served.settle(&mut new);
         managers::keep_empty_lists(sent.as_ref(), &mut new);
         managers::track(call, options, Some(shown), &mut new, resets_managers, &api.now_text());
     }
@@ -211,10 +212,7 @@ async fn attempt(
     if let Part::Portion(portion) = part {
         (portion.prepare)(&mut new, old);
     }
-    if served.is_view() {
-        served.to_stored(&mut new);
-        complete(&mut new, home);
-    }
+    complete_stored(&mut new, served);
     carry_over(&mut new, old, call, part, &api.now_text());
     system::stamp_update(&mut new, old, served, counting);
     api.admission.mutate(&request, &mut new).await?;

@@ -20,7 +20,7 @@ use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::negotiate::{Accept, Format, Shape};
-use super::params::ListOptions;
+use super::params::{ListOptions, watched_version};
 use super::table::{self, Include};
 use super::{Call, list, respond};
 use crate::api::Api;
@@ -45,7 +45,7 @@ const BURST_BYTES: usize = 64 * 1024;
 
 pub async fn watch(api: &Arc<Api>, mut call: Call) -> Result<Response, Status> {
     let accept = call.accept()?;
-    let options = list::options(&call, true)?;
+    let options = list::options(&call)?;
     let frames = open(api.clone(), &call, accept, options).await?;
     let media_type = match accept.format {
         Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
@@ -70,6 +70,7 @@ pub async fn open(
     options: ListOptions,
 ) -> Result<impl Stream<Item = Bytes> + Send + use<>, Status> {
     let begun = Instant::now();
+    let version = watched_version(&call.query)?;
     let include = match accept.shape {
         Shape::Table => Include::of(&call.query)?,
         _ => Include::Metadata,
@@ -88,7 +89,7 @@ pub async fn open(
         series: WatchSeries::of(&call.served.row),
         api: api.clone(),
     };
-    let (initial, bookmark_initial, after) = match begin(&api, call, &prefix, &options).await {
+    let (initial, bookmark_initial, after) = match begin(&api, call, &prefix, &options, version).await {
         Ok(beginning) => beginning,
         // What was asked for is no mistake: who watches is told on the way that it does not begin.
         Err(status) => return Ok(Either::Left(futures::stream::iter(encoder.error(&status)))),
@@ -125,17 +126,14 @@ async fn begin(
     call: &Call,
     prefix: &str,
     options: &ListOptions,
+    version: Option<u64>,
 ) -> Result<(Vec<Arc<Item>>, bool, Revision), Status> {
-    let version = options.resource_version.unwrap_or(0);
-    // A client of before `sendInitialEvents` that begins with what there is now is told the end of that as well.
-    let streamed = options.send_initial_events.unwrap_or(version == 0);
-    if !streamed && version > 0 {
-        return Ok((Vec::new(), false, Revision(version)));
-    }
-    if options.resource_version.is_none() {
-        api.consistent().await?;
-    } else if version > 0 {
-        list::wait_for(api, Revision(version)).await?;
+    let streamed = options.send_initial_events == Some(true);
+    match version.map(Revision) {
+        None => api.consistent().await.map(|_| ())?,
+        Some(Revision(0)) => {}
+        Some(after) if !streamed => return Ok((Vec::new(), false, after)),
+        Some(after) => list::wait_for(api, after).await?,
     }
     let snapshot = api.cache.list(call.served.id, prefix);
     if options.send_initial_events == Some(false) {
@@ -332,7 +330,7 @@ impl Encoder {
             Shape::Object if self.served.is_view() => self.served.shown(&object),
             Shape::Object => object,
             Shape::Table => self.table(&object, item.revision, self.include),
-            Shape::Partial | Shape::PartialList => respond::partial(&object),
+            Shape::Partial | Shape::PartialList => respond::metadata_alone(&self.served, &object),
         };
         self.event(kind.as_str(), &view)
     }

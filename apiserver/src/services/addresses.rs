@@ -29,6 +29,12 @@ impl AddressRange {
         self.0.contains(address)
     }
 
+    /// Whether a Service can have it.
+    pub fn gives(&self, address: &IpAddr) -> bool {
+        let is_broadcast = address.is_ipv4() && *address == self.0.broadcast();
+        self.contains(address) && *address != self.0.network() && !is_broadcast
+    }
+
     /// How many bits vary.
     fn host_bits(&self) -> u8 {
         self.0.max_prefix_len() - self.0.prefix_len()
@@ -100,7 +106,12 @@ mod tests {
         assert!(!range.contains(&"10.112.0.0".parse().unwrap()) && !range.contains(&"::1".parse().unwrap()));
         assert_eq!(range.to_string(), "10.96.0.0/12");
         assert!(AddressRange::parse("10.0.0.0/33").is_err() && AddressRange::parse("x").is_err());
-        assert!(AddressRange::parse("fd00::/108").unwrap().contains(&"fd00::5".parse().unwrap()));
+        let given = |range: &str, address: &str| AddressRange::parse(range).unwrap().gives(&address.parse().unwrap());
+        assert!(
+            given("fd00::/108", "fd00::5") && given("fd00::/108", "fd00::f:ffff") && !given("fd00::/108", "fd00::")
+        );
+        assert!(given("10.0.0.0/24", "10.0.0.254"));
+        assert!(!given("10.0.0.0/24", "10.0.0.0") && !given("10.0.0.0/24", "10.0.0.255"));
     }
 
     #[test]

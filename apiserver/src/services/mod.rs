@@ -76,8 +76,9 @@ impl ServiceRanges {
         let mut placeholder = Value::Null;
         let new = new.unwrap_or(&mut placeholder);
         let old = old.unwrap_or(&none);
-        for address in cluster_ips(new).iter().filter(|text| !text.parse().is_ok_and(|address| holds(old, &address))) {
-            self.claim(api, new, address, dry_run, &mut commit)?;
+        let given = if dry_run { Vec::new() } else { cluster_ips(new) };
+        for address in given.iter().filter(|text| !text.parse().is_ok_and(|address| holds(old, &address))) {
+            self.claim(api, new, address, &mut commit)?;
         }
         let held = cluster_ips(old);
         for address in held.iter().filter_map(|text| text.parse().ok()).filter(|address| !holds(new, address)) {
@@ -101,6 +102,13 @@ impl ServiceRanges {
             .map_err(|errors| Status::invalid("", "Service", meta::name(new), &errors))?;
         if meta::text(new, "spec.clusterIP") != "None" {
             let mut addresses = meta::list(new, "spec.clusterIPs").to_vec();
+            if dry_run {
+                // What is chosen below could not be told from these later, and no range gives it.
+                let had = meta::list(old, "spec.clusterIPs").len();
+                for address in addresses.iter().skip(had).filter_map(Value::as_str) {
+                    self.within(api, new, address, true)?;
+                }
+            }
             addresses.extend(self.choose(api, new, addresses.len(), dry_run)?.into_iter().map(Value::from));
             let spec = meta::object_mut(new, "spec");
             spec.insert("clusterIP".into(), json!(addresses.first()));
@@ -135,34 +143,28 @@ impl ServiceRanges {
             .collect()
     }
 
-    fn claim(
-        &self,
-        api: &Api,
-        service: &Value,
-        address: &str,
-        dry_run: bool,
-        commit: &mut Commit,
-    ) -> Result<(), Status> {
-        let path = Path::new("spec").child("clusterIPs");
-        let refuse = |why: String| invalid(service, Error::invalid(&path, json!(cluster_ips(service)), why));
+    /// The address as it is read, if one of the ranges gives it. Upstream has other words for who only tries.
+    fn within(&self, api: &Api, service: &Value, address: &str, dry_run: bool) -> Result<IpAddr, Status> {
         // Validation comes first, so this is an address.
         let Ok(parsed) = address.parse::<IpAddr>() else {
-            return Err(refuse(format!("failed to allocate IP {address}: not an IP address")));
+            return Err(not_allocated(service, address, "not an IP address"));
         };
         let ranges = self.current(api);
-        if !ranges.iter().any(|range| range.contains(&parsed)) {
-            let own = ranges.iter().find(|range| range.family() == family_of(&parsed)).filter(|_| dry_run);
-            let why = own.map_or_else(
-                || "the provided network does not match the current range".to_owned(),
-                |own| format!("the provided IP ({parsed}) is not in the valid range. The range of valid IPs is {own}"),
-            );
-            return Err(refuse(format!("failed to allocate IP {address}: {why}")));
+        if ranges.iter().any(|range| range.gives(&parsed)) {
+            return Ok(parsed);
         }
-        if dry_run {
-            return Ok(());
-        }
+        let own = ranges.iter().find(|range| range.family() == family_of(&parsed)).filter(|_| dry_run);
+        let why = own.map_or_else(
+            || "the provided network does not match the current range".to_owned(),
+            |own| format!("the provided IP ({parsed}) is not in the valid range. The range of valid IPs is {own}"),
+        );
+        Err(not_allocated(service, address, &why))
+    }
+
+    fn claim(&self, api: &Api, service: &Value, address: &str, commit: &mut Commit) -> Result<(), Status> {
+        let parsed = self.within(api, service, address, false)?;
         if is_taken(api, &parsed) {
-            return Err(refuse(format!("failed to allocate IP {address}: provided IP is already allocated")));
+            return Err(not_allocated(service, address, "provided IP is already allocated"));
         }
         let key = address_key(api, &parsed);
         let object = addresses::object(service, &parsed, &api.new_uid(), &api.now_text());
@@ -171,6 +173,11 @@ impl ServiceRanges {
         commit.writes.push(Write::Put { key, value, ttl: None });
         Ok(())
     }
+}
+
+fn not_allocated(service: &Value, address: &str, why: &str) -> Status {
+    let why = format!("failed to allocate IP {address}: {why}");
+    invalid(service, Error::invalid(&Path::new("spec").child("clusterIPs"), json!(cluster_ips(service)), why))
 }
 
 pub fn family_of(address: &IpAddr) -> &'static str {
@@ -198,7 +205,9 @@ fn address_key(api: &Api, address: &IpAddr) -> String {
 /// Whether a ServiceCIDR's addresses may be given out.
 fn is_ready(cidr: &Value) -> bool {
     let mut conditions = meta::list(cidr, "status.conditions").iter();
-    !meta::is_deleting(cidr) && conditions.any(|told| told["type"] == "Ready" && told["status"] == "True")
+    let told = conditions.find(|condition| condition["type"] == "Ready");
+    // Where nobody says anything, no controller may be there that could.
+    !meta::is_deleting(cidr) && told.is_none_or(|told| told["status"] == "True")
 }
 
 fn is_taken(api: &Api, address: &IpAddr) -> bool {

@@ -16,6 +16,9 @@ async fn preconditions_and_finalizers_hold_it_back() {
     let path = format!("{CONFIG_MAPS}/a");
     delete(client, &path, &json!({"preconditions": {"uid": "other"}})).await.refused(409, "Conflict");
     delete(client, &path, &json!({"preconditions": {"resourceVersion": "1"}})).await.refused(409, "Conflict");
+    for query in ["uid=other", "resourceVersion=1"] {
+        delete(client, &format!("{path}?dryRun=All&{query}"), &Value::Null).await.refused(409, "Conflict");
+    }
     delete(client, &format!("{path}?dryRun=All"), &Value::Null).await.expect(200);
     let uid = json!({"preconditions": {"uid": made["metadata"]["uid"]}});
     let marked = delete(client, &path, &uid).await.expect(200);

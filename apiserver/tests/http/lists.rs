@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{CONFIG_MAPS, apply, config_map, delete, get, get_as, post};
+use crate::client::{CONFIG_MAPS, apply, call, config_map, delete, get, get_as, post};
 use crate::support::TestServer;
 
 async fn filled(server: &TestServer) {
@@ -154,4 +154,65 @@ async fn odd_parameters_are_told_in_upstreams_words_and_order() {
         told,
         "you requested PartialObjectMetadataList, but the requested object is not a list (*core.Namespace)"
     );
+}
+
+/// Selectors come before versions, and a version is looked at only when objects are looked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_mistakes_upstreams_first_is_told() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    filled(&server).await;
+    let token = get(client, &format!("{CONFIG_MAPS}?limit=2")).await.expect(200)["metadata"]["continue"].take();
+    let resumed = format!("continue={}", token.as_str().expect("a token"));
+    let field = "\"a.b\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"";
+    let no_version = "specifying resource version is not allowed when using continue";
+    let watched = "/api/v1/watch/namespaces/default/configmaps";
+    for (method, path, query, told) in [
+        ("GET", CONFIG_MAPS, "fieldSelector=a.b%3Dc&resourceVersion=x", field),
+        ("DELETE", CONFIG_MAPS, "fieldSelector=a.b%3Dc&resourceVersion=x", field),
+        ("GET", CONFIG_MAPS, "watch=1&fieldSelector=a.b%3Dc&resourceVersion=x", field),
+        ("GET", CONFIG_MAPS, "fieldSelector=a.b%3Dc&continue=x&resourceVersion=5", field),
+        ("GET", CONFIG_MAPS, "continue=x&resourceVersion=5", "invalid continue token: continue key is not valid"),
+        ("GET", CONFIG_MAPS, &format!("{resumed}&resourceVersion=x"), no_version),
+        ("GET", CONFIG_MAPS, &format!("{resumed}&resourceVersion=00"), no_version),
+        ("DELETE", CONFIG_MAPS, "resourceVersion=x&propagationPolicy=x", "DeleteOptions.meta.k8s.io"),
+        ("DELETE", CONFIG_MAPS, "resourceVersion=x", "invalid resource version: resourceVersion: Invalid value"),
+        // Where no parameter says that it is a watch, it is checked as a list.
+        ("GET", watched, "sendInitialEvents=1", "sendInitialEvents is forbidden for list"),
+        ("DELETE", CONFIG_MAPS, "watch=1&sendInitialEvents=1", "sendInitialEvents requires setting"),
+        ("GET", CONFIG_MAPS, "watch=1&continue=x", "resourceVersionMatch is forbidden when continue is provided"),
+        (
+            "GET",
+            &format!("{watched}/a"),
+            "fieldSelector=metadata.name%3Db&resourceVersion=x",
+            "fieldSelector metadata.name doesn't match requested name",
+        ),
+    ] {
+        let method = method.parse().expect("a method");
+        let answer = call(client, method, &format!("{path}?{query}"), &[], "").await;
+        let message = answer.body["message"].as_str().unwrap_or_default();
+        assert!((400..500).contains(&answer.code) && message.contains(told), "{query}: {} {message}", answer.code);
+    }
+    assert_eq!(names(&get(client, &format!("{CONFIG_MAPS}?{resumed}&resourceVersion=0")).await.expect(200)), "c d e");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_version_is_told_whole_and_one_object_is_not_cut() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let begun = get(client, CONFIG_MAPS).await.expect(200)["metadata"]["resourceVersion"].take();
+    let begun = begun.as_str().expect("a version");
+    filled(&server).await;
+    for (query, want) in [
+        ("resourceVersion=0&limit=2", "a b c d e"),
+        ("resourceVersion=00&limit=2", "a b"),
+        ("resourceVersion=00&resourceVersionMatch=Exact", "a b c d e"),
+        (&format!("resourceVersion={begun}&limit=2"), ""),
+        (&format!("resourceVersion={begun}&limit=2&fieldSelector=metadata.name%3Db"), "b"),
+    ] {
+        let list = get(client, &format!("{CONFIG_MAPS}?{query}")).await.expect(200);
+        assert_eq!(names(&list), want, "{query}");
+    }
+    let everywhere = format!("/api/v1/configmaps?resourceVersion={begun}&limit=2&fieldSelector=metadata.name%3Db");
+    assert_eq!(names(&get(client, &everywhere).await.expect(200)), "");
 }

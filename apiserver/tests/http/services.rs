@@ -102,6 +102,15 @@ async fn a_dry_run_shows_the_networks_own_address() {
     is_told(&post(client, SERVICES, &other).await, "spec.clusterIPs", why);
     let why = "Invalid value: [\"10.97.0.1\"]: failed to allocate IP 10.97.0.1: the provided IP (10.97.0.1) is not in the valid range. The range of valid IPs is 10.96.0.0/16";
     is_told(&post(client, DRY, &at("10.97.0.1")).await, "spec.clusterIPs", why);
+    // Who asks for the network's own address does not get it.
+    for edge in ["10.96.0.0", "10.96.255.255"] {
+        let told = |why: &str| format!("Invalid value: [\"{edge}\"]: failed to allocate IP {edge}: {why}");
+        let not_valid =
+            format!("the provided IP ({edge}) is not in the valid range. The range of valid IPs is 10.96.0.0/16");
+        is_told(&post(client, DRY, &at(edge)).await, "spec.clusterIPs", &told(&not_valid));
+        let why = told("the provided network does not match the current range");
+        is_told(&post(client, SERVICES, &at(edge)).await, "spec.clusterIPs", &why);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,4 +153,21 @@ async fn a_second_family_comes_and_goes() {
     assert_eq!(refused.body["details"]["causes"].as_array().map(Vec::len), Some(1));
     let single = patch(client, &path, "merge", &change(json!({"ipFamilyPolicy": "SingleStack"}))).await.expect(200);
     assert_eq!((&single["spec"]["ipFamilies"], &single["spec"]["clusterIPs"]), (&json!(["IPv4"]), &json!([first])));
+}
+
+/// Where no controller says whether a range may be used, it may.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_that_nobody_speaks_of_is_used() {
+    let server = TestServer::start(&["--service-cluster-ip-range=10.96.0.0/16"]).await;
+    let client = &server.client;
+    const RANGES: &str = "/apis/networking.k8s.io/v1/servicecidrs";
+    let more = json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["10.200.0.0/24"]}});
+    post(client, RANGES, &more).await.expect(201);
+    let at = |name: &str, address: &str| service(name, &json!({"ports": [{"port": 80}], "clusterIP": address}));
+    post(client, SERVICES, &at("a", "10.200.0.7")).await.expect(201);
+    let not_ready = json!({"status": {"conditions": [{
+        "type": "Ready", "status": "False", "reason": "r", "message": "", "lastTransitionTime": "2024-01-01T00:00:00Z",
+    }]}});
+    patch(client, &format!("{RANGES}/more/status"), "merge", &not_ready).await.expect(200);
+    post(client, SERVICES, &at("b", "10.200.0.8")).await.refused(422, "Invalid");
 }

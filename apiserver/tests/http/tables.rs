@@ -162,3 +162,35 @@ async fn a_watched_table_names_its_columns_once() {
         assert_eq!(row["object"]["metadata"], metadata);
     }
 }
+
+/// These are fields to upstream, so who sees an object's metadata alone does not see them.
+#[tokio::test(flavor = "multi_thread")]
+async fn some_annotations_belong_to_the_whole_object_alone() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let path = "/apis/apps/v1/namespaces/default/daemonsets";
+    let set = json!({
+        "metadata": {"name": "d"},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {
+            "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]},
+        }},
+    });
+    let numbered = json!({"deprecated.daemonset.template.generation": "1"});
+    assert_eq!(post(client, path, &set).await.expect(201)["metadata"]["annotations"], numbered);
+    let one = format!("{path}/d");
+    let watch = format!("{path}?watch=1&timeoutSeconds=1");
+    for (path, kind, metadata) in [
+        (&one, "PartialObjectMetadata", "/metadata"),
+        (&path.to_owned(), "PartialObjectMetadataList", "/items/0/metadata"),
+        (&watch, "PartialObjectMetadata", "/object/metadata"),
+        (&one, "Table", "/rows/0/object/metadata"),
+        (&watch, "Table", "/object/rows/0/object/metadata"),
+    ] {
+        let shown = get_as(client, path, &format!("application/json;as={kind};v=v1;g=meta.k8s.io")).await.expect(200);
+        let metadata = shown.pointer(metadata).unwrap_or_else(|| panic!("no metadata in {shown}"));
+        assert_eq!((&metadata["name"], metadata.get("annotations")), (&json!("d"), None), "{path} {kind}");
+    }
+    let one = format!("{one}?includeObject=Object");
+    let whole = get_as(client, &one, "application/json;as=Table;v=v1;g=meta.k8s.io").await.expect(200);
+    assert_eq!(whole["rows"][0]["object"]["metadata"]["annotations"], numbered);
+}

@@ -37,6 +37,7 @@ pub fn cells(object: &Value, now: i64) -> Vec<Value> {
 /// Metrics shown before the rest is counted only.
 const SHOWN_MAX: usize = 2;
 const UNKNOWN: &str = "<unknown>";
+const NIL: &str = "<nil>";
 
 fn metrics(object: &Value) -> String {
     let (metrics, readings) = (meta::list(object, "spec.metrics"), meta::list(object, "status.currentMetrics"));
@@ -67,17 +68,22 @@ fn one(metric: &Value, reading: &Value) -> String {
     };
     let (metric, reading) = (&metric[source], &reading[source]);
     let wanted = |name: &str| text(&metric["target"][name]);
-    let current = |name: &str| text(&reading["current"][name]).unwrap_or_else(|| UNKNOWN.to_owned());
+    let current = |name: &str| text(&reading["current"][name]);
+    let known = |name: &str| current(name).unwrap_or_else(|| UNKNOWN.to_owned());
+    // A reading that lacks its quantity is shown as Go shows a pointer to none.
+    let read = |name: &str| {
+        if reading.is_null() { UNKNOWN.to_owned() } else { current(name).unwrap_or_else(|| NIL.to_owned()) }
+    };
     match source {
         "external" | "object" => match wanted("averageValue") {
-            Some(average) => format!("{}/{average} (avg)", current("averageValue")),
-            None => format!("{}/{}", current("value"), wanted("value").unwrap_or_default()),
+            Some(average) => format!("{}/{average} (avg)", known("averageValue")),
+            None => format!("{}/{}", read("value"), wanted("value").unwrap_or_default()),
         },
-        "pods" => format!("{}/{}", current("averageValue"), wanted("averageValue").unwrap_or_default()),
+        "pods" => format!("{}/{}", read("averageValue"), wanted("averageValue").unwrap_or_default()),
         _ => {
             let name = meta::text(metric, "name");
             match wanted("averageValue") {
-                Some(average) => format!("{name}: {}/{average}", current("averageValue")),
+                Some(average) => format!("{name}: {}/{average}", read("averageValue")),
                 None => {
                     let percent = |text: Option<String>, none: &str| {
                         text.map_or_else(|| none.to_owned(), |percent| format!("{percent}%"))
@@ -109,11 +115,20 @@ mod tests {
         let cpu = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 80}}});
         let pods = json!({"type": "Pods", "pods": {"target": {"averageValue": "2"}}});
         let external = json!({"type": "External", "external": {"target": {"averageValue": "5"}}});
+        let total = json!({"type": "Object", "object": {"target": {"value": "7"}}});
+        let memory = json!({"type": "ContainerResource", "containerResource":
+            {"name": "memory", "target": {"averageValue": "10Mi"}}});
         let reading = json!({"type": "Resource", "resource": {"current": {"averageUtilization": 3}}});
         for (specs, readings, want) in [
             (json!([]), json!([]), "<none>"),
             (json!([cpu]), json!([]), "cpu: <unknown>/80%"),
             (json!([cpu, external]), json!([reading]), "cpu: 3%/80%, <unknown>/5 (avg)"),
+            (json!([pods]), json!([{"pods": {"current": {}}}]), "<nil>/2"),
+            (json!([external]), json!([{"external": {"current": {}}}]), "<unknown>/5 (avg)"),
+            (json!([total]), json!([{"object": {"current": {}}}]), "<nil>/7"),
+            (json!([total]), json!([{"resource": {"current": {}}}]), "<unknown>/7"),
+            (json!([memory]), json!([{"containerResource": {"current": {}}}]), "memory: <nil>/10Mi"),
+            (json!([cpu]), json!([{"resource": {"current": {}}}]), "cpu: <unknown>/80%"),
             (json!([cpu, pods, external]), json!([reading]), "cpu: 3%/80%, <unknown>/2 + 1 more..."),
         ] {
             let object = json!({"spec": {"metrics": specs}, "status": {"currentMetrics": readings}});

@@ -86,11 +86,14 @@ fn align_addresses(pod: &mut Value) {
     }
 }
 
-/// A new pod is pending, of the class that its resources put it in.
+/// A new pod is pending, of the class that its sender names or its resources put it in.
 fn prepare_create(pod: &mut Value) {
     label_keys::merge(pod);
     profiles::fill_in(pod);
-    let class = quality_of_service(pod);
+    let class = match meta::text(pod, "status.qosClass") {
+        "" => quality_of_service(pod),
+        named => named,
+    };
     let mut status = json!({"phase": "Pending", "qosClass": class});
     if !meta::list(pod, "spec.schedulingGates").is_empty() {
         status["conditions"] = json!([{
@@ -132,10 +135,9 @@ fn prepare_status(new: &mut Value, old: &Value) {
 /// Kubernetes concept: "Pod Quality of Service Classes".
 pub fn quality_of_service(pod: &Value) -> &'static str {
     let spec = &pod["spec"];
-    let whole = !(meta::map(spec, "resources.requests").is_empty() && meta::map(spec, "resources.limits").is_empty());
     let of_containers = ["initContainers", "containers"].into_iter().flat_map(|list| meta::list(spec, list));
-    // What the pod asks for as a whole decides, where it does.
-    let holders: Vec<&Value> = if whole { vec![spec] } else { of_containers.collect() };
+    // What the pod asks for as a whole decides where that is said, be it nothing.
+    let holders: Vec<&Value> = if spec["resources"].is_object() { vec![spec] } else { of_containers.collect() };
     let mut guaranteed = true;
     let mut any = false;
     for container in holders {
@@ -188,6 +190,20 @@ mod tests {
         assert_eq!(class(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}})), "Burstable");
         let whole = json!({"spec": {"resources": {"requests": {"cpu": "1"}}, "containers": [{}]}});
         assert_eq!(quality_of_service(&whole), "Burstable");
+        let nothing = json!({"spec": {"resources": {}, "containers": [{"resources": {"requests": {"cpu": "1"}}}]}});
+        assert_eq!(quality_of_service(&nothing), "BestEffort");
+    }
+
+    #[test]
+    fn a_new_pods_class_can_be_named() {
+        let created = |status: Value| {
+            let mut pod = json!({"metadata": {}, "spec": {"containers": [{"name": "c"}]}, "status": status});
+            prepare_create(&mut pod);
+            pod["status"].take()
+        };
+        let named = json!({"phase": "Running", "qosClass": "Guaranteed", "podIP": "10.0.0.1"});
+        assert_eq!(created(named), json!({"phase": "Pending", "qosClass": "Guaranteed"}));
+        assert_eq!(created(json!({"qosClass": ""})), json!({"phase": "Pending", "qosClass": "BestEffort"}));
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub static DAEMON_SET: Hooks = Hooks {
         SELECTOR,
     ],
     cells,
+    field_annotations: &[TEMPLATE_GENERATION],
     ..Hooks::PLAIN
 };
 

@@ -37,6 +37,7 @@ pub static DEPLOYMENT: Hooks = Hooks {
         SELECTOR,
     ],
     cells,
+    field_annotations: &["deprecated.deployment.rollback.to"],
     ..Hooks::PLAIN
 };
 

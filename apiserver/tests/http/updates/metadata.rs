@@ -160,3 +160,24 @@ async fn who_scales_owns_the_replicas_apart() {
     let other = owners.iter().find(|entry| entry.get("subresource").is_none()).expect("who made it");
     assert!(other["fieldsV1"]["f:spec"].get("f:replicas").is_none() && other["time"].is_string());
 }
+
+/// A reading of an autoscaler is a number and an annotation in the older version, and who writes the one owns both.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_version_tells_in_two_places_is_owned_in_both() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    let path = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers";
+    let object = json!({
+        "metadata": {"name": "a", "annotations": {"autoscaling.alpha.kubernetes.io/behavior": "none"}},
+        "spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}},
+    });
+    let made = post(client, path, &object).await.expect(201);
+    assert_eq!(made["metadata"]["managedFields"][0]["fieldsV1"].get("f:metadata"), None, "{made}");
+    let read = json!({"status": {"currentReplicas": 1, "desiredReplicas": 1, "currentCPUUtilizationPercentage": 2}});
+    let read = patch(client, &format!("{path}/a/status"), "merge", &read).await.expect(200);
+    let owned = &read["metadata"]["managedFields"][1];
+    let annotation = "autoscaling.alpha.kubernetes.io/current-metrics";
+    assert!(read["metadata"]["annotations"][annotation].is_string());
+    assert!(owned["fieldsV1"]["f:metadata"]["f:annotations"][format!("f:{annotation}")].is_object(), "{owned}");
+    assert!(owned["fieldsV1"]["f:status"]["f:currentCPUUtilizationPercentage"].is_object(), "{owned}");
+}

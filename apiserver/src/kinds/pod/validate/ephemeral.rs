@@ -30,14 +30,14 @@ pub fn one(container: &Value, others: &HashSet<&str>, path: &Path) -> ErrorList 
         errors.push(Error::not_found(&path.child("targetContainerName"), target));
     }
     let why = "cannot be set for an Ephemeral Container";
-    // A probe or hook that says nothing is one; resources that say nothing are none.
-    let is_set = |field: &str| match &container[field] {
+    // Of those that are objects only the resources are none when they are empty.
+    let is_set = |field: &&str| match &container[*field] {
         Value::Null => false,
-        Value::Object(fields) => field != "resources" || !fields.is_empty(),
+        Value::Object(fields) => *field != "resources" || !fields.is_empty(),
         Value::Array(items) => !items.is_empty(),
         _ => true,
     };
-    let given = FORBIDDEN.into_iter().filter(|field| is_set(field));
+    let given = FORBIDDEN.into_iter().filter(is_set);
     errors.extend(given.map(|field| Error::forbidden(&path.child(field), why)));
     for (position, mount) in meta::list(container, "volumeMounts").iter().enumerate() {
         let at = path.child("volumeMounts").index(position);
@@ -101,8 +101,8 @@ mod tests {
         for (container, want) in [
             (json!({"targetContainerName": "c", "resources": {}}), vec![]),
             (json!({"targetContainerName": "x"}), vec!["e.targetContainerName"]),
-            (json!({"lifecycle": {}}), vec!["e.lifecycle"]),
             (json!({"ports": [{"containerPort": 1}], "lifecycle": {"preStop": {}}}), vec!["e.ports", "e.lifecycle"]),
+            (json!({"lifecycle": {}, "startupProbe": {}}), vec!["e.startupProbe", "e.lifecycle"]),
             (json!({"volumeMounts": [{"subPath": "s"}]}), vec!["e.volumeMounts[0].subPath"]),
         ] {
             let fields: Vec<String> = one(&container, &others, &path).into_iter().map(|error| error.field).collect();
