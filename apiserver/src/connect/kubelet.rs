@@ -1,6 +1,5 @@
 //! Requests to a node's kubelet, over HTTP/1.1 and TLS with the server's own client certificate.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{Request, Uri};
@@ -17,6 +16,7 @@ use tokio::net::TcpStream;
 
 use crate::api::Api;
 use crate::http_body::{Body, BoxError, Response};
+use crate::kinds::ip::with_port;
 use crate::request::{escape, write_form};
 
 const PORT: u64 = 10250;
@@ -72,7 +72,7 @@ impl KubeletClient {
 impl Endpoint {
     /// As a URL has it.
     pub fn authority(&self) -> String {
-        format!("{}:{}", bracketed(&self.host), self.port)
+        with_port(&self.host, self.port)
     }
 }
 
@@ -123,10 +123,6 @@ fn endpoint_of(node: &Value, address_types: &[String]) -> Option<Endpoint> {
     let host = address_types.iter().find_map(|wanted| addresses.iter().find(|address| address["type"] == **wanted))?;
     let port = meta::at(node, "status.daemonEndpoints.kubeletEndpoint.Port").as_u64().unwrap_or(PORT);
     Some(Endpoint { host: host["address"].as_str()?.to_owned(), port: u16::try_from(port).ok()? })
-}
-
-fn bracketed(host: &str) -> String {
-    if host.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()) { format!("[{host}]") } else { host.to_owned() }
 }
 
 /// A path and query of the kubelet's API, each segment escaped.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::defaults::{each, set, set_absent};
 use super::go_form::TEXT;
-use super::{Column, Hooks, MetadataRounds, validate, warnings};
+use super::{Column, Hooks, MetadataRounds, ip, validate, warnings};
 use crate::rest::table::{AGE, NAME, age};
 
 const fn column(name: &'static str, description: &'static str) -> Column {
@@ -97,7 +97,7 @@ fn addresses(endpoints: &Value) -> String {
             if ports.is_empty() {
                 all.push(address.to_owned());
             }
-            all.extend(ports.iter().map(|port| format!("{address}:{}", port["port"])));
+            all.extend(ports.iter().map(|port| ip::with_port(address, &port["port"])));
         }
     }
     limited(&all, "<none>")
@@ -318,6 +318,12 @@ mod tests {
 
     fn told(slice: Value) -> Vec<String> {
         validate_slice(&slice).iter().map(Error::to_string).collect()
+    }
+
+    #[test]
+    fn addresses_of_either_family_are_shown_with_their_ports() {
+        let subset = json!({"addresses": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}], "ports": [{"port": 80}]});
+        assert_eq!(addresses(&json!({"subsets": [subset]})), "10.0.0.1:80,[fd00::1]:80");
     }
 
     #[test]
