@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use component::clock::Clock;
-use component::pipes::Pipes;
+use component::pipes::{self, Pipes};
 use component::random::Random;
 use component::serve::{self, Leave, Ways};
 use component::shutdown::Shutdown;
@@ -81,16 +81,10 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
     let Seams { shutdown, clock, random, listener, insecure_listener, pipes } = seams;
     let end = delayed(shutdown, options.values.duration("shutdown-delay-duration"));
     let shutdown = end.shutdown.clone();
-    // The port is opened first: a server that cannot have it should say so before it does anything.
-    let listener = match listener {
-        Some(listener) => listener,
-        None => serve::bind(options.secure)?,
-    };
-    let bound = listener.local_addr()?;
-    let advertised = Advertised { address: options.advertise, port: bound.port() };
+    let (listener, pipes) = open_port(&options, listener, &pipes)?;
+    let advertised = Advertised { address: options.advertise, port: listener.local_addr()?.port() };
     let tls = serving::server_config(&options)?;
-    // As with the port: who comes while the store opens waits, and does not come again.
-    let pipes = pipes.listen(bound, options.advertise, tls.clone());
+    pipes.speak(tls.clone());
     let (store, embedded) = open_store(&options, &clock).await?;
     let insecure = options.insecure;
     let goaway_chance = options.values.float("goaway-chance");
@@ -113,6 +107,22 @@ pub async fn run(options: Options, seams: Seams) -> Result<(), Error> {
         embedded.close().await;
     }
     Ok(())
+}
+
+/// The port is opened first: a server that cannot have it should say so before it does anything, and who comes while the
+/// store opens waits, and does not come again. Those of this process know of it before it opens, or they would come by TCP.
+fn open_port(
+    options: &Options,
+    listener: Option<TcpListener>,
+    pipes: &Pipes,
+) -> Result<(TcpListener, pipes::Listener), Error> {
+    if let Some(listener) = listener {
+        let piped = pipes.listen(listener.local_addr()?, options.advertise);
+        return Ok((listener, piped));
+    }
+    let claim = serve::claim(options.secure)?;
+    let piped = pipes.listen(claim.address()?, options.advertise);
+    Ok((claim.listen()?, piped))
 }
 
 /// The end, with time before it in which balancers learn that this server is not ready while it still serves.

@@ -1,7 +1,7 @@
 //! Connections in memory, for parts that share a process with the API server: no socket, no TLS.
 //!
-//! Whoever starts the parts makes one [`Pipes`] and gives it to all of them. The server tells it where it listens
-//! ([`Pipes::listen`]) and takes what comes through it beside what comes through its port. A client that is about to
+//! Whoever starts the parts makes one [`Pipes`] and gives it to all of them. The server tells it where it will listen
+//! ([`Pipes::listen`]), before its port opens, and takes what comes through it beside what comes through that port. A client that is about to
 //! connect to such an address gets one end of a pipe, and the server the other; all else goes by TCP, for a part's
 //! kubeconfig may name any server. Who is at the ends is settled by a whole TLS handshake, without the wire: the
 //! server's certificate is judged, and the client's is shown and its key proved. What is said after it is plain, for only
@@ -17,7 +17,7 @@ use std::{
 use rustls::{ClientConfig, ServerConfig, pki_types::ServerName};
 use tokio::{
     io::{DuplexStream, duplex},
-    sync::mpsc,
+    sync::{mpsc, watch},
 };
 
 use crate::{serve::PeerInfo, tls};
@@ -37,7 +37,7 @@ pub struct Pipes(Arc<Mutex<Option<Arc<Server>>>>);
 struct Server {
     bound: SocketAddr,
     advertised: IpAddr,
-    tls: Arc<ServerConfig>,
+    tls: watch::Receiver<Option<Arc<ServerConfig>>>,
     arrivals: mpsc::Sender<Arrival>,
 }
 
@@ -54,16 +54,20 @@ pub(crate) struct Connected {
 }
 
 /// Where connections come in. Dropped, it refuses them: they go by TCP then, and hear there that nobody listens.
-pub struct Listener(mpsc::Receiver<Arrival>);
+pub struct Listener {
+    arrivals: mpsc::Receiver<Arrival>,
+    tls: watch::Sender<Option<Arc<ServerConfig>>>,
+}
 
 impl Pipes {
-    /// Takes the connections to a server whose port is bound to `bound` and that `tls` speaks for. Bound to all addresses,
-    /// it is reached by loopback and by the `advertised` one.
-    pub fn listen(&self, bound: SocketAddr, advertised: IpAddr, tls: Arc<ServerConfig>) -> Listener {
-        let (arrivals, listener) = mpsc::channel(BACKLOG);
-        let server = Server { bound, advertised, tls, arrivals };
+    /// Takes the connections to a server whose port is bound to `bound`: until [`Listener::speak`] they wait. Bound to all
+    /// addresses, it is reached by loopback and by the `advertised` one.
+    pub fn listen(&self, bound: SocketAddr, advertised: IpAddr) -> Listener {
+        let (sender, arrivals) = mpsc::channel(BACKLOG);
+        let (tls, spoken) = watch::channel(None);
+        let server = Server { bound, advertised, tls: spoken, arrivals: sender };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(server));
-        Listener(listener)
+        Listener { arrivals, tls }
     }
 
     /// Connects to the server that listens at `address`; `None` where none of this process does. Errors are those of the
@@ -77,7 +81,8 @@ impl Pipes {
         let server = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(server) = server.filter(|server| server.is_at(address)) else { return Ok(None) };
         let Ok(place) = server.arrivals.reserve().await else { return Ok(None) };
-        let settled = tls::handshake(client.clone(), name.clone(), server.tls.clone())?;
+        let Some(spoken) = server.spoken().await else { return Ok(None) };
+        let settled = tls::handshake(client.clone(), name.clone(), spoken)?;
         // Who connects to an address of his own machine does so from that address.
         let remote = SocketAddr::new(address.ip(), 0);
         let peer = PeerInfo { remote, local: address, tls: true, certificates: settled.certificates };
@@ -92,6 +97,11 @@ impl Pipes {
 }
 
 impl Server {
+    /// What speaks for it; `None` when it ended before it could say so.
+    async fn spoken(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.clone().wait_for(Option::is_some).await.ok()?.clone()
+    }
+
     fn is_at(&self, address: SocketAddr) -> bool {
         if self.bound.port() != address.port() || self.arrivals.is_closed() {
             return false;
@@ -105,9 +115,14 @@ impl Server {
 }
 
 impl Listener {
+    /// What speaks for the server from now on.
+    pub fn speak(&self, tls: Arc<ServerConfig>) {
+        self.tls.send_replace(Some(tls));
+    }
+
     /// The next connection. Waits for ever once another server has taken this one's place.
     pub(crate) async fn accept(&mut self) -> Arrival {
-        match self.0.recv().await {
+        match self.arrivals.recv().await {
             Some(arrival) => arrival,
             None => pending().await,
         }
@@ -122,13 +137,12 @@ impl std::fmt::Debug for Pipes {
 
 #[test]
 fn a_server_is_where_its_port_is() {
-    let key = tls::self_signed(vec!["localhost".to_owned()]).expect("a certificate").key;
-    let config = Arc::new(tls::server_config(Arc::new(key), tls::MinVersion::Tls12).expect("a configuration"));
     let advertised = "192.0.2.1".parse().expect("an address");
     let found = |bound: &str, wanted: &str| {
         let (arrivals, _open) = mpsc::channel(1);
         let bound = bound.parse().expect("an address");
-        Server { bound, advertised, tls: config.clone(), arrivals }.is_at(wanted.parse().expect("an address"))
+        let (_, tls) = watch::channel(None);
+        Server { bound, advertised, tls, arrivals }.is_at(wanted.parse().expect("an address"))
     };
     for (bound, wanted) in [
         ("0.0.0.0:6443", "127.0.0.1:6443"),

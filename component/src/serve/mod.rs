@@ -19,7 +19,7 @@ pub use self::{
     accept::{Leave, PeerInfo, Ways, accept, accept_from},
     endpoints::{Endpoints, Gate},
     health::{Checks, Outcome},
-    listen::{bind, bind_family},
+    listen::{bind, bind_family, claim},
     secure::{SecureError, secure_address, secure_endpoints, secure_listener, secure_tls, serve_secure},
 };
 

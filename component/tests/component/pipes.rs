@@ -67,7 +67,9 @@ impl World {
     }
 
     fn listen(&self) -> pipes::Listener {
-        self.pipes.listen(self.address, LOOPBACK, Arc::new(self.tls.clone()))
+        let listener = self.pipes.listen(self.address, LOOPBACK);
+        listener.speak(Arc::new(self.tls.clone()));
+        listener
     }
 
     fn serve(&self, listener: TcpListener, leave: Option<Leave>) -> Running {
@@ -103,6 +105,18 @@ impl World {
 
 async fn port(client: &kube::Client) -> String {
     ask(client).await.unwrap().remove("port").unwrap()
+}
+
+#[tokio::test]
+async fn who_comes_before_the_server_can_speak_waits_and_comes_by_a_pipe() {
+    let (world, listener) = World::new();
+    let pipes = world.pipes.listen(world.address, LOOPBACK);
+    let client = world.client();
+    let asking = tokio::spawn(async move { port(&client).await });
+    tokio::task::yield_now().await;
+    pipes.speak(Arc::new(world.tls.clone()));
+    let _running = world.serve_on(listener, Ways { pipes: Some(pipes), leave: None });
+    assert_eq!(asking.await.unwrap(), PIPED);
 }
 
 #[tokio::test]
