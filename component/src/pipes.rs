@@ -1,11 +1,11 @@
 //! Connections in memory, for parts that share a process with the API server: no socket, no TLS.
 //!
 //! Whoever starts the parts makes one [`Pipes`] and gives it to all of them. The server tells it where it will listen
-//! ([`Pipes::listen`]), before its port opens, and takes what comes through it beside what comes through that port. A client that is about to
-//! connect to such an address gets one end of a pipe, and the server the other; all else goes by TCP, for a part's
-//! kubeconfig may name any server. Who is at the ends is settled by a whole TLS handshake, without the wire: the
-//! server's certificate is judged, and the client's is shown and its key proved. What is said after it is plain, for only
-//! the process itself reads its memory. What goes over the pipes is not known here.
+//! ([`Pipes::listen`]), before its port opens, and takes what comes through it beside what comes through that port. A
+//! client that is about to connect to such an address gets one end of a pipe, and the server the other; all else goes by
+//! TCP, for a part's kubeconfig may name any server. Who is at the ends is settled by a whole TLS handshake, without the
+//! wire: the server's certificate is judged, and the client's is shown and its key proved. What is said after it is
+//! plain, for only the process itself reads its memory. What goes over the pipes is not known here.
 
 use std::{
     future::pending,

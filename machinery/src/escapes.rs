@@ -1,4 +1,7 @@
-//! Percent-encoding of paths and queries, read and written as Go does; and what upstream escapes in words for people.
+//! Percent-encoding of paths and queries, read and written as Go does; a URL's host and port; and what upstream escapes in
+//! words for people.
+
+use std::fmt::Display;
 
 /// The pairs of a query as Go's `url.ParseQuery` has them: one with a semicolon, or with a percent sign that begins no
 /// escape, is left out.
@@ -17,6 +20,11 @@ pub fn write_form<T: AsRef<[u8]> + Ord>(pairs: impl Iterator<Item = (T, T)>) -> 
     let escape = |text: &T| escape_but(text.as_ref(), b"-_.~ ").replace(' ', "+");
     let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!("{}={}", escape(key), escape(value))).collect();
     pairs.join("&")
+}
+
+/// A host and a port as a URL has them: an IPv6 address stands in brackets.
+pub fn authority(host: &str, port: impl Display) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Words of which a browser could take nothing for a page.

@@ -3,7 +3,7 @@
 //! Enter at [`Quantity::parse`]; print with `Display`, which gives upstream's canonical form. A quantity is an integer
 //! times a power of ten and never a float. It knows nothing of resource names or of what is a sensible amount.
 //!
-//! Limit: 38 significant digits (upstream has no limit for decimal forms); more is refused as not numeric.
+//! Limit: 38 digits, as written and as printed (upstream has no limit for decimal forms); more is refused as not numeric.
 //! Rule: apimachinery's `pkg/api/resource` (Kubernetes concept: resource units).
 
 mod format;

@@ -6,6 +6,7 @@ use http::{Request, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use machinery::escapes::authority;
 use machinery::meta;
 use machinery::status::Status;
 use rustls::ClientConfig;
@@ -16,7 +17,6 @@ use tokio::net::TcpStream;
 
 use crate::api::Api;
 use crate::http_body::{Body, BoxError, Response};
-use crate::kinds::ip::with_port;
 use crate::request::{escape, write_form};
 
 const PORT: u64 = 10250;
@@ -72,7 +72,7 @@ impl KubeletClient {
 impl Endpoint {
     /// As a URL has it.
     pub fn authority(&self) -> String {
-        with_port(&self.host, self.port)
+        authority(&self.host, self.port)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Endpoints and EndpointSlices: where a Service's traffic goes (Kubernetes concept: "EndpointSlices").
 
+use machinery::escapes::authority;
 use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
 use machinery::names::{self, NameCheck};
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use super::defaults::{each, set, set_absent};
 use super::go_form::TEXT;
-use super::{Column, Hooks, MetadataRounds, ip, validate, warnings};
+use super::{Column, Hooks, MetadataRounds, validate, warnings};
 use crate::rest::table::{AGE, NAME, age};
 
 const fn column(name: &'static str, description: &'static str) -> Column {
@@ -97,7 +98,7 @@ fn addresses(endpoints: &Value) -> String {
             if ports.is_empty() {
                 all.push(address.to_owned());
             }
-            all.extend(ports.iter().map(|port| ip::with_port(address, &port["port"])));
+            all.extend(ports.iter().map(|port| authority(address, &port["port"])));
         }
     }
     limited(&all, "<none>")

@@ -3,7 +3,6 @@
 //! Fields from before upstream was strict keep a bad value that they already hold ("legacy" fields); newer ones also
 //! want the canonical form. Enter at [`legacy_cidr`], [`legacy_address`], [`strict_cidr`] and [`strict_address`].
 
-use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
@@ -11,11 +10,6 @@ use machinery::field::{Error, Path};
 
 const ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
 const CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-
-/// A host and a port in one text, as a URL has it.
-pub fn with_port(host: &str, port: impl Display) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
 
 /// An address, read as Go's old parser did: decimal parts may begin with zeros.
 pub fn parse_sloppy(text: &str) -> Option<IpAddr> {

@@ -16,7 +16,7 @@ mod endpoints;
 mod event;
 mod flow;
 pub mod go_form;
-pub mod ip;
+mod ip;
 mod lease;
 mod limit_range;
 mod namespace;

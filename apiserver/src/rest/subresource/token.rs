@@ -39,7 +39,7 @@ pub async fn create(api: &Api, call: &Call) -> Result<Response, Status> {
     schema::normalize(schema, &mut request);
     default(&mut request);
     let now = api.clock.now().as_second();
-    managers::track_view(call, (schema, "authentication.k8s.io/v1"), &options, None, &mut request, &time_text(now));
+    managers::track_view(call, (schema, &kind.api_version()), &options, None, &mut request, &time_text(now));
     let admitted = admission::Request::new(api, call, Operation::Create, options.dry_run, None);
     // As it was sent: whom the server's own audiences are filled in for has asked for none.
     api.admission.mutate(&admitted, &mut request).await?;
