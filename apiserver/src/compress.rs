@@ -66,6 +66,8 @@ fn gzip(body: Body) -> Body {
             }
             if !encoder.get_ref().is_empty() {
                 let ready = std::mem::take(encoder.get_mut());
+                // Other answers of the same connection wait meanwhile: each has its turn between two pieces.
+                tokio::task::yield_now().await;
                 return Some((Ok(Frame::data(ready.into())), Some((body, encoder))));
             }
         }

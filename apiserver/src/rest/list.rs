@@ -22,7 +22,7 @@ use crate::api::Api;
 use crate::cache::{Item, Snapshot};
 use crate::catalogue::Served;
 use crate::errors;
-use crate::http_body::{Response, stream};
+use crate::http_body::{Response, append, stream};
 use crate::index::{self, field_position, is_selectable};
 use crate::request::Query;
 use crate::store::Revision;
@@ -341,9 +341,9 @@ impl Iterator for ListChunks {
             match item.text().strip_prefix(self.prefix.as_bytes()) {
                 Some(rest) => {
                     chunk.put_u8(b'{');
-                    chunk.put_slice(rest);
+                    append(&mut chunk, rest);
                 }
-                None => chunk.put_slice(item.text()),
+                None => append(&mut chunk, item.text()),
             }
             self.at += 1;
         }

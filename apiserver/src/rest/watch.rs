@@ -30,7 +30,7 @@ use crate::catalogue::Served;
 use crate::connect::websocket::is_asked_for;
 use crate::errors;
 use crate::go_json;
-use crate::http_body::{Response, stream};
+use crate::http_body::{Response, append, stream};
 use crate::metrics::{WatchSeries, watches};
 use crate::protobuf;
 use crate::request::RequestInfo;
@@ -219,7 +219,7 @@ impl Watch {
     fn initial_chunk(&mut self) -> Option<Bytes> {
         let mut chunk = BytesMut::new();
         for item in self.initial.by_ref() {
-            chunk.extend_from_slice(&self.encoder.item(EventKind::Added, &item)?);
+            append(&mut chunk, &self.encoder.item(EventKind::Added, &item)?);
             if chunk.len() >= BURST_BYTES {
                 return Some(chunk.freeze());
             }
@@ -241,7 +241,7 @@ impl Watch {
         let mut next = Some(second);
         while let Some(event) = next {
             if let Some(bytes) = self.encode(&event) {
-                chunk.extend_from_slice(&bytes);
+                append(&mut chunk, &bytes);
             }
             // An end shows itself again at the next wait.
             next = if chunk.len() < BURST_BYTES { self.watcher.at_hand().ok().flatten() } else { None };

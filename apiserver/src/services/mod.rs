@@ -77,6 +77,10 @@ impl ServiceRanges {
         let new = new.unwrap_or(&mut placeholder);
         let old = old.unwrap_or(&none);
         let given = if dry_run { Vec::new() } else { cluster_ips(new) };
+        if !given.is_empty() {
+            // A range that was just made, or closed, counts.
+            api.consistent().await?;
+        }
         for address in given.iter().filter(|text| !text.parse().is_ok_and(|address| holds(old, &address))) {
             self.claim(api, new, address, &mut commit)?;
         }

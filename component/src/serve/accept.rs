@@ -10,11 +10,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::TryFutureExt;
 use http::{Request, Response, Version};
 use http_body::Body;
 use hyper::{body::Incoming, service::Service};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::{
         conn::auto,
         graceful::{GracefulShutdown, Watcher},
@@ -23,15 +24,15 @@ use hyper_util::{
 };
 use rustls::{ServerConfig, pki_types::CertificateDer};
 use tokio::{
-    io::DuplexStream,
     net::{TcpListener, TcpStream},
     sync::Notify,
     time::timeout,
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tokio_util::either::Either;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{either::Either, task::AbortOnDropHandle};
 use tower::BoxError;
 
+use super::connection::{Io, Outlet, Streams};
 use crate::{
     pipes::{self, Arrival},
     random::Random,
@@ -85,9 +86,6 @@ pub struct Ways {
     pub leave: Option<Leave>,
 }
 
-/// A connection of any kind: one type, so that what serves it is built once for each service.
-type Io = Either<TcpStream, Either<TlsStream<TcpStream>, DuplexStream>>;
-
 /// A client that has come.
 enum Client {
     OverTcp(TcpStream, SocketAddr),
@@ -102,6 +100,11 @@ impl Client {
         }
     }
 }
+
+/// Why a request gets no answer.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Unanswered(BoxError);
 
 /// How a connection ends that its client does not end.
 struct End {
@@ -217,6 +220,7 @@ where
     B::Error: Into<BoxError>,
 {
     let service = TowerToHyperService::new(service);
+    let (outlet, streams) = (Outlet::new(io), Streams::default());
     let leaving = Arc::new(Notify::new());
     let lot = end.leave.clone().map(|leave| (leave, leaving.clone()));
     let with_peer = hyper::service::service_fn(move |mut request: Request<Incoming>| {
@@ -227,9 +231,20 @@ where
         {
             leaving.notify_one();
         }
-        service.call(request)
+        // Beside it are others of the same connection, which is one task.
+        let is_one_of_many = request.version() == Version::HTTP_2;
+        let answer = service.call(request).map_err(|error| Unanswered(error.into()));
+        async move {
+            if !is_one_of_many {
+                return answer.await;
+            }
+            match AbortOnDropHandle::new(tokio::spawn(answer)).await {
+                Ok(answer) => answer,
+                Err(error) => Err(Unanswered(error.into())),
+            }
+        }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(streams.clone());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder
         .http2()
@@ -239,20 +254,23 @@ where
         .max_concurrent_streams(MAX_STREAMS)
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .keep_alive_interval(PING_INTERVAL);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), with_peer).into_owned();
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(outlet.clone()), with_peer).into_owned();
     if end.leave.is_none() {
-        return end.watcher.watch(connection).await;
+        return streams.drive(end.watcher.watch(connection), outlet).await;
     }
     // The library's watcher ends a connection with the server alone; here it is only held until the connection's end.
-    let mut connection = pin!(connection);
-    let mut is_ending = false;
-    loop {
-        tokio::select! {
-            ended = connection.as_mut() => return ended,
-            () = end.shutdown.cancelled(), if !is_ending => {}
-            () = leaving.notified(), if !is_ending => {}
+    let leaving = async move {
+        let mut connection = pin!(connection);
+        let mut is_ending = false;
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => return ended,
+                () = end.shutdown.cancelled(), if !is_ending => {}
+                () = leaving.notified(), if !is_ending => {}
+            }
+            is_ending = true;
+            connection.as_mut().graceful_shutdown();
         }
-        is_ending = true;
-        connection.as_mut().graceful_shutdown();
-    }
+    };
+    streams.drive(leaving, outlet).await
 }

@@ -5,6 +5,7 @@
 //! and of the [`zpages`] where they are wanted. Listeners and certificates are given by the caller.
 
 mod accept;
+mod connection;
 mod endpoints;
 mod health;
 mod listen;
@@ -17,6 +18,7 @@ use http::header::CONNECTION;
 pub(crate) use self::endpoints::text;
 pub use self::{
     accept::{Leave, PeerInfo, Ways, accept, accept_from},
+    connection::COPY_BYTES,
     endpoints::{Endpoints, Gate},
     health::{Checks, Outcome},
     listen::{bind, bind_family, claim},

@@ -48,7 +48,14 @@ pub enum Error {
 
 /// The cryptography in use, the same for every connection.
 pub fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
+    Arc::new(cryptography())
+}
+
+/// All that there is. Like Go it prefers AES with the shorter key, which does less work a byte.
+fn cryptography() -> CryptoProvider {
+    let mut all = rustls::crypto::ring::default_provider();
+    all.cipher_suites.sort_by_key(|suite| !suite.suite().as_str().is_some_and(|name| name.contains("AES_128")));
+    all
 }
 
 /// A certificate with its key, as both ends present it. Does not compare the two: rustls's own check cannot read

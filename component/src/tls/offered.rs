@@ -46,7 +46,7 @@ const NAMES: [&str; 27] = [
 /// # Errors
 /// A name that is none, and groups of which nothing is left.
 pub fn restricted(suites: &[String], groups: &[u16]) -> Result<Arc<CryptoProvider>, Error> {
-    let mut provider = rustls::crypto::ring::default_provider();
+    let mut provider = super::cryptography();
     let failed = |what: &str, problem: String| Error::Unusable { what: what.to_owned(), problem };
     if let Some(name) = suites.iter().find(|name| !NAMES.contains(&name.as_str())) {
         return Err(failed("TLS cipher suites", format!("Cipher suite {name} not supported or doesn't exist")));

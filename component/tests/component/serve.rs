@@ -15,10 +15,11 @@ use component::{
     testing::{Descriptor, FakeApi},
     tls::{self, Trust},
 };
+use futures::{StreamExt, stream};
 use http::{HeaderMap, Request, Response, header};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::{Frame, Incoming};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -234,4 +235,83 @@ async fn a_component_serves_securely_by_its_flags_alone() {
     let first = certificate();
     serve::secure_tls("test", &kept).unwrap();
     assert_eq!(first, certificate(), "made once");
+}
+
+/// Answers over one connection of HTTP/2, each to be read.
+async fn speak_http2(address: SocketAddr) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (client, connection) = handshake.await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+#[tokio::test]
+async fn what_fails_takes_no_other_answer_of_its_connection_with_it() {
+    type Body = UnsyncBoxBody<Bytes, Infallible>;
+    let (listener, address) = listen();
+    let (gate, ask) =
+        (Arc::new(Notify::new()), |path: &str| Request::get(format!("http://x{path}")).body(Full::default()));
+    let open = gate.clone();
+    let service = tower::service_fn(move |request: Request<Incoming>| {
+        let open = open.clone();
+        async move {
+            let frames = stream::once(async move {
+                match request.uri().path() {
+                    "/waits" => open.notified().await,
+                    path => panic!("the body of {path} panics"),
+                }
+                Ok::<_, Infallible>(Frame::data(Bytes::from("done")))
+            });
+            Ok::<_, Infallible>(Response::new(Body::new(StreamBody::new(frames))))
+        }
+    });
+    let service = tower::service_fn(move |request: Request<Incoming>| {
+        assert_ne!(request.uri().path(), "/handler", "its handler panics");
+        tower::ServiceExt::oneshot(service.clone(), request)
+    });
+    tokio::spawn(serve::accept(listener, None, service, Shutdown::new()));
+    let mut client = soon(speak_http2(address)).await;
+    let waits = soon(client.send_request(ask("/waits").unwrap())).await.unwrap();
+    let panics = soon(client.send_request(ask("/body").unwrap())).await.unwrap();
+    assert!(soon(panics.into_body().collect()).await.is_err());
+    assert!(soon(client.send_request(ask("/handler").unwrap())).await.is_err());
+    gate.notify_one();
+    assert_eq!(soon(waits.into_body().collect()).await.unwrap().to_bytes(), "done");
+}
+
+#[tokio::test]
+async fn an_answer_larger_than_what_is_kept_arrives_whole_over_tls() {
+    let (listener, address) = listen();
+    let sent: Bytes = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect::<Vec<u8>>().into();
+    let body = sent.clone();
+    let service = tower::service_fn(move |_: Request<Incoming>| {
+        let parts: Vec<Bytes> =
+            (0..body.len()).step_by(70_001).map(|at| body.slice(at..body.len().min(at + 70_001))).collect();
+        let frames = stream::iter(parts).map(|part| Ok::<_, Infallible>(Frame::data(part)));
+        std::future::ready(Ok::<_, Infallible>(Response::new(StreamBody::new(frames))))
+    });
+    let made = tls::self_signed(vec!["localhost".to_owned()]).unwrap();
+    let config = tls::server_config(Arc::new(made.key), tls::MinVersion::Tls12).unwrap();
+    tokio::spawn(serve::accept(listener, Some(Arc::new(config)), service, Shutdown::new()));
+    for protocol in ["h2", "http/1.1"] {
+        let mut config = tls::client_config(&Trust::Anyone, None).unwrap();
+        config.alpn_protocols = vec![protocol.into()];
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let stream = TlsConnector::from(Arc::new(config)).connect("localhost".try_into().unwrap(), tcp).await.unwrap();
+        let request =
+            Request::get("https://localhost/").header("host", "localhost").body(Full::<Bytes>::default()).unwrap();
+        let answer = if protocol == "h2" {
+            let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+            let (mut client, connection) = soon(handshake).await.unwrap();
+            tokio::spawn(connection);
+            soon(client.send_request(request)).await.unwrap()
+        } else {
+            let (mut client, connection) =
+                soon(hyper::client::conn::http1::handshake(TokioIo::new(stream))).await.unwrap();
+            tokio::spawn(connection);
+            soon(client.send_request(request)).await.unwrap()
+        };
+        assert!(soon(answer.into_body().collect()).await.unwrap().to_bytes() == sent, "{protocol}");
+    }
 }
