@@ -146,7 +146,7 @@ impl Streams {
     ) -> Result<(), BoxError> {
         let mut parts: FuturesUnordered<Part> = FuturesUnordered::new();
         parts.push(connection.map(Some).boxed());
-        poll_fn(|context| {
+        let ended = poll_fn(|context| {
             loop {
                 while let Poll::Ready(over) = parts.poll_next_unpin(context) {
                     match over {
@@ -164,6 +164,26 @@ impl Streams {
             ready!(outlet.poll_send(context))?;
             Poll::Pending
         })
-        .await
+        .await;
+        // One that begins as the connection ends would be kept for ever: it holds this very list.
+        drop(mem::take(&mut *self.begun()));
+        ended
     }
+}
+
+#[tokio::test]
+async fn a_stream_that_begins_as_its_connection_ends_is_let_go() {
+    let (streams, held) = (Streams::default(), Arc::new(()));
+    let (executor, of_stream) = (streams.clone(), held.clone());
+    let connection = async move {
+        let own = executor.clone();
+        hyper::rt::Executor::execute(&executor, async move {
+            let _both = (own, of_stream);
+            std::future::pending().await
+        });
+        Ok(())
+    };
+    let (io, _other_end) = tokio::io::duplex(1);
+    streams.drive(connection, Outlet::new(Either::Right(Either::Right(io)))).await.unwrap();
+    assert_eq!(Arc::strong_count(&held), 1);
 }
