@@ -6,7 +6,7 @@ use std::sync::Arc;
 use imbl::OrdSet;
 
 use super::item::{ByKey, Item};
-use crate::store::Revision;
+use crate::store::{Revision, prefix_end};
 
 /// Objects under one prefix, in key order, at one revision. It shares the cache's memory: making one costs nothing, and
 /// keeping one costs what has changed since.
@@ -41,30 +41,8 @@ impl Snapshot {
     }
 
     fn from<'a>(&'a self, start: Bound<&'a str>) -> impl Iterator<Item = &'a Arc<Item>> {
-        let end = past(&self.prefix);
+        let end = prefix_end(&self.prefix);
         let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         self.items.range::<_, str>((start, end)).map(|ByKey(item)| item)
-    }
-}
-
-/// The first key behind all that begin with `prefix`; none where all keys do, or none lies behind them.
-fn past(prefix: &str) -> Option<String> {
-    let mut before = prefix.chars();
-    match (before.next_back()?..=char::MAX).nth(1) {
-        Some(next) => Some(format!("{}{next}", before.as_str())),
-        None => past(before.as_str()),
-    }
-}
-
-#[test]
-fn what_lies_past_a_prefix() {
-    for (prefix, end) in [
-        ("", None),
-        ("/registry/pods/", Some("/registry/pods0")),
-        ("a\u{d7ff}", Some("a\u{e000}")),
-        ("a\u{10ffff}", Some("b")),
-        ("\u{10ffff}", None),
-    ] {
-        assert_eq!(past(prefix).as_deref(), end, "{prefix}");
     }
 }

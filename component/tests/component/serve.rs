@@ -21,7 +21,7 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::Notify,
 };
@@ -237,9 +237,10 @@ async fn a_component_serves_securely_by_its_flags_alone() {
     assert_eq!(first, certificate(), "made once");
 }
 
-/// Answers over one connection of HTTP/2, each to be read.
-async fn speak_http2(address: SocketAddr) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
-    let stream = TcpStream::connect(address).await.unwrap();
+/// Asks over one connection of HTTP/2.
+async fn speak_http2(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (client, connection) = handshake.await.unwrap();
     tokio::spawn(connection);
@@ -271,7 +272,8 @@ async fn what_fails_takes_no_other_answer_of_its_connection_with_it() {
         tower::ServiceExt::oneshot(service.clone(), request)
     });
     tokio::spawn(serve::accept(listener, None, service, Shutdown::new()));
-    let mut client = soon(speak_http2(address)).await;
+    let stream = TcpStream::connect(address).await.unwrap();
+    let mut client = soon(speak_http2(stream)).await;
     let waits = soon(client.send_request(ask("/waits").unwrap())).await.unwrap();
     let panics = soon(client.send_request(ask("/body").unwrap())).await.unwrap();
     assert!(soon(panics.into_body().collect()).await.is_err());
@@ -302,10 +304,7 @@ async fn an_answer_larger_than_what_is_kept_arrives_whole_over_tls() {
         let request =
             Request::get("https://localhost/").header("host", "localhost").body(Full::<Bytes>::default()).unwrap();
         let answer = if protocol == "h2" {
-            let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
-            let (mut client, connection) = soon(handshake).await.unwrap();
-            tokio::spawn(connection);
-            soon(client.send_request(request)).await.unwrap()
+            soon(soon(speak_http2(stream)).await.send_request(request)).await.unwrap()
         } else {
             let (mut client, connection) =
                 soon(hyper::client::conn::http1::handshake(TokioIo::new(stream))).await.unwrap();
