@@ -237,15 +237,18 @@ impl Watch {
     fn burst(&mut self, first: Arc<Event>) -> Option<Bytes> {
         let first = self.encode(&first);
         let Ok(Some(second)) = self.watcher.at_hand() else { return first };
-        let mut chunk = BytesMut::from(first.unwrap_or_default().as_ref());
+        let mut frames: Vec<Bytes> = first.into_iter().collect();
+        let mut bytes = frames.iter().map(Bytes::len).sum();
         let mut next = Some(second);
         while let Some(event) = next {
-            if let Some(bytes) = self.encode(&event) {
-                append(&mut chunk, &bytes);
-            }
+            let frame = self.encode(&event);
+            bytes += frame.as_ref().map_or(0, Bytes::len);
+            frames.extend(frame);
             // An end shows itself again at the next wait.
-            next = if chunk.len() < BURST_BYTES { self.watcher.at_hand().ok().flatten() } else { None };
+            next = if bytes < BURST_BYTES { self.watcher.at_hand().ok().flatten() } else { None };
         }
+        let mut chunk = BytesMut::with_capacity(bytes);
+        frames.iter().for_each(|frame| append(&mut chunk, frame));
         (!chunk.is_empty()).then(|| chunk.freeze())
     }
 

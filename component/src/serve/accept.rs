@@ -32,7 +32,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{either::Either, task::AbortOnDropHandle};
 use tower::BoxError;
 
-use super::connection::{Io, Outlet, Streams};
+use super::{
+    connection::Streams,
+    outlet::{Io, Outlet},
+};
 use crate::{
     pipes::{self, Arrival},
     random::Random,

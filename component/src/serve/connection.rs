@@ -2,139 +2,111 @@
 //!
 //! Over HTTP/2 each answer is a future of its own. Were each a task too, every event of a watch would wake two, and one
 //! core would write a list that another encrypts. So they are polled with their connection, and only the handlers, who
-//! may compute for long, are tasks. What is said in one turn goes out together: HTTP/2 asks after every frame of 16 KiB
-//! that it be sent, which by itself would be a system call for each.
+//! may compute for long, are tasks.
+//!
+//! A library's set of futures wakes its task even for what one of them asks of another while they are polled, as an
+//! answer does of its connection: after every event there would be a turn with nothing to do.
 
 use std::{
     future::{Future, poll_fn},
-    io::{self, IoSlice, Write},
     mem,
+    ops::ControlFlow,
     panic::AssertUnwindSafe,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, ready},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker, ready},
 };
 
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
-    net::TcpStream,
-};
-use tokio_rustls::server::TlsStream;
-use tokio_util::either::Either;
+use futures::{FutureExt, future::BoxFuture};
+use slab::Slab;
 use tower::BoxError;
 
-/// A connection of any kind: one type, so that what serves it is built once for each service.
-pub(super) type Io = Either<TcpStream, Either<TlsStream<TcpStream>, DuplexStream>>;
+use super::outlet::Outlet;
 
-/// As much as is copied at a time: from about 2 KiB on the C library leaves a copy to an instruction (`rep movsb`) that on
-/// some processors (AMD's of the Zen 3 and 4 kind) takes several times as long where the two places lie awkwardly in
-/// their pages.
-pub const COPY_BYTES: usize = 2048;
-/// Parts of one write: as many as TLS keeps.
-const PARTS: usize = 64 * 1024 / COPY_BYTES;
-
-fn fill<'a, 'p>(parts: &'a mut [IoSlice<'p>], slices: impl Iterator<Item = &'p [u8]>) -> &'a [IoSlice<'p>] {
-    let mut count = 0;
-    for (part, slice) in parts.iter_mut().zip(slices) {
-        *part = IoSlice::new(slice);
-        count += 1;
-    }
-    &parts[..count]
-}
-
-/// A connection's bytes. Those of HTTP/2 over TLS are kept, encrypted, until the turn ends or as many as TLS keeps are
-/// there.
-#[derive(Clone)]
-pub(super) struct Outlet {
-    io: Arc<Mutex<Io>>,
-    gathers: bool,
-}
-
-impl Outlet {
-    pub(super) fn new(io: Io) -> Self {
-        let gathers = match &io {
-            Either::Right(Either::Left(stream)) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
-            _ => false,
-        };
-        Self { io: Arc::new(Mutex::new(io)), gathers }
-    }
-
-    /// Asked for by its one task, and once it is upgraded by those who took it.
-    fn io(&self) -> MutexGuard<'_, Io> {
-        self.io.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sends what was kept.
-    fn poll_send(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.gathers { Pin::new(&mut *self.io()).poll_flush(context) } else { Poll::Ready(Ok(())) }
-    }
-}
-
-impl AsyncRead for Outlet {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.io()).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Outlet {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let mut io = self.io();
-        let Either::Right(Either::Left(stream)) = &mut *io else {
-            return Pin::new(&mut *io).poll_write_vectored(context, slices);
-        };
-        let mut parts = [IoSlice::new(&[]); PARTS];
-        let slices = fill(&mut parts, slices.iter().flat_map(|slice| slice.chunks(COPY_BYTES)));
-        if !self.gathers {
-            return Pin::new(stream).poll_write_vectored(context, slices);
-        }
-        loop {
-            let taken = stream.get_mut().1.writer().write_vectored(slices)?;
-            if taken > 0 || slices.iter().all(|slice| slice.is_empty()) {
-                return Poll::Ready(Ok(taken));
-            }
-            ready!(Pin::new(&mut *stream).poll_flush(context))?;
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.gathers { Poll::Ready(Ok(())) } else { Pin::new(&mut *self.io()).poll_flush(context) }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.io()).poll_shutdown(context)
-    }
-}
+/// How often one that others call again is polled in a turn, before other tasks have theirs: an answer and its connection
+/// call each other.
+const PASSES: usize = 4;
 
 /// What a connection's task polls: the connection, whose end this is, and its streams.
-type Part = BoxFuture<'static, Option<Result<(), BoxError>>>;
+type Part = BoxFuture<'static, ControlFlow<Result<(), BoxError>>>;
 
 /// Takes the futures of a connection's streams, to be polled with it.
 #[derive(Clone, Default)]
-pub(super) struct Streams(Arc<Mutex<Vec<Part>>>);
+pub(super) struct Streams(Arc<Mutex<Calls>>);
+
+/// Who is to be polled.
+#[derive(Default)]
+struct Calls {
+    begun: Vec<Part>,
+    /// By their keys.
+    called: Vec<usize>,
+    /// The connection's task.
+    task: Option<Waker>,
+    /// It has had its turn, so that the next call wakes it.
+    is_waiting: bool,
+}
+
+impl Calls {
+    fn wake(&mut self) {
+        if mem::take(&mut self.is_waiting)
+            && let Some(task) = &self.task
+        {
+            task.wake_by_ref();
+        }
+    }
+
+    fn wait(&mut self, task: &Waker) {
+        self.is_waiting = true;
+        match &mut self.task {
+            Some(known) => known.clone_from(task),
+            unknown => *unknown = Some(task.clone()),
+        }
+    }
+}
+
+/// Calls one part; its waker.
+struct Call {
+    key: usize,
+    is_called: AtomicBool,
+    streams: Streams,
+}
+
+impl Wake for Call {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.is_called.swap(true, Ordering::AcqRel) {
+            let mut calls = self.streams.calls();
+            calls.called.push(self.key);
+            calls.wake();
+        }
+    }
+}
+
+/// The parts of a connection.
+#[derive(Default)]
+struct Parts {
+    parts: Slab<(Part, Arc<Call>, Waker)>,
+    /// Those of one pass.
+    called: Vec<usize>,
+}
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, stream: F) {
         // One that panics takes no other with it.
-        let stream = AssertUnwindSafe(stream).catch_unwind().map(|_| None);
-        self.begun().push(stream.boxed());
+        let stream = AssertUnwindSafe(stream).catch_unwind().map(|_| ControlFlow::Continue(()));
+        let mut calls = self.calls();
+        calls.begun.push(stream.boxed());
+        calls.wake();
     }
 }
 
 impl Streams {
-    fn begun(&self) -> MutexGuard<'_, Vec<Part>> {
+    fn calls(&self) -> MutexGuard<'_, Calls> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -144,46 +116,139 @@ impl Streams {
         connection: impl Future<Output = Result<(), BoxError>> + Send + 'static,
         outlet: Outlet,
     ) -> Result<(), BoxError> {
-        let mut parts: FuturesUnordered<Part> = FuturesUnordered::new();
-        parts.push(connection.map(Some).boxed());
+        self.calls().begun.push(connection.map(ControlFlow::Break).boxed());
+        let mut parts = Parts::default();
         let ended = poll_fn(|context| {
-            loop {
-                while let Poll::Ready(over) = parts.poll_next_unpin(context) {
-                    match over {
-                        Some(None) => {}
-                        Some(Some(ended)) => return Poll::Ready(ended),
-                        None => return Poll::Ready(Ok(())),
-                    }
-                }
-                let begun = mem::take(&mut *self.begun());
-                if begun.is_empty() {
-                    break;
-                }
-                parts.extend(begun);
+            if let Poll::Ready(ended) = self.turn(&mut parts, context.waker()) {
+                return Poll::Ready(ended);
             }
             ready!(outlet.poll_send(context))?;
             Poll::Pending
         })
         .await;
         // One that begins as the connection ends would be kept for ever: it holds this very list.
-        drop(mem::take(&mut *self.begun()));
+        let begun = mem::take(&mut self.calls().begun);
+        drop(begun);
         ended
+    }
+
+    /// Polls who is called, and whom these call.
+    fn turn(&self, parts: &mut Parts, task: &Waker) -> Poll<Result<(), BoxError>> {
+        for pass in 0.. {
+            let mut calls = self.calls();
+            if calls.begun.is_empty() && calls.called.is_empty() {
+                calls.wait(task);
+                break;
+            }
+            if pass == PASSES {
+                task.wake_by_ref();
+                break;
+            }
+            mem::swap(&mut calls.called, &mut parts.called);
+            let begun = mem::take(&mut calls.begun);
+            drop(calls);
+            for part in begun {
+                self.insert(parts, part);
+            }
+            if let Poll::Ready(ended) = parts.pass() {
+                return Poll::Ready(ended);
+            }
+        }
+        Poll::Pending
+    }
+
+    fn insert(&self, parts: &mut Parts, part: Part) {
+        let place = parts.parts.vacant_entry();
+        let call = Arc::new(Call { key: place.key(), is_called: AtomicBool::new(true), streams: self.clone() });
+        parts.called.push(call.key);
+        let waker = call.clone().into();
+        place.insert((part, call, waker));
     }
 }
 
-#[tokio::test]
-async fn a_stream_that_begins_as_its_connection_ends_is_let_go() {
-    let (streams, held) = (Streams::default(), Arc::new(()));
-    let (executor, of_stream) = (streams.clone(), held.clone());
-    let connection = async move {
-        let own = executor.clone();
-        hyper::rt::Executor::execute(&executor, async move {
-            let _both = (own, of_stream);
-            std::future::pending().await
+impl Parts {
+    fn pass(&mut self) -> Poll<Result<(), BoxError>> {
+        for key in self.called.drain(..) {
+            // A call may come too late.
+            let Some((part, call, waker)) = self.parts.get_mut(key) else { continue };
+            // Order: what is called from now on is not seen by this poll.
+            call.is_called.swap(false, Ordering::AcqRel);
+            match part.as_mut().poll(&mut Context::from_waker(waker)) {
+                Poll::Pending => {}
+                Poll::Ready(ControlFlow::Continue(())) => drop(self.parts.remove(key)),
+                Poll::Ready(ControlFlow::Break(ended)) => return Poll::Ready(ended),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, sync::atomic::AtomicUsize};
+
+    use futures::channel::oneshot;
+    use hyper::rt::Executor;
+    use tokio_util::either::Either;
+
+    use super::*;
+
+    /// A task that counts how often it is woken.
+    #[derive(Default)]
+    struct Task(AtomicUsize);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn what_parts_ask_of_each_other_wakes_no_task() {
+        let (streams, mut parts, task) = (Streams::default(), Parts::default(), Arc::new(Task::default()));
+        let waker = task.clone().into();
+        let (event, told) = oneshot::channel::<()>();
+        let (written, to_send) = oneshot::channel();
+        streams.execute(async { to_send.await.unwrap() });
+        streams.execute(async {
+            told.await.unwrap();
+            written.send(()).unwrap();
         });
-        Ok(())
-    };
-    let (io, _other_end) = tokio::io::duplex(1);
-    streams.drive(connection, Outlet::new(Either::Right(Either::Right(io)))).await.unwrap();
-    assert_eq!(Arc::strong_count(&held), 1);
+        assert!(streams.turn(&mut parts, &waker).is_pending());
+        assert_eq!((parts.parts.len(), task.0.load(Ordering::Relaxed)), (2, 0));
+        event.send(()).unwrap();
+        assert!(streams.turn(&mut parts, &waker).is_pending());
+        assert_eq!((parts.parts.len(), task.0.load(Ordering::Relaxed)), (0, 1));
+    }
+
+    #[test]
+    fn a_part_that_always_calls_itself_leaves_others_their_turn() {
+        let (streams, mut parts, task) = (Streams::default(), Parts::default(), Arc::new(Task::default()));
+        let polls = Arc::new(AtomicUsize::new(0));
+        let counted = polls.clone();
+        streams.execute(poll_fn(move |context| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }));
+        assert!(streams.turn(&mut parts, &task.clone().into()).is_pending());
+        assert_eq!((polls.load(Ordering::Relaxed), task.0.load(Ordering::Relaxed)), (PASSES, 1));
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_begins_as_its_connection_ends_is_let_go() {
+        let (streams, held) = (Streams::default(), Arc::new(()));
+        let (executor, of_stream) = (streams.clone(), held.clone());
+        let connection = async move {
+            let own = executor.clone();
+            executor.execute(async move {
+                let _both = (own, of_stream);
+                pending().await
+            });
+            Ok(())
+        };
+        let (io, _other_end) = tokio::io::duplex(1);
+        streams.drive(connection, Outlet::new(Either::Right(Either::Right(io)))).await.unwrap();
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
 }

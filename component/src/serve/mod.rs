@@ -9,6 +9,7 @@ mod connection;
 mod endpoints;
 mod health;
 mod listen;
+mod outlet;
 mod secure;
 pub mod zpages;
 
@@ -18,10 +19,10 @@ use http::header::CONNECTION;
 pub(crate) use self::endpoints::text;
 pub use self::{
     accept::{Leave, PeerInfo, Ways, accept, accept_from},
-    connection::COPY_BYTES,
     endpoints::{Endpoints, Gate},
     health::{Checks, Outcome},
     listen::{bind, bind_family, claim},
+    outlet::COPY_BYTES,
     secure::{SecureError, secure_address, secure_endpoints, secure_listener, secure_tls, serve_secure},
 };
 

@@ -25,7 +25,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Notify,
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::support::soon;
 
@@ -282,11 +282,10 @@ async fn what_fails_takes_no_other_answer_of_its_connection_with_it() {
     assert_eq!(soon(waits.into_body().collect()).await.unwrap().to_bytes(), "done");
 }
 
-#[tokio::test]
-async fn an_answer_larger_than_what_is_kept_arrives_whole_over_tls() {
+/// A server over TLS that answers everything with this, in parts.
+fn serve_over_tls(body: &Bytes) -> SocketAddr {
     let (listener, address) = listen();
-    let sent: Bytes = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect::<Vec<u8>>().into();
-    let body = sent.clone();
+    let body = body.clone();
     let service = tower::service_fn(move |_: Request<Incoming>| {
         let parts: Vec<Bytes> =
             (0..body.len()).step_by(70_001).map(|at| body.slice(at..body.len().min(at + 70_001))).collect();
@@ -296,21 +295,53 @@ async fn an_answer_larger_than_what_is_kept_arrives_whole_over_tls() {
     let made = tls::self_signed(vec!["localhost".to_owned()]).unwrap();
     let config = tls::server_config(Arc::new(made.key), tls::MinVersion::Tls12).unwrap();
     tokio::spawn(serve::accept(listener, Some(Arc::new(config)), service, Shutdown::new()));
+    address
+}
+
+async fn connect_by_tls(address: SocketAddr, protocol: &str) -> TlsStream<TcpStream> {
+    let mut config = tls::client_config(&Trust::Anyone, None).unwrap();
+    config.alpn_protocols = vec![protocol.into()];
+    let tcp = TcpStream::connect(address).await.unwrap();
+    TlsConnector::from(Arc::new(config)).connect("localhost".try_into().unwrap(), tcp).await.unwrap()
+}
+
+fn pattern(bytes: u32) -> Bytes {
+    (0..bytes).map(|at| (at % 251) as u8).collect::<Vec<u8>>().into()
+}
+
+fn ask_localhost() -> Request<Full<Bytes>> {
+    Request::get("https://localhost/").header("host", "localhost").body(Full::default()).unwrap()
+}
+
+#[tokio::test]
+async fn an_answer_larger_than_what_is_kept_arrives_whole_over_tls() {
+    let sent = pattern(3_000_000);
+    let address = serve_over_tls(&sent);
     for protocol in ["h2", "http/1.1"] {
-        let mut config = tls::client_config(&Trust::Anyone, None).unwrap();
-        config.alpn_protocols = vec![protocol.into()];
-        let tcp = TcpStream::connect(address).await.unwrap();
-        let stream = TlsConnector::from(Arc::new(config)).connect("localhost".try_into().unwrap(), tcp).await.unwrap();
-        let request =
-            Request::get("https://localhost/").header("host", "localhost").body(Full::<Bytes>::default()).unwrap();
+        let stream = connect_by_tls(address, protocol).await;
         let answer = if protocol == "h2" {
-            soon(soon(speak_http2(stream)).await.send_request(request)).await.unwrap()
+            soon(soon(speak_http2(stream)).await.send_request(ask_localhost())).await.unwrap()
         } else {
             let (mut client, connection) =
                 soon(hyper::client::conn::http1::handshake(TokioIo::new(stream))).await.unwrap();
             tokio::spawn(connection);
-            soon(client.send_request(request)).await.unwrap()
+            soon(client.send_request(ask_localhost())).await.unwrap()
         };
         assert!(soon(answer.into_body().collect()).await.unwrap().to_bytes() == sent, "{protocol}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_goes_on_when_its_client_reads_again() {
+    let sent = pattern(24 << 20);
+    let mut stream = connect_by_tls(serve_over_tls(&sent), "h2").await;
+    // It reads less at a time than the server writes, and has so much room that it never needs to say that it has more.
+    let (near, mut far) = tokio::io::duplex(8 << 10);
+    tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut far).await });
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(64 << 20).initial_connection_window_size(64 << 20);
+    let (mut client, connection) = soon(builder.handshake(TokioIo::new(near))).await.unwrap();
+    tokio::spawn(connection);
+    let answer = soon(client.send_request(ask_localhost())).await.unwrap();
+    assert!(soon(answer.into_body().collect()).await.unwrap().to_bytes() == sent);
 }
