@@ -1,7 +1,7 @@
 //! Watch: the changes of a collection as they happen (Kubernetes API concept: "Efficient detection of changes").
 //!
-//! [`socket`] sends the same over a WebSocket. A watcher without selectors hands on the frames that the cache encoded once for all. With a selector an object
-//! that begins to match is ADDED, one that ceases to is DELETED.
+//! [`socket`] sends the same over a WebSocket. A watcher without selectors hands on the frames that the cache encoded once
+//! for all. With a selector an object that begins to match is ADDED, one that ceases to is DELETED.
 
 mod socket;
 

@@ -90,7 +90,7 @@ impl Wake for Call {
 /// The parts of a connection.
 #[derive(Default)]
 struct Parts {
-    parts: Slab<(Part, Arc<Call>, Waker)>,
+    all: Slab<(Part, Arc<Call>, Waker)>,
     /// Those of one pass.
     called: Vec<usize>,
 }
@@ -158,7 +158,7 @@ impl Streams {
     }
 
     fn insert(&self, parts: &mut Parts, part: Part) {
-        let place = parts.parts.vacant_entry();
+        let place = parts.all.vacant_entry();
         let call = Arc::new(Call { key: place.key(), is_called: AtomicBool::new(true), streams: self.clone() });
         parts.called.push(call.key);
         let waker = call.clone().into();
@@ -170,12 +170,12 @@ impl Parts {
     fn pass(&mut self) -> Poll<Result<(), BoxError>> {
         for key in self.called.drain(..) {
             // A call may come too late.
-            let Some((part, call, waker)) = self.parts.get_mut(key) else { continue };
+            let Some((part, call, waker)) = self.all.get_mut(key) else { continue };
             // Order: what is called from now on is not seen by this poll.
             call.is_called.swap(false, Ordering::AcqRel);
             match part.as_mut().poll(&mut Context::from_waker(waker)) {
                 Poll::Pending => {}
-                Poll::Ready(ControlFlow::Continue(())) => drop(self.parts.remove(key)),
+                Poll::Ready(ControlFlow::Continue(())) => drop(self.all.remove(key)),
                 Poll::Ready(ControlFlow::Break(ended)) => return Poll::Ready(ended),
             }
         }
@@ -215,10 +215,10 @@ mod tests {
             written.send(()).unwrap();
         });
         assert!(streams.turn(&mut parts, &waker).is_pending());
-        assert_eq!((parts.parts.len(), task.0.load(Ordering::Relaxed)), (2, 0));
+        assert_eq!((parts.all.len(), task.0.load(Ordering::Relaxed)), (2, 0));
         event.send(()).unwrap();
         assert!(streams.turn(&mut parts, &waker).is_pending());
-        assert_eq!((parts.parts.len(), task.0.load(Ordering::Relaxed)), (0, 1));
+        assert_eq!((parts.all.len(), task.0.load(Ordering::Relaxed)), (0, 1));
     }
 
     #[test]
