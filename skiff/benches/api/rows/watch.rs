@@ -1,7 +1,10 @@
 //! CPU of watch events: a hundred watchers of one kind, each with a connection of its own.
 //!
-//! What the writes cost by themselves is measured first, the same way and without watchers, and taken off.
+//! What the writes cost by themselves is measured first, the same way and without watchers, and taken off. What the system
+//! alone takes to send an event is measured beside: nobody can be cheaper who sends each event when it happens.
 
+use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,9 +14,13 @@ use figures::samples;
 use futures::future::try_join_all;
 use http::Method;
 use http_body_util::BodyExt as _;
+use nix::time::ClockId;
 use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 
 use super::Size;
 use crate::client::Client;
@@ -32,10 +39,17 @@ const DEADLINE: Duration = Duration::from_secs(60);
 #[derive(Default)]
 struct Told {
     count: AtomicUsize,
+    bytes: AtomicUsize,
     grown: Notify,
 }
 
 impl Told {
+    fn add(&self, count: usize, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.count.fetch_add(count, Ordering::AcqRel);
+        self.grown.notify_one();
+    }
+
     async fn until(&self, count: usize) -> Result<()> {
         let enough = async {
             loop {
@@ -83,6 +97,10 @@ pub(super) async fn measure(server: &mut Server, size: &Size, measured: &mut Mea
             Ok(failed) => failed?,
         }
     }
+    let event_bytes = told.bytes.load(Ordering::Relaxed) / told.count.load(Ordering::Relaxed).max(1);
+    for _ in 0..ROUNDS {
+        measured.add("watch-bare", bare_send(event_bytes, single_events).await?);
+    }
     Ok(())
 }
 
@@ -100,9 +118,9 @@ async fn watch(server: &Server, told: &Arc<Told>) -> Result<JoinSet<Result<()>>>
         let told = told.clone();
         watchers.spawn(async move {
             while let Some(frame) = body.frame().await {
-                let lines = frame?.data_ref().map_or(0, |data| data.iter().filter(|byte| **byte == b'\n').count());
-                told.count.fetch_add(lines, Ordering::AcqRel);
-                told.grown.notify_one();
+                if let Some(data) = frame?.data_ref() {
+                    told.add(data.iter().filter(|byte| **byte == b'\n').count(), data.len());
+                }
             }
             drop(client);
             anyhow::bail!("a watch ended")
@@ -151,4 +169,39 @@ async fn in_bursts(server: &Server, writers: &[Client], events: usize, told: &To
     }
     told.until(start + events * watchers).await?;
     Ok(samples::micros(server.cpu_time()? - before))
+}
+
+/// Microseconds of CPU to send that much to one of as many sockets, whose readers wait for it as those of events do.
+async fn bare_send(bytes: usize, events: usize) -> Result<f64> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let told = Arc::new(Told::default());
+    let (mut sockets, mut readers) = (Vec::new(), JoinSet::new());
+    for _ in 0..WATCHERS {
+        let mut reader = TcpStream::connect(listener.local_addr()?).await?;
+        let socket = listener.accept().await?.0.into_std()?;
+        socket.set_nonblocking(false)?;
+        socket.set_nodelay(true)?;
+        sockets.push(socket);
+        let told = told.clone();
+        readers.spawn(async move {
+            let mut event = vec![0; bytes];
+            while reader.read_exact(&mut event).await.is_ok() {
+                told.add(1, bytes);
+            }
+        });
+    }
+    let runtime = Handle::current();
+    let send = move || {
+        let (event, mut spent) = (vec![0; bytes], Duration::ZERO);
+        for sent in 1..=events {
+            let before: Duration = ClockId::CLOCK_THREAD_CPUTIME_ID.now()?.into();
+            for socket in &mut sockets {
+                socket.write_all(&event)?;
+            }
+            spent += Duration::from(ClockId::CLOCK_THREAD_CPUTIME_ID.now()?) - before;
+            runtime.block_on(told.until(sent * WATCHERS))?;
+        }
+        Ok(samples::micros(spent) / (events * WATCHERS) as f64)
+    };
+    spawn_blocking(send).await?
 }
