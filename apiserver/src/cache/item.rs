@@ -79,7 +79,7 @@ impl Item {
     }
 
     /// The object as a deleted event shows it: as it was last, at the revision of its deletion.
-    pub(super) fn deleted(&self, revision: Revision) -> Self {
+    pub fn deleted(&self, revision: Revision) -> Self {
         let body = splice::resource_version(&self.body, revision).unwrap_or_else(|_| self.body.clone());
         Self {
             key: self.key.clone(),

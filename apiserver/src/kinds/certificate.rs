@@ -49,11 +49,12 @@ pub static HOOKS: Hooks = Hooks {
 };
 
 fn cells(request: &Value, now: i64) -> Vec<Value> {
+    let signer = meta::text(request, "spec.signerName");
     let duration = meta::at(request, "spec.expirationSeconds").as_i64();
     vec![
         meta::name(request).into(),
         age(request, now).into(),
-        meta::text(request, "spec.signerName").into(),
+        if signer.is_empty() { "<none>" } else { signer }.into(),
         meta::text(request, "spec.username").into(),
         duration.map_or("<none>".to_owned(), human_duration).into(),
         condition(request).into(),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::go_form::{self, Form, NUMBER, POINTER, TEXT};
 use super::volume::form::OBJECT;
 use super::{Column, Conversion, Hooks, MetadataRounds, validate};
-use crate::rest::table::{NAME, age, since};
+use crate::rest::table::{NAME, since};
 
 const fn column(name: &'static str, priority: i32, description: &'static str) -> Column {
     Column { name, kind: "string", priority, description }
@@ -102,32 +102,39 @@ fn rename(event: &mut Value, direction: impl Fn((&'static str, &'static str)) ->
 }
 
 fn cells(event: &Value, now: i64) -> Vec<Value> {
-    let micro = meta::text(event, "eventTime");
-    let seen = |path: &str| match meta::text(event, path) {
-        "" if micro.is_empty() => age(event, now),
-        "" => since(micro, now),
+    let first = match meta::text(event, "firstTimestamp") {
+        "" => since(meta::text(event, "eventTime"), now),
         time => since(time, now),
     };
+    let (last, count) = match (&event["series"], meta::text(event, "lastTimestamp")) {
+        (Value::Null, time) => {
+            let last = if time.is_empty() { first.clone() } else { since(time, now) };
+            // One that happened once need not say so.
+            (last, event["count"].as_i64().filter(|count| *count != 0).unwrap_or(1))
+        }
+        (series, _) => (since(meta::text(series, "lastObservedTime"), now), series["count"].as_i64().unwrap_or(0)),
+    };
     let (kind, name) = (meta::text(event, "involvedObject.kind"), meta::text(event, "involvedObject.name"));
-    let component = match meta::text(event, "source.component") {
-        "" => meta::text(event, "reportingComponent"),
-        component => component,
+    let about = kind.to_lowercase() + if name.is_empty() { "" } else { "/" } + name;
+    let said = |path: &str, otherwise: &str| match meta::text(event, path) {
+        "" => meta::text(event, otherwise).to_owned(),
+        text => text.to_owned(),
     };
-    let source = match meta::text(event, "source.host") {
-        "" => component.to_owned(),
-        host => format!("{component}, {host}"),
-    };
-    let last = meta::text(event, "series.lastObservedTime");
+    let mut source = said("source.component", "reportingComponent");
+    let instance = said("source.host", "reportingInstance");
+    if !instance.is_empty() {
+        source.extend([", ", &instance]);
+    }
     vec![
-        if last.is_empty() { seen("lastTimestamp") } else { since(last, now) }.into(),
+        last.into(),
         meta::text(event, "type").into(),
         meta::text(event, "reason").into(),
-        format!("{}/{name}", kind.to_lowercase()).into(),
+        about.into(),
         meta::text(event, "involvedObject.fieldPath").into(),
         source.into(),
         meta::text(event, "message").trim().into(),
-        seen("firstTimestamp").into(),
-        meta::at(event, "count").as_i64().filter(|count| *count > 0).unwrap_or(1).into(),
+        first.into(),
+        count.into(),
         meta::name(event).into(),
     ]
 }
@@ -255,6 +262,25 @@ mod tests {
             "reportingController": "a.io/b", "reportingInstance": "i", "action": "Do", "reason": "Why", "type": "Normal",
             "regarding": {"kind": "Pod", "namespace": "default", "name": "p"}, "note": "n",
         })
+    }
+
+    #[test]
+    fn a_row_tells_when_how_often_and_by_whom() {
+        let row = |said: Value| {
+            let mut event = json!({"involvedObject": {"kind": "Pod", "name": "p"}, "reportingComponent": "c"});
+            event.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
+            let cells = cells(&event, 1_704_067_300);
+            [0, 3, 5, 7, 8].map(|cell| cells[cell].to_string().replace('"', "")).join(" ")
+        };
+        let (first, last) = ("2024-01-01T00:00:00Z", "2024-01-01T00:01:00Z");
+        assert_eq!(row(json!({})), "<unknown> pod/p c <unknown> 1");
+        assert_eq!(row(json!({"firstTimestamp": first})), "100s pod/p c 100s 1");
+        assert_eq!(row(json!({"eventTime": first, "reportingInstance": "i"})), "100s pod/p c, i 100s 1");
+        assert_eq!(row(json!({"firstTimestamp": first, "lastTimestamp": last, "count": 3})), "40s pod/p c 100s 3");
+        let series = json!({"eventTime": first, "count": 3, "series": {"count": 7, "lastObservedTime": last}});
+        assert_eq!(row(series), "40s pod/p c 100s 7");
+        let source = json!({"involvedObject": {"kind": "Node"}, "source": {"component": "k", "host": "h"}});
+        assert_eq!(row(source), "<unknown> node k, h <unknown> 1");
     }
 
     #[test]

@@ -9,8 +9,8 @@ use machinery::quantity::{Format, Quantity};
 use serde_json::{Map, Value, json};
 
 use super::defaults::{each, round_amounts, spec};
-use super::{Column, Hooks, MetadataRounds, resource_names, validate};
-use crate::rest::table::{AGE, NAME};
+use super::{Hooks, MetadataRounds, resource_names, validate};
+use crate::rest::table::{CREATED_COLUMNS, created_cells};
 
 pub static LIMIT_RANGE: Hooks = Hooks {
     metadata: MetadataRounds::WHOLE,
@@ -24,8 +24,8 @@ pub static LIMIT_RANGE: Hooks = Hooks {
     },
     validate: judge,
     creates_on_update: true,
-    columns: &[NAME, Column { name: "Created At", kind: "date", ..AGE }],
-    cells: |object, _| vec![meta::name(object).into(), meta::at(object, "metadata.creationTimestamp").clone()],
+    columns: CREATED_COLUMNS,
+    cells: created_cells,
     ..Hooks::PLAIN
 };
 

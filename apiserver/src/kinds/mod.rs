@@ -172,6 +172,8 @@ pub struct Hooks {
     pub columns: &'static [Column],
     /// The cells of one row, in the order of `columns`; the first is the name. `now` is in seconds since the epoch.
     pub cells: fn(&Value, now: i64) -> Vec<Value>,
+    /// What a row tells of its object besides the cells.
+    pub row_condition: fn(&Value) -> Option<Value>,
     /// For how many seconds a deletion waits for whoever ends the object: `None` for kinds that nobody ends. `asked`: the
     /// `gracePeriodSeconds` of the request.
     pub grace: fn(&Value, asked: Option<i64>) -> Option<i64>,
@@ -234,6 +236,7 @@ impl Hooks {
         field_annotations: &[],
         columns: crate::rest::table::PLAIN_COLUMNS,
         cells: crate::rest::table::plain_cells,
+        row_condition: |_| None,
         grace: |_, _| None,
         is_held: |_| false,
         on_deletion: |_| {},

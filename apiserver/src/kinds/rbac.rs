@@ -9,20 +9,17 @@ use serde_json::Value;
 use super::defaults::{each, set};
 use super::go_form::{self, Form, TEXT};
 use super::{Column, Hooks, MetadataRounds, validate};
-use crate::rest::table::{AGE, NAME, age};
+use crate::rest::table::{AGE, CREATED_COLUMNS, NAME, age, created_cells};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
-
-const CREATED: Column =
-    Column { name: "Created At", kind: "date", priority: 0, description: "When the role was made." };
 
 pub static ROLE: Hooks = Hooks {
     metadata: MetadataRounds::BOTH,
     name: names::path_segment,
-    columns: &[NAME, CREATED],
+    columns: CREATED_COLUMNS,
     validate: validate_role,
     creates_on_update: true,
-    cells: |role, _| vec![meta::name(role).into(), meta::text(role, "metadata.creationTimestamp").into()],
+    cells: created_cells,
     ..Hooks::PLAIN
 };
 

@@ -25,6 +25,17 @@ pub const AGE: Column = Column {
     description: "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata",
 };
 
+/// What upstream shows of a kind without a printer of its own: when it was made, in the place of how long ago.
+pub const CREATED_COLUMNS: &[Column] = &[NAME, Column { name: "Created At", kind: "date", ..AGE }];
+
+pub fn created_cells(object: &Value, _: i64) -> Vec<Value> {
+    let time = match meta::text(object, "metadata.creationTimestamp") {
+        "" => "0001-01-01T00:00:00Z",
+        time => time,
+    };
+    vec![meta::name(object).into(), time.into()]
+}
+
 /// What a kind without columns of its own shows.
 pub const PLAIN_COLUMNS: &[Column] = &[NAME, AGE];
 
@@ -72,7 +83,10 @@ impl Include {
 
 /// The row of a stored object.
 pub fn row(served: &Served, object: &Value, now: i64, include: Include) -> Value {
-    let row = json!({"cells": (served.hooks.cells)(object, now)});
+    let mut row = json!({"cells": (served.hooks.cells)(object, now)});
+    if let Some(condition) = (served.hooks.row_condition)(object) {
+        row["conditions"] = json!([condition]);
+    }
     included(row, include, || metadata_alone(served, object), || served.shown(object))
 }
 

@@ -94,6 +94,10 @@ pub async fn open(
         // What was asked for is no mistake: who watches is told on the way that it does not begin.
         Err(status) => return Ok(Either::Left(futures::stream::iter(encoder.error(&status)))),
     };
+    // An event is no list, and ends such a stream.
+    if accept.shape == Shape::PartialList {
+        return Ok(Either::Left(futures::stream::iter(None)));
+    }
     watches::began(&call.served.row, initial.len());
     let is_list = bookmark_initial && options.send_initial_events == Some(true);
     let deadline = Instant::now() + timeout;
@@ -259,7 +263,11 @@ impl Watch {
             self.encoder.series.sent(frame.len());
             return Some(frame);
         }
-        self.encoder.item(kind, &event.item)
+        match event.previous.as_deref() {
+            // It is gone for this watcher, who is shown what it was when it was selected.
+            Some(previous) if kind == EventKind::Deleted => self.encoder.item(kind, &previous.deleted(event.revision)),
+            _ => self.encoder.item(kind, &event.item),
+        }
     }
 
     /// What the event is to this watcher: a change can bring an object into the selection or take it out.

@@ -4,7 +4,8 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::client::{CONFIG_MAPS, call, config_map, get, get_as, post};
+use crate::client::{CONFIG_MAPS, call, config_map, get, get_as, patch, post};
+use crate::pods::{PODS, account, pod};
 use crate::support::TestServer;
 
 fn written(column: &Value) -> String {
@@ -161,6 +162,55 @@ async fn a_watched_table_names_its_columns_once() {
         let metadata = json!({"resourceVersion": version, "annotations": {"k8s.io/initial-events-end": "true"}});
         assert_eq!(row["object"]["metadata"], metadata);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_row_of_a_pod_that_has_ended_says_so() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    account(client).await;
+    post(client, PODS, &pod("a")).await.expect(201);
+    for (phase, message) in [
+        ("Running", None),
+        ("Succeeded", Some("The pod has completed successfully.")),
+        ("Failed", Some("The pod failed.")),
+    ] {
+        let status = json!({"status": {"phase": phase}});
+        patch(client, &format!("{PODS}/a/status"), "merge", &status).await.expect(200);
+        let table = get_as(client, PODS, "application/json;as=Table;v=v1;g=meta.k8s.io").await.expect(200);
+        let expected = message
+            .map(|message| json!([{"type": "Completed", "status": "True", "reason": phase, "message": message}]));
+        assert_eq!(table["rows"][0].get("conditions"), expected.as_ref());
+    }
+}
+
+/// Of what the printers say of fields that are not there; they are all there in objects that were made here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bookmark_has_cells_of_nothing() {
+    let server = TestServer::start(&[]).await;
+    let cells = async |path: &str| {
+        let path = format!("{path}?watch=1&timeoutSeconds=1&allowWatchBookmarks=1&labelSelector=a%3Dnobody");
+        let told = get_as(&server.client, &path, "application/json;as=Table;v=v1;g=meta.k8s.io").await.expect(200);
+        let first = match &told {
+            Value::String(lines) => serde_json::from_str(lines.lines().next().expect("a line")).expect("JSON"),
+            one => one.clone(),
+        };
+        first["object"]["rows"][0]["cells"].clone()
+    };
+    let storage = "/apis/storage.k8s.io/v1";
+    for (path, expected) in [
+        ("/api/v1/limitranges", json!(["", "0001-01-01T00:00:00Z"])),
+        (&format!("{storage}/csistoragecapacities"), json!(["", "0001-01-01T00:00:00Z"])),
+        (&format!("{storage}/storageclasses"), json!(["", "", "Delete", "Immediate", false, "<unknown>"])),
+        ("/api/v1/services", json!(["", "", "<none>", "<unknown>", "<none>", "<unknown>", "<none>"])),
+        ("/apis/apps/v1/deployments", json!(["", "0/0", 0, 0, "<unknown>", "", "", ""])),
+    ] {
+        assert_eq!(cells(path).await, expected, "{path}");
+    }
+    let driver = cells(&format!("{storage}/csidrivers")).await;
+    assert_eq!(driver[1], true);
+    let request = cells("/apis/certificates.k8s.io/v1/certificatesigningrequests").await;
+    assert_eq!(request[2], "<none>");
 }
 
 /// These are fields to upstream, so who sees an object's metadata alone does not see them.

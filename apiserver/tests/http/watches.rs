@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{CONFIG_MAPS, Watch, config_map, delete, get, patch, post};
+use crate::client::{CONFIG_MAPS, Watch, config_map, delete, get, get_as, patch, post};
 use crate::support::TestServer;
 
 fn version(object: &Value) -> &str {
@@ -40,9 +40,26 @@ async fn a_selection_gains_and_loses_objects() {
     for value in [json!("yes"), json!("no"), json!("yes"), Value::Null] {
         label(value).await;
     }
-    for expected in ["ADDED a", "DELETED a", "ADDED a", "DELETED a"] {
-        assert_eq!(watch.told().await, expected);
+    let mut last = 0;
+    for expected in ["ADDED", "DELETED", "ADDED", "DELETED"] {
+        let (kind, object) = watch.next().await.unwrap();
+        // What has left is shown as it was while it was selected, at the version of the change.
+        assert_eq!((kind.as_str(), &object["metadata"]["labels"]["on"]), (expected, &json!("yes")));
+        let now = version(&object).parse::<u64>().unwrap();
+        assert!(now > last, "{expected} at {now} after {last}");
+        last = now;
     }
+}
+
+/// An event cannot be shown as the list that was asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_in_the_shape_of_lists_ends() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    post(client, CONFIG_MAPS, &config_map("a", &json!({}))).await.expect(201);
+    let shape = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+    let told = get_as(client, &format!("{CONFIG_MAPS}?watch=1"), shape).await.expect(200);
+    assert_eq!(told, "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! What `kubectl get pods` shows.
 
 use machinery::meta;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::kinds::Column;
 use crate::rest::table::{AGE, NAME, age, since};
@@ -41,6 +41,17 @@ pub fn cells(pod: &Value, now: i64) -> Vec<Value> {
         or_none(meta::text(pod, "status.nominatedNodeName")),
         gates(pod),
     ]
+}
+
+/// That it has ended: a client may leave such rows out.
+pub fn completed(pod: &Value) -> Option<Value> {
+    let phase = meta::text(pod, "status.phase");
+    let message = match phase {
+        "Succeeded" => "The pod has completed successfully.",
+        "Failed" => "The pod failed.",
+        _ => return None,
+    };
+    Some(json!({"type": "Completed", "status": "True", "reason": phase, "message": message}))
 }
 
 fn restarts(count: i64, last: &str, now: i64) -> String {
@@ -180,7 +191,6 @@ fn ended(terminated: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn shows_what_matters_most() {

@@ -67,6 +67,7 @@ pub static HOOKS: Hooks = Hooks {
     ],
     columns: columns::COLUMNS,
     cells: columns::cells,
+    row_condition: columns::completed,
     grace,
     ..Hooks::PLAIN
 };

@@ -137,8 +137,9 @@ fn external(service: &Value) -> String {
             all if all.is_empty() => "<pending>".to_owned(),
             all => all.join(","),
         },
-        _ if own.is_empty() => "<none>".to_owned(),
-        _ => own.join(","),
+        "ClusterIP" | "NodePort" if own.is_empty() => "<none>".to_owned(),
+        "ClusterIP" | "NodePort" => own.join(","),
+        _ => "<unknown>".to_owned(),
     }
 }
 

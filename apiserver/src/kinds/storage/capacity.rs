@@ -6,8 +6,8 @@ use machinery::names;
 use machinery::quantity::Quantity;
 
 use super::super::go_form::{LABEL_SELECTOR, TEXT};
-use super::super::{Hooks, MetadataRounds, node_labels, text_column, validate};
-use crate::rest::table::NAME;
+use super::super::{Hooks, MetadataRounds, node_labels, validate};
+use crate::rest::table::{CREATED_COLUMNS, created_cells};
 
 pub static HOOKS: Hooks = Hooks {
     metadata: MetadataRounds::BOTH,
@@ -31,18 +31,7 @@ pub static HOOKS: Hooks = Hooks {
     },
     warnings: |capacity| node_labels::selector_warnings(&capacity["nodeTopology"], &Path::new("nodeTopology")),
     updates_unconditionally: false,
-    columns: &[
-        NAME,
-        text_column("StorageClassName", "The class of which so much can be made."),
-        text_column("Capacity", "How much."),
-    ],
-    cells: |capacity, _| {
-        let amount = meta::text(capacity, "capacity");
-        vec![
-            meta::name(capacity).into(),
-            meta::text(capacity, "storageClassName").into(),
-            if amount.is_empty() { "<unset>" } else { amount }.into(),
-        ]
-    },
+    columns: CREATED_COLUMNS,
+    cells: created_cells,
     ..Hooks::PLAIN
 };

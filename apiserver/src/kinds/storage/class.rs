@@ -70,12 +70,12 @@ const DEFAULT: [&str; 2] =
 
 fn storage_cells(class: &Value, now: i64) -> Vec<Value> {
     let is_default = DEFAULT.iter().any(|key| meta::annotation(class, key) == Some("true"));
-    let text = |field: &str| Value::from(meta::text(class, field));
+    let text = |field: &str, otherwise: &str| Value::from(class[field].as_str().unwrap_or(otherwise));
     vec![
         format!("{}{}", meta::name(class), if is_default { " (default)" } else { "" }).into(),
-        text("provisioner"),
-        text("reclaimPolicy"),
-        text("volumeBindingMode"),
+        text("provisioner", ""),
+        text("reclaimPolicy", "Delete"),
+        text("volumeBindingMode", "Immediate"),
         meta::is_true(class, "allowVolumeExpansion").into(),
         age(class, now).into(),
     ]

@@ -86,7 +86,7 @@ fn driver_cells(driver: &Value, now: i64) -> Vec<Value> {
     let audiences: Vec<&str> = requests.iter().map(|request| meta::text(request, "audience")).collect();
     vec![
         meta::name(driver).into(),
-        is_set("attachRequired"),
+        driver["spec"]["attachRequired"].as_bool().unwrap_or(true).into(),
         is_set("podInfoOnMount"),
         is_set("storageCapacity"),
         if audiences.is_empty() { "<unset>".into() } else { audiences.join(",").into() },

@@ -2,9 +2,10 @@
 
 use machinery::field::{Error, ErrorList, Path};
 use machinery::meta;
+use machinery::selector::Selector;
 use serde_json::{Value, json};
 
-use super::template::{self, container_cells, selector_cell};
+use super::template::{self, container_cells};
 use super::{CONTAINERS, IMAGES, MORE_THAN_ALL, SELECTOR, column, number};
 use crate::kinds::defaults::{set, set_absent, spec};
 use crate::kinds::{Hooks, go_form, validate};
@@ -61,6 +62,10 @@ fn default(object: &mut Value) {
 
 fn cells(object: &Value, now: i64) -> Vec<Value> {
     let [containers, images] = container_cells(meta::at(object, "spec.template.spec"));
+    let selector = match &object["spec"]["selector"] {
+        Value::Null => String::new(),
+        selector => Selector::from_label_selector(Some(selector)).map(|it| it.to_string()).unwrap_or_default(),
+    };
     vec![
         meta::name(object).into(),
         format!("{}/{}", number(object, "status.readyReplicas"), number(object, "spec.replicas")).into(),
@@ -69,7 +74,7 @@ fn cells(object: &Value, now: i64) -> Vec<Value> {
         age(object, now).into(),
         containers,
         images,
-        selector_cell(&object["spec"]["selector"]),
+        selector.into(),
     ]
 }
 

@@ -91,8 +91,8 @@ impl Truth {
             let (kind, shown) = match (is(before), is(object.as_ref())) {
                 (false, true) => ("ADDED", object.as_ref()),
                 (true, true) => ("MODIFIED", object.as_ref()),
-                // Gone, or no longer selected: in the second case it is shown as it is now.
-                (true, false) => ("DELETED", object.as_ref().or(before)),
+                // Gone, or no longer selected: shown as it was.
+                (true, false) => ("DELETED", before),
                 (false, false) => continue,
             };
             let object = shown.cloned().expect("there is one");
