@@ -112,10 +112,11 @@ async fn attempt(api: &Api, call: &Call, sent: &Value, options: &WriteOptions) -
         show_empty(&mut invalid, sent);
         return Err(Status::invalid(&home.row.group, &home.row.kind, meta::name(&object), &invalid).into());
     }
+    // Who is refused by policy hears them, too.
+    call.warnings.extend((hooks.warnings)(&object));
     api.admission.validate(&request, &object).await?;
     // Upstream does this when it reads what it stored.
     (hooks.complete_created)(&mut object);
-    call.warnings.extend((hooks.warnings)(&object));
     if !options.dry_run && meta::resource_version(sent).parse::<u64>().is_ok_and(|version| version != 0) {
         return Err(Status::unexplained("resourceVersion should not be set on objects to be created").into());
     }

@@ -240,8 +240,8 @@ async fn attempt(
         Part::Status => Commit::default(),
         _ => api.companions(served, Some(&mut new), Some(old), options.dry_run).await?,
     };
-    api.admission.validate(&request, &new).await?;
     warn(&new, old, call, part);
+    api.admission.validate(&request, &new).await?;
     if current::is_same(&new, old) {
         return Ok(Attempt::Unchanged);
     }

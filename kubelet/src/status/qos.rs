@@ -38,26 +38,25 @@ pub fn of_spec(pod: &Pod) -> &'static str {
             .map(|container| container.resources.as_ref())
             .collect(),
     };
-    if parts
-        .iter()
-        .all(|part| part.is_none_or(|it| positive(&it.requests).is_empty() && positive(&it.limits).is_empty()))
-    {
+    let asks = |of: &Amounts| COUNTED.iter().any(|name| positive(of, name).is_some());
+    if !parts.iter().flatten().any(|part| asks(&part.requests) || asks(&part.limits)) {
         return BEST_EFFORT;
     }
-    let guaranteed = parts.iter().all(|part| {
-        part.is_some_and(|resources| {
-            let (requests, limits) = (positive(&resources.requests), positive(&resources.limits));
-            limits.len() == COUNTED.len() && (requests.is_empty() || requests_equal(&requests, &limits))
-        })
-    });
+    // A request that is not made is the limit; one of zero is none.
+    let is_fixed = |of: &ResourceRequirements, name: &str| {
+        positive(&of.limits, name)
+            .is_some_and(|limit| amount(&of.requests, name).is_none_or(|request| request == limit))
+    };
+    let guaranteed = parts.iter().all(|part| part.is_some_and(|of| COUNTED.iter().all(|name| is_fixed(of, name))));
     if guaranteed { GUARANTEED } else { BURSTABLE }
 }
 
-fn requests_equal(requests: &BTreeMap<&str, Quantity>, limits: &BTreeMap<&str, Quantity>) -> bool {
-    requests.iter().all(|(name, request)| limits.get(name).is_some_and(|limit| limit == request))
+type Amounts = Option<BTreeMap<String, ApiQuantity>>;
+
+fn amount(of: &Amounts, name: &str) -> Option<Quantity> {
+    of.as_ref()?.get(name).and_then(spec::quantity)
 }
 
-fn positive(of: &Option<BTreeMap<String, ApiQuantity>>) -> BTreeMap<&'static str, Quantity> {
-    let find = |name: &str| of.as_ref()?.get(name).and_then(spec::quantity).filter(|it| it.sign() > 0);
-    COUNTED.into_iter().filter_map(|name| Some((name, find(name)?))).collect()
+fn positive(of: &Amounts, name: &str) -> Option<Quantity> {
+    amount(of, name).filter(|amount| amount.sign() > 0)
 }

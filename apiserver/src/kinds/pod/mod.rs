@@ -17,6 +17,7 @@ pub mod warnings;
 
 use machinery::meta;
 use machinery::names;
+use machinery::quantity::Quantity;
 use serde_json::{Value, json};
 
 pub use disabled::remove_disabled;
@@ -35,6 +36,8 @@ pub static HOOKS: Hooks = Hooks {
         align_addresses(pod);
     },
     prepare_create,
+    // What a limit range gave the containers counts for the whole.
+    complete_created: |pod| together::default(super::defaults::spec(pod)),
     prepare_status,
     resets: &[("", &["status"]), ("status", &["spec", "metadata.deletionTimestamp", "metadata.ownerReferences"])],
     portions: &[subresources::EPHEMERAL_CONTAINERS, subresources::RESIZE],
@@ -145,8 +148,9 @@ pub fn quality_of_service(pod: &Value) -> &'static str {
         let (requests, limits) = (meta::map(container, "resources.requests"), meta::map(container, "resources.limits"));
         for name in ["cpu", "memory"] {
             let (request, limit) = (amount(requests.get(name)), amount(limits.get(name)));
-            any |= request.is_some() || limit.is_some();
-            guaranteed &= limit.is_some() && (request.is_none() || request == limit);
+            any |= [&request, &limit].into_iter().flatten().any(|amount| !amount.is_zero());
+            // A request that is not made is the limit; one of zero is none.
+            guaranteed &= limit.is_some_and(|limit| !limit.is_zero() && request.is_none_or(|request| request == limit));
         }
     }
     match (any, guaranteed) {
@@ -156,10 +160,8 @@ pub fn quality_of_service(pod: &Value) -> &'static str {
     }
 }
 
-/// An amount that is there and not zero.
-fn amount(value: Option<&Value>) -> Option<machinery::quantity::Quantity> {
-    let text = value?.as_str().map(str::to_owned).or_else(|| Some(value?.to_string()))?;
-    machinery::quantity::Quantity::parse(&text).ok().filter(|amount| !amount.is_zero())
+fn amount(value: Option<&Value>) -> Option<Quantity> {
+    Quantity::from_value(value?).ok()
 }
 
 /// The kubelet ends what runs; what has no node, or has ended, goes at once.
@@ -189,6 +191,8 @@ mod tests {
         assert_eq!(class(json!({"requests": {"cpu": "1"}})), "Burstable");
         assert_eq!(class(json!({"limits": {"cpu": "1", "memory": "1Gi"}})), "Guaranteed");
         assert_eq!(class(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}})), "Burstable");
+        assert_eq!(class(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "0"}})), "Burstable");
+        assert_eq!(class(json!({"limits": {"cpu": "0", "memory": "0"}})), "BestEffort");
         let whole = json!({"spec": {"resources": {"requests": {"cpu": "1"}}, "containers": [{}]}});
         assert_eq!(quality_of_service(&whole), "Burstable");
         let nothing = json!({"spec": {"resources": {}, "containers": [{"resources": {"requests": {"cpu": "1"}}}]}});

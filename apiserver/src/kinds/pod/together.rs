@@ -64,6 +64,9 @@ pub fn sum<'a>(spec: &'a Value, kind: &str) -> Amounts<'a> {
 
 /// Fills in what a pod that asks for a part as a whole does not say.
 pub fn default(spec: &mut Map<String, Value>) {
+    if !spec.get("resources").is_some_and(Value::is_object) {
+        return;
+    }
     let whole = Value::Object(spec.clone());
     let Some(resources) = within(spec, "resources") else { return };
     let amounts = |kind: &str| meta::map(&whole["resources"], kind).clone();

@@ -49,6 +49,11 @@ async fn limits_are_filled_in_and_held() {
         made["metadata"]["annotations"]["kubernetes.io/limit-ranger"],
         "LimitRanger plugin set: cpu request for container c; cpu limit for container c"
     );
+    // What the container was given counts for a pod that asks for a part as a whole.
+    let mut whole = pod("w");
+    whole["spec"]["resources"] = json!({"limits": {"memory": "1Gi"}});
+    let asked = json!({"limits": {"memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "1Gi"}});
+    assert_eq!(post(client, PODS, &whole).await.expect(201)["spec"]["resources"], asked);
     let mut greedy = pod("b");
     greedy["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "3"}});
     let refused = post(client, PODS, &greedy).await;

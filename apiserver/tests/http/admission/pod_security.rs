@@ -48,8 +48,12 @@ async fn pods_are_refused_or_warned_of() {
     let mut privileged = pod("p");
     privileged["spec"]["containers"][0]["securityContext"] = json!({"privileged": true});
     privileged["spec"]["hostPID"] = json!(true);
+    privileged["spec"]["volumes"] = json!([{"name": "v", "gitRepo": {"repository": "r"}}]);
     let refused = post(client, PODS, &privileged).await;
     refused.refused(403, "Forbidden");
+    // What is said of the object itself comes first, and whether or not it is let in.
+    let of_volume = "299 - \"spec.volumes[0].gitRepo: deprecated in v1.11, and disabled by default in v1.33+\"";
+    assert_eq!(refused.warnings(), [of_volume]);
     assert_eq!(
         refused.body["message"],
         "pods \"p\" is forbidden: violates PodSecurity \"baseline:v1.33\": host namespaces (hostPID=true), \

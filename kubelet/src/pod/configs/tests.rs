@@ -102,6 +102,8 @@ fn classes_and_oom_scores() {
         (json!({"requests": {"cpu": "100m"}}), qos::BURSTABLE, 999),
         (json!({"limits": both("1", "1Gi"), "requests": both("1", "1Gi")}), qos::GUARANTEED, -997),
         (json!({"limits": both("1", "1Gi"), "requests": both("500m", "1Gi")}), qos::BURSTABLE, 3),
+        (json!({"limits": both("1", "1Gi"), "requests": both("0", "512Mi")}), qos::BURSTABLE, 500),
+        (json!({"limits": both("1", "512Mi"), "requests": {"cpu": "0"}}), qos::BURSTABLE, 999),
     ] {
         let pod = pod(json!({"containers": [{"name": "c", "resources": resources}]}));
         assert_eq!(qos::of_pod(&pod), class, "{resources}");
