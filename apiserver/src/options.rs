@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use component::flags::Values;
+use machinery::field::aggregate;
 
 use crate::admission;
 use crate::authz::Mode;
@@ -68,7 +69,7 @@ impl Options {
             port(values, "secure-port", &mut wrong),
         );
         let (Some(store), Some(ranges), true) = (store, ranges, wrong.is_empty()) else {
-            return Err(OptionsError(told(&wrong)));
+            return Err(OptionsError(aggregate(&wrong)));
         };
         let allows_all = modes.contains(&Mode::AlwaysAllow);
         Ok(Self {
@@ -94,14 +95,6 @@ fn runtime_config(values: &Values, wrong: &mut Vec<String>) -> RuntimeConfig {
         wrong.extend(errors);
         RuntimeConfig::default()
     })
-}
-
-/// Upstream's arrangement of several errors.
-fn told(wrong: &[String]) -> String {
-    match wrong {
-        [one] => one.clone(),
-        many => format!("[{}]", many.join(", ")),
-    }
 }
 
 fn check_issuers(issuers: &[String], wrong: &mut Vec<String>) {

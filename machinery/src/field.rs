@@ -232,10 +232,10 @@ impl fmt::Display for Error {
     }
 }
 
-/// The list as one message: alone when there is one, else in brackets, each message once.
-pub fn aggregate(errors: &[Error]) -> String {
-    let mut messages: Vec<String> = Vec::with_capacity(errors.len());
-    for message in errors.iter().map(Error::to_string) {
+/// Errors as one message: alone when there is one, else in brackets, each message once.
+pub fn aggregate(errors: impl IntoIterator<Item = impl fmt::Display>) -> String {
+    let mut messages: Vec<String> = Vec::new();
+    for message in errors.into_iter().map(|error| error.to_string()) {
         if !messages.contains(&message) {
             messages.push(message);
         }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use machinery::field::aggregate;
 use machinery::meta;
 use machinery::quantity::Quantity;
 use machinery::resources::ResourceList;
@@ -59,16 +60,6 @@ fn is_going(request: &Request<'_>) -> bool {
 
 fn ranges(request: &Request<'_>) -> Result<Vec<Arc<Value>>, Status> {
     request.list("", "limitranges", request.namespace())
-}
-
-/// Each message once, as upstream arranges several errors.
-fn aggregate(mut messages: Vec<String>) -> String {
-    let mut seen = std::collections::BTreeSet::new();
-    messages.retain(|message| seen.insert(message.clone()));
-    match messages.as_slice() {
-        [one] => one.clone(),
-        many => format!("[{}]", many.join(", ")),
-    }
 }
 
 /// Puts the defaults of one LimitRange into a pod, and says so in an annotation.

@@ -1,6 +1,6 @@
 //! What is written of which request (`audit.k8s.io/v1` Policy). Pure.
 
-use machinery::field::{Error, ErrorList, Path};
+use machinery::field::{Error, ErrorList, Path, aggregate};
 use machinery::names;
 use serde::{Deserialize, Serialize};
 
@@ -75,11 +75,7 @@ impl Policy {
         match (errors.as_slice(), self.rules.is_empty()) {
             ([], true) => Err("loaded illegal policy with 0 rules".to_owned()),
             ([], false) => Ok(self),
-            ([one], _) => Err(one.to_string()),
-            (many, _) => {
-                let told: Vec<String> = many.iter().map(Error::to_string).collect();
-                Err(format!("[{}]", told.join(", ")))
-            }
+            (wrong, _) => Err(aggregate(wrong)),
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use machinery::field::quote;
+use machinery::field::{aggregate, quote};
 use machinery::meta;
 use machinery::status::Status;
 use serde_json::Value;
@@ -30,14 +30,14 @@ pub fn check(
     if served.row.group != GROUP || user.is_in(MASTERS) || old.is_some_and(|old| differs_for_collector(object, old)) {
         return Ok(());
     }
-    let held = || api.authorizer.rbac.rules_of(user, &info.namespace);
+    let held = || api.authorizer.rbac.held_by(user, &info.namespace);
     let refuse = |why: &str| Err(Status::forbidden(served.row.group_resource(), meta::name(object), why));
     let granted = if is_role(object) {
         if allows(api, user, RequestInfo { verb: "escalate".to_owned(), ..info.clone() }) {
             return Ok(());
         }
         let aggregates = |role: &Value| !meta::list(role, "aggregationRule.clusterRoleSelectors").is_empty();
-        if (aggregates(object) || old.is_some_and(aggregates)) && !excess(&everything(), &held()).is_empty() {
+        if (aggregates(object) || old.is_some_and(aggregates)) && !excess(&everything(), &held().rules).is_empty() {
             return refuse("must have cluster-admin privileges to use the aggregationRule");
         }
         rules_of(object)
@@ -47,9 +47,11 @@ pub fn check(
         }
         referenced(api, object, &info.namespace)?
     };
-    match excess(&granted, &held()).as_slice() {
+    let held = held();
+    match excess(&granted, &held.rules).as_slice() {
         [] => Ok(()),
-        missing => refuse(&told(user, missing)),
+        missing if held.missing.is_empty() => refuse(&told(user, missing)),
+        missing => refuse(&format!("{}; resolution errors: [{}]", told(user, missing), aggregate(&held.missing))),
     }
 }
 

@@ -4,8 +4,10 @@
 //! only at grants of its own user and groups.
 
 use std::collections::HashMap;
+use std::iter::once;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use machinery::field::{aggregate, quote};
 use machinery::meta;
 use serde_json::Value;
 
@@ -22,19 +24,31 @@ enum Subject {
     Group(String),
 }
 
-/// Rules that a binding gives to a subject.
-#[derive(Clone, Debug)]
+impl Subject {
+    fn is(&self, user: &User) -> bool {
+        match self {
+            Self::User(name) => user.name == *name,
+            Self::Group(name) => user.groups.contains(name),
+        }
+    }
+}
+
+/// A binding, and what it gives.
+#[derive(Debug)]
 struct Grant {
     /// `None`: in the whole cluster.
     namespace: Option<String>,
-    rules: Arc<[Rule]>,
+    /// Or that there is no such role.
+    rules: Result<Arc<[Rule]>, String>,
     /// Names the binding in an allowing decision.
-    origin: Arc<str>,
+    origin: String,
+    /// To whom, and what they are called there.
+    subjects: Vec<(Subject, String)>,
 }
 
 #[derive(Default)]
 struct Index {
-    grants: HashMap<Subject, Vec<Grant>>,
+    grants: HashMap<Subject, Vec<Arc<Grant>>>,
 }
 
 #[derive(Default)]
@@ -42,25 +56,49 @@ pub struct Rbac {
     index: RwLock<Arc<Index>>,
 }
 
+/// What a user may do in a namespace.
+#[derive(Debug, Default)]
+pub struct Held {
+    pub rules: Vec<Rule>,
+    /// Roles that are bound and not there.
+    pub missing: Vec<String>,
+}
+
 impl Rbac {
     pub fn authorize(&self, user: &User, attributes: &Attributes) -> Decision {
         let info = &attributes.info;
-        for grant in self.index().grants_of(user) {
-            let applies =
-                grant.namespace.as_ref().is_none_or(|namespace| info.is_resource && *namespace == info.namespace);
-            if applies && grant.rules.iter().any(|rule| rule.covers(info)) {
-                return Decision::Allow(format!("RBAC: allowed by {}", grant.origin));
+        let namespace = if info.is_resource { info.namespace.as_str() } else { "" };
+        let (index, mut missing) = (self.index(), Vec::new());
+        for grant in index.grants_of(user, namespace) {
+            match &grant.rules {
+                Ok(rules) if rules.iter().any(|rule| rule.covers(info)) => {
+                    return Decision::Allow(grant.reason(user));
+                }
+                Ok(_) => {}
+                Err(why) => missing.push(why),
             }
         }
-        Decision::NoOpinion(String::new())
+        Decision::NoOpinion(if missing.is_empty() { String::new() } else { format!("RBAC: {}", aggregate(missing)) })
     }
 
-    /// All rules that hold for a user in a namespace (the cluster's too).
-    pub fn rules_of(&self, user: &User, namespace: &str) -> Vec<Rule> {
+    /// All that holds for a user in a namespace (what holds in the cluster does, too).
+    pub fn held_by(&self, user: &User, namespace: &str) -> Held {
         let index = self.index();
-        let grants =
-            index.grants_of(user).filter(|grant| grant.namespace.as_deref().is_none_or(|own| own == namespace));
-        grants.flat_map(|grant| grant.rules.iter().cloned()).collect()
+        let mut grants: Vec<&Arc<Grant>> = Vec::new();
+        for grant in index.grants_of(user, namespace) {
+            // One binding may name a user and several groups of theirs.
+            if !grants.iter().any(|known| Arc::ptr_eq(known, grant)) {
+                grants.push(grant);
+            }
+        }
+        let mut held = Held::default();
+        for grant in grants {
+            match &grant.rules {
+                Ok(rules) => held.rules.extend(rules.iter().cloned()),
+                Err(why) => held.missing.push(why.clone()),
+            }
+        }
+        held
     }
 
     fn index(&self) -> Arc<Index> {
@@ -72,12 +110,20 @@ impl Rbac {
     }
 }
 
+impl Grant {
+    fn reason(&self, user: &User) -> String {
+        let subject = self.subjects.iter().find(|(subject, _)| subject.is(user));
+        let shown = subject.map(|(_, shown)| shown.as_str()).unwrap_or_default();
+        format!("RBAC: allowed by {} to {shown}", self.origin)
+    }
+}
+
 impl Index {
-    fn grants_of<'a>(&'a self, user: &User) -> impl Iterator<Item = &'a Grant> + use<'a> {
-        let subjects: Vec<Subject> = std::iter::once(Subject::User(user.name.clone()))
-            .chain(user.groups.iter().cloned().map(Subject::Group))
-            .collect();
-        subjects.into_iter().flat_map(|subject| self.grants.get(&subject).map(Vec::as_slice).unwrap_or_default())
+    fn grants_of<'a>(&'a self, user: &User, namespace: &str) -> impl Iterator<Item = &'a Arc<Grant>> {
+        let subjects = once(Subject::User(user.name.clone())).chain(user.groups.iter().cloned().map(Subject::Group));
+        subjects
+            .flat_map(|subject| self.grants.get(&subject).map(Vec::as_slice).unwrap_or_default())
+            .filter(move |grant| grant.namespace.as_deref().is_none_or(|own| own == namespace))
     }
 
     fn build(roles: &[Value], bindings: &[Value]) -> Self {
@@ -96,14 +142,18 @@ impl Index {
         let namespace = meta::namespace(binding);
         let (kind, role) = (meta::text(binding, "roleRef.kind"), meta::text(binding, "roleRef.name"));
         let home = if kind == "Role" { namespace } else { "" };
-        let Some(rules) = rules.get(&(home.to_owned(), role.to_owned())) else { return };
-        let origin = origin(binding, namespace, kind, role);
-        for subject in meta::list(binding, "subjects").iter().filter_map(|subject| parse_subject(subject, namespace)) {
-            self.grants.entry(subject).or_default().push(Grant {
-                namespace: (!namespace.is_empty()).then(|| namespace.to_owned()),
-                rules: rules.clone(),
-                origin: origin.as_str().into(),
-            });
+        let subjects = meta::list(binding, "subjects").iter().filter_map(|subject| parse_subject(subject, namespace));
+        let grant = Arc::new(Grant {
+            namespace: (!namespace.is_empty()).then(|| namespace.to_owned()),
+            rules: rules
+                .get(&(home.to_owned(), role.to_owned()))
+                .cloned()
+                .ok_or_else(|| format!("{}.rbac.authorization.k8s.io {} not found", kind.to_lowercase(), quote(role))),
+            origin: origin(binding, namespace, kind, role),
+            subjects: subjects.collect(),
+        });
+        for (subject, _) in &grant.subjects {
+            self.grants.entry(subject.clone()).or_default().push(grant.clone());
         }
     }
 }
@@ -121,17 +171,20 @@ fn rules_of(role: &Value) -> Arc<[Rule]> {
     meta::list(role, "rules").iter().filter_map(Rule::parse).collect()
 }
 
-fn parse_subject(subject: &Value, binding_namespace: &str) -> Option<Subject> {
-    let name = subject["name"].as_str()?;
-    match subject["kind"].as_str()? {
-        "User" => Some(Subject::User(name.to_owned())),
-        "Group" => Some(Subject::Group(name.to_owned())),
+/// Who it is, and what they are called.
+fn parse_subject(subject: &Value, binding_namespace: &str) -> Option<(Subject, String)> {
+    let (kind, name) = (subject["kind"].as_str()?, subject["name"].as_str()?);
+    let (subject, shown) = match kind {
+        "User" => (Subject::User(name.to_owned()), quote(name)),
+        "Group" => (Subject::Group(name.to_owned()), quote(name)),
         "ServiceAccount" => {
             let namespace = subject["namespace"].as_str().filter(|text| !text.is_empty()).unwrap_or(binding_namespace);
-            Some(Subject::User(format!("system:serviceaccount:{namespace}:{name}")))
+            let user = format!("system:serviceaccount:{namespace}:{name}");
+            (Subject::User(user), quote(&format!("{name}/{namespace}")))
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some((subject, format!("{kind} {shown}")))
 }
 
 impl Rule {
@@ -195,11 +248,18 @@ mod tests {
         let roles = [
             json!({"metadata": {"name": "reader"}, "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]}),
         ];
-        let bindings = [json!({
-            "metadata": {"name": "b", "namespace": "a"},
-            "roleRef": {"kind": "ClusterRole", "name": "reader"},
-            "subjects": [{"kind": "ServiceAccount", "name": "x"}, {"kind": "Group", "name": "g"}],
-        })];
+        let bindings = [
+            json!({
+                "metadata": {"name": "b", "namespace": "a"},
+                "roleRef": {"kind": "ClusterRole", "name": "reader"},
+                "subjects": [{"kind": "ServiceAccount", "name": "x"}, {"kind": "Group", "name": "g"}],
+            }),
+            json!({
+                "metadata": {"name": "none"},
+                "roleRef": {"kind": "ClusterRole", "name": "gone"},
+                "subjects": [{"kind": "User", "name": "bob"}],
+            }),
+        ];
         let rbac = Rbac::default();
         rbac.replace(Index::build(&roles, &bindings));
         let ask = |name: &str, group: &str, namespace: &str| {
@@ -211,11 +271,18 @@ mod tests {
                 namespace: namespace.into(),
                 ..RequestInfo::default()
             };
-            matches!(rbac.authorize(&user, &Attributes { info, ..Attributes::default() }), Decision::Allow(_))
+            match rbac.authorize(&user, &Attributes { info, ..Attributes::default() }) {
+                Decision::Allow(reason) | Decision::NoOpinion(reason) => reason,
+            }
         };
-        assert!(ask("system:serviceaccount:a:x", "", "a"));
-        assert!(ask("bob", "g", "a"));
-        assert!(!ask("bob", "g", "b"));
-        assert!(!ask("bob", "", "a"));
+        let of = "RBAC: allowed by RoleBinding \"b/a\" of ClusterRole \"reader\" to";
+        assert_eq!(ask("system:serviceaccount:a:x", "", "a"), format!("{of} ServiceAccount \"x/a\""));
+        assert_eq!(ask("bob", "g", "a"), format!("{of} Group \"g\""));
+        assert_eq!(ask("system:serviceaccount:a:x", "g", "a"), format!("{of} ServiceAccount \"x/a\""));
+        let gone = "RBAC: clusterrole.rbac.authorization.k8s.io \"gone\" not found";
+        assert_eq!([ask("bob", "g", "b"), ask("bob", "", "a")], [gone, gone]);
+        assert_eq!(ask("eve", "g", "b"), "");
+        let both = User { name: "system:serviceaccount:a:x".into(), groups: vec!["g".into()], ..User::default() };
+        assert_eq!(rbac.held_by(&both, "a").rules.len(), 1, "one binding gives once");
     }
 }

@@ -135,7 +135,7 @@ async fn reviews_that_ask_wrongly_are_refused() {
     refused.refused(422, "Invalid");
     assert_eq!(
         refused.body["message"],
-        "SubjectAccessReview.authorization.k8s.io \"\" is invalid: metadata: Invalid value: {\"name\":\"a\"}: must be empty"
+        ".authorization.k8s.io \"\" is invalid: metadata: Invalid value: {\"name\":\"a\"}: must be empty"
     );
     let local = format!("{rights}/namespaces/default/localsubjectaccessreviews");
     let asked = json!({"spec": {"user": "u", "resourceAttributes": {"namespace": "default", "verb": "get",

@@ -4,6 +4,7 @@
 
 mod asked;
 
+use machinery::field::aggregate;
 use machinery::meta;
 use machinery::status::Status;
 use serde_json::{Value, json};
@@ -51,7 +52,8 @@ pub async fn create(api: &Api, call: Call) -> Result<Response, Status> {
         plural => {
             let errors = asked::validate(plural, &review);
             if !errors.is_empty() {
-                return Err(Status::invalid(&served.row.group, &served.row.kind, "", &errors));
+                // Upstream's form of what was sent has no kind any more.
+                return Err(Status::invalid(&served.row.group, "", "", &errors));
             }
             match plural {
                 "selfsubjectaccessreviews" => access_review(api, &call.user, &review),
@@ -116,7 +118,7 @@ fn verdict(allowed: bool, reason: &str) -> Value {
 /// What the caller may do in a namespace, as far as the modes can list it.
 fn rules_review(api: &Api, user: &User, namespace: &str) -> Value {
     let (mut resources, mut paths) = (Vec::new(), Vec::new());
-    let mut error = None;
+    let (mut errors, mut incomplete) = (Vec::new(), false);
     for mode in api.authorizer.modes() {
         match mode {
             Mode::AlwaysAllow => {
@@ -124,20 +126,22 @@ fn rules_review(api: &Api, user: &User, namespace: &str) -> Value {
                 paths.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
             }
             Mode::Rbac => {
-                let rules = api.authorizer.rbac.rules_of(user, namespace);
-                for rule in &rules {
+                let held = api.authorizer.rbac.held_by(user, namespace);
+                for rule in &held.rules {
                     if rule.non_resource_urls.is_empty() { resources.push(told(rule)) } else { paths.push(told(rule)) }
                 }
+                errors.extend(held.missing);
             }
             Mode::Node if user.is_in(NODES) && user.node_name().is_some() => {
-                error = Some("node authorizer does not support user rule resolution");
+                errors.push("node authorizer does not support user rule resolution".to_owned());
+                incomplete = true;
             }
             Mode::Node | Mode::AlwaysDeny => {}
         }
     }
-    let mut status = json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": error.is_some()});
-    if let Some(error) = error {
-        status["evaluationError"] = json!(error);
+    let mut status = json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": incomplete});
+    if !errors.is_empty() {
+        status["evaluationError"] = json!(aggregate(errors));
     }
     status
 }
