@@ -29,7 +29,6 @@ use crate::authz::{self, Authorizer, Mode};
 use crate::bootstrap::{self, Advertised, Wishes};
 use crate::cache::{self, Cache};
 use crate::catalogue::Catalogue;
-use crate::connect::kubelet::KubeletClient;
 use crate::fairness;
 use crate::health::Health;
 use crate::index::CatalogueIndexer;
@@ -229,10 +228,7 @@ fn build(
         auditor: Auditor::from_flags(values, clock, &random).map_err(Error::Options)?,
         tokens: Some(tokens(values, options.issuers)?),
         services: options.ranges,
-        kubelets: KubeletClient {
-            tls: serving::kubelet_config(values)?,
-            address_types: values.strings("kubelet-preferred-address-types"),
-        },
+        kubelets: serving::kubelet_client(values)?,
         aggregation: Aggregation::new(
             serving::proxy_identity(values)?,
             values.bool("enable-aggregator-routing"),

@@ -10,6 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::ResolvesServerCert;
 use rustls::{ClientConfig, ServerConfig};
 
+use crate::connect::kubelet::KubeletClient;
 use crate::options::Options;
 use crate::run::Error;
 
@@ -87,7 +88,7 @@ pub fn proxy_identity(values: &Values) -> Result<Option<Arc<dyn rustls::client::
 
 /// How the server speaks to kubelets: with its own certificate, and judging theirs only when told by whom they are
 /// signed, as upstream does.
-pub fn kubelet_config(values: &Values) -> Result<Arc<ClientConfig>, Error> {
+pub fn kubelet_client(values: &Values) -> Result<KubeletClient, Error> {
     let trust = match values.opt_str("kubelet-certificate-authority") {
         Some(path) => {
             let pem = std::fs::read(path).map_err(|error| Error::Options(format!("reading {path}: {error}")))?;
@@ -100,8 +101,15 @@ pub fn kubelet_config(values: &Values) -> Result<Arc<ClientConfig>, Error> {
             as Arc<dyn rustls::client::ResolvesClientCert>),
         _ => None,
     };
-    let mut config = tls::client_config(&trust, certificate)?;
-    // Streams are upgraded, which HTTP/2 cannot do.
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    let config = |trust: &Trust| -> Result<Arc<ClientConfig>, Error> {
+        let mut config = tls::client_config(trust, certificate.clone())?;
+        // Streams are upgraded, which HTTP/2 cannot do.
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    };
+    Ok(KubeletClient {
+        tls: config(&trust)?,
+        tls_with_anyone: config(&Trust::Anyone)?,
+        address_types: values.strings("kubelet-preferred-address-types"),
+    })
 }

@@ -1,5 +1,6 @@
 //! Requests to a node's kubelet, over HTTP/1.1 and TLS with the server's own client certificate.
 
+use std::io;
 use std::sync::Arc;
 
 use http::{Request, Uri};
@@ -8,7 +9,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use machinery::escapes::authority;
 use machinery::meta;
-use machinery::status::Status;
+use machinery::status::{GroupResource, Status};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
@@ -24,6 +25,8 @@ const PORT: u64 = 10250;
 /// How the server reaches kubelets (`--kubelet-client-certificate`, `--kubelet-certificate-authority`, …).
 pub struct KubeletClient {
     pub tls: Arc<ClientConfig>,
+    /// The same, whoever answers: for who asks that it be so.
+    pub tls_with_anyone: Arc<ClientConfig>,
     /// `--kubelet-preferred-address-types`, in order.
     pub address_types: Vec<String>,
 }
@@ -36,37 +39,51 @@ pub struct Endpoint {
 }
 
 impl KubeletClient {
-    /// The kubelet of a node, from the addresses in the node's status.
-    pub fn endpoint(&self, api: &Api, node: &str) -> Result<Endpoint, Status> {
-        let object = api.peek_named("", "nodes", "", node).ok_or_else(|| {
-            Status::not_found(machinery::status::GroupResource { group: "", resource: "nodes" }, node)
-        })?;
+    /// The kubelet of a node, from the addresses in the node's status. That there is no such node is told `of` what the
+    /// request is about, as upstream does.
+    pub fn endpoint(&self, api: &Api, of: GroupResource<'_>, node: &str) -> Result<Endpoint, Status> {
+        let object = api.peek_named("", "nodes", "", node).ok_or_else(|| Status::not_found(of, node))?;
         endpoint_of(&object, &self.address_types).ok_or_else(|| {
-            Status::internal_error(format!(
-                "no preferred addresses found; known addresses: {}",
-                object["status"]["addresses"]
-            ))
+            let addresses = meta::list(&object, "status.addresses");
+            let shown =
+                addresses.iter().map(|it| format!("{{{} {}}}", meta::text(it, "type"), meta::text(it, "address")));
+            let known = shown.collect::<Vec<_>>().join(" ");
+            Status::unexplained(format!("no preferred addresses found; known addresses: [{known}]"))
         })
     }
 
     /// Sends one request and returns the answer; its body streams, and it may be upgraded.
-    pub async fn send(
+    pub async fn send(&self, endpoint: &Endpoint, request: Request<Body>) -> Result<http::Response<Incoming>, Status> {
+        let answer = self.try_send(endpoint, request, false).await;
+        answer.map_err(|why| Status::unexplained(format!("error dialing backend: {why}")))
+    }
+
+    /// The same, without looking at the kubelet's certificate where that `is_insecure`. The error is Go's.
+    pub async fn try_send(
         &self,
         endpoint: &Endpoint,
         mut request: Request<Body>,
-    ) -> Result<http::Response<Incoming>, Status> {
-        let unreachable = |error: &dyn std::fmt::Display| {
-            Status::internal_error(format!(
-                "error dialing backend: kubelet at {}:{}: {error}",
-                endpoint.host, endpoint.port
-            ))
-        };
+        is_insecure: bool,
+    ) -> Result<http::Response<Incoming>, String> {
         let authority = endpoint.authority();
         if let Ok(host) = authority.parse() {
             request.headers_mut().insert(http::header::HOST, host);
         }
-        send_over(Some(self.tls.clone()), endpoint, request).await.map_err(|error| unreachable(&error))
+        let tls = if is_insecure { &self.tls_with_anyone } else { &self.tls };
+        send_over(Some(tls.clone()), endpoint, request).await.map_err(|error| dialled(&authority, &error))
     }
+}
+
+/// An error of a connection in Go's words, as far as they are known.
+fn dialled(authority: &str, error: &BoxError) -> String {
+    let why = match error.downcast_ref().map(io::Error::kind) {
+        Some(io::ErrorKind::ConnectionRefused) => "connect: connection refused".to_owned(),
+        Some(io::ErrorKind::HostUnreachable) => "connect: no route to host".to_owned(),
+        Some(io::ErrorKind::NetworkUnreachable) => "connect: network is unreachable".to_owned(),
+        Some(io::ErrorKind::TimedOut) => "connect: connection timed out".to_owned(),
+        _ => error.to_string(),
+    };
+    format!("dial tcp {authority}: {why}")
 }
 
 impl Endpoint {

@@ -5,6 +5,7 @@
 //! [`tunnel`]) (Kubernetes concept: "Communication between Nodes and the Control Plane").
 
 pub mod kubelet;
+mod log;
 mod outcome;
 mod pod;
 pub mod proxy;
@@ -26,30 +27,22 @@ use crate::http_body::Response;
 use crate::rest::{Call, apply};
 
 pub async fn dispatch(api: &Arc<Api>, mut call: Call) -> Result<Response, Status> {
-    if call.info.subresource != "log" && call.query.get("dryRun").is_some() {
+    if call.info.subresource == "log" {
+        return log::read(api, &mut call).await;
+    }
+    if call.query.get("dryRun").is_some() {
         return Err(Status::bad_request("dryRun is not supported"));
     }
     if call.info.subresource == "proxy" {
         return proxy::dispatch(api, call).await;
     }
-    if call.info.subresource != "log" {
-        check_create(api, &call)?;
-    }
+    check_create(api, &call)?;
+    pod::check_options(&call)?;
     let found = api.read(&call.served, &call.info.namespace, call.name()).await?.ok_or_else(|| call.not_found())?;
-    if call.info.subresource != "log" {
-        let request = Request::new(api, &call, Operation::Connect, false, None);
-        api.admission.validate(&request, &found.object).await?;
-    }
-    match (call.served.row.plural.as_ref(), call.info.subresource.as_str()) {
-        ("pods", "log") => {
-            let answer = pod::log(api, &call, &found.object).await?;
-            if websocket::is_asked_for(&call.headers) {
-                reader::start(&mut call, answer.into_body())
-            } else {
-                Ok(answer)
-            }
-        }
-        ("pods", "exec" | "attach" | "portforward") => pod::stream(api, call, &found.object).await,
+    let request = Request::new(api, &call, Operation::Connect, false, None);
+    api.admission.validate(&request, &found.object).await?;
+    match call.info.subresource.as_str() {
+        "exec" | "attach" | "portforward" => pod::stream(api, call, &found.object).await,
         _ => Err(Status::unknown_path()),
     }
 }

@@ -1,4 +1,4 @@
-//! A pod's log and streams: the API's parameters in the kubelet's words.
+//! A pod's streams: the API's parameters in the kubelet's words.
 
 use std::sync::Arc;
 
@@ -15,19 +15,8 @@ use crate::api::Api;
 use crate::http_body::{Body, Response, empty};
 use crate::request::Query;
 use crate::rest::Call;
+use crate::rest::params::unsigned;
 
-/// Options of a log request that the kubelet takes under the same names.
-const LOG_OPTIONS: [&str; 9] = [
-    "follow",
-    "previous",
-    "sinceSeconds",
-    "sinceTime",
-    "timestamps",
-    "tailLines",
-    "limitBytes",
-    "stream",
-    "insecureSkipTLSVerifyBackend",
-];
 /// Names the protocols inside SPDY that are offered, or chosen.
 pub const STREAM_PROTOCOL: &str = "x-stream-protocol-version";
 /// Headers of an upgrade that both hops must agree on.
@@ -41,41 +30,18 @@ const STREAM_HEADERS: [&str; 7] = [
     "origin",
 ];
 
-pub async fn log(api: &Arc<Api>, call: &Call, pod: &Value) -> Result<Response, Status> {
-    let container = choose_container(pod, call.query.text("container"))?;
-    let node = meta::text(pod, "spec.nodeName");
-    if node.is_empty() {
-        // No node, no log: upstream answers with nothing.
-        return Ok(crate::rest::respond::body_response(200, "text/plain", empty()));
+/// What cannot be read of what is asked for is told before anything is looked for.
+pub fn check_options(call: &Call) -> Result<(), Status> {
+    let ports = call.query.all("ports").filter(|_| call.info.subresource == "portforward");
+    for port in ports.flat_map(|ports| ports.split(',')) {
+        let told = |why| Status::bad_request(format!("cannot convert to []int32: {why}"));
+        unsigned::<u16>(port).map_err(told)?;
     }
-    let query: Vec<(String, String)> =
-        LOG_OPTIONS.iter().filter_map(|name| Some(((*name).to_owned(), call.query.text(name)?.to_owned()))).collect();
-    let uri = kubelet::uri(&["containerLogs", &call.info.namespace, call.name(), &container], &query)?;
-    let request = Request::get(uri).body(empty()).map_err(Status::internal_error)?;
-    let endpoint = api.kubelets.endpoint(api, node)?;
-    let answer = api.kubelets.send(&endpoint, request).await?;
-    if answer.status().is_success() {
-        return Ok(kubelet::pass_on(answer));
-    }
-    Err(kubelet_refused(answer).await)
+    Ok(())
 }
 
-/// The kubelet's refusal, told as upstream does: its text as the message.
-async fn kubelet_refused(answer: http::Response<hyper::body::Incoming>) -> Status {
-    let code = answer.status().as_u16();
-    let text = refusal_text(answer).await;
-    match code {
-        400 => Status::bad_request(text),
-        404 => {
-            let mut status = Status::unknown_path();
-            status.message = if text.is_empty() { status.message } else { text };
-            status
-        }
-        _ => Status::internal_error(format!("kubelet answered {code}: {text}")),
-    }
-}
-
-async fn refusal_text(answer: http::Response<hyper::body::Incoming>) -> String {
+/// The text of a kubelet's refusal.
+pub async fn refusal_text(answer: http::Response<hyper::body::Incoming>) -> String {
     use http_body_util::{BodyExt, Limited};
     const TEXT_BYTES_MAX: usize = 4096;
     let text = Limited::new(answer.into_body(), TEXT_BYTES_MAX).collect().await;
@@ -90,7 +56,7 @@ pub async fn stream(api: &Arc<Api>, mut call: Call, pod: &Value) -> Result<Respo
     if node.is_empty() {
         return Err(Status::bad_request(format!("pod {} does not have a host assigned", call.name())));
     }
-    let endpoint = api.kubelets.endpoint(api, node)?;
+    let endpoint = api.kubelets.endpoint(api, call.served.row.group_resource(), node)?;
     let offered: Vec<String> = websocket::offered(&call.headers).into_iter().map(str::to_owned).collect();
     let names: Vec<&str> = offered.iter().map(String::as_str).collect();
     if call.info.subresource == "portforward" {
@@ -182,7 +148,7 @@ fn stream_options(query: &Query) -> Vec<(String, String)> {
 }
 
 /// The container that was asked for, or the only one. A default that the pod names is for kubectl, which asks for it.
-fn choose_container(pod: &Value, asked: Option<&str>) -> Result<String, Status> {
+pub fn choose_container(pod: &Value, asked: Option<&str>) -> Result<String, Status> {
     const LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
     let names = |list: &'static str| meta::list(&pod["spec"], list).iter().filter_map(|one| one["name"].as_str());
     let all: Vec<&str> = LISTS.into_iter().flat_map(names).collect();

@@ -4,7 +4,7 @@ use machinery::meta;
 use machinery::status::Status;
 use serde_json::{Map, Value};
 
-use super::params::version_number;
+use super::params::unsigned;
 use crate::cache::Item;
 use crate::store::{Entry, Revision};
 
@@ -41,7 +41,7 @@ pub fn set_resource_version(object: &mut Value, revision: Revision) {
 pub fn named_version(object: &Value) -> Result<&str, Status> {
     let version = meta::resource_version(object);
     if !version.is_empty() {
-        version_number(version).map_err(Status::unexplained)?;
+        unsigned::<u64>(version).map_err(Status::unexplained)?;
     }
     Ok(version)
 }

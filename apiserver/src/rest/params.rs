@@ -1,6 +1,7 @@
 //! The options of a request, read from its query (and, for deletes, its body), checked in upstream's words.
 
 use std::num::{IntErrorKind, ParseIntError};
+use std::str::FromStr;
 
 use machinery::field::{Error, ErrorList, Path, is_printable};
 use machinery::selector::{FieldSelector, Selector};
@@ -214,7 +215,7 @@ impl ListOptions {
 /// A resource version that a client gives, in upstream's words when it is none.
 pub fn parse_resource_version(text: Option<&str>) -> Result<Option<u64>, Status> {
     let Some(text) = text else { return Ok(None) };
-    version_number(text).map(Some).map_err(|why| {
+    unsigned(text).map(Some).map_err(|why| {
         Status::bad_request(format!(
             "invalid resource version: {}",
             Error::invalid(&Path::new("resourceVersion"), text, why)
@@ -225,13 +226,13 @@ pub fn parse_resource_version(text: Option<&str>) -> Result<Option<u64>, Status>
 /// The version that an object is asked for or a watch begins at: refused in other words than a list's, and without a reason.
 pub fn watched_version(query: &Query) -> Result<Option<u64>, Status> {
     let Some(given) = query.text("resourceVersion") else { return Ok(None) };
-    version_number(given)
+    unsigned(given)
         .map(Some)
         .map_err(|why| Status::unexplained(Error::invalid(&Path::new("resourceVersion"), given, why).to_string()))
 }
 
-/// A resource version as a number; the error is Go's.
-pub fn version_number(text: &str) -> Result<u64, String> {
+/// A resource version, or a port, as a number; the error is Go's.
+pub fn unsigned<N: FromStr<Err = ParseIntError>>(text: &str) -> Result<N, String> {
     if text.starts_with('+') {
         return Err(not_a_number("ParseUint", text, &IntErrorKind::InvalidDigit));
     }
@@ -256,7 +257,7 @@ fn parse_fields(text: &str) -> Result<FieldSelector, Status> {
 }
 
 /// A parameter that is given, if only as nothing, must be a number.
-fn number(query: &Query, name: &str) -> Result<Option<i64>, Status> {
+pub fn number(query: &Query, name: &str) -> Result<Option<i64>, Status> {
     let Some(text) = query.get(name) else { return Ok(None) };
     let read = text.parse().map_err(|error: ParseIntError| not_a_number("ParseInt", text, error.kind()));
     read.map(Some).map_err(Status::bad_request)

@@ -196,6 +196,37 @@ async fn a_named_protocol_is_no_upgrade() {
     asked("/api/v1/namespaces?watch=1&timeoutSeconds=1").await.expect(200);
 }
 
+/// Upstream's words, which name the kind that the request is about.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_wrongly_or_of_nobody_is_refused() {
+    let server = TestServer::start(&[]).await;
+    let client = &server.client;
+    account(client).await;
+    let mut lost = pod("lost");
+    lost["spec"]["nodeName"] = json!("nowhere");
+    for pod in [lost, pod("new")] {
+        post(client, PODS, &pod).await.expect(201);
+    }
+    let nothing = get(client, &format!("{PODS}/new/log?tailLines=5")).await;
+    assert_eq!((nothing.code, &nothing.body), (204, &json!("")));
+    // Before anything is looked for.
+    let refused = get(client, &format!("{PODS}/none/log?tailLines=-1")).await;
+    refused.refused(422, "Invalid");
+    assert_eq!(
+        (&refused.body["details"]["kind"], &refused.body["details"]["name"]),
+        (&json!("PodLogOptions"), &json!("none"))
+    );
+    let refused = post(client, &format!("{PODS}/none/portforward?ports=80,70000"), &Value::Null).await;
+    refused.refused(400, "BadRequest");
+    let why = "cannot convert to []int32: strconv.ParseUint: parsing \"70000\": value out of range";
+    assert_eq!(refused.body["message"], why);
+    for asked in ["log", "exec?command=ls", "portforward"] {
+        let refused = get(client, &format!("{PODS}/lost/{asked}")).await;
+        refused.refused(404, "NotFound");
+        assert_eq!(refused.body["message"], "pods \"nowhere\" not found", "{asked}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_comes_over_a_websocket_too() {
     let server = server().await;

@@ -16,7 +16,7 @@ mod normalize;
 mod restore;
 #[cfg(test)]
 mod tests;
-pub(crate) mod time;
+pub mod time;
 mod tree;
 mod twice;
 

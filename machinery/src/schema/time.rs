@@ -10,7 +10,7 @@ const SECONDS: &str = "2006-01-02T15:04:05Z07:00";
 const MICROS: &str = "2006-01-02T15:04:05.000000Z07:00";
 
 /// Canonical form of a metav1.Time: UTC, whole seconds. The error is Go's.
-pub(super) fn seconds(text: Cow<'_, str>) -> Result<String, String> {
+pub fn seconds(text: Cow<'_, str>) -> Result<String, String> {
     let parsed = parse(&text, SECONDS, false)?;
     match text.len() == 20 && text.ends_with('Z') {
         true => Ok(text.into_owned()),

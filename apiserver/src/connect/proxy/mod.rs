@@ -12,7 +12,7 @@ use component::tls::{self, Trust};
 use http::header::{HOST, LOCATION};
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use machinery::status::{GroupResource, Status};
+use machinery::status::Status;
 use serde_json::Value;
 
 use self::rewrite::Paths;
@@ -61,8 +61,7 @@ pub async fn dispatch(api: &Arc<Api>, call: Call) -> Result<Response, Status> {
 
 /// The object, where it leads, and whether that is a kubelet.
 async fn find(api: &Arc<Api>, call: &Call, resource: &str, id: &str) -> Result<(Value, Backend, bool), Status> {
-    let of = |resource| GroupResource { group: "", resource };
-    let namespace = call.info.namespace.as_str();
+    let (namespace, of) = (call.info.namespace.as_str(), call.served.row.group_resource());
     match resource {
         "pods" => {
             let target = Target::parse("pod", id)?;
@@ -76,7 +75,7 @@ async fn find(api: &Arc<Api>, call: &Call, resource: &str, id: &str) -> Result<(
             let port_name = target::service_port_name(&target, &service)?;
             let endpoints = api
                 .peek_named("", "endpoints", namespace, target.name)
-                .ok_or_else(|| Status::not_found(of("endpoints"), target.name))?;
+                .ok_or_else(|| Status::not_found(of, target.name))?;
             let mut found = target::candidates(&endpoints, namespace, &port_name);
             found.retain(|(ip, _, pod)| {
                 api.peek_named("", "pods", namespace, pod).is_some_and(|pod| target::is_address_of(&pod, ip))
@@ -90,7 +89,7 @@ async fn find(api: &Arc<Api>, call: &Call, resource: &str, id: &str) -> Result<(
         "nodes" => {
             let target = Target::parse("node", id)?;
             let node = named(api, call, &target).await?;
-            let (backend, to_kubelet) = target::node_backend(&target, api.kubelets.endpoint(api, target.name)?)?;
+            let (backend, to_kubelet) = target::node_backend(&target, api.kubelets.endpoint(api, of, target.name)?)?;
             Ok((node, backend, to_kubelet))
         }
         _ => Err(Status::unknown_path()),
