@@ -36,7 +36,7 @@ pub fn created_cells(object: &Value, _: i64) -> Vec<Value> {
     vec![meta::name(object).into(), time.into()]
 }
 
-/// What a kind without columns of its own shows.
+/// What is shown of a kind whose hooks name no columns.
 pub const PLAIN_COLUMNS: &[Column] = &[NAME, AGE];
 
 pub fn plain_cells(object: &Value, now: i64) -> Vec<Value> {

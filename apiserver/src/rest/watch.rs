@@ -263,10 +263,11 @@ impl Watch {
             self.encoder.series.sent(frame.len());
             return Some(frame);
         }
-        match event.previous.as_deref() {
-            // It is gone for this watcher, who is shown what it was when it was selected.
-            Some(previous) if kind == EventKind::Deleted => self.encoder.item(kind, &previous.deleted(event.revision)),
-            _ => self.encoder.item(kind, &event.item),
+        let leaves = kind == EventKind::Deleted && kind != event.kind;
+        match event.previous.as_deref().filter(|_| leaves) {
+            // It is gone for this watcher alone, who is shown what it was when it was selected.
+            Some(previous) => self.encoder.item(kind, &previous.deleted(event.revision)),
+            None => self.encoder.item(kind, &event.item),
         }
     }
 

@@ -127,18 +127,21 @@ async fn views_are_of_the_version_that_was_asked_for() {
     }
 }
 
+/// The tables of a short watch.
+async fn watched(client: &kube::Client, path: &str) -> Vec<Value> {
+    let path = format!("{path}&watch=1&timeoutSeconds=1&allowWatchBookmarks=1");
+    match get_as(client, &path, "application/json;as=Table;v=v1;g=meta.k8s.io").await.expect(200) {
+        Value::String(lines) => lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect(),
+        one => vec![one],
+    }
+}
+
 /// A bookmark is a row, too, of an object that has nothing but a version, and names the columns when it comes first.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watched_table_names_its_columns_once() {
     let server = TestServer::start(&[]).await;
     let client = &server.client;
-    let events = async |query: &str| -> Vec<Value> {
-        let path = format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1&allowWatchBookmarks=1{query}");
-        match get_as(client, &path, "application/json;as=Table;v=v1;g=meta.k8s.io").await.expect(200) {
-            Value::String(lines) => lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect(),
-            one => vec![one],
-        }
-    };
+    let events = async |query: &str| watched(client, &format!("{CONFIG_MAPS}?{query}")).await;
     let columns = |event: &Value| event["object"]["columnDefinitions"].as_array().map(Vec::len);
     let first = events("").await;
     assert_eq!((&first[0]["type"], columns(&first[0])), (&json!("BOOKMARK"), Some(3)));
@@ -189,13 +192,8 @@ async fn the_row_of_a_pod_that_has_ended_says_so() {
 async fn a_bookmark_has_cells_of_nothing() {
     let server = TestServer::start(&[]).await;
     let cells = async |path: &str| {
-        let path = format!("{path}?watch=1&timeoutSeconds=1&allowWatchBookmarks=1&labelSelector=a%3Dnobody");
-        let told = get_as(&server.client, &path, "application/json;as=Table;v=v1;g=meta.k8s.io").await.expect(200);
-        let first = match &told {
-            Value::String(lines) => serde_json::from_str(lines.lines().next().expect("a line")).expect("JSON"),
-            one => one.clone(),
-        };
-        first["object"]["rows"][0]["cells"].clone()
+        let told = watched(&server.client, &format!("{path}?labelSelector=a%3Dnobody")).await;
+        told[0]["object"]["rows"][0]["cells"].clone()
     };
     let storage = "/apis/storage.k8s.io/v1";
     for (path, expected) in [

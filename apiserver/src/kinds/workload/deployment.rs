@@ -62,6 +62,7 @@ fn default(object: &mut Value) {
 
 fn cells(object: &Value, now: i64) -> Vec<Value> {
     let [containers, images] = container_cells(meta::at(object, "spec.template.spec"));
+    // Other workloads have a word for none; upstream's printer of this one does not.
     let selector = match &object["spec"]["selector"] {
         Value::Null => String::new(),
         selector => Selector::from_label_selector(Some(selector)).map(|it| it.to_string()).unwrap_or_default(),
